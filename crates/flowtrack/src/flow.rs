@@ -1,0 +1,115 @@
+//! A flow: one TCP conversation, its packets in capture order.
+
+use std::net::IpAddr;
+
+use tcpwire::{Flags, SeqNum};
+
+/// Which way a packet travels.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Direction {
+    /// From the client (the opener) to the server.
+    Forward,
+    /// From the server to the client.
+    Reverse,
+}
+
+impl Direction {
+    /// 0 forward, 1 reverse: for arrays with an entry per direction.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The other direction.
+    #[must_use]
+    pub const fn reversed(self) -> Direction {
+        match self {
+            Direction::Forward => Direction::Reverse,
+            Direction::Reverse => Direction::Forward,
+        }
+    }
+}
+
+/// One end of a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Endpoint {
+    /// Address.
+    pub addr: IpAddr,
+    /// Port.
+    pub port: u16,
+}
+
+/// Wireshark's `tcp.completeness`: SYN 1, SYN-ACK 2, ACK 4, DATA 8, FIN 16, RST 32.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Completeness(pub u8);
+
+/// Where a packet's option octets lie in [`Flow::options`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct OptionsRef {
+    /// Index of the first octet.
+    pub start: u32,
+    /// Number of octets: a multiple of four, at most 40.
+    pub len: u8,
+}
+
+/// One TCP segment as a flow keeps it: every header bit but ports, addresses and checksums. At most 64 octets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Packet {
+    /// Capture time, in nanoseconds since the Unix epoch.
+    pub time_ns: i64,
+    /// Sequence number.
+    pub seq: SeqNum,
+    /// Acknowledgment number as it stands in the header.
+    pub ack: SeqNum,
+    /// Payload length in octets, from the IP header.
+    pub payload_len: u32,
+    /// IPv6 flow label (20 bits); 0 for IPv4.
+    pub flow_label: u32,
+    /// Option octets, in the flow's arena.
+    pub options: OptionsRef,
+    /// Reserved bits and flags.
+    pub flags: Flags,
+    /// Window, unscaled.
+    pub window: u16,
+    /// Urgent pointer.
+    pub urgent: u16,
+    /// IPv4 identification; 0 for IPv6.
+    pub ip_id: u16,
+    /// IPv4 TTL or IPv6 hop limit.
+    pub ttl: u8,
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+    /// IPv4 don't-fragment bit; `false` for IPv6.
+    pub dont_fragment: bool,
+    /// Which way it travels.
+    pub direction: Direction,
+}
+
+/// One TCP conversation: its ends and its packets in capture order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Flow {
+    /// The end that opened the conversation (sent the SYN, or else the first packet seen).
+    pub client: Endpoint,
+    /// The other end.
+    pub server: Endpoint,
+    /// Number of the first packet's frame in its capture, from 1, as Wireshark counts.
+    pub first_frame: u64,
+    /// Packets in capture order.
+    pub packets: Vec<Packet>,
+    /// Option octets of all packets.
+    pub options: Vec<u8>,
+    /// Wireshark's completeness bits.
+    pub completeness: Completeness,
+}
+
+impl Flow {
+    /// The option octets of a packet of this flow.
+    ///
+    /// # Panics
+    /// Where `packet` is of another flow and its options lie outside this one's arena.
+    #[must_use]
+    pub fn options_of(&self, packet: &Packet) -> &[u8] {
+        let start = packet.options.start as usize;
+        &self.options[start..start + usize::from(packet.options.len)]
+    }
+}

@@ -1,0 +1,10 @@
+//! Flows into header-field tokens and back: lossless, compact, relative to TCP's state.
+//!
+//! Knows nothing of Arrow, tensors or files.
+
+mod identity;
+
+pub use identity::{FlowIdentity, SideIdentity};
+
+/// A token id of the `field` code: at most 1,024 of them.
+pub type TokenId = u16;

@@ -1,0 +1,1 @@
+//! Tests of the workspace itself: the layers, the README, the documents.

@@ -1,0 +1,1 @@
+//! Causal linear attention for libtorch: C++ and CUDA kernels and their safe Rust face.
