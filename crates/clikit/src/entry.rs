@@ -1,0 +1,116 @@
+//! The one `main`: command line, exit code, last words.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use clap_complete::Shell;
+
+use crate::{Cli, Console, interrupt};
+
+/// Parses the command line, runs, and turns what happened into an exit code and at most one line on stderr.
+pub fn main<A: Cli>(run: impl FnOnce(A, &Console) -> anyhow::Result<()>) -> ExitCode {
+    if let Some(code) = answer_without_arguments::<A>() {
+        return code;
+    }
+    let args = A::parse();
+    let console = Console::new(A::command().get_name(), args.common());
+    console.start_messages();
+    interrupt::install(console.name());
+    let result = run(args, &console);
+    console.close();
+    match result {
+        Ok(()) if console.left_out_count() > 0 => ExitCode::from(1),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            console.line(&one_line(&error));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Answers `--completions SHELL` and `--man`, which need none of the required arguments.
+fn answer_without_arguments<A: Cli>() -> Option<ExitCode> {
+    let args: Vec<OsString> = std::env::args_os().skip(1).take_while(|a| a != "--").collect();
+    let wanted = args.iter().enumerate().find_map(|(i, arg)| {
+        let arg = arg.to_str()?;
+        if arg == "--man" {
+            Some(Ok(None))
+        } else if arg == "--completions" {
+            Some(shell(args.get(i + 1).and_then(|s| s.to_str()).unwrap_or("")))
+        } else {
+            arg.strip_prefix("--completions=").map(shell)
+        }
+    })?;
+    let mut command = A::command();
+    let name = command.get_name().to_owned();
+    let answered = wanted.and_then(|shell| {
+        let mut page = Vec::new();
+        match shell {
+            Some(shell) => clap_complete::generate(shell, &mut command, name.clone(), &mut page),
+            None => clap_mangen::Man::new(named_subcommand(command, &args)).render(&mut page)?,
+        }
+        io::stdout().lock().write_all(&page).context("standard output")
+    });
+    Some(match answered {
+        Err(error) if !is_broken_pipe(&error) => {
+            crate::console::stderr_line(&format!("{name}: {}", one_line(&error)));
+            ExitCode::from(2)
+        }
+        _ => ExitCode::SUCCESS,
+    })
+}
+
+fn shell(name: &str) -> anyhow::Result<Option<Shell>> {
+    Shell::from_str(name, true).map(Some).map_err(|_| {
+        let known: Vec<String> = Shell::value_variants().iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("--completions: expected one of {}, found '{name}'", known.join(", "))
+    })
+}
+
+/// The subcommand that the arguments name, or the command itself.
+fn named_subcommand(mut command: clap::Command, args: &[OsString]) -> clap::Command {
+    command.build();
+    args.iter().find_map(|arg| command.find_subcommand(arg)).cloned().unwrap_or(command)
+}
+
+/// Whether the reader of our output went away, which is its right.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
+}
+
+/// The error and its causes on one line; a cause that the text already holds is not said twice.
+pub(crate) fn one_line(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text.replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_said_once() {
+        let inner = io::Error::other("no room");
+        let error = anyhow::Error::new(inner).context("a.pcap: cannot write: no room").context("outer");
+        assert_eq!(one_line(&error), "outer: a.pcap: cannot write: no room");
+    }
+
+    #[test]
+    fn a_broken_pipe_is_found_below_contexts() {
+        let error = anyhow::Error::new(io::Error::from(io::ErrorKind::BrokenPipe)).context("standard output");
+        assert!(is_broken_pipe(&error));
+        assert!(!is_broken_pipe(&anyhow::anyhow!("broken pipe")));
+    }
+}

@@ -1,0 +1,340 @@
+//! Outputs that appear whole or not at all: written beside the target, renamed at the end.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context;
+
+/// What the names of unfinished outputs end in: `.NAME.PID-N.part`, beside NAME. Only a run that was killed outright
+/// leaves one behind; it can be deleted.
+pub const TEMPORARY_SUFFIX: &str = ".part";
+
+/// Whether a path is an unfinished output.
+#[must_use]
+pub fn is_temporary(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| {
+        let name = name.as_encoded_bytes();
+        name.starts_with(b".") && name.ends_with(TEMPORARY_SUFFIX.as_bytes())
+    })
+}
+
+/// Temporaries of this process. Held while anything is renamed or removed, so that an interruption cannot come between.
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes all temporaries of this process and keeps new ones from appearing: for the moment before it ends.
+pub(crate) fn remove_unfinished() {
+    let paths = unfinished();
+    for path in paths.iter() {
+        // A writer may add a file to a folder while it is being removed: try again.
+        for _ in 0..10 {
+            if remove(path).is_ok() {
+                break;
+            }
+        }
+    }
+    std::mem::forget(paths);
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(m) if m.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// A temporary path that is removed when dropped, unless it was moved to its target.
+#[derive(Debug)]
+struct Temporary {
+    path: PathBuf,
+}
+
+impl Temporary {
+    /// Makes a name beside `target` and what is to stand there, by `make`.
+    fn beside<T>(target: &Path, make: impl Fn(&Path) -> io::Result<T>) -> anyhow::Result<(Temporary, T)> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = target.file_name().with_context(|| format!("{}: not a name for an output", target.display()))?;
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let mut temporary = std::ffi::OsString::from(".");
+        temporary.push(name);
+        temporary.push(format!(".{}-{n}{TEMPORARY_SUFFIX}", std::process::id()));
+        let path = target.with_file_name(temporary);
+        let mut all = unfinished();
+        let made = make(&path).with_context(|| format!("{}: cannot create", target.display()))?;
+        all.insert(path.clone());
+        Ok((Temporary { path }, made))
+    }
+
+    fn rename_to(self, target: &Path) -> io::Result<()> {
+        let mut all = unfinished();
+        fs::rename(&self.path, target)?;
+        all.remove(&self.path);
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let mut all = unfinished();
+        if all.remove(&self.path) {
+            drop(remove(&self.path));
+        }
+    }
+}
+
+/// A file that appears under its name only when [`commit`](AtomicFile::commit) is called, replacing what was there;
+/// dropped before that, it leaves nothing. A target that is no plain file (a device, a named pipe) is written directly.
+#[derive(Debug)]
+pub struct AtomicFile {
+    to: BufWriter<File>,
+    target: PathBuf,
+    temporary: Option<Temporary>,
+}
+
+impl AtomicFile {
+    /// Starts the file; folders above it are made.
+    ///
+    /// # Errors
+    /// Where it cannot be created.
+    pub fn create(target: &Path) -> anyhow::Result<AtomicFile> {
+        // Behind a link the file itself is replaced, not the link.
+        let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
+        let (temporary, file) = match fs::metadata(&target) {
+            Ok(m) if m.is_dir() => anyhow::bail!("{}: expected a file, found a folder", target.display()),
+            Ok(m) if !m.is_file() => {
+                let file = File::options().write(true).open(&target);
+                (None, file.with_context(|| target.display().to_string())?)
+            }
+            _ => {
+                make_parent(&target)?;
+                let (temporary, file) =
+                    Temporary::beside(&target, |p| File::options().write(true).read(true).create_new(true).open(p))?;
+                (Some(temporary), file)
+            }
+        };
+        Ok(AtomicFile { to: BufWriter::with_capacity(1 << 16, file), target, temporary })
+    }
+
+    /// The name the file will have.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Writes out what is buffered and moves the file to its name.
+    ///
+    /// # Errors
+    /// Where writing or renaming fails; then nothing stands under the name but what stood there before.
+    pub fn commit(mut self) -> anyhow::Result<()> {
+        let target = self.target;
+        self.to.flush().with_context(|| target.display().to_string())?;
+        if let Some(temporary) = self.temporary.take() {
+            self.to.get_ref().sync_all().with_context(|| target.display().to_string())?;
+            temporary.rename_to(&target).with_context(|| target.display().to_string())?;
+        }
+        Ok(())
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.to.write(octets)
+    }
+
+    fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.to.write_all(octets)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+impl Seek for AtomicFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.to.seek(to)
+    }
+}
+
+/// What to do where an output folder is there already and not empty.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Existing {
+    /// Refuse.
+    Refuse,
+    /// Replace it with all that is in it, once the new one is whole.
+    Replace,
+}
+
+/// A folder that appears under its name only when [`commit`](AtomicFolder::commit) is called; dropped before that, it
+/// leaves nothing. Files are made in [`path`](AtomicFolder::path) meanwhile.
+#[derive(Debug)]
+pub struct AtomicFolder {
+    target: PathBuf,
+    temporary: Temporary,
+}
+
+impl AtomicFolder {
+    /// Starts the folder; folders above it are made.
+    ///
+    /// # Errors
+    /// Where it cannot be created, or is there, not empty, and `existing` says to refuse.
+    pub fn create(target: &Path, existing: Existing) -> anyhow::Result<AtomicFolder> {
+        let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
+        match fs::read_dir(&target) {
+            Ok(mut entries) => {
+                if existing == Existing::Refuse && entries.next().is_some() {
+                    anyhow::bail!(
+                        "{}: expected no folder or an empty one, found one that is not empty",
+                        target.display()
+                    );
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e).with_context(|| target.display().to_string()),
+        }
+        make_parent(&target)?;
+        let (temporary, ()) = Temporary::beside(&target, |p| fs::create_dir(p))?;
+        Ok(AtomicFolder { target, temporary })
+    }
+
+    /// Where the folder is while it is being made.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.temporary.path
+    }
+
+    /// The name the folder will have.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Moves the folder to its name.
+    ///
+    /// # Errors
+    /// Where renaming fails; what stood there before then stands there still.
+    pub fn commit(self) -> anyhow::Result<()> {
+        let AtomicFolder { target, temporary } = self;
+        let aside = temporary.path.with_extension(format!("old{TEMPORARY_SUFFIX}"));
+        let has_old = fs::read_dir(&target).is_ok_and(|mut entries| entries.next().is_some());
+        let mut all = unfinished();
+        if has_old {
+            fs::rename(&target, &aside).with_context(|| target.display().to_string())?;
+        }
+        if let Err(error) = fs::rename(&temporary.path, &target) {
+            if has_old {
+                fs::rename(&aside, &target)
+                    .with_context(|| format!("{} back to {}", aside.display(), target.display()))?;
+            }
+            return Err(error).with_context(|| target.display().to_string());
+        }
+        all.remove(&temporary.path);
+        if has_old {
+            fs::remove_dir_all(&aside).with_context(|| aside.display().to_string())?;
+        }
+        // The temporary's own drop takes the lock.
+        drop(all);
+        Ok(())
+    }
+}
+
+fn make_parent(target: &Path) -> anyhow::Result<()> {
+    match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => {
+            fs::create_dir_all(parent).with_context(|| parent.display().to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_appears_at_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("deep/er/out.bin");
+        let mut file = AtomicFile::create(&target).unwrap();
+        file.write_all(b"abc").unwrap();
+        assert!(!target.exists());
+        file.commit().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"abc");
+        assert_eq!(listing(target.parent().unwrap()), ["out.bin"]);
+    }
+
+    #[test]
+    fn a_dropped_file_leaves_what_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out.bin");
+        fs::write(&target, "old").unwrap();
+        let mut file = AtomicFile::create(&target).unwrap();
+        file.write_all(b"new").unwrap();
+        file.flush().unwrap();
+        assert_eq!(listing(dir.path()).iter().filter(|n| is_temporary(Path::new(n))).count(), 1);
+        drop(file);
+        assert_eq!(listing(dir.path()), ["out.bin"]);
+        assert_eq!(fs::read(&target).unwrap(), b"old");
+    }
+
+    #[test]
+    fn a_device_is_written_directly() {
+        let mut file = AtomicFile::create(Path::new("/dev/null")).unwrap();
+        file.write_all(b"x").unwrap();
+        file.commit().unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+
+    #[test]
+    fn a_folder_appears_at_commit_and_a_full_one_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("set");
+        let folder = AtomicFolder::create(&target, Existing::Refuse).unwrap();
+        fs::write(folder.path().join("a"), "1").unwrap();
+        assert!(!target.exists());
+        folder.commit().unwrap();
+        assert_eq!(listing(&target), ["a"]);
+        let refused = AtomicFolder::create(&target, Existing::Refuse).unwrap_err();
+        assert!(refused.to_string().contains("not empty"));
+        assert_eq!(listing(dir.path()), ["set"]);
+    }
+
+    #[test]
+    fn a_replaced_folder_holds_the_new_files_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("set");
+        fs::create_dir(&target).unwrap();
+        fs::write(target.join("old"), "1").unwrap();
+        let folder = AtomicFolder::create(&target, Existing::Replace).unwrap();
+        fs::write(folder.path().join("new"), "2").unwrap();
+        assert_eq!(listing(&target), ["old"]);
+        folder.commit().unwrap();
+        assert_eq!(listing(&target), ["new"]);
+        assert_eq!(listing(dir.path()), ["set"]);
+    }
+
+    #[test]
+    fn a_dropped_folder_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = AtomicFolder::create(&dir.path().join("set"), Existing::Refuse).unwrap();
+        fs::write(folder.path().join("a"), "1").unwrap();
+        drop(folder);
+        assert!(listing(dir.path()).is_empty());
+    }
+}
