@@ -13,6 +13,23 @@ pub enum Tokens {
     I32(Vec<i32>),
 }
 
+impl Tokens {
+    /// Number of tokens.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Tokens::U16(words) => words.len(),
+            Tokens::I32(words) => words.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// What one wants to query of a flow without decoding it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct FlowSummary {

@@ -1,0 +1,102 @@
+//! Datasets at the command line, for checks against other readers and writers:
+//!
+//! - `dataset write FOLDER`: a made-up dataset in every format, one below FOLDER each
+//! - `dataset same DATASET...`: whether all hold the same flows as the first one; prints its counts
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use arrowio::{
+    Compression, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, FlowSummary, Format, TokenCode, Tokens,
+    WriteOptions,
+};
+
+const CODES: [TokenCode; 2] = [TokenCode { name: "field", version: 1 }, TokenCode { name: "word16", version: 1 }];
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), Failure> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.split_first().map(|(verb, rest)| (verb.as_str(), rest)) {
+        Some(("write", [folder])) => write(Path::new(folder)),
+        Some(("same", [first, rest @ ..])) => same(first, rest),
+        _ => Err("usage: dataset write FOLDER | dataset same DATASET...".into()),
+    }
+}
+
+fn write(folder: &Path) -> Result<(), Failure> {
+    let made = [
+        ("arrow-lz4", Format::Arrow, Compression::Lz4),
+        ("arrow-zstd", Format::Arrow, Compression::Zstd),
+        ("arrow-plain", Format::Arrow, Compression::None),
+        ("parquet-zstd", Format::Parquet, Compression::Zstd),
+        ("parquet-plain", Format::Parquet, Compression::None),
+    ];
+    for (name, format, compression) in made {
+        let folder: PathBuf = folder.join(name);
+        std::fs::create_dir_all(&folder)?;
+        let options = WriteOptions { format, compression, shard_octets: 200_000, batch_tokens: 40_000 };
+        let meta = DatasetMeta {
+            token_code: CODES[0].name.into(),
+            token_version: CODES[0].version,
+            vocab_size: 1024,
+            tool: "arrowio example".into(),
+            options: Default::default(),
+        };
+        let mut writer = DatasetWriter::folder(&folder, &meta, &options)?;
+        (0..5_000).try_for_each(|i| writer.write(&row(i)))?;
+        writer.finish()?;
+    }
+    Ok(())
+}
+
+/// A row that is different for each number, with values missing here and there.
+fn row(i: u64) -> FlowRow {
+    let word = |k: u64| (i.wrapping_mul(0x9e37_79b9).wrapping_add(k.wrapping_mul(i + 7)) >> 3) as u16 % 1024;
+    let mut row =
+        FlowRow { tokens: Tokens::U16((0..i % 90).map(word).collect()), identity: Default::default(), summary: None };
+    if i % 3 > 0 {
+        row.identity.start_ns = Some(1_700_000_000_000_000_001 + i as i64 * 999);
+        row.identity.client_port = Some(word(1));
+        row.identity.client.seq_base = Some(u32::MAX - i as u32);
+        row.identity.server.ip_id_base = Some(word(2));
+        row.identity.client.addr = format!("192.0.2.{}", i % 256).parse().ok();
+        row.identity.server.addr = format!("2001:db8::{:x}", i % 4096).parse().ok();
+    }
+    if i % 100 > 0 {
+        row.summary = Some(FlowSummary {
+            duration_ns: i as i64 * 1_000,
+            server_port: [443, 80, 22, 5432][i as usize % 4],
+            ip_version: 4 + 2 * (i % 2) as u8,
+            packets: [i % 20, i % 17],
+            payload_octets: [i * 3, i * 1400],
+            completeness: 31,
+            close: if i % 5 == 0 { "rst" } else { "fin" }.into(),
+            class: if i % 5 == 0 { "reset" } else { "graceful" }.into(),
+            source: format!("captures/{}.pcap", i % 7),
+            first_frame: i + 1,
+        });
+    }
+    row
+}
+
+fn same(first: &str, rest: &[String]) -> Result<(), Failure> {
+    let rows: Vec<FlowRow> = DatasetReader::open(Path::new(first), &CODES)?.collect::<Result<_, _>>()?;
+    for path in rest {
+        let mut count = 0;
+        for (row, expected) in DatasetReader::open(Path::new(path), &CODES)?.zip(&rows) {
+            if row? != *expected {
+                return Err(format!("{path}: row {count} is not that of {first}").into());
+            }
+            count += 1;
+        }
+        let all = DatasetReader::open(Path::new(path), &CODES)?.count();
+        if (count, all) != (rows.len(), rows.len()) {
+            return Err(format!("{path}: expected {} rows, found {all}", rows.len()).into());
+        }
+    }
+    let packets: u64 = rows.iter().filter_map(|r| r.summary.as_ref()).map(|s| s.packets[0] + s.packets[1]).sum();
+    let tokens: usize = rows.iter().map(|r| r.tokens.len()).sum();
+    writeln!(std::io::stdout().lock(), "{} {packets} {tokens}", rows.len())?;
+    Ok(())
+}

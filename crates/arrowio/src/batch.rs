@@ -1,0 +1,441 @@
+//! Rows to columns and columns to rows.
+
+use std::borrow::Cow;
+
+use arrow2::array::{
+    Array, DictionaryArray, DictionaryKey, ListArray, MutableArray, MutableUtf8Array, PrimitiveArray, Utf8Array,
+};
+use arrow2::chunk::Chunk;
+use arrow2::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow2::offset::{Offset, OffsetsBuffer};
+use arrow2::types::NativeType;
+
+use crate::column::{COLUMNS, ColumnType, Value};
+use crate::{DatasetMeta, ErrorKind, FlowRow, Tokens};
+
+/// The code whose tokens are the original's 16-bit words and class ids, and which takes 32 bits for them.
+pub(crate) const WORD16: &str = "word16";
+
+/// The Arrow type of a column in a dataset of `token_code`.
+fn data_type(kind: ColumnType, token_code: &str) -> DataType {
+    match kind {
+        ColumnType::Tokens => {
+            let item = if token_code == WORD16 { DataType::Int32 } else { DataType::UInt16 };
+            DataType::List(Box::new(Field::new("item", item, false)))
+        }
+        ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
+        ColumnType::Int64 => DataType::Int64,
+        ColumnType::UInt8 => DataType::UInt8,
+        ColumnType::UInt16 => DataType::UInt16,
+        ColumnType::UInt32 => DataType::UInt32,
+        ColumnType::UInt64 => DataType::UInt64,
+        ColumnType::Utf8 => DataType::Utf8,
+    }
+}
+
+/// Schema and metadata of a dataset.
+pub(crate) fn schema(meta: &DatasetMeta) -> Schema {
+    let fields = COLUMNS.iter().map(|c| Field::new(c.name, data_type(c.kind, &meta.token_code), c.nullable));
+    Schema { fields: fields.collect(), metadata: metadata(meta) }
+}
+
+fn metadata(meta: &DatasetMeta) -> std::collections::BTreeMap<String, String> {
+    let options = meta.options.iter().map(|(name, value)| (format!("{OPTION_PREFIX}{name}"), value.clone()));
+    let own = [
+        ("token_code", meta.token_code.clone()),
+        ("token_version", meta.token_version.to_string()),
+        ("vocab_size", meta.vocab_size.to_string()),
+        ("tool", meta.tool.clone()),
+    ];
+    options.chain(own.into_iter().map(|(name, value)| (name.to_owned(), value))).collect()
+}
+
+const OPTION_PREFIX: &str = "option.";
+
+/// What the metadata of a file says.
+pub(crate) fn meta(entries: &[(String, String)]) -> Result<DatasetMeta, ErrorKind> {
+    let find = |key: &str| entries.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str());
+    let number = |key: &str| {
+        let found = find(key);
+        found
+            .and_then(|v| v.parse().ok())
+            .ok_or_else(|| ErrorKind::format(format!("metadata {key}"), "a number", found.unwrap_or("no such key")))
+    };
+    let token_code = find("token_code")
+        .ok_or_else(|| ErrorKind::format("metadata token_code", "the name of a token code", "no such key"))?;
+    let options = entries.iter().filter_map(|(k, v)| Some((k.strip_prefix(OPTION_PREFIX)?.to_owned(), v.clone())));
+    Ok(DatasetMeta {
+        token_code: token_code.to_owned(),
+        token_version: number("token_version")?,
+        vocab_size: number("vocab_size")?,
+        tool: find("tool").unwrap_or_default().to_owned(),
+        options: options.collect(),
+    })
+}
+
+/// Rows gathered for the next record batch or row group.
+pub(crate) struct Gather {
+    token_code: String,
+    rows: usize,
+    offsets: Vec<i32>,
+    words: Tokens,
+    columns: Vec<Builder>,
+}
+
+enum Builder {
+    Int(Vec<Option<i64>>),
+    Text(MutableUtf8Array<i32>),
+}
+
+impl Gather {
+    pub(crate) fn new(token_code: &str) -> Gather {
+        let columns = COLUMNS[1..].iter().map(|c| match c.kind {
+            ColumnType::Utf8 => Builder::Text(MutableUtf8Array::new()),
+            _ => Builder::Int(Vec::new()),
+        });
+        Gather {
+            token_code: token_code.to_owned(),
+            rows: 0,
+            offsets: vec![0],
+            words: if token_code == WORD16 { Tokens::I32(Vec::new()) } else { Tokens::U16(Vec::new()) },
+            columns: columns.collect(),
+        }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn tokens(&self) -> usize {
+        self.words.len()
+    }
+
+    /// Takes a row.
+    pub(crate) fn push(&mut self, row: &FlowRow) -> Result<(), ErrorKind> {
+        match (&mut self.words, &row.tokens) {
+            (Tokens::U16(all), Tokens::U16(tokens)) => all.extend_from_slice(tokens),
+            (Tokens::I32(all), Tokens::I32(tokens)) => all.extend_from_slice(tokens),
+            (wanted, found) => {
+                return Err(ErrorKind::format("column tokens", wanted.type_name(), found.type_name()));
+            }
+        }
+        let end = i32::try_from(self.words.len()).map_err(|_| {
+            ErrorKind::format("column tokens", "at most 2147483647 tokens in a batch", self.words.len().to_string())
+        })?;
+        self.offsets.push(end);
+        self.rows += 1;
+        for (builder, column) in self.columns.iter_mut().zip(&COLUMNS[1..]) {
+            match (builder, (column.get)(row)) {
+                (Builder::Int(all), Value::Int(v)) => all.push(Some(v)),
+                (Builder::Int(all), _) => all.push(None),
+                (Builder::Text(all), Value::Text(text)) => all.push(Some(text)),
+                (Builder::Text(all), _) => all.push::<&str>(None),
+            }
+        }
+        Ok(())
+    }
+
+    /// The gathered rows as arrays, and an empty gathering in their place.
+    pub(crate) fn take(&mut self) -> Result<Chunk<Box<dyn Array>>, ErrorKind> {
+        let empty = Gather::new(&self.token_code);
+        let full = std::mem::replace(self, empty);
+        let values: Box<dyn Array> = match full.words {
+            Tokens::U16(words) => PrimitiveArray::from_vec(words).boxed(),
+            Tokens::I32(words) => PrimitiveArray::from_vec(words).boxed(),
+        };
+        let offsets = OffsetsBuffer::try_from(full.offsets).map_err(|e| invalid("tokens", &e))?;
+        let tokens_type = data_type(ColumnType::Tokens, &full.token_code);
+        let tokens = ListArray::try_new(tokens_type, offsets, values, None).map_err(|e| invalid("tokens", &e))?;
+        let rest = full.columns.into_iter().zip(&COLUMNS[1..]);
+        let arrays = std::iter::once(tokens.boxed()).chain(rest.map(|(builder, column)| match builder {
+            Builder::Int(all) => integers(column.kind, &all),
+            Builder::Text(mut all) => all.as_box(),
+        }));
+        Chunk::try_new(arrays.collect()).map_err(|e| invalid("tokens", &e))
+    }
+}
+
+fn invalid(column: &str, error: &arrow2::error::Error) -> ErrorKind {
+    ErrorKind::format(format!("column {column}"), "a valid array", error.to_string())
+}
+
+/// The values are of the width of `kind` already: they come from `Column::get`.
+fn integers(kind: ColumnType, all: &[Option<i64>]) -> Box<dyn Array> {
+    fn narrow<T: NativeType>(all: &[Option<i64>], to: impl Fn(i64) -> T) -> PrimitiveArray<T> {
+        PrimitiveArray::from_trusted_len_iter(all.iter().map(|v| v.map(&to)))
+    }
+    match kind {
+        ColumnType::UInt8 => narrow(all, |v| v as u8).boxed(),
+        ColumnType::UInt16 => narrow(all, |v| v as u16).boxed(),
+        ColumnType::UInt32 => narrow(all, |v| v as u32).boxed(),
+        ColumnType::UInt64 => narrow(all, |v| v as u64).boxed(),
+        ColumnType::Timestamp => narrow(all, |v| v).to(data_type(kind, "")).boxed(),
+        ColumnType::Int64 | ColumnType::Tokens | ColumnType::Utf8 => narrow(all, |v| v).boxed(),
+    }
+}
+
+impl Tokens {
+    fn type_name(&self) -> &'static str {
+        match self {
+            Tokens::U16(_) => "list<uint16>",
+            Tokens::I32(_) => "list<int32>",
+        }
+    }
+}
+
+/// A record batch on its way to rows.
+pub(crate) struct Rows {
+    tokens: TokenLists,
+    columns: Vec<(usize, Values)>,
+    next: usize,
+}
+
+struct TokenLists {
+    bounds: Vec<usize>,
+    words: Tokens,
+}
+
+enum Values {
+    Int(Vec<Option<i64>>),
+    Text(TextArray),
+}
+
+/// The column of a file that holds the tokens: `tokens`, or `flows` as the original called it.
+pub(crate) fn is_tokens(name: &str) -> bool {
+    name == COLUMNS[0].name || name == "flows"
+}
+
+/// Whether a dataset has a use for a column of this name.
+pub(crate) fn is_known(name: &str) -> bool {
+    is_tokens(name) || COLUMNS.iter().any(|c| c.name == name)
+}
+
+impl Rows {
+    /// Takes the columns it knows out of a batch.
+    pub(crate) fn new(arrays: Vec<(String, Box<dyn Array>)>, token_code: &str) -> Result<Rows, ErrorKind> {
+        let mut tokens = None;
+        let mut columns = Vec::new();
+        for (name, array) in arrays {
+            if is_tokens(&name) {
+                tokens = Some(TokenLists::new(&*array, token_code).map_err(|e| e.within(&format!("column {name}")))?);
+            } else if let Some(index) = COLUMNS.iter().position(|c| c.name == name) {
+                let values =
+                    Values::new(array, COLUMNS[index].kind).map_err(|e| e.within(&format!("column {name}")))?;
+                columns.extend(values.map(|v| (index, v)));
+            }
+        }
+        let tokens = tokens.ok_or_else(|| ErrorKind::format("columns", "one named tokens or flows", "none"))?;
+        let rows = tokens.bounds.len() - 1;
+        if let Some((index, values)) = columns.iter().find(|(_, v)| v.len() != rows) {
+            let place = format!("column {}", COLUMNS[*index].name);
+            return Err(ErrorKind::format(place, format!("{rows} rows"), format!("{}", values.len())));
+        }
+        Ok(Rows { tokens, columns, next: 0 })
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<FlowRow, ErrorKind>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let bounds = self.tokens.bounds.get(self.next..self.next + 2)?;
+        let tokens = match &self.tokens.words {
+            Tokens::U16(words) => Tokens::U16(words[bounds[0]..bounds[1]].to_vec()),
+            Tokens::I32(words) => Tokens::I32(words[bounds[0]..bounds[1]].to_vec()),
+        };
+        let mut row = FlowRow { tokens, identity: Default::default(), summary: None };
+        for (index, values) in &self.columns {
+            let (column, value) = (&COLUMNS[*index], values.get(self.next));
+            if let Err(expected) = (column.set)(&mut row, &value) {
+                let place = format!("column {}, row {} of its batch", column.name, self.next);
+                self.next += 1;
+                return Some(Err(ErrorKind::format(place, expected, value.shown())));
+            }
+        }
+        self.next += 1;
+        Some(Ok(row))
+    }
+}
+
+impl Value<'_> {
+    fn shown(&self) -> String {
+        match self {
+            Value::Null => "null".into(),
+            Value::Int(v) => v.to_string(),
+            Value::Text(text) => format!("'{}'", text.chars().take(60).collect::<String>()),
+        }
+    }
+}
+
+impl TokenLists {
+    fn new(array: &dyn Array, token_code: &str) -> Result<TokenLists, ErrorKind> {
+        if array.null_count() > 0 {
+            return Err(ErrorKind::format("lists", "no null", format!("{}", array.null_count())));
+        }
+        let any = array.as_any();
+        let (bounds, values) = if let Some(list) = any.downcast_ref::<ListArray<i32>>() {
+            (bounds(list.offsets()), list.values())
+        } else if let Some(list) = any.downcast_ref::<ListArray<i64>>() {
+            (bounds(list.offsets()), list.values())
+        } else {
+            return Err(ErrorKind::format("type", "a list of integers", type_name(array.data_type())));
+        };
+        if values.null_count() > 0 {
+            return Err(ErrorKind::format("tokens", "no null", format!("{}", values.null_count())));
+        }
+        let words = if token_code == WORD16 { Tokens::I32(words(&**values)?) } else { Tokens::U16(words(&**values)?) };
+        Ok(TokenLists { bounds, words })
+    }
+}
+
+fn bounds<O: Offset>(offsets: &OffsetsBuffer<O>) -> Vec<usize> {
+    offsets.iter().map(|offset| offset.to_usize()).collect()
+}
+
+/// The integers of an array as tokens.
+fn words<W: NativeType + TryFrom<i64>>(array: &dyn Array) -> Result<Vec<W>, ErrorKind> {
+    if let Some(own) = array.as_any().downcast_ref::<PrimitiveArray<W>>() {
+        return Ok(own.values().to_vec());
+    }
+    let all = as_integers(array).ok_or_else(|| ErrorKind::format("type", "integers", type_name(array.data_type())))?;
+    all.iter()
+        .enumerate()
+        .map(|(i, v)| {
+            v.and_then(|v| W::try_from(v).ok()).ok_or_else(|| {
+                let found = v.map_or_else(|| "null, or beyond int64".into(), |v| v.to_string());
+                ErrorKind::format(format!("token {i} of its batch"), std::any::type_name::<W>(), found)
+            })
+        })
+        .collect()
+}
+
+impl Values {
+    /// The values of a column of ours; `None` where it holds nothing at all.
+    fn new(array: Box<dyn Array>, kind: ColumnType) -> Result<Option<Values>, ErrorKind> {
+        if *array.data_type() == DataType::Null {
+            return Ok(None);
+        }
+        if kind == ColumnType::Utf8 {
+            let found = type_name(array.data_type());
+            return TextArray::new(array)
+                .map(|t| Some(Values::Text(t)))
+                .ok_or_else(|| ErrorKind::format("type", "text", found));
+        }
+        let all = as_integers(&*array)
+            .ok_or_else(|| ErrorKind::format("type", kind.arrow_name(), type_name(array.data_type())))?;
+        let factor = match (kind, array.data_type()) {
+            (ColumnType::Timestamp, DataType::Timestamp(unit, _)) => ns_per(*unit),
+            (ColumnType::Int64, DataType::Duration(unit)) => ns_per(*unit),
+            _ => 1,
+        };
+        if factor == 1 {
+            return Ok(Some(Values::Int(all)));
+        }
+        let scaled = all.into_iter().enumerate().map(|(i, v)| match v.map(|v| v.checked_mul(factor).ok_or(v)) {
+            None => Ok(None),
+            Some(Ok(v)) => Ok(Some(v)),
+            Some(Err(v)) => Err(ErrorKind::format(
+                format!("row {i} of its batch"),
+                "nanoseconds in 64 bits",
+                format!("{v} times {factor}"),
+            )),
+        });
+        scaled.collect::<Result<_, _>>().map(|all| Some(Values::Int(all)))
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Values::Int(all) => all.len(),
+            Values::Text(text) => text.len(),
+        }
+    }
+
+    fn get(&self, row: usize) -> Value<'_> {
+        match self {
+            Values::Int(all) => all[row].map_or(Value::Null, Value::Int),
+            Values::Text(text) => text.get(row).map_or(Value::Null, |t| Value::Text(Cow::Borrowed(t))),
+        }
+    }
+}
+
+fn ns_per(unit: TimeUnit) -> i64 {
+    match unit {
+        TimeUnit::Second => 1_000_000_000,
+        TimeUnit::Millisecond => 1_000_000,
+        TimeUnit::Microsecond => 1_000,
+        TimeUnit::Nanosecond => 1,
+    }
+}
+
+fn type_name(data_type: &DataType) -> String {
+    format!("{data_type:?}").chars().take(80).collect()
+}
+
+/// The integers of an array of any integer type; `None` where it is of another type. A value beyond i64 is null: the
+/// caller says what it makes of it.
+pub(crate) fn as_integers(array: &dyn Array) -> Option<Vec<Option<i64>>> {
+    fn of<T: NativeType + TryInto<i64>>(array: &dyn Array) -> Option<Vec<Option<i64>>> {
+        let array = array.as_any().downcast_ref::<PrimitiveArray<T>>()?;
+        Some(array.iter().map(|v| v.and_then(|v| (*v).try_into().ok())).collect())
+    }
+    use DataType as D;
+    match array.data_type() {
+        D::Int8 => of::<i8>(array),
+        D::Int16 => of::<i16>(array),
+        D::Int32 => of::<i32>(array),
+        D::Int64 | D::Timestamp(..) | D::Duration(_) => of::<i64>(array),
+        D::UInt8 => of::<u8>(array),
+        D::UInt16 => of::<u16>(array),
+        D::UInt32 => of::<u32>(array),
+        D::UInt64 => of::<u64>(array),
+        _ => None,
+    }
+}
+
+/// An array of text, plain or by dictionary.
+enum TextArray {
+    Small(Utf8Array<i32>),
+    Large(Utf8Array<i64>),
+    Dictionary { keys: Vec<Option<usize>>, texts: Box<TextArray> },
+}
+
+impl TextArray {
+    fn new(array: Box<dyn Array>) -> Option<TextArray> {
+        let any = array.as_any();
+        if let Some(text) = any.downcast_ref::<Utf8Array<i32>>() {
+            return Some(TextArray::Small(text.clone()));
+        }
+        if let Some(text) = any.downcast_ref::<Utf8Array<i64>>() {
+            return Some(TextArray::Large(text.clone()));
+        }
+        fn dictionary<K: DictionaryKey>(array: &dyn Array) -> Option<TextArray> {
+            let array = array.as_any().downcast_ref::<DictionaryArray<K>>()?;
+            let texts = Box::new(TextArray::new(array.values().clone())?);
+            Some(TextArray::Dictionary { keys: array.keys_iter().collect(), texts })
+        }
+        dictionary::<i8>(&*array)
+            .or_else(|| dictionary::<i16>(&*array))
+            .or_else(|| dictionary::<i32>(&*array))
+            .or_else(|| dictionary::<i64>(&*array))
+            .or_else(|| dictionary::<u8>(&*array))
+            .or_else(|| dictionary::<u16>(&*array))
+            .or_else(|| dictionary::<u32>(&*array))
+            .or_else(|| dictionary::<u64>(&*array))
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            TextArray::Small(text) => text.len(),
+            TextArray::Large(text) => text.len(),
+            TextArray::Dictionary { keys, .. } => keys.len(),
+        }
+    }
+
+    fn get(&self, row: usize) -> Option<&str> {
+        match self {
+            TextArray::Small(text) => text.get(row),
+            TextArray::Large(text) => text.get(row),
+            TextArray::Dictionary { keys, texts } => texts.get(keys[row]?),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Reading a dataset.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use arrow2::array::Array;
+
+use crate::batch::{self, Rows, WORD16};
+use crate::ipc::{FILE_MAGIC, IpcReader};
+use crate::parquet::{self, ParquetReader};
+use crate::{DatasetMeta, Error, ErrorKind, FlowRow};
+
+/// A token code in one version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TokenCode {
+    /// Its name: `field` or `word16`.
+    pub name: &'static str,
+    /// Its version.
+    pub version: u32,
+}
+
+/// Reads the flows of a dataset, one record batch at a time: a folder (searched in depth, in sorted order), a file or a
+/// stream. Other writers' files are taken too: large lists, integers of any width, text by dictionary, further columns,
+/// and the original's single column `flows`.
+///
+/// As an iterator it goes on after an error, with the next file where there is one.
+pub struct DatasetReader {
+    accepted: Vec<TokenCode>,
+    meta: DatasetMeta,
+    files: VecDeque<PathBuf>,
+    open: Option<Source>,
+}
+
+/// One file or stream being read.
+struct Source {
+    name: String,
+    batches: Batches,
+    token_code: String,
+    rows: Option<Rows>,
+}
+
+enum Batches {
+    Ipc(Box<IpcReader<Box<dyn Read + Send>>>),
+    Parquet(Box<ParquetReader<File>>),
+}
+
+impl DatasetReader {
+    /// Opens a folder or a file, and reads its metadata (of a folder, its first file's).
+    ///
+    /// # Errors
+    /// Where there is no such dataset, or its tokens are of no code in `accepted`.
+    pub fn open(path: &Path, accepted: &[TokenCode]) -> Result<DatasetReader, Error> {
+        let shown = path.display().to_string();
+        let files = if path.is_dir() { shards(path)? } else { vec![path.to_owned()] };
+        let mut files = VecDeque::from(files);
+        let first = files
+            .pop_front()
+            .ok_or_else(|| ErrorKind::format("folder", "files *.arrow, *.arrows or *.parquet", "none").at(&shown))?;
+        let (meta, source) = Source::open(&first, accepted)?;
+        Ok(DatasetReader { accepted: accepted.to_vec(), meta, files, open: Some(source) })
+    }
+
+    /// Reads an Arrow IPC stream (or an Arrow IPC file, from front to back). `name` stands in errors.
+    ///
+    /// # Errors
+    /// Where it is not one, or its tokens are of no code in `accepted`.
+    pub fn stream(
+        name: &str,
+        input: impl Read + Send + 'static,
+        accepted: &[TokenCode],
+    ) -> Result<DatasetReader, Error> {
+        let open = || {
+            let mut input: Box<dyn Read + Send> = Box::new(BufReader::with_capacity(1 << 16, input));
+            let head = head(&mut input)?;
+            if head.starts_with(parquet::MAGIC) {
+                return Err(ErrorKind::format(
+                    "octet 0",
+                    "an Arrow IPC stream",
+                    "Parquet, which cannot be read from a pipe",
+                ));
+            }
+            let input: Box<dyn Read + Send> =
+                if head.starts_with(FILE_MAGIC) { input } else { Box::new(std::io::Cursor::new(head).chain(input)) };
+            Batches::ipc(input)
+        };
+        let batches = open().map_err(|e| e.at(name))?;
+        let (meta, source) = Source::new(name.to_owned(), batches, accepted)?;
+        Ok(DatasetReader { accepted: accepted.to_vec(), meta, files: VecDeque::new(), open: Some(source) })
+    }
+
+    /// What the dataset says of itself.
+    #[must_use]
+    pub fn meta(&self) -> &DatasetMeta {
+        &self.meta
+    }
+
+    fn next_row(&mut self) -> Result<Option<FlowRow>, Error> {
+        loop {
+            if let Some(source) = &mut self.open {
+                let row = source.next_row();
+                match row {
+                    Ok(Some(row)) => return Ok(Some(row)),
+                    Ok(None) => self.open = None,
+                    Err(kind) => {
+                        let error = kind.at(&source.name);
+                        // What follows in this file cannot be trusted.
+                        self.open = None;
+                        return Err(error);
+                    }
+                }
+            }
+            let Some(path) = self.files.pop_front() else { return Ok(None) };
+            let (meta, source) = Source::open(&path, &self.accepted)?;
+            if meta.token_code != self.meta.token_code {
+                let kind = ErrorKind::TokenCode { expected: self.meta.token_code.clone(), found: meta.token_code };
+                return Err(kind.at(&source.name));
+            }
+            self.open = Some(source);
+        }
+    }
+}
+
+impl Iterator for DatasetReader {
+    type Item = Result<FlowRow, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_row().transpose()
+    }
+}
+
+/// The first octets, at most eight.
+fn head(input: &mut impl Read) -> Result<Vec<u8>, ErrorKind> {
+    let mut head = Vec::new();
+    input.by_ref().take(8).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+impl Batches {
+    fn ipc(input: Box<dyn Read + Send>) -> Result<Batches, ErrorKind> {
+        IpcReader::new(input, batch::is_known).map(|r| Batches::Ipc(Box::new(r)))
+    }
+
+    fn open(path: &Path) -> Result<Batches, ErrorKind> {
+        let mut file = File::open(path)?;
+        let head = head(&mut file)?;
+        if head.starts_with(parquet::MAGIC) {
+            return ParquetReader::new(file, batch::is_known).map(|r| Batches::Parquet(Box::new(r)));
+        }
+        if head.starts_with(FILE_MAGIC) {
+            let size = file.seek(SeekFrom::End(0))?;
+            let mut tail = Vec::new();
+            file.seek(SeekFrom::Start(size.saturating_sub(FILE_MAGIC.len() as u64).max(8)))?;
+            file.read_to_end(&mut tail)?;
+            if tail != FILE_MAGIC {
+                let place = format!("octet {size}");
+                return Err(ErrorKind::format(place, "ARROW1 at the end", "something else: the file was cut off"));
+            }
+            file.seek(SeekFrom::Start(8))?;
+        } else {
+            file.rewind()?;
+        }
+        Batches::ipc(Box::new(BufReader::with_capacity(1 << 16, file)))
+    }
+
+    fn metadata(&self) -> &[(String, String)] {
+        match self {
+            Batches::Ipc(reader) => &reader.metadata,
+            Batches::Parquet(reader) => &reader.metadata,
+        }
+    }
+
+    fn has_column(&self, name: &str) -> bool {
+        match self {
+            Batches::Ipc(reader) => reader.names().any(|n| n == name),
+            Batches::Parquet(reader) => reader.names().any(|n| n == name),
+        }
+    }
+
+    fn next_batch(&mut self) -> Result<Option<Vec<(String, Box<dyn Array>)>>, ErrorKind> {
+        match self {
+            Batches::Ipc(reader) => reader.next_batch(),
+            Batches::Parquet(reader) => reader.next_batch(),
+        }
+    }
+
+    /// What the file says of itself. The original's files say nothing, and are known by their column.
+    fn meta(&self) -> Result<DatasetMeta, ErrorKind> {
+        let is_silent = self.metadata().iter().all(|(key, _)| key != "token_code");
+        if is_silent && self.has_column("flows") && !self.has_column("tokens") {
+            return Ok(DatasetMeta {
+                token_code: WORD16.into(),
+                token_version: 1,
+                vocab_size: 65_546,
+                tool: String::new(),
+                options: Default::default(),
+            });
+        }
+        if !self.has_column("tokens") && !self.has_column("flows") {
+            return Err(ErrorKind::format("schema", "a column named tokens or flows", "none"));
+        }
+        batch::meta(self.metadata())
+    }
+}
+
+impl Source {
+    fn open(path: &Path, accepted: &[TokenCode]) -> Result<(DatasetMeta, Source), Error> {
+        let name = path.display().to_string();
+        let batches = Batches::open(path).map_err(|e| e.at(&name))?;
+        Source::new(name, batches, accepted)
+    }
+
+    fn new(name: String, batches: Batches, accepted: &[TokenCode]) -> Result<(DatasetMeta, Source), Error> {
+        let meta = batches.meta().map_err(|e| e.at(&name))?;
+        if !accepted.iter().any(|code| code.name == meta.token_code && code.version == meta.token_version) {
+            let known: Vec<String> = accepted.iter().map(|c| format!("{} version {}", c.name, c.version)).collect();
+            let found = format!("{} version {}", meta.token_code, meta.token_version);
+            return Err(ErrorKind::TokenCode { expected: known.join(" or "), found }.at(&name));
+        }
+        let token_code = meta.token_code.clone();
+        Ok((meta, Source { name, batches, token_code, rows: None }))
+    }
+
+    fn next_row(&mut self) -> Result<Option<FlowRow>, ErrorKind> {
+        loop {
+            if let Some(row) = self.rows.as_mut().and_then(Iterator::next) {
+                return row.map(Some);
+            }
+            match self.batches.next_batch()? {
+                Some(arrays) => self.rows = Some(Rows::new(arrays, &self.token_code)?),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+/// Whether a file of this name in a folder belongs to a dataset.
+#[must_use]
+pub fn is_dataset_name(path: &Path) -> bool {
+    let known = ["arrow", "arrows", "ipc", "feather", "parquet"];
+    let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
+    !hidden && path.extension().and_then(OsStr::to_str).is_some_and(|e| known.contains(&e))
+}
+
+/// The files of a folder's dataset, searched in depth, in sorted order.
+fn shards(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let at = |e: std::io::Error| ErrorKind::from(e).at(&folder.display().to_string());
+        for entry in std::fs::read_dir(&folder).map_err(at)? {
+            let entry = entry.map_err(at)?;
+            let path = entry.path();
+            let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+            if entry.file_type().map_err(at)?.is_dir() && !is_hidden {
+                folders.push(path);
+            } else if is_dataset_name(&path) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}

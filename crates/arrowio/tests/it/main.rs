@@ -1,0 +1,159 @@
+//! Datasets written and read back, in every format.
+
+mod hostile;
+mod support;
+
+use std::io::{self, Cursor, Write};
+
+use arrowio::{Compression, DatasetReader, DatasetWriter, ErrorKind, FlowRow, Format, TokenCode, Tokens, WriteOptions};
+use proptest::prelude::*;
+use support::{FIELD, WORD16, file, meta, options, read_all, row, rows};
+
+const FORMATS: [Format; 3] = [Format::Arrow, Format::Parquet, Format::Stream];
+const COMPRESSIONS: [Compression; 3] = [Compression::None, Compression::Lz4, Compression::Zstd];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn rows_come_back_as_they_were(rows in rows(FIELD), format in 0..3_usize, compression in 0..3_usize, batch in 1..200_usize) {
+        let options = WriteOptions { batch_tokens: batch, ..options(FORMATS[format], COMPRESSIONS[compression]) };
+        let path = file(&rows, FIELD, &options);
+        prop_assert_eq!(read_all(path.path(), FIELD).unwrap(), rows);
+    }
+
+    #[test]
+    fn rows_of_words_come_back_as_they_were(rows in rows(WORD16), format in 0..3_usize) {
+        let path = file(&rows, WORD16, &options(FORMATS[format], Compression::Zstd));
+        prop_assert_eq!(read_all(path.path(), WORD16).unwrap(), rows);
+    }
+
+    #[test]
+    fn a_folder_of_shards_reads_in_order(rows in rows(FIELD), format in 0..3_usize) {
+        let dir = tempfile::tempdir().unwrap();
+        let options = WriteOptions { shard_octets: 1, batch_tokens: 20, ..options(FORMATS[format], Compression::Lz4) };
+        let mut writer = DatasetWriter::folder(dir.path(), &meta(FIELD), &options).unwrap();
+        rows.iter().for_each(|row| writer.write(row).unwrap());
+        let written = writer.finish().unwrap();
+        let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap()).collect();
+        prop_assert_eq!(written.files, files.len() as u64);
+        prop_assert_eq!(written.octets, files.iter().map(|f| f.metadata().unwrap().len()).sum::<u64>());
+        prop_assert_eq!(written.tokens, rows.iter().map(|r| r.tokens.len() as u64).sum::<u64>());
+        prop_assert_eq!(read_all(dir.path(), FIELD).unwrap(), rows);
+    }
+}
+
+fn written(rows: &[FlowRow], options: &WriteOptions) -> Vec<u8> {
+    std::fs::read(file(rows, FIELD, options).path()).unwrap()
+}
+
+#[test]
+fn the_same_rows_give_the_same_octets() {
+    for format in FORMATS {
+        let rows: Vec<_> = (0..50).map(row).collect();
+        assert_eq!(
+            written(&rows, &options(format, Compression::Zstd)),
+            written(&rows, &options(format, Compression::Zstd))
+        );
+    }
+}
+
+#[test]
+fn an_empty_dataset_is_a_file_that_says_what_it_is() {
+    for format in FORMATS {
+        let path = file(&[], FIELD, &options(format, Compression::Zstd));
+        let reader = DatasetReader::open(path.path(), &[FIELD]).unwrap();
+        assert_eq!(*reader.meta(), meta(FIELD));
+        assert_eq!(reader.count(), 0);
+    }
+}
+
+#[test]
+fn the_metadata_comes_back() {
+    for format in FORMATS {
+        let path = file(&[row(1)], FIELD, &options(format, Compression::Zstd));
+        assert_eq!(*DatasetReader::open(path.path(), &[FIELD]).unwrap().meta(), meta(FIELD));
+    }
+}
+
+#[test]
+fn an_arrow_file_reads_from_a_pipe_too() {
+    let octets = written(&[row(1), row(2)], &options(Format::Arrow, Compression::Lz4));
+    let reader = DatasetReader::stream("standard input", Cursor::new(octets), &[FIELD]).unwrap();
+    assert_eq!(reader.collect::<Result<Vec<_>, _>>().unwrap(), [row(1), row(2)]);
+}
+
+#[test]
+fn parquet_from_a_pipe_is_refused_by_name() {
+    let octets = written(&[row(1)], &options(Format::Parquet, Compression::Zstd));
+    let error = DatasetReader::stream("standard input", Cursor::new(octets), &[FIELD]).err().unwrap();
+    let text = "standard input: octet 0: expected an Arrow IPC stream, found Parquet, which cannot be read from a pipe";
+    assert_eq!(error.to_string(), text);
+}
+
+#[test]
+fn another_version_is_refused_by_name() {
+    for format in FORMATS {
+        let path = file(&[row(1)], FIELD, &options(format, Compression::Zstd));
+        let next = TokenCode { name: "field", version: 2 };
+        let error = DatasetReader::open(path.path(), &[next, WORD16]).err().unwrap();
+        let text = "token code: expected field version 2 or word16 version 1, found field version 1";
+        assert_eq!(error.kind.to_string(), text);
+        assert!(matches!(error.kind, ErrorKind::TokenCode { .. }));
+    }
+}
+
+#[test]
+fn tokens_of_the_other_type_are_refused() {
+    let mut octets = Vec::new();
+    let mut writer = DatasetWriter::to("out", &mut octets, &meta(FIELD), &WriteOptions::default()).unwrap();
+    let wrong = FlowRow { tokens: Tokens::I32(vec![1]), ..row(1) };
+    let error = writer.write(&wrong).unwrap_err();
+    assert_eq!(error.to_string(), "out: column tokens: expected list<uint16>, found list<int32>");
+}
+
+#[test]
+fn a_folder_without_a_dataset_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("notes.txt"), "x").unwrap();
+    let error = DatasetReader::open(dir.path(), &[FIELD]).err().unwrap();
+    assert!(error.to_string().ends_with("folder: expected files *.arrow, *.arrows or *.parquet, found none"));
+}
+
+/// Takes so many octets, then has no room.
+struct Full(usize);
+
+impl Write for Full {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        if octets.len() > self.0 {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        self.0 -= octets.len();
+        Ok(octets.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_full_disk_is_reported_as_what_it_is() {
+    for format in FORMATS {
+        let mut writer =
+            DatasetWriter::to("out", Full(2_000), &meta(FIELD), &options(format, Compression::None)).unwrap();
+        let result = (0..500).try_for_each(|i| writer.write(&row(i))).and_then(|()| writer.finish().map(drop));
+        let error = result.unwrap_err();
+        assert!(matches!(&error.kind, ErrorKind::Io(e) if e.kind() == io::ErrorKind::StorageFull), "{error}");
+    }
+}
+
+#[test]
+fn an_unfinished_folder_holds_no_half_shard() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = WriteOptions { batch_tokens: 10, ..options(Format::Arrow, Compression::Zstd) };
+    let mut writer = DatasetWriter::folder(dir.path(), &meta(FIELD), &options).unwrap();
+    (0..20).for_each(|i| writer.write(&row(i)).unwrap());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    drop(writer);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}

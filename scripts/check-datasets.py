@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Opens datasets with pyarrow, Polars and DuckDB: all three must count the same flows, packets and tokens.
+
+usage: check-datasets.py DATASET...                   a file or a folder of .arrow or .parquet shards each
+       check-datasets.py --variants FOLDER DATASET    writes the dataset again, as other tools would, below FOLDER
+
+Needs pyarrow, polars and duckdb (PyPI); where one is missing the check fails. Prints a line per dataset.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+import duckdb
+import polars
+import pyarrow
+import pyarrow.compute
+import pyarrow.dataset
+import pyarrow.feather
+import pyarrow.ipc
+import pyarrow.parquet
+
+
+def shards(path):
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix in (".arrow", ".parquet"))
+    if not files:
+        sys.exit(f"{path}: no .arrow or .parquet file")
+    return files, "parquet" if files[0].suffix == ".parquet" else "ipc"
+
+
+def by_pyarrow(files, kind):
+    table = pyarrow.dataset.dataset([str(f) for f in files], format=kind).to_table()
+    table.validate(full=True)
+    packets = sum(pyarrow.compute.sum(table[c]).as_py() or 0 for c in ("client_packets", "server_packets"))
+    return table.num_rows, packets, pyarrow.compute.sum(pyarrow.compute.list_value_length(table["tokens"])).as_py() or 0
+
+
+def by_polars(files, kind):
+    read = polars.read_parquet if kind == "parquet" else polars.read_ipc
+    table = polars.concat([read(f) for f in files])
+    packets = table["client_packets"].sum() + table["server_packets"].sum()
+    return table.height, packets, table["tokens"].list.len().sum()
+
+
+def by_duckdb(files, kind):
+    # DuckDB reads Parquet by itself, and Arrow through pyarrow's record batches.
+    names = [str(f) for f in files]
+    data = pyarrow.dataset.dataset(names, format="ipc") if kind == "ipc" else duckdb.read_parquet(names)
+    query = """select count(*), coalesce(sum(client_packets) + sum(server_packets), 0), coalesce(sum(len(tokens)), 0)
+               from data"""
+    return tuple(int(n) for n in duckdb.sql(query).fetchall()[0])
+
+
+def check(path):
+    files, kind = shards(path)
+    counts = {f.__name__[3:]: tuple(f(files, kind)) for f in (by_pyarrow, by_polars, by_duckdb)}
+    flows, packets, tokens = counts["pyarrow"]
+    if len(set(counts.values())) > 1:
+        sys.exit(f"{path}: the counts (flows, packets, tokens) differ: {counts}")
+    print(f"{path}: {len(files)} {kind} files, {flows} flows, {packets} packets, {tokens} tokens, the same to all three")
+
+
+def variants(folder, path):
+    """The dataset as others write it: other widths, other list types, text by dictionary, several chunks."""
+    files, kind = shards(path)
+    table = pyarrow.dataset.dataset([str(f) for f in files], format=kind).to_table()
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def with_types(tokens, text):
+        fields = []
+        for field in table.schema:
+            if field.name == "tokens":
+                field = field.with_type(tokens)
+            elif pyarrow.types.is_string(field.type):
+                field = field.with_type(text)
+            fields.append(field)
+        return table.cast(pyarrow.schema(fields, metadata=table.schema.metadata)).unify_dictionaries()
+
+    pa = pyarrow
+    tables = {
+        "as-is": table,
+        "large": with_types(pa.large_list(pa.int64()), pa.large_string()),
+        "int32": with_types(pa.list_(pa.int32()), pa.string()),
+        "dictionary": with_types(pa.list_(pa.uint16()), pa.dictionary(pa.int32(), pa.string())),
+        "more-columns": table.append_column("more", pa.array([{"a": [1.5]}] * table.num_rows)).append_column(
+            "void", pa.nulls(table.num_rows)),
+    }
+    for name, t in tables.items():
+        for compression in (None, "lz4", "zstd"):
+            options = pa.ipc.IpcWriteOptions(compression=compression)
+            with pa.ipc.new_file(str(folder / f"{name}-{compression}.arrow"), t.schema, options=options) as w:
+                w.write_table(t, max_chunksize=777)
+            with pa.ipc.new_stream(str(folder / f"{name}-{compression}.arrows"), t.schema, options=options) as w:
+                w.write_table(t, max_chunksize=777)
+        if name != "more-columns":
+            for compression in ("snappy", "zstd", "gzip", "none"):
+                pyarrow.parquet.write_table(t, folder / f"{name}-{compression}.parquet", compression=compression, row_group_size=1500)
+            pyarrow.parquet.write_table(t, folder / f"{name}-v2.parquet", data_page_version="2.0", use_dictionary=False)
+    said = {k.decode(): v.decode() for k, v in table.schema.metadata.items()}
+    pairs = ", ".join(f"{k}: '{v}'" for k, v in said.items() if "." not in k)
+    duckdb.sql(f"copy (select * from \"table\") to '{folder / 'duckdb.parquet'}' (format parquet, kv_metadata {{{pairs}}})")
+    polars.from_arrow(table).write_parquet(folder / "polars.parquet", metadata=said)
+    tokens = table["tokens"].cast(pa.list_(pa.int32()))
+    pyarrow.feather.write_feather(pa.table({"flows": tokens}), str(folder / "original.feather"), compression="uncompressed")
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("dataset", nargs="+", type=Path)
+    ap.add_argument("--variants", type=Path, metavar="FOLDER")
+    a = ap.parse_args()
+    for path in a.dataset:
+        if a.variants:
+            variants(a.variants, path)
+        else:
+            check(path)
+
+
+main()
