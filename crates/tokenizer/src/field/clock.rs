@@ -1,0 +1,67 @@
+//! A TCP timestamp clock (RFC 7323, section 5): what TSval to expect at a time.
+
+/// The timestamp clock of one side.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Clock {
+    tick_ns: i64,
+    bound: bool,
+    running: bool,
+    last: u32,
+    /// The moment at which the clock turned to `last` lies in `from..=to`.
+    from: i64,
+    to: i64,
+}
+
+impl Clock {
+    pub(crate) fn new(tick_ns: i64) -> Clock {
+        Clock { tick_ns, ..Clock::default() }
+    }
+
+    pub(crate) fn is_bound(&self) -> bool {
+        self.bound
+    }
+
+    /// Gives the clock its first value, before a packet shows it running.
+    pub(crate) fn bind(&mut self, base: u32) {
+        self.bound = true;
+        self.last = base;
+    }
+
+    /// The last value.
+    pub(crate) fn last(&self) -> u32 {
+        self.last
+    }
+
+    /// The value to expect at `time_ns`; never behind the last one.
+    pub(crate) fn expected(&self, time_ns: i64) -> u32 {
+        if !self.running {
+            return self.last;
+        }
+        let turned = self.from + (self.to - self.from) / 2;
+        let ticks = time_ns.saturating_sub(turned).div_euclid(self.tick_ns).max(0);
+        self.last.wrapping_add(ticks as u32)
+    }
+
+    /// Nanoseconds from `time_ns` until the clock is 2^30 ticks past its last value; no end before it runs.
+    pub(crate) fn room_ns(&self, time_ns: i64) -> u64 {
+        if !self.running {
+            return u64::MAX;
+        }
+        let full = self.from.saturating_add(self.tick_ns.saturating_mul(1 << 30));
+        full.saturating_sub(time_ns).max(1) as u64
+    }
+
+    /// Takes in the value of a packet, which narrows down when the clock turns.
+    pub(crate) fn learn(&mut self, value: u32, time_ns: i64) {
+        let ahead = i64::from(value.wrapping_sub(self.last) as i32);
+        let shift = ahead.saturating_mul(self.tick_ns);
+        let (from, to) = (time_ns.saturating_sub(self.tick_ns).saturating_add(1), time_ns);
+        let (old_from, old_to) = (self.from.saturating_add(shift), self.to.saturating_add(shift));
+        let (both_from, both_to) = (from.max(old_from), to.min(old_to));
+        let agrees = self.running && both_from <= both_to;
+        (self.from, self.to) = if agrees { (both_from, both_to) } else { (from, to) };
+        self.running = true;
+        self.bound = true;
+        self.last = value;
+    }
+}

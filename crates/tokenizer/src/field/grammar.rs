@@ -1,0 +1,703 @@
+//! Which tokens may follow: a mask over the vocabulary, so that what is sampled is always a flow.
+//!
+//! `Syntax` lets through every sequence that decodes. `Session` lets through whole sessions alone: opened by a
+//! three-way handshake, closed by FIN from both sides (acknowledged) or by a RST, every hole in sequence space
+//! filled, acknowledgments of nothing that was not sent (RFC 9293, sections 3.5, 3.6 and 3.10.7).
+
+use flowtrack::Direction;
+use tcpwire::Flags;
+
+use super::bucket;
+use super::lex::{At, Lexer, Rank, Step, in_units};
+use super::options::{Element, LAYOUTS};
+use super::say::{Kind, SaySeq, Shape};
+use super::state::{FlowState, Side};
+use super::vocab::{self, Range, VOCAB_SIZE};
+use crate::{DecodeError, FlowIdentity, TokenId};
+
+/// Words of a mask.
+const WORDS: usize = VOCAB_SIZE.div_ceil(64);
+/// The longest gap in a sampled session: 2^42 ns, 73 minutes.
+const LONGEST_GAP_NS: u64 = 1 << 42;
+/// The longest payload in a sampled session, so that headers fit beside it into one IP packet.
+const LONGEST_PAYLOAD: u64 = 57_344;
+/// Packets that may follow once a session is closed, and SYNs that may be repeated.
+const REPEATS: u64 = 4;
+/// Holes that may be open at once in a sampled session.
+const HOLES: usize = 4;
+/// Packets left at which a session begins to close.
+const CLOSING: u64 = 8;
+
+/// A set of token ids: bit `t % 64` of word `t / 64` for token `t`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Mask([u64; WORDS]);
+
+impl Mask {
+    /// The words, lowest ids first.
+    #[must_use]
+    pub fn words(&self) -> &[u64] {
+        &self.0
+    }
+
+    /// Whether `token` is in the set.
+    #[must_use]
+    pub fn contains(&self, token: TokenId) -> bool {
+        self.0.get(usize::from(token) / 64).is_some_and(|w| w >> (token % 64) & 1 == 1)
+    }
+
+    /// Number of tokens in the set.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.0.iter().map(|w| w.count_ones()).sum()
+    }
+
+    /// The tokens of the set, in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = TokenId> + '_ {
+        self.0.iter().enumerate().flat_map(|(i, &word)| {
+            let mut left = word;
+            std::iter::from_fn(move || {
+                let bit = left.trailing_zeros();
+                (left != 0).then(|| {
+                    left &= left - 1;
+                    (i * 64) as TokenId + bit as TokenId
+                })
+            })
+        })
+    }
+
+    fn set(&mut self, token: TokenId) {
+        self.0[usize::from(token) / 64] |= 1 << (token % 64);
+    }
+
+    fn clear(&mut self, token: TokenId) {
+        self.0[usize::from(token) / 64] &= !(1 << (token % 64));
+    }
+
+    fn set_first(&mut self, range: Range, count: usize) {
+        self.set_run(range.first, count.min(range.count()));
+    }
+
+    fn set_all(&mut self, range: Range) {
+        self.set_run(range.first, range.count());
+    }
+
+    fn set_run(&mut self, first: TokenId, count: usize) {
+        let (mut at, end) = (usize::from(first), usize::from(first) + count);
+        while at < end {
+            let (word, bit) = (at / 64, at % 64);
+            let n = (64 - bit).min(end - at);
+            self.0[word] |= (u64::MAX >> (64 - n)) << bit;
+            at += n;
+        }
+    }
+
+    fn set_through(&mut self, first: Range, last: Range) {
+        self.set_run(first.first, usize::from(last.first + last.len - first.first));
+    }
+}
+
+/// How much a mask demands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Strength {
+    /// Every flow decodes.
+    Syntax,
+    /// Every flow is a whole session.
+    Session,
+}
+
+/// When a flow has to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Packets after which a flow is brought to its end. A session may take a few packets more to close.
+    pub max_packets: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { max_packets: u64::MAX }
+    }
+}
+
+/// Follows a flow token by token and says what may come next.
+#[derive(Clone, Debug)]
+pub struct Grammar {
+    strength: Strength,
+    limits: Limits,
+    lexer: Lexer,
+    state: Option<FlowState>,
+    /// Option octets of the last packet.
+    arena: Vec<u8>,
+    tokens: usize,
+    packets: u64,
+    reset: bool,
+    after_close: u64,
+}
+
+impl Grammar {
+    /// A grammar at the beginning of a flow.
+    #[must_use]
+    pub fn new(strength: Strength, limits: Limits) -> Grammar {
+        Grammar {
+            strength,
+            limits,
+            lexer: Lexer::new(),
+            state: None,
+            arena: Vec::new(),
+            tokens: 0,
+            packets: 0,
+            reset: false,
+            after_close: 0,
+        }
+    }
+
+    /// Whether the flow has ended.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.lexer.at == At::Done
+    }
+
+    /// Number of whole packets so far.
+    #[must_use]
+    pub fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    /// Number of tokens so far.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Takes in a token.
+    ///
+    /// # Errors
+    /// Where it does not decode here. What [`legal_next`](Self::legal_next) forbids beyond that is let through.
+    pub fn push(&mut self, token: TokenId) -> Result<(), DecodeError> {
+        let index = self.tokens;
+        let step = self.lexer.push(token).map_err(|_| super::misplaced(index, &self.lexer, token))?;
+        self.tokens += 1;
+        match step {
+            Step::Packet if self.state.is_none() => {
+                let head = self.lexer.head;
+                let identity = FlowIdentity::default();
+                self.state = Some(FlowState::new(identity, head.v6, head.unit_ns(), head.ticks_ns()));
+            }
+            Step::Said => self.said(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn said(&mut self) {
+        self.packets += 1;
+        if self.strength == Strength::Syntax {
+            return;
+        }
+        self.after_close += u64::from(self.closed());
+        self.arena.clear();
+        if let Some(state) = &mut self.state {
+            let packet = state.resolve(&self.lexer.say, &mut self.arena);
+            self.reset |= packet.flags.has(Flags::RST);
+        }
+    }
+
+    /// The tokens that may come next. Empty once the flow has ended, and never before.
+    #[must_use]
+    pub fn legal_next(&self) -> Mask {
+        let mut mask = Mask::default();
+        match (self.strength, &self.state) {
+            (Strength::Session, Some(state)) => Session { grammar: self, state }.legal(&mut mask),
+            (strength, _) => self.syntax(strength, &mut mask),
+        }
+        mask
+    }
+
+    /// Whether the session's class is one that ends with a RST.
+    fn to_be_reset(&self) -> bool {
+        self.lexer.head.class % 3 == 1
+    }
+
+    /// Whether the session has ended, as its class demands.
+    fn closed(&self) -> bool {
+        let Some(state) = &self.state else { return false };
+        let [c, s] = &state.sides;
+        if c.space.holes() + s.space.holes() > 0 {
+            return false;
+        }
+        let acked = |side: &Side, by: &Side| side.space.fin().is_some_and(|fin| by.last_ack >= fin);
+        if self.to_be_reset() { self.reset } else { acked(c, s) && acked(s, c) }
+    }
+
+    // --- what decodes ------------------------------------------------------------------------------------------
+
+    fn syntax(&self, strength: Strength, mask: &mut Mask) {
+        let full = self.packets >= self.limits.max_packets;
+        let session = strength == Strength::Session;
+        match self.lexer.at {
+            At::Start => mask.set(vocab::BOS),
+            At::Flow => mask.set_all(vocab::FLOW),
+            // Sessions are graceful or reset, and opened.
+            At::Class => mask.set_first(vocab::CLASS, if session { 2 } else { vocab::CLASS.count() }),
+            At::Length => mask.set_all(vocab::LENGTH),
+            At::Port => mask.set_through(vocab::PORT, vocab::PORT_RAW),
+            At::Hz(side) => {
+                self.clocks(side, mask);
+                if session {
+                    mask.set(vocab::PACKET.at(opening().index()));
+                } else {
+                    mask.set_all(vocab::PACKET);
+                }
+            }
+            At::Between => {
+                mask.set(vocab::END);
+                if !full {
+                    mask.set_all(vocab::PACKET);
+                }
+            }
+            At::Fields(rank) => self.fields(rank, mask),
+            _ => self.inside(mask),
+        }
+    }
+
+    fn clocks(&self, side: u8, mask: &mut Mask) {
+        for i in usize::from(side) * 8..vocab::HZ.count() {
+            if i % 8 != 0 {
+                mask.set(vocab::HZ.at(i));
+            }
+        }
+    }
+
+    fn fields(&self, rank: Rank, mask: &mut Mask) {
+        let first = match rank {
+            Rank::Flags => vocab::FLAGS,
+            Rank::Seq => vocab::SEQ_UNA,
+            Rank::Ack => vocab::ACK_SEG,
+            Rank::Len => vocab::LEN_SAME,
+            Rank::Window => vocab::WIN_EDGE,
+            Rank::Urgent => vocab::URGENT,
+            Rank::Options => vocab::LAYOUT,
+            Rank::TsVal => vocab::TSVAL,
+            Rank::TsEcr => vocab::TSECR,
+            Rank::TrafficClass => vocab::TRAFFIC_CLASS,
+            Rank::Ttl => vocab::TTL,
+            Rank::Df | Rank::Id | Rank::Time => vocab::DF,
+        };
+        if first.first <= vocab::LAYOUT.first {
+            mask.set_through(first, vocab::OPT_LIST);
+        }
+        if rank < Rank::Df {
+            mask.set_through(if first.first <= vocab::LAYOUT.first { vocab::TSVAL } else { first }, vocab::TTL_RAW);
+        }
+        if rank <= Rank::Df && !self.lexer.head.v6 {
+            mask.set(vocab::DF.first);
+        }
+        if rank <= Rank::Id {
+            match self.lexer.head.v6 {
+                true => mask.set_through(vocab::LABEL_ZERO, vocab::LABEL_RAW),
+                false => mask.set_through(vocab::ID, vocab::ID_RAW),
+            }
+        }
+        mask.set(vocab::TIME_BACK.first);
+        self.gaps(u64::MAX, mask);
+    }
+
+    fn gaps(&self, longest_ns: u64, mask: &mut Mask) {
+        let unit = self.lexer.head.unit_ns();
+        for i in 0..vocab::TIME.count() {
+            let ns = bucket::GAPS.bucket(i);
+            let b = in_units(ns, unit);
+            if b.first < b.end && ns.first < longest_ns {
+                mask.set(vocab::TIME.at(i));
+            }
+        }
+    }
+
+    /// Places where the lexer alone knows what follows.
+    fn inside(&self, mask: &mut Mask) {
+        match self.lexer.at {
+            At::Digits { .. } => {
+                if let Some((low, high)) = self.lexer.at.digit_range() {
+                    mask.set_run(vocab::DIGIT.at(low.into()), usize::from(high - low) + 1);
+                }
+            }
+            At::MssValue => mask.set_through(vocab::MSS, vocab::MSS_RAW),
+            At::WsValue => mask.set_through(vocab::WS, vocab::WS_RAW),
+            At::SackBlock { .. } => {
+                mask.set_all(vocab::SACK_AT);
+                mask.set_all(vocab::SACK_RAW);
+            }
+            At::SackCount { .. } => mask.set_all(vocab::SACK_COUNT),
+            At::Element => self.elements(mask),
+            At::TimeBack => {
+                self.gaps(u64::MAX, mask);
+                // No time back is no time.
+                mask.clear(vocab::TIME.first);
+            }
+            _ => {}
+        }
+    }
+
+    fn elements(&self, mask: &mut Mask) {
+        let room = self.lexer.room();
+        let sized = [
+            (vocab::OPT_NOP, 1),
+            (vocab::OPT_EOL, 1),
+            (vocab::OPT_MSS, 4),
+            (vocab::OPT_WS, 3),
+            (vocab::OPT_SACK_PERMITTED, 2),
+            (vocab::OPT_RAW, 2),
+            (vocab::OPT_OCTETS, 1),
+        ];
+        for (range, octets) in sized {
+            if octets <= room {
+                mask.set(range.first);
+            }
+        }
+        if room >= 10 && !self.lexer.has_timestamps() {
+            mask.set(vocab::OPT_TS.first);
+        }
+        mask.set_first(vocab::OPT_SACK, room.saturating_sub(2) / 8);
+        if room.is_multiple_of(4) {
+            mask.set(vocab::OPT_DONE.first);
+        }
+    }
+}
+
+/// The packet that every session begins with.
+fn opening() -> Shape {
+    Shape { direction: Direction::Forward, kind: Kind::Syn, data: false, acks_all: false }
+}
+
+/// What may follow in a whole session, once its head is said.
+struct Session<'a> {
+    grammar: &'a Grammar,
+    state: &'a FlowState,
+}
+
+impl Session<'_> {
+    fn legal(&self, mask: &mut Mask) {
+        match self.grammar.lexer.at {
+            At::Between => self.packets(mask),
+            At::Fields(rank) => self.fields(rank, mask),
+            At::MssValue => mask.set_all(vocab::MSS),
+            At::WsValue => mask.set_all(vocab::WS),
+            At::SackBlock { .. } => self.sack_at(mask),
+            At::SackCount { at, .. } => self.sack_count(at, mask),
+            _ => self.grammar.inside(mask),
+        }
+    }
+
+    fn closing(&self) -> bool {
+        let holes: usize = self.state.sides.iter().map(|s| s.space.holes()).sum();
+        let reserve = CLOSING + holes as u64 * vocab::SEQ_SKIP.count() as u64;
+        self.grammar.packets.saturating_add(reserve) >= self.grammar.limits.max_packets
+    }
+
+    fn established(&self) -> bool {
+        self.state.sides[0].last_ack >= 1 && self.state.sides[1].packets > 0
+    }
+
+    // --- packets -----------------------------------------------------------------------------------------------
+
+    fn packets(&self, mask: &mut Mask) {
+        let closed = self.grammar.closed();
+        if closed {
+            mask.set(vocab::END);
+        }
+        let closing = self.closing();
+        if closed && (closing || self.grammar.after_close >= REPEATS) {
+            return;
+        }
+        for i in 0..vocab::PACKET.count() {
+            let shape = Shape::from_index(i);
+            if self.allows(shape) && (!closing || self.helps(shape)) {
+                mask.set(vocab::PACKET.at(i));
+            }
+        }
+    }
+
+    fn allows(&self, shape: Shape) -> bool {
+        let d = shape.direction;
+        let (side, peer) = self.state.pair(d);
+        let more = peer.space.contiguous() > side.last_ack;
+        if shape.acks_all && (!more || !shape.kind.has_ack()) {
+            return false;
+        }
+        if !self.established() {
+            return self.opens(shape);
+        }
+        if shape.kind.is_syn() {
+            return false;
+        }
+        if shape.kind.is_rst() {
+            let holes = side.space.holes() + peer.space.holes();
+            return self.grammar.to_be_reset() && !shape.data && holes == 0;
+        }
+        if self.grammar.reset || self.grammar.closed() {
+            return shape.kind == Kind::Ack && !shape.data && !shape.acks_all && !self.grammar.reset;
+        }
+        match (side.space.fin(), shape.kind.is_fin(), shape.data) {
+            // A FIN comes last and once; its repeats carry nothing.
+            (None, true, _) => side.space.holes() == 0,
+            (Some(fin), true, data) => !data && shape.kind == Kind::FinAck && side.space.una() < fin,
+            // After the FIN, only what was sent before it is sent again.
+            (Some(_), false, true) => side.space.outstanding() > 0,
+            _ => shape.data || shape.kind == Kind::Ack,
+        }
+    }
+
+    /// The handshake (RFC 9293, section 3.5).
+    fn opens(&self, shape: Shape) -> bool {
+        let [client, server] = &self.state.sides;
+        match (shape.direction, shape.kind) {
+            (Direction::Forward, Kind::Syn) => !shape.data && server.packets == 0 && client.packets < REPEATS,
+            (Direction::Reverse, Kind::SynAck) => {
+                let again = server.packets > 0;
+                !shape.data && shape.acks_all != again && server.packets < REPEATS
+            }
+            (Direction::Forward, kind) => {
+                server.packets > 0
+                    && shape.acks_all
+                    && !kind.is_rst()
+                    && (shape.data || kind != Kind::PshAck)
+                    && (!kind.is_syn())
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a packet brings a session nearer to its end.
+    fn helps(&self, shape: Shape) -> bool {
+        let [client, server] = &self.state.sides;
+        if !self.established() {
+            return match shape.kind {
+                Kind::SynAck => server.packets == 0,
+                Kind::Ack => !shape.data,
+                _ => false,
+            };
+        }
+        for (side, d) in [(client, Direction::Forward), (server, Direction::Reverse)] {
+            if side.space.holes() > 0 {
+                return shape.direction == d && shape.kind == Kind::Ack && shape.data && !shape.acks_all;
+            }
+        }
+        if self.grammar.to_be_reset() {
+            return shape.kind.is_rst();
+        }
+        let side = &self.state.sides[shape.direction.index()];
+        if client.space.fin().is_none() || server.space.fin().is_none() {
+            return side.space.fin().is_none() && shape.kind == Kind::FinAck && !shape.data;
+        }
+        shape.kind == Kind::Ack && !shape.data && shape.acks_all
+    }
+
+    // --- fields ------------------------------------------------------------------------------------------------
+
+    fn fields(&self, least: Rank, mask: &mut Mask) {
+        let say = &self.grammar.lexer.say;
+        let (side, _) = self.state.pair(say.shape.direction);
+        let from = |rank: Rank| least <= rank;
+        if from(Rank::Flags) && !say.shape.kind.is_rst() {
+            mask.set_first(vocab::FLAGS, 3);
+        }
+        if from(Rank::Seq) {
+            self.seq(mask);
+            if self.must_repeat() {
+                return;
+            }
+        }
+        if from(Rank::Ack) {
+            self.ack(mask);
+        }
+        if from(Rank::Len) {
+            self.len(mask);
+        }
+        if from(Rank::Window) {
+            self.window(mask);
+            if side.packets == 0 {
+                return;
+            }
+        }
+        if from(Rank::Options) {
+            self.options(mask);
+        }
+        let timestamps = self.state.will_carry_timestamps(say);
+        if from(Rank::TsVal) && timestamps {
+            mask.set_run(vocab::TSVAL.at(vocab::TSVAL.count() / 2), vocab::TSVAL.count() / 2);
+            mask.set(vocab::TSVAL_FORWARD.first);
+        }
+        if from(Rank::TsEcr) && timestamps && say.shape.kind.has_ack() {
+            mask.set_first(vocab::TSECR, self.state.recent_stamps(say.shape.direction.reversed()));
+        }
+        self.ip(least, side, mask);
+        if self.grammar.packets == 0 {
+            mask.set(vocab::TIME.first);
+        } else {
+            self.grammar.gaps(LONGEST_GAP_NS.min(self.state.clock_room_ns()), mask);
+        }
+    }
+
+    /// Whether this packet has to be one that was sent before, or fill a hole.
+    fn must_repeat(&self) -> bool {
+        let say = &self.grammar.lexer.say;
+        let space = &self.state.sides[say.shape.direction.index()].space;
+        let fills = self.closing() && space.holes() > 0;
+        say.shape.data && (space.fin().is_some() || fills)
+    }
+
+    fn seq(&self, mask: &mut Mask) {
+        let say = &self.grammar.lexer.say;
+        let space = &self.state.sides[say.shape.direction.index()].space;
+        if !self.established() || !matches!(say.shape.kind, Kind::Ack | Kind::PshAck) {
+            return;
+        }
+        if !say.shape.data {
+            if space.una() == space.next() && space.fin().is_none() {
+                mask.set(vocab::SEQ_KEEPALIVE.first);
+            }
+            return;
+        }
+        let closing = self.closing();
+        mask.set_first(vocab::SEQ_HOLE, if closing { space.holes().min(1) } else { space.holes() });
+        if closing {
+            return;
+        }
+        mask.set_first(vocab::SEQ_OLD, space.outstanding());
+        mask.set_first(vocab::SEQ_NEW, space.outstanding());
+        if space.fin().is_none() && space.holes() < HOLES {
+            mask.set_all(vocab::SEQ_SKIP);
+        }
+    }
+
+    fn ack(&self, mask: &mut Mask) {
+        let say = &self.grammar.lexer.say;
+        if !say.shape.acks_all || say.shape.kind.is_syn() || say.shape.kind.is_rst() || !self.established() {
+            return;
+        }
+        if self.closing() {
+            return;
+        }
+        let (side, peer) = self.state.pair(say.shape.direction);
+        let contiguous = peer.space.contiguous();
+        for k in 0..vocab::ACK_SEG.count() {
+            match peer.space.oldest(k) {
+                Some(s) if s.end < contiguous && s.end > side.last_ack => mask.set(vocab::ACK_SEG.at(k)),
+                Some(_) => {}
+                None => break,
+            }
+        }
+    }
+
+    fn len(&self, mask: &mut Mask) {
+        let say = &self.grammar.lexer.say;
+        let again = matches!(say.seq, SaySeq::Old(_) | SaySeq::New(_) | SaySeq::Hole(_));
+        if !say.shape.data || again {
+            return;
+        }
+        let d = say.shape.direction;
+        let last = self.state.last_len(d);
+        if last > 0 {
+            mask.set(vocab::LEN_SAME.first);
+        }
+        let multiples = LONGEST_PAYLOAD / u64::from(self.state.full(d));
+        mask.set_first(vocab::LEN_MULTIPLE, multiples.saturating_sub(1) as usize);
+        for i in 0..vocab::LEN.count() {
+            if bucket::LENGTHS.bucket(i).end <= LONGEST_PAYLOAD {
+                mask.set(vocab::LEN.at(i));
+            }
+        }
+    }
+
+    fn window(&self, mask: &mut Mask) {
+        let say = &self.grammar.lexer.say;
+        let d = say.shape.direction;
+        let expected = u64::from(self.state.expected_window(d, say.flags()));
+        if self.state.edge_in_range(say) {
+            mask.set(vocab::WIN_EDGE.first);
+        }
+        mask.set_through(vocab::WIN_MAX, vocab::WIN);
+        if self.state.sides[d.index()].packets == 0 {
+            // A side opens with a window of its own.
+            mask.clear(vocab::WIN_EDGE.first);
+            mask.clear(vocab::WIN_MAX.first);
+            mask.clear(vocab::WIN.first);
+        }
+        for i in 0..vocab::WIN_UP.count() {
+            let b = bucket::WINDOW_STEPS.bucket(i);
+            if expected + b.end <= 1 << 16 {
+                mask.set(vocab::WIN_UP.at(i));
+            }
+            if b.end <= expected + 1 {
+                mask.set(vocab::WIN_DOWN.at(i));
+            }
+        }
+    }
+
+    fn options(&self, mask: &mut Mask) {
+        let say = &self.grammar.lexer.say;
+        let (side, peer) = self.state.pair(say.shape.direction);
+        match say.shape.kind {
+            Kind::Rst | Kind::RstAck => {}
+            Kind::Syn | Kind::SynAck if side.packets > 0 => {}
+            Kind::Syn | Kind::SynAck => {
+                let offered = |e: &Element| match e {
+                    _ if say.shape.kind == Kind::Syn => true,
+                    Element::Ws(_) => peer.offer.scale.is_some(),
+                    Element::SackPermitted => peer.offer.sack,
+                    Element::Ts => peer.offer.timestamps,
+                    _ => true,
+                };
+                for (i, layout) in LAYOUTS.iter().enumerate() {
+                    let syn = layout.iter().any(|e| matches!(e, Element::Mss(_)));
+                    if syn && layout.iter().all(offered) {
+                        mask.set(vocab::LAYOUT.at(i));
+                    }
+                }
+            }
+            _ => {
+                let timestamps = self.state.agreed(|o| o.timestamps);
+                let blocks = if self.state.agreed(|o| o.sack) { self.segments_above() } else { 0 };
+                let (first, most) = if timestamps { (6, 3) } else { (2, 4) };
+                for n in 0..blocks.min(most) {
+                    mask.set(vocab::LAYOUT.at(first + n));
+                }
+            }
+        }
+    }
+
+    /// Segments of the other side that lie beyond the one that this packet's acknowledgment waits for.
+    fn segments_above(&self) -> usize {
+        let say = &self.grammar.lexer.say;
+        let space = &self.state.pair(say.shape.direction).1.space;
+        let first = space.first_above(self.state.ack_said(say));
+        space.outstanding().saturating_sub(first + 1)
+    }
+
+    fn sack_at(&self, mask: &mut Mask) {
+        let count = self.segments_above().min(vocab::SACK_AT.count() - 1);
+        mask.set_run(vocab::SACK_AT.at(1), count);
+    }
+
+    fn sack_count(&self, at: u8, mask: &mut Mask) {
+        mask.set_first(vocab::SACK_COUNT, (self.segments_above() + 1).saturating_sub(at.into()));
+    }
+
+    fn ip(&self, least: Rank, side: &Side, mask: &mut Mask) {
+        let v6 = self.grammar.lexer.head.v6;
+        if least <= Rank::TrafficClass {
+            mask.set(vocab::TRAFFIC_CLASS.first);
+        }
+        if least <= Rank::Ttl && side.packets == 0 {
+            mask.set_all(vocab::TTL);
+        }
+        if least <= Rank::Df && !v6 {
+            mask.set(vocab::DF.first);
+        }
+        if least <= Rank::Id {
+            match v6 {
+                true => mask.set_through(vocab::LABEL_ZERO, vocab::LABEL_RAW),
+                false => mask.set_through(vocab::ID, vocab::ID_RAW),
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The `field` code: what a sender does, relative to what TCP expects.
+//!
+//! ```
+//! use flowtrack::Flow;
+//! use tokenizer::field;
+//!
+//! fn there_and_back(flow: &Flow) -> Result<(), Box<dyn std::error::Error>> {
+//!     let mut tokens = Vec::new();
+//!     let identity = field::encode(flow, &mut tokens)?;
+//!     let again = field::decode(&tokens, &identity)?;
+//!     assert_eq!(again.packets.len(), flow.packets.len());
+//!     Ok(())
+//! }
+//! ```
+
+mod bucket;
+mod clock;
+mod grammar;
+mod lex;
+mod options;
+mod say;
+mod space;
+mod state;
+pub mod vocab;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use flowtrack::{Completeness, Direction, Endpoint, Flow};
+use tcpwire::Flags;
+
+use crate::{DecodeError, EncodeError, FlowIdentity, TokenId};
+pub use grammar::{Grammar, Limits, Mask, Strength};
+use lex::{Head, Lexer, Step};
+use say::{Say, Shape};
+use state::FlowState;
+pub use vocab::{BOS, END, VERSION, VOCAB_SIZE};
+
+/// Name of this code, as datasets give it.
+pub const NAME: &str = "field";
+
+/// How a flow ends, as its tokens say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Close {
+    /// Both sides sent a FIN, and nobody a RST.
+    Graceful,
+    /// Somebody sent a RST.
+    Reset,
+    /// Neither.
+    Open,
+}
+
+/// What the head of a flow says about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FlowHeader {
+    /// 4 or 6.
+    pub ip_version: u8,
+    /// Unit of time of the flow, in nanoseconds.
+    pub unit_ns: i64,
+    /// How it ends.
+    pub close: Close,
+    /// Whether it begins with SYN and SYN-ACK.
+    pub opened: bool,
+    /// Number of packets: at least `2^length_class`, less than twice that (0 and 1 packets are class 0).
+    pub length_class: u8,
+    /// The server's port.
+    pub server_port: u16,
+}
+
+/// Encodes a flow: its tokens are appended to `out`; what they do not say is returned.
+///
+/// # Errors
+/// Where the flow holds what no TCP header can: see [`EncodeError`]. `out` is then as it was.
+pub fn encode(flow: &Flow, out: &mut Vec<TokenId>) -> Result<FlowIdentity, EncodeError> {
+    let from = out.len();
+    let v6 = flow.client.addr.is_ipv6();
+    check(flow, v6)?;
+    let unit = unit_of(flow);
+    let ticks = [Direction::Forward, Direction::Reverse].map(|d| tick_of(flow, d));
+    let (class, length) = class_of(flow);
+    let head = Head { v6, unit, class, length, port: flow.server.port, ticks };
+    lex::write_head(&head, out);
+    let mut state = FlowState::new(FlowIdentity::default(), v6, head.unit_ns(), head.ticks_ns());
+    if let Some(first) = flow.packets.first() {
+        state.set_start(first.time_ns);
+    }
+    let mut say = Say::default();
+    for (i, packet) in flow.packets.iter().enumerate() {
+        reset(&mut say);
+        state.say(packet, flow.options_of(packet), &mut say);
+        lex::write_packet(&say, head.unit_ns(), out);
+        debug_assert!(out.len() > from + i);
+    }
+    out.push(END);
+    let mut identity = *state.identity();
+    identity.client_port = Some(flow.client.port);
+    identity.client.addr = Some(flow.client.addr);
+    identity.server.addr = Some(flow.server.addr);
+    Ok(identity)
+}
+
+/// Makes `say` fresh and keeps its buffers.
+fn reset(say: &mut Say) {
+    let mut elements = std::mem::take(&mut say.elements);
+    elements.clear();
+    *say = Say { elements, ..Say::new(Shape::from_index(0)) };
+}
+
+/// Decodes a flow. What `identity` leaves open is zero: whoever generates draws it first.
+///
+/// # Errors
+/// At the first token that may not stand where it stands, and where the tokens end before the flow does.
+pub fn decode(tokens: &[TokenId], identity: &FlowIdentity) -> Result<Flow, DecodeError> {
+    let mut lexer = Lexer::new();
+    let mut state = None;
+    let mut flow = empty_flow(identity);
+    for (index, &token) in tokens.iter().enumerate() {
+        match lexer.push(token).map_err(|_| misplaced(index, &lexer, token))? {
+            Step::More => {}
+            Step::Packet if state.is_none() => {
+                let head = lexer.head;
+                state = Some(FlowState::new(*identity, head.v6, head.unit_ns(), head.ticks_ns()));
+                flow.server.port = head.port;
+                set_version(&mut flow, identity, head.v6);
+            }
+            Step::Packet => {}
+            Step::Said => {
+                if let Some(state) = &mut state {
+                    flow.packets.push(state.resolve(&lexer.say, &mut flow.options));
+                }
+            }
+            Step::End if index + 1 == tokens.len() => return Ok(flow),
+            Step::End => return Err(misplaced(index + 1, &lexer, tokens[index + 1])),
+        }
+    }
+    Err(DecodeError::Truncated { index: tokens.len(), expected: lexer.at.expected() })
+}
+
+/// Reads the head of a flow alone.
+///
+/// # Errors
+/// As [`decode`].
+pub fn header(tokens: &[TokenId]) -> Result<FlowHeader, DecodeError> {
+    let mut lexer = Lexer::new();
+    for (index, &token) in tokens.iter().enumerate() {
+        let step = lexer.push(token).map_err(|_| misplaced(index, &lexer, token))?;
+        if step == Step::Packet || matches!(lexer.at, lex::At::Hz(_)) {
+            return Ok(header_of(&lexer.head));
+        }
+    }
+    Err(DecodeError::Truncated { index: tokens.len(), expected: lexer.at.expected() })
+}
+
+fn header_of(head: &Head) -> FlowHeader {
+    FlowHeader {
+        ip_version: if head.v6 { 6 } else { 4 },
+        unit_ns: head.unit_ns(),
+        close: [Close::Graceful, Close::Reset, Close::Open][usize::from(head.class % 3)],
+        opened: head.class < 3,
+        length_class: head.length,
+        server_port: head.port,
+    }
+}
+
+fn misplaced(index: usize, lexer: &Lexer, found: TokenId) -> DecodeError {
+    DecodeError::Misplaced { index, expected: lexer.at.expected(), found, meaning: vocab::describe(found) }
+}
+
+fn empty_flow(identity: &FlowIdentity) -> Flow {
+    let unspecified = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    Flow {
+        client: Endpoint { addr: unspecified, port: identity.client_port.unwrap_or(0) },
+        server: Endpoint { addr: unspecified, port: 0 },
+        first_frame: 0,
+        packets: Vec::new(),
+        options: Vec::new(),
+        completeness: Completeness::default(),
+    }
+}
+
+fn set_version(flow: &mut Flow, identity: &FlowIdentity, v6: bool) {
+    let none = if v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    flow.client.addr = identity.client.addr.unwrap_or(none);
+    flow.server.addr = identity.server.addr.unwrap_or(none);
+}
+
+/// Refuses what no header can hold.
+fn check(flow: &Flow, v6: bool) -> Result<(), EncodeError> {
+    if flow.server.addr.is_ipv6() != v6 {
+        return Err(EncodeError::MixedVersions);
+    }
+    for (index, p) in flow.packets.iter().enumerate() {
+        let refuse = |what, value: u64| Err(EncodeError::OutOfRange { index, what, value });
+        if p.flags.0 > 0xfff {
+            return refuse("flags", p.flags.0.into());
+        }
+        if p.options.len % 4 != 0 || p.options.len > 40 {
+            return refuse("options length", p.options.len.into());
+        }
+        if p.options.start as usize + usize::from(p.options.len) > flow.options.len() {
+            return refuse("options start", p.options.start.into());
+        }
+        if p.flow_label > if v6 { 0xf_ffff } else { 0 } {
+            return refuse("flow label", p.flow_label.into());
+        }
+        if v6 && p.ip_id != 0 {
+            return refuse("IPv6 identification", p.ip_id.into());
+        }
+        if v6 && p.dont_fragment {
+            return refuse("IPv6 don't-fragment bit", 1);
+        }
+        let before = flow.packets[index.saturating_sub(1)].time_ns;
+        if p.time_ns.checked_sub(before).is_none_or(|gap| gap == i64::MIN) {
+            return refuse("time", p.time_ns as u64);
+        }
+    }
+    Ok(())
+}
+
+/// The unit of time: microseconds where every time of the flow is a whole number of them, else nanoseconds.
+/// Coarser captures are kept in microseconds, since one cannot tell them from a short flow's chance.
+fn unit_of(flow: &Flow) -> u8 {
+    u8::from(flow.packets.iter().all(|p| p.time_ns % vocab::UNITS_NS[1] == 0))
+}
+
+/// The tick of one side's timestamp clock, estimated between its first and last packets.
+fn tick_of(flow: &Flow, d: Direction) -> u8 {
+    let value = |i: usize| {
+        let p = &flow.packets[i];
+        (p.direction == d).then(|| options::timestamp_value(flow.options_of(p))).flatten().map(|v| (p.time_ns, v))
+    };
+    let first = (0..flow.packets.len()).find_map(value);
+    let last = (0..flow.packets.len()).rev().find_map(value);
+    let (Some((t0, v0)), Some((t1, v1))) = (first, last) else { return 0 };
+    let ticks = i64::from(v1.wrapping_sub(v0) as i32);
+    let elapsed = t1.saturating_sub(t0);
+    if ticks <= 0 || elapsed < 20_000_000 {
+        return 0;
+    }
+    let tick = elapsed as f64 / ticks as f64;
+    let distance = |i: usize| (tick / vocab::TICKS_NS[i] as f64).ln().abs();
+    let best = (0..vocab::TICKS_NS.len()).min_by(|&a, &b| distance(a).total_cmp(&distance(b))).unwrap_or(0);
+    // Between two known ticks, or on a short flow, the usual one is as good a guess.
+    if distance(best) < 0.2 { best as u8 } else { 0 }
+}
+
+/// Class and length class of a flow.
+fn class_of(flow: &Flow) -> (u8, u8) {
+    let any = |d: Option<Direction>, flags: Flags| {
+        flow.packets.iter().any(|p| p.flags.has(flags) && d.is_none_or(|d| p.direction == d))
+    };
+    let close = if any(None, Flags::RST) {
+        1
+    } else if any(Some(Direction::Forward), Flags::FIN) && any(Some(Direction::Reverse), Flags::FIN) {
+        0
+    } else {
+        2
+    };
+    let opened =
+        any(Some(Direction::Forward), Flags::SYN) && any(Some(Direction::Reverse), Flags::SYN.with(Flags::ACK));
+    let length = flow.packets.len().max(1).ilog2().min(vocab::LENGTH.count() as u32 - 1);
+    (if opened { close } else { close + 3 }, length as u8)
+}

@@ -1,0 +1,284 @@
+//! TCP options (RFC 9293, section 3.2; RFC 7323; RFC 2018): octets into elements and back, bit for bit.
+
+use super::say::SaySack;
+
+/// One option element. Every sequence of option octets is a sequence of these.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Element {
+    Nop,
+    Eol,
+    Mss(u16),
+    Ws(u8),
+    SackPermitted,
+    /// Timestamps; their values are said apart.
+    Ts,
+    /// SACK with so many blocks, which are the next ones in [`Elements::sacks`].
+    Sack(u8),
+    /// Any other option: kind and length octet, then `len - 2` octets of [`Elements::raw`].
+    Raw {
+        kind: u8,
+        len: u8,
+    },
+    /// Octets that do not parse: so many of [`Elements::raw`].
+    Octets(u8),
+}
+
+impl Element {
+    /// Number of octets it takes in the header.
+    pub(crate) const fn octets(self) -> usize {
+        match self {
+            Element::Nop | Element::Eol => 1,
+            Element::Mss(_) => 4,
+            Element::Ws(_) => 3,
+            Element::SackPermitted => 2,
+            Element::Ts => 10,
+            Element::Sack(n) => 2 + 8 * n as usize,
+            Element::Raw { len, .. } => len as usize,
+            Element::Octets(n) => n as usize,
+        }
+    }
+
+    const fn code(self) -> u64 {
+        match self {
+            Element::Nop => 1,
+            Element::Eol => 2,
+            Element::Mss(_) => 3,
+            Element::Ws(_) => 4,
+            Element::SackPermitted => 5,
+            Element::Ts => 6,
+            Element::Sack(n) => 6 + n as u64,
+            Element::Raw { .. } | Element::Octets(_) => 15,
+        }
+    }
+}
+
+/// At most this many option octets fit into a TCP header.
+pub(crate) const MAX_OCTETS: usize = 40;
+
+/// The option elements of one packet, with their values.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Elements {
+    pub(crate) list: Vec<Element>,
+    pub(crate) sacks: Vec<SaySack>,
+    pub(crate) raw: Vec<u8>,
+}
+
+impl Elements {
+    pub(crate) fn clear(&mut self) {
+        self.list.clear();
+        self.sacks.clear();
+        self.raw.clear();
+    }
+
+    /// Octets that the elements take in the header.
+    pub(crate) fn octets(&self) -> usize {
+        self.list.iter().map(|e| e.octets()).sum()
+    }
+
+    /// A number per layout, for [`layout_of`]; 0 where elements are not of the kinds that layouts have.
+    fn key(&self) -> u64 {
+        if self.list.len() > 15 {
+            return 0;
+        }
+        self.list.iter().fold(1, |key, e| if key == 0 || e.code() == 15 { 0 } else { key << 4 | e.code() })
+    }
+}
+
+/// A layout: kinds of elements in order, values apart. `Mss`, `Ws` and `Sack` blocks carry values.
+pub(crate) type Layout = &'static [Element];
+
+const N: Element = Element::Nop;
+const E: Element = Element::Eol;
+const M: Element = Element::Mss(0);
+const W: Element = Element::Ws(0);
+const P: Element = Element::SackPermitted;
+const T: Element = Element::Ts;
+const K1: Element = Element::Sack(1);
+const K2: Element = Element::Sack(2);
+const K3: Element = Element::Sack(3);
+const K4: Element = Element::Sack(4);
+
+/// The layouts that have an id of their own.
+pub(crate) const LAYOUTS: [Layout; 28] = [
+    &[],
+    &[N, N, T],
+    &[N, N, K1],
+    &[N, N, K2],
+    &[N, N, K3],
+    &[N, N, K4],
+    &[N, N, T, N, N, K1],
+    &[N, N, T, N, N, K2],
+    &[N, N, T, N, N, K3],
+    &[M],
+    &[M, P, T, N, W],
+    &[M, N, W, N, N, P],
+    &[M, N, W, N, N, T, P, E, E],
+    &[M, N, W, P, T],
+    &[M, N, N, P],
+    &[M, N, N, P, N, W],
+    &[M, N, W],
+    &[M, N, N, T],
+    &[M, N, W, N, N, T],
+    &[M, P, T],
+    &[M, N, W, N, N, T, N, N, P],
+    &[M, W, P, T, E],
+    &[M, P, W, N, N, N],
+    &[M, W, N],
+    &[M, N, N, T, N, N, P],
+    &[M, N, N, P, N, N, T],
+    &[N, N, P, M, N, W],
+    &[M, N, W, N, N, P, N, N, T],
+];
+
+const _: () = {
+    let mut i = 0;
+    while i < LAYOUTS.len() {
+        let (mut octets, mut j) = (0, 0);
+        while j < LAYOUTS[i].len() {
+            octets += LAYOUTS[i][j].octets();
+            j += 1;
+        }
+        assert!(octets % 4 == 0 && octets <= MAX_OCTETS, "a layout fills whole words");
+        i += 1;
+    }
+};
+
+/// The layout of elements, as an index into [`LAYOUTS`].
+pub(crate) fn layout_of(elements: &Elements) -> Option<u8> {
+    let key = elements.key();
+    if key == 0 {
+        return None;
+    }
+    LAYOUTS.iter().position(|l| l.iter().fold(1u64, |k, e| k << 4 | e.code()) == key).map(|i| i as u8)
+}
+
+/// Where the values of the timestamps option lie, and what they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Timestamps {
+    pub(crate) value: u32,
+    pub(crate) echo: u32,
+}
+
+/// The parts of one packet's options that elements alone do not hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Parsed {
+    pub(crate) timestamps: Option<Timestamps>,
+    /// Edges of the SACK blocks, left and right, in order of appearance.
+    pub(crate) blocks: [(u32, u32); 5],
+}
+
+fn be32(octets: &[u8]) -> u32 {
+    u32::from_be_bytes([octets[0], octets[1], octets[2], octets[3]])
+}
+
+/// Splits option octets into elements. SACK blocks come back as edges in `Parsed`, since what is said of them
+/// depends on the acknowledgment; `elements.sacks` is left empty.
+pub(crate) fn parse(octets: &[u8], elements: &mut Elements) -> Parsed {
+    elements.clear();
+    let mut parsed = Parsed::default();
+    let mut blocks = 0;
+    let mut at = 0;
+    while at < octets.len() {
+        let rest = &octets[at..];
+        let element = match (rest[0], rest.get(1).copied()) {
+            (1, _) => Element::Nop,
+            (0, _) if rest.iter().all(|&o| o == 0) => Element::Eol,
+            (0, _) => octets_element(rest, elements),
+            (_, Some(len)) if len < 2 || usize::from(len) > rest.len() => octets_element(rest, elements),
+            (_, None) => octets_element(rest, elements),
+            (2, Some(4)) => Element::Mss(u16::from_be_bytes([rest[2], rest[3]])),
+            (3, Some(3)) => Element::Ws(rest[2]),
+            (4, Some(2)) => Element::SackPermitted,
+            (8, Some(10)) if parsed.timestamps.is_none() => {
+                parsed.timestamps = Some(Timestamps { value: be32(&rest[2..]), echo: be32(&rest[6..]) });
+                Element::Ts
+            }
+            (5, Some(len @ (10 | 18 | 26 | 34))) => {
+                let n = (len - 2) / 8;
+                for i in 0..usize::from(n) {
+                    parsed.blocks[blocks] = (be32(&rest[2 + 8 * i..]), be32(&rest[6 + 8 * i..]));
+                    blocks += 1;
+                }
+                Element::Sack(n)
+            }
+            (kind, Some(len)) => {
+                elements.raw.extend_from_slice(&rest[2..usize::from(len)]);
+                Element::Raw { kind, len }
+            }
+        };
+        elements.list.push(element);
+        at += element.octets();
+    }
+    parsed
+}
+
+fn octets_element(rest: &[u8], elements: &mut Elements) -> Element {
+    elements.raw.extend_from_slice(rest);
+    Element::Octets(rest.len() as u8)
+}
+
+/// Writes elements as octets: the inverse of [`parse`]. `block` gives the edges of each SACK block in turn.
+pub(crate) fn render(
+    elements: &Elements,
+    timestamps: Option<Timestamps>,
+    mut block: impl FnMut(SaySack) -> (u32, u32),
+    out: &mut Vec<u8>,
+) {
+    let mut sacks = elements.sacks.iter();
+    let mut raw = &elements.raw[..];
+    for &element in &elements.list {
+        match element {
+            Element::Nop => out.push(1),
+            Element::Eol => out.push(0),
+            Element::Mss(mss) => {
+                out.extend_from_slice(&[2, 4]);
+                out.extend_from_slice(&mss.to_be_bytes());
+            }
+            Element::Ws(shift) => out.extend_from_slice(&[3, 3, shift]),
+            Element::SackPermitted => out.extend_from_slice(&[4, 2]),
+            Element::Ts => write_timestamps(timestamps.unwrap_or(Timestamps { value: 0, echo: 0 }), out),
+            Element::Sack(n) => {
+                out.extend_from_slice(&[5, 2 + 8 * n]);
+                for &say in sacks.by_ref().take(usize::from(n)) {
+                    let (left, right) = block(say);
+                    out.extend_from_slice(&left.to_be_bytes());
+                    out.extend_from_slice(&right.to_be_bytes());
+                }
+            }
+            Element::Raw { kind, len } => {
+                let (now, later) = raw.split_at(usize::from(len) - 2);
+                out.extend_from_slice(&[kind, len]);
+                out.extend_from_slice(now);
+                raw = later;
+            }
+            Element::Octets(n) => {
+                let (now, later) = raw.split_at(usize::from(n));
+                out.extend_from_slice(now);
+                raw = later;
+            }
+        }
+    }
+}
+
+fn write_timestamps(ts: Timestamps, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[8, 10]);
+    out.extend_from_slice(&ts.value.to_be_bytes());
+    out.extend_from_slice(&ts.echo.to_be_bytes());
+}
+
+/// The octets of `[NOP, NOP, timestamps]`, up to the values: what most packets carry.
+pub(crate) const PLAIN_TS: [u8; 4] = [1, 1, 8, 10];
+
+/// The timestamps of options that are nothing but `[NOP, NOP, timestamps]`.
+pub(crate) fn plain_timestamps(octets: &[u8]) -> Option<Timestamps> {
+    (octets.len() == 12 && octets[..4] == PLAIN_TS)
+        .then(|| Timestamps { value: be32(&octets[4..]), echo: be32(&octets[8..]) })
+}
+
+/// The TSval of option octets, where they carry timestamps.
+pub(crate) fn timestamp_value(octets: &[u8]) -> Option<u32> {
+    if octets.is_empty() {
+        return None;
+    }
+    plain_timestamps(octets).or_else(|| parse(octets, &mut Elements::default()).timestamps).map(|ts| ts.value)
+}

@@ -1,0 +1,211 @@
+//! One side's sequence space, as 64-bit offsets from its base: what was sent, what is missing, what is acknowledged.
+
+use std::collections::VecDeque;
+
+use tcpwire::{Flags, SeqNum};
+
+/// Segments remembered until they are acknowledged.
+const SEGMENTS: usize = 128;
+/// Islands of octets beyond a hole that are remembered.
+const ISLANDS: usize = 32;
+
+/// Octets `start..end`, as offsets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Segment {
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+}
+
+/// The sequence space of one sender.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SendSpace {
+    base: Option<u32>,
+    next: i64,
+    contiguous: i64,
+    una: i64,
+    fin: Option<i64>,
+    segments: VecDeque<Segment>,
+    islands: Vec<Segment>,
+}
+
+impl SendSpace {
+    pub(crate) fn is_bound(&self) -> bool {
+        self.base.is_some()
+    }
+
+    pub(crate) fn bind(&mut self, base: u32) {
+        self.base = Some(base);
+    }
+
+    /// The sequence number at an offset.
+    pub(crate) fn number(&self, offset: i64) -> SeqNum {
+        SeqNum(self.base.unwrap_or(0).wrapping_add(offset as u32))
+    }
+
+    /// The offset of a sequence number: the one nearest to what is next.
+    pub(crate) fn offset(&self, seq: SeqNum) -> i64 {
+        self.next + i64::from(seq.distance(self.number(self.next)))
+    }
+
+    /// The offset nearest to what is next among those with the same sequence number as `offset`.
+    pub(crate) fn nearest(&self, offset: i64) -> i64 {
+        self.offset(self.number(offset))
+    }
+
+    /// One past the highest octet sent (`SND.NXT`).
+    pub(crate) fn next(&self) -> i64 {
+        self.next
+    }
+
+    /// One past the last octet before the first hole (`RCV.NXT` of a receiver that got all that was seen).
+    pub(crate) fn contiguous(&self) -> i64 {
+        self.contiguous
+    }
+
+    /// The highest acknowledgment (`SND.UNA`).
+    pub(crate) fn una(&self) -> i64 {
+        self.una
+    }
+
+    /// One past the FIN, where one was sent.
+    pub(crate) fn fin(&self) -> Option<i64> {
+        self.fin
+    }
+
+    pub(crate) fn holes(&self) -> usize {
+        self.islands.len()
+    }
+
+    /// The `k`-th hole.
+    pub(crate) fn hole(&self, k: usize) -> Option<Segment> {
+        let end = self.islands.get(k)?.start;
+        let start = if k == 0 { self.contiguous } else { self.islands[k - 1].end };
+        Some(Segment { start, end })
+    }
+
+    /// The number of the hole that begins at `offset`.
+    pub(crate) fn hole_at(&self, offset: i64) -> Option<usize> {
+        (0..self.islands.len()).find(|&k| self.hole(k).is_some_and(|h| h.start == offset))
+    }
+
+    /// Number of segments not acknowledged.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// The `k`-th oldest segment not acknowledged.
+    pub(crate) fn oldest(&self, k: usize) -> Option<Segment> {
+        self.segments.get(k).copied()
+    }
+
+    /// The `k`-th newest segment not acknowledged.
+    pub(crate) fn newest(&self, k: usize) -> Option<Segment> {
+        self.segments.len().checked_sub(k + 1).map(|i| self.segments[i])
+    }
+
+    pub(crate) fn index_starting_at(&self, offset: i64) -> Option<usize> {
+        self.segments.binary_search_by_key(&offset, |s| s.start).ok()
+    }
+
+    pub(crate) fn index_ending_at(&self, offset: i64) -> Option<usize> {
+        let i = self.segments.partition_point(|s| s.start < offset).checked_sub(1)?;
+        (self.segments[i].end == offset).then_some(i)
+    }
+
+    /// The segment that starts at `offset`, counted from the oldest and from the newest.
+    pub(crate) fn segment_at(&self, offset: i64) -> Option<(usize, usize)> {
+        self.index_starting_at(offset).map(|i| (i, self.segments.len() - 1 - i))
+    }
+
+    /// The segment that ends at `offset`, counted from the oldest and from the newest.
+    pub(crate) fn segment_ending_at(&self, offset: i64) -> Option<(usize, usize)> {
+        self.index_ending_at(offset).map(|i| (i, self.segments.len() - 1 - i))
+    }
+
+    /// Index of the first segment that starts at `offset` or above.
+    pub(crate) fn first_above(&self, offset: i64) -> usize {
+        self.segments.partition_point(|s| s.start < offset)
+    }
+
+    /// Takes in a segment that was sent.
+    pub(crate) fn sent(&mut self, seq: i64, flags: Flags, payload_len: u32) {
+        let data = seq + i64::from(flags.has(Flags::SYN));
+        let data_end = data + i64::from(payload_len);
+        let end = data_end + i64::from(flags.has(Flags::FIN));
+        if end == seq {
+            return;
+        }
+        if flags.has(Flags::FIN) {
+            self.fin = Some(end);
+        }
+        let fresh = self.cover(seq, end);
+        if fresh && payload_len > 0 {
+            self.remember(Segment { start: data, end: data_end });
+        }
+        self.next = self.next.max(end);
+    }
+
+    /// Marks `start..end` as sent; says whether any of it is new.
+    fn cover(&mut self, start: i64, end: i64) -> bool {
+        if end <= self.contiguous {
+            return false;
+        }
+        if start <= self.contiguous {
+            self.contiguous = end;
+            self.absorb();
+            return true;
+        }
+        let at = self.islands.partition_point(|i| i.end < start);
+        if self.islands.get(at).is_some_and(|i| i.start <= start && end <= i.end) {
+            return false;
+        }
+        let mut island = Segment { start, end };
+        let mut last = at;
+        while let Some(other) = self.islands.get(last).filter(|i| i.start <= end) {
+            island = Segment { start: island.start.min(other.start), end: island.end.max(other.end) };
+            last += 1;
+        }
+        self.islands.splice(at..last, [island]);
+        self.islands.truncate(ISLANDS);
+        true
+    }
+
+    /// Takes in islands that the contiguous part has reached.
+    fn absorb(&mut self) {
+        let reached = self.islands.iter().take_while(|i| i.start <= self.contiguous).count();
+        if let Some(last) = reached.checked_sub(1) {
+            self.contiguous = self.contiguous.max(self.islands[last].end);
+            self.islands.drain(..reached);
+        }
+    }
+
+    fn remember(&mut self, segment: Segment) {
+        if segment.end <= self.una {
+            return;
+        }
+        let at = self.segments.partition_point(|s| s.start < segment.start);
+        if self.segments.get(at).is_some_and(|s| s.start == segment.start) {
+            return;
+        }
+        self.segments.insert(at, segment);
+        if self.segments.len() > SEGMENTS {
+            self.segments.pop_front();
+        }
+    }
+
+    /// Takes in an acknowledgment of everything below `offset`.
+    pub(crate) fn acked(&mut self, offset: i64) {
+        if offset <= self.una {
+            return;
+        }
+        self.una = offset;
+        while self.segments.front().is_some_and(|s| s.end <= offset) {
+            self.segments.pop_front();
+        }
+        if offset > self.contiguous {
+            self.contiguous = offset;
+            self.absorb();
+        }
+        self.next = self.next.max(offset);
+    }
+}

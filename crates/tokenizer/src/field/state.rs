@@ -1,0 +1,931 @@
+//! What TCP expects next: the one state that encoder and decoder share.
+//!
+//! [`FlowState::say`] says a packet relative to it, [`FlowState::resolve`] turns what was said into header values
+//! again, and both end in the same [`FlowState::learn`], so that they cannot disagree. All arithmetic wraps:
+//! whatever is said resolves to some packet.
+
+use std::collections::VecDeque;
+
+use flowtrack::{Direction, Packet};
+use tcpwire::{Flags, SeqNum};
+
+use super::clock::Clock;
+use super::options::{self, Element, Elements, Timestamps};
+use super::say::{
+    Kind, Say, SayAck, SayId, SayLabel, SayLen, SayOptions, SaySack, SaySeq, SayTsEcr, SayTsVal, SayWindow,
+};
+use super::space::SendSpace;
+use super::vocab;
+use crate::FlowIdentity;
+
+/// TSvals of the other side that an echo may name.
+const RECENT: usize = vocab::TSECR.count();
+/// Packets of the other side kept until it is known whether they had arrived (RFC 7323, section 4.3).
+const PENDING: usize = 32;
+/// Where no MSS option was seen.
+const DEFAULT_MSS: u32 = 1460;
+
+/// What the SYN of a side offered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Offer {
+    pub(crate) mss: Option<u16>,
+    pub(crate) scale: Option<u8>,
+    pub(crate) timestamps: bool,
+    pub(crate) sack: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum IdHabit {
+    #[default]
+    Counts,
+    Stays,
+    Zero,
+}
+
+/// A packet that may or may not have reached the other end yet.
+#[derive(Clone, Copy, Debug)]
+struct Stamped {
+    seq: i64,
+    end: i64,
+    value: u32,
+}
+
+/// One side of a flow, as a sender.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Side {
+    /// Its sequence space.
+    pub(crate) space: SendSpace,
+    /// Offset, in the other side's space, of the last acknowledgment it sent.
+    pub(crate) last_ack: i64,
+    pub(crate) offer: Offer,
+    /// Whether its last packet was a SYN.
+    after_syn: bool,
+    window: u16,
+    window_max: u16,
+    /// Payload of a full segment, where traffic has shown it.
+    full: Option<u32>,
+    last_len: u32,
+    /// Options of its last SYN, values of the timestamps zeroed.
+    syn_options: Vec<u8>,
+    /// Options of its last other packet, SACK and values left out; `None` before the first.
+    layout: Option<Elements>,
+    clock: Clock,
+    /// TSval of the last segment that counts for echoing (`TS.Recent`, kept by the receiver of this side).
+    pending: VecDeque<Stamped>,
+    ts_recent: Option<u32>,
+    recent: VecDeque<u32>,
+    traffic_class: [u8; 2],
+    ttl: Option<u8>,
+    dont_fragment: Option<bool>,
+    id: Option<u16>,
+    id_habit: IdHabit,
+    label: Option<u32>,
+    label_base_seen: bool,
+    /// Packets sent.
+    pub(crate) packets: u64,
+}
+
+/// The state of a flow between two packets.
+#[derive(Clone, Debug)]
+pub(crate) struct FlowState {
+    pub(crate) sides: [Side; 2],
+    identity: FlowIdentity,
+    v6: bool,
+    time_ns: i64,
+    unit_ns: i64,
+    /// Scratch: elements of the packet at hand.
+    elements: Elements,
+}
+
+impl FlowState {
+    /// `ticks_ns` are the ticks of the two timestamp clocks. The time is that of the first packet.
+    pub(crate) fn new(identity: FlowIdentity, v6: bool, unit_ns: i64, ticks_ns: [i64; 2]) -> FlowState {
+        let side = |tick_ns| Side { clock: Clock::new(tick_ns), ..Side::default() };
+        FlowState {
+            sides: [side(ticks_ns[0]), side(ticks_ns[1])],
+            identity,
+            v6,
+            time_ns: identity.start_ns.unwrap_or(0),
+            unit_ns,
+            elements: Elements::default(),
+        }
+    }
+
+    /// What identifies the flow, as far as it was given or learnt.
+    pub(crate) fn identity(&self) -> &FlowIdentity {
+        &self.identity
+    }
+
+    pub(crate) fn set_start(&mut self, start_ns: i64) {
+        self.identity.start_ns = Some(start_ns);
+        self.time_ns = start_ns;
+    }
+
+    fn identity_of(&mut self, d: Direction) -> &mut crate::SideIdentity {
+        match d {
+            Direction::Forward => &mut self.identity.client,
+            Direction::Reverse => &mut self.identity.server,
+        }
+    }
+
+    /// The sender and the receiver of a packet.
+    pub(crate) fn pair(&self, d: Direction) -> (&Side, &Side) {
+        (&self.sides[d.index()], &self.sides[d.reversed().index()])
+    }
+
+    /// Whether both SYNs offered something.
+    pub(crate) fn agreed(&self, what: impl Fn(&Offer) -> bool) -> bool {
+        what(&self.sides[0].offer) && what(&self.sides[1].offer)
+    }
+
+    /// Binds the base of a sequence space to its first number: `first` in the encoder, the column in the decoder.
+    fn bind_space(&mut self, d: Direction, first: Option<u32>) {
+        if self.sides[d.index()].space.is_bound() {
+            return;
+        }
+        let identity = self.identity_of(d);
+        if first.is_some() {
+            identity.seq_base = first;
+        }
+        let base = identity.seq_base.unwrap_or(0);
+        self.sides[d.index()].space.bind(base);
+    }
+
+    // --- sequence and acknowledgment ---------------------------------------------------------------------------
+
+    fn expected_seq(side: &Side, flags: Flags, data: bool) -> i64 {
+        if flags.has(Flags::SYN) {
+            return 0;
+        }
+        match side.space.fin() {
+            Some(fin) if flags.has(Flags::FIN) && !data => fin - 1,
+            _ => side.space.next(),
+        }
+    }
+
+    fn say_seq(&self, d: Direction, packet: &Packet) -> (i64, SaySeq) {
+        let side = &self.sides[d.index()];
+        let space = &side.space;
+        let at = space.offset(packet.seq);
+        let data = packet.payload_len > 0;
+        let expected = Self::expected_seq(side, packet.flags, data);
+        if at == expected {
+            return (at, SaySeq::Expected);
+        }
+        let una = space.una();
+        if at == una - 1 && packet.payload_len <= 1 {
+            return (at, SaySeq::KeepAlive);
+        }
+        if let Some(k) = space.hole_at(at).filter(|&k| k < vocab::SEQ_HOLE.count()) {
+            return (at, SaySeq::Hole(k as u8));
+        }
+        if data && let Some((old, new)) = space.segment_at(at) {
+            if new < vocab::SEQ_NEW.count() && new < old {
+                return (at, SaySeq::New(new as u8));
+            }
+            if old < vocab::SEQ_OLD.count() {
+                return (at, SaySeq::Old(old as u8));
+            }
+        }
+        if at == una {
+            return (at, SaySeq::Una);
+        }
+        let full = i64::from(self.full(d));
+        let skip = (at - expected) / full;
+        if at > expected && (at - expected) % full == 0 && skip <= vocab::SEQ_SKIP.count() as i64 {
+            return (at, SaySeq::Skip((skip - 1) as u8));
+        }
+        let say = match at - expected {
+            by @ 1..=0xffff => SaySeq::Forward(by as u16),
+            by @ -0xffff..=-1 => SaySeq::Back(-by as u16),
+            by => SaySeq::Raw(by as u32),
+        };
+        (at, say)
+    }
+
+    fn resolve_seq(&self, d: Direction, say: &Say) -> i64 {
+        let side = &self.sides[d.index()];
+        let space = &side.space;
+        let expected = Self::expected_seq(side, say.flags(), say.shape.data);
+        match say.seq {
+            SaySeq::Expected => expected,
+            SaySeq::Una => space.una(),
+            SaySeq::KeepAlive => space.una() - 1,
+            SaySeq::Old(k) => space.oldest(k.into()).map_or(expected, |s| s.start),
+            SaySeq::New(k) => space.newest(k.into()).map_or(expected, |s| s.start),
+            SaySeq::Hole(k) => space.hole(k.into()).map_or(expected, |h| h.start),
+            SaySeq::Skip(k) => expected + (i64::from(k) + 1) * i64::from(self.full(d)),
+            SaySeq::Forward(by) => expected + i64::from(by),
+            SaySeq::Back(by) => expected - i64::from(by),
+            SaySeq::Raw(by) => space.nearest(expected + i64::from(by)),
+        }
+    }
+
+    fn say_ack(&self, d: Direction, packet: &Packet) -> (i64, bool, SayAck) {
+        let (side, peer) = self.pair(d);
+        let at = peer.space.offset(packet.ack);
+        if !packet.flags.has(Flags::ACK) && packet.ack.0 == 0 {
+            return (at, false, SayAck::Expected);
+        }
+        if !packet.flags.has(Flags::ACK) {
+            return match at == side.last_ack {
+                true => (at, true, SayAck::Expected),
+                false => (at, true, SayAck::Raw((at - side.last_ack) as u32)),
+            };
+        }
+        if at == side.last_ack {
+            return (at, false, SayAck::Expected);
+        }
+        let more = at > side.last_ack;
+        if more && at == peer.space.contiguous() {
+            return (at, true, SayAck::Expected);
+        }
+        if let Some((old, new)) = peer.space.segment_ending_at(at) {
+            if old < vocab::ACK_SEG.count() {
+                return (at, more, SayAck::Segment(old as u8));
+            }
+            if new < vocab::ACK_NEW.count() {
+                return (at, more, SayAck::Newest(new as u8));
+            }
+        }
+        if packet.ack.0 == 0 {
+            return (at, more, SayAck::Zero);
+        }
+        let say = match at - side.last_ack {
+            by @ 1..=0xffff => SayAck::Forward(by as u16),
+            by @ -0xffff..=-1 => SayAck::Back(-by as u16),
+            by => SayAck::Raw(by as u32),
+        };
+        (at, more, say)
+    }
+
+    fn resolve_ack(&self, d: Direction, say: &Say) -> i64 {
+        let (side, peer) = self.pair(d);
+        let zero = || peer.space.offset(SeqNum(0));
+        let expected = match (say.flags().has(Flags::ACK), say.shape.acks_all) {
+            (true, true) => peer.space.contiguous(),
+            (true, false) | (false, true) => side.last_ack,
+            (false, false) => zero(),
+        };
+        match say.ack {
+            SayAck::Expected => expected,
+            SayAck::Segment(k) => peer.space.oldest(k.into()).map_or(expected, |s| s.end),
+            SayAck::Newest(k) => peer.space.newest(k.into()).map_or(expected, |s| s.end),
+            SayAck::Zero => zero(),
+            SayAck::Forward(by) => side.last_ack + i64::from(by),
+            SayAck::Back(by) => side.last_ack - i64::from(by),
+            SayAck::Raw(by) => peer.space.nearest(side.last_ack + i64::from(by)),
+        }
+    }
+
+    /// The acknowledgment that a packet will carry, as an offset, once its ack field is said.
+    pub(crate) fn ack_said(&self, say: &Say) -> i64 {
+        self.resolve_ack(say.shape.direction, say)
+    }
+
+    // --- payload length ----------------------------------------------------------------------------------------
+
+    /// Payload of a full segment of side `d`: what traffic has shown, or what the MSS options allow.
+    pub(crate) fn full(&self, d: Direction) -> u32 {
+        self.sides[d.index()].full.unwrap_or_else(|| self.largest(d)).max(1)
+    }
+
+    /// Payload that the MSS options of both sides allow, timestamps taken off.
+    fn largest(&self, _d: Direction) -> u32 {
+        let mss = |i: usize| self.sides[i].offer.mss.map(u32::from);
+        let mss = match (mss(0), mss(1)) {
+            (Some(a), Some(b)) => a.min(b),
+            (Some(a), None) | (None, Some(a)) => a,
+            (None, None) => DEFAULT_MSS,
+        };
+        let options = if self.agreed(|o| o.timestamps) { 12 } else { 0 };
+        mss.saturating_sub(options).max(1)
+    }
+
+    /// Payload of the last segment of side `d` that carried any; 0 before.
+    pub(crate) fn last_len(&self, d: Direction) -> u32 {
+        self.sides[d.index()].last_len
+    }
+
+    fn expected_len(&self, d: Direction, seq: SaySeq) -> u32 {
+        let space = &self.sides[d.index()].space;
+        let full = self.full(d);
+        let len = |s: super::space::Segment| (s.end - s.start).clamp(1, u32::MAX.into()) as u32;
+        match seq {
+            SaySeq::Old(k) => space.oldest(k.into()).map_or(full, len),
+            SaySeq::New(k) => space.newest(k.into()).map_or(full, len),
+            SaySeq::Hole(k) => space.hole(k.into()).map_or(full, |h| len(h).min(full)),
+            SaySeq::KeepAlive => 1,
+            _ => full,
+        }
+    }
+
+    fn say_len(&self, d: Direction, seq: SaySeq, len: u32) -> SayLen {
+        let full = self.full(d);
+        if len == 0 || len == self.expected_len(d, seq) {
+            return SayLen::Expected;
+        }
+        if len == self.sides[d.index()].last_len {
+            return SayLen::Same;
+        }
+        let times = len / full;
+        if len.is_multiple_of(full) && (2..2 + vocab::LEN_MULTIPLE.count() as u32).contains(&times) {
+            return SayLen::Multiple((times - 2) as u8);
+        }
+        u16::try_from(len).map_or(SayLen::Raw(len), SayLen::Octets)
+    }
+
+    fn resolve_len(&self, d: Direction, say: &Say) -> u32 {
+        if !say.shape.data {
+            return 0;
+        }
+        match say.len {
+            SayLen::Expected => self.expected_len(d, say.seq),
+            SayLen::Same => self.sides[d.index()].last_len,
+            SayLen::Multiple(k) => self.full(d).saturating_mul(u32::from(k) + 2),
+            SayLen::Octets(n) => n.into(),
+            SayLen::Raw(n) => n,
+        }
+    }
+
+    // --- window ------------------------------------------------------------------------------------------------
+
+    /// The shift of side `d`'s windows: 0 unless both SYNs offered one (RFC 7323, section 2.2).
+    pub(crate) fn scale(&self, d: Direction) -> u32 {
+        let both = self.agreed(|o| o.scale.is_some());
+        self.sides[d.index()].offer.scale.filter(|_| both).map_or(0, |s| u32::from(s.min(14)))
+    }
+
+    /// The window that goes without saying.
+    pub(crate) fn expected_window(&self, d: Direction, flags: Flags) -> u16 {
+        let side = &self.sides[d.index()];
+        if side.after_syn && !flags.has(Flags::SYN) { side.window >> self.scale(d) } else { side.window }
+    }
+
+    fn window_at_edge(&self, d: Direction, flags: Flags, ack: i64) -> i64 {
+        let scale = self.scale(d);
+        let window = i64::from(self.expected_window(d, flags)) << scale;
+        let room = window - (ack - self.sides[d.index()].last_ack);
+        room >> scale
+    }
+
+    /// Whether a window whose right edge stays is one that the header holds.
+    pub(crate) fn edge_in_range(&self, say: &Say) -> bool {
+        let d = say.shape.direction;
+        u16::try_from(self.window_at_edge(d, say.flags(), self.ack_said(say))).is_ok()
+    }
+
+    fn say_window(&self, d: Direction, packet: &Packet, ack: i64) -> SayWindow {
+        let expected = self.expected_window(d, packet.flags);
+        let window = packet.window;
+        if window == expected {
+            return SayWindow::Same;
+        }
+        if i64::from(window) == self.window_at_edge(d, packet.flags, ack) {
+            return SayWindow::Edge;
+        }
+        if window == self.sides[d.index()].window_max {
+            return SayWindow::Max;
+        }
+        if let Some(i) = vocab::WINDOWS.iter().position(|&w| w == window) {
+            return SayWindow::Listed(i as u8);
+        }
+        if window > expected { SayWindow::Up(window - expected) } else { SayWindow::Down(expected - window) }
+    }
+
+    fn resolve_window(&self, d: Direction, say: &Say, ack: i64) -> u16 {
+        let flags = say.flags();
+        let expected = self.expected_window(d, flags);
+        match say.window {
+            SayWindow::Same => expected,
+            SayWindow::Edge => self.window_at_edge(d, flags, ack) as u16,
+            SayWindow::Max => self.sides[d.index()].window_max,
+            SayWindow::Listed(i) => vocab::WINDOWS[usize::from(i)],
+            SayWindow::Up(by) => expected.wrapping_add(by),
+            SayWindow::Down(by) => expected.wrapping_sub(by),
+        }
+    }
+
+    // --- options -----------------------------------------------------------------------------------------------
+
+    /// Whether side `d` is expected to send nothing but `[NOP, NOP, timestamps]`.
+    fn expects_plain_ts(&self, d: Direction, flags: Flags) -> bool {
+        if flags.0 & (Flags::SYN.0 | Flags::RST.0) != 0 {
+            return false;
+        }
+        match &self.sides[d.index()].layout {
+            Some(layout) => layout.list == options::LAYOUTS[1],
+            None => self.agreed(|o| o.timestamps),
+        }
+    }
+
+    fn expects_none(&self, d: Direction, flags: Flags) -> bool {
+        if flags.has(Flags::RST) {
+            return !flags.has(Flags::SYN);
+        }
+        let side = &self.sides[d.index()];
+        if flags.has(Flags::SYN) {
+            return side.syn_options.is_empty();
+        }
+        side.layout.as_ref().map_or_else(|| !self.agreed(|o| o.timestamps), |l| l.list.is_empty())
+    }
+
+    /// Elements expected where they are neither plain timestamps nor none.
+    fn expected_elements(&self, d: Direction, flags: Flags, out: &mut Elements) {
+        let side = &self.sides[d.index()];
+        if flags.has(Flags::SYN) {
+            options::parse(&side.syn_options, out);
+        } else {
+            out.clone_from(side.layout.as_ref().unwrap_or(&Elements::default()));
+        }
+    }
+
+    fn say_options(
+        &mut self,
+        d: Direction,
+        flags: Flags,
+        octets: &[u8],
+        ack: i64,
+        say: &mut Say,
+    ) -> Option<Timestamps> {
+        if let Some(ts) = options::plain_timestamps(octets)
+            && self.expects_plain_ts(d, flags)
+        {
+            return Some(ts);
+        }
+        if octets.is_empty() && self.expects_none(d, flags) {
+            return None;
+        }
+        let parsed = options::parse(octets, &mut say.elements);
+        let mut blocks = parsed.blocks.iter();
+        for &element in &say.elements.list {
+            let Element::Sack(n) = element else { continue };
+            for &(left, right) in blocks.by_ref().take(usize::from(n)) {
+                say.elements.sacks.push(self.say_sack(d, ack, left, right));
+            }
+        }
+        let mut expected = std::mem::take(&mut self.elements);
+        let plain = self.expects_plain_ts(d, flags);
+        if !plain && !self.expects_none(d, flags) {
+            self.expected_elements(d, flags, &mut expected);
+            if expected == say.elements {
+                self.elements = expected;
+                say.elements.clear();
+                return parsed.timestamps;
+            }
+        }
+        self.elements = expected;
+        say.options = options::layout_of(&say.elements).map_or(SayOptions::List, SayOptions::Layout);
+        parsed.timestamps
+    }
+
+    fn say_sack(&self, d: Direction, ack: i64, left: u32, right: u32) -> SaySack {
+        let space = &self.pair(d).1.space;
+        let (from, to) = (space.offset(SeqNum(left)), space.offset(SeqNum(right)));
+        let raw = SaySack::Raw { left: (from - ack) as u32, len: right.wrapping_sub(left) };
+        let first = space.first_above(ack);
+        let (Some(start), Some(end)) = (space.index_starting_at(from), space.index_ending_at(to)) else { return raw };
+        let (Some(at), Some(more)) = (start.checked_sub(first), end.checked_sub(start)) else { return raw };
+        if at < vocab::SACK_AT.count() && more < vocab::SACK_COUNT.count() {
+            SaySack::Segments { at: at as u8, count: more as u8 }
+        } else {
+            raw
+        }
+    }
+
+    fn resolve_sack(&self, d: Direction, ack: i64, say: SaySack) -> (u32, u32) {
+        let space = &self.pair(d).1.space;
+        match say {
+            SaySack::Segments { at, count } => {
+                let first = space.first_above(ack) + usize::from(at);
+                let start = space.oldest(first).map_or(ack, |s| s.start);
+                let end = space.oldest(first + usize::from(count)).map_or(start, |s| s.end);
+                (space.number(start).0, space.number(end).0)
+            }
+            SaySack::Raw { left, len } => {
+                let left = space.number(ack + i64::from(left as i32)).0;
+                (left, left.wrapping_add(len))
+            }
+        }
+    }
+
+    /// Writes the option octets of a packet that was said.
+    fn resolve_options(&mut self, d: Direction, say: &Say, ack: i64, time_ns: i64, out: &mut Vec<u8>) {
+        let flags = say.flags();
+        if say.options == SayOptions::Expected && self.expects_none(d, flags) {
+            return;
+        }
+        if say.options == SayOptions::Expected && self.expects_plain_ts(d, flags) {
+            let ts = self.resolve_timestamps(d, say, time_ns);
+            out.extend_from_slice(&options::PLAIN_TS);
+            out.extend_from_slice(&ts.value.to_be_bytes());
+            out.extend_from_slice(&ts.echo.to_be_bytes());
+            return;
+        }
+        let mut expected = std::mem::take(&mut self.elements);
+        let elements = match say.options {
+            SayOptions::Expected => {
+                self.expected_elements(d, flags, &mut expected);
+                &expected
+            }
+            _ => &say.elements,
+        };
+        let ts = elements.list.contains(&Element::Ts).then(|| self.resolve_timestamps(d, say, time_ns));
+        options::render(elements, ts, |sack| self.resolve_sack(d, ack, sack), out);
+        self.elements = expected;
+    }
+
+    /// Whether a packet will carry timestamps, once its options are said.
+    pub(crate) fn will_carry_timestamps(&self, say: &Say) -> bool {
+        let (d, flags) = (say.shape.direction, say.flags());
+        match say.options {
+            SayOptions::Expected if flags.has(Flags::SYN) => self.sides[d.index()].offer.timestamps,
+            SayOptions::Expected => self.expects_plain_ts(d, flags),
+            _ => say.elements.list.contains(&Element::Ts),
+        }
+    }
+
+    /// Nanoseconds until a timestamp clock has gone so far from its side's last TSval that it would seem to go back.
+    pub(crate) fn clock_room_ns(&self) -> u64 {
+        self.sides.iter().map(|s| s.clock.room_ns(self.time_ns)).min().unwrap_or(u64::MAX)
+    }
+
+    /// How many TSvals of side `d` an echo may name.
+    pub(crate) fn recent_stamps(&self, d: Direction) -> usize {
+        self.sides[d.index()].recent.len()
+    }
+
+    // --- timestamps --------------------------------------------------------------------------------------------
+
+    /// Moves on what side `d` is to echo, given what it acknowledges now (RFC 7323, section 4.3).
+    fn settle_echo(&mut self, d: Direction, ack: i64) {
+        let last_ack = self.sides[d.index()].last_ack;
+        let peer = &mut self.sides[d.reversed().index()];
+        while let Some(&s) = peer.pending.front() {
+            if s.end > ack {
+                break;
+            }
+            if s.seq <= last_ack || peer.ts_recent.is_none() {
+                peer.ts_recent = Some(s.value);
+            }
+            peer.pending.pop_front();
+        }
+    }
+
+    fn expected_echo(&self, d: Direction) -> u32 {
+        self.pair(d).1.ts_recent.unwrap_or(0)
+    }
+
+    fn say_timestamps(&mut self, d: Direction, ts: Timestamps, time_ns: i64, say: &mut Say) {
+        let peer = d.reversed();
+        if !self.sides[d.index()].clock.is_bound() {
+            self.bind_clock(d, Some(ts.value));
+        }
+        let clock = &self.sides[d.index()].clock;
+        let off = ts.value.wrapping_sub(clock.expected(time_ns)) as i32;
+        let forward = ts.value.wrapping_sub(clock.last());
+        let reach = (vocab::TSVAL.count() / 2) as i32;
+        say.ts_val = match off {
+            0 => SayTsVal::Expected,
+            _ if off.abs() <= reach => SayTsVal::Off(off as i8),
+            _ => u16::try_from(forward).map_or(SayTsVal::Raw(forward), SayTsVal::Forward),
+        };
+        if ts.echo == self.expected_echo(d) {
+            return;
+        }
+        if let Some(k) = self.sides[peer.index()].recent.iter().position(|&v| v == ts.echo) {
+            say.ts_ecr = SayTsEcr::Recent(k as u8);
+        } else if ts.echo == 0 {
+            say.ts_ecr = SayTsEcr::Zero;
+        } else if !self.sides[peer.index()].clock.is_bound() {
+            self.bind_clock(peer, Some(ts.echo));
+            say.ts_ecr = SayTsEcr::Base;
+        } else {
+            say.ts_ecr = SayTsEcr::Raw(ts.echo.wrapping_sub(self.sides[peer.index()].clock.last()));
+        }
+    }
+
+    fn resolve_timestamps(&mut self, d: Direction, say: &Say, time_ns: i64) -> Timestamps {
+        let peer = d.reversed();
+        if !self.sides[d.index()].clock.is_bound() {
+            self.bind_clock(d, None);
+        }
+        if say.ts_ecr == SayTsEcr::Base && !self.sides[peer.index()].clock.is_bound() {
+            self.bind_clock(peer, None);
+        }
+        let clock = &self.sides[d.index()].clock;
+        let value = match say.ts_val {
+            SayTsVal::Expected => clock.expected(time_ns),
+            SayTsVal::Off(by) => clock.expected(time_ns).wrapping_add(i32::from(by) as u32),
+            SayTsVal::Forward(by) => clock.last().wrapping_add(by.into()),
+            SayTsVal::Raw(by) => clock.last().wrapping_add(by),
+        };
+        let other = &self.sides[peer.index()];
+        let echo = match say.ts_ecr {
+            SayTsEcr::Expected => self.expected_echo(d),
+            SayTsEcr::Recent(k) => other.recent.get(usize::from(k)).copied().unwrap_or_else(|| other.clock.last()),
+            SayTsEcr::Zero => 0,
+            SayTsEcr::Base => other.clock.last(),
+            SayTsEcr::Raw(by) => other.clock.last().wrapping_add(by),
+        };
+        Timestamps { value, echo }
+    }
+
+    fn bind_clock(&mut self, d: Direction, first: Option<u32>) {
+        let identity = self.identity_of(d);
+        if first.is_some() {
+            identity.ts_base = first;
+        }
+        let base = identity.ts_base.unwrap_or(0);
+        self.sides[d.index()].clock.bind(base);
+    }
+
+    // --- IP ----------------------------------------------------------------------------------------------------
+
+    fn expected_id(&mut self, d: Direction) -> u16 {
+        let base = self.identity_of(d).ip_id_base.unwrap_or(0);
+        let side = &self.sides[d.index()];
+        match side.id_habit {
+            IdHabit::Zero => 0,
+            IdHabit::Counts => side.id.map_or(base, |id| id.wrapping_add(1)),
+            IdHabit::Stays => side.id.unwrap_or(base),
+        }
+    }
+
+    fn say_id(&mut self, d: Direction, id: u16) -> SayId {
+        if self.sides[d.index()].id.is_none() && id != 0 {
+            self.identity_of(d).ip_id_base = Some(id);
+        }
+        let side = &self.sides[d.index()];
+        // Before the base is seen nobody knows what it is, so that a zero has to be said.
+        let open = side.id.is_none() && side.id_habit != IdHabit::Zero;
+        if id == self.expected_id(d) && !(open && id == 0) {
+            return SayId::Expected;
+        }
+        match (id, self.sides[d.index()].id) {
+            (0, _) => SayId::Zero,
+            (_, None) => SayId::Base,
+            (_, Some(last)) => match id.wrapping_sub(last) {
+                by if usize::from(by) < vocab::ID.count() => SayId::More(by as u8),
+                by => SayId::Raw(by),
+            },
+        }
+    }
+
+    fn resolve_id(&mut self, d: Direction, say: SayId) -> u16 {
+        let base = self.identity_of(d).ip_id_base.unwrap_or(0);
+        let last = self.sides[d.index()].id.unwrap_or(base);
+        match say {
+            SayId::Expected => self.expected_id(d),
+            SayId::More(by) => last.wrapping_add(by.into()),
+            SayId::Zero => 0,
+            SayId::Base => base,
+            SayId::Raw(by) => last.wrapping_add(by),
+        }
+    }
+
+    fn say_label(&mut self, d: Direction, label: u32) -> SayLabel {
+        let side = &self.sides[d.index()];
+        let (last, base_seen) = (side.label, side.label_base_seen);
+        if label != 0 && !base_seen {
+            self.identity_of(d).flow_label_base = Some(label);
+            return if last.is_none() { SayLabel::Expected } else { SayLabel::Base };
+        }
+        if label == self.expected_label(d) && (last.is_some() || label != 0) {
+            return SayLabel::Expected;
+        }
+        let base = self.identity_of(d).flow_label_base.unwrap_or(0);
+        match label {
+            0 => SayLabel::Zero,
+            _ if label == base => SayLabel::Base,
+            _ => SayLabel::Raw(label.wrapping_sub(last.unwrap_or(base)) & 0xf_ffff),
+        }
+    }
+
+    fn expected_label(&mut self, d: Direction) -> u32 {
+        let base = self.identity_of(d).flow_label_base.unwrap_or(0);
+        self.sides[d.index()].label.unwrap_or(base)
+    }
+
+    fn resolve_label(&mut self, d: Direction, say: SayLabel) -> u32 {
+        let base = self.identity_of(d).flow_label_base.unwrap_or(0);
+        match say {
+            SayLabel::Expected => self.expected_label(d),
+            SayLabel::Zero => 0,
+            SayLabel::Base => base,
+            SayLabel::Raw(by) => self.expected_label(d).wrapping_add(by) & 0xf_ffff,
+        }
+    }
+
+    // --- whole packets -----------------------------------------------------------------------------------------
+
+    /// Says `packet` relative to what is expected, and learns from it. `say` comes in as [`Say::default`].
+    /// The caller has checked that the packet's values are in range.
+    pub(crate) fn say(&mut self, packet: &Packet, octets: &[u8], say: &mut Say) {
+        let d = packet.direction;
+        self.bind_space(d, Some(packet.seq.0));
+        if packet.flags.has(Flags::ACK) {
+            self.bind_space(d.reversed(), Some(packet.ack.0));
+        }
+        let kind = Kind::nearest(packet.flags);
+        say.shape.direction = d;
+        say.shape.kind = kind;
+        say.shape.data = packet.payload_len > 0;
+        say.toggle = packet.flags.0 ^ kind.flags();
+        let (seq, say_seq) = self.say_seq(d, packet);
+        let (ack, acks_all, say_ack) = self.say_ack(d, packet);
+        say.seq = say_seq;
+        say.ack = say_ack;
+        say.shape.acks_all = acks_all;
+        say.len = self.say_len(d, say_seq, packet.payload_len);
+        say.window = self.say_window(d, packet, ack);
+        say.urgent = packet.urgent;
+        if packet.flags.has(Flags::ACK) {
+            self.settle_echo(d, ack);
+        }
+        let ts = self.say_options(d, packet.flags, octets, ack, say);
+        if let Some(ts) = ts {
+            self.say_timestamps(d, ts, packet.time_ns, say);
+        }
+        let side = &self.sides[d.index()];
+        let class = side.traffic_class[usize::from(say.shape.data)];
+        say.traffic_class = (class != packet.traffic_class).then_some(packet.traffic_class);
+        say.ttl = (side.ttl.unwrap_or(64) != packet.ttl).then_some(packet.ttl);
+        say.toggle_df = side.dont_fragment.unwrap_or(!self.v6) != packet.dont_fragment;
+        if self.v6 {
+            say.label = self.say_label(d, packet.flow_label);
+        } else {
+            say.id = self.say_id(d, packet.ip_id);
+        }
+        say.gap = packet.time_ns.wrapping_sub(self.time_ns) / self.unit_ns;
+        self.learn(packet, octets, ts, seq, ack);
+    }
+
+    /// Turns what was said into a packet, its option octets appended to `arena`, and learns from it.
+    pub(crate) fn resolve(&mut self, say: &Say, arena: &mut Vec<u8>) -> Packet {
+        let d = say.shape.direction;
+        let flags = say.flags();
+        self.bind_space(d, None);
+        if flags.has(Flags::ACK) {
+            self.bind_space(d.reversed(), None);
+        }
+        let seq = self.resolve_seq(d, say);
+        let ack = self.resolve_ack(d, say);
+        let payload_len = self.resolve_len(d, say);
+        let window = self.resolve_window(d, say, ack);
+        let time_ns = self.time_ns.wrapping_add(say.gap.wrapping_mul(self.unit_ns));
+        if flags.has(Flags::ACK) {
+            self.settle_echo(d, ack);
+        }
+        let start = arena.len();
+        self.resolve_options(d, say, ack, time_ns, arena);
+        let side = &self.sides[d.index()];
+        let traffic_class = say.traffic_class.unwrap_or(side.traffic_class[usize::from(say.shape.data)]);
+        let ttl = say.ttl.or(side.ttl).unwrap_or(64);
+        let dont_fragment = side.dont_fragment.unwrap_or(!self.v6) != say.toggle_df;
+        let ip_id = if self.v6 { 0 } else { self.resolve_id(d, say.id) };
+        let flow_label = if self.v6 { self.resolve_label(d, say.label) } else { 0 };
+        let (side, peer) = self.pair(d);
+        let packet = Packet {
+            time_ns,
+            seq: side.space.number(seq),
+            ack: peer.space.number(ack),
+            payload_len,
+            flow_label,
+            options: flowtrack::OptionsRef { start: start as u32, len: (arena.len() - start) as u8 },
+            flags,
+            window,
+            urgent: say.urgent,
+            ip_id,
+            ttl,
+            traffic_class,
+            dont_fragment,
+            direction: d,
+        };
+        let ts = self.timestamps_of(&arena[start..]);
+        self.learn(&packet, &arena[start..], ts, seq, ack);
+        packet
+    }
+
+    fn timestamps_of(&mut self, octets: &[u8]) -> Option<Timestamps> {
+        if octets.is_empty() {
+            return None;
+        }
+        options::plain_timestamps(octets).or_else(|| {
+            let mut scratch = std::mem::take(&mut self.elements);
+            let parsed = options::parse(octets, &mut scratch);
+            self.elements = scratch;
+            parsed.timestamps
+        })
+    }
+
+    /// Takes in a packet, whichever way it came. `seq` and `ack` are its offsets.
+    fn learn(&mut self, packet: &Packet, octets: &[u8], ts: Option<Timestamps>, seq: i64, ack: i64) {
+        let d = packet.direction;
+        self.time_ns = packet.time_ns;
+        self.learn_options(packet, octets);
+        self.learn_len(d, packet.payload_len);
+        let side = &mut self.sides[d.index()];
+        side.packets += 1;
+        let syn = packet.flags.has(Flags::SYN);
+        let end = seq + i64::from(packet.flags.seq_len()) + i64::from(packet.payload_len);
+        if let Some(ts) = ts {
+            side.clock.learn(ts.value, packet.time_ns);
+            if side.recent.front() != Some(&ts.value) {
+                side.recent.truncate(RECENT - 1);
+                side.recent.push_front(ts.value);
+            }
+            if side.pending.len() == PENDING {
+                side.pending.pop_front();
+            }
+            side.pending.push_back(Stamped { seq, end, value: ts.value });
+        }
+        if !packet.flags.has(Flags::RST) {
+            side.space.sent(seq, packet.flags, packet.payload_len);
+        }
+        side.after_syn = syn;
+        side.window = packet.window;
+        side.window_max = if syn { 0 } else { side.window_max.max(packet.window) };
+        side.traffic_class[usize::from(packet.payload_len > 0)] = packet.traffic_class;
+        side.ttl = Some(packet.ttl);
+        side.dont_fragment = Some(packet.dont_fragment);
+        if !packet.flags.has(Flags::RST) {
+            side.id_habit = match (packet.ip_id, side.id) {
+                (0, _) => IdHabit::Zero,
+                (id, Some(last)) if id == last => IdHabit::Stays,
+                _ => IdHabit::Counts,
+            };
+        }
+        if packet.ip_id != 0 {
+            side.id = Some(packet.ip_id);
+        }
+        side.label = Some(packet.flow_label);
+        side.label_base_seen |= packet.flow_label != 0;
+        if packet.flags.has(Flags::ACK) {
+            side.last_ack = ack;
+            self.sides[d.reversed().index()].space.acked(ack);
+        }
+    }
+
+    fn learn_len(&mut self, d: Direction, len: u32) {
+        if len == 0 {
+            return;
+        }
+        let (full, largest) = (self.full(d), self.largest(d));
+        let known = self.sides.iter().any(|s| s.offer.mss.is_some());
+        let limit = if known { largest } else { 9000 };
+        let side = &mut self.sides[d.index()];
+        let repeated = len == side.last_len && len >= 400;
+        if len <= limit && (len > full || repeated) {
+            side.full = Some(len);
+        }
+        side.last_len = len;
+    }
+
+    fn learn_options(&mut self, packet: &Packet, octets: &[u8]) {
+        let d = packet.direction;
+        let flags = packet.flags;
+        if flags.has(Flags::RST) {
+            return;
+        }
+        if !flags.has(Flags::SYN) {
+            // The common cases first: as before, and nothing but timestamps.
+            let now = &self.sides[d.index()].layout;
+            if octets.is_empty() && now.as_ref().is_some_and(|l| l.list.is_empty()) {
+                return;
+            }
+            let plain = options::plain_timestamps(octets).is_some();
+            if plain && now.as_ref().is_some_and(|l| l.list == options::LAYOUTS[1]) {
+                return;
+            }
+        }
+        let mut elements = std::mem::take(&mut self.elements);
+        options::parse(octets, &mut elements);
+        let side = &mut self.sides[d.index()];
+        if flags.has(Flags::SYN) {
+            side.offer = offer_of(&elements);
+            side.syn_options.clear();
+            options::render(&elements, None, |_| (0, 0), &mut side.syn_options);
+            if elements.list.iter().any(|e| matches!(e, Element::Sack(_))) {
+                side.syn_options.clear();
+            }
+        } else if !elements.list.iter().any(|e| matches!(e, Element::Sack(_))) {
+            side.layout = Some(elements.clone());
+        }
+        self.elements = elements;
+    }
+}
+
+fn offer_of(elements: &Elements) -> Offer {
+    let mut offer = Offer::default();
+    for &element in &elements.list {
+        match element {
+            Element::Mss(mss) => offer.mss = Some(mss),
+            Element::Ws(shift) => offer.scale = Some(shift),
+            Element::SackPermitted => offer.sack = true,
+            Element::Ts => offer.timestamps = true,
+            _ => {}
+        }
+    }
+    offer
+}

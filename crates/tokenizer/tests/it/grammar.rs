@@ -1,0 +1,177 @@
+//! Random walks through the grammar.
+
+use flowtrack::{Direction, Flow};
+use proptest::prelude::*;
+use tcpwire::Flags;
+use tokenizer::field::{Grammar, Limits, Strength};
+use tokenizer::{FlowIdentity, SideIdentity, field};
+
+use crate::flows::any_flow;
+
+/// A small deterministic generator: walks have to be reproducible and nothing more.
+struct Walk(u64);
+
+impl Walk {
+    fn below(&mut self, n: u32) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) % u64::from(n)) as u32
+    }
+}
+
+fn identity() -> FlowIdentity {
+    let side = |n: u32| SideIdentity { seq_base: Some(n), ts_base: Some(n / 2), ..SideIdentity::default() };
+    FlowIdentity { start_ns: Some(1), client_port: Some(40_000), client: side(0xffff_fff0), server: side(77) }
+}
+
+fn walk(seed: u64, strength: Strength, max_packets: u64) -> (Vec<u16>, Flow) {
+    let mut walk = Walk(seed);
+    let mut grammar = Grammar::new(strength, Limits { max_packets });
+    let mut tokens = Vec::new();
+    while !grammar.is_done() {
+        let legal = grammar.legal_next();
+        let n = legal.count();
+        assert!(n > 0, "stuck after {} tokens", tokens.len());
+        let token = legal.iter().nth(walk.below(n) as usize).unwrap();
+        grammar.push(token).unwrap();
+        tokens.push(token);
+        assert!(tokens.len() < 200_000, "the walk does not end");
+    }
+    assert!(grammar.legal_next().count() == 0);
+    let flow = field::decode(&tokens, &identity()).unwrap();
+    assert_eq!(flow.packets.len() as u64, grammar.packets());
+    (tokens, flow)
+}
+
+/// Offsets from the side's base, for flows far shorter than 2^31 octets.
+fn offset(flow: &Flow, d: Direction, seq: tcpwire::SeqNum) -> i64 {
+    let base = if d == Direction::Forward { 0xffff_fff0 } else { 77 };
+    let _ = flow;
+    i64::from(seq.distance(tcpwire::SeqNum(base)))
+}
+
+/// What a whole session is, by a plain bitmap and nothing of the tokenizer's own.
+fn check_session(flow: &Flow) {
+    let p = &flow.packets;
+    let mut sent = [vec![], vec![]];
+    let mut top = [0i64; 2];
+    let mut fin = [None, None];
+    let mut acked = [0i64; 2];
+    let mut reset = false;
+    assert!(p[0].flags.has(Flags::SYN) && !p[0].flags.has(Flags::ACK));
+    let mut last_time = p[0].time_ns;
+    let mut last_ts: [Option<u32>; 2] = [None; 2];
+    for (i, p) in p.iter().enumerate() {
+        assert!(p.time_ns >= last_time, "packet {i}: time goes back");
+        last_time = p.time_ns;
+        let (d, o) = (p.direction.index(), 1 - p.direction.index());
+        let start = offset(flow, p.direction, p.seq);
+        let end = start + i64::from(p.payload_len) + i64::from(p.flags.seq_len());
+        if p.flags.has(Flags::RST) {
+            reset = true;
+        } else {
+            assert!(start >= 0, "packet {i}: before the initial sequence number");
+            if sent[d].len() < end as usize {
+                sent[d].resize(end as usize, false);
+            }
+            sent[d][start as usize..end as usize].fill(true);
+        }
+        top[d] = top[d].max(end);
+        if p.flags.has(Flags::FIN) {
+            assert!(fin[d].is_none_or(|f| f == end), "packet {i}: a second FIN elsewhere");
+            fin[d] = Some(end);
+        }
+        assert!(fin[d].is_none_or(|f| end <= f || end == start), "packet {i}: data after the FIN");
+        if p.flags.has(Flags::ACK) {
+            let ack = offset(flow, p.direction.reversed(), p.ack);
+            assert!(ack >= acked[d], "packet {i}: acknowledgment goes back");
+            assert!(
+                sent[o].iter().take(ack as usize).filter(|&&s| s).count() as i64 == ack,
+                "packet {i}: acknowledges what was not sent"
+            );
+            acked[d] = ack;
+        } else {
+            assert_eq!(p.ack.0, 0);
+        }
+        assert!(i == 0 || p.flags.has(Flags::ACK) || p.flags.has(Flags::RST) || p.flags.has(Flags::SYN));
+        let options = flow.options_of(p);
+        if let Some(at) = options
+            .windows(2)
+            .position(|w| w == [8, 10])
+            .filter(|at| options.len() >= at + 10 && !p.flags.has(Flags::SYN))
+        {
+            let ts = u32::from_be_bytes(options[at + 2..at + 6].try_into().unwrap());
+            assert!(last_ts[d].is_none_or(|last| ts.wrapping_sub(last) as i32 >= 0), "packet {i}: TSval goes back");
+            last_ts[d] = Some(ts);
+        }
+    }
+    assert!(sent.iter().all(|s| s.iter().all(|&s| s)), "a hole is left");
+    let graceful = fin[0].is_some_and(|f| acked[1] >= f) && fin[1].is_some_and(|f| acked[0] >= f);
+    assert!(reset || graceful, "not closed");
+    let synack = p.iter().find(|p| p.direction == Direction::Reverse).unwrap();
+    assert!(synack.flags.has(Flags::SYN.with(Flags::ACK)));
+    assert_eq!(synack.ack, p[0].seq.add(1));
+}
+
+#[test]
+fn every_walk_of_sessions_is_a_whole_session() {
+    for seed in 0..4000 {
+        let (_, flow) = walk(seed, Strength::Session, 40 + seed % 200);
+        check_session(&flow);
+        assert!(flow.packets.len() as u64 <= 40 + seed % 200 + 64);
+    }
+}
+
+#[test]
+fn short_limits_close_at_once() {
+    for seed in 0..500 {
+        let (_, flow) = walk(seed, Strength::Session, 1);
+        check_session(&flow);
+        assert!(flow.packets.len() <= 12, "{} packets", flow.packets.len());
+    }
+}
+
+#[test]
+fn every_walk_of_syntax_decodes() {
+    for seed in 0..4000 {
+        let (tokens, flow) = walk(seed, Strength::Syntax, 30);
+        // What decodes can be encoded, and then says the same headers.
+        let mut again = Vec::new();
+        let identity = match field::encode(&flow, &mut again) {
+            Ok(identity) => identity,
+            // Gaps of centuries add up to more than 64 bits of nanoseconds.
+            Err(tokenizer::EncodeError::OutOfRange { what: "time", .. }) => continue,
+            Err(other) => panic!("{other}"),
+        };
+        let same = field::decode(&again, &identity).unwrap();
+        assert_eq!(same.packets.len(), flow.packets.len(), "{tokens:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_mask_lets_through_what_the_encoder_says(flow in any_flow()) {
+        let mut tokens = Vec::new();
+        field::encode(&flow, &mut tokens).unwrap();
+        let mut grammar = Grammar::new(Strength::Syntax, Limits::default());
+        for (i, &token) in tokens.iter().enumerate() {
+            prop_assert!(grammar.legal_next().contains(token), "token {i}: {}", field::vocab::describe(token));
+            grammar.push(token).unwrap();
+        }
+        prop_assert!(grammar.is_done());
+    }
+
+    #[test]
+    fn the_mask_is_what_push_takes(flow in any_flow(), at in any::<prop::sample::Index>()) {
+        let mut tokens = Vec::new();
+        field::encode(&flow, &mut tokens).unwrap();
+        let mut grammar = Grammar::new(Strength::Syntax, Limits::default());
+        for &token in &tokens[..at.index(tokens.len())] {
+            grammar.push(token).unwrap();
+        }
+        let legal = grammar.legal_next();
+        for token in 0..field::VOCAB_SIZE as u16 {
+            let taken = grammar.clone().push(token).is_ok();
+            prop_assert_eq!(legal.contains(token), taken, "{}", field::vocab::describe(token));
+        }
+    }
+}

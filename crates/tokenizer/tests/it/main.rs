@@ -1,0 +1,5 @@
+//! Integration tests of the tokenizer.
+
+mod flows;
+mod grammar;
+mod roundtrip;
