@@ -1,1 +1,32 @@
-//! Causal linear attention for libtorch: C++ and CUDA kernels and their safe Rust face.
+//! Causal linear attention for libtorch: C++ kernels and their safe Rust face.
+//!
+//! `O_t = (sum_{s<=t} phi(q_t).phi(k_s) v_s) / (sum_{s<=t} phi(q_t).phi(k_s) + eps)` with `phi(x) = elu(x) + 1`,
+//! over sequences of different length laid end to end: `q`, `k` `[N, H, D]`, `v` `[N, H, M]`, and [`Bounds`] that
+//! say where each sequence begins. The same operator in three forms: [`naive`] is the definition, [`chunked`] is
+//! plain libtorch operations and runs on any device, [`fused`] is C++ for the CPU. `docs/causal-linear-attention.md`
+//! has the formulas. Beside them: AdamW's fused step, and a [`Decoder`] that runs a whole model one token at a time.
+//!
+//! Knows nothing of the model's training or its data.
+
+mod bounds;
+pub mod chunked;
+mod decoder;
+mod error;
+mod ffi;
+pub mod fused;
+pub mod naive;
+mod optimizer;
+mod rotary;
+
+pub use bounds::Bounds;
+pub use decoder::{BlockWeights, Decoder, DecoderShape, DecoderState, DecoderWeights, LinearWeights, NormWeights};
+pub use error::KernelError;
+pub use optimizer::{AdamW, clip_grad_norm};
+pub use rotary::Rotary;
+
+/// `phi(x) = elu(x) + 1`: the feature map, in plain libtorch operations.
+#[must_use]
+pub fn feature_map(x: &tch::Tensor) -> tch::Tensor {
+    // relu + exp(min(x, 0)): both halves have a finite gradient everywhere
+    x.relu() + x.clamp_max(0.0).exp()
+}

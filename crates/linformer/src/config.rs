@@ -1,0 +1,116 @@
+//! What a model is made of. Stands as JSON beside the weights.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ModelError;
+
+/// How activations are normalised before each layer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NormKind {
+    /// LayerNorm (Ba et al., arXiv 1607.06450).
+    Layer,
+    /// RMSNorm (Zhang and Sennrich, arXiv 1910.07467).
+    Rms,
+}
+
+/// What stands between the two matrices of the feed-forward layer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// GELU, exact.
+    Gelu,
+    /// SwiGLU: the first matrix is twice as wide and gates itself (Shazeer, arXiv 2002.05202).
+    Swiglu,
+}
+
+/// The architecture of a model.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Number of token ids.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub width: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Width of the feed-forward layer.
+    pub feed: usize,
+    /// Normalisation.
+    pub norm: NormKind,
+    /// Activation.
+    pub activation: Activation,
+    /// Whether the output matrix is the embedding's.
+    pub tied: bool,
+    /// Whether linear layers and LayerNorm have biases.
+    pub bias: bool,
+    /// Added to the variance.
+    pub norm_eps: f64,
+    /// Added to the sum of the scores.
+    pub attention_eps: f64,
+}
+
+impl ModelConfig {
+    /// 0.9 million parameters: minutes on a laptop.
+    #[must_use]
+    pub fn tiny() -> ModelConfig {
+        ModelConfig {
+            vocab_size: 1024,
+            width: 128,
+            heads: 4,
+            layers: 4,
+            feed: 512,
+            norm: NormKind::Layer,
+            activation: Activation::Gelu,
+            tied: true,
+            bias: true,
+            norm_eps: 1e-5,
+            attention_eps: 1e-6,
+        }
+    }
+
+    /// 4.9 million parameters: an hour on a workstation.
+    #[must_use]
+    pub fn small() -> ModelConfig {
+        ModelConfig { width: 256, heads: 8, layers: 6, feed: 1024, ..ModelConfig::tiny() }
+    }
+
+    /// 25 million parameters: a GPU.
+    #[must_use]
+    pub fn base() -> ModelConfig {
+        ModelConfig { width: 512, heads: 8, layers: 8, feed: 2048, ..ModelConfig::tiny() }
+    }
+
+    /// The original's architecture: 256 wide, 8 heads, 8 layers, 1,024 feed-forward, GELU, LayerNorm, untied.
+    #[must_use]
+    pub fn original() -> ModelConfig {
+        ModelConfig { width: 256, heads: 8, layers: 8, feed: 1024, tied: false, ..ModelConfig::tiny() }
+    }
+
+    /// Elements of a head.
+    #[must_use]
+    pub fn head_size(&self) -> usize {
+        self.width / self.heads
+    }
+
+    /// Refuses sizes that make no model.
+    ///
+    /// # Errors
+    /// With the first field that is wrong.
+    pub fn check(&self) -> Result<(), ModelError> {
+        let multiple = |n: usize, of: usize| n > 0 && of > 0 && n.is_multiple_of(of);
+        let rules = [
+            ("vocab_size", "1 to 65536", self.vocab_size, (1..=65_536).contains(&self.vocab_size)),
+            ("width", "a multiple of 16", self.width, multiple(self.width, 16)),
+            ("feed", "a multiple of 16", self.feed, multiple(self.feed, 16)),
+            ("heads", "a number that divides half the width", self.heads, multiple(self.width, 2 * self.heads)),
+            ("layers", "1 or more", self.layers, self.layers > 0),
+        ];
+        match rules.into_iter().find(|rule| !rule.3) {
+            Some((field, expected, found, _)) => Err(ModelError::Config { field, expected, found: found.to_string() }),
+            None => Ok(()),
+        }
+    }
+}

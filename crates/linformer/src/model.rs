@@ -1,0 +1,372 @@
+//! Embedding, pre-norm blocks, output. Names of the weights are those a PyTorch module would give them.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use linformer_kernels::{
+    BlockWeights, Bounds, Decoder, DecoderShape, DecoderWeights, LinearWeights, NormWeights, Rotary, chunked, fused,
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind, Reduction, Tensor};
+
+use crate::config::{Activation, ModelConfig, NormKind};
+use crate::{Batch, ModelError};
+
+/// A model: its configuration and its weights on a device.
+#[derive(Debug)]
+pub struct Model {
+    config: ModelConfig,
+    device: Device,
+    parameters: Vec<(String, Tensor)>,
+    embed: Tensor,
+    blocks: Vec<Block>,
+    norm: Norm,
+    head: Linear,
+    rotary: RefCell<Rotary>,
+}
+
+#[derive(Debug)]
+struct Block {
+    attention_norm: Norm,
+    qkv: Linear,
+    out: Linear,
+    feed_norm: Norm,
+    up: Linear,
+    down: Linear,
+}
+
+#[derive(Debug)]
+struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+#[derive(Debug)]
+struct Norm {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    kind: NormKind,
+    eps: f64,
+}
+
+/// The states of `B` sequences that are read one token at a time.
+#[derive(Debug)]
+pub struct RecurrentState {
+    layers: Vec<(Tensor, Tensor)>,
+    position: i64,
+}
+
+impl Model {
+    /// A model with fresh weights drawn from `seed`.
+    ///
+    /// # Errors
+    /// Where the configuration makes no model.
+    pub fn new(config: &ModelConfig, seed: u64, device: Device) -> Result<Model, ModelError> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        Model::build(config, device, |_, shape, deviation| Ok(drawn(&mut rng, shape, deviation)))
+    }
+
+    /// A model with the weights given by name.
+    ///
+    /// # Errors
+    /// With what is missing or of another shape.
+    pub(crate) fn from_weights(
+        config: &ModelConfig,
+        mut weights: HashMap<String, Tensor>,
+        device: Device,
+    ) -> Result<Model, String> {
+        let mut problem = None;
+        let built = Model::build(config, device, |name, shape, _| match weights.remove(name) {
+            Some(tensor) if tensor.size() == shape => Ok(tensor),
+            Some(tensor) => {
+                problem = Some(format!("{name}: expected {shape:?}, found {:?}", tensor.size()));
+                Err(ModelError::Torch(String::new()))
+            }
+            None => {
+                problem = Some(format!("no tensor {name}"));
+                Err(ModelError::Torch(String::new()))
+            }
+        });
+        built.map_err(|error| problem.unwrap_or_else(|| error.to_string()))
+    }
+
+    /// `source` answers a weight's name, shape and standard deviation (below zero: ones) with its values.
+    fn build(
+        config: &ModelConfig,
+        device: Device,
+        source: impl FnMut(&str, &[i64], f64) -> Result<Tensor, ModelError>,
+    ) -> Result<Model, ModelError> {
+        config.check()?;
+        let mut b = Builder { config, device, source, parameters: Vec::new() };
+        let [vocab, width, feed] = [config.vocab_size, config.width, config.feed].map(|n| n as i64);
+        let up = if config.activation == Activation::Swiglu { 2 * feed } else { feed };
+        let residual = 1.0 / (2.0 * config.layers as f64).sqrt();
+        let embed = b.tensor("embed.weight", &[vocab, width], 0.5 / (width as f64).sqrt())?;
+        let mut blocks = Vec::new();
+        for i in 0..config.layers {
+            let name = |part: &str| format!("blocks.{i}.{part}");
+            blocks.push(Block {
+                attention_norm: b.norm(&name("attention_norm"))?,
+                qkv: b.linear(&name("attention.qkv"), width, 3 * width, 1.0)?,
+                out: b.linear(&name("attention.out"), width, width, residual)?,
+                feed_norm: b.norm(&name("feed_norm"))?,
+                up: b.linear(&name("feed.up"), width, up, 1.0)?,
+                down: b.linear(&name("feed.down"), feed, width, residual)?,
+            });
+        }
+        let norm = b.norm("norm")?;
+        let head = if config.tied {
+            Linear { weight: embed.shallow_clone(), bias: None }
+        } else {
+            b.linear("head", width, vocab, 1.0)?
+        };
+        let rotary = RefCell::new(Rotary::new(0, config.head_size(), Kind::Float, device));
+        Ok(Model { config: config.clone(), device, parameters: b.parameters, embed, blocks, norm, head, rotary })
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Where its weights are.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Its weights by name, in order. Each shares its memory with the model.
+    #[must_use]
+    pub fn parameters(&self) -> &[(String, Tensor)] {
+        &self.parameters
+    }
+
+    /// Number of weights.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.parameters.iter().map(|(_, tensor)| tensor.numel()).sum()
+    }
+
+    /// Scores of the next token, `[N, V]`, for token ids `[N]` of sequences laid end to end.
+    ///
+    /// # Errors
+    /// Where a kernel refuses.
+    pub fn forward(&self, tokens: &Tensor, bounds: &Bounds) -> Result<Tensor, ModelError> {
+        self.grow_rotary(bounds.longest() as usize);
+        let mut x = Tensor::f_embedding(&self.embed, tokens, -1, false, false)?;
+        for block in &self.blocks {
+            let qkv = block.qkv.forward(&block.attention_norm.forward(&x));
+            x = x + block.out.forward(&self.attend(&qkv, bounds)?);
+            x = self.feed(block, x);
+        }
+        Ok(self.head.forward(&self.norm.forward(&x)))
+    }
+
+    /// Mean loss in nats per token.
+    ///
+    /// # Errors
+    /// Where a kernel refuses.
+    pub fn loss(&self, batch: &Batch) -> Result<Tensor, ModelError> {
+        let targets = Tensor::from_slice(&batch.targets).to_device(self.device);
+        Ok(self.scores(batch)?.f_cross_entropy_loss::<Tensor>(&targets, None, Reduction::Mean, -100, 0.0)?)
+    }
+
+    /// Loss in nats of each token that `batch` predicts, in order; no gradient.
+    ///
+    /// # Errors
+    /// Where a kernel refuses.
+    pub fn losses(&self, batch: &Batch) -> Result<Vec<f32>, ModelError> {
+        let _guard = tch::no_grad_guard();
+        let targets = Tensor::from_slice(&batch.targets).to_device(self.device);
+        let each = self.scores(batch)?.f_cross_entropy_loss::<Tensor>(&targets, None, Reduction::None, -100, 0.0)?;
+        Ok(Vec::try_from(&each.to_device(Device::Cpu))?)
+    }
+
+    fn scores(&self, batch: &Batch) -> Result<Tensor, ModelError> {
+        let inputs = Tensor::from_slice(&batch.inputs).to_device(self.device);
+        self.forward(&inputs, &batch.bounds)
+    }
+
+    /// States of `sequences` sequences, all at their start.
+    #[must_use]
+    pub fn recurrent_state(&self, sequences: i64) -> RecurrentState {
+        let (heads, size) = (self.config.heads as i64, self.config.head_size() as i64);
+        let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, self.device));
+        let layer = |_| (zeros(&[sequences, heads, size, size]), zeros(&[sequences, heads, size]));
+        RecurrentState { layers: (0..self.config.layers).map(layer).collect(), position: 0 }
+    }
+
+    /// Scores of the next token, `[B, V]`, after the next token of each sequence, `[B]`: [`Model::forward`] in
+    /// recurrent form, in plain libtorch operations.
+    #[must_use]
+    pub fn step(&self, tokens: &Tensor, state: &mut RecurrentState) -> Tensor {
+        let _guard = tch::no_grad_guard();
+        self.grow_rotary(state.position as usize + 1);
+        let (heads, size) = (self.config.heads as i64, self.config.head_size() as i64);
+        let positions = Tensor::full_like(tokens, state.position);
+        let mut x = Tensor::embedding(&self.embed, tokens, -1, false, false);
+        for (block, (s, z)) in self.blocks.iter().zip(&mut state.layers) {
+            let qkv = block.qkv.forward(&block.attention_norm.forward(&x)).view([-1, 3, heads, size]);
+            let [q, k] = [0, 1].map(|i| self.rotary.borrow().apply_at(&qkv.select(1, i), &positions));
+            let mixed = chunked::step(&q, &k, &qkv.select(1, 2), s, z, self.config.attention_eps);
+            x = x + block.out.forward(&mixed.flatten(1, 2));
+            x = self.feed(block, x);
+        }
+        state.position += 1;
+        self.head.forward(&self.norm.forward(&x))
+    }
+
+    /// The same model as a decoder for the CPU.
+    ///
+    /// # Errors
+    /// Where the kernels do not have this architecture.
+    pub fn decoder(&self) -> Result<Decoder, ModelError> {
+        let shape = DecoderShape {
+            vocab: self.config.vocab_size,
+            width: self.config.width,
+            heads: self.config.heads,
+            feed: self.config.feed,
+            norm_eps: self.config.norm_eps as f32,
+            attention_eps: self.config.attention_eps as f32,
+            rms: self.config.norm == NormKind::Rms,
+            gated: self.config.activation == Activation::Swiglu,
+        };
+        let weights = DecoderWeights {
+            embed: values(&self.embed)?,
+            blocks: self.blocks.iter().map(Block::weights).collect::<Result<_, _>>()?,
+            norm: self.norm.weights()?,
+            head: self.head.weights()?,
+        };
+        Ok(Decoder::new(shape, weights)?)
+    }
+
+    /// The one place that chooses the attention's form: fused on the CPU, libtorch operations elsewhere.
+    fn attend(&self, qkv: &Tensor, bounds: &Bounds) -> Result<Tensor, ModelError> {
+        let (heads, eps) = (self.config.heads as i64, self.config.attention_eps);
+        let rotary = self.rotary.borrow();
+        if self.device == Device::Cpu {
+            return Ok(fused::attention_packed(qkv, heads, bounds, Some(&rotary), eps)?.flatten(1, 2));
+        }
+        let parts = qkv.view([-1, 3, heads, self.config.head_size() as i64]);
+        let [q, k] = [0, 1].map(|i| rotary.apply(&parts.select(1, i), bounds));
+        Ok(chunked::attention(&q, &k, &parts.select(1, 2), bounds, eps).reshape([-1, self.config.width as i64]))
+    }
+
+    fn feed(&self, block: &Block, x: Tensor) -> Tensor {
+        let up = block.up.forward(&block.feed_norm.forward(&x));
+        let active = match self.config.activation {
+            Activation::Gelu => up.gelu("none"),
+            Activation::Swiglu => {
+                let halves = up.chunk(2, -1);
+                halves[0].silu() * &halves[1]
+            }
+        };
+        x + block.down.forward(&active)
+    }
+
+    fn grow_rotary(&self, positions: usize) {
+        if self.rotary.borrow().positions() < positions {
+            let positions = positions.next_power_of_two().max(1024);
+            *self.rotary.borrow_mut() = Rotary::new(positions, self.config.head_size(), Kind::Float, self.device);
+        }
+    }
+}
+
+impl Linear {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        x.linear(&self.weight, self.bias.as_ref())
+    }
+
+    fn weights(&self) -> Result<LinearWeights, ModelError> {
+        let bias = self.bias.as_ref().map(values).transpose()?;
+        Ok(LinearWeights { weight: values(&self.weight.tr())?, bias })
+    }
+}
+
+impl Norm {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let width = self.weight.size();
+        match self.kind {
+            NormKind::Layer => x.layer_norm(&width, Some(&self.weight), self.bias.as_ref(), self.eps, false),
+            NormKind::Rms => {
+                let square = x.square().mean_dim([-1].as_slice(), true, Kind::Float);
+                x * (square + self.eps).rsqrt() * &self.weight
+            }
+        }
+    }
+
+    fn weights(&self) -> Result<NormWeights, ModelError> {
+        Ok(NormWeights { weight: values(&self.weight)?, bias: self.bias.as_ref().map(values).transpose()? })
+    }
+}
+
+impl Block {
+    fn weights(&self) -> Result<BlockWeights, ModelError> {
+        Ok(BlockWeights {
+            attention_norm: self.attention_norm.weights()?,
+            qkv: self.qkv.weights()?,
+            out: self.out.weights()?,
+            feed_norm: self.feed_norm.weights()?,
+            up: self.up.weights()?,
+            down: self.down.weights()?,
+        })
+    }
+}
+
+struct Builder<'a, F> {
+    config: &'a ModelConfig,
+    device: Device,
+    source: F,
+    parameters: Vec<(String, Tensor)>,
+}
+
+impl<F: FnMut(&str, &[i64], f64) -> Result<Tensor, ModelError>> Builder<'_, F> {
+    fn tensor(&mut self, name: &str, shape: &[i64], deviation: f64) -> Result<Tensor, ModelError> {
+        let values = (self.source)(name, shape, deviation)?;
+        let tensor = values.to_kind(Kind::Float).to_device(self.device).set_requires_grad(true);
+        self.parameters.push((name.to_owned(), tensor.shallow_clone()));
+        Ok(tensor)
+    }
+
+    /// Deviation `scale / sqrt(3 inputs)`, as PyTorch's own; biases zero.
+    fn linear(&mut self, name: &str, inputs: i64, outputs: i64, scale: f64) -> Result<Linear, ModelError> {
+        let weight =
+            self.tensor(&format!("{name}.weight"), &[outputs, inputs], scale / (3.0 * inputs as f64).sqrt())?;
+        let bias = self.bias(name, outputs)?;
+        Ok(Linear { weight, bias })
+    }
+
+    fn norm(&mut self, name: &str) -> Result<Norm, ModelError> {
+        let width = self.config.width as i64;
+        let weight = self.tensor(&format!("{name}.weight"), &[width], -1.0)?;
+        let bias = if self.config.norm == NormKind::Layer { self.bias(name, width)? } else { None };
+        Ok(Norm { weight, bias, kind: self.config.norm, eps: self.config.norm_eps })
+    }
+
+    fn bias(&mut self, name: &str, size: i64) -> Result<Option<Tensor>, ModelError> {
+        if !self.config.bias {
+            return Ok(None);
+        }
+        self.tensor(&format!("{name}.bias"), &[size], 0.0).map(Some)
+    }
+}
+
+/// Normal values by the method of Box and Muller: the same for a seed on every machine and libtorch.
+fn drawn(rng: &mut ChaCha8Rng, shape: &[i64], deviation: f64) -> Tensor {
+    let size = shape.iter().product::<i64>() as usize;
+    if deviation <= 0.0 {
+        return Tensor::full(shape, if deviation < 0.0 { 1.0 } else { 0.0 }, (Kind::Float, Device::Cpu));
+    }
+    let mut normal = || {
+        let (u, v): (f64, f64) = (rng.random(), rng.random());
+        ((-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos() * deviation) as f32
+    };
+    let all: Vec<f32> = (0..size).map(|_| normal()).collect();
+    Tensor::from_slice(&all).view(shape)
+}
+
+fn values(tensor: &Tensor) -> Result<Vec<f32>, ModelError> {
+    Ok(Vec::try_from(&tensor.detach().to_device(Device::Cpu).contiguous().view([-1]))?)
+}

@@ -1,0 +1,166 @@
+//! Weights and training states in safetensors files, their configuration as JSON.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+use crate::{Model, ModelConfig, ModelError, Optimizer, Trainer};
+
+/// The one entry of a file's metadata: with two, their order in the file would be by chance.
+const METADATA: &str = "linformer";
+
+impl Model {
+    /// Writes the weights. Neither renames nor syncs: the caller does.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
+        let about = serde_json::json!({ "format": "pt", "config": self.config() });
+        write(path, self.parameters().iter().map(|(name, p)| (name.clone(), p)), &about.to_string())
+    }
+
+    /// Reads the weights of a model of this configuration.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or lacks a weight or has one of another shape.
+    pub fn load(config: &ModelConfig, path: &Path, device: Device) -> Result<Model, ModelError> {
+        let (weights, _) = read(path)?;
+        Model::from_weights(config, weights, device).map_err(|message| ModelError::format(path, message))
+    }
+}
+
+/// What stands beside the tensors of a training state.
+#[derive(Serialize, Deserialize)]
+struct About {
+    config: ModelConfig,
+    optimizer: Optimizer,
+    steps: u64,
+    caller: serde_json::Value,
+}
+
+impl Trainer {
+    /// Writes everything that the next step depends on, and what the caller wants kept beside it.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn save(&self, path: &Path, caller: &serde_json::Value) -> Result<(), ModelError> {
+        let named = |prefix: &'static str, tensors: Vec<Tensor>| {
+            let names = self.model.parameters().iter().map(move |(name, _)| format!("{prefix}{name}"));
+            names.zip(tensors).collect::<Vec<_>>()
+        };
+        let clones = |all: &[Tensor]| all.iter().map(Tensor::shallow_clone).collect();
+        let weights = self.model.parameters().iter().map(|(_, p)| p.detach()).collect();
+        let all: Vec<(String, Tensor)> =
+            [named("model.", weights), named("first.", clones(&self.first)), named("second.", clones(&self.second))]
+                .into_iter()
+                .flatten()
+                .collect();
+        let about = About {
+            config: self.model.config().clone(),
+            optimizer: self.optimizer,
+            steps: self.steps,
+            caller: caller.clone(),
+        };
+        let about = serde_json::to_string(&about).map_err(|error| ModelError::format(path, error.to_string()))?;
+        write(path, all.iter().map(|(name, tensor)| (name.clone(), tensor)), &about)
+    }
+
+    /// Reads what [`Trainer::save`] has written: the trainer, and what the caller kept beside it.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or is no whole training state.
+    pub fn load(path: &Path, device: Device) -> Result<(Trainer, serde_json::Value), ModelError> {
+        let (mut tensors, about) = read(path)?;
+        let about: About = serde_json::from_str(&about)
+            .map_err(|error| ModelError::format(path, format!("no training state: {error}")))?;
+        let mut part = |prefix: &str| -> HashMap<String, Tensor> {
+            let names: Vec<String> = tensors.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
+            names.iter().map(|name| (name[prefix.len()..].to_owned(), tensors.remove(name).expect("listed"))).collect()
+        };
+        let (weights, first, second) = (part("model."), part("first."), part("second."));
+        let format = |message: String| ModelError::format(path, message);
+        let model = Model::from_weights(&about.config, weights, device).map_err(format)?;
+        let moments = |mut all: HashMap<String, Tensor>, prefix: &str| -> Result<Vec<Tensor>, ModelError> {
+            let mut found = Vec::new();
+            for (name, p) in model.parameters() {
+                let tensor = all.remove(name).filter(|tensor| tensor.size() == p.size());
+                let tensor = tensor.ok_or_else(|| format(format!("{prefix}{name}: missing, or of another shape")))?;
+                found.push(tensor.to_device(device));
+            }
+            Ok(found)
+        };
+        let (first, second) = (moments(first, "first.")?, moments(second, "second.")?);
+        Ok((Trainer { model, optimizer: about.optimizer, steps: about.steps, first, second }, about.caller))
+    }
+}
+
+impl ModelConfig {
+    /// Writes the configuration as JSON.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
+        let text = serde_json::to_string_pretty(self).map_err(|error| ModelError::format(path, error.to_string()))?;
+        fs::write(path, text + "\n").map_err(ModelError::io(path))
+    }
+
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or is no configuration.
+    pub fn load(path: &Path) -> Result<ModelConfig, ModelError> {
+        let text = fs::read_to_string(path).map_err(ModelError::io(path))?;
+        let config: ModelConfig =
+            serde_json::from_str(&text).map_err(|error| ModelError::format(path, error.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+}
+
+struct Bytes {
+    shape: Vec<usize>,
+    octets: Vec<u8>,
+}
+
+fn write<'a>(path: &Path, tensors: impl Iterator<Item = (String, &'a Tensor)>, about: &str) -> Result<(), ModelError> {
+    let mut all = Vec::new();
+    for (name, tensor) in tensors {
+        let shape = tensor.size().iter().map(|&n| n as usize).collect();
+        let flat = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view([-1]);
+        let octets = Vec::<f32>::try_from(&flat)?.into_iter().flat_map(f32::to_le_bytes).collect();
+        all.push((name, Bytes { shape, octets }));
+    }
+    let failed = |error: safetensors::SafeTensorError| ModelError::format(path, error.to_string());
+    let mut views = Vec::new();
+    for (name, bytes) in &all {
+        let view = TensorView::new(Dtype::F32, bytes.shape.clone(), &bytes.octets).map_err(failed)?;
+        views.push((name.clone(), view));
+    }
+    let metadata = Some(HashMap::from([(METADATA.to_owned(), about.to_owned())]));
+    serialize_to_file(views, &metadata, path).map_err(failed)
+}
+
+/// Tensors by name, and what stands beside them.
+fn read(path: &Path) -> Result<(HashMap<String, Tensor>, String), ModelError> {
+    let octets = fs::read(path).map_err(ModelError::io(path))?;
+    let failed =
+        |error: safetensors::SafeTensorError| ModelError::format(path, format!("no safetensors file: {error}"));
+    let (_, metadata) = SafeTensors::read_metadata(&octets).map_err(failed)?;
+    let about = metadata.metadata().as_ref().and_then(|all| all.get(METADATA)).cloned().unwrap_or_default();
+    let file = SafeTensors::deserialize(&octets).map_err(failed)?;
+    let mut tensors = HashMap::new();
+    for (name, view) in file.tensors() {
+        if view.dtype() != Dtype::F32 {
+            return Err(ModelError::format(path, format!("{name}: expected F32, found {:?}", view.dtype())));
+        }
+        let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
+        let values: Vec<f32> =
+            view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        tensors.insert(name, Tensor::from_slice(&values).view(shape.as_slice()));
+    }
+    Ok((tensors, about))
+}

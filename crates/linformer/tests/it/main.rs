@@ -1,0 +1,6 @@
+//! The model, its training and its sampling, with plain integers.
+
+mod generate;
+mod model;
+mod sample;
+mod train;

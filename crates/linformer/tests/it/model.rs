@@ -1,0 +1,112 @@
+use linformer::{Activation, Batch, Device, Model, ModelConfig, NormKind};
+use tch::{Kind, Tensor};
+
+pub(crate) fn config() -> ModelConfig {
+    ModelConfig { vocab_size: 23, width: 32, heads: 2, layers: 2, feed: 64, ..ModelConfig::tiny() }
+}
+
+fn variants() -> [ModelConfig; 3] {
+    [
+        config(),
+        ModelConfig { norm: NormKind::Rms, activation: Activation::Swiglu, bias: false, ..config() },
+        ModelConfig { tied: false, heads: 1, ..config() },
+    ]
+}
+
+fn tokens(n: usize) -> Vec<u16> {
+    (0..n).map(|i| ((i * 7 + i * i * 3) % 23) as u16).collect()
+}
+
+fn close(a: &Tensor, b: &Tensor) -> bool {
+    a.allclose(b, 1e-4, 1e-5, false)
+}
+
+/// Scores of each next token, by the whole sequence at once.
+fn parallel(model: &Model, tokens: &[u16]) -> Tensor {
+    let ids: Vec<i64> = tokens.iter().map(|&t| i64::from(t)).collect();
+    let _guard = tch::no_grad_guard();
+    model.forward(&Tensor::from_slice(&ids), &linformer_kernels::Bounds::single(tokens.len())).unwrap()
+}
+
+#[test]
+fn recurrent_equals_parallel() {
+    for config in variants() {
+        let model = Model::new(&config, 3, Device::Cpu).unwrap();
+        let tokens = tokens(70);
+        let expected = parallel(&model, &tokens);
+        let mut state = model.recurrent_state(1);
+        for (t, &token) in tokens.iter().enumerate() {
+            let found = model.step(&Tensor::from_slice(&[i64::from(token)]), &mut state);
+            assert!(close(&found, &expected.narrow(0, t as i64, 1)), "{config:?}: token {t}");
+        }
+    }
+}
+
+#[test]
+fn decoder_equals_parallel() {
+    for config in variants() {
+        let model = Model::new(&config, 3, Device::Cpu).unwrap();
+        let tokens = tokens(70);
+        let expected = parallel(&model, &tokens);
+        let decoder = model.decoder().unwrap();
+        let mut state = decoder.state(1);
+        for (t, &token) in tokens.iter().enumerate() {
+            state.set_token(0, token);
+            decoder.step(&mut state);
+            let found = Tensor::from_slice(decoder.logits(&state, 0));
+            assert!(close(&found, &expected.get(t as i64)), "{config:?}: token {t}");
+        }
+    }
+}
+
+#[test]
+fn sequences_of_a_row_do_not_see_each_other() {
+    let model = Model::new(&config(), 1, Device::Cpu).unwrap();
+    let (a, b) = (tokens(40), tokens(17));
+    let alone: Vec<f32> =
+        [&a, &b].into_iter().flat_map(|x| model.losses(&Batch::pack([x.as_slice()])).unwrap()).collect();
+    let together = model.losses(&Batch::pack([a.as_slice(), &b])).unwrap();
+    assert!(close(&Tensor::from_slice(&together), &Tensor::from_slice(&alone)));
+}
+
+#[test]
+fn the_mean_loss_is_the_mean_of_the_losses() {
+    let model = Model::new(&config(), 1, Device::Cpu).unwrap();
+    let (a, b) = (tokens(40), tokens(17));
+    let batch = Batch::pack([a.as_slice(), &b, &[3]]);
+    assert_eq!(batch.tokens(), 39 + 16);
+    let mean = Tensor::from_slice(&model.losses(&batch).unwrap()).mean(Kind::Float);
+    assert!(close(&mean, &model.loss(&batch).unwrap().detach()));
+}
+
+#[test]
+fn saved_and_loaded_is_the_same_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let model = Model::new(&config(), 5, Device::Cpu).unwrap();
+    model.save(&path).unwrap();
+    let again = Model::load(&config(), &path, Device::Cpu).unwrap();
+    for ((name, a), (other, b)) in model.parameters().iter().zip(again.parameters()) {
+        assert_eq!(name, other);
+        assert!(a.equal(b), "{name}");
+    }
+}
+
+#[test]
+fn weights_of_another_model_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    Model::new(&config(), 5, Device::Cpu).unwrap().save(&path).unwrap();
+    let wider = ModelConfig { feed: 128, ..config() };
+    let error = Model::load(&wider, &path, Device::Cpu).unwrap_err().to_string();
+    assert!(error.ends_with("blocks.0.feed.up.weight: expected [128, 32], found [64, 32]"), "{error}");
+    std::fs::write(&path, b"not a model").unwrap();
+    let error = Model::load(&config(), &path, Device::Cpu).unwrap_err().to_string();
+    assert!(error.contains("no safetensors file"), "{error}");
+}
+
+#[test]
+fn impossible_sizes_are_refused() {
+    let error = Model::new(&ModelConfig { heads: 3, ..config() }, 1, Device::Cpu).unwrap_err().to_string();
+    assert_eq!(error, "model configuration: heads: expected a number that divides half the width, found 3");
+}

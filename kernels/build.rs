@@ -1,0 +1,57 @@
+//! Compiles `csrc/` against the libtorch that torch-sys has found, and tells dependents where that is.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// What the CPU kernels may assume of floating point: results are the same from run to run, NaN stays NaN.
+const ARITHMETIC: [&str; 6] = [
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fassociative-math",
+    "-fno-signed-zeros",
+    "-freciprocal-math",
+    "-ffp-contract=fast",
+];
+
+fn main() {
+    println!("cargo:rerun-if-changed=csrc");
+    println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
+    println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
+    let lib = PathBuf::from(env::var_os("DEP_TCH_LIBTORCH_LIB").expect("torch-sys names its libtorch"));
+    compile_kernel("cpu_baseline", &[]);
+    if env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64") {
+        compile_kernel("cpu_avx2", &["-mavx2", "-mfma"]);
+        let avx512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"];
+        compile_kernel("cpu_avx512", &avx512);
+    }
+    compile_shim(&lib);
+    println!("cargo:libtorch_lib={}", lib.display());
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    println!("cargo:rustc-link-arg=-Wl,--no-as-needed");
+    println!("cargo:rustc-link-arg=-ltorch");
+}
+
+fn cpp() -> cc::Build {
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").pic(true).opt_level(3).debug(false).flag("-Wno-psabi");
+    build
+}
+
+fn compile_kernel(name: &str, target: &[&str]) {
+    cpp().flags(ARITHMETIC).flags(target).file(format!("csrc/{name}.cpp")).compile(&format!("lf_{name}"));
+}
+
+fn compile_shim(lib: &Path) {
+    let beside = lib.parent().expect("a library folder has a parent").join("include");
+    let include = env::var_os("LIBTORCH_INCLUDE").map_or(beside, |root| PathBuf::from(root).join("include"));
+    let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
+    cpp()
+        .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+        .flag("-isystem")
+        .flag(include.display().to_string())
+        .flag("-isystem")
+        .flag(include.join("torch/csrc/api/include").display().to_string())
+        .flag("-fopenmp") // at::parallel_for is a template: without this it is silently serial
+        .file("csrc/shim.cpp")
+        .compile("lf_shim");
+}

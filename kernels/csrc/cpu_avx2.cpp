@@ -1,0 +1,6 @@
+// The CPU kernels for AVX2 with FMA.
+#define LF_TABLE table_avx2
+#define LF_NAME "avx2"
+#define LF_MR 4
+#define LF_NV 1
+#include "cpu.inl"

@@ -1,0 +1,299 @@
+//! A whole model, one token at a time, on the CPU: no tensor, no allocation, no shared state between threads.
+//!
+//! What a slot computes depends on its own tokens alone: the same bits whatever the number of slots, their order
+//! or the number of threads.
+
+use std::sync::Arc;
+
+use crate::ffi::{self, CBlock, CLinear, CModel, CNorm};
+use crate::{KernelError, Rotary};
+
+/// The sizes of a model.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct DecoderShape {
+    /// Number of token ids.
+    pub vocab: usize,
+    /// Width, a multiple of 16.
+    pub width: usize,
+    /// Heads: the width divided by them is even.
+    pub heads: usize,
+    /// Width of the feed-forward layer, a multiple of 16.
+    pub feed: usize,
+    /// Added to the variance.
+    pub norm_eps: f32,
+    /// Added to the sum of the scores.
+    pub attention_eps: f32,
+    /// RMSNorm, else LayerNorm.
+    pub rms: bool,
+    /// SwiGLU, else GELU.
+    pub gated: bool,
+}
+
+/// A normalisation's weights, each `[width]`.
+#[derive(Debug)]
+pub struct NormWeights {
+    /// Scale.
+    pub weight: Vec<f32>,
+    /// Shift.
+    pub bias: Option<Vec<f32>>,
+}
+
+/// A linear layer's weights.
+#[derive(Debug)]
+pub struct LinearWeights {
+    /// `[inputs, outputs]`: the transpose of what PyTorch keeps.
+    pub weight: Vec<f32>,
+    /// `[outputs]`
+    pub bias: Option<Vec<f32>>,
+}
+
+/// A block's weights.
+#[derive(Debug)]
+pub struct BlockWeights {
+    /// Before the attention.
+    pub attention_norm: NormWeights,
+    /// `[width, 3 width]`: queries, keys, values.
+    pub qkv: LinearWeights,
+    /// `[width, width]`
+    pub out: LinearWeights,
+    /// Before the feed-forward layer.
+    pub feed_norm: NormWeights,
+    /// `[width, feed]`, or `[width, 2 feed]` where gated: gates, then values.
+    pub up: LinearWeights,
+    /// `[feed, width]`
+    pub down: LinearWeights,
+}
+
+/// A model's weights.
+#[derive(Debug)]
+pub struct DecoderWeights {
+    /// `[vocab, width]`
+    pub embed: Vec<f32>,
+    /// From first to last.
+    pub blocks: Vec<BlockWeights>,
+    /// After the last block.
+    pub norm: NormWeights,
+    /// `[width, vocab]`
+    pub head: LinearWeights,
+}
+
+/// A model ready to run. Cheap to clone; clones share the weights.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    shape: DecoderShape,
+    weights: Arc<DecoderWeights>,
+    frequencies: Arc<Vec<f64>>,
+}
+
+/// Vectors are of 16 floats.
+const LANES: usize = 16;
+/// Rows of a register block.
+const ROWS: usize = 8;
+
+impl Decoder {
+    /// Checks that the weights have the sizes of `shape`.
+    ///
+    /// # Errors
+    /// Where one has not.
+    pub fn new(shape: DecoderShape, mut weights: DecoderWeights) -> Result<Decoder, KernelError> {
+        check_shape(&shape)?;
+        check_weights(&shape, &weights)?;
+        pad_head(&shape, &mut weights.head);
+        let frequencies = Rotary::frequencies(shape.width / shape.heads);
+        Ok(Decoder { shape, weights: Arc::new(weights), frequencies: Arc::new(frequencies) })
+    }
+
+    /// Memory for `slots` sequences, all at their start.
+    #[must_use]
+    pub fn state(&self, slots: usize) -> DecoderState {
+        let rows = slots.next_multiple_of(ROWS);
+        let size = self.shape.width / self.shape.heads;
+        let lines = self.weights.blocks.len() * rows * self.shape.heads;
+        let scratch = self.with_model(|model| {
+            // SAFETY: the model's pointers are to memory that `self` holds.
+            unsafe { ffi::lf_decode_scratch(model, rows as i64) }
+        });
+        DecoderState {
+            rows,
+            tokens: vec![0; rows],
+            positions: vec![0; rows],
+            s: vec![0.0; lines * size * size],
+            z: vec![0.0; lines * size],
+            logits: vec![0.0; rows * self.padded_vocab()],
+            scratch: vec![0.0; scratch as usize],
+        }
+    }
+
+    /// Takes the next token of every slot; afterwards [`Decoder::logits`] has the next one's scores.
+    ///
+    /// # Panics
+    /// Where a token is no id of the vocabulary, or `state` is of another model.
+    pub fn step(&self, state: &mut DecoderState) {
+        assert!(state.tokens.iter().all(|&t| (t as usize) < self.shape.vocab), "tokens are ids of the vocabulary");
+        assert_eq!(state.logits.len(), state.rows * self.padded_vocab(), "the state is this model's");
+        self.with_model(|model| {
+            // SAFETY: the model's pointers are to memory that `self` holds and whose sizes `new` has checked; the
+            // state's buffers were made by `state` for these rows and this model.
+            unsafe {
+                ffi::lf_decode(
+                    model,
+                    state.rows as i64,
+                    state.tokens.as_ptr(),
+                    state.positions.as_ptr(),
+                    state.s.as_mut_ptr(),
+                    state.z.as_mut_ptr(),
+                    state.logits.as_mut_ptr(),
+                    state.scratch.as_mut_ptr(),
+                );
+            }
+        });
+        state.positions.iter_mut().for_each(|position| *position += 1);
+    }
+
+    /// The scores of a slot's next token: one per id.
+    #[must_use]
+    pub fn logits<'a>(&self, state: &'a DecoderState, slot: usize) -> &'a [f32] {
+        &state.logits[slot * self.padded_vocab()..][..self.shape.vocab]
+    }
+
+    /// Puts a slot back to a sequence's start.
+    pub fn reset(&self, state: &mut DecoderState, slot: usize) {
+        let size = self.shape.width / self.shape.heads;
+        let line = self.shape.heads * size;
+        for layer in 0..self.weights.blocks.len() {
+            let row = layer * state.rows + slot;
+            state.s[row * line * size..][..line * size].fill(0.0);
+            state.z[row * line..][..line].fill(0.0);
+        }
+        state.positions[slot] = 0;
+        state.tokens[slot] = 0;
+    }
+
+    fn padded_vocab(&self) -> usize {
+        self.shape.vocab.next_multiple_of(LANES)
+    }
+
+    fn with_model<R>(&self, run: impl FnOnce(&CModel) -> R) -> R {
+        let blocks: Vec<CBlock> = self.weights.blocks.iter().map(c_block).collect();
+        run(&CModel {
+            vocab: self.padded_vocab() as i64,
+            width: self.shape.width as i64,
+            heads: self.shape.heads as i64,
+            feed: self.shape.feed as i64,
+            layers: blocks.len() as i64,
+            norm_eps: self.shape.norm_eps,
+            attention_eps: self.shape.attention_eps,
+            rms: i32::from(self.shape.rms),
+            gated: i32::from(self.shape.gated),
+            frequency: self.frequencies.as_ptr(),
+            embed: self.weights.embed.as_ptr(),
+            blocks: blocks.as_ptr(),
+            norm: c_norm(&self.weights.norm),
+            head: c_linear(&self.weights.head),
+        })
+    }
+}
+
+/// Memory of a number of sequences that run side by side.
+#[derive(Debug)]
+pub struct DecoderState {
+    rows: usize,
+    tokens: Vec<i32>,
+    positions: Vec<i64>,
+    s: Vec<f32>,
+    z: Vec<f32>,
+    logits: Vec<f32>,
+    scratch: Vec<f32>,
+}
+
+impl DecoderState {
+    /// Sets the token that a slot takes in the next step.
+    pub fn set_token(&mut self, slot: usize, token: u16) {
+        self.tokens[slot] = i32::from(token);
+    }
+}
+
+fn c_norm(norm: &NormWeights) -> CNorm {
+    CNorm { weight: norm.weight.as_ptr(), bias: bias(norm.bias.as_ref()) }
+}
+
+fn c_linear(linear: &LinearWeights) -> CLinear {
+    CLinear { weight: linear.weight.as_ptr(), bias: bias(linear.bias.as_ref()) }
+}
+
+fn bias(bias: Option<&Vec<f32>>) -> *const f32 {
+    bias.map_or(std::ptr::null(), |bias| bias.as_ptr())
+}
+
+fn c_block(block: &BlockWeights) -> CBlock {
+    CBlock {
+        attention_norm: c_norm(&block.attention_norm),
+        feed_norm: c_norm(&block.feed_norm),
+        qkv: c_linear(&block.qkv),
+        out: c_linear(&block.out),
+        up: c_linear(&block.up),
+        down: c_linear(&block.down),
+    }
+}
+
+fn check_shape(shape: &DecoderShape) -> Result<(), KernelError> {
+    let wrong = |what: &str, expected: &str, found: usize| {
+        Err(KernelError::Shape { what: what.to_owned(), expected: expected.to_owned(), found: found.to_string() })
+    };
+    if shape.width == 0 || !shape.width.is_multiple_of(LANES) {
+        return wrong("width", "a multiple of 16", shape.width);
+    }
+    if shape.feed == 0 || !shape.feed.is_multiple_of(LANES) {
+        return wrong("feed", "a multiple of 16", shape.feed);
+    }
+    if shape.heads == 0 || !shape.width.is_multiple_of(2 * shape.heads) {
+        return wrong("heads", "a number that divides half the width", shape.heads);
+    }
+    if shape.vocab == 0 {
+        return wrong("vocab", "at least one id", shape.vocab);
+    }
+    Ok(())
+}
+
+fn check_weights(shape: &DecoderShape, weights: &DecoderWeights) -> Result<(), KernelError> {
+    let (width, up) = (shape.width, if shape.gated { 2 * shape.feed } else { shape.feed });
+    check_size("embed", weights.embed.len(), shape.vocab * width)?;
+    for (i, block) in weights.blocks.iter().enumerate() {
+        let name = |part: &str| format!("blocks.{i}.{part}");
+        check_norm(&name("attention_norm"), &block.attention_norm, width)?;
+        check_linear(&name("qkv"), &block.qkv, width, 3 * width)?;
+        check_linear(&name("out"), &block.out, width, width)?;
+        check_norm(&name("feed_norm"), &block.feed_norm, width)?;
+        check_linear(&name("up"), &block.up, width, up)?;
+        check_linear(&name("down"), &block.down, shape.feed, width)?;
+    }
+    check_norm("norm", &weights.norm, width)?;
+    check_linear("head", &weights.head, width, shape.vocab)
+}
+
+fn check_norm(name: &str, norm: &NormWeights, width: usize) -> Result<(), KernelError> {
+    check_size(name, norm.weight.len(), width)?;
+    norm.bias.as_ref().map_or(Ok(()), |bias| check_size(&format!("{name}.bias"), bias.len(), width))
+}
+
+fn check_linear(name: &str, linear: &LinearWeights, inputs: usize, outputs: usize) -> Result<(), KernelError> {
+    check_size(name, linear.weight.len(), inputs * outputs)?;
+    linear.bias.as_ref().map_or(Ok(()), |bias| check_size(&format!("{name}.bias"), bias.len(), outputs))
+}
+
+fn check_size(name: &str, found: usize, expected: usize) -> Result<(), KernelError> {
+    if found == expected {
+        return Ok(());
+    }
+    let values = |n: usize| format!("{n} values");
+    Err(KernelError::Shape { what: name.to_owned(), expected: values(expected), found: values(found) })
+}
+
+/// Adds columns of zeros up to whole vectors.
+fn pad_head(shape: &DecoderShape, head: &mut LinearWeights) {
+    let padded = shape.vocab.next_multiple_of(LANES);
+    let widen =
+        |row: &[f32]| row.iter().copied().chain(std::iter::repeat_n(0.0, padded - shape.vocab)).collect::<Vec<_>>();
+    head.weight = head.weight.chunks(shape.vocab).flat_map(widen).collect();
+    head.bias = head.bias.take().map(|bias| widen(&bias));
+}

@@ -1,0 +1,140 @@
+//! The C face of `csrc/shim.cpp`, and the two steps that every call takes.
+
+use std::ffi::{CStr, c_char};
+
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+use crate::KernelError;
+
+/// `lf::Norm`
+#[repr(C)]
+pub(crate) struct CNorm {
+    pub(crate) weight: *const f32,
+    pub(crate) bias: *const f32,
+}
+
+/// `lf::Linear`
+#[repr(C)]
+pub(crate) struct CLinear {
+    pub(crate) weight: *const f32,
+    pub(crate) bias: *const f32,
+}
+
+/// `lf::Block`
+#[repr(C)]
+pub(crate) struct CBlock {
+    pub(crate) attention_norm: CNorm,
+    pub(crate) feed_norm: CNorm,
+    pub(crate) qkv: CLinear,
+    pub(crate) out: CLinear,
+    pub(crate) up: CLinear,
+    pub(crate) down: CLinear,
+}
+
+/// `lf::Model`
+#[repr(C)]
+pub(crate) struct CModel {
+    pub(crate) vocab: i64,
+    pub(crate) width: i64,
+    pub(crate) heads: i64,
+    pub(crate) feed: i64,
+    pub(crate) layers: i64,
+    pub(crate) norm_eps: f32,
+    pub(crate) attention_eps: f32,
+    pub(crate) rms: i32,
+    pub(crate) gated: i32,
+    pub(crate) frequency: *const f64,
+    pub(crate) embed: *const f32,
+    pub(crate) blocks: *const CBlock,
+    pub(crate) norm: CNorm,
+    pub(crate) head: CLinear,
+}
+
+unsafe extern "C" {
+    fn lf_last_error() -> *const c_char;
+    pub(crate) fn lf_instruction_set() -> *const c_char;
+    pub(crate) fn lf_choose_instruction_set(name: *const c_char) -> i32;
+    pub(crate) fn lf_attention(
+        out: *mut *mut C_tensor,
+        q: *const C_tensor,
+        k: *const C_tensor,
+        v: *const C_tensor,
+        s0: *const C_tensor,
+        z0: *const C_tensor,
+        bounds: *const C_tensor,
+        cos: *const C_tensor,
+        sin: *const C_tensor,
+        eps: f64,
+    ) -> i32;
+    pub(crate) fn lf_attention_packed(
+        out: *mut *mut C_tensor,
+        qkv: *const C_tensor,
+        heads: i64,
+        bounds: *const C_tensor,
+        cos: *const C_tensor,
+        sin: *const C_tensor,
+        eps: f64,
+    ) -> i32;
+    pub(crate) fn lf_step(
+        out: *mut *mut C_tensor,
+        q: *const C_tensor,
+        k: *const C_tensor,
+        v: *const C_tensor,
+        s: *const C_tensor,
+        z: *const C_tensor,
+        eps: f64,
+    ) -> i32;
+    pub(crate) fn lf_adamw(
+        params: *const *const C_tensor,
+        grads: *const *const C_tensor,
+        first: *const *const C_tensor,
+        second: *const *const C_tensor,
+        n: i64,
+        step: f64,
+        lr: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        eps: f64,
+    ) -> i32;
+    pub(crate) fn lf_clip_grad_norm(grads: *const *const C_tensor, n: i64, limit: f64, norm: *mut f64) -> i32;
+    pub(crate) fn lf_decode_scratch(model: *const CModel, rows: i64) -> i64;
+    pub(crate) fn lf_decode(
+        model: *const CModel,
+        rows: i64,
+        tokens: *const i32,
+        positions: *const i64,
+        s: *mut f32,
+        z: *mut f32,
+        logits: *mut f32,
+        scratch: *mut f32,
+    );
+}
+
+/// The result of a call, with the C++ side's message where it failed.
+pub(crate) fn outcome(operator: &'static str, code: i32) -> Result<(), KernelError> {
+    if code == 0 {
+        return Ok(());
+    }
+    // SAFETY: the pointer is to this thread's message, which lives until its next failure.
+    let message = unsafe { CStr::from_ptr(lf_last_error()) };
+    let message = message.to_string_lossy();
+    Err(KernelError::Refused { operator, message: message.lines().next().unwrap_or_default().to_owned() })
+}
+
+/// Takes over tensors that a successful call has made.
+pub(crate) fn owned<const N: usize>(made: [*mut C_tensor; N]) -> [Tensor; N] {
+    // SAFETY: each points to a tensor made by `new` for this call, and nobody else owns it.
+    made.map(|tensor| unsafe { Tensor::from_ptr(tensor) })
+}
+
+/// A pointer that may be null.
+pub(crate) fn optional(tensor: Option<&Tensor>) -> *const C_tensor {
+    tensor.map_or(std::ptr::null(), Tensor::as_ptr)
+}
+
+/// Pointers to tensors that the caller keeps alive.
+pub(crate) fn pointers(tensors: &[Tensor]) -> Vec<*const C_tensor> {
+    tensors.iter().map(Tensor::as_ptr).collect()
+}

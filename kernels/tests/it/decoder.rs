@@ -1,0 +1,87 @@
+use linformer_kernels::{BlockWeights, Decoder, DecoderShape, DecoderWeights, LinearWeights, NormWeights};
+
+const SHAPE: DecoderShape = DecoderShape {
+    vocab: 37,
+    width: 32,
+    heads: 2,
+    feed: 48,
+    norm_eps: 1e-5,
+    attention_eps: 1e-6,
+    rms: false,
+    gated: true,
+};
+
+/// Numbers that look random and are the same everywhere.
+fn values(n: usize, seed: u32) -> Vec<f32> {
+    let mut x = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+    let mut next = || {
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        (x as f32 / u32::MAX as f32 - 0.5) * 0.4
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+fn weights() -> DecoderWeights {
+    let (w, f, v) = (SHAPE.width, SHAPE.feed, SHAPE.vocab);
+    let norm = || NormWeights { weight: vec![1.0; w], bias: Some(values(w, 3)) };
+    let linear = |i, o, seed| LinearWeights { weight: values(i * o, seed), bias: Some(values(o, seed + 1)) };
+    let block = |seed| BlockWeights {
+        attention_norm: norm(),
+        qkv: linear(w, 3 * w, seed),
+        out: linear(w, w, seed + 2),
+        feed_norm: norm(),
+        up: linear(w, 2 * f, seed + 4),
+        down: linear(f, w, seed + 6),
+    };
+    DecoderWeights { embed: values(v * w, 1), blocks: vec![block(10), block(20)], norm: norm(), head: linear(w, v, 30) }
+}
+
+/// The scores after each token of `tokens`, run in `slot` of `slots` beside other sequences.
+fn scores(decoder: &Decoder, tokens: &[u16], slot: usize, slots: usize) -> Vec<Vec<f32>> {
+    let mut state = decoder.state(slots);
+    let mut all = Vec::new();
+    for (t, &token) in tokens.iter().enumerate() {
+        for other in 0..slots {
+            state.set_token(other, ((t * 7 + other * 3) % SHAPE.vocab) as u16);
+        }
+        state.set_token(slot, token);
+        decoder.step(&mut state);
+        all.push(decoder.logits(&state, slot).to_vec());
+    }
+    all
+}
+
+#[test]
+fn a_slot_knows_nothing_of_the_others() {
+    let decoder = Decoder::new(SHAPE, weights()).unwrap();
+    let tokens = [1, 5, 36, 0, 9, 9, 2];
+    let alone = scores(&decoder, &tokens, 0, 1);
+    assert_eq!(alone, scores(&decoder, &tokens, 13, 21));
+    assert_eq!(alone, scores(&decoder, &tokens, 63, 64));
+}
+
+#[test]
+fn a_reset_slot_starts_afresh() {
+    let decoder = Decoder::new(SHAPE, weights()).unwrap();
+    let mut state = decoder.state(3);
+    let first = |decoder: &Decoder, state: &mut linformer_kernels::DecoderState| {
+        state.set_token(1, 4);
+        decoder.step(state);
+        decoder.logits(state, 1).to_vec()
+    };
+    let fresh = first(&decoder, &mut state);
+    let later = first(&decoder, &mut state);
+    assert_ne!(fresh, later);
+    decoder.reset(&mut state, 1);
+    assert_eq!(fresh, first(&decoder, &mut state));
+}
+
+#[test]
+fn weights_of_another_size_are_refused() {
+    let mut wrong = weights();
+    wrong.blocks[1].down.weight.pop();
+    let error = Decoder::new(SHAPE, wrong).unwrap_err().to_string();
+    assert_eq!(error, "blocks.1.down: expected 1536 values, found 1535 values");
+}

@@ -1,0 +1,5 @@
+//! Every form of the operator against the definition, in float64 where it can be.
+
+mod attention;
+mod decoder;
+mod optimizer;
