@@ -15,6 +15,7 @@
 
 mod bucket;
 mod clock;
+pub mod doc;
 mod grammar;
 mod lex;
 mod options;

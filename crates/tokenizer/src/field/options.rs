@@ -282,3 +282,18 @@ pub(crate) fn timestamp_value(octets: &[u8]) -> Option<u32> {
     }
     plain_timestamps(octets).or_else(|| parse(octets, &mut Elements::default()).timestamps).map(|ts| ts.value)
 }
+
+/// A layout in words, for the reference document.
+pub(crate) fn layout_name(layout: Layout) -> String {
+    let name = |e: &Element| match e {
+        Element::Nop => "NOP".to_owned(),
+        Element::Eol => "EOL".to_owned(),
+        Element::Mss(_) => "MSS".to_owned(),
+        Element::Ws(_) => "WS".to_owned(),
+        Element::SackPermitted => "SACKPERM".to_owned(),
+        Element::Ts => "TS".to_owned(),
+        Element::Sack(n) => format!("SACK x {n}"),
+        Element::Raw { .. } | Element::Octets(_) => "raw".to_owned(),
+    };
+    if layout.is_empty() { "none".to_owned() } else { layout.iter().map(name).collect::<Vec<_>>().join(" ") }
+}

@@ -1,5 +1,6 @@
 //! Integration tests of the tokenizer.
 
+mod doc;
 mod flows;
 mod grammar;
 mod roundtrip;

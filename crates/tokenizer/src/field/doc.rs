@@ -1,0 +1,203 @@
+//! The reference document of the code, written from [`vocab`](super::vocab)'s table.
+
+use std::fmt::Write;
+use std::net::Ipv4Addr;
+
+use flowtrack::{Completeness, Direction, Endpoint, Flow, OptionsRef, Packet};
+use tcpwire::{Flags, SeqNum};
+
+use super::lex::{Lexer, Step};
+use super::vocab::{self, TABLE, VERSION, VOCAB_SIZE};
+use crate::TokenId;
+
+/// `docs/tokens.md`, whole.
+#[must_use]
+pub fn reference() -> String {
+    let mut out = String::new();
+    let _ = write!(
+        out,
+        "{}",
+        INTRODUCTION.replace("{version}", &VERSION.to_string()).replace("{size}", &VOCAB_SIZE.to_string())
+    );
+    for row in TABLE {
+        let (first, last) = (row.range.first, row.range.first + row.range.len - 1);
+        let ids = if first == last { first.to_string() } else { format!("{first}..{last}") };
+        let _ = writeln!(out, "| {ids} | `{}` | {} | {} | {} |", row.name, row.field, row.digits, row.meaning);
+    }
+    out.push_str(LISTS);
+    list(&mut out, "port", vocab::PORTS.iter());
+    list(&mut out, "flags, toggled (hexadecimal)", vocab::FLAG_TOGGLES.map(|f| format!("{f:03x}")).iter());
+    list(&mut out, "win", vocab::WINDOWS.iter());
+    list(&mut out, "mss", vocab::MSSES.iter());
+    list(&mut out, "ttl", vocab::TTLS.iter());
+    list(&mut out, "hz, tick in ns (client's, then server's)", vocab::TICKS_NS.iter());
+    list(&mut out, "flow, unit in ns (IPv4, then IPv6)", vocab::UNITS_NS.iter());
+    list(&mut out, "opt.layout", super::options::LAYOUTS.map(super::options::layout_name).iter());
+    worked(&mut out);
+    out
+}
+
+fn list<T: std::fmt::Display>(out: &mut String, name: &str, values: impl Iterator<Item = T>) {
+    let values: Vec<String> = values.map(|v| v.to_string()).collect();
+    let _ = writeln!(out, "- **{name}**: {}", values.join(", "));
+}
+
+const INTRODUCTION: &str = "# The `field` token code, version {version}
+
+<!-- Written by `cargo run -p tokenizer --example tokens_doc`; a test fails when it is stale. -->
+
+{size} ids. A flow is `begin`, its head, its packets, `end`:
+
+    begin flow class length port [hz] [hz]  packet packet ... packet  end
+
+A packet is a `packet` token, the fields that do not go as expected in the order of the table, and the time:
+
+    packet [flags] [seq] [ack] [len] [window] [urgent] [options] [tsval] [tsecr] [dsfield] [ttl] [df] [id or label] time
+
+What is not said is as expected. Encoder and decoder keep the same state of both ends and expect the same:
+
+| field | expected |
+| --- | --- |
+| sequence number | one past the highest that this side sent; a SYN's: the initial one; a repeated FIN's: the FIN's own |
+| acknowledgment | `packet` says: as this side's last, or everything received without a hole |
+| payload length | `packet` says: none, or a full segment (MSS less timestamps, or what traffic has shown); of a repeated segment: its own; of a hole: its own, at most a full segment |
+| window | as this side's last, scaled down after the SYN |
+| options | a SYN's: as this side's last SYN; a RST's: none; others: as this side's last without SACK, at first timestamps where both SYNs had them |
+| TSval | by the side's clock: its tick since the last value, the turn of the tick narrowed down by every packet |
+| TSecr | the TSval of the last segment that counts for echoing, given what this packet acknowledges (RFC 7323, section 4.3) |
+| DSCP and ECN, TTL, DF | as this side's last (DSCP and ECN apart for packets with and without payload); at first 0, 64, set |
+| IPv4 identification | counts up, stays, or stays zero, as this side's last did |
+| IPv6 flow label | as this side's last |
+
+Addresses, the client's port, initial sequence numbers, timestamp bases, the first non-zero identification and flow label
+of each side and the start time are in no token. They stand in columns beside the tokens (`docs/dataset.md`).
+
+A number that needs more than its token is followed by base-256 digits, most significant first. Buckets (lengths, window
+changes, gaps) cut octaves into equal parts; the digits say where in the bucket, and there are as many as its width needs.
+Gaps are cut in nanoseconds whatever the flow's unit, so that a token means the same in every capture; digits count units.
+
+What the code does not hold, and whoever makes flows has to name: IP options, IPv6 extension headers, fragments, the IPv4
+reserved bit, headers outside the IP header (VLAN, tunnels), checksums (they are computed) and payload.
+
+## Ids
+
+| id | name | field | digits that follow | meaning |
+| --- | --- | --- | --- | --- |
+";
+
+const LISTS: &str = "
+The index of a `packet` token is 32 x direction (0 from the client, 1 from the server) + 4 x flags (in the order given) + 2 x
+data (1 with payload) + acknowledgment (1 where it moves on).
+
+## Lists
+
+Values in the order of their ids:
+
+";
+
+// --- the worked flow -------------------------------------------------------------------------------------------
+
+/// A short HTTP conversation, made by hand.
+#[must_use]
+pub fn worked_flow() -> Flow {
+    let mut flow = Flow {
+        client: Endpoint { addr: Ipv4Addr::new(192, 0, 2, 1).into(), port: 49_200 },
+        server: Endpoint { addr: Ipv4Addr::new(198, 51, 100, 2).into(), port: 80 },
+        first_frame: 1,
+        packets: Vec::new(),
+        options: Vec::new(),
+        completeness: Completeness(31),
+    };
+    let syn = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 3, 232, 0, 0, 0, 0, 1, 3, 3, 7];
+    let syn_ack = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 7, 208, 0, 0, 3, 232, 1, 3, 3, 7];
+    let (c, s) = (Direction::Forward, Direction::Reverse);
+    add(&mut flow, 0, c, 0x002, (100, 0), 0, 64_240, &syn);
+    add(&mut flow, 30_000, s, 0x012, (900, 101), 0, 65_160, &syn_ack);
+    add(&mut flow, 30_050, c, 0x010, (101, 901), 0, 502, &stamps(1030, 2000));
+    add(&mut flow, 30_400, c, 0x018, (101, 901), 120, 502, &stamps(1030, 2000));
+    add(&mut flow, 60_400, s, 0x010, (901, 221), 0, 508, &stamps(2030, 1030));
+    add(&mut flow, 61_000, s, 0x010, (901, 221), 1448, 508, &stamps(2031, 1030));
+    add(&mut flow, 61_010, s, 0x018, (2349, 221), 600, 508, &stamps(2031, 1030));
+    add(&mut flow, 61_100, c, 0x010, (221, 2949), 0, 501, &stamps(1061, 2031));
+    add(&mut flow, 62_000, c, 0x011, (221, 2949), 0, 501, &stamps(1062, 2031));
+    add(&mut flow, 92_100, s, 0x011, (2949, 222), 0, 508, &stamps(2062, 1062));
+    add(&mut flow, 92_150, c, 0x010, (222, 2950), 0, 501, &stamps(1092, 2062));
+    flow
+}
+
+fn stamps(value: u32, echo: u32) -> Vec<u8> {
+    [&[1, 1, 8, 10][..], &value.to_be_bytes(), &echo.to_be_bytes()].concat()
+}
+
+#[expect(clippy::too_many_arguments, reason = "a packet has that many fields")]
+fn add(flow: &mut Flow, us: i64, d: Direction, flags: u16, seq_ack: (u32, u32), len: u32, window: u16, options: &[u8]) {
+    let of_side = flow.packets.iter().filter(|p| p.direction == d).count() as u16;
+    flow.packets.push(Packet {
+        time_ns: 1_700_000_000_000_000_000 + us * 1000,
+        seq: SeqNum(seq_ack.0),
+        ack: SeqNum(seq_ack.1),
+        payload_len: len,
+        flow_label: 0,
+        options: OptionsRef { start: flow.options.len() as u32, len: options.len() as u8 },
+        flags: Flags(flags),
+        window,
+        urgent: 0,
+        ip_id: if d == Direction::Forward { 500 + of_side } else { (700 + of_side) * u16::from(of_side > 0) },
+        ttl: if d == Direction::Forward { 64 } else { 55 },
+        traffic_class: 0,
+        dont_fragment: true,
+        direction: d,
+    });
+    flow.options.extend_from_slice(options);
+}
+
+fn worked(out: &mut String) {
+    let flow = worked_flow();
+    let mut tokens = Vec::new();
+    if super::encode(&flow, &mut tokens).is_err() {
+        return;
+    }
+    let _ =
+        write!(out, "\n## A flow, packet by packet\n\n{} packets, {} tokens.\n\n", flow.packets.len(), tokens.len());
+    out.push_str(
+        "| packet | seq | ack | len | window | time (us) | tokens |\n| --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    let mut lexer = Lexer::new();
+    let mut said: Vec<TokenId> = Vec::new();
+    let mut packets = flow.packets.iter();
+    for &token in &tokens {
+        let Ok(step) = lexer.push(token) else { return };
+        if step == Step::Packet && packets.len() == flow.packets.len() {
+            let _ = writeln!(out, "| | | | | | | {} |", words(&said));
+            said.clear();
+        }
+        said.push(token);
+        if step == Step::Said
+            && let Some(p) = packets.next()
+        {
+            let arrow = if p.direction == Direction::Forward { "client" } else { "server" };
+            let (seq, ack) = (p.seq.0, p.ack.0);
+            let us = (p.time_ns - flow.packets[0].time_ns) / 1000;
+            let _ = writeln!(
+                out,
+                "| {arrow} {} | {seq} | {ack} | {} | {} | {us} | {} |",
+                flag_names(p.flags),
+                p.payload_len,
+                p.window,
+                words(&said)
+            );
+            said.clear();
+        }
+    }
+    let _ = writeln!(out, "| | | | | | | {} |", words(&said));
+}
+
+fn words(tokens: &[TokenId]) -> String {
+    tokens.iter().map(|&t| format!("`{}`", vocab::describe(t))).collect::<Vec<_>>().join(" ")
+}
+
+fn flag_names(flags: Flags) -> String {
+    let names =
+        [(Flags::SYN, "SYN"), (Flags::FIN, "FIN"), (Flags::RST, "RST"), (Flags::PSH, "PSH"), (Flags::ACK, "ACK")];
+    names.iter().filter(|(f, _)| flags.has(*f)).map(|(_, n)| *n).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,47 @@
+# Recipes of the workspace. Without just on the machine: scripts/just RECIPE fetches it first.
+
+set positional-arguments
+
+DATA := "testdata"
+OUT := "target/pipeline"
+PRESET := "tiny"
+FLOWS := "1000"
+SEED := "1"
+
+# list the recipes
+default:
+    @"{{just_executable()}}" --list
+
+# captures to generated captures: just pipeline DATA=capture-or-folder [OUT=folder] [PRESET=tiny] [FLOWS=1000] [SEED=1]
+pipeline *ARGS:
+    @scripts/pipeline DATA={{quote(DATA)}} OUT={{quote(OUT)}} PRESET={{quote(PRESET)}} FLOWS={{quote(FLOWS)}} SEED={{quote(SEED)}} "$@"
+
+# everything that is checked: format, lints, all tests
+test: lint test-core test-torch test-tools
+
+# rustfmt and clippy, warnings are errors
+lint:
+    cargo fmt --all --check
+    cargo clippy --all-targets -- -D warnings
+    scripts/with-libtorch cargo clippy -p linformer-kernels -p linformer -p tcp-train --all-targets -- -D warnings
+
+# what needs no libtorch: encoder, decoder, tokenizer, datasets
+test-core:
+    cargo test
+
+# what needs libtorch (found or fetched by scripts/libtorch)
+test-torch:
+    scripts/with-libtorch cargo test -p linformer-kernels -p linformer -p tcp-train
+
+# other people's tools on what we write: tshark, pyarrow, DuckDB, Polars
+test-tools:
+    scripts/test-tools
+
+# build the three binaries, optimised
+build:
+    cargo build --release
+    scripts/with-libtorch cargo build --release -p tcp-train
+
+# write docs/tokens.md from the table of token ids
+docs-tokens:
+    cargo run -q -p tokenizer --example tokens_doc > docs/tokens.md
