@@ -2,8 +2,8 @@
 
 set positional-arguments
 
-DATA := "testdata"
-OUT := "target/pipeline"
+DATA := justfile_directory() / "testdata"
+OUT := justfile_directory() / "target/pipeline"
 PRESET := "tiny"
 FLOWS := "1000"
 SEED := "1"
@@ -13,8 +13,9 @@ default:
     @"{{just_executable()}}" --list
 
 # captures to generated captures: just pipeline DATA=capture-or-folder [OUT=folder] [PRESET=tiny] [FLOWS=1000] [SEED=1]
+[no-cd]
 pipeline *ARGS:
-    @scripts/pipeline DATA={{quote(DATA)}} OUT={{quote(OUT)}} PRESET={{quote(PRESET)}} FLOWS={{quote(FLOWS)}} SEED={{quote(SEED)}} "$@"
+    @"{{justfile_directory()}}/scripts/pipeline" DATA={{quote(DATA)}} OUT={{quote(OUT)}} PRESET={{quote(PRESET)}} FLOWS={{quote(FLOWS)}} SEED={{quote(SEED)}} "$@"
 
 # everything that is checked: format, lints, all tests
 test: lint test-core test-torch test-tools

@@ -1,1 +1,1 @@
-//! Tests of the workspace itself: the layers, the README, the documents.
+//! Tests of the workspace itself: its layers and what its README shows.

@@ -1,0 +1,107 @@
+//! The layers of `docs/architecture.md`: an edge between packages points down, and some crates are named in one
+//! place only.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{DependencyKind, MetadataCommand, Package};
+
+/// Packages from the lowest layer to the highest. A package may name those of lower rank alone.
+const RANKS: &[(&str, u32)] = &[
+    ("tcpwire", 0),
+    ("flowtrack", 1),
+    ("tokenizer", 2),
+    ("arrowio", 3),
+    ("linformer-kernels", 4),
+    ("linformer", 5),
+    ("clikit", 6),
+    ("tcp-encode", 7),
+    ("tcp-decode", 7),
+    ("tcp-train", 7),
+    ("workspace-tests", 8),
+];
+
+/// Beyond ranks: what of ours a package may name at all.
+const MAY_NAME: &[(&str, &[&str])] = &[
+    ("tcpwire", &[]),
+    ("flowtrack", &["tcpwire"]),
+    ("tokenizer", &["flowtrack", "tcpwire"]),
+    ("arrowio", &["tokenizer"]),
+    ("linformer-kernels", &[]),
+    ("linformer", &["linformer-kernels"]),
+    ("clikit", &[]),
+];
+
+/// Crates of others that only these packages may name.
+const WALLS: &[(&str, &[&str])] = &[
+    ("pcap-parser", &["tcpwire"]),
+    ("pnet_packet", &["tcpwire"]),
+    ("arrow2", &["arrowio"]),
+    ("parquet2", &["arrowio"]),
+    ("tch", &["linformer", "linformer-kernels"]),
+    ("torch-sys", &["linformer-kernels"]),
+    ("indicatif", &["clikit"]),
+    ("tracing-subscriber", &["clikit"]),
+];
+
+fn manifest() -> PathBuf {
+    let here = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+    Path::new(&here).join("../../Cargo.toml")
+}
+
+fn packages() -> Vec<Package> {
+    let metadata = MetadataCommand::new().manifest_path(manifest()).no_deps().exec().unwrap();
+    metadata.packages
+}
+
+/// What a package names outside its tests.
+fn named(package: &Package) -> Vec<String> {
+    package.dependencies.iter().filter(|d| d.kind != DependencyKind::Development).map(|d| d.name.clone()).collect()
+}
+
+#[test]
+fn edges_point_down() {
+    let ranks: BTreeMap<&str, u32> = RANKS.iter().copied().collect();
+    for package in packages() {
+        let name = package.name.as_str();
+        let rank = *ranks.get(name).unwrap_or_else(|| panic!("{name} has no rank: give it one here and in docs/architecture.md"));
+        for other in named(&package) {
+            let Some(&below) = ranks.get(other.as_str()) else { continue };
+            assert!(below < rank, "{name} (rank {rank}) names {other} (rank {below})");
+            if let Some((_, allowed)) = MAY_NAME.iter().find(|(n, _)| *n == name) {
+                assert!(allowed.contains(&other.as_str()), "{name} names {other}");
+            }
+        }
+    }
+}
+
+#[test]
+fn walls_stand() {
+    for package in packages() {
+        for other in named(&package) {
+            if let Some((_, allowed)) = WALLS.iter().find(|(n, _)| *n == other) {
+                assert!(allowed.contains(&package.name.as_str()), "{} names {other}", package.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_rank_is_a_package() {
+    let packages = packages();
+    for (name, _) in RANKS {
+        assert!(packages.iter().any(|p| p.name.as_str() == *name), "{name} is gone: take it out of the table");
+    }
+}
+
+#[test]
+fn the_fixed_packages_are_used() {
+    let fixed = [
+        "pcap-parser", "pnet_packet", "arrow2", "parquet2", "tch", "clap", "thiserror", "tracing", "tracing-subscriber",
+        "criterion", "proptest",
+    ];
+    let packages = packages();
+    for name in fixed {
+        assert!(packages.iter().any(|p| p.dependencies.iter().any(|d| d.name == name)), "nothing names {name}");
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests of the workspace itself.
+
+mod layers;
+mod readme;
