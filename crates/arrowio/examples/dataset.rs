@@ -55,7 +55,7 @@ fn row(i: u64) -> FlowRow {
     let word = |k: u64| (i.wrapping_mul(0x9e37_79b9).wrapping_add(k.wrapping_mul(i + 7)) >> 3) as u16 % 1024;
     let mut row =
         FlowRow { tokens: Tokens::U16((0..i % 90).map(word).collect()), identity: Default::default(), summary: None };
-    if i % 3 > 0 {
+    if !i.is_multiple_of(3) {
         row.identity.start_ns = Some(1_700_000_000_000_000_001 + i as i64 * 999);
         row.identity.client_port = Some(word(1));
         row.identity.client.seq_base = Some(u32::MAX - i as u32);
@@ -63,7 +63,7 @@ fn row(i: u64) -> FlowRow {
         row.identity.client.addr = format!("192.0.2.{}", i % 256).parse().ok();
         row.identity.server.addr = format!("2001:db8::{:x}", i % 4096).parse().ok();
     }
-    if i % 100 > 0 {
+    if !i.is_multiple_of(100) {
         row.summary = Some(FlowSummary {
             duration_ns: i as i64 * 1_000,
             server_port: [443, 80, 22, 5432][i as usize % 4],
@@ -71,8 +71,8 @@ fn row(i: u64) -> FlowRow {
             packets: [i % 20, i % 17],
             payload_octets: [i * 3, i * 1400],
             completeness: 31,
-            close: if i % 5 == 0 { "rst" } else { "fin" }.into(),
-            class: if i % 5 == 0 { "reset" } else { "graceful" }.into(),
+            close: if i.is_multiple_of(5) { "rst" } else { "fin" }.into(),
+            class: if i.is_multiple_of(5) { "reset" } else { "graceful" }.into(),
             source: format!("captures/{}.pcap", i % 7),
             first_frame: i + 1,
         });

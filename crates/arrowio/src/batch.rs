@@ -183,6 +183,9 @@ impl Tokens {
     }
 }
 
+/// Names and arrays.
+pub(crate) type Columns = Vec<(String, Box<dyn Array>)>;
+
 /// A record batch on its way to rows.
 pub(crate) struct Rows {
     tokens: TokenLists,
@@ -212,7 +215,7 @@ pub(crate) fn is_known(name: &str) -> bool {
 
 impl Rows {
     /// Takes the columns it knows out of a batch.
-    pub(crate) fn new(arrays: Vec<(String, Box<dyn Array>)>, token_code: &str) -> Result<Rows, ErrorKind> {
+    pub(crate) fn new(arrays: Columns, token_code: &str) -> Result<Rows, ErrorKind> {
         let mut tokens = None;
         let mut columns = Vec::new();
         for (name, array) in arrays {

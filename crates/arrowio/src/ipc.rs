@@ -18,7 +18,10 @@ use arrow2::offset::{Offset, OffsetsBuffer};
 use arrow2::types::NativeType;
 
 use crate::ErrorKind;
+use crate::batch::Columns;
 
+/// Keys and values.
+type Pairs = Vec<(String, String)>;
 type Result<T> = std::result::Result<T, ErrorKind>;
 
 /// What an Arrow file begins and ends with; a stream follows the first one and two octets of padding.
@@ -77,7 +80,7 @@ pub(crate) struct IpcReader<R> {
     offset: u64,
     fields: Vec<Field>,
     /// The schema's metadata.
-    pub(crate) metadata: Vec<(String, String)>,
+    pub(crate) metadata: Pairs,
     dictionaries: HashMap<i64, Texts>,
     wanted: fn(&str) -> bool,
     batch: usize,
@@ -114,7 +117,7 @@ impl<R: Read> IpcReader<R> {
     }
 
     /// The wanted columns of the next record batch; `None` at the end of the stream.
-    pub(crate) fn next_batch(&mut self) -> Result<Option<Vec<(String, Box<dyn Array>)>>> {
+    pub(crate) fn next_batch(&mut self) -> Result<Option<Columns>> {
         while !self.done {
             let start = self.offset;
             let Some(message) = self.message()? else {
@@ -130,7 +133,7 @@ impl<R: Read> IpcReader<R> {
         Ok(None)
     }
 
-    fn take(&mut self, message: &Message) -> Result<Option<Vec<(String, Box<dyn Array>)>>> {
+    fn take(&mut self, message: &Message) -> Result<Option<Columns>> {
         let header = fb::MessageRef::read_as_root(&message.metadata).and_then(|m| m.header()).map_err(flat)?;
         match header {
             Some(fb::MessageHeaderRef::RecordBatch(batch)) => self.columns(batch, &message.body).map(Some),
@@ -139,7 +142,7 @@ impl<R: Read> IpcReader<R> {
         }
     }
 
-    fn columns(&self, batch: fb::RecordBatchRef<'_>, body: &[u8]) -> Result<Vec<(String, Box<dyn Array>)>> {
+    fn columns(&self, batch: fb::RecordBatchRef<'_>, body: &[u8]) -> Result<Columns> {
         let mut cursor = Cursor::new(batch, body)?;
         let mut columns = Vec::new();
         for field in &self.fields {
@@ -225,7 +228,7 @@ fn flat(error: fb::planus::Error) -> ErrorKind {
     ErrorKind::format("flatbuffer", "a valid one", error.to_string())
 }
 
-fn schema(message: &[u8]) -> Result<(Vec<Field>, Vec<(String, String)>)> {
+fn schema(message: &[u8]) -> Result<(Vec<Field>, Pairs)> {
     let header = fb::MessageRef::read_as_root(message).and_then(|m| m.header()).map_err(flat)?;
     let Some(fb::MessageHeaderRef::Schema(schema)) = header else {
         return Err(ErrorKind::format("first message", "a schema", "another one"));

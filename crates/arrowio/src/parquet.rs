@@ -4,11 +4,11 @@ use std::io::{Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow2::array::Array;
 use arrow2::datatypes::{DataType, Field};
 use arrow2::io::parquet::read as pq;
 
 use crate::ErrorKind;
+use crate::batch::Columns;
 
 type Result<T> = std::result::Result<T, ErrorKind>;
 
@@ -66,7 +66,7 @@ impl<R: Read + Seek> ParquetReader<R> {
     }
 
     /// The wanted columns of the next rows; `None` at the end of the file.
-    pub(crate) fn next_batch(&mut self) -> Result<Option<Vec<(String, Box<dyn Array>)>>> {
+    pub(crate) fn next_batch(&mut self) -> Result<Option<Columns>> {
         loop {
             if let Some(group) = &mut self.open {
                 let place = format!("row group {}", group.index);
@@ -112,7 +112,7 @@ impl<R: Read + Seek> ParquetReader<R> {
 }
 
 impl Group {
-    fn next_batch(&mut self) -> Result<Vec<(String, Box<dyn Array>)>> {
+    fn next_batch(&mut self) -> Result<Columns> {
         let mut batch = Vec::with_capacity(self.columns.len());
         for (name, arrays) in &mut self.columns {
             let place = format!("column {name}");

@@ -6,9 +6,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use arrow2::array::Array;
-
-use crate::batch::{self, Rows, WORD16};
+use crate::batch::{self, Columns, Rows, WORD16};
 use crate::ipc::{FILE_MAGIC, IpcReader};
 use crate::parquet::{self, ParquetReader};
 use crate::{DatasetMeta, Error, ErrorKind, FlowRow};
@@ -179,7 +177,7 @@ impl Batches {
         }
     }
 
-    fn next_batch(&mut self) -> Result<Option<Vec<(String, Box<dyn Array>)>>, ErrorKind> {
+    fn next_batch(&mut self) -> Result<Option<Columns>, ErrorKind> {
         match self {
             Batches::Ipc(reader) => reader.next_batch(),
             Batches::Parquet(reader) => reader.next_batch(),

@@ -174,8 +174,12 @@ impl<'a> DatasetWriter<'a> {
                 }
             }
             Target::One { name, mut to, mut encoder, mut octets } => {
-                let result = encoder.finish().and_then(|()| Ok(octets += encoder.drain(&mut to)?));
-                result.and_then(|()| Ok(to.flush()?)).map_err(|e| e.at(&name))?;
+                let mut close = || -> Result<(), ErrorKind> {
+                    encoder.finish()?;
+                    octets += encoder.drain(&mut to)?;
+                    Ok(to.flush()?)
+                };
+                close().map_err(|e| e.at(&name))?;
                 self.written.octets += octets;
                 self.written.files += 1;
             }
