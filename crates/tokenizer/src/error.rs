@@ -35,6 +35,16 @@ pub enum DecodeError {
         /// What the id means elsewhere.
         meaning: String,
     },
+    /// A word of the `word16` code that may not stand where it stands.
+    #[error("word {index} (from 0): expected {expected}, found {found}")]
+    WrongWord {
+        /// Index of the word, from 0.
+        index: usize,
+        /// What may stand there.
+        expected: &'static str,
+        /// The word found.
+        found: i32,
+    },
     /// The tokens end before the flow does.
     #[error("token {index} (from 0): expected {expected}, found the end of the tokens")]
     Truncated {

@@ -24,9 +24,7 @@ mod space;
 mod state;
 pub mod vocab;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-use flowtrack::{Completeness, Direction, Endpoint, Flow};
+use flowtrack::{Direction, Flow};
 use tcpwire::Flags;
 
 use crate::{DecodeError, EncodeError, FlowIdentity, TokenId};
@@ -113,7 +111,7 @@ fn reset(say: &mut Say) {
 pub fn decode(tokens: &[TokenId], identity: &FlowIdentity) -> Result<Flow, DecodeError> {
     let mut lexer = Lexer::new();
     let mut state = None;
-    let mut flow = empty_flow(identity);
+    let mut flow = crate::empty_flow(identity, false);
     for (index, &token) in tokens.iter().enumerate() {
         match lexer.push(token).map_err(|_| misplaced(index, &lexer, token))? {
             Step::More => {}
@@ -121,7 +119,7 @@ pub fn decode(tokens: &[TokenId], identity: &FlowIdentity) -> Result<Flow, Decod
                 let head = lexer.head;
                 state = Some(FlowState::new(*identity, head.v6, head.unit_ns(), head.ticks_ns()));
                 flow.server.port = head.port;
-                set_version(&mut flow, identity, head.v6);
+                (flow.client.addr, flow.server.addr) = crate::addresses(identity, head.v6);
             }
             Step::Packet => {}
             Step::Said => {
@@ -164,24 +162,6 @@ fn header_of(head: &Head) -> FlowHeader {
 
 fn misplaced(index: usize, lexer: &Lexer, found: TokenId) -> DecodeError {
     DecodeError::Misplaced { index, expected: lexer.at.expected(), found, meaning: vocab::describe(found) }
-}
-
-fn empty_flow(identity: &FlowIdentity) -> Flow {
-    let unspecified = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    Flow {
-        client: Endpoint { addr: unspecified, port: identity.client_port.unwrap_or(0) },
-        server: Endpoint { addr: unspecified, port: 0 },
-        first_frame: 0,
-        packets: Vec::new(),
-        options: Vec::new(),
-        completeness: Completeness::default(),
-    }
-}
-
-fn set_version(flow: &mut Flow, identity: &FlowIdentity, v6: bool) {
-    let none = if v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
-    flow.client.addr = identity.client.addr.unwrap_or(none);
-    flow.server.addr = identity.server.addr.unwrap_or(none);
 }
 
 /// Refuses what no header can hold.

@@ -4,3 +4,4 @@ mod doc;
 mod flows;
 mod grammar;
 mod roundtrip;
+mod word16;

@@ -64,7 +64,9 @@ fn edges_point_down() {
     let ranks: BTreeMap<&str, u32> = RANKS.iter().copied().collect();
     for package in packages() {
         let name = package.name.as_str();
-        let rank = *ranks.get(name).unwrap_or_else(|| panic!("{name} has no rank: give it one here and in docs/architecture.md"));
+        let rank = *ranks
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} has no rank: give it one here and in docs/architecture.md"));
         for other in named(&package) {
             let Some(&below) = ranks.get(other.as_str()) else { continue };
             assert!(below < rank, "{name} (rank {rank}) names {other} (rank {below})");
@@ -97,8 +99,17 @@ fn every_rank_is_a_package() {
 #[test]
 fn the_fixed_packages_are_used() {
     let fixed = [
-        "pcap-parser", "pnet_packet", "arrow2", "parquet2", "tch", "clap", "thiserror", "tracing", "tracing-subscriber",
-        "criterion", "proptest",
+        "pcap-parser",
+        "pnet_packet",
+        "arrow2",
+        "parquet2",
+        "tch",
+        "clap",
+        "thiserror",
+        "tracing",
+        "tracing-subscriber",
+        "criterion",
+        "proptest",
     ];
     let packages = packages();
     for name in fixed {
