@@ -48,7 +48,9 @@ class Seen:
 
 
 def tshark(path, *arguments):
-    p = subprocess.run(["tshark", "-n", "-2", "-r", path, "-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE", *arguments],
+    """In two passes, so that completeness is the whole conversation's; without application protocols,
+    since the one for FTP begins conversations of its own."""
+    p = subprocess.run(["tshark", "-n", "-2", "-r", path, "-d", "tcp.port==0-65535,data", "-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE", *arguments],
                        capture_output=True, text=True, check=True)
     complaints = [line for line in p.stderr.splitlines() if not line.startswith("Running as user")]
     if complaints:
