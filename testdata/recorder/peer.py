@@ -122,7 +122,14 @@ def serve(ports, backlog):
     threading.Event().wait()
 
 
-def connect(to, port, source, source_port, rcvbuf, limit_s):
+def choose_first_sequence_number(s, isn):
+    """Has the kernel begin at a given sequence number (by TCP_REPAIR, before connecting)."""
+    repair, repair_queue, queue_seq, send_queue, off = 19, 20, 21, 2, 0
+    for option, value in ((repair, 1), (repair_queue, send_queue), (queue_seq, isn - (1 << 32) if isn >> 31 else isn), (repair, off)):
+        s.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def connect(to, port, source, source_port, rcvbuf, limit_s, isn):
     s = socket.socket(socket.AF_INET6 if ":" in to else socket.AF_INET)
     s.settimeout(limit_s)
     if rcvbuf:
@@ -131,18 +138,21 @@ def connect(to, port, source, source_port, rcvbuf, limit_s):
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if source or source_port:
         s.bind((source, source_port))
+    if isn is not None:
+        choose_first_sequence_number(s, isn)
     s.connect((to, port))
     return s
 
 
-def converse(to, port, script, seed, start_s=0.0, source="", source_port=0, rcvbuf=0, limit_s=30, until_s=0):
+def converse(to, port, script, seed, start_s=0.0, source="", source_port=0, rcvbuf=0, limit_s=30, until_s=0, isn=None):
     """One conversation: after start_s (and then at a multiple of until_s on the clock, so that two
-    hosts can start at once) connects from source and source_port, and plays the script."""
+    hosts can start at once) connects from source and source_port, with isn as the first sequence
+    number, and plays the script."""
     time.sleep(start_s)
     if until_s:
         time.sleep(until_s - time.time() % until_s)
     try:
-        s = connect(to, port, source, source_port, rcvbuf, limit_s)
+        s = connect(to, port, source, source_port, rcvbuf, limit_s, isn)
     except OSError:
         return  # refused or timed out: that is what some scripts are for
     play(s, script, random.Random(seed))

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import threading
+import time
 
 from net import HERE, Capture, Failed, Net
 
@@ -26,9 +27,7 @@ class Run:
         raw = self.scratch / "raw.pcap"
         try:
             self.net.up(self.scratch.parent)
-            capture = Capture(self.net, *self._vantage(), raw, self.scenario.snap, self.scenario.nano, self.scenario.what)
-            self.scenario.run(self)
-            capture.stop()
+            self._capture(raw)
             self._write(raw, target)
         finally:
             self._down()
@@ -54,15 +53,15 @@ class Run:
         conversations = [self._conversation(dict(k)) for k in talks for _ in range(k["n"])]
         self._run(self.net.client_ns[0], "peer.py", "connect", "-", stdin=json.dumps(conversations))
 
-    def meet(self, n):
-        """Both hosts connect to each other at the same moment."""
-        script = [["sleep", [0.1, 0.3]], ["send", [20, 900]], ["recv"], ["sleep", [0.1, 0.4]], ["close"]]
+    def meet(self, n, octets=(20, 900), **more):
+        """Both hosts connect to each other at the same moment, n times."""
+        script = [["sleep", [0.1, 0.3]], ["send", list(octets)], ["recv"], ["sleep", [0.1, 0.4]], ["close"]]
         here, there = [], []
         for k in range(n):
             a, b = (self.net.sources6[0][0], self.net.server6) if k % 2 else (self.net.sources4[0][0], self.net.server4)
             for side, source, source_port, to, port in ((here, a, 41000 + k, b, 42000 + k), (there, b, 42000 + k, a, 41000 + k)):
                 side.append({"to": to, "port": port, "source": source, "source_port": source_port, "script": script,
-                             "seed": k, "start_s": k * 1.0, "until_s": 1})
+                             "seed": k, "start_s": k * 1.0, "until_s": 1, **more})
         self.at_once(*(lambda ns=ns, c=c: self._run(ns, "peer.py", "connect", "-", stdin=json.dumps(c))
                        for ns, c in ((self.net.client_ns[0], here), (self.net.server_ns, there))))
 
@@ -94,6 +93,26 @@ class Run:
         del k["n"]
         return {"to": self.net.server6 if family == 6 else self.net.server4, "source": self.rng.choice(sources),
                 "start_s": start, "seed": self.rng.random(), **k}
+
+    def _capture(self, raw):
+        """Captures the whole of the run, or a part of it from its middle."""
+        scenario = self.scenario
+
+        def listen():
+            return Capture(self.net, *self._vantage(), raw, scenario.snap, scenario.nano, scenario.what)
+
+        def part(begin_s, end_s):
+            time.sleep(begin_s)
+            capture = listen()
+            time.sleep(end_s - begin_s)
+            capture.stop(quiet_s=0)
+
+        if scenario.between_s:
+            self.at_once(lambda: scenario.run(self), lambda: part(*scenario.between_s))
+        else:
+            capture = listen()
+            scenario.run(self)
+            capture.stop()
 
     def _vantage(self):
         return {"client": (self.net.client_ns[0], "eth0"), "server": (self.net.server_ns, "eth0"),

@@ -22,6 +22,7 @@ class Scenario:
     nano: bool = False
     form: str = "pcap"                  # pcap, pcapng, pcap.gz
     what: str = "tcp"                   # tcpdump's filter
+    between_s: tuple = ()               # capture only from here to there; the servers' start counts
 
     def file(self):
         return f"{self.name}.{self.form}"
@@ -358,3 +359,23 @@ def office(t):
     t.do(*(t.work(do, n, client=i % 2, **calm) for i, (do, n) in enumerate([
         ("http_get", 24), ("https_get", 8), ("ssh_command", 4), ("psql", 12), ("redis_command", 12), ("redis_typed", 6), ("smtp", 8), ("dns_tcp", 30), ("dns_udp", 30),
         ("git_clone", 3), ("ping", 6), ("https_get", 8), ("http_app", 14), ("sftp", 2), ("http_paused", 6), ("refused", 4), ("http_push", 5)])))
+
+
+@scenario("wrap", "Sequence numbers that pass 2^32 in one direction or both, with loss; the first number is chosen by TCP_REPAIR",
+          routers=[both(delay=6, jitter=0.5, loss=0.01)])
+def wrap(t):
+    servers.peer(t, {7701: [["recv"], ["send", [20, 4000]], ["eof"], ["close"]]})
+    client = [["send", [8000, 40000]], ["recv"], ["close"]]
+    for before in (1, 2, 500, 1449, 3000, 7000):
+        t.talk(talk(7701, 4, 0.5, client, isn=(1 << 32) - before))
+    t.meet(6, octets=(5000, 15000), isn=(1 << 32) - 3000)
+
+
+@scenario("cut-short", "A capture begun and ended in mid-traffic: conversations without their start, without their end, without either",
+          clients=[Host(addresses=2)], routers=[both(delay=16, jitter=2)], between_s=(6, 12))
+def cut_short(t):
+    servers.peer(t, {7801: ECHO_SERVER})
+    client = [["repeat", [4, 40], [["send", [10, 900]], ["recv"], ["sleep", [0.2, 1.0]]]], ["close"]]
+    t.serve(servers.nginx)
+    t.at_once(lambda: t.talk(talk(7801, 40, 12, client)),
+              lambda: t.do(t.work("http_paused", 30, parallel=3), t.work("http_push", 30, parallel=4)))
