@@ -14,6 +14,7 @@ impl SeqNum {
 
     /// The number `octets` later.
     #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "what is added is a count of octets, not a number of its kind")]
     pub fn add(self, octets: u32) -> SeqNum {
         SeqNum(self.0.wrapping_add(octets))
     }

@@ -1,0 +1,212 @@
+//! IPv4 and IPv6, with options, extension headers and fragments.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::fragments::{Piece, PieceKey};
+use super::{Context, Marks, Skip, Span, tcp};
+use crate::{IpRepr, Ipv4Repr, Ipv6Repr};
+
+/// What an IP header carries.
+pub(super) enum Payload<'a> {
+    /// Octets of a protocol, by its number.
+    Whole(u8, Span<'a>),
+    /// A fragment that was captured whole.
+    Fragment(Piece<'a>),
+}
+
+const V4_HEADER: usize = 20;
+const V6_HEADER: usize = 40;
+const MORE_FRAGMENTS: u16 = 0x2000;
+const DONT_FRAGMENT: u16 = 0x4000;
+const RESERVED: u16 = 0x8000;
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+
+/// An IP header of the version that its first octet says.
+pub(super) fn read<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, Skip> {
+    match span.octet(0).ok_or(Skip::CutBeforeTcp)? >> 4 {
+        4 => read_v4(span, context),
+        6 => read_v6(span, context),
+        _ => Err(Skip::BadIp),
+    }
+}
+
+/// Notes the header that was innermost so far as a tunnel's, and `ip` as the new one.
+fn enter(context: &mut Context, ip: IpRepr) {
+    if let Some(outer) = context.ip {
+        let same_version = matches!((outer, ip), (IpRepr::V4(_), IpRepr::V4(_)) | (IpRepr::V6(_), IpRepr::V6(_)));
+        let mark = if same_version { Marks::TUNNEL } else { Marks::TUNNEL_OTHER_VERSION };
+        // What the outer header has of its own is part of the tunnel.
+        let outer_only = Marks::IP_OPTIONS.0 | Marks::IPV6_EXTENSION.0 | Marks::IPV4_RESERVED.0 | Marks::NO_IP_LENGTH.0;
+        context.marks = Marks(context.marks.0 & !outer_only).with(mark);
+    }
+    context.ip = Some(ip);
+}
+
+#[inline]
+fn v4_repr(header: &[u8; V4_HEADER]) -> Ipv4Repr {
+    Ipv4Repr {
+        src: Ipv4Addr::new(header[12], header[13], header[14], header[15]),
+        dst: Ipv4Addr::new(header[16], header[17], header[18], header[19]),
+        traffic_class: header[1],
+        id: u16::from_be_bytes([header[4], header[5]]),
+        dont_fragment: u16::from_be_bytes([header[6], header[7]]) & DONT_FRAGMENT != 0,
+        ttl: header[8],
+    }
+}
+
+fn read_v4<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, Skip> {
+    let header: &[u8; V4_HEADER] = span.data.first_chunk().ok_or(Skip::CutBeforeTcp)?;
+    let header_len = usize::from(header[0] & 0x0f) * 4;
+    let total_len = u16::from_be_bytes([header[2], header[3]]);
+    if header_len < V4_HEADER || (total_len != 0 && usize::from(total_len) < header_len) {
+        return Err(Skip::BadIp);
+    }
+    enter(context, IpRepr::V4(v4_repr(header)));
+    let mut datagram = span;
+    if total_len == 0 {
+        context.marks = context.marks.with(Marks::NO_IP_LENGTH);
+    } else {
+        datagram.cap(u32::from(total_len));
+    }
+    if header_len > V4_HEADER {
+        context.marks = context.marks.with(Marks::IP_OPTIONS);
+    }
+    let fragment = u16::from_be_bytes([header[6], header[7]]);
+    if fragment & RESERVED != 0 {
+        context.marks = context.marks.with(Marks::IPV4_RESERVED);
+    }
+    let payload = datagram.skip(header_len).ok_or(Skip::CutBeforeTcp)?;
+    let protocol = header[9];
+    if fragment & (MORE_FRAGMENTS | FRAGMENT_OFFSET) == 0 {
+        context.partial = false;
+        return Ok(Payload::Whole(protocol, payload));
+    }
+    let id = u32::from(u16::from_be_bytes([header[4], header[5]]));
+    let offset = u32::from(fragment & FRAGMENT_OFFSET) * 8;
+    fragment_of(payload, context, protocol, id, offset, fragment & MORE_FRAGMENTS != 0)
+}
+
+/// A fragment that is captured whole waits for its others; of one that is not, the first is read as far as it goes.
+fn fragment_of<'a>(
+    payload: Span<'a>,
+    context: &mut Context,
+    protocol: u8,
+    id: u32,
+    offset: u32,
+    more: bool,
+) -> Result<Payload<'a>, Skip> {
+    let ip = context.ip.ok_or(Skip::BadIp)?;
+    context.marks = context.marks.with(Marks::FRAGMENTED);
+    if payload.is_whole() {
+        let key = PieceKey { src: ip.src(), dst: ip.dst(), id, protocol };
+        return Ok(Payload::Fragment(Piece { key, offset, more, octets: payload.data }));
+    }
+    if offset != 0 {
+        return Err(Skip::Fragment);
+    }
+    context.partial = more;
+    Ok(Payload::Whole(protocol, payload))
+}
+
+#[inline]
+fn v6_repr(header: &[u8; V6_HEADER]) -> Ipv6Repr {
+    let word = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
+    let addr = |at: usize| {
+        let mut octets = [0u8; 16];
+        octets.copy_from_slice(&header[at..at + 16]);
+        Ipv6Addr::from(octets)
+    };
+    Ipv6Repr {
+        src: addr(8),
+        dst: addr(24),
+        traffic_class: (word >> 20) as u8,
+        flow_label: word & 0xf_ffff,
+        hop_limit: header[7],
+    }
+}
+
+fn read_v6<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, Skip> {
+    let header: &[u8; V6_HEADER] = span.data.first_chunk().ok_or(Skip::CutBeforeTcp)?;
+    enter(context, IpRepr::V6(v6_repr(header)));
+    context.partial = false;
+    let payload_len = u16::from_be_bytes([header[4], header[5]]);
+    let mut payload = span.skip(V6_HEADER).ok_or(Skip::CutBeforeTcp)?;
+    let jumbo = if payload_len == 0 && header[6] == HOP_BY_HOP { jumbo_len(payload) } else { None };
+    payload.cap(jumbo.unwrap_or(u32::from(payload_len)));
+    extensions(header[6], payload, context)
+}
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION: u8 = 60;
+const MOBILITY: u8 = 135;
+const HIP: u8 = 139;
+const SHIM6: u8 = 140;
+
+fn extensions<'a>(mut next: u8, mut payload: Span<'a>, context: &mut Context) -> Result<Payload<'a>, Skip> {
+    for _ in 0..16 {
+        match next {
+            HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HIP | SHIM6 => {
+                let len = (usize::from(payload.octet(1).ok_or(Skip::CutBeforeTcp)?) + 1) * 8;
+                next = payload.octet(0).ok_or(Skip::CutBeforeTcp)?;
+                payload = payload.skip(len).ok_or(Skip::CutBeforeTcp)?;
+                context.marks = context.marks.with(Marks::IPV6_EXTENSION);
+            }
+            FRAGMENT => {
+                let header: &[u8; 8] = payload.data.first_chunk().ok_or(Skip::CutBeforeTcp)?;
+                let offset = u16::from_be_bytes([header[2], header[3]]);
+                let id = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+                next = header[0];
+                payload = payload.skip(8).ok_or(Skip::CutBeforeTcp)?;
+                context.marks = context.marks.with(Marks::IPV6_EXTENSION);
+                if offset & 0xfff9 != 0 {
+                    return fragment_of(payload, context, next, id, u32::from(offset & 0xfff8), offset & 1 != 0);
+                }
+            }
+            protocol => return Ok(Payload::Whole(protocol, payload)),
+        }
+    }
+    Err(Skip::TooDeep)
+}
+
+/// The jumbo payload option (RFC 2675) of a hop-by-hop header.
+fn jumbo_len(payload: Span<'_>) -> Option<u32> {
+    let len = (usize::from(payload.octet(1)?) + 1) * 8;
+    let mut options = payload.data.get(2..len)?;
+    loop {
+        match *options {
+            [0, ..] => options = &options[1..],
+            [0xc2, 4, a, b, c, d, ..] => return Some(u32::from_be_bytes([a, b, c, d])),
+            [_, len, ..] => options = options.get(2 + usize::from(len)..)?,
+            _ => return None,
+        }
+    }
+}
+
+/// An IPv4 header without options or fragments, carrying TCP of which the fixed header is there.
+#[inline]
+pub(super) fn plain_v4<'a>(mut span: Span<'a>, context: &mut Context) -> Option<Span<'a>> {
+    let header: &[u8; V4_HEADER] = span.data.first_chunk()?;
+    let total_len = u16::from_be_bytes([header[2], header[3]]);
+    let fragment = u16::from_be_bytes([header[6], header[7]]);
+    if header[0] != 0x45 || header[9] != tcp::PROTOCOL || fragment & !DONT_FRAGMENT != 0 || total_len < 40 {
+        return None;
+    }
+    context.ip = Some(IpRepr::V4(v4_repr(header)));
+    span.cap(u32::from(total_len));
+    span.skip(V4_HEADER)
+}
+
+/// An IPv6 header without extensions, carrying TCP of which the fixed header is there.
+#[inline]
+pub(super) fn plain_v6<'a>(mut span: Span<'a>, context: &mut Context) -> Option<Span<'a>> {
+    let header: &[u8; V6_HEADER] = span.data.first_chunk()?;
+    let payload_len = u16::from_be_bytes([header[4], header[5]]);
+    if header[0] >> 4 != 6 || header[6] != tcp::PROTOCOL || payload_len < 20 {
+        return None;
+    }
+    context.ip = Some(IpRepr::V6(v6_repr(header)));
+    span.cap(u32::from(payload_len) + V6_HEADER as u32);
+    span.skip(V6_HEADER)
+}

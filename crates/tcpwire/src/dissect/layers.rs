@@ -1,0 +1,318 @@
+//! What may stand before an IP header: link layers, tags, labels, tunnels.
+
+use super::{Context, Layer, Marks, Skip, Span, wireless};
+use crate::LinkType;
+
+type Next<'a> = Result<(Layer, Span<'a>), Skip>;
+
+/// The first layer of a frame of `link`.
+pub(super) fn begin(link: LinkType, span: Span<'_>) -> Next<'_> {
+    match link {
+        LinkType::ETHERNET => Ok((Layer::Ethernet, span)),
+        LinkType::RAW | LinkType::RAW_BSD | LinkType::RAW_OPENBSD | LinkType::IPV4 | LinkType::IPV6 => {
+            Ok((Layer::Ip, span))
+        }
+        LinkType::NULL | LinkType::LOOP => address_family(span),
+        LinkType::LINUX_SLL => linux_cooked(span),
+        LinkType::LINUX_SLL2 => after(span, 20, Layer::EtherType(half(span, 0)?)),
+        LinkType::PPP | LinkType::PPP_HDLC => ppp_framed(span),
+        LinkType::PPP_WITH_DIRECTION => ppp_framed(skip(span, 1)?),
+        LinkType::PPPOE => pppoe(span),
+        LinkType::CHDLC => cisco_hdlc(span),
+        LinkType::FDDI => after(span, 13, Layer::Llc),
+        LinkType::IPOIB => after(span, 44, Layer::EtherType(half(span, 40)?)),
+        LinkType::IPOIB_SNOOP => after(span, 4, Layer::EtherType(half(span, 0)?)),
+        LinkType::ARCNET => arcnet(span, 3, 2),
+        LinkType::ARCNET_LINUX => arcnet(span, 5, 4),
+        LinkType::IEEE80211 => wireless::data_frame(span),
+        LinkType::RADIOTAP => wireless::radiotap(span),
+        _ => Err(Skip::LinkType),
+    }
+}
+
+/// From one layer to the next. IP and TCP are read elsewhere.
+pub(super) fn step<'a>(layer: Layer, span: Span<'a>, context: &mut Context) -> Next<'a> {
+    match layer {
+        Layer::Ethernet => ethernet(span),
+        Layer::EtherType(number) => ether_type(number, span, context),
+        Layer::Llc => llc(span),
+        Layer::Ppp => ppp(span),
+        Layer::Mpls => mpls(span, context),
+        Layer::IpProtocol(number) => ip_protocol(number, span, context),
+        Layer::Ip => Ok((layer, span)),
+    }
+}
+
+fn skip(span: Span<'_>, octets: usize) -> Result<Span<'_>, Skip> {
+    span.skip(octets).ok_or(Skip::CutBeforeTcp)
+}
+
+fn half(span: Span<'_>, at: usize) -> Result<u16, Skip> {
+    span.half(at).ok_or(Skip::CutBeforeTcp)
+}
+
+fn octet(span: Span<'_>, at: usize) -> Result<u8, Skip> {
+    span.octet(at).ok_or(Skip::CutBeforeTcp)
+}
+
+fn after(span: Span<'_>, octets: usize, layer: Layer) -> Next<'_> {
+    Ok((layer, skip(span, octets)?))
+}
+
+/// BSD loopback: the number of an address family, in whatever byte order the host had.
+fn address_family(span: Span<'_>) -> Next<'_> {
+    let family: [u8; 4] = *span.data.first_chunk().ok_or(Skip::CutBeforeTcp)?;
+    let number = u32::from_be_bytes(family);
+    let number = if number > 0xffff { number.swap_bytes() } else { number };
+    match number {
+        2 | 10 | 24 | 28 | 30 => after(span, 4, Layer::Ip),
+        _ => Err(Skip::NotIp),
+    }
+}
+
+fn linux_cooked(span: Span<'_>) -> Next<'_> {
+    match half(span, 14)? {
+        4 => after(span, 16, Layer::Llc),
+        protocol => after(span, 16, Layer::EtherType(protocol)),
+    }
+}
+
+const LARGEST_LENGTH: u16 = 1500;
+const SMALLEST_TYPE: u16 = 0x600;
+
+fn ethernet(span: Span<'_>) -> Next<'_> {
+    let number = half(span, 12)?;
+    let rest = skip(span, 14)?;
+    type_or_length(number, rest)
+}
+
+/// A type, or (802.3) the length of an LLC frame.
+fn type_or_length(number: u16, mut rest: Span<'_>) -> Next<'_> {
+    if number >= SMALLEST_TYPE {
+        return Ok((Layer::EtherType(number), rest));
+    }
+    if number > LARGEST_LENGTH {
+        return Err(Skip::NotIp);
+    }
+    rest.cap(u32::from(number));
+    Ok((Layer::Llc, rest))
+}
+
+fn ether_type<'a>(number: u16, span: Span<'a>, context: &mut Context) -> Next<'a> {
+    match number {
+        0x0800 | 0x86dd => Ok((Layer::Ip, span)),
+        // 802.1Q, 802.1ad, and the numbers that came before it.
+        0x8100 | 0x88a8 | 0x9100 | 0x9200 => {
+            context.marks = context.marks.with(Marks::VLAN);
+            type_or_length(half(span, 2)?, skip(span, 4)?)
+        }
+        // 802.1ah: a service tag, then the customer's addresses and type.
+        0x88e7 => {
+            context.marks = context.marks.with(Marks::VLAN);
+            type_or_length(half(span, 16)?, skip(span, 18)?)
+        }
+        0x8847 | 0x8848 => Ok((Layer::Mpls, span)),
+        0x8864 => {
+            context.marks = context.marks.with(Marks::PPPOE);
+            pppoe(span)
+        }
+        0x6558 => Ok((Layer::Ethernet, span)),
+        0x880b => Ok((Layer::Ppp, span)),
+        _ => Err(Skip::NotIp),
+    }
+}
+
+fn llc(span: Span<'_>) -> Next<'_> {
+    match span.data {
+        [0xaa, 0xaa, 0x03, 0, 0, 0 | 0xf8, ..] => after(span, 8, Layer::EtherType(half(span, 6)?)),
+        [0x06, 0x06, 0x03, ..] => after(span, 3, Layer::Ip),
+        [_, _, _, ..] => Err(Skip::NotIp),
+        _ => Err(Skip::CutBeforeTcp),
+    }
+}
+
+fn pppoe(mut span: Span<'_>) -> Next<'_> {
+    if octet(span, 1)? != 0 {
+        return Err(Skip::NotIp);
+    }
+    span.cap(u32::from(half(span, 4)?) + 6);
+    after(span, 6, Layer::Ppp)
+}
+
+/// PPP in HDLC-like framing (RFC 1662), which may leave out address and control, or Cisco's framing.
+fn ppp_framed(span: Span<'_>) -> Next<'_> {
+    match span.data {
+        [0x0f | 0x8f, ..] => cisco_hdlc(span),
+        [0xff, 0x03, ..] => after(span, 2, Layer::Ppp),
+        _ => Ok((Layer::Ppp, span)),
+    }
+}
+
+fn cisco_hdlc(span: Span<'_>) -> Next<'_> {
+    after(span, 4, Layer::EtherType(half(span, 2)?))
+}
+
+/// The protocol field, of one octet where it is odd (RFC 1661, section 6.5).
+fn ppp(span: Span<'_>) -> Next<'_> {
+    let first = octet(span, 0)?;
+    let (protocol, len) = if first & 1 == 1 { (u16::from(first), 1) } else { (half(span, 0)?, 2) };
+    match protocol {
+        0x0021 | 0x0057 => after(span, len, Layer::Ip),
+        0x0281 | 0x0283 => after(span, len, Layer::Mpls),
+        _ => Err(Skip::NotIp),
+    }
+}
+
+/// A label stack; what follows says its first nibble, as Wireshark guesses it.
+fn mpls<'a>(mut span: Span<'a>, context: &mut Context) -> Next<'a> {
+    context.marks = context.marks.with(Marks::MPLS);
+    loop {
+        let bottom = octet(span, 2)? & 1 == 1;
+        span = skip(span, 4)?;
+        if bottom {
+            break;
+        }
+    }
+    match octet(span, 0)? >> 4 {
+        4 | 6 => Ok((Layer::Ip, span)),
+        // A pseudowire control word before Ethernet (RFC 4385).
+        0 => after(span, 4, Layer::Ethernet),
+        _ => Err(Skip::NotIp),
+    }
+}
+
+/// ARCNET: RFC 1201's packet header may say that it is one of several.
+fn arcnet(span: Span<'_>, header_len: usize, protocol_at: usize) -> Next<'_> {
+    match octet(span, protocol_at)? {
+        // RFC 1051.
+        240 => after(span, header_len, Layer::Ip),
+        // RFC 1201.
+        212 => match octet(span, header_len)? {
+            0 => after(span, header_len + 3, Layer::Ip),
+            _ => Err(Skip::NotIp),
+        },
+        _ => Err(Skip::NotIp),
+    }
+}
+
+fn ip_protocol<'a>(number: u8, span: Span<'a>, context: &mut Context) -> Next<'a> {
+    match number {
+        4 | 41 => Ok((Layer::Ip, span)),
+        47 => gre(span),
+        17 => udp(span, context),
+        // Of what a source quench (4) or redirect (5) quotes Wireshark takes eight octets: no TCP header.
+        1 => icmp_error(span, context, &[3, 11, 12]),
+        58 => icmp_error(span, context, &[1, 2, 3, 4]),
+        // AH (RFC 4302).
+        51 => {
+            let len = (usize::from(octet(span, 1)?) + 2) * 4;
+            context.marks = context.marks.with(Marks::IPV6_EXTENSION);
+            after(span, len, Layer::IpProtocol(octet(span, 0)?))
+        }
+        // Extension headers of a datagram that came in fragments.
+        0 | 43 | 60 => {
+            let len = (usize::from(octet(span, 1)?) + 1) * 8;
+            after(span, len, Layer::IpProtocol(octet(span, 0)?))
+        }
+        97 => after(span, 2, Layer::Ethernet),
+        137 => Ok((Layer::Mpls, span)),
+        _ => Err(Skip::NotTcp),
+    }
+}
+
+/// An ICMP error quotes the datagram that it is about.
+fn icmp_error<'a>(span: Span<'a>, context: &mut Context, errors: &[u8]) -> Next<'a> {
+    if !errors.contains(&octet(span, 0)?) {
+        return Err(Skip::NotTcp);
+    }
+    context.marks = context.marks.with(Marks::QUOTED);
+    after(span, 8, Layer::Ip)
+}
+
+const GRE_CHECKSUM: u16 = 0x8000;
+const GRE_ROUTING: u16 = 0x4000;
+const GRE_KEY: u16 = 0x2000;
+const GRE_SEQUENCE: u16 = 0x1000;
+const GRE_ACKNOWLEDGMENT: u16 = 0x0080;
+/// MikroTik's Ethernet over IP.
+const EOIP: u16 = 0x6400;
+const ERSPAN_2: u16 = 0x88be;
+const ERSPAN_3: u16 = 0x22eb;
+
+/// GRE (RFC 2784, 2890), also PPTP's version of it (RFC 2637) and ERSPAN.
+fn gre(span: Span<'_>) -> Next<'_> {
+    let (flags, kind) = (half(span, 0)?, half(span, 2)?);
+    if flags & GRE_ROUTING != 0 {
+        return Err(Skip::NotTcp);
+    }
+    let optional = [GRE_CHECKSUM, GRE_KEY, GRE_SEQUENCE, GRE_ACKNOWLEDGMENT & if flags & 7 == 1 { 0xffff } else { 0 }];
+    let header = 4 + 4 * optional.into_iter().filter(|bit| flags & bit != 0).count();
+    let rest = skip(span, header)?;
+    match kind {
+        ERSPAN_2 if flags & GRE_SEQUENCE != 0 => after(rest, 8, Layer::Ethernet),
+        ERSPAN_2 => Ok((Layer::Ethernet, rest)),
+        ERSPAN_3 => {
+            let platform = if half(rest, 10)? & 1 == 1 { 8 } else { 0 };
+            after(rest, 12 + platform, Layer::Ethernet)
+        }
+        0x880b => ppp_framed(rest),
+        EOIP => Ok((Layer::Ethernet, rest)),
+        _ => Ok((Layer::EtherType(kind), rest)),
+    }
+}
+
+const VXLAN: u16 = 4789;
+const GENEVE: u16 = 6081;
+const GTP_U: u16 = 2152;
+const TEREDO: u16 = 3544;
+const MPLS_IN_UDP: u16 = 6635;
+
+fn udp<'a>(mut span: Span<'a>, context: &mut Context) -> Next<'a> {
+    if context.partial {
+        return Err(Skip::Fragment);
+    }
+    let ports = [half(span, 0)?, half(span, 2)?];
+    let len = half(span, 4)?;
+    if len >= 8 {
+        span.cap(u32::from(len));
+    }
+    let rest = skip(span, 8)?;
+    let is = |port: u16| ports.contains(&port);
+    if is(VXLAN) {
+        after(rest, 8, Layer::Ethernet)
+    } else if is(GENEVE) {
+        let options = usize::from(octet(rest, 0)? & 0x3f) * 4;
+        after(rest, 8 + options, Layer::EtherType(half(rest, 2)?))
+    } else if is(GTP_U) {
+        gtp(rest)
+    } else if is(TEREDO) && octet(rest, 0)? >> 4 == 6 {
+        Ok((Layer::Ip, rest))
+    } else if is(MPLS_IN_UDP) {
+        Ok((Layer::Mpls, rest))
+    } else {
+        Err(Skip::NotTcp)
+    }
+}
+
+/// GTP-U, version 1 (3GPP TS 29.281): a user's packet behind a header that may have extensions.
+fn gtp(span: Span<'_>) -> Next<'_> {
+    const USER_PACKET: u8 = 0xff;
+    let flags = octet(span, 0)?;
+    if flags >> 4 != 3 || octet(span, 1)? != USER_PACKET {
+        return Err(Skip::NotTcp);
+    }
+    if flags & 7 == 0 {
+        return after(span, 8, Layer::Ip);
+    }
+    let mut next = if flags & 4 != 0 { octet(span, 11)? } else { 0 };
+    let mut rest = skip(span, 12)?;
+    while next != 0 {
+        let len = usize::from(octet(rest, 0)?) * 4;
+        if len == 0 {
+            return Err(Skip::NotTcp);
+        }
+        next = octet(rest, len - 1)?;
+        rest = skip(rest, len)?;
+    }
+    Ok((Layer::Ip, rest))
+}

@@ -1,0 +1,53 @@
+//! Link-layer header types of captures.
+
+/// A link-layer header type by its number in capture files
+/// (<https://www.tcpdump.org/linktypes.html>).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LinkType(pub u32);
+
+impl LinkType {
+    /// BSD loopback: a 4-octet address family in host order.
+    pub const NULL: LinkType = LinkType(0);
+    /// Ethernet.
+    pub const ETHERNET: LinkType = LinkType(1);
+    /// ARCNET without the second destination octet.
+    pub const ARCNET: LinkType = LinkType(7);
+    /// PPP, with or without HDLC framing.
+    pub const PPP: LinkType = LinkType(9);
+    /// FDDI.
+    pub const FDDI: LinkType = LinkType(10);
+    /// Raw IP, as OpenBSD writes it.
+    pub const RAW_OPENBSD: LinkType = LinkType(14);
+    /// Raw IP, as most BSDs write it.
+    pub const RAW_BSD: LinkType = LinkType(12);
+    /// PPP in HDLC-like framing.
+    pub const PPP_HDLC: LinkType = LinkType(50);
+    /// PPPoE session packets.
+    pub const PPPOE: LinkType = LinkType(51);
+    /// Raw IP.
+    pub const RAW: LinkType = LinkType(101);
+    /// Cisco PPP with HDLC framing.
+    pub const CHDLC: LinkType = LinkType(104);
+    /// IEEE 802.11 without radio information.
+    pub const IEEE80211: LinkType = LinkType(105);
+    /// OpenBSD loopback: a 4-octet address family in network order.
+    pub const LOOP: LinkType = LinkType(108);
+    /// Linux cooked capture.
+    pub const LINUX_SLL: LinkType = LinkType(113);
+    /// IEEE 802.11 after a radiotap header.
+    pub const RADIOTAP: LinkType = LinkType(127);
+    /// ARCNET as Linux gives it.
+    pub const ARCNET_LINUX: LinkType = LinkType(129);
+    /// PPP after one octet of direction.
+    pub const PPP_WITH_DIRECTION: LinkType = LinkType(204);
+    /// Raw IPv4.
+    pub const IPV4: LinkType = LinkType(228);
+    /// Raw IPv6.
+    pub const IPV6: LinkType = LinkType(229);
+    /// IP over InfiniBand, 40 octets of addresses before it.
+    pub const IPOIB: LinkType = LinkType(242);
+    /// Linux cooked capture, version 2.
+    pub const LINUX_SLL2: LinkType = LinkType(276);
+    /// IP over InfiniBand as snoop writes it. Private to this crate: far above every assigned number.
+    pub const IPOIB_SNOOP: LinkType = LinkType(0xffff_0001);
+}

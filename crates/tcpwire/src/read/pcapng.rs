@@ -1,0 +1,274 @@
+//! pcapng: sections of blocks (draft-ietf-opsawg-pcapng).
+
+use std::io::Read;
+
+use pcap_parser::pcapng::{EPB_MAGIC, IDB_MAGIC, SHB_MAGIC, SPB_MAGIC};
+
+use super::buffer::Buffer;
+use super::{Frame, MAX_PACKET, ReadError, TimeStep, need};
+use crate::LinkType;
+
+/// The obsolete packet block, which pcap-parser does not know.
+const OPB_MAGIC: u32 = 2;
+/// systemd journal export blocks are frames to Wireshark: it numbers them.
+const JOURNAL_MAGIC: u32 = 9;
+/// The largest block that is believed, as in Wireshark: 16 MiB.
+const MAX_BLOCK: u32 = 16 * 1024 * 1024;
+const OPTION_TSRESOL: u16 = 9;
+const OPTION_TSOFFSET: u16 = 14;
+
+/// An interface of the section: what is needed of its description.
+#[derive(Clone, Copy, Debug)]
+struct Interface {
+    link: LinkType,
+    snaplen: u32,
+    clock: Clock,
+}
+
+/// How an interface counts time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Clock {
+    ticks_per_second: u128,
+    offset_s: i64,
+    step: TimeStep,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Clock { ticks_per_second: 1_000_000, offset_s: 0, step: TimeStep::Micro }
+    }
+}
+
+impl Clock {
+    #[inline]
+    fn time_ns(&self, ticks: u64) -> i64 {
+        let ns = match self.step {
+            TimeStep::Nano => i128::from(ticks),
+            TimeStep::Micro => i128::from(ticks) * 1000,
+            _ => (u128::from(ticks) * 1_000_000_000 / self.ticks_per_second) as i128,
+        };
+        let ns = ns + i128::from(self.offset_s) * 1_000_000_000;
+        ns.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+    }
+
+    /// `if_tsresol`: a negative power of ten, or of two where the highest bit is set.
+    fn with_resolution(self, octet: u8) -> Option<Clock> {
+        let power = u32::from(octet & 0x7f);
+        let ticks_per_second = if octet & 0x80 != 0 {
+            1u128.checked_shl(power).filter(|_| power < 64)?
+        } else {
+            10u128.checked_pow(power).filter(|t| *t <= u128::from(u64::MAX))?
+        };
+        let step = match ticks_per_second {
+            1_000_000 => TimeStep::Micro,
+            1_000_000_000 => TimeStep::Nano,
+            t if t > 1_000_000 => TimeStep::Finer,
+            _ => TimeStep::Coarser,
+        };
+        Some(Clock { ticks_per_second, step, ..self })
+    }
+}
+
+/// Reads numbers in the section's byte order.
+#[derive(Clone, Copy, Default)]
+struct Order {
+    big_endian: bool,
+}
+
+impl Order {
+    fn half(self, octets: &[u8], at: usize) -> u16 {
+        let octets = [octets[at], octets[at + 1]];
+        if self.big_endian { u16::from_be_bytes(octets) } else { u16::from_le_bytes(octets) }
+    }
+
+    #[inline]
+    fn word(self, octets: &[u8], at: usize) -> u32 {
+        let octets = [octets[at], octets[at + 1], octets[at + 2], octets[at + 3]];
+        if self.big_endian { u32::from_be_bytes(octets) } else { u32::from_le_bytes(octets) }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Pcapng {
+    order: Order,
+    interfaces: Vec<Interface>,
+}
+
+/// Where a packet lies in its block's body (the octets between the two lengths).
+struct Packet {
+    interface: usize,
+    ticks: Option<u64>,
+    orig_len: u32,
+    from: usize,
+    caplen: usize,
+}
+
+impl Pcapng {
+    pub(super) fn next_frame<'b, R: Read>(
+        &mut self,
+        input: &'b mut Buffer<R>,
+        number: u64,
+    ) -> Result<Option<Frame<'b>>, ReadError> {
+        let (packet, block_len) = loop {
+            if !need(input, number, 12)? {
+                return Ok(None);
+            }
+            let at = input.offset();
+            let damaged = |what: String| ReadError::Damaged { offset: at, frame: number, what };
+            let kind = self.begin_block(input.window()).map_err(damaged)?;
+            let block_len = self.order.word(input.window(), 4);
+            if !(12..=MAX_BLOCK).contains(&block_len) {
+                return Err(damaged(format!("expected a block of 12 to {MAX_BLOCK} octets, found {block_len}")));
+            }
+            let padded = block_len.next_multiple_of(4) as usize;
+            need(input, number, padded)?;
+            let block = &input.window()[..padded];
+            let trailer = self.order.word(block, padded - 4);
+            if trailer != block_len {
+                return Err(damaged(format!("expected a block length of {block_len} at its end, found {trailer}")));
+            }
+            match self.read_block(kind, &block[8..padded - 4]).map_err(damaged)? {
+                Some(packet) => break (packet, padded),
+                None => input.consume(padded),
+            };
+        };
+        let block = input.consume(block_len);
+        let interface = self.interfaces.get(packet.interface);
+        let clock = interface.map_or_else(Clock::default, |i| i.clock);
+        Ok(Some(Frame {
+            number,
+            time_ns: packet.ticks.map_or(0, |ticks| clock.time_ns(ticks)),
+            step: clock.step,
+            orig_len: packet.orig_len,
+            link: interface.map_or(LinkType(u32::MAX), |i| i.link),
+            data: &block[8 + packet.from..8 + packet.from + packet.caplen],
+        }))
+    }
+
+    /// The block's type; learns the byte order where a section begins.
+    fn begin_block(&mut self, head: &[u8]) -> Result<u32, String> {
+        if head[..4] == SHB_MAGIC.to_le_bytes() {
+            self.order.big_endian = match head[8..12] {
+                [0x1a, 0x2b, 0x3c, 0x4d] => true,
+                [0x4d, 0x3c, 0x2b, 0x1a] => false,
+                _ => return Err(format!("expected a byte-order magic, found {}", super::hex(&head[8..12]))),
+            };
+            self.interfaces.clear();
+            return Ok(SHB_MAGIC);
+        }
+        Ok(self.order.word(head, 0))
+    }
+
+    fn read_block(&mut self, kind: u32, body: &[u8]) -> Result<Option<Packet>, String> {
+        match kind {
+            EPB_MAGIC => self.enhanced_packet(body).map(Some),
+            SPB_MAGIC => self.simple_packet(body).map(Some),
+            OPB_MAGIC => self.obsolete_packet(body).map(Some),
+            JOURNAL_MAGIC => Ok(Some(Packet { interface: usize::MAX, ticks: None, orig_len: 0, from: 0, caplen: 0 })),
+            IDB_MAGIC => {
+                let interface = self.interface(body)?;
+                self.interfaces.push(interface);
+                Ok(None)
+            }
+            SHB_MAGIC => section(self.order, body).map(|()| None),
+            _ => Ok(None),
+        }
+    }
+
+    fn interface(&self, body: &[u8]) -> Result<Interface, String> {
+        at_least(body, 8, "an interface description")?;
+        let mut clock = Clock::default();
+        let mut resolution = None;
+        for (code, value) in options(self.order, &body[8..])? {
+            match (code, value.len()) {
+                (OPTION_TSRESOL, 1) if resolution.is_none() => resolution = Some(value[0]),
+                (OPTION_TSOFFSET, 8) => {
+                    let (a, b) = (self.order.word(value, 0), self.order.word(value, 4));
+                    let (high, low) = if self.order.big_endian { (a, b) } else { (b, a) };
+                    clock.offset_s = (u64::from(high) << 32 | u64::from(low)) as i64;
+                }
+                _ => {}
+            }
+        }
+        if let Some(octet) = resolution {
+            clock = clock
+                .with_resolution(octet)
+                .ok_or_else(|| format!("expected a time resolution within 64 bits, found if_tsresol {octet:#04x}"))?;
+        }
+        let link = LinkType(u32::from(self.order.half(body, 0)));
+        Ok(Interface { link, snaplen: self.order.word(body, 4), clock })
+    }
+
+    fn enhanced_packet(&self, body: &[u8]) -> Result<Packet, String> {
+        at_least(body, 20, "an enhanced packet")?;
+        let word = |at| self.order.word(body, at);
+        let ticks = u64::from(word(4)) << 32 | u64::from(word(8));
+        self.packet(body, word(0) as usize, ticks, word(12), word(16))
+    }
+
+    fn obsolete_packet(&self, body: &[u8]) -> Result<Packet, String> {
+        at_least(body, 20, "a packet")?;
+        let word = |at| self.order.word(body, at);
+        let ticks = u64::from(word(4)) << 32 | u64::from(word(8));
+        self.packet(body, usize::from(self.order.half(body, 0)), ticks, word(12), word(16))
+    }
+
+    fn packet(&self, body: &[u8], interface: usize, ticks: u64, caplen: u32, orig_len: u32) -> Result<Packet, String> {
+        if interface >= self.interfaces.len() {
+            return Err(format!("expected one of {} interfaces, found number {interface}", self.interfaces.len()));
+        }
+        if caplen > MAX_PACKET {
+            return Err(format!("expected at most {MAX_PACKET} octets in a packet, found {caplen}"));
+        }
+        at_least(body, 20 + caplen as usize, "a packet")?;
+        Ok(Packet { interface, ticks: Some(ticks), orig_len, from: 20, caplen: caplen as usize })
+    }
+
+    fn simple_packet(&self, body: &[u8]) -> Result<Packet, String> {
+        at_least(body, 4, "a simple packet")?;
+        let Some(interface) = self.interfaces.first() else {
+            return Err("expected an interface before a simple packet, found none".to_owned());
+        };
+        let orig_len = self.order.word(body, 0);
+        let snaplen = if interface.snaplen == 0 { u32::MAX } else { interface.snaplen };
+        let caplen = orig_len.min(snaplen);
+        if caplen > MAX_PACKET {
+            return Err(format!("expected at most {MAX_PACKET} octets in a packet, found {caplen}"));
+        }
+        at_least(body, 4 + caplen as usize, "a simple packet")?;
+        Ok(Packet { interface: 0, ticks: None, orig_len, from: 4, caplen: caplen as usize })
+    }
+}
+
+fn section(order: Order, body: &[u8]) -> Result<(), String> {
+    at_least(body, 16, "a section header")?;
+    match order.half(body, 4) {
+        1 => {}
+        major => return Err(format!("expected pcapng version 1, found {major}")),
+    }
+    options(order, &body[16..]).map(|_| ())
+}
+
+fn at_least(body: &[u8], octets: usize, what: &str) -> Result<(), String> {
+    if body.len() >= octets {
+        return Ok(());
+    }
+    Err(format!("expected {octets} octets in {what} block, found {}", body.len()))
+}
+
+/// A block's options as (code, value), up to the end-of-options option.
+fn options(order: Order, mut octets: &[u8]) -> Result<Vec<(u16, &[u8])>, String> {
+    let mut found = Vec::new();
+    while octets.len() >= 4 {
+        let (code, len) = (order.half(octets, 0), usize::from(order.half(octets, 2)));
+        if code == 0 {
+            break;
+        }
+        let Some(value) = octets.get(4..4 + len) else {
+            return Err(format!("expected option {code} of {len} octets, found {}", octets.len() - 4));
+        };
+        found.push((code, value));
+        octets = octets.get(4 + len.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(found)
+}
