@@ -1,0 +1,411 @@
+//! Segments into conversations, split where Wireshark 4.0 splits them.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use rustc_hash::FxHashMap;
+use tcpwire::{IpRepr, Marks, Segment};
+
+use crate::completeness::{Seen, WiresharkState};
+use crate::conversation::Conversation;
+use crate::verdict::Verdict;
+use crate::{Completeness, Direction, Endpoint, Flow, Packet};
+
+/// What a [`Flow`] can not hold: a conversation with one of these is judged and counted, and its packets are let
+/// go.
+pub const NOT_HELD: Marks = Marks(
+    Marks::TUNNEL_OTHER_VERSION.0
+        | Marks::IP_OPTIONS.0
+        | Marks::IPV6_EXTENSION.0
+        | Marks::FRAGMENTED.0
+        | Marks::QUOTED.0
+        | Marks::HEADER_CUT.0
+        | Marks::BAD_LENGTH.0
+        | Marks::IPV4_RESERVED.0,
+);
+
+/// How a [`Tracker`] keeps its space bounded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TrackerOptions {
+    /// Only conversations that begin with a SYN are wanted: others keep counters only.
+    pub only_opened: bool,
+    /// A pause longer than this, in nanoseconds of capture time, ends a conversation. Wireshark has none.
+    pub idle_timeout_ns: Option<i64>,
+    /// Packets held at most, in octets; beyond, the conversations idle longest are ended.
+    pub max_octets: Option<usize>,
+    /// How long a closed conversation waits for late packets before it is given out, in nanoseconds of capture
+    /// time.
+    pub linger_ns: i64,
+}
+
+impl Default for TrackerOptions {
+    fn default() -> Self {
+        TrackerOptions { only_opened: false, idle_timeout_ns: None, max_octets: None, linger_ns: 240_000_000_000 }
+    }
+}
+
+/// Why a conversation was given out.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Cause {
+    /// It was closed, and nothing came for a while.
+    Closed,
+    /// A SYN began another one on the same ports.
+    Reused,
+    /// It was idle for longer than the time-out.
+    Idle,
+    /// Space was needed.
+    Space,
+    /// The capture ended.
+    EndOfCapture,
+}
+
+/// A conversation that ended: given out once for each.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// Number of the conversation, from 0, in order of first packets.
+    pub id: u32,
+    /// Its packets; `None` where they were not held.
+    pub flow: Option<Flow>,
+    /// What it is.
+    pub verdict: Verdict,
+    /// What its packets carried beside what a flow holds.
+    pub marks: Marks,
+    /// Why it was given out.
+    pub cause: Cause,
+}
+
+/// What stays of every conversation: who, and how much.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The two ends, opener first.
+    pub ends: [Endpoint; 2],
+    /// Number of the first packet's frame.
+    pub first_frame: u64,
+    /// Packets, as Wireshark counts them.
+    pub packets: u64,
+    /// Packets that came after it was given out.
+    pub late_packets: u64,
+    /// `tcp.completeness` as `tshark` prints it with the last packet, which it does before that packet is taken in.
+    pub completeness_shown: Completeness,
+    /// `tcp.completeness` with the last packet: what Wireshark's window shows.
+    pub completeness: Completeness,
+}
+
+const NONE: u32 = u32::MAX;
+
+/// What stays of a conversation in here.
+#[derive(Debug)]
+struct Mark {
+    ends: [Endpoint; 2],
+    first_frame: u64,
+    packets: u64,
+    late_packets: u64,
+    last_ns: i64,
+    wireshark: WiresharkState,
+    /// Index among the open ones, or [`NONE`].
+    open: u32,
+    marks: Marks,
+    /// The first packet's sender is the lower end of the key.
+    low_first: bool,
+    /// The second end opened.
+    swapped: bool,
+    closing: bool,
+}
+
+/// Both ends of a conversation, the lower one first.
+type Key4 = (u64, u32);
+type Key6 = ([u8; 16], [u8; 16], u32);
+
+/// Conversations with fewer packets than this may still turn out to begin with a SYN that came late.
+const SYN_MAY_STILL_COME: u64 = 8;
+
+/// Sorts segments into conversations.
+#[derive(Default)]
+pub struct Tracker {
+    options: TrackerOptions,
+    ids4: FxHashMap<Key4, u32>,
+    ids6: FxHashMap<Key6, u32>,
+    marks: Vec<Mark>,
+    open: Vec<Option<Box<Conversation>>>,
+    free: Vec<u32>,
+    /// Closed ones, with when they were last looked at.
+    closing: VecDeque<(i64, u32)>,
+    held_octets: usize,
+    ended: Vec<Ended>,
+}
+
+impl Tracker {
+    /// An empty tracker.
+    #[must_use]
+    pub fn new(options: TrackerOptions) -> Self {
+        Tracker { options, ..Tracker::default() }
+    }
+
+    /// Takes in the segment of frame `frame`, captured at `time_ns`. Returns the conversation it belongs to.
+    #[inline]
+    pub fn push(&mut self, time_ns: i64, frame: u64, segment: &Segment<'_>) -> u32 {
+        let (id, low) = self.find(time_ns, frame, segment);
+        let mark = &mut self.marks[id as usize];
+        let direction = if low == mark.low_first { Direction::Forward } else { Direction::Reverse };
+        let seen = seen(segment, direction);
+        let new = mark.packets == 0 && !mark.wireshark.bits.any(Completeness::SYN);
+        mark.wireshark.take(&seen, new);
+        mark.packets += 1;
+        mark.marks = mark.marks.with(segment.marks);
+        mark.last_ns = time_ns;
+        if mark.open == NONE {
+            mark.late_packets += 1;
+        } else {
+            self.take(id, time_ns, segment, direction);
+        }
+        self.end_lingering(time_ns);
+        id
+    }
+
+    /// The conversations that ended since the last call, in the order in which they did.
+    pub fn ended(&mut self) -> std::vec::Drain<'_, Ended> {
+        self.ended.drain(..)
+    }
+
+    /// Whether there is something to take with [`ended`](Self::ended).
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
+    /// Ends all conversations, in order of their first packets.
+    pub fn finish(&mut self) {
+        for id in 0..self.marks.len() as u32 {
+            self.end(id, Cause::EndOfCapture);
+        }
+        self.closing.clear();
+    }
+
+    /// Number of conversations so far.
+    #[must_use]
+    pub fn conversations(&self) -> usize {
+        self.marks.len()
+    }
+
+    /// What is known of conversation `id`.
+    ///
+    /// # Panics
+    /// Where there is no such conversation.
+    #[must_use]
+    pub fn record(&self, id: u32) -> Record {
+        let mark = &self.marks[id as usize];
+        let [first, second] = mark.ends;
+        Record {
+            ends: if mark.swapped { [second, first] } else { [first, second] },
+            first_frame: mark.first_frame,
+            packets: mark.packets,
+            late_packets: mark.late_packets,
+            completeness_shown: mark.wireshark.shown,
+            completeness: mark.wireshark.bits,
+        }
+    }
+
+    /// The conversation of a segment, begun where there is none, and whether its sender is the key's lower end.
+    #[inline]
+    fn find(&mut self, time_ns: i64, frame: u64, segment: &Segment<'_>) -> (u32, bool) {
+        let next = self.marks.len() as u32;
+        let (slot, low) = match &segment.ip {
+            IpRepr::V4(ip) => {
+                let (key, low) = key4(ip.src.to_bits(), ip.dst.to_bits(), segment);
+                (self.ids4.entry(key).or_insert(next), low)
+            }
+            IpRepr::V6(ip) => {
+                let (key, low) = key6(ip.src.octets(), ip.dst.octets(), segment);
+                (self.ids6.entry(key).or_insert(next), low)
+            }
+        };
+        let id = *slot;
+        if id == next {
+            self.begin(frame, segment, low, WiresharkState::default());
+            return (id, low);
+        }
+        let mark = &self.marks[id as usize];
+        let direction = if low == mark.low_first { Direction::Forward } else { Direction::Reverse };
+        if mark.wireshark.is_reused_by(&seen(segment, direction)) {
+            *slot = next;
+            self.end(id, Cause::Reused);
+            self.begin(frame, segment, low, WiresharkState::reused());
+            return (next, low);
+        }
+        if self.options.idle_timeout_ns.is_some_and(|timeout| time_ns.saturating_sub(mark.last_ns) > timeout) {
+            *slot = next;
+            self.end(id, Cause::Idle);
+            self.begin(frame, segment, low, WiresharkState::default());
+            return (next, low);
+        }
+        (id, low)
+    }
+
+    fn begin(&mut self, frame: u64, segment: &Segment<'_>, low_first: bool, wireshark: WiresharkState) {
+        let conversation = Box::new(Conversation::new(segment));
+        let open = match self.free.pop() {
+            Some(at) => {
+                self.open[at as usize] = Some(conversation);
+                at
+            }
+            None => {
+                self.open.push(Some(conversation));
+                self.open.len() as u32 - 1
+            }
+        };
+        let end = |addr: IpAddr, port| Endpoint { addr, port };
+        self.marks.push(Mark {
+            ends: [end(segment.ip.src(), segment.tcp.src_port), end(segment.ip.dst(), segment.tcp.dst_port)],
+            first_frame: frame,
+            packets: 0,
+            late_packets: 0,
+            last_ns: 0,
+            wireshark,
+            open,
+            marks: Marks::default(),
+            low_first,
+            swapped: false,
+            closing: false,
+        });
+    }
+
+    #[inline]
+    fn take(&mut self, id: u32, time_ns: i64, segment: &Segment<'_>, direction: Direction) {
+        let mark = &mut self.marks[id as usize];
+        let Some(conversation) = self.open[mark.open as usize].as_deref_mut() else { return };
+        if mark.marks.any(NOT_HELD) {
+            if conversation.held {
+                self.held_octets -= held_octets(conversation);
+                conversation.let_go();
+            }
+            if segment.marks.any(Marks::QUOTED.with(Marks::BAD_LENGTH)) || segment.payload_len.is_none() {
+                return;
+            }
+        }
+        conversation.take(time_ns, segment, direction);
+        if conversation.held {
+            self.held_octets += size_of::<Packet>() + segment.tcp.options.len();
+            if self.options.only_opened && mark.packets >= SYN_MAY_STILL_COME && !conversation.has_syn() {
+                self.held_octets -= held_octets(conversation);
+                conversation.let_go();
+            }
+        }
+        if !mark.closing && conversation.is_closed() {
+            mark.closing = true;
+            self.closing.push_back((time_ns, id));
+        }
+        if self.options.max_octets.is_some_and(|max| self.held_octets > max) {
+            self.make_space(id);
+        }
+    }
+
+    /// Gives out the closed conversations to which nothing came for a while.
+    #[inline]
+    fn end_lingering(&mut self, now_ns: i64) {
+        while let Some(&(since_ns, id)) = self.closing.front() {
+            if now_ns.saturating_sub(since_ns) <= self.options.linger_ns {
+                return;
+            }
+            self.closing.pop_front();
+            let mark = &self.marks[id as usize];
+            if mark.open == NONE {
+                continue;
+            }
+            if now_ns.saturating_sub(mark.last_ns) > self.options.linger_ns {
+                self.end(id, Cause::Closed);
+            } else {
+                self.closing.push_back((mark.last_ns, id));
+            }
+        }
+    }
+
+    /// Ends conversations, those idle longest first, until a quarter of the space is free. `current` stays.
+    #[cold]
+    fn make_space(&mut self, current: u32) {
+        let goal = self.options.max_octets.unwrap_or(usize::MAX) / 4 * 3;
+        let mut idle: Vec<(i64, u32)> = self
+            .marks
+            .iter()
+            .enumerate()
+            .filter(|(id, mark)| mark.open != NONE && *id as u32 != current)
+            .map(|(id, mark)| (mark.last_ns, id as u32))
+            .collect();
+        idle.sort_unstable();
+        for (_, id) in idle {
+            if self.held_octets <= goal {
+                return;
+            }
+            self.end(id, Cause::Space);
+        }
+        if self.held_octets > goal {
+            self.end(current, Cause::Space);
+        }
+    }
+
+    fn end(&mut self, id: u32, cause: Cause) {
+        let mark = &mut self.marks[id as usize];
+        if mark.open == NONE {
+            return;
+        }
+        let Some(conversation) = self.open[mark.open as usize].take() else { return };
+        self.free.push(mark.open);
+        mark.open = NONE;
+        mark.swapped = conversation.opener() == Direction::Reverse;
+        self.held_octets -= held_octets(&conversation);
+        let verdict = conversation.verdict();
+        let flow = conversation.held.then(|| flow_of(mark, *conversation));
+        self.ended.push(Ended { id, flow, verdict, marks: mark.marks, cause });
+    }
+}
+
+fn held_octets(conversation: &Conversation) -> usize {
+    conversation.packets.len() * size_of::<Packet>() + conversation.options.len()
+}
+
+fn flow_of(mark: &Mark, conversation: Conversation) -> Flow {
+    let [mut client, mut server] = mark.ends;
+    let mut packets = conversation.packets;
+    if mark.swapped {
+        std::mem::swap(&mut client, &mut server);
+        for packet in &mut packets {
+            packet.direction = packet.direction.reversed();
+        }
+    }
+    Flow {
+        client,
+        server,
+        first_frame: mark.first_frame,
+        packets,
+        options: conversation.options,
+        completeness: mark.wireshark.bits,
+    }
+}
+
+#[inline]
+fn seen(segment: &Segment<'_>, direction: Direction) -> Seen {
+    let tcp = &segment.tcp;
+    Seen {
+        direction,
+        seq: tcp.seq,
+        ack: tcp.ack,
+        flags: tcp.flags,
+        payload_len: segment.payload_len,
+        bogus: tcp.header_len < 20,
+    }
+}
+
+#[inline]
+fn key4(src: u32, dst: u32, segment: &Segment<'_>) -> (Key4, bool) {
+    let (from, to) = ((src, segment.tcp.src_port), (dst, segment.tcp.dst_port));
+    let low = from <= to;
+    let (a, b) = if low { (from, to) } else { (to, from) };
+    ((u64::from(a.0) << 32 | u64::from(b.0), u32::from(a.1) << 16 | u32::from(b.1)), low)
+}
+
+#[inline]
+fn key6(src: [u8; 16], dst: [u8; 16], segment: &Segment<'_>) -> (Key6, bool) {
+    let (from, to) = ((src, segment.tcp.src_port), (dst, segment.tcp.dst_port));
+    let low = from <= to;
+    let (a, b) = if low { (from, to) } else { (to, from) };
+    ((a.0, b.0, u32::from(a.1) << 16 | u32::from(b.1)), low)
+}
