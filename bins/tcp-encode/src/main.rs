@@ -1,2 +1,14 @@
-//! TODO
-fn main() {}
+//! tcp-encode: captures to a token dataset.
+
+mod args;
+mod capture;
+mod dataset;
+mod flow_log;
+mod jobs;
+mod keep;
+mod run;
+mod summary;
+
+fn main() -> std::process::ExitCode {
+    clikit::main(run::run)
+}

@@ -1,0 +1,102 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use clikit::Common;
+
+use crate::keep::Keep;
+
+/// Turns captures into a token dataset: every TCP conversation found, split as Wireshark splits them, those wanted
+/// encoded.
+///
+/// Reads pcap, pcapng and snoop, plain or compressed with gzip or zstd. What is left out, and why, is in the summary
+/// and, conversation by conversation, in the flow log.
+///
+/// Exit codes: 0 all done; 1 done, but something was left out and named (a capture damaged in the middle, a wanted
+/// conversation that tokens can not hold); 2 failed, nothing written.
+#[derive(Parser, Debug)]
+#[command(name = "tcp-encode", version)]
+pub(crate) struct Args {
+    /// A capture, a folder searched in depth for captures, or - for stdin
+    pub(crate) input: PathBuf,
+
+    /// A new folder, a file that ends in .arrow, .arrows or .parquet, or - for an Arrow stream on stdout
+    pub(crate) output: PathBuf,
+
+    /// Which conversations to keep; several with commas
+    #[arg(long, value_name = "CLASS", value_delimiter = ',', default_value = "complete")]
+    pub(crate) keep: Vec<Keep>,
+
+    /// The dataset's format; by default what OUTPUT ends in, else arrow
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
+
+    /// The token code
+    #[arg(long, value_name = "CODE", default_value = "field")]
+    pub(crate) tokens: TokenCode,
+
+    /// Write a JSON line for each conversation seen, kept or not, in order of first packets
+    #[arg(long, value_name = "FILE")]
+    pub(crate) flow_log: Option<PathBuf>,
+
+    /// Threads to use; the output is the same whatever their number [default: one a core]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) jobs: Option<u16>,
+
+    /// End a conversation after so many seconds of capture time without a packet [default: never, as Wireshark]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) idle_timeout: Option<i64>,
+
+    /// Hold at most so many mebibytes of packets for each capture that is being read; beyond, the conversations
+    /// idle longest are ended [default: no limit]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_memory: Option<u32>,
+
+    /// Replace OUTPUT where it is a folder with something in it
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+impl clikit::Cli for Args {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}
+
+/// `--format`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// Arrow IPC
+    Arrow,
+    /// Parquet
+    Parquet,
+}
+
+/// `--tokens`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum TokenCode {
+    /// Header fields, relative to TCP's state
+    Field,
+}
+
+/// Seconds, with a fraction or without, as nanoseconds.
+fn seconds(text: &str) -> Result<i64, String> {
+    match text.parse::<f64>() {
+        Ok(s) if s > 0.0 && s < 1e9 => Ok((s * 1e9) as i64),
+        _ => Err(format!("expected a number of seconds over 0, found '{text}'")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_consistent() {
+        super::Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,272 @@
+//! One capture: read, dissected, tracked, judged.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use flowtrack::{Cause, Class, Ended, Flow, NOT_HELD, Tracker, TrackerOptions, Verdict};
+use tcpwire::{CaptureReader, Dissector, Marks, ReadError, Skip, TimeStep};
+
+use crate::flow_log::Line;
+use crate::keep::KeepSet;
+
+/// How captures are read.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) keep: KeepSet,
+    pub(crate) tracker: TrackerOptions,
+    pub(crate) flow_log: bool,
+}
+
+/// A conversation to be encoded: wanted, and held whole.
+pub(crate) struct Wanted<'a> {
+    pub(crate) flow: &'a Flow,
+    pub(crate) verdict: &'a Verdict,
+}
+
+/// What a capture gave, in figures.
+#[derive(Default, Debug)]
+pub(crate) struct Counts {
+    pub(crate) frames: u64,
+    pub(crate) octets: u64,
+    pub(crate) segments: u64,
+    pub(crate) conversations: u64,
+    pub(crate) late_packets: u64,
+    pub(crate) classes: BTreeMap<&'static str, u64>,
+    pub(crate) strict: u64,
+    pub(crate) kept: u64,
+    pub(crate) kept_packets: u64,
+    /// Frames without a segment, by reason.
+    pub(crate) not_read: BTreeMap<Skip, u64>,
+    /// Conversations not kept, by reason.
+    pub(crate) left_out: BTreeMap<String, u64>,
+    /// Wanted conversations that could not be kept: a part of `left_out`.
+    pub(crate) lost: BTreeMap<String, u64>,
+    /// Kept conversations that lost what stood around them, by what it was.
+    pub(crate) stripped: BTreeMap<&'static str, u64>,
+    /// Conversations ended early, by cause.
+    pub(crate) ended_early: BTreeMap<&'static str, u64>,
+    /// Frames whose clock was finer than a nanosecond.
+    pub(crate) finer_times: u64,
+}
+
+impl Counts {
+    pub(crate) fn add(&mut self, other: Counts) {
+        self.frames += other.frames;
+        self.octets += other.octets;
+        self.segments += other.segments;
+        self.conversations += other.conversations;
+        self.late_packets += other.late_packets;
+        self.strict += other.strict;
+        self.kept += other.kept;
+        self.kept_packets += other.kept_packets;
+        self.finer_times += other.finer_times;
+        merge(&mut self.classes, other.classes);
+        merge(&mut self.not_read, other.not_read);
+        merge(&mut self.left_out, other.left_out);
+        merge(&mut self.lost, other.lost);
+        merge(&mut self.stripped, other.stripped);
+        merge(&mut self.ended_early, other.ended_early);
+    }
+}
+
+fn merge<K: Ord>(into: &mut BTreeMap<K, u64>, from: BTreeMap<K, u64>) {
+    for (key, n) in from {
+        *into.entry(key).or_default() += n;
+    }
+}
+
+/// What a capture gave.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) counts: Counts,
+    pub(crate) lines: Vec<Line>,
+    /// What stopped the reading before the end.
+    pub(crate) damage: Option<ReadError>,
+}
+
+/// Reads a capture to its end or to where it is damaged. `encode` takes the conversations that are wanted; it
+/// returns the reason where one can not be encoded.
+pub(crate) fn read(
+    input: impl Read + Send,
+    name: &str,
+    options: &Options,
+    encode: &mut dyn FnMut(&Wanted<'_>) -> anyhow::Result<Result<(), String>>,
+) -> anyhow::Result<Report> {
+    let mut capture = Capture::new(name, options, encode);
+    let mut reader = match CaptureReader::new(input) {
+        Ok(reader) => reader,
+        Err(damage) => return Ok(Report { damage: Some(damage), ..Report::default() }),
+    };
+    let mut dissector = Dissector::default();
+    let mut not_read = [0u64; Skip::ALL.len()];
+    let damage = loop {
+        let frame = match reader.next_frame() {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break None,
+            Err(damage) => break Some(damage),
+        };
+        capture.counts.finer_times += u64::from(frame.step == TimeStep::Finer);
+        match dissector.dissect(&frame) {
+            Ok(segment) => {
+                capture.counts.segments += 1;
+                capture.tracker.push(frame.time_ns, frame.number, &segment);
+                if capture.tracker.has_ended() {
+                    capture.take_ended()?;
+                }
+            }
+            Err(skip) => not_read[skip as usize] += 1,
+        }
+    };
+    capture.tracker.finish();
+    capture.take_ended()?;
+    let mut report = capture.report();
+    report.counts.frames = reader.frames();
+    report.counts.octets = reader.offset();
+    report.counts.not_read = Skip::ALL.into_iter().zip(not_read).filter(|(_, n)| *n > 0).collect();
+    report.damage = damage;
+    Ok(report)
+}
+
+/// Why a conversation is in the dataset or not.
+#[derive(Clone, Debug)]
+struct Decision {
+    class: Class,
+    close: &'static str,
+    missing_octets: [u64; 2],
+    kept: bool,
+    reason: String,
+}
+
+struct Capture<'c> {
+    name: &'c str,
+    options: &'c Options,
+    tracker: Tracker,
+    decisions: Vec<Option<Decision>>,
+    counts: Counts,
+    encode: &'c mut dyn FnMut(&Wanted<'_>) -> anyhow::Result<Result<(), String>>,
+}
+
+impl<'c> Capture<'c> {
+    fn new(
+        name: &'c str,
+        options: &'c Options,
+        encode: &'c mut dyn FnMut(&Wanted<'_>) -> anyhow::Result<Result<(), String>>,
+    ) -> Self {
+        let tracker = Tracker::new(options.tracker);
+        Capture { name, options, tracker, decisions: Vec::new(), counts: Counts::default(), encode }
+    }
+
+    fn take_ended(&mut self) -> anyhow::Result<()> {
+        let ended: Vec<Ended> = self.tracker.ended().collect();
+        for one in ended {
+            let decision = self.decide(&one)?;
+            self.count(&one, &decision);
+            if self.options.flow_log {
+                let id = one.id as usize;
+                if self.decisions.len() <= id {
+                    self.decisions.resize(id + 1, None);
+                }
+                self.decisions[id] = Some(decision);
+            }
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self, one: &Ended) -> anyhow::Result<Decision> {
+        let verdict = &one.verdict;
+        let mut decision = Decision {
+            class: verdict.class,
+            close: verdict.close.name(),
+            missing_octets: verdict.missing_octets,
+            kept: false,
+            reason: String::new(),
+        };
+        if !self.options.keep.takes(verdict) {
+            decision.reason = unwanted(verdict);
+            *self.counts.left_out.entry(format!("class {}", verdict.class.name())).or_default() += 1;
+            return Ok(decision);
+        }
+        let refused = match &one.flow {
+            Some(flow) => (self.encode)(&Wanted { flow, verdict })?.err(),
+            None => Some(not_held(one.marks)),
+        };
+        match refused {
+            None => decision.kept = true,
+            Some(reason) => {
+                *self.counts.left_out.entry(reason.clone()).or_default() += 1;
+                *self.counts.lost.entry(reason.clone()).or_default() += 1;
+                decision.reason = reason;
+            }
+        }
+        Ok(decision)
+    }
+
+    fn count(&mut self, one: &Ended, decision: &Decision) {
+        self.counts.conversations += 1;
+        *self.counts.classes.entry(one.verdict.class.name()).or_default() += 1;
+        self.counts.strict += u64::from(one.verdict.strict);
+        let early = match one.cause {
+            Cause::Idle => Some("idle"),
+            Cause::Space => Some("space"),
+            Cause::Closed | Cause::Reused | Cause::EndOfCapture => None,
+        };
+        if let Some(early) = early {
+            *self.counts.ended_early.entry(early).or_default() += 1;
+        }
+        if decision.kept {
+            self.counts.kept += 1;
+            self.counts.kept_packets += one.flow.as_ref().map_or(0, |f| f.packets.len() as u64);
+            for (_, name) in one.marks.iter() {
+                *self.counts.stripped.entry(name).or_default() += 1;
+            }
+        }
+    }
+
+    fn report(mut self) -> Report {
+        let mut lines = Vec::new();
+        for id in 0..self.tracker.conversations() as u32 {
+            let record = self.tracker.record(id);
+            self.counts.late_packets += record.late_packets;
+            if let Some(Some(decision)) = self.decisions.get_mut(id as usize).map(Option::take) {
+                lines.push(Line {
+                    file: self.name.to_owned(),
+                    first_packet: record.first_frame,
+                    src: record.ends[0].addr,
+                    src_port: record.ends[0].port,
+                    dst: record.ends[1].addr,
+                    dst_port: record.ends[1].port,
+                    packets: record.packets,
+                    late_packets: record.late_packets,
+                    completeness: record.completeness_shown.0,
+                    completeness_final: record.completeness.0,
+                    class: decision.class.name(),
+                    close: decision.close,
+                    missing_octets: decision.missing_octets,
+                    kept: decision.kept,
+                    reason: decision.reason,
+                });
+            }
+        }
+        Report { counts: self.counts, lines, damage: None }
+    }
+}
+
+/// Every reason why a conversation is not of a class that is wanted.
+fn unwanted(verdict: &Verdict) -> String {
+    let mut reason = format!("class {}", verdict.class.name());
+    for (n, missing) in verdict.missing.iter().enumerate() {
+        reason.push_str(if n == 0 { ": " } else { "; " });
+        reason.push_str(&missing.to_string());
+    }
+    reason
+}
+
+/// What a conversation carries that a flow does not hold.
+fn not_held(marks: Marks) -> String {
+    let names: Vec<&str> = marks.iter().filter(|(mark, _)| NOT_HELD.any(*mark)).map(|(_, name)| name).collect();
+    if names.is_empty() {
+        "its packets were not held".to_owned()
+    } else {
+        format!("tokens do not hold: {}", names.join(", "))
+    }
+}

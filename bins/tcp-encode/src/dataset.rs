@@ -1,0 +1,157 @@
+//! Conversations into rows, rows into a dataset.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use arrowio::{Compression, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Format, Tokens, WriteOptions, Written};
+use clikit::{AtomicFile, AtomicFolder, Console, Existing, is_dash};
+use flowtrack::{Direction, Flow};
+use tokenizer::field;
+
+use crate::args::{self, Args};
+use crate::capture::Wanted;
+
+/// The row of a conversation.
+///
+/// # Errors
+/// Where its tokens can not say it; the text is the reason.
+pub(crate) fn row(wanted: &Wanted<'_>, source: &str) -> Result<FlowRow, String> {
+    let mut tokens = Vec::new();
+    let identity = field::encode(wanted.flow, &mut tokens).map_err(|e| e.to_string())?;
+    Ok(FlowRow { tokens: Tokens::U16(tokens), identity, summary: Some(summary(wanted, source)) })
+}
+
+fn summary(wanted: &Wanted<'_>, source: &str) -> FlowSummary {
+    let Flow { packets, .. } = wanted.flow;
+    let times = packets.iter().map(|p| p.time_ns);
+    let duration_ns = times.clone().max().unwrap_or(0).saturating_sub(times.min().unwrap_or(0));
+    let of = |direction: Direction| packets.iter().filter(move |p| p.direction == direction);
+    let octets = |direction| of(direction).map(|p| u64::from(p.payload_len)).sum();
+    let both = [Direction::Forward, Direction::Reverse];
+    FlowSummary {
+        duration_ns,
+        server_port: wanted.flow.server.port,
+        ip_version: if wanted.flow.server.addr.is_ipv4() { 4 } else { 6 },
+        packets: both.map(|d| of(d).count() as u64),
+        payload_octets: both.map(octets),
+        completeness: wanted.flow.completeness.0,
+        close: wanted.verdict.close.name().to_owned(),
+        class: wanted.verdict.class.name().to_owned(),
+        source: source.to_owned(),
+        first_frame: wanted.flow.first_frame,
+    }
+}
+
+/// Where the rows go: it appears under its name only when [`finish`](Dataset::finish)ed.
+pub(crate) struct Dataset<'a> {
+    writer: DatasetWriter<'a>,
+    appears: Appears,
+}
+
+enum Appears {
+    AtOnce,
+    File(FileHandle),
+    Folder(AtomicFolder),
+}
+
+/// A file that its writer owns while it is written.
+type FileHandle = std::sync::Arc<std::sync::Mutex<Option<AtomicFile>>>;
+
+struct SharedFile(FileHandle);
+
+impl std::io::Write for SharedFile {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        let mut file = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        file.as_mut().map_or(Err(std::io::ErrorKind::NotConnected.into()), |f| f.write(octets))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let mut file = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        file.as_mut().map_or(Ok(()), std::io::Write::flush)
+    }
+}
+
+impl<'a> Dataset<'a> {
+    /// Begins the dataset that the command line asks for.
+    pub(crate) fn create(args: &Args, console: &Console) -> anyhow::Result<Dataset<'a>> {
+        let output = args.output.as_path();
+        let meta = meta(args);
+        let options = |format| WriteOptions { format, compression: Compression::Lz4, ..WriteOptions::default() };
+        if is_dash(output) {
+            if args.format == Some(args::Format::Parquet) {
+                bail!("-: expected a format for a stream (arrow), found parquet");
+            }
+            let writer = DatasetWriter::to("standard output", console.stdout(), &meta, &options(Format::Stream))?;
+            return Ok(Dataset { writer, appears: Appears::AtOnce });
+        }
+        if let Some(format) = file_format(output, args.format) {
+            let file = FileHandle::new(Some(AtomicFile::create(output)?).into());
+            let name = output.display().to_string();
+            let writer = DatasetWriter::to(&name, SharedFile(file.clone()), &meta, &options(format))?;
+            return Ok(Dataset { writer, appears: Appears::File(file) });
+        }
+        let existing = if args.force { Existing::Replace } else { Existing::Refuse };
+        let folder = AtomicFolder::create(output, existing)?;
+        let format = if args.format == Some(args::Format::Parquet) { Format::Parquet } else { Format::Arrow };
+        let writer = DatasetWriter::folder(folder.path(), &meta, &options(format))?;
+        Ok(Dataset { writer, appears: Appears::Folder(folder) })
+    }
+
+    /// Adds a row.
+    pub(crate) fn write(&mut self, row: &FlowRow) -> anyhow::Result<()> {
+        Ok(self.writer.write(row)?)
+    }
+
+    /// Writes what is left and gives the dataset its name.
+    pub(crate) fn finish(self) -> anyhow::Result<Written> {
+        let written = self.writer.finish()?;
+        match self.appears {
+            Appears::AtOnce => {}
+            Appears::File(file) => {
+                let file = file.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                file.context("the file is closed already")?.commit()?;
+            }
+            Appears::Folder(folder) => folder.commit()?,
+        }
+        Ok(written)
+    }
+}
+
+/// The format of a single file by its name; `None` where the output is a folder.
+fn file_format(output: &Path, asked: Option<args::Format>) -> Option<Format> {
+    if output.is_dir() {
+        return None;
+    }
+    let by_name = match output.extension().and_then(|e| e.to_str()) {
+        Some("arrow" | "feather") => Format::Arrow,
+        Some("arrows") => Format::Stream,
+        Some("parquet") => Format::Parquet,
+        // Neither folder nor file yet: a device or a pipe takes a stream.
+        _ if output.exists() => Format::Stream,
+        _ => return None,
+    };
+    Some(match asked {
+        Some(args::Format::Parquet) => Format::Parquet,
+        Some(args::Format::Arrow) if by_name == Format::Parquet => Format::Arrow,
+        _ => by_name,
+    })
+}
+
+fn meta(args: &Args) -> DatasetMeta {
+    let keep = crate::keep::KeepSet(args.keep.clone()).to_string();
+    let mut options = BTreeMap::from([("keep".to_owned(), keep)]);
+    if let Some(idle_ns) = args.idle_timeout {
+        options.insert("idle-timeout-ns".to_owned(), idle_ns.to_string());
+    }
+    if let Some(mib) = args.max_memory {
+        options.insert("max-memory-mib".to_owned(), mib.to_string());
+    }
+    DatasetMeta {
+        token_code: field::NAME.to_owned(),
+        token_version: field::VERSION,
+        vocab_size: field::VOCAB_SIZE as u32,
+        tool: concat!("tcp-encode ", env!("CARGO_PKG_VERSION")).to_owned(),
+        options,
+    }
+}

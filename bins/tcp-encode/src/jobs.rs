@@ -1,0 +1,137 @@
+//! Captures side by side, results in order.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use anyhow::Context;
+use arrowio::FlowRow;
+use clikit::Progress;
+
+use crate::capture::{self, Options, Report, Wanted};
+use crate::dataset;
+
+/// One capture to read.
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    /// Its file; `None` for stdin.
+    pub(crate) path: Option<PathBuf>,
+    /// Its name in the flow log and the dataset.
+    pub(crate) name: String,
+}
+
+impl Task {
+    /// Its name in messages.
+    pub(crate) fn shown(&self) -> String {
+        self.path.as_deref().map_or_else(|| "-".to_owned(), |p: &Path| p.display().to_string())
+    }
+
+    fn open(&self) -> anyhow::Result<Box<dyn Read + Send>> {
+        Ok(match &self.path {
+            None => Box::new(io::stdin()),
+            Some(path) => Box::new(File::open(path).with_context(|| path.display().to_string())?),
+        })
+    }
+}
+
+/// What comes of a capture, in this order: rows, then what there is to say of it.
+pub(crate) enum Message {
+    Rows(Vec<FlowRow>),
+    Done(Box<Report>),
+}
+
+/// Rows are handed over when they hold so many tokens.
+const TOKENS_AT_A_TIME: usize = 1 << 16;
+/// Hand-overs of one capture that may wait.
+const WAITING: usize = 8;
+
+/// Reads all captures and hands what comes of each to `take`, capture by capture in their order.
+pub(crate) fn read_all(
+    tasks: &[Task],
+    jobs: usize,
+    options: &Options,
+    progress: &Progress,
+    mut take: impl FnMut(&Task, Message) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    if jobs == 1 {
+        return tasks.iter().try_for_each(|task| read_one(task, options, progress, &mut |m| take(task, m)));
+    }
+    type Slot = (SyncSender<anyhow::Result<Message>>, Receiver<anyhow::Result<Message>>);
+    let (senders, receivers): (Vec<_>, Vec<_>) = tasks
+        .iter()
+        .map(|_| -> Slot { sync_channel(WAITING) })
+        .map(|(sender, receiver)| (Mutex::new(Some(sender)), receiver))
+        .unzip();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.min(tasks.len()) {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(task) = tasks.get(at) else { return };
+                    let sender = senders[at].lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                    let Some(sender) = sender else { return };
+                    let sent = read_one(task, options, progress, &mut |message| {
+                        sender.send(Ok(message)).map_err(|_| anyhow::anyhow!("the writer has stopped"))
+                    });
+                    if let Err(error) = sent {
+                        // Where nobody listens any more, the writer's own error is the one to tell.
+                        drop(sender.send(Err(error)));
+                    }
+                }
+            });
+        }
+        let taken = tasks
+            .iter()
+            .zip(receivers)
+            .try_for_each(|(task, receiver)| receiver.into_iter().try_for_each(|message| take(task, message?)));
+        if taken.is_err() {
+            next.store(tasks.len(), Ordering::Relaxed);
+        }
+        taken
+    })
+}
+
+fn read_one(
+    task: &Task,
+    options: &Options,
+    progress: &Progress,
+    hand: &mut dyn FnMut(Message) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let input = Counted { input: task.open()?, progress };
+    let mut rows = Vec::new();
+    let mut tokens = 0;
+    let mut encode = |wanted: &Wanted<'_>| -> anyhow::Result<Result<(), String>> {
+        let row = match dataset::row(wanted, &task.name) {
+            Ok(row) => row,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        tokens += row.tokens.len();
+        rows.push(row);
+        if tokens >= TOKENS_AT_A_TIME {
+            tokens = 0;
+            hand(Message::Rows(std::mem::take(&mut rows)))?;
+        }
+        Ok(Ok(()))
+    };
+    let report = capture::read(input, &task.name, options, &mut encode)?;
+    hand(Message::Rows(rows))?;
+    hand(Message::Done(Box::new(report)))
+}
+
+/// Tells the progress bar what is read.
+struct Counted<'p, R> {
+    input: R,
+    progress: &'p Progress,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+        let n = self.input.read(octets)?;
+        self.progress.inc(n as u64);
+        Ok(n)
+    }
+}

@@ -1,0 +1,173 @@
+//! From arguments to a dataset.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use clikit::{AtomicFile, Console, Inputs, Unit};
+use flowtrack::TrackerOptions;
+use tcpwire::ReadError;
+
+use crate::args::Args;
+use crate::capture::{Options, Report};
+use crate::dataset::Dataset;
+use crate::flow_log;
+use crate::jobs::{Message, Task, read_all};
+use crate::keep::KeepSet;
+use crate::summary::Summary;
+
+pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
+    let found = find(&args, console)?;
+    let options = options(&args);
+    let jobs = args.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let progress = console.progress("reading", found.octets, Unit::Octets);
+    let mut writing = Writing { args: &args, console, found: &found, outputs: None, summary: Summary::default() };
+    read_all(&found.tasks, jobs, &options, &progress, |task, message| writing.take(task, message))?;
+    progress.finish();
+    let summary = writing.finish()?;
+    console.summary(&summary)
+}
+
+fn options(args: &Args) -> Options {
+    let keep = KeepSet(args.keep.clone());
+    let tracker = TrackerOptions {
+        only_opened: keep.only_opened(),
+        idle_timeout_ns: args.idle_timeout,
+        max_octets: args.max_memory.map(|mib| mib as usize * 1024 * 1024),
+        ..TrackerOptions::default()
+    };
+    Options { keep, tracker, flow_log: args.flow_log.is_some() }
+}
+
+/// The captures to read.
+struct Found {
+    tasks: Vec<Task>,
+    octets: Option<u64>,
+    /// One capture was named, not a folder.
+    single: bool,
+}
+
+fn find(args: &Args, console: &Console) -> anyhow::Result<Found> {
+    let mut others = 0u64;
+    let inputs = Inputs::find(&args.input, |path| {
+        let taken = is_capture_name(path) || begins_as_capture(path);
+        others += u64::from(!taken);
+        taken
+    })?;
+    let octets = inputs.total_size();
+    let (files, unreadable) = match inputs {
+        Inputs::Stdin => {
+            let task = Task { path: None, name: "-".to_owned() };
+            return Ok(Found { tasks: vec![task], octets: None, single: true });
+        }
+        Inputs::Files { files, unreadable } => (files, unreadable),
+    };
+    for what in unreadable {
+        console.left_out(what);
+    }
+    if others > 0 {
+        tracing::info!("{}: {others} files that are no captures", args.input.display());
+    }
+    if files.is_empty() {
+        bail!("{}: expected captures, found none", args.input.display());
+    }
+    let tasks = files.into_iter().map(|f| Task { path: Some(f.path), name: f.name }).collect();
+    Ok(Found { tasks, octets, single: !args.input.is_dir() })
+}
+
+/// Names that promise a capture: what has one and is none is worth a message.
+fn is_capture_name(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+    [".pcap", ".pcapng", ".cap", ".snoop", ".dmp", ".ntar"].iter().any(|end| name.ends_with(end))
+}
+
+/// Whether the first octets are a capture's, or of something compressed that may be one.
+fn begins_as_capture(path: &Path) -> bool {
+    let mut head = [0u8; 4];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && tcpwire::is_capture_magic(&head)
+}
+
+/// What is written while captures are read. Nothing is begun before something of a capture is there.
+struct Writing<'a> {
+    args: &'a Args,
+    console: &'a Console,
+    found: &'a Found,
+    outputs: Option<Outputs>,
+    summary: Summary,
+}
+
+struct Outputs {
+    dataset: Dataset<'static>,
+    flow_log: Option<AtomicFile>,
+}
+
+impl Writing<'_> {
+    fn take(&mut self, task: &Task, message: Message) -> anyhow::Result<()> {
+        match message {
+            Message::Rows(rows) => {
+                for row in &rows {
+                    self.outputs()?.dataset.write(row)?;
+                }
+                Ok(())
+            }
+            Message::Done(report) => self.done(task, *report),
+        }
+    }
+
+    fn done(&mut self, task: &Task, report: Report) -> anyhow::Result<()> {
+        if let Some(damage) = &report.damage {
+            let shown = task.shown();
+            match damage {
+                ReadError::NotACapture { .. } if self.found.single => bail!("{shown}: {damage}"),
+                ReadError::NotACapture { .. } if task.path.as_deref().is_some_and(|p| !is_capture_name(p)) => {
+                    tracing::info!("{shown}: {damage}");
+                    return Ok(());
+                }
+                _ if self.found.single && report.counts.frames == 0 => bail!("{shown}: {damage}"),
+                _ => self.console.left_out(format!("{shown}: {damage}")),
+            }
+            if report.damage.as_ref().is_some_and(ReadError::is_not_a_capture) {
+                self.summary.not_captures += 1;
+                return Ok(());
+            }
+            self.summary.damaged += 1;
+        }
+        for (reason, n) in &report.counts.lost {
+            self.console.left_out(format!("{}: {n} wanted conversations: {reason}", task.shown()));
+        }
+        if let Some(log) = &mut self.outputs()?.flow_log {
+            let target = log.target().display().to_string();
+            flow_log::write(log, &report.lines).context(target)?;
+        }
+        self.summary.captures += 1;
+        self.summary.counts.add(report.counts);
+        Ok(())
+    }
+
+    fn outputs(&mut self) -> anyhow::Result<&mut Outputs> {
+        if self.outputs.is_none() {
+            let dataset = Dataset::create(self.args, self.console)?;
+            let flow_log = self.args.flow_log.as_deref().map(AtomicFile::create).transpose()?;
+            self.outputs = Some(Outputs { dataset, flow_log });
+        }
+        self.outputs.as_mut().context("the outputs are closed")
+    }
+
+    fn finish(mut self) -> anyhow::Result<Summary> {
+        if self.summary.captures == 0 {
+            bail!("{}: expected captures, found none that can be read", self.args.input.display());
+        }
+        self.outputs()?;
+        if let Some(outputs) = self.outputs.take() {
+            self.summary.written = outputs.dataset.finish()?;
+            if let Some(mut log) = outputs.flow_log {
+                log.flush().with_context(|| log.target().display().to_string())?;
+                log.commit()?;
+            }
+        }
+        Ok(self.summary)
+    }
+}
