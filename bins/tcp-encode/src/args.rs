@@ -79,8 +79,10 @@ pub(crate) enum Format {
 /// `--tokens`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum TokenCode {
-    /// Header fields, relative to TCP's state
+    /// Header fields, relative to TCP's state: lossless
     Field,
+    /// The original tcpflowgen's 16-bit words: IPv4 alone, without times
+    Word16,
 }
 
 /// Seconds, with a fraction or without, as nanoseconds.

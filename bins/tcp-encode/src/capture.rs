@@ -6,6 +6,7 @@ use std::io::Read;
 use flowtrack::{Cause, Class, Ended, Flow, NOT_HELD, Tracker, TrackerOptions, Verdict};
 use tcpwire::{CaptureReader, Dissector, Marks, ReadError, Skip, TimeStep};
 
+use crate::args::TokenCode;
 use crate::flow_log::Line;
 use crate::keep::KeepSet;
 
@@ -15,6 +16,7 @@ pub(crate) struct Options {
     pub(crate) keep: KeepSet,
     pub(crate) tracker: TrackerOptions,
     pub(crate) flow_log: bool,
+    pub(crate) tokens: TokenCode,
 }
 
 /// A conversation to be encoded: wanted, and held whole.

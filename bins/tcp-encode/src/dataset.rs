@@ -7,19 +7,29 @@ use anyhow::{Context, bail};
 use arrowio::{Compression, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Format, Tokens, WriteOptions, Written};
 use clikit::{AtomicFile, AtomicFolder, Console, Existing, is_dash};
 use flowtrack::{Direction, Flow};
-use tokenizer::field;
+use tokenizer::{field, word16};
 
-use crate::args::{self, Args};
+use crate::args::{self, Args, TokenCode};
 use crate::capture::Wanted;
 
 /// The row of a conversation.
 ///
 /// # Errors
 /// Where its tokens can not say it; the text is the reason.
-pub(crate) fn row(wanted: &Wanted<'_>, source: &str) -> Result<FlowRow, String> {
-    let mut tokens = Vec::new();
-    let identity = field::encode(wanted.flow, &mut tokens).map_err(|e| e.to_string())?;
-    Ok(FlowRow { tokens: Tokens::U16(tokens), identity, summary: Some(summary(wanted, source)) })
+pub(crate) fn row(code: TokenCode, wanted: &Wanted<'_>, source: &str) -> Result<FlowRow, String> {
+    let (tokens, identity) = match code {
+        TokenCode::Field => {
+            let mut tokens = Vec::with_capacity(wanted.flow.packets.len() * 6 + 16);
+            let identity = field::encode(wanted.flow, &mut tokens).map_err(|e| e.to_string())?;
+            (Tokens::U16(tokens), identity)
+        }
+        TokenCode::Word16 => {
+            let mut words = Vec::with_capacity(wanted.flow.packets.len() * 21 + 16);
+            let identity = word16::encode(wanted.flow, &mut words).map_err(|e| e.to_string())?;
+            (Tokens::I32(words), identity)
+        }
+    };
+    Ok(FlowRow { tokens, identity, summary: Some(summary(wanted, source)) })
 }
 
 fn summary(wanted: &Wanted<'_>, source: &str) -> FlowSummary {
@@ -147,10 +157,14 @@ fn meta(args: &Args) -> DatasetMeta {
     if let Some(mib) = args.max_memory {
         options.insert("max-memory-mib".to_owned(), mib.to_string());
     }
+    let (name, version, vocab_size) = match args.tokens {
+        TokenCode::Field => (field::NAME, field::VERSION, field::VOCAB_SIZE),
+        TokenCode::Word16 => (word16::NAME, word16::VERSION, word16::VOCAB_SIZE),
+    };
     DatasetMeta {
-        token_code: field::NAME.to_owned(),
-        token_version: field::VERSION,
-        vocab_size: field::VOCAB_SIZE as u32,
+        token_code: name.to_owned(),
+        token_version: version,
+        vocab_size: vocab_size as u32,
         tool: concat!("tcp-encode ", env!("CARGO_PKG_VERSION")).to_owned(),
         options,
     }

@@ -105,7 +105,7 @@ fn read_one(
     let mut rows = Vec::new();
     let mut tokens = 0;
     let mut encode = |wanted: &Wanted<'_>| -> anyhow::Result<Result<(), String>> {
-        let row = match dataset::row(wanted, &task.name) {
+        let row = match dataset::row(options.tokens, wanted, &task.name) {
             Ok(row) => row,
             Err(reason) => return Ok(Err(reason)),
         };

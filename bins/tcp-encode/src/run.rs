@@ -37,7 +37,7 @@ fn options(args: &Args) -> Options {
         max_octets: args.max_memory.map(|mib| mib as usize * 1024 * 1024),
         ..TrackerOptions::default()
     };
-    Options { keep, tracker, flow_log: args.flow_log.is_some() }
+    Options { keep, tracker, flow_log: args.flow_log.is_some(), tokens: args.tokens }
 }
 
 /// The captures to read.

@@ -1,0 +1,221 @@
+//! The program from outside: what it reads, writes and says, and how it exits.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn testdata(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(name)
+}
+
+fn tcp_encode(args: &[&Path]) -> Output {
+    Command::cargo_bin("tcp-encode").unwrap().args(args).output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A scratch folder and an output in it.
+struct Scratch(TempDir);
+
+impl Scratch {
+    fn new() -> Self {
+        Scratch(tempfile::tempdir().unwrap())
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, octets: &[u8]) -> PathBuf {
+        let path = self.at(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, octets).unwrap();
+        path
+    }
+}
+
+/// Runs with `--json` and a flow log; gives the exit code, the summary and the log's lines.
+fn encode(input: &Path, more: &[&str]) -> (i32, Value, Vec<Value>) {
+    let scratch = Scratch::new();
+    let (set, log) = (scratch.at("set"), scratch.at("log"));
+    let mut args: Vec<&Path> = vec![input, &set, Path::new("--json"), Path::new("--flow-log"), &log];
+    args.extend(more.iter().map(|m| Path::new(*m)));
+    let output = tcp_encode(&args);
+    assert!(code(&output) < 2, "{}", stderr(&output));
+    let summary = serde_json::from_slice(&output.stdout).unwrap();
+    let lines = fs::read_to_string(log).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    (code(&output), summary, lines)
+}
+
+#[test]
+fn quick_capture_all_done() {
+    let (code, summary, lines) = encode(&testdata("quick.pcap"), &[]);
+    assert_eq!(code, 0);
+    assert_eq!(summary["conversations"], 19);
+    assert_eq!(lines.len(), 19);
+    let kept = lines.iter().filter(|l| l["kept"] == true).count();
+    assert_eq!(summary["flows_kept"], kept);
+    let packets: u64 = lines.iter().filter_map(|l| l["packets"].as_u64()).sum();
+    assert_eq!(summary["tcp_packets"], packets);
+    let first: Vec<u64> = lines.iter().filter_map(|l| l["first_packet"].as_u64()).collect();
+    assert!(first.is_sorted(), "lines in order of first packets");
+    for line in lines {
+        assert_eq!(line["kept"] == true, line["reason"] == "", "{line}");
+        assert_eq!(line["file"], "quick.pcap");
+    }
+}
+
+#[test]
+fn classes_add_up() {
+    let capture = testdata("resets.pcap");
+    let count = |keep: &str| encode(&capture, &["--keep", keep]).1["flows_kept"].as_u64().unwrap();
+    assert_eq!(count("complete"), count("graceful") + count("reset"));
+    assert_eq!(count("all"), count("graceful,reset,started,ended,partial"));
+    assert!(count("strict") < count("graceful"));
+    assert!(count("started") > 0);
+}
+
+#[test]
+fn same_octets_whatever_the_jobs() {
+    let scratch = Scratch::new();
+    for name in ["quick.pcap", "resets.pcap", "parallel.pcap.gz", "office.pcapng", "postgres.pcap"] {
+        fs::create_dir_all(scratch.at("in/deep")).unwrap();
+        fs::copy(testdata(name), scratch.at("in/deep").join(name)).unwrap();
+    }
+    scratch.write("in/README.md", b"# not a capture");
+    let run = |jobs: &str| {
+        let (set, log) = (scratch.at(&format!("set{jobs}")), scratch.at(&format!("log{jobs}")));
+        let flow_log = Path::new("--flow-log");
+        let output = tcp_encode(&[&scratch.at("in"), &set, Path::new("--jobs"), Path::new(jobs), flow_log, &log]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        (fs::read(set.join("flows-00000.arrow")).unwrap(), fs::read_to_string(log).unwrap())
+    };
+    let one = run("1");
+    assert!(one.1.starts_with("{\"file\":\"deep/office.pcapng\""));
+    assert!(one == run("2"), "one job and two");
+    assert!(one == run("7"), "one job and seven");
+}
+
+#[test]
+fn cut_short_gives_what_is_before() {
+    let scratch = Scratch::new();
+    let whole = fs::read(testdata("quick.pcap")).unwrap();
+    let (_, summary, _) = encode(&testdata("quick.pcap"), &[]);
+    let cut = scratch.write("cut.pcap", &whole[..whole.len() - 7]);
+    let output = tcp_encode(&[&cut, &scratch.at("set")]);
+    assert_eq!(code(&output), 1);
+    let said = stderr(&output);
+    let frames = summary["frames"].as_u64().unwrap();
+    assert!(said.contains("cut short at offset") && said.contains(&format!("in frame {frames}")), "{said}");
+    let (_, cut_summary, _) = encode(&cut, &[]);
+    assert_eq!(cut_summary["frames"], frames - 1);
+}
+
+#[test]
+fn garbage_behind_a_good_start() {
+    let scratch = Scratch::new();
+    let mut octets = fs::read(testdata("quick.pcap")).unwrap();
+    let good = octets.len();
+    octets.extend_from_slice(&[0xff; 4000]);
+    let path = scratch.write("bad.pcap", &octets);
+    let output = tcp_encode(&[&path, &scratch.at("set")]);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains(&format!("damaged at offset {good}")), "{}", stderr(&output));
+    assert!(scratch.at("set/flows-00000.arrow").exists());
+}
+
+#[test]
+fn garbage_from_the_start_writes_nothing() {
+    let scratch = Scratch::new();
+    let path = scratch.write("bad.pcap", b"this is no capture at all");
+    let output = tcp_encode(&[&path, &scratch.at("set"), Path::new("--flow-log"), &scratch.at("log")]);
+    assert_eq!(code(&output), 2);
+    assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
+    assert!(stderr(&output).contains("bad.pcap: not a capture"));
+    assert!(!scratch.at("set").exists() && !scratch.at("log").exists());
+}
+
+#[test]
+fn a_name_that_promises_a_capture_is_named_where_it_is_none() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.at("in")).unwrap();
+    fs::copy(testdata("quick.pcap"), scratch.at("in/quick.pcap")).unwrap();
+    scratch.write("in/bad.pcap", b"nothing of the kind");
+    scratch.write("in/notes.txt", b"nothing of the kind");
+    let output = tcp_encode(&[&scratch.at("in"), &scratch.at("set")]);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("bad.pcap: not a capture"));
+    assert!(!stderr(&output).contains("notes.txt"));
+}
+
+#[test]
+fn empty_folder_fails() {
+    let scratch = Scratch::new();
+    scratch.write("in/notes.txt", b"x");
+    let output = tcp_encode(&[&scratch.at("in"), &scratch.at("set")]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("expected captures, found none"));
+}
+
+#[test]
+fn a_stream_from_stdin_to_stdout() {
+    let octets = fs::read(testdata("quick.pcap")).unwrap();
+    let output = Command::cargo_bin("tcp-encode").unwrap().args(["-", "-"]).write_stdin(octets).output().unwrap();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert_eq!(output.stdout[..4], [0xff; 4], "an Arrow stream begins with a continuation marker");
+    assert!(stderr(&output).contains("tokens"), "the summary goes to stderr");
+}
+
+#[test]
+fn an_existing_folder_is_not_overwritten_unasked() {
+    let scratch = Scratch::new();
+    scratch.write("set/precious", b"x");
+    let output = tcp_encode(&[&testdata("quick.pcap"), &scratch.at("set")]);
+    assert_eq!(code(&output), 2);
+    assert!(scratch.at("set/precious").exists());
+    let output = tcp_encode(&[&testdata("quick.pcap"), &scratch.at("set"), Path::new("--force")]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+}
+
+#[test]
+fn formats_by_name_and_by_flag() {
+    let scratch = Scratch::new();
+    let magic = |name: &str, more: &[&str]| {
+        let path = scratch.at(name);
+        let mut args = vec![testdata("quick.pcap"), path.clone()];
+        args.extend(more.iter().map(PathBuf::from));
+        let output = tcp_encode(&args.iter().map(PathBuf::as_path).collect::<Vec<_>>());
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        path
+    };
+    assert!(fs::read(magic("a.arrow", &[])).unwrap().starts_with(b"ARROW1"));
+    assert!(fs::read(magic("a.parquet", &[])).unwrap().starts_with(b"PAR1"));
+    assert!(magic("folder", &["--format", "parquet"]).join("flows-00000.parquet").exists());
+}
+
+#[test]
+fn the_originals_code() {
+    let (code, summary, _) = encode(&testdata("quick.pcap"), &["--tokens", "word16", "-q"]);
+    assert!(code < 2);
+    assert!(summary["flows_kept"].as_u64().unwrap() > 0);
+    assert!(summary["tokens_per_packet"].as_f64().unwrap() > 15.0);
+}
+
+#[test]
+fn completions_and_manual() {
+    for args in [["--completions", "bash"], ["--man", "--quiet"]] {
+        let output = Command::cargo_bin("tcp-encode").unwrap().args(args).output().unwrap();
+        assert_eq!(code(&output), 0);
+        assert!(String::from_utf8(output.stdout).unwrap().contains("flow-log") || args[0] == "--man");
+    }
+}

@@ -1,0 +1,164 @@
+//! Captures written line by line, tracked by us and by tshark.
+
+use std::process::Command;
+
+use flowtrack::{Ended, Record, Tracker, TrackerOptions};
+use tcpwire::{
+    CaptureFormat, CaptureReader, CaptureWriter, Dissector, EthernetRepr, Flags, IpRepr, Ipv4Repr, Payload, Resolution,
+    TcpRepr, emit_packet,
+};
+
+/// A client, 10.0.0.1 port 1000, and a server, 10.0.0.2 port 80, and what they say.
+pub(crate) struct Talk {
+    writer: CaptureWriter<Vec<u8>>,
+    now_ns: i64,
+}
+
+/// Who sends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Client,
+    Server,
+}
+
+pub(crate) use self::End::{Client, Server};
+
+pub(crate) const S: Flags = Flags::SYN;
+pub(crate) const SA: Flags = Flags::SYN.with(Flags::ACK);
+pub(crate) const A: Flags = Flags::ACK;
+pub(crate) const FA: Flags = Flags::FIN.with(Flags::ACK);
+pub(crate) const R: Flags = Flags::RST;
+pub(crate) const RA: Flags = Flags::RST.with(Flags::ACK);
+
+impl Talk {
+    pub(crate) fn new() -> Self {
+        let writer = CaptureWriter::new(Vec::new(), CaptureFormat::Pcap(Resolution::Micros)).unwrap();
+        Talk { writer, now_ns: 1_700_000_000_000_000_000 }
+    }
+
+    /// One segment, a millisecond after the one before.
+    pub(crate) fn say(mut self, from: End, flags: Flags, seq: u32, ack: u32, payload: u32) -> Self {
+        self.now_ns += 1_000_000;
+        let (c, s) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let (src, dst) = if from == Client { (c, s) } else { (s, c) };
+        let ip = IpRepr::V4(Ipv4Repr { src, dst, traffic_class: 0, id: 7, dont_fragment: true, ttl: 64 });
+        let (src_port, dst_port) = if from == Client { (1000, 80) } else { (80, 1000) };
+        let tcp = TcpRepr { src_port, dst_port, seq, ack, flags, window: 65_000, ..TcpRepr::default() };
+        let mut octets = Vec::new();
+        EthernetRepr { src: [2; 6], dst: [4; 6], vlan: None }.emit(&ip, &mut octets);
+        let wire_len = 14 + emit_packet(&ip, &tcp, Payload::Omitted(payload), &mut octets);
+        self.writer.write(self.now_ns, wire_len, &octets).unwrap();
+        self
+    }
+
+    pub(crate) fn pause(mut self, seconds: i64) -> Self {
+        self.now_ns += seconds * 1_000_000_000;
+        self
+    }
+
+    /// SYN 100, SYN-ACK 500, ACK.
+    pub(crate) fn handshake(self) -> Self {
+        self.say(Client, S, 100, 0, 0).say(Server, SA, 500, 101, 0).say(Client, A, 101, 501, 0)
+    }
+
+    /// FINs of both, from these sequence numbers on.
+    pub(crate) fn close(self, client: u32, server: u32) -> Self {
+        self.say(Client, FA, client, server, 0).say(Server, FA, server, client.wrapping_add(1), 0).say(
+            Client,
+            A,
+            client.wrapping_add(1),
+            server.wrapping_add(1),
+            0,
+        )
+    }
+
+    pub(crate) fn octets(self) -> Vec<u8> {
+        self.writer.into_inner()
+    }
+
+    /// What we make of it, after Wireshark has said the same of conversations, packets and completeness.
+    pub(crate) fn tracked(self) -> Tracked {
+        let octets = self.octets();
+        let tracked = track(&octets, TrackerOptions::default());
+        if let Some(theirs) = wireshark(&octets) {
+            let ours: Vec<_> =
+                tracked.records.iter().map(|r| (r.first_frame, r.packets, r.completeness_shown.0)).collect();
+            assert_eq!(ours, theirs, "ours and Wireshark's (first frame, packets, completeness)");
+        }
+        tracked
+    }
+}
+
+/// Conversations in order of first packets.
+pub(crate) struct Tracked {
+    pub(crate) ended: Vec<Ended>,
+    pub(crate) records: Vec<Record>,
+}
+
+impl Tracked {
+    /// Why each conversation is not whole, class first.
+    pub(crate) fn verdicts(&self) -> Vec<String> {
+        let line = |e: &Ended| {
+            let missing: Vec<String> = e.verdict.missing.iter().map(ToString::to_string).collect();
+            if missing.is_empty() {
+                e.verdict.class.name().to_owned()
+            } else {
+                format!("{}: {}", e.verdict.class.name(), missing.join("; "))
+            }
+        };
+        self.ended.iter().map(line).collect()
+    }
+
+    pub(crate) fn packets(&self) -> Vec<u64> {
+        self.records.iter().map(|r| r.packets).collect()
+    }
+}
+
+pub(crate) fn track(capture: &[u8], options: TrackerOptions) -> Tracked {
+    let mut tracker = Tracker::new(options);
+    let mut reader = CaptureReader::new(capture).unwrap();
+    let mut dissector = Dissector::default();
+    while let Some(frame) = reader.next_frame().unwrap() {
+        if let Ok(segment) = dissector.dissect(&frame) {
+            tracker.push(frame.time_ns, frame.number, &segment);
+        }
+    }
+    tracker.finish();
+    let mut ended: Vec<Ended> = tracker.ended().collect();
+    ended.sort_by_key(|e| e.id);
+    let records = (0..tracker.conversations() as u32).map(|id| tracker.record(id)).collect();
+    Tracked { ended, records }
+}
+
+/// tshark's conversations as (first frame, packets, completeness); `None`, with a word on it, where it is not there.
+pub(crate) fn wireshark(capture: &[u8]) -> Option<Vec<(u64, u64, u8)>> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), capture).unwrap();
+    let fields = ["-e", "frame.number", "-e", "tcp.stream", "-e", "tcp.completeness"];
+    let output = Command::new("tshark")
+        .args(["-n", "-Y", "tcp.stream", "-d", "tcp.port==0-65535,data", "-T", "fields", "-r"])
+        .arg(file.path())
+        .args(fields)
+        .output();
+    let Ok(output) = output else {
+        skipped("tshark is not installed: not compared with it");
+        return None;
+    };
+    let mut streams: Vec<(u64, u64, u8)> = Vec::new();
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        let cells: Vec<u64> = line.split('\t').map(|cell| cell.parse().unwrap()).collect();
+        let stream = cells[1] as usize;
+        if stream == streams.len() {
+            streams.push((cells[0], 0, 0));
+        }
+        streams[stream].1 += 1;
+        streams[stream].2 |= cells[2] as u8;
+    }
+    Some(streams)
+}
+
+/// Says on stderr that part of a test was skipped.
+pub(crate) fn skipped(why: &str) {
+    use std::io::Write;
+    writeln!(std::io::stderr(), "skipped: {why}").unwrap();
+}

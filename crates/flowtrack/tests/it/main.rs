@@ -1,0 +1,6 @@
+//! Conversations from captures: each phenomenon by name, and what Wireshark says of the same capture.
+
+mod capture;
+mod phenomena;
+mod space;
+mod testdata;

@@ -1,0 +1,49 @@
+//! The captures of the repository, against tshark.
+
+use std::path::Path;
+
+use flowtrack::TrackerOptions;
+
+use crate::capture::{track, wireshark};
+
+/// Conversations, packets and completeness of a capture of `testdata/`, ours and Wireshark's.
+fn check(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(name);
+    let octets = std::fs::read(&path).unwrap();
+    let tracked = track(&octets, TrackerOptions::default());
+    assert!(!tracked.records.is_empty());
+    if let Some(theirs) = wireshark(&octets) {
+        let ours: Vec<_> = tracked.records.iter().map(|r| (r.first_frame, r.packets, r.completeness_shown.0)).collect();
+        assert_eq!(ours, theirs, "ours and Wireshark's (first frame, packets, completeness)");
+    }
+}
+
+#[test]
+fn openings() {
+    check("openings.pcap");
+}
+
+#[test]
+fn endings() {
+    check("endings.pcap");
+}
+
+#[test]
+fn resets() {
+    check("resets.pcap");
+}
+
+#[test]
+fn ports_used_again() {
+    check("port-reuse.pcap");
+}
+
+#[test]
+fn offload() {
+    check("offload.pcap");
+}
+
+#[test]
+fn pcapng() {
+    check("office.pcapng");
+}
