@@ -1,2 +1,15 @@
-//! TODO
-fn main() {}
+//! A token dataset to captures.
+
+mod args;
+mod draw;
+mod frame;
+mod labels;
+mod merge;
+mod order;
+mod output;
+mod run;
+mod summary;
+
+fn main() -> std::process::ExitCode {
+    clikit::main(run::run)
+}

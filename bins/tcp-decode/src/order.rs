@@ -1,0 +1,151 @@
+//! Flows in the order of their starts, whatever order they come in, in bounded memory: what does not fit is sorted in
+//! parts, kept in temporary files, and merged.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+
+use anyhow::Context;
+use arrowio::{Compression, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, Format, TokenCode, WriteOptions};
+
+/// Octets of a row beside its tokens and texts.
+const ROW_OCTETS: u64 = 350;
+
+/// Takes flows in any order.
+pub(crate) struct Sorter {
+    memory: u64,
+    used: u64,
+    rows: Vec<FlowRow>,
+    runs: Vec<File>,
+    meta: DatasetMeta,
+    code: TokenCode,
+    count: u64,
+}
+
+impl Sorter {
+    /// `memory` is in octets.
+    pub(crate) fn new(memory: u64, meta: &DatasetMeta, code: TokenCode) -> Sorter {
+        Sorter { memory, used: 0, rows: Vec::new(), runs: Vec::new(), meta: meta.clone(), code, count: 0 }
+    }
+
+    /// Flows taken so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub(crate) fn push(&mut self, row: FlowRow) -> anyhow::Result<()> {
+        let texts = row.summary.as_ref().map_or(0, |s| s.source.len() + s.close.len() + s.class.len());
+        self.used += ROW_OCTETS + 2 * row.tokens.len() as u64 + texts as u64;
+        self.rows.push(row);
+        self.count += 1;
+        if self.used >= self.memory {
+            self.spill()?;
+        }
+        Ok(())
+    }
+
+    fn spill(&mut self) -> anyhow::Result<()> {
+        self.rows.sort_by_key(start);
+        let mut file = tempfile::tempfile().context("temporary file for sorting")?;
+        let options = WriteOptions {
+            format: Format::Stream,
+            compression: Compression::Lz4,
+            batch_tokens: 1 << 16,
+            ..WriteOptions::default()
+        };
+        let mut writer = DatasetWriter::to("temporary file for sorting", &mut file, &self.meta, &options)?;
+        self.rows.drain(..).try_for_each(|row| writer.write(&row))?;
+        writer.finish()?;
+        file.seek(SeekFrom::Start(0)).context("temporary file for sorting")?;
+        self.runs.push(file);
+        self.used = 0;
+        Ok(())
+    }
+
+    /// The flows by start; those that start together in the order they came in.
+    pub(crate) fn sorted(mut self) -> anyhow::Result<Sorted> {
+        self.rows.sort_by_key(start);
+        let mut runs: Vec<Run> = Vec::new();
+        for file in self.runs {
+            let reader = DatasetReader::stream("temporary file for sorting", file, &[self.code])?;
+            runs.push(Box::new(reader.map(|row| row.map_err(anyhow::Error::from))));
+        }
+        runs.push(Box::new(self.rows.into_iter().map(Ok)));
+        let mut sorted = Sorted { heads: BinaryHeap::new(), waiting: runs.iter().map(|_| None).collect(), runs };
+        (0..sorted.runs.len()).try_for_each(|run| sorted.refill(run))?;
+        Ok(sorted)
+    }
+}
+
+/// When a flow starts; its identity is complete by now.
+pub(crate) fn start(row: &FlowRow) -> i64 {
+    row.identity.start_ns.unwrap_or(0)
+}
+
+type Run = Box<dyn Iterator<Item = anyhow::Result<FlowRow>>>;
+
+/// Flows by start.
+pub(crate) struct Sorted {
+    runs: Vec<Run>,
+    waiting: Vec<Option<FlowRow>>,
+    heads: BinaryHeap<Reverse<(i64, usize)>>,
+}
+
+impl Sorted {
+    fn refill(&mut self, run: usize) -> anyhow::Result<()> {
+        if let Some(row) = self.runs[run].next().transpose()? {
+            self.heads.push(Reverse((start(&row), run)));
+            self.waiting[run] = Some(row);
+        }
+        Ok(())
+    }
+
+    /// When the next flow starts.
+    pub(crate) fn next_start(&self) -> Option<i64> {
+        self.heads.peek().map(|Reverse((start, _))| *start)
+    }
+
+    pub(crate) fn next_row(&mut self) -> anyhow::Result<Option<FlowRow>> {
+        let Some(Reverse((_, run))) = self.heads.pop() else { return Ok(None) };
+        let row = self.waiting[run].take();
+        self.refill(run)?;
+        Ok(row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrowio::Tokens;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn row(number: usize, start_ns: i64) -> FlowRow {
+        let mut row = FlowRow { tokens: Tokens::U16(vec![number as u16]), identity: Default::default(), summary: None };
+        row.identity.start_ns = Some(start_ns);
+        row
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn flows_come_out_by_start_and_else_in_order(starts in prop::collection::vec(0..50_i64, 0..300), memory in 1..200_u64) {
+            let code = TokenCode { name: "field", version: 1 };
+            let meta = DatasetMeta {
+                token_code: "field".into(), token_version: 1, vocab_size: 1024, tool: String::new(), options: Default::default(),
+            };
+            let mut sorter = Sorter::new(memory * 100, &meta, code);
+            let mut rows: Vec<_> = starts.iter().enumerate().map(|(n, s)| row(n, *s)).collect();
+            rows.iter().for_each(|row| sorter.push(row.clone()).unwrap());
+            let mut sorted = sorter.sorted().unwrap();
+            rows.sort_by_key(start);
+            for expected in rows {
+                prop_assert_eq!(sorted.next_start(), expected.identity.start_ns);
+                prop_assert_eq!(sorted.next_row().unwrap(), Some(expected));
+            }
+            prop_assert_eq!(sorted.next_row().unwrap(), None);
+        }
+    }
+}

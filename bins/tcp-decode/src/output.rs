@@ -1,0 +1,140 @@
+//! Where captures go.
+
+use std::io::{self, BufWriter, Stdout, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clikit::{AtomicFile, Console, is_dash};
+use tcpwire::{CaptureFormat, CaptureWriter, Resolution};
+
+use crate::args::{Args, FormatArg, ResolutionArg, SplitArg};
+
+/// What is written where, as the command line has it.
+pub(crate) enum Target {
+    Stdout,
+    File(PathBuf),
+    /// One file per flow in a folder.
+    Split(PathBuf),
+}
+
+/// Target and format.
+pub(crate) struct Plan {
+    pub(crate) target: Target,
+    pub(crate) format: FormatArg,
+    /// `None`: what the flows need.
+    resolution: Option<Resolution>,
+}
+
+impl Plan {
+    pub(crate) fn new(args: &Args) -> anyhow::Result<Plan> {
+        let format = args.format.or_else(|| FormatArg::of(&args.output)).unwrap_or(FormatArg::Pcap);
+        let target = match args.split {
+            SplitArg::Flow if is_dash(&args.output) => {
+                anyhow::bail!("--split flow: expected a folder as OUTPUT, found -")
+            }
+            SplitArg::Flow => Target::Split(args.output.clone()),
+            SplitArg::None if is_dash(&args.output) => Target::Stdout,
+            SplitArg::None if names_folder(&args.output) => {
+                Target::File(args.output.join(format!("capture.{}", format.extension())))
+            }
+            SplitArg::None => Target::File(args.output.clone()),
+        };
+        let resolution = match (args.resolution, &target) {
+            (ResolutionArg::Us, _) => Some(Resolution::Micros),
+            (ResolutionArg::Ns, _) | (ResolutionArg::Auto, Target::Stdout) => Some(Resolution::Nanos),
+            (ResolutionArg::Auto, _) => None,
+        };
+        Ok(Plan { target, format, resolution })
+    }
+
+    /// The format of a capture whose flows do or do not need nanoseconds.
+    pub(crate) fn capture_format(&self, needs_ns: bool) -> CaptureFormat {
+        let needed = if needs_ns { Resolution::Nanos } else { Resolution::Micros };
+        let resolution = self.resolution.unwrap_or(needed);
+        match self.format {
+            FormatArg::Pcap => CaptureFormat::Pcap(resolution),
+            FormatArg::Pcapng => CaptureFormat::Pcapng(resolution),
+        }
+    }
+}
+
+fn names_folder(path: &Path) -> bool {
+    path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/")
+}
+
+/// A capture being written.
+pub(crate) struct Capture {
+    writer: CaptureWriter<Place>,
+    shown: String,
+}
+
+enum Place {
+    Stdout(BufWriter<Stdout>),
+    File(AtomicFile),
+    /// In a folder that itself appears only once it is whole.
+    Inner(BufWriter<std::fs::File>),
+}
+
+impl Capture {
+    pub(crate) fn stdout(console: &Console, format: CaptureFormat) -> anyhow::Result<Capture> {
+        Capture::new(Place::Stdout(console.stdout()), "standard output".into(), format)
+    }
+
+    pub(crate) fn file(path: &Path, format: CaptureFormat) -> anyhow::Result<Capture> {
+        Capture::new(Place::File(AtomicFile::create(path)?), path.display().to_string(), format)
+    }
+
+    /// `path` is where the file is now, `shown` where it will be.
+    pub(crate) fn inner(path: &Path, shown: &Path, format: CaptureFormat) -> anyhow::Result<Capture> {
+        let shown = shown.display().to_string();
+        let file = std::fs::File::create_new(path).with_context(|| shown.clone())?;
+        Capture::new(Place::Inner(BufWriter::new(file)), shown, format)
+    }
+
+    fn new(place: Place, shown: String, format: CaptureFormat) -> anyhow::Result<Capture> {
+        let writer = CaptureWriter::new(place, format).with_context(|| shown.clone())?;
+        Ok(Capture { writer, shown })
+    }
+
+    pub(crate) fn write(&mut self, time_ns: i64, wire_len: u32, octets: &[u8]) -> anyhow::Result<()> {
+        self.writer.write(time_ns, wire_len, octets).with_context(|| self.shown.clone())
+    }
+
+    /// Ends the capture; says how many octets it has.
+    pub(crate) fn finish(self) -> anyhow::Result<u64> {
+        let octets = self.writer.octets();
+        let mut place = self.writer.into_inner();
+        place.flush().with_context(|| self.shown.clone())?;
+        match place {
+            Place::File(file) => file.commit()?,
+            Place::Stdout(_) | Place::Inner(_) => {}
+        }
+        Ok(octets)
+    }
+}
+
+impl Write for Place {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        match self {
+            Place::Stdout(to) => to.write(octets),
+            Place::File(to) => to.write(octets),
+            Place::Inner(to) => to.write(octets),
+        }
+    }
+
+    fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
+        match self {
+            Place::Stdout(to) => to.write_all(octets),
+            Place::File(to) => to.write_all(octets),
+            Place::Inner(to) => to.write_all(octets),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Place::Stdout(to) => to.flush(),
+            Place::File(to) => to.flush(),
+            Place::Inner(to) => to.flush(),
+        }
+    }
+}

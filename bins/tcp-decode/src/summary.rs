@@ -1,0 +1,98 @@
+//! What was done, for people and as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use clikit::text::{Rows, count, octets, percent};
+use serde::Serialize;
+
+/// What was done.
+#[derive(Serialize, Clone, PartialEq, Debug, Default)]
+pub(crate) struct Summary {
+    /// Rows of the dataset.
+    pub(crate) flows_read: u64,
+    /// Flows in the captures.
+    pub(crate) flows_written: u64,
+    /// Packets in the captures.
+    pub(crate) packets: u64,
+    /// Tokens of the flows written.
+    pub(crate) tokens: u64,
+    /// Octets of the captures.
+    pub(crate) octets: u64,
+    /// Captures.
+    pub(crate) files: u64,
+    /// Flows written, by class.
+    pub(crate) classes: BTreeMap<String, u64>,
+    /// Packets per flow: smallest, median, nine tenths, 99 hundredths, largest.
+    pub(crate) packets_per_flow: [u64; 5],
+    /// Flows and files left out, by reason.
+    pub(crate) left_out: BTreeMap<String, u64>,
+    /// Wall-clock time.
+    pub(crate) seconds: f64,
+}
+
+impl Summary {
+    fn left_out_count(&self) -> u64 {
+        self.left_out.values().sum()
+    }
+}
+
+/// Counts packets per flow.
+#[derive(Default)]
+pub(crate) struct Histogram(BTreeMap<u64, u64>);
+
+impl Histogram {
+    pub(crate) fn add(&mut self, packets: u64) {
+        *self.0.entry(packets).or_default() += 1;
+    }
+
+    /// Smallest, median, nine tenths, 99 hundredths, largest; zeros where there is nothing.
+    pub(crate) fn quantiles(&self) -> [u64; 5] {
+        let all: u64 = self.0.values().sum();
+        [0, 50, 90, 99, 100].map(|q| {
+            let rank = (all.saturating_sub(1) * q).div_ceil(100);
+            let mut seen = 0;
+            let at = self.0.iter().find(|(_, n)| {
+                seen += **n;
+                seen > rank
+            });
+            at.map_or(0, |(packets, _)| *packets)
+        })
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rows = Rows::default();
+        rows.push("flows read", count(self.flows_read));
+        rows.push("flows written", count(self.flows_written));
+        for (class, flows) in &self.classes {
+            rows.push(format!("  {class}"), format!("{} ({})", count(*flows), percent(*flows, self.flows_written)));
+        }
+        rows.push("left out", count(self.left_out_count()));
+        for (reason, times) in &self.left_out {
+            rows.push(format!("  {reason}"), count(*times));
+        }
+        rows.push("packets", count(self.packets));
+        let [least, median, q90, q99, most] = self.packets_per_flow.map(count);
+        rows.push("  per flow (least, median, 90 %, 99 %, most)", format!("{least}, {median}, {q90}, {q99}, {most}"));
+        rows.push("tokens per packet", format!("{:.2}", self.tokens as f64 / self.packets.max(1) as f64));
+        rows.push("files", format!("{} ({})", count(self.files), octets(self.octets)));
+        let rate = (self.packets as f64 / self.seconds.max(1e-9)) as u64;
+        rows.push("time", format!("{:.2} s ({} packets/s)", self.seconds, count(rate)));
+        rows.fmt(to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_of_the_flows() {
+        let mut histogram = Histogram::default();
+        (1..=101).for_each(|n| histogram.add(n));
+        assert_eq!(histogram.quantiles(), [1, 51, 91, 100, 101]);
+        assert_eq!(Histogram::default().quantiles(), [0; 5]);
+    }
+}
