@@ -1,6 +1,7 @@
 //! A token dataset to captures.
 
 mod args;
+mod codec;
 mod draw;
 mod frame;
 mod labels;

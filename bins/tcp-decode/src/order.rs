@@ -7,7 +7,9 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom};
 
 use anyhow::Context;
-use arrowio::{Compression, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, Format, TokenCode, WriteOptions};
+use arrowio::{Compression, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, Format, WriteOptions};
+
+use crate::codec::CODES;
 
 /// Octets of a row beside its tokens and texts.
 const ROW_OCTETS: u64 = 350;
@@ -19,14 +21,13 @@ pub(crate) struct Sorter {
     rows: Vec<FlowRow>,
     runs: Vec<File>,
     meta: DatasetMeta,
-    code: TokenCode,
     count: u64,
 }
 
 impl Sorter {
     /// `memory` is in octets.
-    pub(crate) fn new(memory: u64, meta: &DatasetMeta, code: TokenCode) -> Sorter {
-        Sorter { memory, used: 0, rows: Vec::new(), runs: Vec::new(), meta: meta.clone(), code, count: 0 }
+    pub(crate) fn new(memory: u64, meta: &DatasetMeta) -> Sorter {
+        Sorter { memory, used: 0, rows: Vec::new(), runs: Vec::new(), meta: meta.clone(), count: 0 }
     }
 
     /// Flows taken so far.
@@ -36,7 +37,7 @@ impl Sorter {
 
     pub(crate) fn push(&mut self, row: FlowRow) -> anyhow::Result<()> {
         let texts = row.summary.as_ref().map_or(0, |s| s.source.len() + s.close.len() + s.class.len());
-        self.used += ROW_OCTETS + 2 * row.tokens.len() as u64 + texts as u64;
+        self.used += ROW_OCTETS + 4 * row.tokens.len() as u64 + texts as u64;
         self.rows.push(row);
         self.count += 1;
         if self.used >= self.memory {
@@ -68,7 +69,7 @@ impl Sorter {
         self.rows.sort_by_key(start);
         let mut runs: Vec<Run> = Vec::new();
         for file in self.runs {
-            let reader = DatasetReader::stream("temporary file for sorting", file, &[self.code])?;
+            let reader = DatasetReader::stream("temporary file for sorting", file, &CODES)?;
             runs.push(Box::new(reader.map(|row| row.map_err(anyhow::Error::from))));
         }
         runs.push(Box::new(self.rows.into_iter().map(Ok)));
@@ -132,11 +133,10 @@ mod tests {
 
         #[test]
         fn flows_come_out_by_start_and_else_in_order(starts in prop::collection::vec(0..50_i64, 0..300), memory in 1..200_u64) {
-            let code = TokenCode { name: "field", version: 1 };
             let meta = DatasetMeta {
-                token_code: "field".into(), token_version: 1, vocab_size: 1024, tool: String::new(), options: Default::default(),
+                token_code: "field".into(), token_version: CODES[0].version, vocab_size: 1024, tool: String::new(), options: Default::default(),
             };
-            let mut sorter = Sorter::new(memory * 100, &meta, code);
+            let mut sorter = Sorter::new(memory * 100, &meta);
             let mut rows: Vec<_> = starts.iter().enumerate().map(|(n, s)| row(n, *s)).collect();
             rows.iter().for_each(|row| sorter.push(row.clone()).unwrap());
             let mut sorted = sorter.sorted().unwrap();

@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::time::Instant;
 
-use arrowio::{DatasetReader, FlowRow, TokenCode, Tokens};
+use arrowio::{DatasetReader, FlowRow};
 use clikit::{AtomicFolder, Console, Existing, Unit, is_dash};
 use flowtrack::{Flow, Packet};
 use tcpwire::CaptureFormat;
 use tokenizer::DecodeError;
-use tokenizer::field::{self, FlowHeader};
+use tokenizer::field::FlowHeader;
 
 use crate::args::Args;
+use crate::codec::{self, CODES};
 use crate::draw::Draw;
 use crate::frame::Framer;
 use crate::labels::{Label, Labels};
@@ -19,16 +20,14 @@ use crate::order::{Sorter, start};
 use crate::output::{Capture, Plan, Target};
 use crate::summary::{Histogram, Summary};
 
-const FIELD: TokenCode = TokenCode { name: field::NAME, version: field::VERSION };
-
 /// Runs the program.
 pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let begun = Instant::now();
     let plan = Plan::new(&args)?;
     let reader = if is_dash(&args.input) {
-        DatasetReader::stream("standard input", std::io::stdin(), &[FIELD])?
+        DatasetReader::stream("standard input", std::io::stdin(), &CODES)?
     } else {
-        DatasetReader::open(&args.input, &[FIELD])?
+        DatasetReader::open(&args.input, &CODES)?
     };
     let labels = args.labels.as_deref().map(Labels::create).transpose()?;
     let intake = Intake { draw: Draw::new(&args.identity)?, reader, console };
@@ -81,7 +80,7 @@ impl Intake<'_> {
                 }
             };
             summary.flows_read += 1;
-            match field::header(words(&row.tokens)) {
+            match codec::header(&row.tokens) {
                 Ok(header) => {
                     self.draw.fill(&mut row.identity, &header)?;
                     return Ok(Some((row, header)));
@@ -95,20 +94,8 @@ impl Intake<'_> {
     }
 }
 
-fn words(tokens: &Tokens) -> &[u16] {
-    match tokens {
-        Tokens::U16(words) => words,
-        // The reader gives 16 bits in the `field` code.
-        Tokens::I32(_) => &[],
-    }
-}
-
 fn leave_out(summary: &mut Summary, console: &Console, name: &str, error: &DecodeError) {
-    let reason = match error {
-        DecodeError::Misplaced { expected, .. } => format!("tokens: expected {expected}, found another"),
-        DecodeError::Truncated { expected, .. } => format!("tokens: expected {expected}, found the end"),
-    };
-    *summary.left_out.entry(reason).or_default() += 1;
+    *summary.left_out.entry(codec::reason(error)).or_default() += 1;
     console.left_out(format!("flow ({name}): {error}"));
 }
 
@@ -128,8 +115,8 @@ fn name(row: &FlowRow) -> String {
 impl Work<'_> {
     /// Decodes a flow; `None` where it had to be left out.
     fn decode(&mut self, row: &FlowRow, format: CaptureFormat) -> Option<Flow> {
-        let flow = match field::decode(words(&row.tokens), &row.identity) {
-            Ok(flow) => flow,
+        let (flow, invented) = match codec::decode(row) {
+            Ok(decoded) => decoded,
             Err(error) => {
                 leave_out(&mut self.summary, self.console, &name(row), &error);
                 return None;
@@ -147,6 +134,8 @@ impl Work<'_> {
             self.console.left_out(format!("flow ({}): expected packets, found none", name(row)));
             return None;
         }
+        self.summary.repaired_packets += invented.repaired;
+        self.summary.packets_without_times += invented.packets;
         self.summary.tokens += row.tokens.len() as u64;
         Some(flow)
     }
@@ -194,7 +183,7 @@ fn split(args: &Args, plan: &Plan, folder: &Path, mut intake: Intake<'_>, work: 
 /// One capture with the flows interleaved by time.
 fn interleave(args: &Args, plan: &Plan, mut intake: Intake<'_>, work: &mut Work<'_>) -> anyhow::Result<()> {
     let reading = work.console.progress("reading flows", None, Unit::Items);
-    let mut sorter = Sorter::new(args.sort_memory.saturating_mul(1 << 20).max(1), intake.reader.meta(), FIELD);
+    let mut sorter = Sorter::new(args.sort_memory.saturating_mul(1 << 20).max(1), intake.reader.meta());
     let mut any_needs_ns = false;
     while let Some((row, header)) = intake.next(&mut work.summary)? {
         any_needs_ns |= needs_ns(&row, &header);
@@ -214,7 +203,7 @@ fn interleave(args: &Args, plan: &Plan, mut intake: Intake<'_>, work: &mut Work<
     while let Some(row) = sorted.next_row()? {
         if let Some(flow) = wire.work.decode(&row, format) {
             // The head was read once already.
-            if let Ok(header) = field::header(words(&row.tokens)) {
+            if let Ok(header) = codec::header(&row.tokens) {
                 merge.open(flow, Label::new(row.summary, &header));
             }
         }

@@ -15,6 +15,10 @@ pub(crate) struct Summary {
     pub(crate) flows_written: u64,
     /// Packets in the captures.
     pub(crate) packets: u64,
+    /// Packets whose times are made up, since the original's code has none.
+    pub(crate) packets_without_times: u64,
+    /// Packets in the original's code whose header had to be mended.
+    pub(crate) repaired_packets: u64,
     /// Tokens of the flows written.
     pub(crate) tokens: u64,
     /// Octets of the captures.
@@ -74,6 +78,13 @@ impl fmt::Display for Summary {
             rows.push(format!("  {reason}"), count(*times));
         }
         rows.push("packets", count(self.packets));
+        for (what, packets) in
+            [("times made up", self.packets_without_times), ("headers mended", self.repaired_packets)]
+        {
+            if packets > 0 {
+                rows.push(format!("  {what}"), count(packets));
+            }
+        }
         let [least, median, q90, q99, most] = self.packets_per_flow.map(count);
         rows.push("  per flow (least, median, 90 %, 99 %, most)", format!("{least}, {median}, {q90}, {q99}, {most}"));
         rows.push("tokens per packet", format!("{:.2}", self.tokens as f64 / self.packets.max(1) as f64));
