@@ -1,0 +1,382 @@
+//! The program from outside: what it reads, writes and says, and how it exits.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use arrowio::{DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Format, Tokens, WriteOptions};
+use flowtrack::Flow;
+use serde_json::Value;
+use tcpwire::CaptureReader;
+use tempfile::TempDir;
+use tokenizer::{FlowIdentity, field, word16};
+
+fn program() -> Command {
+    Command::new(assert_cmd::cargo::cargo_bin!("tcp-decode"))
+}
+
+fn run(args: &[&str]) -> Output {
+    program().args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(octets: &[u8]) -> &str {
+    std::str::from_utf8(octets).unwrap()
+}
+
+/// A scratch folder, with paths in it as text.
+struct Scratch(TempDir);
+
+impl Scratch {
+    fn new() -> Scratch {
+        Scratch(tempfile::tempdir().unwrap())
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+}
+
+/// The worked flow of the token reference, from another client port, later by `delay_ns`, every gap times `stretch`.
+fn flow(port: u16, delay_ns: i64, stretch: i64) -> Flow {
+    let mut flow = field::doc::worked_flow();
+    flow.client.port = port;
+    let first = flow.packets[0].time_ns;
+    for packet in &mut flow.packets {
+        packet.time_ns = first + delay_ns + (packet.time_ns - first) * stretch;
+    }
+    flow
+}
+
+fn captured(flow: &Flow, frame: u64) -> FlowRow {
+    let mut tokens = Vec::new();
+    let identity = field::encode(flow, &mut tokens).unwrap();
+    let summary = FlowSummary { source: "a,b.pcap".into(), first_frame: frame, ..FlowSummary::default() };
+    FlowRow { tokens: Tokens::U16(tokens), identity, summary: Some(summary) }
+}
+
+/// The flow as a model would make it: tokens alone.
+fn generated(flow: &Flow) -> FlowRow {
+    FlowRow { identity: FlowIdentity::default(), summary: None, ..captured(flow, 0) }
+}
+
+fn dataset(scratch: &Scratch, rows: &[FlowRow], format: Format) -> String {
+    let path = scratch.at("set");
+    let words = rows.iter().any(|row| matches!(row.tokens, Tokens::I32(_)));
+    let (code, version) = if words { (word16::NAME, word16::VERSION) } else { (field::NAME, field::VERSION) };
+    let meta = DatasetMeta {
+        token_code: code.into(),
+        token_version: version,
+        vocab_size: 1024,
+        tool: "a test".into(),
+        options: BTreeMap::new(),
+    };
+    let options = WriteOptions { format, ..WriteOptions::default() };
+    let mut writer = DatasetWriter::to(&path, File::create(&path).unwrap(), &meta, &options).unwrap();
+    rows.iter().for_each(|row| writer.write(row).unwrap());
+    writer.finish().unwrap();
+    path
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Frame {
+    time_ns: i64,
+    wire_len: u32,
+    octets: Vec<u8>,
+}
+
+impl Frame {
+    /// Of an IPv4 packet: source, its port, destination, its port.
+    fn ends(&self) -> (String, u16, String, u16) {
+        let ip = |at: usize| self.octets[at..at + 4].iter().map(u8::to_string).collect::<Vec<_>>().join(".");
+        let port = |at: usize| u16::from_be_bytes([self.octets[at], self.octets[at + 1]]);
+        (ip(26), port(34), ip(30), port(36))
+    }
+}
+
+fn frames(octets: &[u8]) -> Vec<Frame> {
+    let mut reader = CaptureReader::new(octets).unwrap();
+    let mut frames = Vec::new();
+    while let Some(frame) = reader.next_frame().unwrap() {
+        frames.push(Frame { time_ns: frame.time_ns, wire_len: frame.orig_len, octets: frame.data.to_vec() });
+    }
+    frames
+}
+
+fn frames_of(path: &str) -> Vec<Frame> {
+    frames(&fs::read(path).unwrap())
+}
+
+/// Runs with `--json`; gives exit code and summary.
+fn decode(args: &[&str]) -> (i32, Value) {
+    let output = run(&[args, &["--json"]].concat());
+    let summary = serde_json::from_slice(&output.stdout);
+    (output.status.code().unwrap(), summary.unwrap_or_else(|_| panic!("{}", text(&output.stderr))))
+}
+
+/// What tshark says about fields of a capture, a line per packet; `None`, with a message, where it is not installed.
+fn tshark(path: &str, fields: &[&str]) -> Option<Vec<String>> {
+    let prefs = ["tcp.check_checksum:TRUE", "ip.check_checksum:TRUE"];
+    let mut command = Command::new("tshark");
+    command.args(["-r", path, "-T", "fields"]);
+    command.args(prefs.iter().flat_map(|pref| ["-o", pref])).args(fields.iter().flat_map(|field| ["-e", field]));
+    match command.output() {
+        Ok(output) => {
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            Some(text(&output.stdout).lines().map(str::to_owned).collect())
+        }
+        Err(error) => {
+            drop(writeln!(std::io::stderr().lock(), "skipped: tshark: {error}"));
+            None
+        }
+    }
+}
+
+#[test]
+fn captured_flows_come_back_as_they_were_interleaved_by_time() {
+    let scratch = Scratch::new();
+    // The later one stands first in the dataset.
+    let flows = [flow(1002, 40_000_000, 1), flow(1001, 0, 3)];
+    let input = dataset(&scratch, &[captured(&flows[0], 9), captured(&flows[1], 2)], Format::Arrow);
+    let output = scratch.at("out.pcap");
+    let (code, summary) = decode(&[&input, &output]);
+    assert_eq!((code, &summary["flows_written"], &summary["packets"]), (0, &Value::from(2), &Value::from(22)));
+    let seen = frames_of(&output);
+    assert!(seen.is_sorted_by_key(|f| f.time_ns));
+    for flow in flows {
+        let own = seen.iter().filter(|f| [f.ends().1, f.ends().3].contains(&flow.client.port));
+        for (frame, packet) in own.zip(&flow.packets) {
+            assert_eq!(frame.time_ns, packet.time_ns);
+            assert_eq!(frame.octets.len() as u32, 14 + 20 + 20 + u32::from(packet.options.len));
+            assert_eq!(frame.wire_len, frame.octets.len() as u32 + packet.payload_len);
+            assert_eq!(frame.octets[38..42], packet.seq.0.to_be_bytes());
+        }
+    }
+}
+
+#[test]
+fn generated_flows_get_ends_and_times_from_the_options() {
+    let scratch = Scratch::new();
+    let rows: Vec<_> = (0..50).map(|_| generated(&flow(1, 0, 1))).collect();
+    let input = dataset(&scratch, &rows, Format::Parquet);
+    let output = scratch.at("out.pcap");
+    let options =
+        ["--client-net", "10.9.0.0/16", "--server-net", "172.20.1.7/32", "--start-time", "2030-01-01T00:00:00Z"];
+    let (code, _) = decode(&[&[input.as_str(), output.as_str(), "--flows-per-second", "5"], &options[..]].concat());
+    assert_eq!(code, 0);
+    let seen = frames_of(&output);
+    assert_eq!(seen[0].time_ns, 1_893_456_000_000_000_000);
+    let span_s = (seen[seen.len() - 1].time_ns - seen[0].time_ns) / 1_000_000_000;
+    assert!((4..30).contains(&span_s), "{span_s}");
+    let syns: Vec<_> = seen.iter().filter(|f| f.octets[47] == 2).map(Frame::ends).collect();
+    assert_eq!(syns.iter().collect::<HashSet<_>>().len(), 50);
+    for (client, port, server, server_port) in syns {
+        assert!(client.starts_with("10.9.") && port >= 32_768, "{client} {port}");
+        assert_eq!((server.as_str(), server_port), ("172.20.1.7", 80));
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_octets() {
+    let scratch = Scratch::new();
+    let rows: Vec<_> = (0..20).map(|_| generated(&flow(1, 0, 1))).collect();
+    let input = dataset(&scratch, &rows, Format::Arrow);
+    let made = |seed: &str, memory: &str| {
+        let output = scratch.at("out.pcapng");
+        decode(&[&input, &output, "--seed", seed, "--payload", "random", "--sort-memory", memory]);
+        fs::read(output).unwrap()
+    };
+    assert!(made("3", "64") == made("3", "0"), "sorting in parts changes nothing");
+    assert!(made("3", "64") != made("4", "64"));
+}
+
+#[test]
+fn checksums_and_lengths_are_right_to_tshark() {
+    let scratch = Scratch::new();
+    let input = dataset(&scratch, &[captured(&flow(1001, 0, 1), 1), generated(&flow(1, 0, 1))], Format::Arrow);
+    for payload in ["none", "zero", "random"] {
+        for more in [&[][..], &["--vlan", "7"], &["--format", "pcapng"]] {
+            let output = scratch.at("out.cap");
+            decode(&[&[input.as_str(), &output, "--payload", payload], more].concat());
+            let seen = frames_of(&output);
+            let is_whole = seen.iter().all(|f| f.wire_len == f.octets.len() as u32);
+            assert_eq!(is_whole, payload != "none");
+            let fields = ["ip.checksum.status", "tcp.checksum.status", "_ws.malformed", "vlan.id"];
+            let Some(lines) = tshark(&output, &fields) else { return };
+            assert_eq!(lines.len(), 22);
+            let vlan = if more.contains(&"--vlan") { "7" } else { "" };
+            for (line, frame) in lines.iter().zip(seen) {
+                // 0 is wrong, 1 right, 2 not looked at, since the payload is not there.
+                let tcp = if frame.wire_len == frame.octets.len() as u32 { "1" } else { "2" };
+                assert_eq!(line, &format!("1\t{tcp}\t\t{vlan}"), "{payload} {more:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_resolution_is_what_the_flows_need() {
+    let scratch = Scratch::new();
+    let magic = |delay_ns, output: &str, options: &[&str]| {
+        let input = dataset(&scratch, &[captured(&flow(1, delay_ns, 1), 1)], Format::Arrow);
+        let output = scratch.at(output);
+        assert_eq!(decode(&[&[input.as_str(), &output], options].concat()).0, 0);
+        fs::read(output).unwrap()[..4].to_vec()
+    };
+    let (us, ns, ng) = (0xa1b2_c3d4_u32.to_le_bytes(), 0xa1b2_3c4d_u32.to_le_bytes(), [10, 13, 13, 10]);
+    assert_eq!(magic(5_000, "out.pcap", &[]), us);
+    assert_eq!(magic(5_001, "out.pcap", &[]), ns);
+    assert_eq!(magic(5_001, "out.pcap", &["--resolution", "us"]), us);
+    assert_eq!(magic(5_000, "out", &["--resolution", "ns"]), ns);
+    assert_eq!(magic(5_000, "out.pcapng", &[]), ng);
+    assert_eq!(magic(5_000, "out.pcapng", &["--format", "pcap"]), us);
+}
+
+#[test]
+fn a_stream_goes_through_pipes() {
+    let scratch = Scratch::new();
+    let input = dataset(&scratch, &[captured(&flow(1001, 0, 1), 1)], Format::Stream);
+    let child = program().args(["-", "-"]).stdin(File::open(input).unwrap()).output().unwrap();
+    assert_eq!(child.status.code(), Some(0));
+    assert_eq!(frames(&child.stdout).len(), 11);
+    assert_eq!(child.stdout[..4], 0xa1b2_3c4d_u32.to_le_bytes());
+    assert!(text(&child.stderr).contains("flows written"), "the summary goes to stderr");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let scratch = Scratch::new();
+    let rows: Vec<_> = (0..3000).map(|i| captured(&flow(i, 0, 1), 1)).collect();
+    let input = dataset(&scratch, &rows, Format::Stream);
+    let mut child = program().args([&input, "-"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn what_cannot_be_decoded_is_left_out_and_named() {
+    let scratch = Scratch::new();
+    let good = captured(&flow(1001, 0, 1), 1);
+    let with_tokens = |tokens: &[u16]| FlowRow { tokens: Tokens::U16(tokens.to_vec()), ..good.clone() };
+    let Tokens::U16(whole) = &good.tokens else { panic!() };
+    let cut = with_tokens(&whole[..whole.len() / 2]);
+    let wrong = with_tokens(&[1023, 1023]);
+    let input = dataset(&scratch, &[cut, good.clone(), wrong], Format::Arrow);
+    let output = scratch.at("out.pcap");
+    let (code, summary) = decode(&[&input, &output]);
+    assert_eq!((code, &summary["flows_read"], &summary["flows_written"]), (1, &Value::from(3), &Value::from(1)));
+    let reasons: u64 = summary["left_out"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+    assert_eq!(reasons, 2);
+    assert_eq!(frames_of(&output).len(), 11);
+    let said = run(&[&input, &output]);
+    let said = text(&said.stderr);
+    assert!(said.contains("tcp-decode: left out: flow (a,b.pcap, frame 1): token "), "{said}");
+    assert!(said.contains("tcp-decode: left out: flow (row 3): token 0 (from 0): expected "), "{said}");
+}
+
+#[test]
+fn a_dataset_cut_off_gives_what_it_holds_and_says_so() {
+    let scratch = Scratch::new();
+    let rows: Vec<_> = (0..2).map(|i| captured(&flow(i, 0, 1), 1)).collect();
+    let input = dataset(&scratch, &rows, Format::Stream);
+    let mut octets = fs::read(&input).unwrap();
+    octets.truncate(octets.len() - 8);
+    fs::write(&input, octets).unwrap();
+    let output = scratch.at("out.pcap");
+    let (code, summary) = decode(&[&input, &output]);
+    assert_eq!((code, &summary["flows_written"]), (1, &Value::from(2)));
+}
+
+#[test]
+fn what_is_no_dataset_is_refused() {
+    let scratch = Scratch::new();
+    let (input, output) = (scratch.at("notes.txt"), scratch.at("out.pcap"));
+    fs::write(&input, "not a dataset at all").unwrap();
+    let refused = run(&[&input, &output]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(text(&refused.stderr).lines().count(), 1);
+    assert!(text(&refused.stderr).starts_with(&format!("tcp-decode: {input}: octet 0: expected ff ff ff ff, found")));
+    assert!(!Path::new(&output).exists());
+    assert_eq!(run(&["/no/such/set", &output]).status.code(), Some(2));
+}
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn split_writes_a_file_per_flow_and_labels_them() {
+    let scratch = Scratch::new();
+    let rows: Vec<_> = (0..3).map(|i| captured(&flow(1000 + i, 0, 1), 1)).collect();
+    let input = dataset(&scratch, &rows, Format::Arrow);
+    let (folder, labels) = (scratch.at("flows"), scratch.at("labels.csv"));
+    let args = [&input, &folder, "--split", "flow", "--labels", &labels];
+    let (code, summary) = decode(&args);
+    assert_eq!((code, &summary["files"]), (0, &Value::from(3)));
+    let names: Vec<_> = files(&folder).iter().map(|f| f.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    assert_eq!(names, ["flow-0000001.pcap", "flow-0000002.pcap", "flow-0000003.pcap"]);
+    for (i, file) in files(&folder).iter().enumerate() {
+        let seen = frames(&fs::read(file).unwrap());
+        assert_eq!((seen.len(), seen[0].ends().1), (11, 1000 + i as u16));
+    }
+    let written = fs::read_to_string(&labels).unwrap();
+    let start = 1_700_000_000_000_000_000_i64;
+    assert_eq!(
+        written.lines().nth(2).unwrap(),
+        format!("2,flow-0000002.pcap,1,11,192.0.2.1,1001,198.51.100.2,80,{start},92150000,graceful,fin,\"a,b.pcap\",1")
+    );
+    // Once more: the folder is there and not empty.
+    let refused = run(&args);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).ends_with("expected no folder or an empty one, found one that is not empty\n"));
+    assert_eq!(run(&[&args[..], &["--force"]].concat()).status.code(), Some(0));
+}
+
+#[test]
+fn labels_say_where_in_the_capture_a_flow_begins() {
+    let scratch = Scratch::new();
+    let rows = [captured(&flow(1002, 40_000_000, 1), 1), generated(&flow(1, 0, 1)), captured(&flow(1001, 0, 1), 1)];
+    let input = dataset(&scratch, &rows, Format::Arrow);
+    let (output, labels) = (scratch.at("out.pcap"), scratch.at("labels.csv"));
+    assert_eq!(decode(&[&input, &output, "--labels", &labels]).0, 0);
+    let seen = frames_of(&output);
+    let labels = fs::read_to_string(labels).unwrap();
+    assert_eq!(labels.lines().count(), 4);
+    for line in labels.lines().skip(1) {
+        let parts: Vec<&str> = line.split(',').collect();
+        let first = &seen[parts[2].parse::<usize>().unwrap() - 1];
+        assert_eq!(
+            first.ends(),
+            (parts[4].into(), parts[5].parse().unwrap(), parts[6].into(), parts[7].parse().unwrap())
+        );
+        assert_eq!(first.time_ns.to_string(), parts[8]);
+    }
+}
+
+#[test]
+fn the_originals_words_are_decoded_too() {
+    let scratch = Scratch::new();
+    let mut words = Vec::new();
+    word16::encode(&flow(1001, 0, 1), &mut words).unwrap();
+    let row = FlowRow { tokens: Tokens::I32(words), identity: FlowIdentity::default(), summary: None };
+    let input = dataset(&scratch, &[row], Format::Arrow);
+    let output = scratch.at("out.pcap");
+    let (code, summary) = decode(&[&input, &output]);
+    assert_eq!((code, &summary["packets_without_times"]), (0, &Value::from(11)));
+    assert_eq!(frames_of(&output).len(), 11);
+}
+
+#[test]
+fn a_folder_as_output_gets_one_capture() {
+    let scratch = Scratch::new();
+    let input = dataset(&scratch, &[captured(&flow(1001, 0, 1), 1)], Format::Arrow);
+    let folder = scratch.at("folder");
+    fs::create_dir(&folder).unwrap();
+    assert_eq!(decode(&[&input, &folder]).0, 0);
+    assert_eq!(files(&folder), [Path::new(&folder).join("capture.pcap")]);
+}
