@@ -1,2 +1,23 @@
-//! TODO
-fn main() {}
+//! A token dataset to a model, and a model to a token dataset.
+
+mod args;
+mod data;
+mod filter;
+mod folder;
+mod generate;
+mod schedule;
+mod settings;
+mod summary;
+mod train;
+
+use std::process::ExitCode;
+
+use args::{Args, Command};
+
+fn main() -> ExitCode {
+    clikit::main(|args: Args, console| match &args.command {
+        Command::Train(train) => train::train(train, console),
+        Command::Resume(resume) => train::resume(resume, console),
+        Command::Generate(generate) => generate::generate(generate, console),
+    })
+}

@@ -5,7 +5,7 @@ use rand::Rng;
 /// Which tokens may come next. A grammar says so from outside; this crate knows no token's meaning.
 pub trait TokenFilter {
     /// Bit `id % 64` of word `id / 64` is set where `id` may come next. At least one is, unless all is done.
-    fn legal(&self) -> &[u64];
+    fn legal(&mut self) -> &[u64];
     /// Takes the token that came.
     fn push(&mut self, token: u16);
     /// Whether nothing comes any more.

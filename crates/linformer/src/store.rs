@@ -98,29 +98,6 @@ impl Trainer {
     }
 }
 
-impl ModelConfig {
-    /// Writes the configuration as JSON.
-    ///
-    /// # Errors
-    /// Where the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
-        let text = serde_json::to_string_pretty(self).map_err(|error| ModelError::format(path, error.to_string()))?;
-        fs::write(path, text + "\n").map_err(ModelError::io(path))
-    }
-
-    /// Reads a configuration.
-    ///
-    /// # Errors
-    /// Where the file cannot be read or is no configuration.
-    pub fn load(path: &Path) -> Result<ModelConfig, ModelError> {
-        let text = fs::read_to_string(path).map_err(ModelError::io(path))?;
-        let config: ModelConfig =
-            serde_json::from_str(&text).map_err(|error| ModelError::format(path, error.to_string()))?;
-        config.check()?;
-        Ok(config)
-    }
-}
-
 struct Bytes {
     shape: Vec<usize>,
     octets: Vec<u8>,

@@ -65,6 +65,12 @@ impl Trainer {
         &self.model
     }
 
+    /// The model, without what its optimizer remembers.
+    #[must_use]
+    pub fn into_model(self) -> Model {
+        self.model
+    }
+
     /// Steps made.
     #[must_use]
     pub fn steps(&self) -> u64 {

@@ -8,7 +8,7 @@ struct Even {
 }
 
 impl TokenFilter for Even {
-    fn legal(&self) -> &[u64] {
+    fn legal(&mut self) -> &[u64] {
         &[0x5555_5555_5555_5555]
     }
     fn push(&mut self, token: u16) {

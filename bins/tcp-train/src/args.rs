@@ -1,0 +1,240 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clikit::Common;
+
+/// Trains a model on a token dataset, and generates token datasets with it.
+///
+/// Exit codes: 0 all done; 1 done, but something was left out and named (a training run that was interrupted, flows that
+/// do not decode); 2 failed.
+#[derive(Parser, Debug)]
+#[command(name = "tcp-train", version)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+impl clikit::Cli for Args {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Train a model on a dataset
+    Train(Train),
+    /// Go on with a training run that was stopped: the result is the same as if it had not been
+    Resume(Resume),
+    /// Generate a dataset with a model
+    Generate(Generate),
+}
+
+/// Train a model on a dataset.
+///
+/// The model folder holds model.safetensors (the weights that did best on flows held out), config.json, metrics.jsonl
+/// (a line for each step) and checkpoint.safetensors, from which `resume` goes on. Ctrl-C writes a checkpoint first.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Train {
+    /// The dataset: a folder or a file
+    #[arg(long, alias = "input_dir", value_name = "DATASET")]
+    pub(crate) input_dir: PathBuf,
+
+    /// The model folder to make
+    #[arg(long, alias = "output_dir", value_name = "FOLDER")]
+    pub(crate) output_dir: PathBuf,
+
+    /// Sizes of model and training run: tiny takes minutes on a laptop
+    #[arg(long, value_enum, default_value = "tiny")]
+    pub(crate) preset: Preset,
+
+    /// Write into a folder that has something in it
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+}
+
+/// Go on with a training run that was stopped.
+///
+/// The settings are the stopped run's; flags given here change them. The dataset must be the same one.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Resume {
+    /// The model folder of the run that was stopped, or a checkpoint in it
+    #[arg(long, alias = "checkpoint_path", value_name = "PATH")]
+    pub(crate) checkpoint_path: PathBuf,
+
+    /// The dataset: a folder or a file
+    #[arg(long, alias = "input_dir", value_name = "DATASET")]
+    pub(crate) input_dir: PathBuf,
+
+    /// The model folder: the stopped run's own, or another
+    #[arg(long, alias = "output_dir", value_name = "FOLDER")]
+    pub(crate) output_dir: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+}
+
+/// Settings that a flag changes.
+#[derive(clap::Args, Debug, Default)]
+#[command(next_help_heading = "Training settings")]
+pub(crate) struct Changes {
+    /// Read settings from a TOML file, as they stand under `settings` in config.json; flags go before it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Where all randomness comes from [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+
+    /// How often the dataset is gone through, at most
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<u64>,
+
+    /// Steps to make, at most
+    #[arg(long, alias = "max_steps", value_name = "N")]
+    pub(crate) max_steps: Option<u64>,
+
+    /// Minutes to train, at most; the learning rate falls to its end by then. 0: no limit
+    #[arg(long, alias = "max_minutes", value_name = "MINUTES")]
+    pub(crate) max_minutes: Option<f64>,
+
+    /// Tokens in a step
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) batch: Option<usize>,
+
+    /// Highest learning rate
+    #[arg(long, alias = "learning_rate", value_name = "RATE")]
+    pub(crate) learning_rate: Option<f64>,
+}
+
+/// What to compute with.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Machine")]
+pub(crate) struct Machine {
+    /// cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: String,
+
+    /// Threads to use [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) threads: Option<u16>,
+}
+
+impl Machine {
+    pub(crate) fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.map_or_else(cores, usize::from)
+    }
+}
+
+/// Generate a dataset with a model.
+///
+/// The same seed gives the same flows, whatever the batch and the threads.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Generate {
+    /// A model folder, or a model or checkpoint in it
+    #[arg(long, alias = "checkpoint_path", value_name = "PATH")]
+    pub(crate) checkpoint_path: PathBuf,
+
+    /// The dataset to make: a folder, or - for an Arrow stream on stdout
+    #[arg(long, alias = "output_dir", value_name = "FOLDER")]
+    pub(crate) output_dir: PathBuf,
+
+    /// Flows to generate
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) flows: u64,
+
+    /// Where all randomness comes from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// What a flow must be
+    #[arg(long, value_enum, default_value = "session")]
+    pub(crate) constrain: Constrain,
+
+    /// 1 draws as the model says, less is safer, more is stranger
+    #[arg(long, default_value_t = 1.0, value_parser = positive)]
+    pub(crate) temperature: f32,
+
+    /// Draw among the K likeliest tokens alone; 0: among all
+    #[arg(long, alias = "top_k", value_name = "K", default_value_t = 0)]
+    pub(crate) top_k: usize,
+
+    /// Draw among the likeliest tokens that together have this probability alone
+    #[arg(long, alias = "top_p", value_name = "P", default_value_t = 1.0, value_parser = positive)]
+    pub(crate) top_p: f32,
+
+    /// Bring a flow to its end after so many packets
+    #[arg(long, alias = "max_packets_per_flow", value_name = "N", default_value_t = 10_000)]
+    pub(crate) max_packets_per_flow: u64,
+
+    /// Flows side by side in each thread
+    #[arg(long, value_name = "FLOWS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) batch: u32,
+
+    /// The dataset's format
+    #[arg(long, value_enum, default_value = "arrow")]
+    pub(crate) format: Format,
+
+    /// Replace a folder that has something in it
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+}
+
+/// Sizes of model and training run.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Preset {
+    /// 0.9 million weights: minutes on a laptop
+    Tiny,
+    /// 4.9 million weights: an hour on a workstation
+    Small,
+    /// 25 million weights: a GPU
+    Base,
+    /// The architecture of the original tcpflowgen
+    Original,
+}
+
+/// What a flow must be.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Constrain {
+    /// A whole TCP session: every flow is valid
+    Session,
+    /// Tokens that decode
+    Syntax,
+    /// Whatever the model says
+    None,
+}
+
+/// The dataset's format.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Format {
+    /// Arrow IPC
+    Arrow,
+    /// Parquet
+    Parquet,
+}
+
+fn positive(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value >= 0.0 && value.is_finite() => Ok(value),
+        _ => Err("expected a number of 0 or more".to_owned()),
+    }
+}

@@ -1,0 +1,72 @@
+//! The tokenizer's grammar as the model's filter.
+
+use linformer::TokenFilter;
+use tokenizer::field::{self, Grammar, Limits, Mask, Strength};
+
+use crate::args::Constrain;
+
+/// Follows one flow: what may come next, and whether it is still a whole session.
+#[derive(Debug)]
+pub(crate) struct FlowFilter {
+    constrain: Constrain,
+    /// What the flow is held to.
+    grammar: Grammar,
+    /// The strictest grammar, where the flow is not held to it; `None` once it has been left.
+    session: Option<Grammar>,
+    mask: Mask,
+    ended: bool,
+}
+
+/// Every token id.
+const ALL: [u64; field::VOCAB_SIZE.div_ceil(64)] = {
+    let mut words = [u64::MAX; field::VOCAB_SIZE.div_ceil(64)];
+    if !field::VOCAB_SIZE.is_multiple_of(64) {
+        words[field::VOCAB_SIZE / 64] = (1 << (field::VOCAB_SIZE % 64)) - 1;
+    }
+    words
+};
+
+impl FlowFilter {
+    pub(crate) fn new(constrain: Constrain, max_packets: u64) -> FlowFilter {
+        let limits = Limits { max_packets };
+        let strength = if constrain == Constrain::Session { Strength::Session } else { Strength::Syntax };
+        let session = (constrain != Constrain::Session).then(|| Grammar::new(Strength::Session, limits));
+        FlowFilter { constrain, grammar: Grammar::new(strength, limits), session, mask: Mask::default(), ended: false }
+    }
+
+    /// Whether the flow, which is done, is a whole session.
+    pub(crate) fn is_session(&self) -> bool {
+        match self.constrain {
+            Constrain::Session => self.grammar.is_done(),
+            Constrain::Syntax | Constrain::None => self.session.as_ref().is_some_and(Grammar::is_done),
+        }
+    }
+}
+
+impl TokenFilter for FlowFilter {
+    fn legal(&mut self) -> &[u64] {
+        if self.constrain == Constrain::None {
+            return &ALL;
+        }
+        self.mask = self.grammar.legal_next();
+        self.mask.words()
+    }
+
+    fn push(&mut self, token: u16) {
+        self.ended = token == field::END;
+        let follows = |grammar: &mut Grammar| grammar.legal_next().contains(token) && grammar.push(token).is_ok();
+        if self.session.as_mut().is_some_and(|session| !follows(session)) {
+            self.session = None;
+        }
+        if self.constrain != Constrain::None && self.grammar.push(token).is_err() {
+            self.ended = true; // what the mask allows always follows: not reached
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        match self.constrain {
+            Constrain::None => self.ended,
+            Constrain::Session | Constrain::Syntax => self.ended || self.grammar.is_done(),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The model folder: what lies in it, and how it gets there.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use linformer::{Device, Model, ModelConfig, Trainer};
+use serde::{Deserialize, Serialize};
+use tokenizer::field;
+
+use crate::settings::Settings;
+
+/// The weights that did best on the flows held out.
+pub(crate) const MODEL: &str = "model.safetensors";
+/// The training run's last state.
+pub(crate) const CHECKPOINT: &str = "checkpoint.safetensors";
+/// The state before that.
+pub(crate) const PREVIOUS: &str = "checkpoint-previous.safetensors";
+/// What the model is.
+pub(crate) const CONFIG: &str = "config.json";
+/// A line for each step and each validation.
+pub(crate) const METRICS: &str = "metrics.jsonl";
+
+/// config.json.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Config {
+    /// The code of its tokens.
+    token_code: String,
+    /// The code's version.
+    token_version: u32,
+    /// The program that wrote it.
+    tool: String,
+    /// The architecture.
+    pub(crate) model: ModelConfig,
+    /// How it was trained.
+    settings: Settings,
+}
+
+impl Config {
+    pub(crate) fn new(settings: &Settings) -> Config {
+        Config {
+            token_code: field::NAME.to_owned(),
+            token_version: field::VERSION,
+            tool: concat!("tcp-train ", env!("CARGO_PKG_VERSION")).to_owned(),
+            model: settings.model.clone(),
+            settings: settings.clone(),
+        }
+    }
+
+    pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<()> {
+        let text = serde_json::to_string_pretty(self).context("config.json")?;
+        whole(&folder.join(CONFIG), |part| fs::write(part, text + "\n").with_context(|| part.display().to_string()))
+    }
+
+    fn read(path: &Path) -> anyhow::Result<Config> {
+        let at = || path.display().to_string();
+        let text = fs::read_to_string(path).with_context(at)?;
+        let config: Config = serde_json::from_str(&text).with_context(at)?;
+        if (config.token_code.as_str(), config.token_version) != (field::NAME, field::VERSION) {
+            let found = format!("{} version {}", config.token_code, config.token_version);
+            bail!("{}: expected tokens {} version {}, found {found}", at(), field::NAME, field::VERSION);
+        }
+        Ok(config)
+    }
+}
+
+/// Makes a file beside its place and moves it there once it is on the disk.
+pub(crate) fn whole(path: &Path, write: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let name = path.file_name().with_context(|| format!("{}: no name for a file", path.display()))?;
+    let part = path.with_file_name(format!(".{}.part", name.to_string_lossy()));
+    write(&part)?;
+    let at = || path.display().to_string();
+    File::open(&part).and_then(|file| file.sync_all()).with_context(at)?;
+    fs::rename(&part, path).with_context(at)
+}
+
+/// Writes a training state; the one before it is kept.
+pub(crate) fn write_checkpoint(folder: &Path, trainer: &Trainer, caller: &serde_json::Value) -> anyhow::Result<()> {
+    let (last, previous) = (folder.join(CHECKPOINT), folder.join(PREVIOUS));
+    let part = folder.join(format!(".{CHECKPOINT}.part"));
+    trainer.save(&part, caller)?;
+    let at = || last.display().to_string();
+    File::open(&part).and_then(|file| file.sync_all()).with_context(at)?;
+    if last.exists() {
+        fs::rename(&last, &previous).with_context(at)?;
+    }
+    fs::rename(&part, &last).with_context(at)
+}
+
+/// Reads the training state that a path names: a folder's last one, or a file.
+pub(crate) fn read_checkpoint(path: &Path, device: Device) -> anyhow::Result<(Trainer, serde_json::Value)> {
+    let file = if path.is_dir() { path.join(CHECKPOINT) } else { path.to_owned() };
+    let previous = file.with_file_name(PREVIOUS);
+    Trainer::load(&file, device).map_err(|error| {
+        if previous != file && previous.exists() {
+            let hint = format!("the one before it is {}", previous.display());
+            return anyhow::Error::new(error).context(hint);
+        }
+        error.into()
+    })
+}
+
+/// Reads the model that a path names: a folder's best one, else its last checkpoint, or a file of either kind.
+pub(crate) fn read_model(path: &Path, device: Device) -> anyhow::Result<Model> {
+    let file = match path.is_dir() {
+        true if path.join(MODEL).exists() => path.join(MODEL),
+        true => path.join(CHECKPOINT),
+        false => path.to_owned(),
+    };
+    let config = Config::read(&file.with_file_name(CONFIG))?;
+    match Trainer::load(&file, device) {
+        Ok((trainer, _)) => Ok(trainer.into_model()),
+        Err(_) => Ok(Model::load(&config.model, &file, device)?),
+    }
+}
+
+/// Makes the folder of a fresh run.
+pub(crate) fn create(folder: &Path, force: bool) -> anyhow::Result<()> {
+    let at = || folder.display().to_string();
+    fs::create_dir_all(folder).with_context(at)?;
+    let is_empty = fs::read_dir(folder).with_context(at)?.next().is_none();
+    if !is_empty && !force {
+        bail!("{}: expected no folder or an empty one, found one that is not empty (--force, or resume)", at());
+    }
+    let ours: [PathBuf; 5] = [MODEL, CHECKPOINT, PREVIOUS, CONFIG, METRICS].map(|name| folder.join(name));
+    for path in ours.iter().filter(|path| path.exists()) {
+        fs::remove_file(path).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! A model to a dataset.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use arrowio::{Compression, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Tokens, WriteOptions};
+use clikit::{AtomicFolder, Console, Existing, Unit, is_dash};
+use flowtrack::{Direction, Flow};
+use linformer::{Generated, Generator, Job, Sampling};
+use tokenizer::{FlowIdentity, field};
+
+use crate::args::{Constrain, Format, Generate};
+use crate::filter::FlowFilter;
+use crate::folder;
+use crate::summary::GenerateSummary;
+
+/// Tokens that one packet may take at most, far above what any does: ends flows that nothing else ends.
+const TOKENS_PER_PACKET: u64 = 128;
+
+pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()> {
+    if linformer::device(&args.machine.device)? != linformer::Device::Cpu {
+        tracing::warn!("generation runs on the CPU");
+    }
+    let model = folder::read_model(&args.checkpoint_path, linformer::Device::Cpu)?;
+    let generator = Generator::new(model.decoder()?);
+    let mut output = Output::create(args, console)?;
+    let started = Instant::now();
+    let progress = console.progress("generating", Some(args.flows), Unit::Items);
+    let mut summary = GenerateSummary { constrain: name_of(args.constrain), ..GenerateSummary::default() };
+    let interrupts = console.catch_interrupts();
+    let filter = |_| FlowFilter::new(args.constrain, args.max_packets_per_flow);
+    generator.run(&job(args), filter, |generated, filter| {
+        take(&generated, &filter, &mut summary, &mut output, console)?;
+        progress.inc(1);
+        progress.message(format!("generating, {} packets", clikit::text::count(summary.packets)));
+        Ok::<_, anyhow::Error>(!interrupts.requested())
+    })?;
+    progress.finish();
+    summary.seconds = started.elapsed().as_secs_f64();
+    if summary.generated < args.flows {
+        console.left_out(format!("{} flows: interrupted", args.flows - summary.generated));
+    }
+    output.finish()?;
+    console.summary(&summary)
+}
+
+fn job(args: &Generate) -> Job {
+    let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p };
+    let max_tokens = args.max_packets_per_flow.saturating_add(16).saturating_mul(TOKENS_PER_PACKET);
+    Job {
+        sequences: args.flows,
+        prompt: vec![field::BOS],
+        sampling,
+        seed: args.seed,
+        slots: args.batch as usize,
+        threads: args.machine.threads(),
+        max_tokens: usize::try_from(max_tokens).unwrap_or(usize::MAX),
+    }
+}
+
+/// Counts a flow, and writes it where it decodes.
+fn take(
+    generated: &Generated,
+    filter: &FlowFilter,
+    summary: &mut GenerateSummary,
+    output: &mut Output,
+    console: &Console,
+) -> anyhow::Result<()> {
+    summary.generated += 1;
+    summary.tokens += generated.tokens.len() as u64;
+    let identity = FlowIdentity::default();
+    match field::decode(&generated.tokens, &identity) {
+        Ok(flow) => {
+            summary.flows += 1;
+            summary.packets += flow.packets.len() as u64;
+            summary.sessions += u64::from(filter.is_session());
+            let described = describe(&flow, &generated.tokens, filter.is_session());
+            output.writer.write(&FlowRow { tokens: Tokens::U16(generated.tokens.clone()), identity, summary: described })?;
+        }
+        Err(error) => console.left_out(format!("flow {}: {error}", generated.index)),
+    }
+    Ok(())
+}
+
+/// What stands beside the tokens.
+fn describe(flow: &Flow, tokens: &[u16], is_session: bool) -> Option<FlowSummary> {
+    let header = field::header(tokens).ok()?;
+    let times = flow.packets.iter().map(|p| p.time_ns);
+    let of = |direction: Direction| flow.packets.iter().filter(move |p| p.direction == direction);
+    let both = [Direction::Forward, Direction::Reverse];
+    let (close, whole) = match header.close {
+        field::Close::Graceful => ("fin", "graceful"),
+        field::Close::Reset => ("rst", "reset"),
+        field::Close::Open => ("open", "partial"),
+    };
+    Some(FlowSummary {
+        duration_ns: times.clone().max().unwrap_or(0).saturating_sub(times.min().unwrap_or(0)),
+        server_port: header.server_port,
+        ip_version: header.ip_version,
+        packets: both.map(|d| of(d).count() as u64),
+        payload_octets: both.map(|d| of(d).map(|p| u64::from(p.payload_len)).sum()),
+        completeness: flow.completeness.0,
+        close: close.to_owned(),
+        class: if is_session { whole } else { "partial" }.to_owned(),
+        source: String::new(),
+        first_frame: 0,
+    })
+}
+
+struct Output {
+    writer: DatasetWriter<'static>,
+    folder: Option<AtomicFolder>,
+}
+
+impl Output {
+    fn create(args: &Generate, console: &Console) -> anyhow::Result<Output> {
+        let options = |format| WriteOptions { format, compression: Compression::Lz4, ..WriteOptions::default() };
+        if is_dash(&args.output_dir) {
+            let options = WriteOptions { batch_tokens: 1 << 14, ..options(arrowio::Format::Stream) };
+            let writer = DatasetWriter::to("standard output", console.stdout(), &meta(args), &options)?;
+            return Ok(Output { writer, folder: None });
+        }
+        let existing = if args.force { Existing::Replace } else { Existing::Refuse };
+        let folder = AtomicFolder::create(&args.output_dir, existing)?;
+        let format = match args.format {
+            Format::Arrow => arrowio::Format::Arrow,
+            Format::Parquet => arrowio::Format::Parquet,
+        };
+        let writer = DatasetWriter::folder(folder.path(), &meta(args), &options(format))?;
+        Ok(Output { writer, folder: Some(folder) })
+    }
+
+    fn finish(self) -> anyhow::Result<()> {
+        self.writer.finish()?;
+        self.folder.map_or(Ok(()), AtomicFolder::commit)
+    }
+}
+
+fn meta(args: &Generate) -> DatasetMeta {
+    let options = [
+        ("seed", args.seed.to_string()),
+        ("flows", args.flows.to_string()),
+        ("constrain", name_of(args.constrain).to_owned()),
+        ("temperature", args.temperature.to_string()),
+        ("top-k", args.top_k.to_string()),
+        ("top-p", args.top_p.to_string()),
+        ("max-packets-per-flow", args.max_packets_per_flow.to_string()),
+    ];
+    DatasetMeta {
+        token_code: field::NAME.to_owned(),
+        token_version: field::VERSION,
+        vocab_size: field::VOCAB_SIZE as u32,
+        tool: concat!("tcp-train ", env!("CARGO_PKG_VERSION")).to_owned(),
+        options: options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<BTreeMap<_, _>>(),
+    }
+}
+
+fn name_of(constrain: Constrain) -> &'static str {
+    match constrain {
+        Constrain::Session => "session",
+        Constrain::Syntax => "syntax",
+        Constrain::None => "none",
+    }
+}

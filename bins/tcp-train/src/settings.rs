@@ -1,0 +1,167 @@
+//! Everything that a training run depends on but its data: preset, then file, then flags.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use linformer::{ModelConfig, Optimizer};
+use serde::{Deserialize, Serialize};
+use tokenizer::field;
+
+use crate::args::{Changes, Preset};
+
+/// A training run's settings. Stand in config.json and in every checkpoint.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// Where weights and orders come from.
+    pub(crate) seed: u64,
+    /// How often the dataset is gone through, at most.
+    pub(crate) epochs: u64,
+    /// Steps, at most; 0: no limit.
+    pub(crate) max_steps: u64,
+    /// Minutes, at most; 0: no limit.
+    pub(crate) max_minutes: f64,
+    /// Tokens in a step: whole flows, unless one alone is longer.
+    pub(crate) batch: usize,
+    /// Tokens of one flow that are trained on; the rest of a longer flow is not.
+    pub(crate) max_flow_tokens: usize,
+    /// Highest learning rate.
+    pub(crate) learning_rate: f64,
+    /// Share of the run in which the learning rate rises.
+    pub(crate) warm_up: f64,
+    /// The learning rate at the end, as a share of the highest.
+    pub(crate) final_rate: f64,
+    /// Share of flows held out for validation.
+    pub(crate) validation_share: f64,
+    /// Steps between validations.
+    pub(crate) validate_every: u64,
+    /// Seconds between checkpoints.
+    pub(crate) checkpoint_seconds: f64,
+    /// AdamW.
+    pub(crate) optimizer: Optimizer,
+    /// The architecture.
+    pub(crate) model: ModelConfig,
+}
+
+impl Settings {
+    fn preset(preset: Preset) -> Settings {
+        let tiny = Settings {
+            seed: 1,
+            epochs: 30,
+            max_steps: 0,
+            max_minutes: 3.0,
+            batch: 4096,
+            max_flow_tokens: 16_384,
+            learning_rate: 4e-3,
+            warm_up: 0.05,
+            final_rate: 0.05,
+            validation_share: 0.1,
+            validate_every: 100,
+            checkpoint_seconds: 30.0,
+            optimizer: Optimizer::default(),
+            model: ModelConfig::tiny(),
+        };
+        let long = Settings {
+            max_minutes: 0.0,
+            batch: 16_384,
+            learning_rate: 2e-3,
+            validate_every: 250,
+            checkpoint_seconds: 120.0,
+            ..tiny.clone()
+        };
+        match preset {
+            Preset::Tiny => tiny,
+            Preset::Small => Settings { model: ModelConfig::small(), ..long },
+            Preset::Base => Settings { batch: 65_536, learning_rate: 1e-3, model: ModelConfig::base(), ..long },
+            Preset::Original => Settings { learning_rate: 1e-3, model: ModelConfig::original(), ..long },
+        }
+    }
+
+    /// The settings of a fresh run.
+    pub(crate) fn fresh(preset: Preset, changes: &Changes) -> anyhow::Result<Settings> {
+        Settings::preset(preset).changed(changes)
+    }
+
+    /// These settings with a file's and the flags' changes.
+    pub(crate) fn changed(self, changes: &Changes) -> anyhow::Result<Settings> {
+        let mut settings = match &changes.config {
+            Some(path) => self.merged(path)?,
+            None => self,
+        };
+        let put = |to: &mut u64, from: Option<u64>| *to = from.unwrap_or(*to);
+        put(&mut settings.seed, changes.seed);
+        put(&mut settings.epochs, changes.epochs);
+        put(&mut settings.max_steps, changes.max_steps);
+        settings.max_minutes = changes.max_minutes.unwrap_or(settings.max_minutes);
+        settings.batch = changes.batch.unwrap_or(settings.batch);
+        settings.learning_rate = changes.learning_rate.unwrap_or(settings.learning_rate);
+        settings.model.vocab_size = field::VOCAB_SIZE;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn merged(self, path: &Path) -> anyhow::Result<Settings> {
+        let at = || path.display().to_string();
+        let text = std::fs::read_to_string(path).with_context(at)?;
+        let file: toml::Table = toml::from_str(&text).with_context(at)?;
+        let mut all = toml::Table::try_from(self).context("settings")?;
+        merge(&mut all, file);
+        all.try_into().with_context(at)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let rules = [
+            ("epochs", "1 or more", self.epochs >= 1),
+            ("batch", "1 or more", self.batch >= 1),
+            ("max_flow_tokens", "2 or more", self.max_flow_tokens >= 2),
+            ("validation_share", "at least 0 and under 1", (0.0..1.0).contains(&self.validation_share)),
+            ("learning_rate", "more than 0", self.learning_rate > 0.0 && self.learning_rate.is_finite()),
+            ("warm_up", "0 to 1", (0.0..=1.0).contains(&self.warm_up)),
+            ("final_rate", "0 to 1", (0.0..=1.0).contains(&self.final_rate)),
+            ("validate_every", "1 or more", self.validate_every >= 1),
+            ("max_minutes", "0 or more", self.max_minutes >= 0.0),
+        ];
+        if let Some((name, expected, _)) = rules.iter().find(|rule| !rule.2) {
+            bail!("settings: {name}: expected {expected}");
+        }
+        self.model.check().map_err(Into::into)
+    }
+}
+
+/// Puts `changes` over `all`, table by table.
+fn merge(all: &mut toml::Table, changes: toml::Table) {
+    for (key, value) in changes {
+        match (all.get_mut(&key), value) {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(changes)) => merge(inner, changes),
+            (_, value) => {
+                all.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_file(text: &str) -> anyhow::Result<Settings> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let changes = Changes { config: Some(file.path().to_owned()), max_steps: Some(7), ..Changes::default() };
+        Settings::fresh(Preset::Tiny, &changes)
+    }
+
+    #[test]
+    fn a_file_changes_what_it_names_and_flags_go_before_it() {
+        let settings = with_file("batch = 99\nmax_steps = 3\n[model]\nlayers = 2\n").unwrap();
+        assert_eq!((settings.batch, settings.max_steps, settings.model.layers), (99, 7, 2));
+        assert_eq!(settings.model.width, ModelConfig::tiny().width);
+    }
+
+    #[test]
+    fn an_unknown_name_or_a_wrong_value_is_refused() {
+        let error = format!("{:#}", with_file("bach = 99\n").unwrap_err());
+        assert!(error.contains("unknown field `bach`"), "{error}");
+        assert_eq!(with_file("epochs = 0\n").unwrap_err().to_string(), "settings: epochs: expected 1 or more");
+    }
+}

@@ -1,0 +1,93 @@
+//! What a run has to say at its end.
+
+use std::fmt;
+
+use clikit::text::{Rows, count, percent};
+use serde::Serialize;
+
+use crate::data::Counts;
+
+/// Loss on some flows.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Loss {
+    /// Nats per token.
+    pub(crate) nats_per_token: f64,
+    /// Bits per packet: what an ideal coder would need with this model.
+    pub(crate) bits_per_packet: f64,
+}
+
+/// A training run.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct TrainSummary {
+    pub(crate) train: Counts,
+    pub(crate) validation: Counts,
+    pub(crate) duplicates: u64,
+    pub(crate) cut_flows: u64,
+    pub(crate) weights: u64,
+    pub(crate) steps: u64,
+    pub(crate) epochs: f64,
+    /// Over the last steps.
+    pub(crate) training_loss: Loss,
+    /// Of the weights kept.
+    pub(crate) validation_loss: Option<Loss>,
+    pub(crate) best_step: u64,
+    /// Of this run and the ones it goes on from.
+    pub(crate) seconds: f64,
+    pub(crate) tokens_per_second: f64,
+    pub(crate) packets_per_second: f64,
+    pub(crate) stopped_by: &'static str,
+}
+
+impl fmt::Display for TrainSummary {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rows = Rows::default();
+        let counts = |c: &Counts| format!("{} flows, {} packets, {} tokens", count(c.flows), count(c.packets), count(c.tokens));
+        let loss = |l: &Loss| format!("{:.4} nats per token, {:.2} bits per packet", l.nats_per_token, l.bits_per_packet);
+        rows.push("trained on", counts(&self.train));
+        rows.push("validated on", counts(&self.validation));
+        rows.push("duplicates left out", format!("{} flows", count(self.duplicates)));
+        if self.cut_flows > 0 {
+            rows.push("trained on their beginning", format!("{} flows", count(self.cut_flows)));
+        }
+        rows.push("weights", count(self.weights));
+        rows.push("steps", format!("{} ({:.1} epochs), ended by {}", count(self.steps), self.epochs, self.stopped_by));
+        rows.push("training loss", loss(&self.training_loss));
+        if let Some(validation) = &self.validation_loss {
+            rows.push("validation loss", format!("{}, at step {}", loss(validation), count(self.best_step)));
+        }
+        rows.push("time", format!("{:.0} s", self.seconds));
+        let speeds = [self.tokens_per_second, self.packets_per_second].map(|x| count(x as u64));
+        rows.push("speed", format!("{} tokens/s, {} packets/s", speeds[0], speeds[1]));
+        write!(to, "{rows}")
+    }
+}
+
+/// A generation run.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct GenerateSummary {
+    pub(crate) constrain: &'static str,
+    /// Flows generated.
+    pub(crate) generated: u64,
+    /// Flows written: those that decode.
+    pub(crate) flows: u64,
+    /// Flows that are whole valid TCP sessions.
+    pub(crate) sessions: u64,
+    pub(crate) packets: u64,
+    pub(crate) tokens: u64,
+    pub(crate) seconds: f64,
+}
+
+impl fmt::Display for GenerateSummary {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rows = Rows::default();
+        let rate = |n: u64| count((n as f64 / self.seconds.max(1e-9)) as u64);
+        rows.push("generated", format!("{} flows, {} packets, {} tokens", count(self.generated), count(self.packets), count(self.tokens)));
+        rows.push("constrained to", self.constrain);
+        rows.push("decode", format!("{} flows, {}", count(self.flows), percent(self.flows, self.generated)));
+        rows.push("whole valid sessions", format!("{} flows, {}", count(self.sessions), percent(self.sessions, self.generated)));
+        rows.push("time", format!("{:.1} s", self.seconds));
+        let speeds = [self.generated, self.packets, self.tokens].map(rate);
+        rows.push("speed", format!("{} flows/s, {} packets/s, {} tokens/s", speeds[0], speeds[1], speeds[2]));
+        write!(to, "{rows}")
+    }
+}
