@@ -107,6 +107,9 @@ pub(crate) fn read_model(path: &Path, device: Device) -> anyhow::Result<Model> {
         true => path.join(CHECKPOINT),
         false => path.to_owned(),
     };
+    if !file.exists() {
+        bail!("{}: expected a model folder, or a model or checkpoint in one", path.display());
+    }
     let config = Config::read(&file.with_file_name(CONFIG))?;
     match Trainer::load(&file, device) {
         Ok((trainer, _)) => Ok(trainer.into_model()),

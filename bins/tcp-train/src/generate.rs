@@ -30,7 +30,7 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
     let interrupts = console.catch_interrupts();
     let filter = |_| FlowFilter::new(args.constrain, args.max_packets_per_flow);
     generator.run(&job(args), filter, |generated, filter| {
-        take(&generated, &filter, &mut summary, &mut output, console)?;
+        take(&generated, &filter, &mut summary, &mut output)?;
         progress.inc(1);
         progress.message(format!("generating, {} packets", clikit::text::count(summary.packets)));
         Ok::<_, anyhow::Error>(!interrupts.requested())
@@ -39,6 +39,10 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
     summary.seconds = started.elapsed().as_secs_f64();
     if summary.generated < args.flows {
         console.left_out(format!("{} flows: interrupted", args.flows - summary.generated));
+    }
+    if let Some(fault) = &summary.first_fault {
+        let count = clikit::text::count(summary.generated - summary.flows);
+        console.left_out(format!("{count} flows do not decode, the first of them {fault}"));
     }
     output.finish()?;
     console.summary(&summary)
@@ -64,7 +68,6 @@ fn take(
     filter: &FlowFilter,
     summary: &mut GenerateSummary,
     output: &mut Output,
-    console: &Console,
 ) -> anyhow::Result<()> {
     summary.generated += 1;
     summary.tokens += generated.tokens.len() as u64;
@@ -75,9 +78,15 @@ fn take(
             summary.packets += flow.packets.len() as u64;
             summary.sessions += u64::from(filter.is_session());
             let described = describe(&flow, &generated.tokens, filter.is_session());
-            output.writer.write(&FlowRow { tokens: Tokens::U16(generated.tokens.clone()), identity, summary: described })?;
+            output.writer.write(&FlowRow {
+                tokens: Tokens::U16(generated.tokens.clone()),
+                identity,
+                summary: described,
+            })?;
         }
-        Err(error) => console.left_out(format!("flow {}: {error}", generated.index)),
+        Err(error) => {
+            summary.first_fault.get_or_insert_with(|| format!("flow {}: {error}", generated.index)).truncate(200)
+        }
     }
     Ok(())
 }

@@ -41,8 +41,10 @@ pub(crate) struct TrainSummary {
 impl fmt::Display for TrainSummary {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = Rows::default();
-        let counts = |c: &Counts| format!("{} flows, {} packets, {} tokens", count(c.flows), count(c.packets), count(c.tokens));
-        let loss = |l: &Loss| format!("{:.4} nats per token, {:.2} bits per packet", l.nats_per_token, l.bits_per_packet);
+        let counts =
+            |c: &Counts| format!("{} flows, {} packets, {} tokens", count(c.flows), count(c.packets), count(c.tokens));
+        let loss =
+            |l: &Loss| format!("{:.4} nats per token, {:.2} bits per packet", l.nats_per_token, l.bits_per_packet);
         rows.push("trained on", counts(&self.train));
         rows.push("validated on", counts(&self.validation));
         rows.push("duplicates left out", format!("{} flows", count(self.duplicates)));
@@ -75,16 +77,24 @@ pub(crate) struct GenerateSummary {
     pub(crate) packets: u64,
     pub(crate) tokens: u64,
     pub(crate) seconds: f64,
+    /// Why the first flow that does not decode does not.
+    pub(crate) first_fault: Option<String>,
 }
 
 impl fmt::Display for GenerateSummary {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = Rows::default();
         let rate = |n: u64| count((n as f64 / self.seconds.max(1e-9)) as u64);
-        rows.push("generated", format!("{} flows, {} packets, {} tokens", count(self.generated), count(self.packets), count(self.tokens)));
+        rows.push(
+            "generated",
+            format!("{} flows, {} packets, {} tokens", count(self.generated), count(self.packets), count(self.tokens)),
+        );
         rows.push("constrained to", self.constrain);
         rows.push("decode", format!("{} flows, {}", count(self.flows), percent(self.flows, self.generated)));
-        rows.push("whole valid sessions", format!("{} flows, {}", count(self.sessions), percent(self.sessions, self.generated)));
+        rows.push(
+            "whole valid sessions",
+            format!("{} flows, {}", count(self.sessions), percent(self.sessions, self.generated)),
+        );
         rows.push("time", format!("{:.1} s", self.seconds));
         let speeds = [self.generated, self.packets, self.tokens].map(rate);
         rows.push("speed", format!("{} flows/s, {} packets/s, {} tokens/s", speeds[0], speeds[1], speeds[2]));

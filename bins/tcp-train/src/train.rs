@@ -133,7 +133,8 @@ impl<'a> Run<'a> {
         }
         Config::new(&place.settings).write(folder)?;
         let path = folder.join(METRICS);
-        let metrics = File::options().create(true).append(true).open(&path).with_context(|| path.display().to_string())?;
+        let metrics =
+            File::options().create(true).append(true).open(&path).with_context(|| path.display().to_string())?;
         let rows = data.rows(0, &place.settings).len() as u64;
         let whole = place.settings.epochs.saturating_mul(rows);
         let planned = if place.settings.max_steps > 0 { place.settings.max_steps.min(whole) } else { whole };
@@ -161,7 +162,11 @@ impl<'a> Run<'a> {
             Err(error) => {
                 self.metrics.flush().context(METRICS)?;
                 let last = self.folder.join(folder::CHECKPOINT);
-                return Err(if last.exists() { error.context(format!("training stopped; the last good state is {}", last.display())) } else { error });
+                return Err(if last.exists() {
+                    error.context(format!("training stopped; the last good state is {}", last.display()))
+                } else {
+                    error
+                });
             }
         };
         if stopped_by != INTERRUPTED && self.is_unvalidated() {

@@ -1,0 +1,6 @@
+//! The binary as a user runs it, on a small dataset of its own.
+
+mod generate;
+mod resume;
+mod support;
+mod train;
