@@ -52,7 +52,6 @@ impl Bounds {
     }
 
     /// `[N]`: the index of the sequence that each token is in.
-    #[must_use]
     pub fn sequence_of(&self) -> Tensor {
         let each = self.ends.windows(2).enumerate();
         let all: Vec<i64> = each.flat_map(|(i, pair)| (pair[0]..pair[1]).map(move |_| i as i64)).collect();
@@ -60,7 +59,6 @@ impl Bounds {
     }
 
     /// `[N]`: each token's place in its sequence, from 0.
-    #[must_use]
     pub fn position_of(&self) -> Tensor {
         let all: Vec<i64> = self.ends.windows(2).flat_map(|pair| 0..pair[1] - pair[0]).collect();
         Tensor::from_slice(&all).to_kind(Kind::Int64)

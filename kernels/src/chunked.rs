@@ -8,7 +8,6 @@ use crate::{Bounds, feature_map};
 const CHUNK: i64 = 64;
 
 /// `q`, `k` `[N, H, D]`, `v` `[N, H, M]`; the result is `[N, H, M]`.
-#[must_use]
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, eps: f64) -> Tensor {
     let [q, k, v] = [&feature_map(q), &feature_map(k), v].map(|x| x.transpose(0, 1)); // [H, N, D]
     let ones = Tensor::ones([v.size()[0], v.size()[1], 1], (v.kind(), v.device()));
@@ -46,7 +45,6 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, eps: f64) 
 
 /// One token of each of `B` sequences: `q`, `k` `[B, H, D]`, `v` `[B, H, M]`, with states `s` `[B, H, D, M]` and
 /// `z` `[B, H, D]` that change in place. The result is `[B, H, M]`.
-#[must_use]
 pub fn step(q: &Tensor, k: &Tensor, v: &Tensor, s: &mut Tensor, z: &mut Tensor, eps: f64) -> Tensor {
     let (q, k) = (feature_map(q), feature_map(k));
     *s += k.unsqueeze(-1) * v.unsqueeze(-2);

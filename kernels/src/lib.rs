@@ -25,7 +25,6 @@ pub use optimizer::{AdamW, clip_grad_norm};
 pub use rotary::Rotary;
 
 /// `phi(x) = elu(x) + 1`: the feature map, in plain libtorch operations.
-#[must_use]
 pub fn feature_map(x: &tch::Tensor) -> tch::Tensor {
     // relu + exp(min(x, 0)): both halves have a finite gradient everywhere
     x.relu() + x.clamp_max(0.0).exp()

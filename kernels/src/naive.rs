@@ -5,7 +5,6 @@ use tch::{Kind, Tensor};
 use crate::{Bounds, feature_map};
 
 /// `q`, `k` `[N, H, D]`, `v` `[N, H, M]`; the result is `[N, H, M]`.
-#[must_use]
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, eps: f64) -> Tensor {
     let sequence = bounds.sequence_of().to_device(q.device());
     let same = sequence.unsqueeze(0).eq_tensor(&sequence.unsqueeze(1));

@@ -35,13 +35,11 @@ impl Rotary {
     }
 
     /// `x` `[N, H, D]` rotated by each token's place in its sequence, in plain libtorch operations.
-    #[must_use]
     pub fn apply(&self, x: &Tensor, bounds: &Bounds) -> Tensor {
         self.apply_at(x, &bounds.position_of().to_device(x.device()))
     }
 
     /// `x` `[N, H, D]` rotated by `positions` `[N]`.
-    #[must_use]
     pub fn apply_at(&self, x: &Tensor, positions: &Tensor) -> Tensor {
         let cos = self.cos.index_select(0, positions).unsqueeze(1);
         let sin = self.sin.index_select(0, positions).unsqueeze(1);
