@@ -138,7 +138,6 @@ impl Model {
     }
 
     /// Its weights by name, in order. Each shares its memory with the model.
-    #[must_use]
     pub fn parameters(&self) -> &[(String, Tensor)] {
         &self.parameters
     }
@@ -158,7 +157,7 @@ impl Model {
         let mut x = Tensor::f_embedding(&self.embed, tokens, -1, false, false)?;
         for block in &self.blocks {
             let qkv = block.qkv.forward(&block.attention_norm.forward(&x));
-            x = x + block.out.forward(&self.attend(&qkv, bounds)?);
+            x = added(x, &block.out.forward(&self.attend(&qkv, bounds)?));
             x = self.feed(block, x);
         }
         Ok(self.head.forward(&self.norm.forward(&x)))
@@ -200,7 +199,6 @@ impl Model {
 
     /// Scores of the next token, `[B, V]`, after the next token of each sequence, `[B]`: [`Model::forward`] in
     /// recurrent form, in plain libtorch operations.
-    #[must_use]
     pub fn step(&self, tokens: &Tensor, state: &mut RecurrentState) -> Tensor {
         let _guard = tch::no_grad_guard();
         self.grow_rotary(state.position as usize + 1);
@@ -211,7 +209,7 @@ impl Model {
             let qkv = block.qkv.forward(&block.attention_norm.forward(&x)).view([-1, 3, heads, size]);
             let [q, k] = [0, 1].map(|i| self.rotary.borrow().apply_at(&qkv.select(1, i), &positions));
             let mixed = chunked::step(&q, &k, &qkv.select(1, 2), s, z, self.config.attention_eps);
-            x = x + block.out.forward(&mixed.flatten(1, 2));
+            x = added(x, &block.out.forward(&mixed.flatten(1, 2)));
             x = self.feed(block, x);
         }
         state.position += 1;
@@ -263,7 +261,7 @@ impl Model {
                 halves[0].silu() * &halves[1]
             }
         };
-        x + block.down.forward(&active)
+        added(x, &block.down.forward(&active))
     }
 
     fn grow_rotary(&self, positions: usize) {
@@ -272,6 +270,11 @@ impl Model {
             *self.rotary.borrow_mut() = Rotary::new(positions, self.config.head_size(), Kind::Float, self.device);
         }
     }
+}
+
+/// Never in place: the gradient needs `x` as it was.
+fn added(x: Tensor, more: &Tensor) -> Tensor {
+    x + more
 }
 
 impl Linear {

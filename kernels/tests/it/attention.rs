@@ -95,6 +95,7 @@ fn a_long_sequence() {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "says what it skipped")]
 fn every_instruction_set_agrees() {
     let _held = CHOICE.lock();
     let case = case(&[3, 90, 17], 2, 48, 32, Kind::Double);
