@@ -527,7 +527,7 @@ impl Session<'_> {
             mask.set(vocab::TSVAL_FORWARD.first);
         }
         if from(Rank::TsEcr) && timestamps && say.shape.kind.has_ack() {
-            mask.set_first(vocab::TSECR, self.state.recent_stamps(say.shape.direction.reversed()));
+            mask.set_first(vocab::TSECR, self.state.stamps_to_echo(say.shape.direction));
         }
         self.ip(least, side, mask);
         if self.grammar.packets == 0 {

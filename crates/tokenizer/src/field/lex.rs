@@ -96,7 +96,7 @@ pub(crate) fn write_packet(say: &Say, unit_ns: i64, out: &mut Vec<TokenId>) {
     }
     match say.ts_ecr {
         SayTsEcr::Expected => {}
-        SayTsEcr::Recent(k) => out.push(vocab::TSECR.at(k.into())),
+        SayTsEcr::Later(k) => out.push(vocab::TSECR.at(k.into())),
         SayTsEcr::Zero => out.push(vocab::TSECR_ZERO.at(0)),
         SayTsEcr::Base => out.push(vocab::TSECR_BASE.at(0)),
         SayTsEcr::Raw(by) => raw(vocab::TSECR_RAW, by.into(), 4, out),
@@ -610,7 +610,7 @@ impl Lexer {
             },
             Rank::TsEcr => {
                 self.say.ts_ecr = match vocab::TSECR.arg(token) {
-                    Some(k) => SayTsEcr::Recent(k as u8),
+                    Some(k) => SayTsEcr::Later(k as u8),
                     None if token == vocab::TSECR_ZERO.first => SayTsEcr::Zero,
                     None if token == vocab::TSECR_BASE.first => SayTsEcr::Base,
                     None => return Ok(run(Target::TsEcrRaw, 4)),

@@ -121,12 +121,12 @@ pub(crate) const LAYOUTS: [Layout; 28] = [
     &[M, N, W, N, N, T],
     &[M, P, T],
     &[M, N, W, N, N, T, N, N, P],
-    &[M, W, P, T, E],
-    &[M, P, W, N, N, N],
+    &[M, E, E, E, E],
+    &[N, N, T, K1, N, N],
     &[M, W, N],
-    &[M, N, N, T, N, N, P],
-    &[M, N, N, P, N, N, T],
-    &[N, N, P, M, N, W],
+    &[M, N, N, T, P, E, E],
+    &[M, W, N, P, N, N],
+    &[N, N, P, M],
     &[M, N, W, N, N, P, N, N, T],
 ];
 

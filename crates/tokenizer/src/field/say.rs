@@ -179,7 +179,8 @@ pub(crate) enum SayTsVal {
 pub(crate) enum SayTsEcr {
     #[default]
     Expected,
-    Recent(u8),
+    /// The k-th TSval of the other side after the one echoed last, which is the 0th.
+    Later(u8),
     Zero,
     Base,
     Raw(u32),

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use tcpwire::{Flags, SeqNum};
 
 /// Segments remembered until they are acknowledged.
-const SEGMENTS: usize = 128;
+const SEGMENTS: usize = 1024;
 /// Islands of octets beyond a hole that are remembered.
 const ISLANDS: usize = 32;
 

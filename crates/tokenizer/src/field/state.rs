@@ -18,10 +18,12 @@ use super::space::SendSpace;
 use super::vocab;
 use crate::FlowIdentity;
 
-/// TSvals of the other side that an echo may name.
-const RECENT: usize = vocab::TSECR.count();
+/// TSvals of a side that are kept for the other side to echo.
+const STAMPS: usize = 1024;
+/// TSvals that are looked through for an echo.
+const SEARCH: usize = 256;
 /// Packets of the other side kept until it is known whether they had arrived (RFC 7323, section 4.3).
-const PENDING: usize = 32;
+const PENDING: usize = 1024;
 /// Where no MSS option was seen.
 const DEFAULT_MSS: u32 = 1460;
 
@@ -50,6 +52,37 @@ struct Stamped {
     value: u32,
 }
 
+/// The TSvals of a side, each run of equal ones once, numbered from 0 in the order they were sent.
+#[derive(Clone, Debug, Default)]
+struct Stamps {
+    values: VecDeque<u32>,
+    dropped: u64,
+}
+
+impl Stamps {
+    fn push(&mut self, value: u32) {
+        if self.values.back() == Some(&value) {
+            return;
+        }
+        if self.values.len() == STAMPS {
+            self.values.pop_front();
+            self.dropped += 1;
+        }
+        self.values.push_back(value);
+    }
+
+    /// The values from number `from` on.
+    fn after(&self, from: u64) -> impl ExactSizeIterator<Item = u32> {
+        let skip = from.saturating_sub(self.dropped).min(self.values.len() as u64) as usize;
+        self.values.range(skip..).copied()
+    }
+
+    /// The number of the first `value` among those from number `from` on.
+    fn find(&self, value: u32, from: u64) -> Option<u64> {
+        self.after(from).take(SEARCH).position(|v| v == value).map(|i| from.max(self.dropped) + i as u64)
+    }
+}
+
 /// One side of a flow, as a sender.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Side {
@@ -73,7 +106,9 @@ pub(crate) struct Side {
     /// TSval of the last segment that counts for echoing (`TS.Recent`, kept by the receiver of this side).
     pending: VecDeque<Stamped>,
     ts_recent: Option<u32>,
-    recent: VecDeque<u32>,
+    stamps: Stamps,
+    /// Number of the other side's TSval that this side echoed last.
+    echoed: u64,
     traffic_class: [u8; 2],
     ttl: Option<u8>,
     dont_fragment: Option<bool>,
@@ -550,9 +585,10 @@ impl FlowState {
         self.sides.iter().map(|s| s.clock.room_ns(self.time_ns)).min().unwrap_or(u64::MAX)
     }
 
-    /// How many TSvals of side `d` an echo may name.
-    pub(crate) fn recent_stamps(&self, d: Direction) -> usize {
-        self.sides[d.index()].recent.len()
+    /// How many TSvals of the other side an echo of side `d` may name.
+    pub(crate) fn stamps_to_echo(&self, d: Direction) -> usize {
+        let (side, peer) = self.pair(d);
+        peer.stamps.after(side.echoed).len()
     }
 
     // --- timestamps --------------------------------------------------------------------------------------------
@@ -593,8 +629,10 @@ impl FlowState {
         if ts.echo == self.expected_echo(d) {
             return;
         }
-        if let Some(k) = self.sides[peer.index()].recent.iter().position(|&v| v == ts.echo) {
-            say.ts_ecr = SayTsEcr::Recent(k as u8);
+        let echoed = self.sides[d.index()].echoed;
+        let known = self.sides[peer.index()].stamps.after(echoed).take(vocab::TSECR.count()).position(|v| v == ts.echo);
+        if let Some(k) = known {
+            say.ts_ecr = SayTsEcr::Later(k as u8);
         } else if ts.echo == 0 {
             say.ts_ecr = SayTsEcr::Zero;
         } else if !self.sides[peer.index()].clock.is_bound() {
@@ -623,7 +661,10 @@ impl FlowState {
         let other = &self.sides[peer.index()];
         let echo = match say.ts_ecr {
             SayTsEcr::Expected => self.expected_echo(d),
-            SayTsEcr::Recent(k) => other.recent.get(usize::from(k)).copied().unwrap_or_else(|| other.clock.last()),
+            SayTsEcr::Later(k) => {
+                let echoed = self.sides[d.index()].echoed;
+                other.stamps.after(echoed).nth(k.into()).unwrap_or_else(|| other.clock.last())
+            }
             SayTsEcr::Zero => 0,
             SayTsEcr::Base => other.clock.last(),
             SayTsEcr::Raw(by) => other.clock.last().wrapping_add(by),
@@ -825,16 +866,19 @@ impl FlowState {
         self.time_ns = packet.time_ns;
         self.learn_options(packet, octets);
         self.learn_len(d, packet.payload_len);
+        if let Some(ts) = ts {
+            let echoed = self.sides[d.index()].echoed;
+            if let Some(at) = self.sides[d.reversed().index()].stamps.find(ts.echo, echoed) {
+                self.sides[d.index()].echoed = at;
+            }
+        }
         let side = &mut self.sides[d.index()];
         side.packets += 1;
         let syn = packet.flags.has(Flags::SYN);
         let end = seq + i64::from(packet.flags.seq_len()) + i64::from(packet.payload_len);
         if let Some(ts) = ts {
             side.clock.learn(ts.value, packet.time_ns);
-            if side.recent.front() != Some(&ts.value) {
-                side.recent.truncate(RECENT - 1);
-                side.recent.push_front(ts.value);
-            }
+            side.stamps.push(ts.value);
             if side.pending.len() == PENDING {
                 side.pending.pop_front();
             }

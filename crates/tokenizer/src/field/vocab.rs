@@ -131,7 +131,7 @@ table! {
     TSVAL, 12, "tsval", "timestamps", "0", "TSval is off its clock by -6 to 6 ticks";
     TSVAL_FORWARD, 1, "tsval.forward", "timestamps", "2", "TSval so many ticks after this side's last";
     TSVAL_RAW, 1, "tsval.raw", "timestamps", "4", "any TSval, as a distance from this side's last, modulo 2^32";
-    TSECR, 8, "tsecr", "timestamps", "0", "TSecr is the k-th newest TSval of the other side";
+    TSECR, 8, "tsecr", "timestamps", "0", "TSecr is the k-th TSval of the other side after the one that this side echoed last (itself for k = 0)";
     TSECR_ZERO, 1, "tsecr.zero", "timestamps", "0", "TSecr is 0";
     TSECR_BASE, 1, "tsecr.base", "timestamps", "0", "TSecr is the other side's base, not seen yet";
     TSECR_RAW, 1, "tsecr.raw", "timestamps", "4", "any TSecr, as a distance from the other side's last TSval, modulo 2^32";
@@ -194,13 +194,13 @@ pub const FLAG_TOGGLES: [u16; 7] = [0x0c0, 0x040, 0x080, 0x020, 0x100, 0x1c0, 0x
 
 /// Windows of [`WIN`].
 pub const WINDOWS: [u16; 24] = [
-    0, 64240, 65535, 65160, 29200, 28960, 14600, 14480, 5840, 5792, 8192, 8760, 26883, 43690, 43440, 27840, 64000,
-    16384, 32768, 4380, 1024, 512, 65280, 62720,
+    0, 64240, 65535, 65160, 29200, 28960, 14600, 14480, 5840, 5792, 8192, 8760, 8190, 43690, 43440, 65320, 64768,
+    16384, 32768, 4380, 1024, 512, 65280, 26883,
 ];
 
 /// Maximum segment sizes of [`MSS`].
 pub const MSSES: [u16; 19] =
-    [1460, 1440, 1400, 1380, 1360, 1412, 1430, 1420, 1452, 1436, 1410, 1300, 1260, 1220, 536, 8960, 65495, 65475, 1432];
+    [1460, 1440, 1400, 1380, 1360, 1412, 1428, 1420, 1452, 1436, 1410, 1386, 1340, 1220, 536, 8960, 65495, 65475, 1432];
 
 /// TTLs and hop limits of [`TTL`].
 pub const TTLS: [u8; 31] = [
