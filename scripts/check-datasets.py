@@ -3,10 +3,13 @@
 
 usage: check-datasets.py DATASET...                   a file or a folder of .arrow or .parquet shards each
        check-datasets.py --variants FOLDER DATASET    writes the dataset again, as other tools would, below FOLDER
+       check-datasets.py --document FILE PARQUET ARROW
+                        runs the queries in a document: SQL on the one folder, Python on each
 
 Needs pyarrow, polars and duckdb (PyPI); where one is missing the check fails. Prints a line per dataset.
 """
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -103,11 +106,26 @@ def variants(folder, path):
     pyarrow.feather.write_feather(pa.table({"flows": tokens}), str(folder / "original.feather"), compression="uncompressed")
 
 
+def document(path, parquet, arrow):
+    """Runs the document's queries where they say `set`: each must run and answer something."""
+    text = path.read_text()
+    for sql in re.findall(r"```sql\n(.*?)```", text, re.S):
+        rows = duckdb.sql(sql.replace("'set/", f"'{parquet}/")).fetchall()
+        if not rows:
+            sys.exit(f"{path}: no answer to: {sql}")
+        print(f"{path}: SQL: {len(rows)} rows, first {rows[0]}")
+    for block in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(block.replace('"set/', f'"{parquet}/').replace('"set"', f'"{arrow}"'), {})
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("dataset", nargs="+", type=Path)
     ap.add_argument("--variants", type=Path, metavar="FOLDER")
+    ap.add_argument("--document", type=Path, metavar="FILE")
     a = ap.parse_args()
+    if a.document:
+        return document(a.document, *a.dataset)
     for path in a.dataset:
         if a.variants:
             variants(a.variants, path)

@@ -10,8 +10,12 @@ use arrowio::{
     Compression, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, FlowSummary, Format, TokenCode, Tokens,
     WriteOptions,
 };
+use tokenizer::{field, word16};
 
-const CODES: [TokenCode; 2] = [TokenCode { name: "field", version: 1 }, TokenCode { name: "word16", version: 1 }];
+const CODES: [TokenCode; 2] = [
+    TokenCode { name: field::NAME, version: field::VERSION },
+    TokenCode { name: word16::NAME, version: word16::VERSION },
+];
 
 type Failure = Box<dyn std::error::Error>;
 

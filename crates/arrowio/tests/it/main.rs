@@ -1,6 +1,7 @@
 //! Datasets written and read back, in every format.
 
 mod hostile;
+mod reference;
 mod support;
 
 use std::io::{self, Cursor, Write};
