@@ -25,7 +25,7 @@ struct Attention {
   T *s1, *z1, *ds0, *dz0;
 };
 
-// A decoder-only model's weights, each matrix as [inputs, outputs].
+// A decoder-only model's weights, each matrix as [inputs, outputs] in panels of 32 columns (see `linear`).
 struct Norm {
   const float *weight, *bias;          // bias may be null
 };
@@ -58,10 +58,11 @@ struct Table {
   const char *name;
   AttentionTable<float> f32;
   AttentionTable<double> f64;
-  // One token for each of `rows` slots (a multiple of 8). States: s [layers, rows, H, D, D], z [layers, rows, H, D].
+  // One token for each of `rows` sequences (a multiple of 8); row r's state is in slot[r]. States: s
+  // [layers, slots, H, D, D], z [layers, slots, H, D]. tokens, positions and logits are by row.
   int64_t (*decode_scratch)(const Model &, int64_t rows);
-  void (*decode)(const Model &, int64_t rows, const int32_t *tokens, const int64_t *positions, float *s, float *z,
-                 float *logits, float *scratch);
+  void (*decode)(const Model &, int64_t rows, int64_t slots, const int32_t *slot, const int32_t *tokens,
+                 const int64_t *positions, float *s, float *z, float *logits, float *scratch);
   // states, per head: s [D, M], z [D]; phi, update, product and normaliser in one pass
   void (*step)(int64_t d, int64_t m, const float *q, const float *k, const float *v, float eps, float *s, float *z,
                float *out, float *scratch);

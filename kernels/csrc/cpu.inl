@@ -14,6 +14,7 @@ namespace lf {
 namespace {
 
 constexpr int64_t C = 16;
+constexpr int64_t PANEL = 32;
 
 template <class T>
 constexpr int64_t W = 64 / sizeof(T);
@@ -388,14 +389,18 @@ void normalise(const Norm &norm, bool rms, float eps, int64_t rows, int64_t widt
   }
 }
 
-// y[rows, outputs] = x[rows, inputs] weight + bias, or added to y
+// y[rows, outputs] = x[rows, inputs] weight + bias, or added to y. The weight lies in panels of 32 columns, each
+// [inputs, 32]; the last one may be 16 wide.
 void linear(const Linear &l, int64_t rows, int64_t inputs, int64_t outputs, const float *x, float *y, bool add) {
   for (int64_t r = 0; r < rows; r++)
     for (int64_t j = 0; j < outputs; j++) {
       const float bias = l.bias ? l.bias[j] : 0.0f;
       y[r * outputs + j] = add ? y[r * outputs + j] + bias : bias;
     }
-  product(rows, outputs, inputs, x, inputs, int64_t(1), l.weight, outputs, y, outputs, true);
+  for (int64_t n = 0; n < outputs; n += PANEL) {
+    const int64_t cols = outputs - n < PANEL ? outputs - n : PANEL;
+    product(rows, cols, inputs, x, inputs, int64_t(1), l.weight + n * inputs, cols, y + n, outputs, true);
+  }
 }
 
 // erf within 1.5e-7 (Abramowitz and Stegun, 7.1.26)
@@ -428,8 +433,8 @@ int64_t decode_scratch(const Model &model, int64_t rows) {
   return rows * (2 * model.width + 3 * model.width + model.width + (model.gated ? 2 : 1) * model.feed + d) + 4 * d + 64;
 }
 
-void decode(const Model &model, int64_t rows, const int32_t *tokens, const int64_t *positions, float *s, float *z,
-            float *logits, float *scratch) {
+void decode(const Model &model, int64_t rows, int64_t slots, const int32_t *slot, const int32_t *tokens,
+            const int64_t *positions, float *s, float *z, float *logits, float *scratch) {
   const int64_t width = model.width, heads = model.heads, d = width / heads, half = d / 2;
   float *x = aligned(scratch), *y = x + rows * width, *qkv = y + rows * width, *mixed = qkv + rows * 3 * width,
         *up = mixed + rows * width, *angle = up + rows * (model.gated ? 2 : 1) * model.feed, *pair = angle + rows * d;
@@ -453,7 +458,7 @@ void decode(const Model &model, int64_t rows, const int32_t *tokens, const int64
         rotate(from + width, angle + r * d, angle + r * d + half, half, k);
         for (int64_t i = 0; i < d; i++) q[i] = phi(q[i]);
         for (int64_t i = 0; i < d; i++) k[i] = phi(k[i]);
-        const int64_t line = (l * rows + r) * heads + h;
+        const int64_t line = (l * slots + slot[r]) * heads + h;
         head_step(d, d, q, k, from + 2 * width, model.attention_eps, s + line * d * d, z + line * d, mixed + r * width + h * d);
       }
     linear(b.out, rows, width, width, mixed, x, true);

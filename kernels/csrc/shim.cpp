@@ -364,9 +364,9 @@ int lf_clip_grad_norm(Tensor *const *grads, int64_t n, double limit, double *nor
 int64_t lf_decode_scratch(const lf::Model *model, int64_t rows) { return table()->decode_scratch(*model, rows); }
 
 // Plain memory, no tensor: safe from any thread.
-void lf_decode(const lf::Model *model, int64_t rows, const int32_t *tokens, const int64_t *positions, float *s, float *z,
-               float *logits, float *scratch) {
-  table()->decode(*model, rows, tokens, positions, s, z, logits, scratch);
+void lf_decode(const lf::Model *model, int64_t rows, int64_t slots, const int32_t *slot, const int32_t *tokens,
+               const int64_t *positions, float *s, float *z, float *logits, float *scratch) {
+  table()->decode(*model, rows, slots, slot, tokens, positions, s, z, logits, scratch);
 }
 
 }  // extern "C"

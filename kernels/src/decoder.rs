@@ -89,6 +89,8 @@ pub struct Decoder {
 const LANES: usize = 16;
 /// Rows of a register block.
 const ROWS: usize = 8;
+/// Columns of a matrix that lie together.
+const PANEL: usize = 32;
 
 impl Decoder {
     /// Checks that the weights have the sizes of `shape`.
@@ -99,24 +101,26 @@ impl Decoder {
         check_shape(&shape)?;
         check_weights(&shape, &weights)?;
         pad_head(&shape, &mut weights.head);
+        pack_all(&shape, &mut weights);
         let frequencies = Rotary::frequencies(shape.width / shape.heads);
         Ok(Decoder { shape, weights: Arc::new(weights), frequencies: Arc::new(frequencies) })
     }
 
-    /// Memory for `slots` sequences, all at their start.
+    /// Memory for `slots` sequences, all idle.
     #[must_use]
     pub fn state(&self, slots: usize) -> DecoderState {
         let rows = slots.next_multiple_of(ROWS);
         let size = self.shape.width / self.shape.heads;
-        let lines = self.weights.blocks.len() * rows * self.shape.heads;
+        let lines = self.weights.blocks.len() * (slots + 1) * self.shape.heads;
         let scratch = self.with_model(|model| {
             // SAFETY: the model's pointers are to memory that `self` holds.
             unsafe { ffi::lf_decode_scratch(model, rows as i64) }
         });
         DecoderState {
-            rows,
-            tokens: vec![0; rows],
-            positions: vec![0; rows],
+            slots: vec![Slot::default(); slots],
+            slot: Vec::with_capacity(rows),
+            tokens: Vec::with_capacity(rows),
+            positions: Vec::with_capacity(rows),
             s: vec![0.0; lines * size * size],
             z: vec![0.0; lines * size],
             logits: vec![0.0; rows * self.padded_vocab()],
@@ -124,20 +128,23 @@ impl Decoder {
         }
     }
 
-    /// Takes the next token of every slot; afterwards [`Decoder::logits`] has the next one's scores.
+    /// Every slot that has a token takes it; afterwards [`Decoder::logits`] has the scores of its next one.
     ///
     /// # Panics
     /// Where a token is no id of the vocabulary, or `state` is of another model.
     pub fn step(&self, state: &mut DecoderState) {
+        assert_eq!(state.logits.len(), state.slots.len().next_multiple_of(ROWS) * self.padded_vocab(), "its own state");
+        state.gather();
         assert!(state.tokens.iter().all(|&t| (t as usize) < self.shape.vocab), "tokens are ids of the vocabulary");
-        assert_eq!(state.logits.len(), state.rows * self.padded_vocab(), "the state is this model's");
         self.with_model(|model| {
             // SAFETY: the model's pointers are to memory that `self` holds and whose sizes `new` has checked; the
-            // state's buffers were made by `state` for these rows and this model.
+            // state's buffers were made by `state` for as many rows and slots as `gather` names, and this model.
             unsafe {
                 ffi::lf_decode(
                     model,
-                    state.rows as i64,
+                    state.slot.len() as i64,
+                    state.slots.len() as i64 + 1,
+                    state.slot.as_ptr(),
                     state.tokens.as_ptr(),
                     state.positions.as_ptr(),
                     state.s.as_mut_ptr(),
@@ -147,13 +154,12 @@ impl Decoder {
                 );
             }
         });
-        state.positions.iter_mut().for_each(|position| *position += 1);
     }
 
-    /// The scores of a slot's next token: one per id.
+    /// The scores of a slot's next token, one per id, after a step in which it had a token.
     #[must_use]
     pub fn logits<'a>(&self, state: &'a DecoderState, slot: usize) -> &'a [f32] {
-        &state.logits[slot * self.padded_vocab()..][..self.shape.vocab]
+        &state.logits[state.slots[slot].row * self.padded_vocab()..][..self.shape.vocab]
     }
 
     /// Puts a slot back to a sequence's start.
@@ -161,12 +167,11 @@ impl Decoder {
         let size = self.shape.width / self.shape.heads;
         let line = self.shape.heads * size;
         for layer in 0..self.weights.blocks.len() {
-            let row = layer * state.rows + slot;
+            let row = layer * (state.slots.len() + 1) + slot;
             state.s[row * line * size..][..line * size].fill(0.0);
             state.z[row * line..][..line].fill(0.0);
         }
-        state.positions[slot] = 0;
-        state.tokens[slot] = 0;
+        state.slots[slot] = Slot::default();
     }
 
     fn padded_vocab(&self) -> usize {
@@ -197,7 +202,8 @@ impl Decoder {
 /// Memory of a number of sequences that run side by side.
 #[derive(Debug)]
 pub struct DecoderState {
-    rows: usize,
+    slots: Vec<Slot>,
+    slot: Vec<i32>,
     tokens: Vec<i32>,
     positions: Vec<i64>,
     s: Vec<f32>,
@@ -206,10 +212,37 @@ pub struct DecoderState {
     scratch: Vec<f32>,
 }
 
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    token: Option<u16>,
+    position: i64,
+    row: usize,
+}
+
 impl DecoderState {
-    /// Sets the token that a slot takes in the next step.
+    /// Sets the token that a slot takes in the next step. A slot without one costs nothing.
     pub fn set_token(&mut self, slot: usize, token: u16) {
-        self.tokens[slot] = i32::from(token);
+        self.slots[slot].token = Some(token);
+    }
+
+    /// Rows for the slots that have a token, then rows of a slot that nobody reads, up to whole register blocks.
+    fn gather(&mut self) {
+        self.slot.clear();
+        self.tokens.clear();
+        self.positions.clear();
+        for (i, slot) in self.slots.iter_mut().enumerate() {
+            if let Some(token) = slot.token.take() {
+                slot.row = self.slot.len();
+                self.slot.push(i as i32);
+                self.tokens.push(i32::from(token));
+                self.positions.push(slot.position);
+                slot.position += 1;
+            }
+        }
+        let rows = self.slot.len().next_multiple_of(ROWS);
+        self.slot.resize(rows, self.slots.len() as i32);
+        self.tokens.resize(rows, 0);
+        self.positions.resize(rows, 0);
     }
 }
 
@@ -296,4 +329,26 @@ fn pad_head(shape: &DecoderShape, head: &mut LinearWeights) {
         |row: &[f32]| row.iter().copied().chain(std::iter::repeat_n(0.0, padded - shape.vocab)).collect::<Vec<_>>();
     head.weight = head.weight.chunks(shape.vocab).flat_map(widen).collect();
     head.bias = head.bias.take().map(|bias| widen(&bias));
+}
+
+/// Lays each matrix out as the kernel reads it.
+fn pack_all(shape: &DecoderShape, weights: &mut DecoderWeights) {
+    for block in &mut weights.blocks {
+        pack(&mut block.qkv, shape.width);
+        pack(&mut block.out, shape.width);
+        pack(&mut block.up, shape.width);
+        pack(&mut block.down, shape.feed);
+    }
+    pack(&mut weights.head, shape.width);
+}
+
+/// From `[inputs, outputs]` to panels of columns, each `[inputs, 32]`; the last one may be narrower.
+fn pack(linear: &mut LinearWeights, inputs: usize) {
+    let outputs = linear.weight.len() / inputs;
+    let mut packed = Vec::with_capacity(linear.weight.len());
+    for start in (0..outputs).step_by(PANEL) {
+        let end = (start + PANEL).min(outputs);
+        linear.weight.chunks(outputs).for_each(|row| packed.extend_from_slice(&row[start..end]));
+    }
+    linear.weight = packed;
 }

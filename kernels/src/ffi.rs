@@ -103,6 +103,8 @@ unsafe extern "C" {
     pub(crate) fn lf_decode(
         model: *const CModel,
         rows: i64,
+        slots: i64,
+        slot: *const i32,
         tokens: *const i32,
         positions: *const i64,
         s: *mut f32,

@@ -126,8 +126,9 @@ impl Worker<'_> {
         let mut candidates = Vec::new();
         while slots.iter().any(Option::is_some) && !self.stop.load(Ordering::Relaxed) {
             for (i, slot) in slots.iter().enumerate() {
-                let token = slot.as_ref().map_or(0, |slot| slot.generated.tokens[slot.read]);
-                state.set_token(i, token);
+                if let Some(slot) = slot {
+                    state.set_token(i, slot.generated.tokens[slot.read]);
+                }
             }
             self.decoder.step(&mut state);
             for (i, place) in slots.iter_mut().enumerate() {
