@@ -1,7 +1,7 @@
 //! One capture: read, dissected, tracked, judged.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io;
 
 use flowtrack::{Cause, Class, Ended, Flow, NOT_HELD, Tracker, TrackerOptions, Verdict};
 use tcpwire::{CaptureReader, Dissector, Marks, ReadError, Skip, TimeStep};
@@ -86,18 +86,27 @@ pub(crate) struct Report {
     pub(crate) damage: Option<ReadError>,
 }
 
-/// Reads a capture to its end or to where it is damaged. `encode` takes the conversations that are wanted; it
-/// returns the reason where one can not be encoded.
+/// What the reading of a capture leaves behind.
+pub(crate) struct Read {
+    counts: Counts,
+    tracker: Tracker,
+    damage: Option<ReadError>,
+}
+
+/// Conversations are handed on when there are so many.
+const ENDED_AT_A_TIME: usize = 64;
+
+/// Reads a capture to its end or to where it is damaged, and hands on the conversations as they end.
 pub(crate) fn read(
-    input: impl Read + Send,
-    name: &str,
+    input: impl io::Read + Send,
     options: &Options,
-    encode: &mut dyn FnMut(&Wanted<'_>) -> anyhow::Result<Result<(), String>>,
-) -> anyhow::Result<Report> {
-    let mut capture = Capture::new(name, options, encode);
+    hand: &mut dyn FnMut(&mut Tracker) -> anyhow::Result<()>,
+) -> anyhow::Result<Read> {
+    let mut counts = Counts::default();
+    let mut tracker = Tracker::new(options.tracker);
     let mut reader = match CaptureReader::new(input) {
         Ok(reader) => reader,
-        Err(damage) => return Ok(Report { damage: Some(damage), ..Report::default() }),
+        Err(damage) => return Ok(Read { counts, tracker, damage: Some(damage) }),
     };
     let mut dissector = Dissector::default();
     let mut not_read = [0u64; Skip::ALL.len()];
@@ -107,26 +116,24 @@ pub(crate) fn read(
             Ok(None) => break None,
             Err(damage) => break Some(damage),
         };
-        capture.counts.finer_times += u64::from(frame.step == TimeStep::Finer);
+        counts.finer_times += u64::from(frame.step == TimeStep::Finer);
         match dissector.dissect(&frame) {
             Ok(segment) => {
-                capture.counts.segments += 1;
-                capture.tracker.push(frame.time_ns, frame.number, &segment);
-                if capture.tracker.has_ended() {
-                    capture.take_ended()?;
+                counts.segments += 1;
+                tracker.push(frame.time_ns, frame.number, &segment);
+                if tracker.ended_count() >= ENDED_AT_A_TIME {
+                    hand(&mut tracker)?;
                 }
             }
             Err(skip) => not_read[skip as usize] += 1,
         }
     };
-    capture.tracker.finish();
-    capture.take_ended()?;
-    let mut report = capture.report();
-    report.counts.frames = reader.frames();
-    report.counts.octets = reader.offset();
-    report.counts.not_read = Skip::ALL.into_iter().zip(not_read).filter(|(_, n)| *n > 0).collect();
-    report.damage = damage;
-    Ok(report)
+    tracker.finish();
+    hand(&mut tracker)?;
+    counts.frames = reader.frames();
+    counts.octets = reader.offset();
+    counts.not_read = Skip::ALL.into_iter().zip(not_read).filter(|(_, n)| *n > 0).collect();
+    Ok(Read { counts, tracker, damage })
 }
 
 /// Why a conversation is in the dataset or not.
@@ -139,42 +146,37 @@ struct Decision {
     reason: String,
 }
 
-struct Capture<'c> {
+/// Takes a wanted conversation; gives back why, where it can not be encoded.
+pub(crate) type Encode<'e> = dyn FnMut(&Wanted<'_>) -> anyhow::Result<Result<(), String>> + 'e;
+
+/// Judges the conversations of a capture.
+pub(crate) struct Judge<'c> {
     name: &'c str,
     options: &'c Options,
-    tracker: Tracker,
     decisions: Vec<Option<Decision>>,
     counts: Counts,
-    encode: &'c mut dyn FnMut(&Wanted<'_>) -> anyhow::Result<Result<(), String>>,
 }
 
-impl<'c> Capture<'c> {
-    fn new(
-        name: &'c str,
-        options: &'c Options,
-        encode: &'c mut dyn FnMut(&Wanted<'_>) -> anyhow::Result<Result<(), String>>,
-    ) -> Self {
-        let tracker = Tracker::new(options.tracker);
-        Capture { name, options, tracker, decisions: Vec::new(), counts: Counts::default(), encode }
+impl<'c> Judge<'c> {
+    pub(crate) fn new(name: &'c str, options: &'c Options) -> Self {
+        Judge { name, options, decisions: Vec::new(), counts: Counts::default() }
     }
 
-    fn take_ended(&mut self) -> anyhow::Result<()> {
-        let ended: Vec<Ended> = self.tracker.ended().collect();
-        for one in ended {
-            let decision = self.decide(&one)?;
-            self.count(&one, &decision);
-            if self.options.flow_log {
-                let id = one.id as usize;
-                if self.decisions.len() <= id {
-                    self.decisions.resize(id + 1, None);
-                }
-                self.decisions[id] = Some(decision);
+    /// Decides about a conversation, and has it encoded where it is wanted and can be.
+    pub(crate) fn take(&mut self, one: &Ended, encode: &mut Encode<'_>) -> anyhow::Result<()> {
+        let decision = self.decide(one, encode)?;
+        self.count(one, &decision);
+        if self.options.flow_log {
+            let id = one.id as usize;
+            if self.decisions.len() <= id {
+                self.decisions.resize(id + 1, None);
             }
+            self.decisions[id] = Some(decision);
         }
         Ok(())
     }
 
-    fn decide(&mut self, one: &Ended) -> anyhow::Result<Decision> {
+    fn decide(&mut self, one: &Ended, encode: &mut Encode<'_>) -> anyhow::Result<Decision> {
         let verdict = &one.verdict;
         let mut decision = Decision {
             class: verdict.class,
@@ -189,7 +191,7 @@ impl<'c> Capture<'c> {
             return Ok(decision);
         }
         let refused = match &one.flow {
-            Some(flow) => (self.encode)(&Wanted { flow, verdict })?.err(),
+            Some(flow) => encode(&Wanted { flow, verdict })?.err(),
             None => Some(not_held(one.marks)),
         };
         match refused {
@@ -224,10 +226,11 @@ impl<'c> Capture<'c> {
         }
     }
 
-    fn report(mut self) -> Report {
+    /// What there is to say of the capture, once it is read.
+    pub(crate) fn report(mut self, read: Read) -> Report {
         let mut lines = Vec::new();
-        for id in 0..self.tracker.conversations() as u32 {
-            let record = self.tracker.record(id);
+        for id in 0..read.tracker.conversations() as u32 {
+            let record = read.tracker.record(id);
             self.counts.late_packets += record.late_packets;
             if let Some(Some(decision)) = self.decisions.get_mut(id as usize).map(Option::take) {
                 lines.push(Line {
@@ -249,7 +252,8 @@ impl<'c> Capture<'c> {
                 });
             }
         }
-        Report { counts: self.counts, lines, damage: None }
+        self.counts.add(read.counts);
+        Report { counts: self.counts, lines, damage: read.damage }
     }
 }
 

@@ -5,13 +5,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 
 use anyhow::Context;
 use arrowio::FlowRow;
 use clikit::Progress;
+use flowtrack::Ended;
 
-use crate::capture::{self, Options, Report, Wanted};
+use crate::capture::{self, Judge, Options, Report, Wanted};
 use crate::dataset;
 
 /// One capture to read.
@@ -59,6 +60,9 @@ pub(crate) fn read_all(
     if jobs == 1 {
         return tasks.iter().try_for_each(|task| read_one(task, options, progress, &mut |m| take(task, m)));
     }
+    if let [task] = tasks {
+        return read_one_in_two(task, options, progress, &mut |m| take(task, m));
+    }
     type Slot = (SyncSender<anyhow::Result<Message>>, Receiver<anyhow::Result<Message>>);
     let (senders, receivers): (Vec<_>, Vec<_>) = tasks
         .iter()
@@ -95,6 +99,7 @@ pub(crate) fn read_all(
     })
 }
 
+/// Reads one capture in one thread.
 fn read_one(
     task: &Task,
     options: &Options,
@@ -102,24 +107,85 @@ fn read_one(
     hand: &mut dyn FnMut(Message) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let input = Counted { input: task.open()?, progress };
-    let mut rows = Vec::new();
-    let mut tokens = 0;
-    let mut encode = |wanted: &Wanted<'_>| -> anyhow::Result<Result<(), String>> {
-        let row = match dataset::row(options.tokens, wanted, &task.name) {
+    let mut rows = Rows { task, options, rows: Vec::new(), tokens: 0, hand };
+    let mut judge = Judge::new(&task.name, options);
+    let mut ended = Vec::new();
+    let read = capture::read(input, options, &mut |tracker| {
+        ended.extend(tracker.ended());
+        for mut one in ended.drain(..) {
+            judge.take(&one, &mut |wanted| rows.encode(wanted))?;
+            one.flow.take().into_iter().for_each(|flow| tracker.recycle(flow));
+        }
+        Ok(())
+    })?;
+    rows.finish(judge.report(read))
+}
+
+/// Conversations on their way to be judged that may wait, in hand-overs.
+const ENDED_WAITING: usize = 64;
+
+/// Reads one capture in two threads: one reads and tracks, this one encodes.
+fn read_one_in_two(
+    task: &Task,
+    options: &Options,
+    progress: &Progress,
+    hand: &mut dyn FnMut(Message) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let input = Counted { input: task.open()?, progress };
+    let mut rows = Rows { task, options, rows: Vec::new(), tokens: 0, hand };
+    let mut judge = Judge::new(&task.name, options);
+    let (sender, receiver) = sync_channel::<Vec<Ended>>(ENDED_WAITING);
+    let (back, returned) = channel::<Vec<Ended>>();
+    let read = std::thread::scope(|scope| {
+        let reading = scope.spawn(move || {
+            capture::read(input, options, &mut |tracker| {
+                for one in returned.try_iter().flatten() {
+                    one.flow.into_iter().for_each(|flow| tracker.recycle(flow));
+                }
+                let ended = tracker.ended().collect();
+                sender.send(ended).map_err(|_| anyhow::anyhow!("the encoder has stopped"))
+            })
+        });
+        for ended in receiver {
+            for one in &ended {
+                judge.take(one, &mut |wanted| rows.encode(wanted))?;
+            }
+            // The reader may be done, and need no buffers any more.
+            drop(back.send(ended));
+        }
+        reading.join().map_err(|_| anyhow::anyhow!("{}: the reader failed", task.shown()))?
+    })?;
+    rows.finish(judge.report(read))
+}
+
+/// Gathers rows until they are worth handing over.
+struct Rows<'r> {
+    task: &'r Task,
+    options: &'r Options,
+    rows: Vec<FlowRow>,
+    tokens: usize,
+    hand: &'r mut dyn FnMut(Message) -> anyhow::Result<()>,
+}
+
+impl Rows<'_> {
+    fn encode(&mut self, wanted: &Wanted<'_>) -> anyhow::Result<Result<(), String>> {
+        let row = match dataset::row(self.options.tokens, wanted, &self.task.name) {
             Ok(row) => row,
             Err(reason) => return Ok(Err(reason)),
         };
-        tokens += row.tokens.len();
-        rows.push(row);
-        if tokens >= TOKENS_AT_A_TIME {
-            tokens = 0;
-            hand(Message::Rows(std::mem::take(&mut rows)))?;
+        self.tokens += row.tokens.len();
+        self.rows.push(row);
+        if self.tokens >= TOKENS_AT_A_TIME {
+            self.tokens = 0;
+            (self.hand)(Message::Rows(std::mem::take(&mut self.rows)))?;
         }
         Ok(Ok(()))
-    };
-    let report = capture::read(input, &task.name, options, &mut encode)?;
-    hand(Message::Rows(rows))?;
-    hand(Message::Done(Box::new(report)))
+    }
+
+    fn finish(self, report: Report) -> anyhow::Result<()> {
+        (self.hand)(Message::Rows(self.rows))?;
+        (self.hand)(Message::Done(Box::new(report)))
+    }
 }
 
 /// Tells the progress bar what is read.

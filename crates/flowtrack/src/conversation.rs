@@ -31,11 +31,12 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    pub(crate) fn new(segment: &Segment<'_>) -> Self {
+    /// One that `segment` begins, with empty buffers for packets and options.
+    pub(crate) fn new(segment: &Segment<'_>, (packets, options): (Vec<Packet>, Vec<u8>)) -> Self {
         let flags = segment.tcp.flags;
         Conversation {
-            packets: Vec::new(),
-            options: Vec::new(),
+            packets,
+            options,
             held: true,
             sides: Default::default(),
             syn: [false; 2],

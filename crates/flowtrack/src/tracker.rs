@@ -119,6 +119,10 @@ type Key6 = ([u8; 16], [u8; 16], u32);
 /// Conversations with fewer packets than this may still turn out to begin with a SYN that came late.
 const SYN_MAY_STILL_COME: u64 = 8;
 
+/// Buffers that are kept for the next flows at most, and packets in one of them.
+const MAX_SPARE: usize = 256;
+const MAX_SPARE_PACKETS: usize = 2048;
+
 /// Sorts segments into conversations.
 #[derive(Default)]
 pub struct Tracker {
@@ -126,8 +130,11 @@ pub struct Tracker {
     ids4: FxHashMap<Key4, u32>,
     ids6: FxHashMap<Key6, u32>,
     marks: Vec<Mark>,
-    open: Vec<Option<Box<Conversation>>>,
+    /// Conversations that are not yet given out, and those that were, for the next ones.
+    open: Vec<Box<Conversation>>,
     free: Vec<u32>,
+    /// Buffers of flows that were taken, for the next ones.
+    spare: Vec<(Vec<Packet>, Vec<u8>)>,
     /// Closed ones, with when they were last looked at.
     closing: VecDeque<(i64, u32)>,
     held_octets: usize,
@@ -167,10 +174,19 @@ impl Tracker {
         self.ended.drain(..)
     }
 
-    /// Whether there is something to take with [`ended`](Self::ended).
+    /// Gives back the buffers of a flow that is done with: the next ones are put there.
+    pub fn recycle(&mut self, mut flow: Flow) {
+        if self.spare.len() < MAX_SPARE && flow.packets.capacity() <= MAX_SPARE_PACKETS {
+            flow.packets.clear();
+            flow.options.clear();
+            self.spare.push((flow.packets, flow.options));
+        }
+    }
+
+    /// How many conversations [`ended`](Self::ended) would give.
     #[must_use]
-    pub fn has_ended(&self) -> bool {
-        !self.ended.is_empty()
+    pub fn ended_count(&self) -> usize {
+        self.ended.len()
     }
 
     /// Ends all conversations, in order of their first packets.
@@ -242,14 +258,14 @@ impl Tracker {
     }
 
     fn begin(&mut self, frame: u64, segment: &Segment<'_>, low_first: bool, wireshark: WiresharkState) {
-        let conversation = Box::new(Conversation::new(segment));
+        let buffers = self.spare.pop().unwrap_or_default();
         let open = match self.free.pop() {
             Some(at) => {
-                self.open[at as usize] = Some(conversation);
+                *self.open[at as usize] = Conversation::new(segment, buffers);
                 at
             }
             None => {
-                self.open.push(Some(conversation));
+                self.open.push(Box::new(Conversation::new(segment, buffers)));
                 self.open.len() as u32 - 1
             }
         };
@@ -272,7 +288,7 @@ impl Tracker {
     #[inline]
     fn take(&mut self, id: u32, time_ns: i64, segment: &Segment<'_>, direction: Direction) {
         let mark = &mut self.marks[id as usize];
-        let Some(conversation) = self.open[mark.open as usize].as_deref_mut() else { return };
+        let conversation = &mut *self.open[mark.open as usize];
         if mark.marks.any(NOT_HELD) {
             if conversation.held {
                 self.held_octets -= held_octets(conversation);
@@ -347,13 +363,13 @@ impl Tracker {
         if mark.open == NONE {
             return;
         }
-        let Some(conversation) = self.open[mark.open as usize].take() else { return };
+        let conversation = &mut *self.open[mark.open as usize];
         self.free.push(mark.open);
         mark.open = NONE;
         mark.swapped = conversation.opener() == Direction::Reverse;
-        self.held_octets -= held_octets(&conversation);
+        self.held_octets -= held_octets(conversation);
         let verdict = conversation.verdict();
-        let flow = conversation.held.then(|| flow_of(mark, *conversation));
+        let flow = conversation.held.then(|| flow_of(mark, conversation));
         self.ended.push(Ended { id, flow, verdict, marks: mark.marks, cause });
     }
 }
@@ -362,9 +378,9 @@ fn held_octets(conversation: &Conversation) -> usize {
     conversation.packets.len() * size_of::<Packet>() + conversation.options.len()
 }
 
-fn flow_of(mark: &Mark, conversation: Conversation) -> Flow {
+fn flow_of(mark: &Mark, conversation: &mut Conversation) -> Flow {
     let [mut client, mut server] = mark.ends;
-    let mut packets = conversation.packets;
+    let mut packets = std::mem::take(&mut conversation.packets);
     if mark.swapped {
         std::mem::swap(&mut client, &mut server);
         for packet in &mut packets {
@@ -376,7 +392,7 @@ fn flow_of(mark: &Mark, conversation: Conversation) -> Flow {
         server,
         first_frame: mark.first_frame,
         packets,
-        options: conversation.options,
+        options: std::mem::take(&mut conversation.options),
         completeness: mark.wireshark.bits,
     }
 }
