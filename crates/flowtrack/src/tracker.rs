@@ -131,7 +131,7 @@ pub struct Tracker {
     ids6: FxHashMap<Key6, u32>,
     marks: Vec<Mark>,
     /// Conversations that are not yet given out, and those that were, for the next ones.
-    open: Vec<Box<Conversation>>,
+    open: Vec<Conversation>,
     free: Vec<u32>,
     /// Buffers of flows that were taken, for the next ones.
     spare: Vec<(Vec<Packet>, Vec<u8>)>,
@@ -261,11 +261,11 @@ impl Tracker {
         let buffers = self.spare.pop().unwrap_or_default();
         let open = match self.free.pop() {
             Some(at) => {
-                *self.open[at as usize] = Conversation::new(segment, buffers);
+                self.open[at as usize] = Conversation::new(segment, buffers);
                 at
             }
             None => {
-                self.open.push(Box::new(Conversation::new(segment, buffers)));
+                self.open.push(Conversation::new(segment, buffers));
                 self.open.len() as u32 - 1
             }
         };
@@ -288,7 +288,7 @@ impl Tracker {
     #[inline]
     fn take(&mut self, id: u32, time_ns: i64, segment: &Segment<'_>, direction: Direction) {
         let mark = &mut self.marks[id as usize];
-        let conversation = &mut *self.open[mark.open as usize];
+        let conversation = &mut self.open[mark.open as usize];
         if mark.marks.any(NOT_HELD) {
             if conversation.held {
                 self.held_octets -= held_octets(conversation);
@@ -363,7 +363,7 @@ impl Tracker {
         if mark.open == NONE {
             return;
         }
-        let conversation = &mut *self.open[mark.open as usize];
+        let conversation = &mut self.open[mark.open as usize];
         self.free.push(mark.open);
         mark.open = NONE;
         mark.swapped = conversation.opener() == Direction::Reverse;

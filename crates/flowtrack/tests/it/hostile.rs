@@ -1,0 +1,91 @@
+//! Segments in any order with any numbers: nothing panics, nothing is lost or counted twice.
+
+use flowtrack::{Tracker, TrackerOptions};
+use proptest::prelude::*;
+use tcpwire::{Flags, IpRepr, Ipv4Repr, Marks, Segment, SeqNum, TcpView};
+
+/// (seconds since the last, who and where, sequence number, acknowledgment, flags, payload, marks)
+type Step = (u16, u8, u32, u32, u16, Option<u32>, u16);
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let number = prop_oneof![0u32..50, Just(u32::MAX), Just(1 << 31), any::<u32>()];
+    let marks = prop_oneof![9 => Just(0u16), 1 => any::<u16>()];
+    let payload = prop_oneof![9 => (0u32..40).prop_map(Some), 1 => any::<u32>().prop_map(Some), 1 => Just(None)];
+    let step = (any::<u16>(), any::<u8>(), number.clone(), number, 0u16..0x40, payload, marks);
+    prop::collection::vec(step, 0..60)
+}
+
+fn segment(&(_, who, seq, ack, flags, payload_len, marks): &Step) -> Segment<'static> {
+    let host = |n: u8| [10, 0, 0, n].into();
+    let (src, dst) = if who & 1 == 0 { (host(1), host(2)) } else { (host(2), host(1)) };
+    let (src_port, dst_port) = if who & 1 == 0 { (1000, 80) } else { (80, 1000) };
+    let src_port = src_port + u16::from(who & 2 != 0 && who & 1 == 0) * 7;
+    let dst_port = dst_port + u16::from(who & 2 != 0 && who & 1 == 1) * 7;
+    Segment {
+        ip: IpRepr::V4(Ipv4Repr { src, dst, traffic_class: 0, id: 0, dont_fragment: false, ttl: 64 }),
+        tcp: TcpView {
+            src_port,
+            dst_port,
+            seq: SeqNum(seq),
+            ack: SeqNum(ack),
+            header_len: 20,
+            flags: Flags(flags),
+            window: 0,
+            checksum: 0,
+            urgent: 0,
+            options: &[],
+        },
+        payload_len,
+        marks: Marks(marks & 0x1fff),
+    }
+}
+
+fn check(steps: &[Step], options: TrackerOptions) -> Result<(), TestCaseError> {
+    let mut tracker = Tracker::new(options);
+    let mut now_ns = 0;
+    let mut ids = Vec::new();
+    for (n, step) in steps.iter().enumerate() {
+        now_ns += i64::from(step.0) * 1_000_000;
+        ids.push(tracker.push(now_ns, n as u64 + 1, &segment(step)));
+    }
+    tracker.finish();
+    let mut seen = vec![false; tracker.conversations()];
+    for one in tracker.ended() {
+        prop_assert!(!std::mem::replace(&mut seen[one.id as usize], true), "given out once");
+        let Some(flow) = one.flow else { continue };
+        let own = steps.iter().zip(&ids).filter(|(_, id)| **id == one.id).map(|(step, _)| step);
+        for (packet, step) in flow.packets.iter().zip(own) {
+            prop_assert_eq!((packet.seq.0, packet.ack.0, packet.flags.0), (step.2, step.3, step.4));
+        }
+    }
+    prop_assert!(seen.iter().all(|s| *s), "all given out");
+    let mut packets = 0;
+    for id in 0..tracker.conversations() as u32 {
+        let record = tracker.record(id);
+        prop_assert_eq!(ids[record.first_frame as usize - 1], id);
+        prop_assert_eq!(record.packets, ids.iter().filter(|i| **i == id).count() as u64);
+        packets += record.packets;
+    }
+    prop_assert_eq!(packets, steps.len() as u64);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5000))]
+
+    #[test]
+    fn every_packet_is_counted_once(steps in steps()) {
+        check(&steps, TrackerOptions::default())?;
+    }
+
+    #[test]
+    fn also_where_space_and_time_are_short(steps in steps(), octets in 0usize..2000, seconds in 0i64..20) {
+        let options = TrackerOptions {
+            only_opened: true,
+            idle_timeout_ns: Some(seconds * 1_000_000_000),
+            max_octets: Some(octets),
+            linger_ns: seconds * 500_000_000,
+        };
+        check(&steps, options)?;
+    }
+}

@@ -1,0 +1,82 @@
+//! Octets from anywhere: no panic, no more than there is.
+
+use proptest::prelude::*;
+use tcpwire::{CaptureReader, Dissector, Frame, LinkType, TimeStep};
+
+const LINKS: [u32; 22] =
+    [0, 1, 7, 9, 10, 12, 14, 50, 51, 101, 104, 105, 108, 113, 127, 129, 204, 228, 229, 242, 276, 147];
+
+/// Starts that lead deep into the layers, for octets that are otherwise arbitrary.
+const STARTS: [&[u8]; 8] = [
+    &[],
+    &[0x45, 0, 0, 60, 0, 0, 0, 0, 64, 6],
+    &[0x46, 0, 0, 60, 0, 0, 0x20, 0, 64, 6],
+    &[0x45, 0, 1, 0, 0, 0, 0, 0, 64, 47],
+    &[0x45, 0, 1, 0, 0, 0, 0, 0, 64, 1],
+    &[0x60, 0, 0, 0, 0, 60, 0, 64],
+    &[2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 0x81, 0, 0, 1, 0x88, 0x47],
+    &[2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 0x88, 0x64, 0x11, 0, 0, 1, 0, 60, 0, 0x21, 0x45],
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn any_frame_is_dissected_or_refused(
+        link in prop::sample::select(&LINKS[..]),
+        start in prop::sample::select(&STARTS[..]),
+        rest in prop::collection::vec(any::<u8>(), 0..150),
+        longer in 0u32..2000,
+    ) {
+        let data = [start, &rest].concat();
+        let orig_len = (data.len() as u32 + longer).saturating_sub(100);
+        let frame = Frame { number: 1, time_ns: 0, step: TimeStep::Micro, orig_len, link: LinkType(link), data: &data };
+        if let Ok(segment) = Dissector::default().dissect(&frame) {
+            prop_assert!(segment.tcp.options.len() <= 40);
+            prop_assert!(segment.payload_len.is_none_or(|len| len <= orig_len.max(65_535)));
+        }
+    }
+}
+
+/// A capture of the repository with some octets changed.
+fn mutated(name: &str, changes: &[(usize, u8)]) -> Vec<u8> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(name);
+    let mut octets = std::fs::read(path).unwrap();
+    octets.truncate(60_000);
+    let len = octets.len();
+    for (at, octet) in changes {
+        octets[at % len] = *octet;
+    }
+    octets
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn any_damage_ends_in_an_error_or_in_frames(
+        name in prop::sample::select(&["quick.pcap", "https.pcapng"][..]),
+        changes in prop::collection::vec((any::<usize>(), any::<u8>()), 0..50),
+    ) {
+        let octets = mutated(name, &changes);
+        let Ok(mut reader) = CaptureReader::new(octets.as_slice()) else { return Ok(()) };
+        let mut dissector = Dissector::default();
+        let mut captured = 0;
+        while let Ok(Some(frame)) = reader.next_frame() {
+            captured += frame.data.len();
+            assert!(dissector.dissect(&frame).map_or(true, |s| s.tcp.options.len() <= 40));
+        }
+        prop_assert!(captured <= octets.len());
+        prop_assert!(reader.next_frame().is_ok_and(|f| f.is_none()), "nothing after an error");
+    }
+
+    #[test]
+    fn any_octets_are_a_capture_or_none(magic in 0usize..5, rest in prop::collection::vec(any::<u8>(), 0..300)) {
+        let magics: [&[u8]; 5] =
+            [&[0xd4, 0xc3, 0xb2, 0xa1], &[0x0a, 0x0d, 0x0d, 0x0a], b"snoop\0\0\0", &[0x1f, 0x8b, 8, 0], &[0x28, 0xb5, 0x2f, 0xfd]];
+        let octets = [magics[magic], &rest].concat();
+        if let Ok(mut reader) = CaptureReader::new(octets.as_slice()) {
+            while let Ok(Some(_)) = reader.next_frame() {}
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Capture files.
+
+use std::io::Write;
+
+use tcpwire::{CaptureReader, LinkType, ReadError, TimeStep};
+
+/// Writes numbers in one byte order.
+#[derive(Clone, Copy)]
+enum Order {
+    Little,
+    Big,
+}
+
+use Order::{Big, Little};
+
+impl Order {
+    fn half(self, n: u16) -> [u8; 2] {
+        match self {
+            Little => n.to_le_bytes(),
+            Big => n.to_be_bytes(),
+        }
+    }
+
+    fn word(self, n: u32) -> [u8; 4] {
+        match self {
+            Little => n.to_le_bytes(),
+            Big => n.to_be_bytes(),
+        }
+    }
+}
+
+const PACKET: [u8; 5] = [1, 2, 3, 4, 5];
+
+fn pcap(order: Order, magic: u32, records: &[(u32, u32)]) -> Vec<u8> {
+    let mut octets = Vec::new();
+    octets.extend(order.word(magic));
+    octets.extend(order.half(2));
+    octets.extend(order.half(4));
+    for word in [0, 0, 65_535, 101] {
+        octets.extend(order.word(word));
+    }
+    for &(seconds, fraction) in records {
+        for word in [seconds, fraction, PACKET.len() as u32, 1500] {
+            octets.extend(order.word(word));
+        }
+        octets.extend(PACKET);
+    }
+    octets
+}
+
+fn block(order: Order, kind: u32, body: &[u8]) -> Vec<u8> {
+    let mut padded = body.to_vec();
+    padded.resize(body.len().next_multiple_of(4), 0);
+    let len = order.word(padded.len() as u32 + 12);
+    [&order.word(kind), &len, padded.as_slice(), &len].concat()
+}
+
+fn section(order: Order) -> Vec<u8> {
+    let body = [&order.word(0x1a2b_3c4d)[..], &order.half(1), &order.half(0), &[0xff; 8]].concat();
+    block(order, 0x0a0d_0d0a, &body)
+}
+
+fn interface(order: Order, link: u16, snaplen: u32, options: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut body = [&order.half(link)[..], &[0, 0], &order.word(snaplen)].concat();
+    for (code, value) in options {
+        body.extend(order.half(*code));
+        body.extend(order.half(value.len() as u16));
+        body.extend(*value);
+        body.resize(body.len().next_multiple_of(4), 0);
+    }
+    block(order, 1, &body)
+}
+
+fn enhanced(order: Order, interface: u32, ticks: u64) -> Vec<u8> {
+    let words = [interface, (ticks >> 32) as u32, ticks as u32, PACKET.len() as u32, 1500];
+    let mut body: Vec<u8> = words.iter().flat_map(|w| order.word(*w)).collect();
+    body.extend(PACKET);
+    block(order, 6, &body)
+}
+
+/// (time, link, step) of each frame, and how it ended.
+fn frames(octets: &[u8]) -> (Vec<(i64, u32, TimeStep)>, Option<ReadError>) {
+    let mut found = Vec::new();
+    let mut reader = match CaptureReader::new(octets) {
+        Ok(reader) => reader,
+        Err(error) => return (found, Some(error)),
+    };
+    loop {
+        match reader.next_frame() {
+            Ok(Some(frame)) => {
+                assert_eq!(frame.data, PACKET);
+                assert_eq!(frame.number, found.len() as u64 + 1);
+                found.push((frame.time_ns, frame.link.0, frame.step));
+            }
+            Ok(None) => return (found, None),
+            Err(error) => return (found, Some(error)),
+        }
+    }
+}
+
+fn check(octets: &[u8], expected: &[(i64, u32, TimeStep)]) {
+    let (found, error) = frames(octets);
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn pcap_in_both_orders_and_steps() {
+    for order in [Little, Big] {
+        let micro = pcap(order, 0xa1b2_c3d4, &[(7, 8), (9, 999_999)]);
+        check(&micro, &[(7_000_008_000, 101, TimeStep::Micro), (9_999_999_000, 101, TimeStep::Micro)]);
+        check(&pcap(order, 0xa1b2_3c4d, &[(7, 8)]), &[(7_000_000_008, 101, TimeStep::Nano)]);
+    }
+}
+
+#[test]
+fn pcapng_in_both_orders() {
+    for order in [Little, Big] {
+        let file = [section(order), interface(order, 1, 0, &[]), enhanced(order, 0, 1_000_001)].concat();
+        check(&file, &[(1_000_001_000, 1, TimeStep::Micro)]);
+    }
+}
+
+#[test]
+fn interfaces_with_clocks_of_their_own() {
+    for order in [Little, Big] {
+        let offset: [u8; 8] = match order {
+            Little => 100i64.to_le_bytes(),
+            Big => 100i64.to_be_bytes(),
+        };
+        let file = [
+            section(order),
+            interface(order, 1, 0, &[(9, &[9])]),
+            interface(order, 101, 0, &[(9, &[3]), (14, &offset)]),
+            interface(order, 0, 0, &[(9, &[0x80 | 10])]),
+            interface(order, 0, 0, &[(9, &[12])]),
+            enhanced(order, 0, 5),
+            enhanced(order, 1, 5),
+            enhanced(order, 2, 512),
+            enhanced(order, 3, 1_999),
+        ]
+        .concat();
+        let expected = [
+            (5, 1, TimeStep::Nano),
+            (100_005_000_000, 101, TimeStep::Coarser),
+            (500_000_000, 0, TimeStep::Coarser),
+            (1, 0, TimeStep::Finer),
+        ];
+        check(&file, &expected);
+    }
+}
+
+#[test]
+fn sections_begin_anew_in_their_own_order() {
+    let file = [
+        section(Little),
+        interface(Little, 1, 0, &[]),
+        enhanced(Little, 0, 1),
+        section(Big),
+        interface(Big, 101, 0, &[(9, &[9])]),
+        enhanced(Big, 0, 2),
+    ]
+    .concat();
+    check(&file, &[(1000, 1, TimeStep::Micro), (2, 101, TimeStep::Nano)]);
+    let (found, error) =
+        frames(&[section(Little), interface(Little, 1, 0, &[]), section(Big), enhanced(Big, 0, 1)].concat());
+    assert!(found.is_empty());
+    assert!(error.unwrap().to_string().contains("expected one of 0 interfaces, found number 0"));
+}
+
+#[test]
+fn simple_and_obsolete_packets_and_blocks_to_pass_over() {
+    let simple = block(Little, 3, &[&1500u32.to_le_bytes()[..], &PACKET].concat());
+    let words: Vec<u8> = [0u16, 3].iter().flat_map(|h| h.to_le_bytes()).collect();
+    let rest: Vec<u8> = [0u32, 77, 5, 1500].iter().flat_map(|w| w.to_le_bytes()).collect();
+    let obsolete = block(Little, 2, &[&words[..], &rest, &PACKET].concat());
+    let file = [
+        section(Little),
+        block(Little, 4, &[0; 8]),
+        interface(Little, 1, 5, &[]),
+        simple,
+        block(Little, 0x0bad, &[1, 2, 3, 4]),
+        obsolete,
+        block(Little, 5, &[0; 12]),
+    ]
+    .concat();
+    check(&file, &[(0, 1, TimeStep::Micro), (77_000, 1, TimeStep::Micro)]);
+}
+
+#[test]
+fn snoop() {
+    let mut octets = b"snoop\0\0\0".to_vec();
+    let words = [2u32, 4, 1500, 5, 32, 0, 7, 8];
+    octets.extend(words.iter().flat_map(|w| w.to_be_bytes()));
+    octets.extend(PACKET);
+    octets.extend([0; 3]);
+    check(&octets, &[(7_000_008_000, LinkType::ETHERNET.0, TimeStep::Micro)]);
+}
+
+fn gzip(octets: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(octets).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn compressed_and_of_several_members() {
+    let plain = pcap(Little, 0xa1b2_c3d4, &[(1, 0), (2, 0)]);
+    let expected = [(1_000_000_000, 101, TimeStep::Micro), (2_000_000_000, 101, TimeStep::Micro)];
+    check(&gzip(&plain), &expected);
+    check(&[gzip(&plain[..30]), gzip(&plain[30..])].concat(), &expected);
+    check(&zstd::encode_all(plain.as_slice(), 1).unwrap(), &expected);
+    let halves = [&plain[..50], &plain[50..]].map(|half| zstd::encode_all(half, 1).unwrap());
+    check(&halves.concat(), &expected);
+}
+
+#[test]
+fn cut_short_says_where() {
+    let whole = pcap(Little, 0xa1b2_c3d4, &[(1, 0), (2, 0)]);
+    for cut in 1..21 {
+        let (found, error) = frames(&whole[..whole.len() - cut]);
+        assert_eq!(found.len(), 1);
+        assert!(error.unwrap().to_string().starts_with("cut short at offset 45, in frame 2"));
+    }
+    assert!(frames(&whole[..whole.len() - 21]).1.is_none(), "an end between records is an end");
+    let (found, error) = frames(&gzip(&whole)[..40]);
+    assert!(found.len() < 2);
+    assert!(matches!(error, Some(ReadError::Io { .. })));
+}
+
+#[test]
+fn impossible_lengths_say_where() {
+    let mut octets = pcap(Little, 0xa1b2_c3d4, &[(1, 0)]);
+    octets.extend([0xff; 64]);
+    let (found, error) = frames(&octets);
+    assert_eq!(found.len(), 1);
+    let said = error.unwrap().to_string();
+    assert!(said.starts_with("damaged at offset 45, in frame 2: expected at most 262144 octets"), "{said}");
+}
+
+#[test]
+fn no_capture_at_all() {
+    for octets in [&b""[..], b"x", b"PK\x03\x04 this is a zip file", &gzip(b"text, packed"), &[0; 100]] {
+        let (_, error) = frames(octets);
+        assert!(error.unwrap().is_not_a_capture());
+    }
+}
