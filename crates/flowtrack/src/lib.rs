@@ -2,15 +2,24 @@
 //!
 //! Knows nothing of tokens, files or clocks.
 
+#[cfg(feature = "tracker")]
 mod assembler;
+#[cfg(feature = "tracker")]
 mod completeness;
+#[cfg(feature = "tracker")]
 mod conversation;
 mod flow;
+#[cfg(feature = "tracker")]
 mod side;
+#[cfg(feature = "tracker")]
 mod tracker;
+#[cfg(feature = "tracker")]
 mod verdict;
 
+#[cfg(feature = "tracker")]
 pub use assembler::{Assembler, Inserted};
 pub use flow::{Completeness, Direction, Endpoint, Flow, OptionsRef, Packet};
+#[cfg(feature = "tracker")]
 pub use tracker::{Cause, Ended, NOT_HELD, Record, Tracker, TrackerOptions};
+#[cfg(feature = "tracker")]
 pub use verdict::{Class, Close, MAX_GAPS_NAMED, Missing, Verdict};

@@ -2,20 +2,32 @@
 //!
 //! *Packet reads, header means, neither judges.* A wrong checksum is a value here, not an error.
 
+#[cfg(feature = "capture")]
 mod checksum;
+#[cfg(feature = "capture")]
 mod dissect;
+#[cfg(feature = "capture")]
 mod emit;
 mod header;
+#[cfg(feature = "capture")]
 mod link;
+#[cfg(feature = "capture")]
 mod read;
 mod seq;
+#[cfg(feature = "capture")]
 mod write;
 
+#[cfg(feature = "capture")]
 pub use checksum::Checksum;
+#[cfg(feature = "capture")]
 pub use dissect::{Dissector, Marks, Segment, Skip, TcpView};
+#[cfg(feature = "capture")]
 pub use emit::{EthernetRepr, Payload, emit_packet};
 pub use header::{Flags, IpRepr, Ipv4Repr, Ipv6Repr, TcpRepr};
+#[cfg(feature = "capture")]
 pub use link::LinkType;
+#[cfg(feature = "capture")]
 pub use read::{CaptureReader, Frame, ReadError, TimeStep, is_capture_magic};
 pub use seq::SeqNum;
+#[cfg(feature = "capture")]
 pub use write::{CaptureFormat, CaptureWriter, LINKTYPE_ETHERNET, Resolution, WriteError};

@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""Says what a run of scripts/pipeline did, from the summaries that its steps wrote.
+
+usage: scripts/pipeline-summary.py OUT
+"""
+
+import json
+import pathlib
+import sys
+
+
+def share(part, whole):
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def main(out):
+    step = {n: json.loads((out / f"{n}.json").read_text()) for n in ("encode", "train", "generate", "decode", "check")}
+    e, t, g, d, c = (step[n] for n in ("encode", "train", "generate", "decode", "check"))
+    rows = []
+    rows.append(("captures read", f"{e['captures']:,}: {e['tcp_packets']:,} TCP packets in {e['conversations']:,} flows"))
+    rows.append(("  kept", f"{e['flows_kept']:,} flows ({share(e['flows_kept'], e['conversations'])}), {e['packets_kept']:,} packets"))
+    rows.append(("  left out", f"{e['conversations'] - e['flows_kept']:,} flows"))
+    rows += [("", f"  {n:,} {why}") for why, n in e["flows_left_out"].items()]
+    if e["captures_damaged"]:
+        rows.append(("  damaged", f"{e['captures_damaged']:,} captures, read up to the damage"))
+    rows.append(("tokens", f"{e['tokens']:,}: {e['tokens_per_packet']:.2f} a packet"))
+    loss = lambda l: f"{l['nats_per_token']:.3f} nats per token, {l['bits_per_packet']:.2f} bits per packet"
+    rows.append(("training", f"{t['steps']:,} steps, {t['epochs']:.1f} epochs, {t['seconds']:.0f} s, {t['tokens_per_second']:,.0f} tokens/s"))
+    rows.append(("  training loss", loss(t["training_loss"])))
+    if t.get("validation_loss"):
+        rows.append(("  validation loss", loss(t["validation_loss"]) + f", {t['validation']['flows']:,} flows held out"))
+    seconds = max(g["seconds"], 1e-9)
+    rows.append(("generated", f"{g['generated']:,} flows, {g['packets']:,} packets, {g['seconds']:.1f} s: "
+                 f"{g['generated'] / seconds:,.0f} flows/s, {g['packets'] / seconds:,.0f} packets/s"))
+    rows.append(("  whole sessions", f"{g['sessions']:,} ({share(g['sessions'], g['generated'])}) by the grammar"))
+    complete = c["flows_kept"]
+    rows.append(("", f"{complete:,} ({share(complete, c['conversations'])}) complete when the capture is read again"))
+    rows.append(("capture", f"{d['packets']:,} packets in {out / 'generated.pcap'}"))
+    width = max(len(head) for head, _ in rows) + 2
+    print()
+    for head, text in rows:
+        print(f"{head:{width}}{text}")
+    if complete != g["generated"]:
+        print(f"\nnot every generated flow is a whole session: see {out / 'check.jsonl'}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__.strip())
+    main(pathlib.Path(sys.argv[1]))
