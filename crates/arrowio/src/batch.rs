@@ -199,7 +199,7 @@ struct TokenLists {
 }
 
 enum Values {
-    Int(Vec<Option<i64>>),
+    Int { array: Integers, factor: i64 },
     Text(TextArray),
 }
 
@@ -223,7 +223,7 @@ impl Rows {
                 tokens = Some(TokenLists::new(&*array, token_code).map_err(|e| e.within(&format!("column {name}")))?);
             } else if let Some(index) = COLUMNS.iter().position(|c| c.name == name) {
                 let values =
-                    Values::new(array, COLUMNS[index].kind).map_err(|e| e.within(&format!("column {name}")))?;
+                    Values::new(&*array, COLUMNS[index].kind).map_err(|e| e.within(&format!("column {name}")))?;
                 columns.extend(values.map(|v| (index, v)));
             }
         }
@@ -248,11 +248,14 @@ impl Iterator for Rows {
         };
         let mut row = FlowRow { tokens, identity: Default::default(), summary: None };
         for (index, values) in &self.columns {
-            let (column, value) = (&COLUMNS[*index], values.get(self.next));
-            if let Err(expected) = (column.set)(&mut row, &value) {
+            let column = &COLUMNS[*index];
+            let set = values
+                .get(self.next)
+                .and_then(|value| (column.set)(&mut row, &value).map_err(|expected| (expected, value.shown())));
+            if let Err((expected, found)) = set {
                 let place = format!("column {}, row {} of its batch", column.name, self.next);
                 self.next += 1;
-                return Some(Err(ErrorKind::format(place, expected, value.shown())));
+                return Some(Err(ErrorKind::format(place, expected, found)));
             }
         }
         self.next += 1;
@@ -300,63 +303,57 @@ fn words<W: NativeType + TryFrom<i64>>(array: &dyn Array) -> Result<Vec<W>, Erro
     if let Some(own) = array.as_any().downcast_ref::<PrimitiveArray<W>>() {
         return Ok(own.values().to_vec());
     }
-    let all = as_integers(array).ok_or_else(|| ErrorKind::format("type", "integers", type_name(array.data_type())))?;
-    all.iter()
-        .enumerate()
-        .map(|(i, v)| {
-            v.and_then(|v| W::try_from(v).ok()).ok_or_else(|| {
-                let found = v.map_or_else(|| "null, or beyond int64".into(), |v| v.to_string());
-                ErrorKind::format(format!("token {i} of its batch"), std::any::type_name::<W>(), found)
-            })
+    let all =
+        Integers::new(array).ok_or_else(|| ErrorKind::format("type", "integers", type_name(array.data_type())))?;
+    let wrong = |i: usize, found: String| {
+        ErrorKind::format(format!("token {i} of its batch"), std::any::type_name::<W>(), found)
+    };
+    (0..all.len())
+        .map(|i| match all.get(i) {
+            Ok(Some(v)) => W::try_from(v).map_err(|_| wrong(i, v.to_string())),
+            Ok(None) => Err(wrong(i, "null".into())),
+            Err((_, found)) => Err(wrong(i, found)),
         })
         .collect()
 }
 
 impl Values {
     /// The values of a column of ours; `None` where it holds nothing at all.
-    fn new(array: Box<dyn Array>, kind: ColumnType) -> Result<Option<Values>, ErrorKind> {
+    fn new(array: &dyn Array, kind: ColumnType) -> Result<Option<Values>, ErrorKind> {
         if *array.data_type() == DataType::Null {
             return Ok(None);
         }
+        let wrong = || ErrorKind::format("type", kind.arrow_name(), type_name(array.data_type()));
         if kind == ColumnType::Utf8 {
-            let found = type_name(array.data_type());
-            return TextArray::new(array)
-                .map(|t| Some(Values::Text(t)))
-                .ok_or_else(|| ErrorKind::format("type", "text", found));
+            return TextArray::new(array).map(|text| Some(Values::Text(text))).ok_or_else(wrong);
         }
-        let all = as_integers(&*array)
-            .ok_or_else(|| ErrorKind::format("type", kind.arrow_name(), type_name(array.data_type())))?;
         let factor = match (kind, array.data_type()) {
             (ColumnType::Timestamp, DataType::Timestamp(unit, _)) => ns_per(*unit),
             (ColumnType::Int64, DataType::Duration(unit)) => ns_per(*unit),
             _ => 1,
         };
-        if factor == 1 {
-            return Ok(Some(Values::Int(all)));
-        }
-        let scaled = all.into_iter().enumerate().map(|(i, v)| match v.map(|v| v.checked_mul(factor).ok_or(v)) {
-            None => Ok(None),
-            Some(Ok(v)) => Ok(Some(v)),
-            Some(Err(v)) => Err(ErrorKind::format(
-                format!("row {i} of its batch"),
-                "nanoseconds in 64 bits",
-                format!("{v} times {factor}"),
-            )),
-        });
-        scaled.collect::<Result<_, _>>().map(|all| Some(Values::Int(all)))
+        Integers::new(array).map(|array| Some(Values::Int { array, factor })).ok_or_else(wrong)
     }
 
     fn len(&self) -> usize {
         match self {
-            Values::Int(all) => all.len(),
+            Values::Int { array, .. } => array.len(),
             Values::Text(text) => text.len(),
         }
     }
 
-    fn get(&self, row: usize) -> Value<'_> {
-        match self {
-            Values::Int(all) => all[row].map_or(Value::Null, Value::Int),
-            Values::Text(text) => text.get(row).map_or(Value::Null, |t| Value::Text(Cow::Borrowed(t))),
+    /// The value, or what it should have been and is.
+    fn get(&self, row: usize) -> Result<Value<'_>, (&'static str, String)> {
+        let (array, factor) = match self {
+            Values::Int { array, factor } => (array, *factor),
+            Values::Text(text) => return Ok(text.get(row).map_or(Value::Null, |t| Value::Text(Cow::Borrowed(t)))),
+        };
+        match array.get(row)? {
+            None => Ok(Value::Null),
+            Some(v) => match v.checked_mul(factor) {
+                Some(v) => Ok(Value::Int(v)),
+                None => Err(("nanoseconds in 64 bits", format!("{v} times {factor}"))),
+            },
         }
     }
 }
@@ -374,24 +371,64 @@ fn type_name(data_type: &DataType) -> String {
     format!("{data_type:?}").chars().take(80).collect()
 }
 
-/// The integers of an array of any integer type; `None` where it is of another type. A value beyond i64 is null: the
-/// caller says what it makes of it.
-pub(crate) fn as_integers(array: &dyn Array) -> Option<Vec<Option<i64>>> {
-    fn of<T: NativeType + TryInto<i64>>(array: &dyn Array) -> Option<Vec<Option<i64>>> {
-        let array = array.as_any().downcast_ref::<PrimitiveArray<T>>()?;
-        Some(array.iter().map(|v| v.and_then(|v| (*v).try_into().ok())).collect())
+/// An array of integers of any width; times count as such.
+pub(crate) enum Integers {
+    I8(PrimitiveArray<i8>),
+    I16(PrimitiveArray<i16>),
+    I32(PrimitiveArray<i32>),
+    I64(PrimitiveArray<i64>),
+    U8(PrimitiveArray<u8>),
+    U16(PrimitiveArray<u16>),
+    U32(PrimitiveArray<u32>),
+    U64(PrimitiveArray<u64>),
+}
+
+/// Runs `$body` with `$array` the array of whatever width.
+macro_rules! with_integers {
+    ($integers:expr, $array:ident => $body:expr) => {
+        match $integers {
+            Integers::I8($array) => $body,
+            Integers::I16($array) => $body,
+            Integers::I32($array) => $body,
+            Integers::I64($array) => $body,
+            Integers::U8($array) => $body,
+            Integers::U16($array) => $body,
+            Integers::U32($array) => $body,
+            Integers::U64($array) => $body,
+        }
+    };
+}
+
+impl Integers {
+    /// `None` where the array is of another type. The values are shared, not copied.
+    pub(crate) fn new(array: &dyn Array) -> Option<Integers> {
+        fn of<T: NativeType>(array: &dyn Array, make: fn(PrimitiveArray<T>) -> Integers) -> Option<Integers> {
+            array.as_any().downcast_ref::<PrimitiveArray<T>>().map(|array| make(array.clone()))
+        }
+        use DataType as D;
+        match array.data_type() {
+            D::Int8 => of(array, Integers::I8),
+            D::Int16 => of(array, Integers::I16),
+            D::Int32 => of(array, Integers::I32),
+            D::Int64 | D::Timestamp(..) | D::Duration(_) => of(array, Integers::I64),
+            D::UInt8 => of(array, Integers::U8),
+            D::UInt16 => of(array, Integers::U16),
+            D::UInt32 => of(array, Integers::U32),
+            D::UInt64 => of(array, Integers::U64),
+            _ => None,
+        }
     }
-    use DataType as D;
-    match array.data_type() {
-        D::Int8 => of::<i8>(array),
-        D::Int16 => of::<i16>(array),
-        D::Int32 => of::<i32>(array),
-        D::Int64 | D::Timestamp(..) | D::Duration(_) => of::<i64>(array),
-        D::UInt8 => of::<u8>(array),
-        D::UInt16 => of::<u16>(array),
-        D::UInt32 => of::<u32>(array),
-        D::UInt64 => of::<u64>(array),
-        _ => None,
+
+    pub(crate) fn len(&self) -> usize {
+        with_integers!(self, array => array.len())
+    }
+
+    /// The number, `None` where it is null, or what it should have been and is.
+    pub(crate) fn get(&self, row: usize) -> Result<Option<i64>, (&'static str, String)> {
+        fn number<T: TryInto<i64> + ToString + Copy>(v: Option<T>) -> Result<Option<i64>, (&'static str, String)> {
+            v.map(|v| v.try_into().map_err(|_| ("a number in 63 bits", v.to_string()))).transpose()
+        }
+        with_integers!(self, array => number(array.get(row)))
     }
 }
 
@@ -403,7 +440,7 @@ enum TextArray {
 }
 
 impl TextArray {
-    fn new(array: Box<dyn Array>) -> Option<TextArray> {
+    fn new(array: &dyn Array) -> Option<TextArray> {
         let any = array.as_any();
         if let Some(text) = any.downcast_ref::<Utf8Array<i32>>() {
             return Some(TextArray::Small(text.clone()));
@@ -413,17 +450,17 @@ impl TextArray {
         }
         fn dictionary<K: DictionaryKey>(array: &dyn Array) -> Option<TextArray> {
             let array = array.as_any().downcast_ref::<DictionaryArray<K>>()?;
-            let texts = Box::new(TextArray::new(array.values().clone())?);
+            let texts = Box::new(TextArray::new(&**array.values())?);
             Some(TextArray::Dictionary { keys: array.keys_iter().collect(), texts })
         }
-        dictionary::<i8>(&*array)
-            .or_else(|| dictionary::<i16>(&*array))
-            .or_else(|| dictionary::<i32>(&*array))
-            .or_else(|| dictionary::<i64>(&*array))
-            .or_else(|| dictionary::<u8>(&*array))
-            .or_else(|| dictionary::<u16>(&*array))
-            .or_else(|| dictionary::<u32>(&*array))
-            .or_else(|| dictionary::<u64>(&*array))
+        dictionary::<i8>(array)
+            .or_else(|| dictionary::<i16>(array))
+            .or_else(|| dictionary::<i32>(array))
+            .or_else(|| dictionary::<i64>(array))
+            .or_else(|| dictionary::<u8>(array))
+            .or_else(|| dictionary::<u16>(array))
+            .or_else(|| dictionary::<u32>(array))
+            .or_else(|| dictionary::<u64>(array))
     }
 
     fn len(&self) -> usize {

@@ -18,7 +18,7 @@ use arrow2::offset::{Offset, OffsetsBuffer};
 use arrow2::types::NativeType;
 
 use crate::ErrorKind;
-use crate::batch::Columns;
+use crate::batch::{Columns, Integers};
 
 /// Keys and values.
 type Pairs = Vec<(String, String)>;
@@ -32,6 +32,8 @@ const MAX_DEPTH: usize = 16;
 const MAX_FIELDS: usize = 10_000;
 /// A message's metadata holds a schema or the lengths of its buffers: far less than this.
 const MAX_METADATA: usize = 64 << 20;
+/// A dictionary may hold so many texts.
+const MAX_TEXTS: usize = 1 << 24;
 /// One record batch may take so many octets once decompressed.
 const MAX_BATCH: usize = 1 << 30;
 
@@ -172,6 +174,9 @@ impl<R: Read> IpcReader<R> {
             texts.clear();
         }
         texts.extend(more);
+        if texts.len() > MAX_TEXTS {
+            return Err(ErrorKind::format(place, format!("at most {MAX_TEXTS} texts"), texts.len().to_string()));
+        }
         Ok(())
     }
 
@@ -511,6 +516,10 @@ impl<'a> Cursor<'a> {
     }
 
     fn texts(&mut self, large: bool) -> Result<Texts> {
+        let rows = self.nodes.as_slice().first().map_or(0, |(rows, _)| *rows);
+        if rows > MAX_TEXTS {
+            return Err(ErrorKind::format("node", format!("at most {MAX_TEXTS} texts"), rows.to_string()));
+        }
         let own = |t: Option<&str>| t.map(str::to_owned);
         Ok(if large {
             self.utf8::<i64>()?.iter().map(own).collect()
@@ -522,12 +531,13 @@ impl<'a> Cursor<'a> {
     /// Text by dictionary, spelled out.
     fn by_dictionary(&mut self, dictionary: Dictionary, texts: Option<&Texts>) -> Result<Option<Box<dyn Array>>> {
         let keys = self.integers(dictionary.index)?;
-        let keys = crate::batch::as_integers(&*keys).unwrap_or_default();
+        let wrong = |found: String| ErrorKind::format("key", "a number", found);
+        let keys = Integers::new(&*keys).ok_or_else(|| wrong("another type".into()))?;
         let nothing = Texts::new();
         let texts = texts.unwrap_or(&nothing);
         let mut spelled = arrow2::array::MutableUtf8Array::<i64>::new();
-        for key in keys {
-            let text = match key {
+        for row in 0..keys.len() {
+            let text = match keys.get(row).map_err(|(_, found)| wrong(found))? {
                 None => None,
                 Some(key) => usize::try_from(key)
                     .ok()
@@ -535,7 +545,7 @@ impl<'a> Cursor<'a> {
                     .ok_or_else(|| ErrorKind::format("key", format!("one below {}", texts.len()), key.to_string()))?
                     .as_deref(),
             };
-            self.budget = self.budget.checked_sub(text.map_or(0, str::len)).ok_or_else(|| {
+            self.budget = self.budget.checked_sub(8 + text.map_or(0, str::len)).ok_or_else(|| {
                 ErrorKind::format("text", format!("a record batch of at most {MAX_BATCH} octets"), "more")
             })?;
             spelled.push(text);
