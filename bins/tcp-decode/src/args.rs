@@ -45,7 +45,7 @@ pub(crate) struct Args {
     pub(crate) force: bool,
 
     /// Memory for sorting flows by time, in MiB; what does not fit goes to temporary files
-    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    #[arg(long, value_name = "MIB", default_value_t = 128)]
     pub(crate) sort_memory: u64,
 
     #[command(flatten)]
