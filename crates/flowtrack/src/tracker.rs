@@ -21,7 +21,8 @@ pub const NOT_HELD: Marks = Marks(
         | Marks::QUOTED.0
         | Marks::HEADER_CUT.0
         | Marks::BAD_LENGTH.0
-        | Marks::IPV4_RESERVED.0,
+        | Marks::IPV4_RESERVED.0
+        | Marks::WRONG_TIME.0,
 );
 
 /// How a [`Tracker`] keeps its space bounded.

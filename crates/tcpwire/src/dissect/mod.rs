@@ -15,6 +15,7 @@
 //! assert_eq!(segment.payload_len, Some(0));
 //! ```
 
+mod compressed;
 mod fragments;
 mod ip;
 mod layers;
@@ -26,7 +27,7 @@ use std::fmt;
 
 pub(crate) use span::Span;
 
-use crate::{Flags, Frame, IpRepr, LinkType, SeqNum};
+use crate::{Flags, Frame, IpRepr, LinkType, SeqNum, TimeStep};
 use fragments::Fragments;
 
 /// A TCP header as it was captured, and the innermost IP header above it.
@@ -85,7 +86,7 @@ impl Marks {
     pub const TUNNEL_OTHER_VERSION: Marks = Marks(1 << 4);
     /// Options in the innermost IPv4 header.
     pub const IP_OPTIONS: Marks = Marks(1 << 5);
-    /// Extension headers after the innermost IPv6 header.
+    /// Extension headers after the innermost IP header: IPv6's own, AH, IPComp.
     pub const IPV6_EXTENSION: Marks = Marks(1 << 6);
     /// It came in fragments: reassembled, or the first of them.
     pub const FRAGMENTED: Marks = Marks(1 << 7);
@@ -100,21 +101,25 @@ impl Marks {
     /// An IPv4 total length of 0 (segmentation offload): the length is the frame's.
     pub const NO_IP_LENGTH: Marks = Marks(1 << 12);
 
+    /// The capture's time for it is wrong.
+    pub const WRONG_TIME: Marks = Marks(1 << 13);
+
     /// Every mark with its name, in order of bits.
-    pub const ALL: [(Marks, &'static str); 13] = [
+    pub const ALL: [(Marks, &'static str); 14] = [
         (Marks::VLAN, "VLAN tag"),
         (Marks::MPLS, "MPLS label"),
         (Marks::PPPOE, "PPPoE header"),
         (Marks::TUNNEL, "tunnel header"),
         (Marks::TUNNEL_OTHER_VERSION, "tunnel in the other IP version"),
         (Marks::IP_OPTIONS, "IPv4 options"),
-        (Marks::IPV6_EXTENSION, "IPv6 extension header"),
+        (Marks::IPV6_EXTENSION, "IP extension header"),
         (Marks::FRAGMENTED, "IP fragments"),
         (Marks::QUOTED, "header quoted in an ICMP error"),
         (Marks::HEADER_CUT, "TCP header cut by the snap length"),
         (Marks::BAD_LENGTH, "TCP header length wrong"),
         (Marks::IPV4_RESERVED, "IPv4 reserved bit"),
         (Marks::NO_IP_LENGTH, "IPv4 total length 0"),
+        (Marks::WRONG_TIME, "time with a fraction over a second"),
     ];
 
     /// Both sets.
@@ -216,7 +221,8 @@ const MAX_LAYERS: usize = 40;
 #[derive(Default)]
 pub struct Dissector {
     fragments: Fragments,
-    reassembled: Vec<u8>,
+    /// A payload put together from fragments, or decompressed.
+    made: Vec<u8>,
 }
 
 impl Dissector {
@@ -227,6 +233,10 @@ impl Dissector {
     #[inline]
     pub fn dissect<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Segment<'a>, Skip> {
         let span = Span::new(frame.data, frame.orig_len);
+        if frame.step == TimeStep::Wrong {
+            let marked = |s: Segment<'a>| Segment { marks: s.marks.with(Marks::WRONG_TIME), ..s };
+            return self.dissect_any(frame.link, span).map(marked);
+        }
         if frame.link == LinkType::ETHERNET
             && let Some(segment) = plain(span)
         {
@@ -237,16 +247,23 @@ impl Dissector {
 
     fn dissect_any<'a>(&'a mut self, link: LinkType, span: Span<'a>) -> Result<Segment<'a>, Skip> {
         let (layer, span) = layers::begin(link, span)?;
-        let (piece, context) = match descend(layer, span, Context::default())? {
+        let (protocol, context) = match descend(layer, span, Context::default())? {
             Found::Segment(segment) => return Ok(segment),
-            Found::Fragment(piece, context) => (piece, context),
+            Found::Fragment(piece, context) => {
+                self.made = self.fragments.add(&piece).ok_or(Skip::Fragment)?;
+                (piece.key.protocol, context)
+            }
+            Found::Compressed(protocol, octets, context) => {
+                self.made = compressed::inflate(octets).ok_or(Skip::NotTcp)?;
+                (protocol, context)
+            }
         };
-        self.reassembled = self.fragments.add(&piece).ok_or(Skip::Fragment)?;
-        let datagram = Span::new(&self.reassembled, self.reassembled.len() as u32);
-        match descend(Layer::IpProtocol(piece.key.protocol), datagram, context)? {
+        let made = Span::new(&self.made, self.made.len() as u32);
+        match descend(Layer::IpProtocol(protocol), made, context)? {
             Found::Segment(segment) => Ok(segment),
-            // A datagram in fragments within a datagram in fragments is not followed.
+            // What is made of a frame is not followed into another such making.
             Found::Fragment(..) => Err(Skip::Fragment),
+            Found::Compressed(..) => Err(Skip::NotTcp),
         }
     }
 
@@ -261,12 +278,14 @@ impl Dissector {
 enum Found<'a> {
     Segment(Segment<'a>),
     Fragment(fragments::Piece<'a>, Context),
+    Compressed(u8, &'a [u8], Context),
 }
 
 fn descend<'a>(mut layer: Layer, mut span: Span<'a>, mut context: Context) -> Result<Found<'a>, Skip> {
     for _ in 0..MAX_LAYERS {
         (layer, span) = match layer {
             Layer::IpProtocol(tcp::PROTOCOL) => return tcp::read(span, context).map(Found::Segment),
+            Layer::IpProtocol(compressed::PROTOCOL) => return compressed::read(span, context),
             Layer::Ip => match ip::read(span, &mut context)? {
                 ip::Payload::Whole(protocol, rest) => (Layer::IpProtocol(protocol), rest),
                 ip::Payload::Fragment(piece) => return Ok(Found::Fragment(piece, context)),

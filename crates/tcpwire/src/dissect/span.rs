@@ -10,11 +10,10 @@ pub(crate) struct Span<'a> {
 }
 
 impl<'a> Span<'a> {
+    /// Where more was captured than the capture says there was, there was what was captured.
     #[inline]
     pub(crate) fn new(data: &'a [u8], wire_len: u32) -> Self {
-        let mut span = Span { data, wire_len };
-        span.cap(wire_len);
-        span
+        Span { data, wire_len: wire_len.max(data.len() as u32) }
     }
 
     /// Drops `octets` at the front; `None` where they were not captured.

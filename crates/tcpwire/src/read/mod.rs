@@ -25,6 +25,8 @@ pub enum TimeStep {
     Nano,
     /// Finer than a nanosecond: times are cut to nanoseconds.
     Finer,
+    /// The record's fraction is a second or more: its time is wrong, whatever it says.
+    Wrong,
 }
 
 /// One frame of a capture.

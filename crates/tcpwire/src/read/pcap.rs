@@ -101,7 +101,7 @@ impl Pcap {
         Ok(Some(Frame {
             number,
             time_ns: i64::from(seconds) * 1_000_000_000 + i64::from(ticks) * self.nanos_per_tick,
-            step: self.step,
+            step: if i64::from(ticks) * self.nanos_per_tick < 1_000_000_000 { self.step } else { TimeStep::Wrong },
             orig_len,
             link: self.link,
             data: &record[self.record_header..],

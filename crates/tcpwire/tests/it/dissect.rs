@@ -130,6 +130,16 @@ fn ip_options_and_extension_headers() {
 }
 
 #[test]
+fn compressed_payloads() {
+    use std::io::Write;
+    let mut encoder = flate2::write::DeflateEncoder::new(vec![6, 0, 0, 2], flate2::Compression::fast());
+    encoder.write_all(&tcp()).unwrap();
+    check(LinkType::RAW, &ipv4(108, &encoder.finish().unwrap()), Marks::IPV6_EXTENSION);
+    let bomb = [&[6, 0, 0, 2][..], &[0xff; 30]].concat();
+    dissect(LinkType::RAW, &ipv4(108, &bomb), |s| assert_eq!(s, Err(Skip::NotTcp)));
+}
+
+#[test]
 fn fragments_in_any_order() {
     let segment = [tcp(), vec![0; 30]].concat();
     let first = ipv4_with(6, 0x2000, &[], &segment[..24]);

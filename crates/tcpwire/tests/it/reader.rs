@@ -114,6 +114,11 @@ fn pcap_in_both_orders_and_steps() {
 }
 
 #[test]
+fn a_fraction_over_a_second_is_wrong() {
+    check(&pcap(Little, 0xa1b2_c3d4, &[(7, 1_000_000)]), &[(8_000_000_000, 101, TimeStep::Wrong)]);
+}
+
+#[test]
 fn pcapng_in_both_orders() {
     for order in [Little, Big] {
         let file = [section(order), interface(order, 1, 0, &[]), enhanced(order, 0, 1_000_001)].concat();
