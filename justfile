@@ -46,3 +46,18 @@ build:
 # write docs/tokens.md from the table of token ids
 docs-tokens:
     cargo run -q -p tokenizer --example tokens_doc > docs/tokens.md
+
+# our conversations against tshark's, over folders of captures
+conversations *FOLDERS="testdata":
+    cargo build --release --quiet -p tcp-encode
+    scripts/conversations "$@"
+
+# a capture of 1.1 GB and 2.4 million packets, made of real ones
+bench-data OUT="target/bench/big.pcap":
+    cargo build --release --quiet -p tcpwire --example bench-data
+    mkdir -p "$(dirname "$1")"
+    target/release/examples/bench-data "$1" 1100000000 2400000 testdata/[!c]*.pcap testdata/*.pcapng testdata/*.gz
+
+# tcp-encode on that capture next to tcpdump, tshark and cat: seconds, memory, ratios
+bench-encode *ARGS:
+    scripts/bench-encode "$@"

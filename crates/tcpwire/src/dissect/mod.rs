@@ -119,7 +119,7 @@ impl Marks {
         (Marks::BAD_LENGTH, "TCP header length wrong"),
         (Marks::IPV4_RESERVED, "IPv4 reserved bit"),
         (Marks::NO_IP_LENGTH, "IPv4 total length 0"),
-        (Marks::WRONG_TIME, "time with a fraction over a second"),
+        (Marks::WRONG_TIME, "wrong time"),
     ];
 
     /// Both sets.

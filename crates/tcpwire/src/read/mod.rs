@@ -25,7 +25,8 @@ pub enum TimeStep {
     Nano,
     /// Finer than a nanosecond: times are cut to nanoseconds.
     Finer,
-    /// The record's fraction is a second or more: its time is wrong, whatever it says.
+    /// The record's fraction is a second or more, or its clock ticks faster than 2^64 times a second: the time is
+    /// wrong, whatever it says.
     Wrong,
 }
 

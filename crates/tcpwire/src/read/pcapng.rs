@@ -52,12 +52,12 @@ impl Clock {
     }
 
     /// `if_tsresol`: a negative power of ten, or of two where the highest bit is set.
-    fn with_resolution(self, octet: u8) -> Option<Clock> {
+    fn with_resolution(self, octet: u8) -> Clock {
         let power = u32::from(octet & 0x7f);
-        let ticks_per_second = if octet & 0x80 != 0 {
-            1u128.checked_shl(power).filter(|_| power < 64)?
-        } else {
-            10u128.checked_pow(power).filter(|t| *t <= u128::from(u64::MAX))?
+        let ticks = if octet & 0x80 != 0 { 1u128.checked_shl(power) } else { 10u128.checked_pow(power) };
+        let Some(ticks_per_second) = ticks.filter(|t| *t <= u128::from(u64::MAX)) else {
+            // No clock ticks so fast: whatever it counts, it is not time.
+            return Clock { ticks_per_second: u128::MAX, step: TimeStep::Wrong, ..self };
         };
         let step = match ticks_per_second {
             1_000_000 => TimeStep::Micro,
@@ -65,7 +65,7 @@ impl Clock {
             t if t > 1_000_000 => TimeStep::Finer,
             _ => TimeStep::Coarser,
         };
-        Some(Clock { ticks_per_second, step, ..self })
+        Clock { ticks_per_second, step, ..self }
     }
 }
 
@@ -191,9 +191,7 @@ impl Pcapng {
             }
         }
         if let Some(octet) = resolution {
-            clock = clock
-                .with_resolution(octet)
-                .ok_or_else(|| format!("expected a time resolution within 64 bits, found if_tsresol {octet:#04x}"))?;
+            clock = clock.with_resolution(octet);
         }
         let link = LinkType(u32::from(self.order.half(body, 0)));
         Ok(Interface { link, snaplen: self.order.word(body, 4), clock })

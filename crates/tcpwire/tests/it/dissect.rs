@@ -168,6 +168,10 @@ fn lengths_come_from_the_ip_header() {
     let snapped = &ipv4(6, &[tcp(), vec![0; 998]].concat())[..40];
     let padded = ethernet(0x0800, &[ipv4(6, &tcp()), vec![0; 20]].concat());
     check(LinkType::ETHERNET, &padded, NONE);
+    let padded = ethernet(0x8100, &[&[0, 5, 8, 0][..], &ipv4(6, &tcp()), &[0; 20]].concat());
+    check(LinkType::ETHERNET, &padded, Marks::VLAN);
+    let padded = ethernet(0x8100, &[&[0, 5, 0x86, 0xdd][..], &ipv6(6, &tcp()), &[0; 20]].concat());
+    check(LinkType::ETHERNET, &padded, Marks::VLAN);
     let mut dissector = Dissector::default();
     let segment = dissector.dissect(&frame(LinkType::RAW, snapped, 1040)).unwrap();
     assert_eq!((segment.payload_len, segment.marks), (Some(1000), NONE));

@@ -130,8 +130,8 @@ fn pcapng_in_both_orders() {
 fn interfaces_with_clocks_of_their_own() {
     for order in [Little, Big] {
         let offset: [u8; 8] = match order {
-            Little => 100i64.to_le_bytes(),
-            Big => 100i64.to_be_bytes(),
+            Little => (-100i64).to_le_bytes(),
+            Big => (-100i64).to_be_bytes(),
         };
         let file = [
             section(order),
@@ -147,11 +147,19 @@ fn interfaces_with_clocks_of_their_own() {
         .concat();
         let expected = [
             (5, 1, TimeStep::Nano),
-            (100_005_000_000, 101, TimeStep::Coarser),
+            (-99_995_000_000, 101, TimeStep::Coarser),
             (500_000_000, 0, TimeStep::Coarser),
             (1, 0, TimeStep::Finer),
         ];
         check(&file, &expected);
+    }
+}
+
+#[test]
+fn a_clock_that_can_not_be_gives_frames_without_times() {
+    for octet in [0x80 | 100, 100] {
+        let file = [section(Little), interface(Little, 1, 0, &[(9, &[octet])]), enhanced(Little, 0, 5)].concat();
+        check(&file, &[(0, 1, TimeStep::Wrong)]);
     }
 }
 
