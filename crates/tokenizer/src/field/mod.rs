@@ -22,6 +22,7 @@ mod options;
 mod say;
 mod space;
 mod state;
+mod tally;
 pub mod vocab;
 
 use flowtrack::{Direction, Flow};
@@ -32,6 +33,7 @@ pub use grammar::{Grammar, Limits, Mask, Strength};
 use lex::{Head, Lexer, Step};
 use say::{Say, Shape};
 use state::FlowState;
+pub use tally::{FieldCost, Tally};
 pub use vocab::{BOS, END, VERSION, VOCAB_SIZE};
 
 /// Name of this code, as datasets give it.

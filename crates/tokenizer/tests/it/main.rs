@@ -4,4 +4,5 @@ mod doc;
 mod flows;
 mod grammar;
 mod roundtrip;
+mod tally;
 mod word16;
