@@ -60,21 +60,20 @@ impl<T> Merge<T> {
             let rival = self.due.peek().map(|Reverse((due, order, _))| (*due, *order));
             let Some(open) = &mut self.open[slot] else { continue };
             // The same flow goes on while it is its turn.
-            let mut now = due;
-            let goes_on = loop {
+            let goes_on_at = loop {
                 let last = open.flow.packets.len() - 1;
                 let packet = open.flow.packets[open.next];
                 sink.packet(&open.flow, &packet, &mut open.label, open.next == 0)?;
                 if open.next == last {
-                    break false;
+                    break None;
                 }
                 open.next += 1;
-                now = now.max(open.flow.packets[open.next].time_ns);
+                let now = open.flow.packets[open.next].time_ns;
                 if time_ns.is_some_and(|limit| now >= limit) || rival.is_some_and(|rival| (now, order) > rival) {
-                    break true;
+                    break Some(now);
                 }
             };
-            if goes_on {
+            if let Some(now) = goes_on_at {
                 self.due.push(Reverse((now, order, slot)));
             } else {
                 self.open[slot] = None;
