@@ -9,6 +9,7 @@ usage: check-datasets.py DATASET...                   a file or a folder of .arr
 Needs pyarrow, polars and duckdb (PyPI); where one is missing the check fails. Prints a line per dataset.
 """
 import argparse
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -100,8 +101,13 @@ def variants(folder, path):
             pyarrow.parquet.write_table(t, folder / f"{name}-v2.parquet", data_page_version="2.0", use_dictionary=False)
     said = {k.decode(): v.decode() for k, v in table.schema.metadata.items()}
     pairs = ", ".join(f"{k}: '{v}'" for k, v in said.items() if "." not in k)
-    duckdb.sql(f"copy (select * from \"table\") to '{folder / 'duckdb.parquet'}' (format parquet, kv_metadata {{{pairs}}})")
-    polars.from_arrow(table).write_parquet(folder / "polars.parquet", metadata=said)
+    # As integers, since DuckDB's times with a zone are of microseconds in some versions.
+    starts = table.set_column(1, "start", table["start"].cast(pa.int64()))
+    duckdb.sql(f"copy (select * from starts) to '{folder / 'duckdb.parquet'}' (format parquet, kv_metadata {{{pairs}}})")
+    if "metadata" in inspect.signature(polars.DataFrame.write_parquet).parameters:
+        polars.from_arrow(table).write_parquet(folder / "polars.parquet", metadata=said)
+    else:
+        print(f"not tried: Polars {polars.__version__} writes Parquet without metadata, which a dataset needs")
     tokens = table["tokens"].cast(pa.list_(pa.int32()))
     pyarrow.feather.write_feather(pa.table({"flows": tokens}), str(folder / "original.feather"), compression="uncompressed")
 
