@@ -1,13 +1,14 @@
 //! A model to a dataset.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
 use arrowio::{Compression, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Tokens, WriteOptions};
 use clikit::{AtomicFolder, Console, Existing, Unit, is_dash};
-use flowtrack::{Direction, Flow};
+use flowtrack::{Class, Close, Direction, Flow};
 use linformer::{Generated, Generator, Job, Sampling};
-use tokenizer::{FlowIdentity, field};
+use tokenizer::{DecodeError, FlowIdentity, SideIdentity, field};
 
 use crate::args::{Constrain, Format, Generate};
 use crate::filter::FlowFilter;
@@ -71,49 +72,55 @@ fn take(
 ) -> anyhow::Result<()> {
     summary.generated += 1;
     summary.tokens += generated.tokens.len() as u64;
-    let identity = FlowIdentity::default();
-    match field::decode(&generated.tokens, &identity) {
+    match decoded(&generated.tokens) {
         Ok(flow) => {
+            let described = describe(&flow);
+            let is_whole = described.class == "graceful" || described.class == "reset";
             summary.flows += 1;
             summary.packets += flow.packets.len() as u64;
-            summary.sessions += u64::from(filter.is_session());
-            let described = describe(&flow, &generated.tokens, filter.is_session());
-            output.writer.write(&FlowRow {
-                tokens: Tokens::U16(generated.tokens.clone()),
-                identity,
-                summary: described,
-            })?;
+            summary.sessions += u64::from(is_whole && filter.is_session());
+            let tokens = Tokens::U16(generated.tokens.clone());
+            output.writer.write(&FlowRow { tokens, identity: FlowIdentity::default(), summary: Some(described) })?;
         }
         Err(error) => {
-            summary.first_fault.get_or_insert_with(|| format!("flow {}: {error}", generated.index)).truncate(200)
+            summary.first_fault.get_or_insert_with(|| format!("flow {}: {error}", generated.index));
         }
     }
     Ok(())
 }
 
-/// What stands beside the tokens.
-fn describe(flow: &Flow, tokens: &[u16], is_session: bool) -> Option<FlowSummary> {
-    let header = field::header(tokens).ok()?;
+/// The flow between ends of the documentation's addresses: whoever decodes it next draws others.
+fn decoded(tokens: &[u16]) -> Result<Flow, DecodeError> {
+    let is_v6 = field::header(tokens)?.ip_version == 6;
+    let side = |n: u8| {
+        let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n.into());
+        let addr = if is_v6 { v6.into() } else { Ipv4Addr::new(192, 0, 2, n).into() };
+        SideIdentity { addr: Some(addr), ..SideIdentity::default() }
+    };
+    let identity =
+        FlowIdentity { client_port: Some(49_152), client: side(1), server: side(2), ..FlowIdentity::default() };
+    field::decode(tokens, &identity)
+}
+
+/// What stands beside the tokens, the verdict by the same judge as for captured flows.
+fn describe(flow: &Flow) -> FlowSummary {
     let times = flow.packets.iter().map(|p| p.time_ns);
     let of = |direction: Direction| flow.packets.iter().filter(move |p| p.direction == direction);
     let both = [Direction::Forward, Direction::Reverse];
-    let (close, whole) = match header.close {
-        field::Close::Graceful => ("fin", "graceful"),
-        field::Close::Reset => ("rst", "reset"),
-        field::Close::Open => ("open", "partial"),
-    };
-    Some(FlowSummary {
+    let judged = flow.judge();
+    let (class, close) = judged.as_ref().map_or((Class::Partial, Close::Open), |(v, _)| (v.class, v.close));
+    FlowSummary {
         duration_ns: times.clone().max().unwrap_or(0).saturating_sub(times.min().unwrap_or(0)),
-        server_port: header.server_port,
-        ip_version: header.ip_version,
+        server_port: flow.server.port,
+        ip_version: if flow.server.addr.is_ipv4() { 4 } else { 6 },
         packets: both.map(|d| of(d).count() as u64),
         payload_octets: both.map(|d| of(d).map(|p| u64::from(p.payload_len)).sum()),
-        completeness: flow.completeness.0,
-        close: close.to_owned(),
-        class: if is_session { whole } else { "partial" }.to_owned(),
+        completeness: judged.map_or(0, |(_, completeness)| completeness.0),
+        close: close.name().to_owned(),
+        class: class.name().to_owned(),
         source: String::new(),
         first_frame: 0,
-    })
+    }
 }
 
 struct Output {

@@ -10,6 +10,8 @@ mod completeness;
 mod conversation;
 mod flow;
 #[cfg(feature = "tracker")]
+mod judge;
+#[cfg(feature = "tracker")]
 mod side;
 #[cfg(feature = "tracker")]
 mod tracker;

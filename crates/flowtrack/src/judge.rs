@@ -1,0 +1,63 @@
+//! A flow at hand, judged as if its packets had just been captured.
+
+use std::net::IpAddr;
+
+use tcpwire::{IpRepr, Ipv4Repr, Ipv6Repr, Marks, Segment, TcpView};
+
+use crate::{Completeness, Direction, Flow, Packet, Tracker, TrackerOptions, Verdict};
+
+impl Flow {
+    /// What a [`Tracker`] makes of the packets: the verdict, and Wireshark's completeness bits. `None` where they are no
+    /// single conversation to it: none at all, ends that are the same, or a SYN in the middle that begins another one.
+    #[must_use]
+    pub fn judge(&self) -> Option<(Verdict, Completeness)> {
+        let mut tracker = Tracker::new(TrackerOptions { linger_ns: i64::MAX, ..TrackerOptions::default() });
+        for (i, packet) in self.packets.iter().enumerate() {
+            tracker.push(packet.time_ns, i as u64 + 1, &self.segment(packet)?);
+        }
+        tracker.finish();
+        let completeness = (tracker.conversations() == 1).then(|| tracker.record(0).completeness)?;
+        let verdict = tracker.ended().next()?.verdict;
+        Some((verdict, completeness))
+    }
+
+    /// The packet with its ends; `None` where they are of different IP versions.
+    fn segment(&self, packet: &Packet) -> Option<Segment<'_>> {
+        let (from, to) = match packet.direction {
+            Direction::Forward => (&self.client, &self.server),
+            Direction::Reverse => (&self.server, &self.client),
+        };
+        let options = self.options_of(packet);
+        let tcp = TcpView {
+            src_port: from.port,
+            dst_port: to.port,
+            seq: packet.seq,
+            ack: packet.ack,
+            header_len: 20 + packet.options.len,
+            flags: packet.flags,
+            window: packet.window,
+            checksum: 0,
+            urgent: packet.urgent,
+            options,
+        };
+        Some(Segment {
+            ip: ip(packet, from.addr, to.addr)?,
+            tcp,
+            payload_len: Some(packet.payload_len),
+            marks: Marks(0),
+        })
+    }
+}
+
+fn ip(packet: &Packet, src: IpAddr, dst: IpAddr) -> Option<IpRepr> {
+    let Packet { traffic_class, ttl, flow_label, ip_id, dont_fragment, .. } = *packet;
+    match (src, dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            Some(IpRepr::V4(Ipv4Repr { src, dst, traffic_class, id: ip_id, dont_fragment, ttl }))
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            Some(IpRepr::V6(Ipv6Repr { src, dst, traffic_class, flow_label, hop_limit: ttl }))
+        }
+        _ => None,
+    }
+}
