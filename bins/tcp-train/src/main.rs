@@ -5,6 +5,7 @@ mod data;
 mod filter;
 mod folder;
 mod generate;
+mod patience;
 mod schedule;
 mod settings;
 mod summary;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use args::{Args, Command};
 
 fn main() -> ExitCode {
+    patience::let_waiting_threads_sleep();
     clikit::main(|args: Args, console| match &args.command {
         Command::Train(train) => train::train(train, console),
         Command::Resume(resume) => train::resume(resume, console),

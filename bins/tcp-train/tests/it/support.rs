@@ -53,7 +53,7 @@ impl Place {
 
     pub(crate) fn command(&self, args: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tcp-train"));
-        command.current_dir(self.folder.path()).args(args.split_whitespace()).env("OMP_WAIT_POLICY", "passive");
+        command.current_dir(self.folder.path()).args(args.split_whitespace());
         command
     }
 
