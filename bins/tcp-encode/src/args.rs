@@ -40,6 +40,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) flow_log: Option<PathBuf>,
 
+    /// Write a table of what each field costs in the `field` code: tokens and bits per packet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_table: Option<PathBuf>,
+
     /// Threads to use; the output is the same whatever their number [default: one a core]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,

@@ -5,9 +5,11 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use arrowio::Tokens;
 use clikit::{AtomicFile, Console, Inputs, Unit};
 use flowtrack::TrackerOptions;
 use tcpwire::ReadError;
+use tokenizer::field::Tally;
 
 use crate::args::Args;
 use crate::capture::{Options, Report};
@@ -102,14 +104,20 @@ struct Writing<'a> {
 struct Outputs {
     dataset: Dataset<'static>,
     flow_log: Option<AtomicFile>,
+    /// What the tokens cost, and where to write that.
+    tally: Option<(Tally, AtomicFile)>,
 }
 
 impl Writing<'_> {
     fn take(&mut self, task: &Task, message: Message) -> anyhow::Result<()> {
         match message {
             Message::Rows(rows) => {
+                let outputs = self.outputs()?;
                 for row in &rows {
-                    self.outputs()?.dataset.write(row)?;
+                    outputs.dataset.write(row)?;
+                    if let (Some((tally, _)), Tokens::U16(tokens)) = (&mut outputs.tally, &row.tokens) {
+                        tally.add(tokens);
+                    }
                 }
                 Ok(())
             }
@@ -151,7 +159,9 @@ impl Writing<'_> {
         if self.outputs.is_none() {
             let dataset = Dataset::create(self.args, self.console)?;
             let flow_log = self.args.flow_log.as_deref().map(AtomicFile::create).transpose()?;
-            self.outputs = Some(Outputs { dataset, flow_log });
+            let table = self.args.token_table.as_deref().map(AtomicFile::create).transpose()?;
+            let tally = table.map(|file| (Tally::default(), file));
+            self.outputs = Some(Outputs { dataset, flow_log, tally });
         }
         self.outputs.as_mut().context("the outputs are closed")
     }
@@ -166,6 +176,10 @@ impl Writing<'_> {
             if let Some(mut log) = outputs.flow_log {
                 log.flush().with_context(|| log.target().display().to_string())?;
                 log.commit()?;
+            }
+            if let Some((tally, mut table)) = outputs.tally {
+                writeln!(table, "{tally}").with_context(|| table.target().display().to_string())?;
+                table.commit()?;
             }
         }
         Ok(self.summary)
