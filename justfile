@@ -18,21 +18,16 @@ pipeline *ARGS:
     @"{{justfile_directory()}}/scripts/pipeline" DATA={{quote(DATA)}} OUT={{quote(OUT)}} PRESET={{quote(PRESET)}} FLOWS={{quote(FLOWS)}} SEED={{quote(SEED)}} "$@"
 
 # everything that is checked: format, lints, all tests
-test: lint test-core test-torch test-tools
+test: lint test-all test-tools
 
 # rustfmt and clippy, warnings are errors
 lint:
     cargo fmt --all --check
-    cargo clippy --all-targets -- -D warnings
-    scripts/with-libtorch cargo clippy -p linformer-kernels -p linformer -p tcp-train --all-targets -- -D warnings
+    scripts/with-libtorch cargo clippy --workspace --all-targets -- -D warnings
 
-# what needs no libtorch: encoder, decoder, tokenizer, datasets
-test-core:
-    cargo test
-
-# what needs libtorch (found or fetched by scripts/libtorch)
-test-torch:
-    scripts/with-libtorch cargo test -p linformer-kernels -p linformer -p tcp-train
+# all Rust tests, with libtorch found or fetched by scripts/libtorch; without it, plain `cargo test` tests the rest
+test-all:
+    scripts/with-libtorch cargo test --workspace
 
 # other people's tools on what we write: tshark, pyarrow, DuckDB, Polars
 test-tools:
@@ -40,8 +35,7 @@ test-tools:
 
 # build the three binaries, optimised
 build:
-    cargo build --release
-    scripts/with-libtorch cargo build --release -p tcp-train
+    scripts/with-libtorch cargo build --release -p tcp-encode -p tcp-decode -p tcp-train
 
 # write docs/tokens.md from the table of token ids
 docs-tokens:

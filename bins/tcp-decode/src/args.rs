@@ -58,16 +58,21 @@ pub(crate) struct Args {
     pub(crate) common: Common,
 }
 
+/// Networks of generated clients where none are given: private ones, and ones for documentation (RFC 1918, RFC 3849).
+pub(crate) const CLIENT_NETS: &str = "192.168.0.0/16,2001:db8:c::/64";
+/// Networks of generated servers where none are given: one for tests of devices (RFC 2544), one for documentation.
+pub(crate) const SERVER_NETS: &str = "198.18.0.0/24,2001:db8:5::/120";
+
 /// What generated flows get that their tokens do not say.
 #[derive(ClapArgs, Clone, Debug)]
 #[command(next_help_heading = "Generated flows")]
 pub(crate) struct IdentityArgs {
-    /// Networks of the clients, one for IPv4 and one for IPv6
-    #[arg(long, value_name = "NET", value_delimiter = ',', default_value = "192.168.0.0/16,2001:db8:c::/64")]
+    /// Networks of the clients, one for IPv4 and one for IPv6; the default stays where one is not given
+    #[arg(long, value_name = "NET", value_delimiter = ',', default_value = CLIENT_NETS)]
     pub(crate) client_net: Vec<Net>,
 
-    /// Networks of the servers, one for IPv4 and one for IPv6
-    #[arg(long, value_name = "NET", value_delimiter = ',', default_value = "198.18.0.0/24,2001:db8:5::/120")]
+    /// Networks of the servers, one for IPv4 and one for IPv6; the default stays where one is not given
+    #[arg(long, value_name = "NET", value_delimiter = ',', default_value = SERVER_NETS)]
     pub(crate) server_net: Vec<Net>,
 
     /// Time of the first flow: RFC 3339 in UTC (2025-01-31T12:00:00.5Z), or seconds since 1970

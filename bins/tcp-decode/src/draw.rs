@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use tokenizer::field::FlowHeader;
 use tokenizer::{FlowIdentity, SideIdentity};
 
-use crate::args::{IdentityArgs, Net};
+use crate::args::{CLIENT_NETS, IdentityArgs, Net, SERVER_NETS};
 
 /// The ports that Linux gives to clients by default (`net.ipv4.ip_local_port_range`).
 const CLIENT_PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
@@ -32,17 +32,16 @@ pub(crate) struct Draw {
 
 /// A network per IP version.
 struct Nets {
-    v4: Option<Net>,
-    v6: Option<Net>,
-    flag: &'static str,
+    v4: Net,
+    v6: Net,
 }
 
 impl Draw {
     pub(crate) fn new(args: &IdentityArgs) -> anyhow::Result<Draw> {
         Ok(Draw {
             random: ChaCha8Rng::seed_from_u64(args.seed),
-            clients: Nets::new(&args.client_net, "--client-net")?,
-            servers: Nets::new(&args.server_net, "--server-net")?,
+            clients: Nets::new(&args.client_net, CLIENT_NETS, "--client-net")?,
+            servers: Nets::new(&args.server_net, SERVER_NETS, "--server-net")?,
             next_start_ns: args.start_time.0,
             flows_per_second: args.flows_per_second,
             recent: Recent::default(),
@@ -61,7 +60,8 @@ impl Draw {
         for side in [&mut identity.client, &mut identity.server] {
             self.bases(side, header.ip_version);
         }
-        self.ends(identity, header)
+        self.ends(identity, header);
+        Ok(())
     }
 
     /// The start of the next flow, in whole units of its clock. The gaps are exponential: arrivals are a Poisson process.
@@ -86,8 +86,8 @@ impl Draw {
     }
 
     /// Addresses and the client's port, unlike those of the flows before.
-    fn ends(&mut self, identity: &mut FlowIdentity, header: &FlowHeader) -> anyhow::Result<()> {
-        let (clients, servers) = (self.clients.of(header.ip_version)?, self.servers.of(header.ip_version)?);
+    fn ends(&mut self, identity: &mut FlowIdentity, header: &FlowHeader) {
+        let (clients, servers) = (self.clients.of(header.ip_version), self.servers.of(header.ip_version));
         let given = *identity;
         for _ in 0..TRIES {
             let client = given.client.addr.unwrap_or_else(|| clients.host(random_host(&mut self.random)));
@@ -100,7 +100,6 @@ impl Draw {
                 break;
             }
         }
-        Ok(())
     }
 }
 
@@ -109,21 +108,20 @@ fn random_host(random: &mut impl Rng) -> u128 {
 }
 
 impl Nets {
-    fn new(nets: &[Net], flag: &'static str) -> anyhow::Result<Nets> {
+    fn new(nets: &[Net], defaults: &str, flag: &str) -> anyhow::Result<Nets> {
         let of = |v6: bool| {
-            let mut nets = nets.iter().copied().filter(move |net| net.addr.is_ipv6() == v6);
-            let first = nets.next();
-            anyhow::ensure!(nets.next().is_none(), "{flag}: expected one network per IP version, found two");
-            Ok(first)
+            let mut given = nets.iter().copied().filter(|net| net.addr.is_ipv6() == v6);
+            let first = given.next();
+            anyhow::ensure!(given.next().is_none(), "{flag}: expected one network per IP version, found two");
+            let default =
+                || defaults.split(',').find_map(|net| net.parse().ok().filter(|n: &Net| n.addr.is_ipv6() == v6));
+            first.or_else(default).with_context(|| format!("{flag}: no default network"))
         };
-        Ok(Nets { v4: of(false)?, v6: of(true)?, flag })
+        Ok(Nets { v4: of(false)?, v6: of(true)? })
     }
 
-    fn of(&self, ip_version: u8) -> anyhow::Result<Net> {
-        let net = if ip_version == 4 { self.v4 } else { self.v6 };
-        net.with_context(|| {
-            format!("{}: expected an IPv{ip_version} network, since a flow needs one, found none", self.flag)
-        })
+    fn of(&self, ip_version: u8) -> Net {
+        if ip_version == 4 { self.v4 } else { self.v6 }
     }
 }
 
@@ -227,7 +225,8 @@ mod tests {
         let v4 = drawn(&mut draw, 4);
         assert!(v4.client.addr.unwrap().to_string().starts_with("10."));
         assert!(v4.client.ip_id_base.is_some() && v4.client.flow_label_base.is_none());
-        let error = draw.fill(&mut FlowIdentity::default(), &header(6)).unwrap_err();
-        assert_eq!(error.to_string(), "--server-net: expected an IPv6 network, since a flow needs one, found none");
+        let v6 = drawn(&mut draw, 6);
+        assert!(v6.client.addr.unwrap().to_string().starts_with("fd00:"));
+        assert!(v6.server.addr.unwrap().to_string().starts_with("2001:db8:5:"), "the default stays");
     }
 }

@@ -752,118 +752,71 @@ impl Lexer {
         Ok(if left > 1 { At::Digits { target, left: left - 1, value, min, max } } else { self.done(target, value) })
     }
 
-    /// What follows once a value is whole.
+    /// Takes in a value that is whole, and says what follows.
     fn done(&mut self, target: Target, value: u64) -> At {
         let say = &mut self.say;
-        let rank = match target {
-            Target::Port => {
-                self.head.port = value as u16;
-                return At::Hz(0);
-            }
-            Target::Flags => {
-                say.toggle = value as u16;
-                Rank::Seq
-            }
-            Target::SeqForward => {
-                say.seq = SaySeq::Forward(value as u16);
-                Rank::Ack
-            }
-            Target::SeqBack => {
-                say.seq = SaySeq::Back(value as u16);
-                Rank::Ack
-            }
-            Target::SeqRaw => {
-                say.seq = SaySeq::Raw(value as u32);
-                Rank::Ack
-            }
-            Target::AckForward => {
-                say.ack = SayAck::Forward(value as u16);
-                Rank::Len
-            }
-            Target::AckBack => {
-                say.ack = SayAck::Back(value as u16);
-                Rank::Len
-            }
-            Target::AckRaw => {
-                say.ack = SayAck::Raw(value as u32);
-                Rank::Len
-            }
-            Target::Len { first } => {
-                say.len = SayLen::Octets((first + value) as u16);
-                Rank::Window
-            }
-            Target::LenRaw => {
-                say.len = SayLen::Raw(value as u32);
-                Rank::Window
-            }
-            Target::WindowUp { first } => {
-                say.window = SayWindow::Up((first + value) as u16);
-                Rank::Urgent
-            }
-            Target::WindowDown { first } => {
-                say.window = SayWindow::Down((first + value) as u16);
-                Rank::Urgent
-            }
-            Target::Urgent => {
-                say.urgent = value as u16;
-                Rank::Options
-            }
-            Target::OptionKind => {
-                let room = options::MAX_OCTETS - say.elements.octets();
-                return bounded(Target::OptionLen { kind: value as u8 }, 1, 2, room as u64);
-            }
-            Target::OptionLen { kind } => {
-                say.elements.list.push(Element::Raw { kind, len: value as u8 });
-                return octets_left(value as u8 - 2);
-            }
-            Target::OctetsLen => {
-                say.elements.list.push(Element::Octets(value as u8));
-                return octets_left(value as u8);
-            }
-            Target::OptionOctet { left } => {
-                say.elements.raw.push(value as u8);
-                return octets_left(left);
-            }
+        match target {
+            Target::Port => self.head.port = value as u16,
+            Target::Flags => say.toggle = value as u16,
+            Target::SeqForward => say.seq = SaySeq::Forward(value as u16),
+            Target::SeqBack => say.seq = SaySeq::Back(value as u16),
+            Target::SeqRaw => say.seq = SaySeq::Raw(value as u32),
+            Target::AckForward => say.ack = SayAck::Forward(value as u16),
+            Target::AckBack => say.ack = SayAck::Back(value as u16),
+            Target::AckRaw => say.ack = SayAck::Raw(value as u32),
+            Target::Len { first } => say.len = SayLen::Octets((first + value) as u16),
+            Target::LenRaw => say.len = SayLen::Raw(value as u32),
+            Target::WindowUp { first } => say.window = SayWindow::Up((first + value) as u16),
+            Target::WindowDown { first } => say.window = SayWindow::Down((first + value) as u16),
+            Target::Urgent => say.urgent = value as u16,
+            Target::OptionKind => {}
+            Target::OptionLen { kind } => say.elements.list.push(Element::Raw { kind, len: value as u8 }),
+            Target::OctetsLen => say.elements.list.push(Element::Octets(value as u8)),
+            Target::OptionOctet { .. } => say.elements.raw.push(value as u8),
             Target::Mss => return self.element(Element::Mss(value as u16)),
             Target::Ws => return self.element(Element::Ws(value as u8)),
             Target::Sack { more } => {
                 return self.sack(SaySack::Raw { left: (value >> 32) as u32, len: value as u32 }, more);
             }
-            Target::TsValForward => {
-                say.ts_val = SayTsVal::Forward(value as u16);
-                Rank::TsEcr
-            }
-            Target::TsValRaw => {
-                say.ts_val = SayTsVal::Raw(value as u32);
-                Rank::TsEcr
-            }
-            Target::TsEcrRaw => {
-                say.ts_ecr = SayTsEcr::Raw(value as u32);
-                Rank::TrafficClass
-            }
-            Target::TrafficClass => {
-                say.traffic_class = Some(value as u8);
-                Rank::Ttl
-            }
-            Target::Ttl => {
-                say.ttl = Some(value as u8);
-                Rank::Df
-            }
-            Target::Id => {
-                say.id = SayId::Raw(value as u16);
-                Rank::Time
-            }
-            Target::Label => {
-                say.label = SayLabel::Raw(value as u32);
-                Rank::Time
-            }
+            Target::TsValForward => say.ts_val = SayTsVal::Forward(value as u16),
+            Target::TsValRaw => say.ts_val = SayTsVal::Raw(value as u32),
+            Target::TsEcrRaw => say.ts_ecr = SayTsEcr::Raw(value as u32),
+            Target::TrafficClass => say.traffic_class = Some(value as u8),
+            Target::Ttl => say.ttl = Some(value as u8),
+            Target::Id => say.id = SayId::Raw(value as u16),
+            Target::Label => say.label = SayLabel::Raw(value as u32),
             Target::Gap { first, back } => {
                 let gap = (first + value) as i64;
                 say.gap = if back { -gap } else { gap };
-                return At::Between;
             }
-        };
-        At::Fields(rank)
+        }
+        self.after(target, value)
+    }
+
+    /// What follows a value. Elements of options see to themselves.
+    fn after(&self, target: Target, value: u64) -> At {
+        At::Fields(match target {
+            Target::Port => return At::Hz(0),
+            Target::Gap { .. } => return At::Between,
+            Target::OptionKind => {
+                return bounded(Target::OptionLen { kind: value as u8 }, 1, 2, self.room() as u64);
+            }
+            Target::OptionLen { .. } => return octets_left(value as u8 - 2),
+            Target::OctetsLen => return octets_left(value as u8),
+            Target::OptionOctet { left } => return octets_left(left),
+            Target::Mss | Target::Ws | Target::Sack { .. } => return At::Element,
+            Target::Flags => Rank::Seq,
+            Target::SeqForward | Target::SeqBack | Target::SeqRaw => Rank::Ack,
+            Target::AckForward | Target::AckBack | Target::AckRaw => Rank::Len,
+            Target::Len { .. } | Target::LenRaw => Rank::Window,
+            Target::WindowUp { .. } | Target::WindowDown { .. } => Rank::Urgent,
+            Target::Urgent => Rank::Options,
+            Target::TsValForward | Target::TsValRaw => Rank::TsEcr,
+            Target::TsEcrRaw => Rank::TrafficClass,
+            Target::TrafficClass => Rank::Ttl,
+            Target::Ttl => Rank::Df,
+            Target::Id | Target::Label => Rank::Time,
+        })
     }
 
     // --- options -----------------------------------------------------------------------------------------------

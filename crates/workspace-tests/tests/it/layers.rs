@@ -88,6 +88,21 @@ fn walls_stand() {
     }
 }
 
+/// Plain `cargo build` and `cargo test` work without libtorch.
+#[test]
+fn default_members_need_no_libtorch() {
+    let metadata = MetadataCommand::new().manifest_path(manifest()).no_deps().exec().unwrap();
+    let by_name: BTreeMap<&str, &Package> = metadata.packages.iter().map(|p| (p.name.as_str(), p)).collect();
+    let mut open: Vec<&str> = metadata.workspace_default_packages().iter().map(|p| p.name.as_str()).collect();
+    assert!(open.contains(&"tcp-encode"));
+    while let Some(name) = open.pop() {
+        assert!(name != "tch" && name != "torch-sys", "a default member needs libtorch");
+        if let Some(package) = by_name.get(name) {
+            open.extend(package.dependencies.iter().map(|d| d.name.as_str()));
+        }
+    }
+}
+
 #[test]
 fn every_rank_is_a_package() {
     let packages = packages();
