@@ -1,6 +1,8 @@
 //! How fast the `field` code encodes, decodes and masks: packets per second on one core.
 
-use criterion::{Criterion, Throughput, black_box, criterion_group, criterion_main};
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokenizer::field::{self, Grammar, Limits, Strength};
 
 fn field(c: &mut Criterion) {
