@@ -32,6 +32,8 @@ def main(out):
     seconds = max(g["seconds"], 1e-9)
     rows.append(("generated", f"{g['generated']:,} flows, {g['packets']:,} packets, {g['seconds']:.1f} s: "
                  f"{g['generated'] / seconds:,.0f} flows/s, {g['packets'] / seconds:,.0f} packets/s"))
+    least, median, _, _, most = d["packets_per_flow"]
+    rows.append(("  packets per flow", f"{least:,} to {most:,}, median {median:,}"))
     rows.append(("  whole sessions", f"{g['sessions']:,} ({share(g['sessions'], g['generated'])}) by the grammar"))
     complete = c["flows_kept"]
     rows.append(("", f"{complete:,} ({share(complete, c['conversations'])}) complete when the capture is read again"))

@@ -11,6 +11,9 @@ use clikit::Common;
 ///
 /// Flows from real captures get their own addresses, ports, sequence numbers and times back. For generated flows, whose
 /// identity columns are empty, these are drawn from --seed.
+///
+/// Exit codes: 0 all done; 1 done, but something was left out and named (flows that do not decode); 2 failed, nothing
+/// written.
 #[derive(Parser, Debug)]
 #[command(name = "tcp-decode", version, max_term_width = 110)]
 pub(crate) struct Args {

@@ -47,6 +47,14 @@ impl Plan {
         Ok(Plan { target, format, resolution })
     }
 
+    /// The name of `path` where it lies in the folder that the flows go into, one file each.
+    pub(crate) fn inside<'p>(&self, path: &'p Path) -> Option<&'p std::ffi::OsStr> {
+        match &self.target {
+            Target::Split(folder) if path.parent() == Some(folder.as_path()) => path.file_name(),
+            _ => None,
+        }
+    }
+
     /// The format of a capture whose flows do or do not need nanoseconds.
     pub(crate) fn capture_format(&self, needs_ns: bool) -> CaptureFormat {
         let needed = if needs_ns { Resolution::Nanos } else { Resolution::Micros };

@@ -24,12 +24,17 @@ use crate::summary::{Histogram, Summary};
 pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let begun = Instant::now();
     let plan = Plan::new(&args)?;
+    let mut outputs = vec![("OUTPUT", args.output.as_path())];
+    outputs.extend(args.labels.as_deref().map(|path| ("--labels", path)));
+    clikit::keep_apart(&[("INPUT", &args.input)], &outputs)?;
     let reader = if is_dash(&args.input) {
         DatasetReader::stream("standard input", std::io::stdin(), &CODES)?
     } else {
         DatasetReader::open(&args.input, &CODES)?
     };
-    let labels = args.labels.as_deref().map(Labels::create).transpose()?;
+    // Labels that go into the folder of the flows are made with it.
+    let apart = args.labels.as_deref().filter(|path| plan.inside(path).is_none());
+    let labels = apart.map(Labels::create).transpose()?;
     let intake = Intake { draw: Draw::new(&args.identity)?, reader, console };
     let mut work = Work {
         framer: Framer::new(&args.frame, args.payload, args.identity.seed),
@@ -161,6 +166,9 @@ fn needs_ns(row: &FlowRow, header: &FlowHeader) -> bool {
 fn split(args: &Args, plan: &Plan, folder: &Path, mut intake: Intake<'_>, work: &mut Work<'_>) -> anyhow::Result<()> {
     let existing = if args.force { Existing::Replace } else { Existing::Refuse };
     let out = AtomicFolder::create(folder, existing)?;
+    if let Some(name) = args.labels.as_deref().and_then(|path| plan.inside(path)) {
+        work.labels = Some(Labels::create(&out.path().join(name))?);
+    }
     let progress = work.console.progress("writing flows", None, Unit::Items);
     while let Some((row, header)) = intake.next(&mut work.summary)? {
         let format = plan.capture_format(needs_ns(&row, &header));
@@ -176,6 +184,9 @@ fn split(args: &Args, plan: &Plan, folder: &Path, mut intake: Intake<'_>, work: 
         work.summary.octets += capture.finish()?;
         work.summary.files += 1;
         progress.inc(1);
+    }
+    if let Some(labels) = work.labels.take() {
+        labels.finish()?;
     }
     out.commit()
 }
@@ -193,7 +204,10 @@ fn interleave(args: &Args, plan: &Plan, mut intake: Intake<'_>, work: &mut Work<
     reading.finish();
     let format = plan.capture_format(any_needs_ns);
     let (capture, file) = match &plan.target {
-        Target::File(path) => (Capture::file(path, format)?, path.display().to_string()),
+        Target::File(path) => {
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            (Capture::file(path, format)?, name.to_string_lossy().into_owned())
+        }
         Target::Stdout | Target::Split(_) => (Capture::stdout(work.console, format)?, "-".into()),
     };
     let progress = work.console.progress("writing flows", Some(sorter.count()), Unit::Items);

@@ -85,7 +85,7 @@ pub(crate) enum Format {
 pub(crate) enum TokenCode {
     /// Header fields, relative to TCP's state: lossless
     Field,
-    /// The original tcpflowgen's 16-bit words: IPv4 alone, without times
+    /// The original tcpflowgen's 16-bit words, without times
     Word16,
 }
 

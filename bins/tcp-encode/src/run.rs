@@ -20,6 +20,10 @@ use crate::keep::KeepSet;
 use crate::summary::Summary;
 
 pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
+    let mut outputs = vec![("OUTPUT", args.output.as_path())];
+    outputs.extend(args.flow_log.as_deref().map(|path| ("--flow-log", path)));
+    outputs.extend(args.token_table.as_deref().map(|path| ("--token-table", path)));
+    clikit::keep_apart(&[("INPUT", &args.input)], &outputs)?;
     let found = find(&args, console)?;
     let options = options(&args);
     let jobs = args.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);

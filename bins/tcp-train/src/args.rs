@@ -176,7 +176,7 @@ pub(crate) struct Generate {
     pub(crate) top_k: usize,
 
     /// Draw among the likeliest tokens that together have this probability alone
-    #[arg(long, alias = "top_p", value_name = "P", default_value_t = 1.0, value_parser = positive)]
+    #[arg(long, alias = "top_p", value_name = "P", default_value_t = 1.0, value_parser = probability)]
     pub(crate) top_p: f32,
 
     /// Bring a flow to its end after so many packets
@@ -230,6 +230,13 @@ pub(crate) enum Format {
     Arrow,
     /// Parquet
     Parquet,
+}
+
+fn probability(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
+        _ => Err("expected a probability above 0, at most 1".to_owned()),
+    }
 }
 
 fn positive(text: &str) -> Result<f32, String> {

@@ -19,6 +19,7 @@ use crate::summary::GenerateSummary;
 const TOKENS_PER_PACKET: u64 = 128;
 
 pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()> {
+    clikit::keep_apart(&[("--checkpoint-path", &args.checkpoint_path)], &[("--output-dir", &args.output_dir)])?;
     if linformer::device(&args.machine.device)? != linformer::Device::Cpu {
         tracing::warn!("generation runs on the CPU");
     }

@@ -37,6 +37,7 @@
 //! Exit codes, here and nowhere else: 0 all done (a reader that closed its pipe included), 1 done but something
 //! was left out and named ([`Console::left_out`]), 2 failed.
 
+mod apart;
 mod args;
 mod console;
 mod entry;
@@ -46,6 +47,7 @@ mod output;
 mod progress;
 pub mod text;
 
+pub use apart::keep_apart;
 pub use args::{Cli, Common};
 pub use console::Console;
 pub use entry::main;

@@ -338,6 +338,17 @@ fn split_writes_a_file_per_flow_and_labels_them() {
 }
 
 #[test]
+fn labels_may_lie_beside_the_files_of_flows() {
+    let scratch = Scratch::new();
+    let input = dataset(&scratch, &[captured(&flow(1000, 0, 1), 1)], Format::Arrow);
+    let folder = scratch.at("flows");
+    let labels = format!("{folder}/labels.csv");
+    assert_eq!(run(&[&input, &folder, "--split", "flow", "--labels", &labels]).status.code(), Some(0));
+    assert_eq!(fs::read_to_string(labels).unwrap().lines().count(), 2);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+}
+
+#[test]
 fn labels_say_where_in_the_capture_a_flow_begins() {
     let scratch = Scratch::new();
     let rows = [captured(&flow(1002, 40_000_000, 1), 1), generated(&flow(1, 0, 1)), captured(&flow(1001, 0, 1), 1)];
@@ -355,6 +366,7 @@ fn labels_say_where_in_the_capture_a_flow_begins() {
             (parts[4].into(), parts[5].parse().unwrap(), parts[6].into(), parts[7].parse().unwrap())
         );
         assert_eq!(first.time_ns.to_string(), parts[8]);
+        assert_eq!(parts[1], "out.pcap", "a name that can be shared");
     }
 }
 

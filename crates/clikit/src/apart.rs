@@ -1,0 +1,76 @@
+//! What a run reads and what it writes have to be different things.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+
+use crate::is_dash;
+
+/// Refuses a run whose outputs are its inputs or one another, or would replace a folder that an input lies in. Each path
+/// comes with its name on the command line; `-` is never another's.
+///
+/// # Errors
+/// Where two of the paths are the same file, or an output is a folder around an input: both names are given.
+pub fn keep_apart(inputs: &[(&str, &Path)], outputs: &[(&str, &Path)]) -> anyhow::Result<()> {
+    let real = |paths: &[(&str, &Path)]| -> Vec<(String, PathBuf)> {
+        let files = paths.iter().filter(|(_, path)| !is_dash(path) && !is_device(path));
+        files.map(|&(name, path)| (name.to_owned(), resolved(path))).collect()
+    };
+    let (inputs, outputs) = (real(inputs), real(outputs));
+    for (i, (name, output)) in outputs.iter().enumerate() {
+        if let Some((other, input)) = inputs.iter().find(|(_, input)| input.starts_with(output)) {
+            let found = if input == output { "the same" } else { "a folder around it" };
+            bail!("{}: expected {name} apart from {other}, found {found}", output.display());
+        }
+        if let Some((other, _)) = outputs[..i].iter().find(|(_, other)| other == output) {
+            bail!("{}: expected {name} apart from {other}, found the same", output.display());
+        }
+    }
+    Ok(())
+}
+
+/// Devices and pipes are read and written at once without harm.
+fn is_device(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir())
+}
+
+/// The path without links and dots, as far as it is there.
+fn resolved(path: &Path) -> PathBuf {
+    if let Ok(whole) = path.canonicalize() {
+        return whole;
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => resolved(parent),
+        Some(_) => resolved(Path::new(".")),
+        None => return path.to_owned(),
+    };
+    path.file_name().map_or(parent.clone(), |name| parent.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(input: &str, outputs: &[&str], refused: bool) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("in")).unwrap();
+        std::fs::write(folder.path().join("in/a.pcap"), "").unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let outputs: Vec<PathBuf> = outputs.iter().map(|o| if *o == "-" { "-".into() } else { at(o) }).collect();
+        let named: Vec<(&str, &Path)> = outputs.iter().map(|o| ("OUTPUT", o.as_path())).collect();
+        assert_eq!(keep_apart(&[("INPUT", &at(input))], &named).is_err(), refused, "{input} {outputs:?}");
+    }
+
+    #[test]
+    fn inputs_and_outputs_are_different_files() {
+        check("in/a.pcap", &["in/a.pcap"], true);
+        check("in/a.pcap", &["in/../in/a.pcap"], true);
+        check("in", &["in"], true);
+        check("in/a.pcap", &["in"], true);
+        check("in/a.pcap", &["new.arrow", "new.arrow"], true);
+        check("in/a.pcap", &["new.arrow", "new.jsonl"], false);
+        check("in", &["in/out.arrow"], false);
+        check("in/a.pcap", &["-", "-"], false);
+        check("in", &["out", "out/labels.csv"], false);
+    }
+}
