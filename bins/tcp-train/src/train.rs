@@ -47,7 +47,6 @@ struct Best {
 
 /// Makes a model.
 pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
-    clikit::keep_apart(&[("--input-dir", &args.input_dir)], &[("--output-dir", &args.output_dir)])?;
     let settings = Settings::fresh(args.preset, &args.changes)?;
     let device = linformer::device(&args.machine.device)?;
     linformer::set_threads(args.machine.threads());
@@ -70,7 +69,6 @@ pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
 
 /// Goes on with a run that was stopped.
 pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
-    clikit::keep_apart(&[("--input-dir", &args.input_dir)], &[("--output-dir", &args.output_dir)])?;
     let device = linformer::device(&args.machine.device)?;
     linformer::set_threads(args.machine.threads());
     let (trainer, caller) = folder::read_checkpoint(&args.checkpoint_path, device)?;
