@@ -322,11 +322,11 @@ impl FlowState {
 
     /// Payload of a full segment of side `d`: what traffic has shown, or what the MSS options allow.
     pub(crate) fn full(&self, d: Direction) -> u32 {
-        self.sides[d.index()].full.unwrap_or_else(|| self.largest(d)).max(1)
+        self.sides[d.index()].full.unwrap_or_else(|| self.largest()).max(1)
     }
 
     /// Payload that the MSS options of both sides allow, timestamps taken off.
-    fn largest(&self, _d: Direction) -> u32 {
+    fn largest(&self) -> u32 {
         let mss = |i: usize| self.sides[i].offer.mss.map(u32::from);
         let mss = match (mss(0), mss(1)) {
             (Some(a), Some(b)) => a.min(b),
@@ -915,7 +915,7 @@ impl FlowState {
         if len == 0 {
             return;
         }
-        let (full, largest) = (self.full(d), self.largest(d));
+        let (full, largest) = (self.full(d), self.largest());
         let known = self.sides.iter().any(|s| s.offer.mss.is_some());
         let limit = if known { largest } else { 9000 };
         let side = &mut self.sides[d.index()];
