@@ -50,7 +50,7 @@ pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
     let settings = Settings::fresh(args.preset, &args.changes)?;
     let device = linformer::device(&args.machine.device)?;
     linformer::set_threads(args.machine.threads());
-    let data = Data::load(&args.input_dir, &settings, console)?;
+    let data = Data::load(&args.input_dir, &args.output_dir, &settings, console)?;
     folder::create(&args.output_dir, args.force)?;
     let trainer = Trainer::new(Model::new(&settings.model, settings.seed, device)?, settings.optimizer);
     let place = Place {
@@ -79,7 +79,7 @@ pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
     if place.settings.model != model {
         bail!("{}: the architecture of a model that is trained already cannot be changed", at());
     }
-    let data = Data::load(&args.input_dir, &place.settings, console)?;
+    let data = Data::load(&args.input_dir, &args.output_dir, &place.settings, console)?;
     if data.fingerprint() != place.data {
         bail!("{}: expected the dataset, batch and seed that {} was trained with", args.input_dir.display(), at());
     }
@@ -128,8 +128,8 @@ impl<'a> Run<'a> {
         folder: &Path,
         console: &'a Console,
     ) -> anyhow::Result<Run<'a>> {
-        if data.train.is_empty() {
-            bail!("expected flows to train on, found {} and all of them held out", data.validation.len());
+        if data.train().is_empty() {
+            bail!("expected flows to train on, found {} and all of them held out", data.validation().len());
         }
         Config::new(&place.settings).write(folder)?;
         let path = folder.join(METRICS);
@@ -214,7 +214,7 @@ impl<'a> Run<'a> {
         is_late.then_some("the time limit")
     }
 
-    fn step(&mut self, row: &[usize], progress: &Progress) -> anyhow::Result<()> {
+    fn step(&mut self, row: &[u32], progress: &Progress) -> anyhow::Result<()> {
         let settings = &self.place.settings;
         let rate = learning_rate(self.done(), settings.learning_rate, settings.warm_up, settings.final_rate);
         let batch = self.data.batch(row);
@@ -274,7 +274,7 @@ impl<'a> Run<'a> {
 
     /// Measures the flows held out; the best weights so far become the model.
     fn validate(&mut self) -> anyhow::Result<()> {
-        let part = &self.data.validation;
+        let part = self.data.validation();
         if part.is_empty() {
             return Ok(());
         }
@@ -322,11 +322,11 @@ impl<'a> Run<'a> {
 
     fn summary(&self, stopped_by: &'static str) -> TrainSummary {
         let (place, data) = (&self.place, self.data);
-        let train = data.count(&data.train);
+        let train = data.count(data.train());
         let loss = |best: Best| Loss { nats_per_token: best.nats_per_token, bits_per_packet: best.bits_per_packet };
         TrainSummary {
             train,
-            validation: data.count(&data.validation),
+            validation: data.count(data.validation()),
             duplicates: data.duplicates,
             cut_flows: data.cut,
             weights: self.trainer.model().size() as u64,

@@ -28,15 +28,19 @@
 
 mod batch;
 mod column;
+mod corpus;
 mod error;
 mod ipc;
 mod parquet;
 mod read;
 mod row;
+mod split;
 mod write;
 
 pub use column::{COLUMNS, Column, ColumnType};
+pub use corpus::{Corpus, CorpusOptions};
 pub use error::{Error, ErrorKind};
 pub use read::{DatasetReader, TokenCode, is_dataset_name};
 pub use row::{DatasetMeta, FlowRow, FlowSummary, Tokens};
+pub use split::{Part, Shares, Split, epoch_order};
 pub use write::{Compression, DatasetWriter, Format, WriteOptions, Written};

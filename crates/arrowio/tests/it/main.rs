@@ -1,5 +1,6 @@
 //! Datasets written and read back, in every format.
 
+mod corpus;
 mod hostile;
 mod reference;
 mod support;
