@@ -108,6 +108,7 @@ impl Flow {
     /// # Panics
     /// Where `packet` is of another flow and its options lie outside this one's arena.
     #[must_use]
+    #[inline]
     pub fn options_of(&self, packet: &Packet) -> &[u8] {
         let start = packet.options.start as usize;
         &self.options[start..start + usize::from(packet.options.len)]

@@ -1,36 +1,83 @@
-//! How fast the `field` code encodes, decodes and masks: packets per second on one core.
+//! How fast the `field` code encodes, decodes and masks: packets and tokens per second on one core, over every whole
+//! conversation of `testdata`.
 
+use std::fs::File;
 use std::hint::black_box;
+use std::path::Path;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use tokenizer::field::{self, Grammar, Limits, Strength};
+use flowtrack::{Class, Flow, Tracker, TrackerOptions};
+use tcpwire::{CaptureReader, Dissector};
+use tokenizer::field::{self, Field, Grammar, Limits, Strength};
+use tokenizer::{FlowIdentity, TokenCode};
 
-fn field(c: &mut Criterion) {
-    let flow = field::doc::worked_flow();
-    let mut tokens = Vec::new();
-    let identity = field::encode(&flow, &mut tokens).unwrap();
+/// The whole conversations of a capture.
+fn conversations(path: &Path, out: &mut Vec<Flow>) {
+    let mut reader = CaptureReader::new(File::open(path).unwrap()).unwrap();
+    let mut dissector = Dissector::default();
+    let mut tracker = Tracker::new(TrackerOptions::default());
+    while let Ok(Some(frame)) = reader.next_frame() {
+        if let Ok(segment) = dissector.dissect(&frame) {
+            tracker.push(frame.time_ns, frame.number, &segment);
+        }
+    }
+    tracker.finish();
+    let whole = |class| matches!(class, Class::Graceful | Class::Reset);
+    out.extend(tracker.ended().filter(|e| whole(e.verdict.class)).filter_map(|e| e.flow));
+}
+
+fn testdata() -> Vec<Flow> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata");
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|p| p.extension().is_some_and(|e| e == "pcap" || e == "pcapng"));
+    paths.sort();
+    let mut flows = Vec::new();
+    for path in paths {
+        conversations(&path, &mut flows);
+    }
+    flows
+}
+
+fn packets(c: &mut Criterion, flows: &[Flow], encoded: &[(Vec<u16>, FlowIdentity)]) {
     let mut group = c.benchmark_group("field");
-    group.throughput(Throughput::Elements(flow.packets.len() as u64));
+    group.throughput(Throughput::Elements(flows.iter().map(|f| f.packets.len() as u64).sum()));
+    let mut code = Field::default();
     let mut out = Vec::new();
     group.bench_function("encode", |b| {
         b.iter(|| {
             out.clear();
-            field::encode(black_box(&flow), &mut out)
+            for flow in flows {
+                black_box(code.encode(flow, &mut out).unwrap());
+            }
         });
     });
-    group.bench_function("decode", |b| b.iter(|| field::decode(black_box(&tokens), &identity)));
+    let mut again = flows[0].clone();
+    group.bench_function("decode", |b| {
+        b.iter(|| {
+            for (tokens, identity) in encoded {
+                code.decode(tokens, identity, &mut again).unwrap();
+            }
+        });
+    });
     group.finish();
+}
 
+fn grammar(c: &mut Criterion, encoded: &[(Vec<u16>, FlowIdentity)]) {
+    let some = &encoded[..encoded.len().min(200)];
     let mut group = c.benchmark_group("grammar");
-    group.throughput(Throughput::Elements(tokens.len() as u64));
+    group.throughput(Throughput::Elements(some.iter().map(|(t, _)| t.len() as u64).sum()));
     for strength in [Strength::Syntax, Strength::Session] {
         group.bench_function(format!("{strength:?}"), |b| {
             b.iter(|| {
-                let mut grammar = Grammar::new(strength, Limits::default());
                 let mut legal = 0;
-                for &token in &tokens {
-                    legal += grammar.legal_next().count();
-                    grammar.push(token).unwrap();
+                for (tokens, _) in some {
+                    let mut grammar = Grammar::new(strength, Limits::default());
+                    for &token in tokens {
+                        legal += grammar.legal_next().count();
+                        if grammar.push(token).is_err() {
+                            break;
+                        }
+                    }
                 }
                 legal
             });
@@ -39,5 +86,19 @@ fn field(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, field);
-criterion_main!(benches);
+fn benches(c: &mut Criterion) {
+    let flows = testdata();
+    let encoded: Vec<_> = flows
+        .iter()
+        .map(|flow| {
+            let mut tokens = Vec::new();
+            let identity = field::encode(flow, &mut tokens).unwrap();
+            (tokens, identity)
+        })
+        .collect();
+    packets(c, &flows, &encoded);
+    grammar(c, &encoded);
+}
+
+criterion_group!(field_code, benches);
+criterion_main!(field_code);

@@ -14,12 +14,13 @@
 //! | n | option octets, two to a word |
 //!
 //! What it loses: time, addresses and IP version, TTL, IP identification, DSCP and ECN, DF, flow label, and of the
-//! TCP flags ECE, CWR, AE and the reserved bits. [`decode`] invents those and says so in [`Invented`].
+//! TCP flags ECE, CWR, AE and the reserved bits. Decoding invents those and says so in [`Invented`].
 
 use flowtrack::{Direction, Flow, OptionsRef, Packet};
 use tcpwire::{Flags, SeqNum};
 
-use crate::{DecodeError, EncodeError, FlowIdentity};
+use crate::code;
+use crate::{DecodeError, EncodeError, FlowIdentity, Invented, TokenCode};
 
 /// A word: 0 to 65,535, or one of the marks above.
 pub type Word = i32;
@@ -55,15 +56,6 @@ pub const PADDING: Word = 65_545;
 const OPENING: [u16; 3] = [0x02, 0x12, 0x10];
 const ENDING: [u16; 4] = [0x11, 0x10, 0x11, 0x10];
 
-/// What [`decode`] had to make up, since the code does not hold it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Invented {
-    /// Packets whose time, TTL, IP identification, DSCP, ECN and DF are made up: all of them.
-    pub packets: u64,
-    /// Packets whose options were cut short or whose length did not hold their header, and were filled up.
-    pub repaired: u64,
-}
-
 /// The class word of a flow, by the original's rule.
 #[must_use]
 pub fn class_of(flow: &Flow) -> Word {
@@ -77,30 +69,77 @@ pub fn class_of(flow: &Flow) -> Word {
     }
 }
 
-/// Encodes a flow: its words are appended to `out`; what they do not say is returned.
+/// The code as a value.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Word16;
+
+impl TokenCode for Word16 {
+    type Token = Word;
+    const NAME: &'static str = NAME;
+    const VERSION: u32 = VERSION;
+    const VOCAB_SIZE: usize = VOCAB_SIZE;
+
+    /// # Errors
+    /// Where a segment is longer than a word can say.
+    fn encode(&mut self, flow: &Flow, out: &mut Vec<Word>) -> Result<FlowIdentity, EncodeError> {
+        for (index, p) in flow.packets.iter().enumerate() {
+            let size = u64::from(p.payload_len) + 20 + u64::from(p.options.len);
+            if size > 0xffff {
+                return Err(EncodeError::OutOfRange { index, what: "length of TCP header and payload", value: size });
+            }
+        }
+        out.push(class_of(flow));
+        for p in &flow.packets {
+            write_packet(flow, p, out);
+        }
+        out.push(END);
+        let mut identity = FlowIdentity {
+            start_ns: flow.packets.first().map(|p| p.time_ns),
+            client_port: Some(flow.client.port),
+            ..FlowIdentity::default()
+        };
+        identity.client.addr = Some(flow.client.addr);
+        identity.server.addr = Some(flow.server.addr);
+        Ok(identity)
+    }
+
+    /// Times are `identity.start_ns` and one microsecond more for every packet; TTL is 64; the rest of what the code does
+    /// not hold is zero.
+    fn decode(&mut self, words: &[Word], identity: &FlowIdentity, flow: &mut Flow) -> Result<Invented, DecodeError> {
+        let mut words = Words { words, at: 0 };
+        code::restart(flow, identity, identity.client.addr.is_some_and(|a| a.is_ipv6()));
+        let mut invented = Invented::default();
+        words.take("class (65536 to 65539)", |w| (COMPLETE..=FREE).contains(&w))?;
+        while words.peek() != Some(END) {
+            read_packet(&mut words, flow, &mut invented, identity)?;
+        }
+        words.at += 1;
+        match words.words[words.at..].iter().position(|&w| w != PADDING) {
+            None => Ok(invented),
+            Some(more) => {
+                words.at += more;
+                Err(words.refuse("nothing, or padding"))
+            }
+        }
+    }
+}
+
+/// Encodes one flow: [`Word16`]'s [`encode`](TokenCode::encode).
 ///
 /// # Errors
 /// Where a segment is longer than a word can say. `out` is then as it was.
 pub fn encode(flow: &Flow, out: &mut Vec<Word>) -> Result<FlowIdentity, EncodeError> {
-    for (index, p) in flow.packets.iter().enumerate() {
-        let size = u64::from(p.payload_len) + 20 + u64::from(p.options.len);
-        if size > 0xffff {
-            return Err(EncodeError::OutOfRange { index, what: "length of TCP header and payload", value: size });
-        }
-    }
-    out.push(class_of(flow));
-    for p in &flow.packets {
-        write_packet(flow, p, out);
-    }
-    out.push(END);
-    let mut identity = FlowIdentity {
-        start_ns: flow.packets.first().map(|p| p.time_ns),
-        client_port: Some(flow.client.port),
-        ..FlowIdentity::default()
-    };
-    identity.client.addr = Some(flow.client.addr);
-    identity.server.addr = Some(flow.server.addr);
-    Ok(identity)
+    Word16.encode(flow, out)
+}
+
+/// Decodes one flow: [`Word16`]'s [`decode`](TokenCode::decode).
+///
+/// # Errors
+/// At the first word that may not stand where it stands, and where the words end before the flow does.
+pub fn decode(words: &[Word], identity: &FlowIdentity) -> Result<(Flow, Invented), DecodeError> {
+    let mut flow = code::no_flow();
+    let invented = Word16.decode(words, identity, &mut flow)?;
+    Ok((flow, invented))
 }
 
 fn write_packet(flow: &Flow, p: &Packet, out: &mut Vec<Word>) {
@@ -148,29 +187,6 @@ impl Words<'_> {
 
     fn double(&mut self, expected: &'static str) -> Result<u32, DecodeError> {
         Ok(u32::from(self.word(expected)?) << 16 | u32::from(self.word(expected)?))
-    }
-}
-
-/// Decodes a flow. Times are `identity.start_ns` and one microsecond more for every packet; TTL is 64; the rest of
-/// what the code does not hold is zero.
-///
-/// # Errors
-/// At the first word that may not stand where it stands, and where the words end before the flow does.
-pub fn decode(words: &[Word], identity: &FlowIdentity) -> Result<(Flow, Invented), DecodeError> {
-    let mut words = Words { words, at: 0 };
-    let mut flow = crate::empty_flow(identity, identity.client.addr.is_some_and(|a| a.is_ipv6()));
-    let mut invented = Invented::default();
-    words.take("class (65536 to 65539)", |w| (COMPLETE..=FREE).contains(&w))?;
-    while words.peek() != Some(END) {
-        read_packet(&mut words, &mut flow, &mut invented, identity)?;
-    }
-    words.at += 1;
-    match words.words[words.at..].iter().position(|&w| w != PADDING) {
-        None => Ok((flow, invented)),
-        Some(more) => {
-            words.at += more;
-            Err(words.refuse("nothing, or padding"))
-        }
     }
 }
 

@@ -81,13 +81,15 @@ impl Scale {
 
     /// The values of bucket `index`, which must be below [`count`](Self::count).
     #[inline]
-    pub(crate) fn bucket(self, index: usize) -> Bucket {
+    pub(crate) const fn bucket(self, index: usize) -> Bucket {
         let mut i = index as u64;
         if i < self.exact() {
             return Bucket { first: self.origin + i, end: self.origin + i + 1 };
         }
         i -= self.exact();
-        for span in self.spans {
+        let mut s = 0;
+        while s < self.spans.len() {
+            let span = self.spans[s];
             if i < span.count() {
                 let octave = span.low + (i >> span.cut) as u32;
                 let within = i & ((1 << span.cut) - 1);
@@ -96,8 +98,9 @@ impl Scale {
                 return Bucket { first, end: first + width };
             }
             i -= span.count();
+            s += 1;
         }
-        unreachable!("bucket {index} is outside the scale")
+        panic!("a bucket outside the scale")
     }
 }
 

@@ -162,7 +162,7 @@ fn worked(out: &mut String) {
     out.push_str(
         "| packet | seq | ack | len | window | time (us) | tokens |\n| --- | --- | --- | --- | --- | --- | --- |\n",
     );
-    let mut lexer = Lexer::new();
+    let mut lexer = Lexer::default();
     let mut said: Vec<TokenId> = Vec::new();
     let mut packets = flow.packets.iter();
     for &token in &tokens {

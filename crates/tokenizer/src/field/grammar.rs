@@ -4,11 +4,13 @@
 //! three-way handshake, closed by FIN from both sides (acknowledged) or by a RST, every hole in sequence space
 //! filled, acknowledgments of nothing that was not sent (RFC 9293, sections 3.5, 3.6 and 3.10.7).
 
+use std::sync::LazyLock;
+
 use flowtrack::Direction;
 use tcpwire::Flags;
 
 use super::bucket;
-use super::lex::{At, Lexer, Rank, Step, in_units};
+use super::lex::{At, Lexer, Rank, Step, gap_bucket};
 use super::options::{Element, LAYOUTS};
 use super::say::{Kind, SaySeq, Shape};
 use super::state::{FlowState, Side};
@@ -82,19 +84,42 @@ impl Mask {
     }
 
     fn set_run(&mut self, first: TokenId, count: usize) {
-        let (mut at, end) = (usize::from(first), usize::from(first) + count);
-        while at < end {
-            let (word, bit) = (at / 64, at % 64);
-            let n = (64 - bit).min(end - at);
-            self.0[word] |= (u64::MAX >> (64 - n)) << bit;
-            at += n;
-        }
+        run(first, count, |word, bits| self.0[word] |= bits);
+    }
+
+    fn clear_run(&mut self, first: TokenId, count: usize) {
+        run(first, count, |word, bits| self.0[word] &= !bits);
     }
 
     fn set_through(&mut self, first: Range, last: Range) {
         self.set_run(first.first, usize::from(last.first + last.len - first.first));
     }
 }
+
+/// The bits of `count` ids from `first` on, word by word.
+fn run(first: TokenId, count: usize, mut each: impl FnMut(usize, u64)) {
+    let (mut at, end) = (usize::from(first), usize::from(first) + count);
+    while at < end {
+        let (word, bit) = (at / 64, at % 64);
+        let n = (64 - bit).min(end - at);
+        each(word, (u64::MAX >> (64 - n)) << bit);
+        at += n;
+    }
+}
+
+/// The gaps that whole units can say, by unit of time.
+static GAPS: LazyLock<[Mask; vocab::UNITS_NS.len()]> = LazyLock::new(|| {
+    std::array::from_fn(|unit| {
+        let mut mask = Mask::default();
+        for i in 0..vocab::TIME.count() {
+            let b = gap_bucket(unit as u8, i);
+            if b.first < b.end {
+                mask.set(vocab::TIME.at(i));
+            }
+        }
+        mask
+    })
+});
 
 /// How much a mask demands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,7 +165,7 @@ impl Grammar {
         Grammar {
             strength,
             limits,
-            lexer: Lexer::new(),
+            lexer: Lexer::default(),
             state: None,
             arena: Vec::new(),
             tokens: 0,
@@ -302,23 +327,21 @@ impl Grammar {
     }
 
     fn gaps(&self, longest_ns: u64, mask: &mut Mask) {
-        let unit = self.lexer.head.unit_ns();
-        for i in 0..vocab::TIME.count() {
-            let ns = bucket::GAPS.bucket(i);
-            let b = in_units(ns, unit);
-            if b.first < b.end && ns.first < longest_ns {
-                mask.set(vocab::TIME.at(i));
-            }
+        let gaps = &GAPS[usize::from(self.lexer.head.unit)];
+        for (word, of) in mask.0.iter_mut().zip(gaps.0) {
+            *word |= of;
         }
+        // Buckets that begin at `longest_ns` or beyond.
+        let within = bucket::GAPS.index(longest_ns.saturating_sub(1)).map_or(vocab::TIME.count(), |i| i + 1);
+        mask.clear_run(vocab::TIME.first + within as TokenId, vocab::TIME.count() - within);
     }
 
     /// Places where the lexer alone knows what follows.
     fn inside(&self, mask: &mut Mask) {
         match self.lexer.at {
-            At::Digits { .. } => {
-                if let Some((low, high)) = self.lexer.at.digit_range() {
-                    mask.set_run(vocab::DIGIT.at(low.into()), usize::from(high - low) + 1);
-                }
+            At::Digits => {
+                let (low, high) = self.lexer.digits.range(u64::MAX);
+                mask.set_run(vocab::DIGIT.at(low.into()), usize::from(high - low) + 1);
             }
             At::MssValue => mask.set_through(vocab::MSS, vocab::MSS_RAW),
             At::WsValue => mask.set_through(vocab::WS, vocab::WS_RAW),

@@ -71,8 +71,8 @@ pub(crate) fn write_head(head: &Head, out: &mut Vec<TokenId>) {
     }
 }
 
-/// Writes one packet. `unit_ns` is the flow's unit of time.
-pub(crate) fn write_packet(say: &Say, unit_ns: i64, out: &mut Vec<TokenId>) {
+/// Writes one packet. `unit` is the flow's unit of time, as in [`Head`].
+pub(crate) fn write_packet(say: &Say, unit: u8, out: &mut Vec<TokenId>) {
     out.push(vocab::PACKET.at(say.shape.index()));
     if say.toggle != 0 {
         match vocab::FLAG_TOGGLES.iter().position(|&t| t == say.toggle) {
@@ -102,7 +102,7 @@ pub(crate) fn write_packet(say: &Say, unit_ns: i64, out: &mut Vec<TokenId>) {
         SayTsEcr::Raw(by) => raw(vocab::TSECR_RAW, by.into(), 4, out),
     }
     write_ip(say, out);
-    write_gap(say.gap, unit_ns, out);
+    write_gap(say.gap, unit, out);
 }
 
 /// -6..=-1 and 1..=6 as 0..=11.
@@ -268,21 +268,40 @@ fn write_ip(say: &Say, out: &mut Vec<TokenId>) {
     }
 }
 
-fn write_gap(gap: i64, unit_ns: i64, out: &mut Vec<TokenId>) {
+/// Writes a gap in units of the flow.
+fn write_gap(gap: i64, unit: u8, out: &mut Vec<TokenId>) {
     if gap < 0 {
         out.push(vocab::TIME_BACK.at(0));
     }
     let units = gap.unsigned_abs();
-    let i = bucket::GAPS.index(units.saturating_mul(unit_ns as u64)).unwrap_or(vocab::TIME.count() - 1);
-    let b = in_units(bucket::GAPS.bucket(i), unit_ns);
+    let i = bucket::GAPS.index(units.saturating_mul(vocab::UNITS_NS[usize::from(unit)] as u64));
+    let i = i.unwrap_or(vocab::TIME.count() - 1);
+    let b = GAP_BUCKETS[usize::from(unit)][i];
     out.push(vocab::TIME.at(i));
     digits(units - b.first, digits_for(b.max_offset()), out);
 }
 
-/// The whole units that lie in a bucket of nanoseconds; empty where `first == end`.
-pub(crate) fn in_units(b: Bucket, unit_ns: i64) -> Bucket {
-    let unit = unit_ns as u64;
-    Bucket { first: b.first.div_ceil(unit), end: b.end.div_ceil(unit) }
+/// The buckets of gaps in whole units: row by row of [`vocab::UNITS_NS`]. Empty (`first >= end`) where no whole unit
+/// lies in a bucket of nanoseconds.
+static GAP_BUCKETS: [[Bucket; vocab::TIME.count()]; vocab::UNITS_NS.len()] = {
+    let mut table = [[Bucket { first: 0, end: 0 }; vocab::TIME.count()]; vocab::UNITS_NS.len()];
+    let mut unit = 0;
+    while unit < table.len() {
+        let ns = vocab::UNITS_NS[unit] as u64;
+        let mut i = 0;
+        while i < table[unit].len() {
+            let b = bucket::GAPS.bucket(i);
+            table[unit][i] = Bucket { first: b.first.div_ceil(ns), end: b.end.div_ceil(ns) };
+            i += 1;
+        }
+        unit += 1;
+    }
+    table
+};
+
+/// The whole units of row `unit` that lie in bucket `i` of gaps; none where `first >= end`.
+pub(crate) fn gap_bucket(unit: u8, i: usize) -> Bucket {
+    GAP_BUCKETS[usize::from(unit)][i]
 }
 
 // --- reading ---------------------------------------------------------------------------------------------------
@@ -306,9 +325,51 @@ pub(crate) enum Rank {
     Time,
 }
 
+/// Ranks by token: first IPv4's, then IPv6's. `None` where a token says no field of such a flow.
+static RANKS: [[Option<Rank>; vocab::VOCAB_SIZE]; 2] = {
+    let mut table = [[None; vocab::VOCAB_SIZE]; 2];
+    let fields = [
+        (vocab::FLAGS, vocab::FLAGS_RAW, Rank::Flags),
+        (vocab::SEQ_UNA, vocab::SEQ_RAW, Rank::Seq),
+        (vocab::ACK_SEG, vocab::ACK_RAW, Rank::Ack),
+        (vocab::LEN_SAME, vocab::LEN_RAW, Rank::Len),
+        (vocab::WIN_EDGE, vocab::WIN_DOWN, Rank::Window),
+        (vocab::URGENT, vocab::URGENT, Rank::Urgent),
+        (vocab::LAYOUT, vocab::OPT_LIST, Rank::Options),
+        (vocab::TSVAL, vocab::TSVAL_RAW, Rank::TsVal),
+        (vocab::TSECR, vocab::TSECR_RAW, Rank::TsEcr),
+        (vocab::TRAFFIC_CLASS, vocab::TRAFFIC_CLASS, Rank::TrafficClass),
+        (vocab::TTL, vocab::TTL_RAW, Rank::Ttl),
+        (vocab::DF, vocab::DF, Rank::Df),
+        (vocab::ID, vocab::ID_RAW, Rank::Id),
+        (vocab::LABEL_ZERO, vocab::LABEL_RAW, Rank::Id),
+        (vocab::TIME_BACK, vocab::TIME, Rank::Time),
+    ];
+    let mut i = 0;
+    while i < fields.len() {
+        let (first, last, rank) = fields[i];
+        let mut token = first.first as usize;
+        while token < (last.first + last.len) as usize {
+            let label = token >= vocab::LABEL_ZERO.first as usize && token <= vocab::LABEL_RAW.first as usize;
+            let v4_only = token >= vocab::DF.first as usize && token <= vocab::ID_RAW.first as usize;
+            table[0][token] = if label { None } else { Some(rank) };
+            table[1][token] = if v4_only { None } else { Some(rank) };
+            token += 1;
+        }
+        i += 1;
+    }
+    table
+};
+
+/// The field that `token` speaks of, where flows of this IP version have it.
+fn rank_of(v6: bool, token: TokenId) -> Option<Rank> {
+    RANKS[usize::from(v6)].get(usize::from(token)).copied().flatten()
+}
+
 /// What a run of digits is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Target {
+    #[default]
     Port,
     Flags,
     SeqForward,
@@ -317,18 +378,24 @@ pub(crate) enum Target {
     AckForward,
     AckBack,
     AckRaw,
-    Len { first: u64 },
+    Len,
     LenRaw,
-    WindowUp { first: u64 },
-    WindowDown { first: u64 },
+    WindowUp,
+    WindowDown,
     Urgent,
     OptionKind,
-    OptionLen { kind: u8 },
+    OptionLen {
+        kind: u8,
+    },
     OctetsLen,
-    OptionOctet { left: u8 },
+    OptionOctet {
+        left: u8,
+    },
     Mss,
     Ws,
-    Sack { more: u8 },
+    Sack {
+        more: u8,
+    },
     TsValForward,
     TsValRaw,
     TsEcrRaw,
@@ -336,12 +403,15 @@ pub(crate) enum Target {
     Ttl,
     Id,
     Label,
-    Gap { first: u64, back: bool },
+    Gap {
+        back: bool,
+    },
 }
 
 /// Where in a flow the lexer stands: what may come next.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum At {
+    #[default]
     Start,
     Flow,
     Class,
@@ -353,14 +423,8 @@ pub(crate) enum At {
     Between,
     /// A field of this rank or a later one.
     Fields(Rank),
-    /// So many more digits; the value so far; the least and the greatest value they may make.
-    Digits {
-        target: Target,
-        left: u8,
-        value: u64,
-        min: u64,
-        max: u64,
-    },
+    /// A digit of [`Lexer::digits`].
+    Digits,
     MssValue,
     WsValue,
     /// A SACK block, and so many after it.
@@ -376,16 +440,46 @@ pub(crate) enum At {
     Done,
 }
 
-impl At {
-    /// The digits that may follow here, where digits must.
-    pub(crate) fn digit_range(self) -> Option<(u8, u8)> {
-        let At::Digits { left, value, min, max, .. } = self else { return None };
-        let shift = 8 * u32::from(left - 1);
-        let digit = |bound: u64| ((bound >> shift) - (value << 8).min(bound >> shift)).min(255) as u8;
-        let low = if value << 8 <= min >> shift { digit(min) } else { 0 };
-        Some((low, digit(max)))
+/// A run of digits, of which some are read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Digits {
+    pub(crate) target: Target,
+    /// Digits to come.
+    left: u8,
+    /// What is added to the value: where its bucket begins.
+    pub(crate) first: u64,
+    /// The value so far.
+    value: u64,
+    /// The least and the greatest value that all of them may make.
+    min: u64,
+    max: u64,
+}
+
+impl Digits {
+    /// The digits that may follow, with no value above `most`.
+    pub(crate) fn range(&self, most: u64) -> (u8, u8) {
+        let shift = 8 * u32::from(self.left.max(1) - 1);
+        let digit = |bound: u64| ((bound >> shift) - (self.value << 8).min(bound >> shift)).min(255) as u8;
+        let low = if self.value << 8 <= self.min >> shift { digit(self.min) } else { 0 };
+        (low, digit(self.max.min(most)))
     }
 
+    /// Takes in a digit.
+    #[inline]
+    fn push(&mut self, token: TokenId) -> Result<(), Misplaced> {
+        let digit = vocab::DIGIT.arg(token).ok_or(Misplaced)? as u64;
+        let shift = 8 * u32::from(self.left.max(1) - 1);
+        let next = self.value << 8 | digit;
+        if next < self.min >> shift || next > self.max >> shift {
+            return Err(Misplaced);
+        }
+        self.value = next;
+        self.left -= 1;
+        Ok(())
+    }
+}
+
+impl At {
     /// What may follow, in words.
     pub(crate) fn expected(self) -> &'static str {
         match self {
@@ -410,7 +504,7 @@ impl At {
             At::Fields(Rank::Df) => "df, id, label or time",
             At::Fields(Rank::Id) => "id, label or time",
             At::Fields(Rank::Time) => "time",
-            At::Digits { .. } => "digit in range",
+            At::Digits => "digit in range",
             At::MssValue => "mss",
             At::WsValue => "ws",
             At::SackBlock { .. } => "sack.at or sack.raw",
@@ -434,11 +528,13 @@ pub(crate) enum Step {
 }
 
 /// Tokens in, packets as they were said out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Lexer {
     pub(crate) at: At,
     pub(crate) head: Head,
     pub(crate) say: Say,
+    /// What is being read at [`At::Digits`].
+    pub(crate) digits: Digits,
     /// What is left of the layout being filled in; `None` in a list of elements.
     layout: Option<&'static [Element]>,
 }
@@ -450,12 +546,36 @@ pub(crate) struct Misplaced;
 type Next = Result<At, Misplaced>;
 
 impl Lexer {
-    pub(crate) fn new() -> Lexer {
-        Lexer { at: At::Start, head: Head::default(), say: Say::default(), layout: None }
+    /// Goes back to before the first token; keeps its buffers.
+    pub(crate) fn restart(&mut self) {
+        self.at = At::Start;
+        self.head = Head::default();
+        self.layout = None;
     }
 
     /// Takes in one token.
+    #[inline]
     pub(crate) fn push(&mut self, token: TokenId) -> Result<Step, Misplaced> {
+        // What most tokens are, first: a digit, a gap, a packet.
+        match self.at {
+            At::Digits => {
+                self.digits.push(token)?;
+                if self.digits.left > 0 {
+                    return Ok(Step::More);
+                }
+                self.at = self.done();
+                return Ok(if self.at == At::Between { Step::Said } else { Step::More });
+            }
+            At::Fields(_) if vocab::TIME.arg(token).is_some() => {
+                self.at = self.gap(token, false)?;
+                return Ok(if self.at == At::Between { Step::Said } else { Step::More });
+            }
+            At::Between if vocab::PACKET.arg(token).is_some() => {
+                self.at = self.packet(token)?;
+                return Ok(Step::Packet);
+            }
+            _ => {}
+        }
         let from = self.at;
         self.at = self.next(token)?;
         Ok(match (from, self.at) {
@@ -484,7 +604,7 @@ impl Lexer {
             }
             At::Port => {
                 if token == vocab::PORT_RAW.first {
-                    return Ok(run(Target::Port, 2));
+                    return Ok(self.run(Target::Port, 2));
                 }
                 self.head.port = vocab::PORTS[vocab::PORT.arg(token).ok_or(Misplaced)?];
                 Ok(At::Hz(0))
@@ -500,24 +620,24 @@ impl Lexer {
             At::Between if token == vocab::END => Ok(At::Done),
             At::Between => self.packet(token),
             At::Fields(rank) => self.field(rank, token),
-            At::Digits { .. } => self.digit(token),
+            At::Digits => Err(Misplaced),
             At::MssValue => {
                 if token == vocab::MSS_RAW.first {
-                    return Ok(run(Target::Mss, 2));
+                    return Ok(self.run(Target::Mss, 2));
                 }
                 let mss = vocab::MSSES[vocab::MSS.arg(token).ok_or(Misplaced)?];
                 Ok(self.element(Element::Mss(mss)))
             }
             At::WsValue => {
                 if token == vocab::WS_RAW.first {
-                    return Ok(run(Target::Ws, 1));
+                    return Ok(self.run(Target::Ws, 1));
                 }
                 let shift = vocab::WS.arg(token).ok_or(Misplaced)?;
                 Ok(self.element(Element::Ws(shift as u8)))
             }
             At::SackBlock { more } => {
                 if token == vocab::SACK_RAW.first {
-                    return Ok(run(Target::Sack { more }, 8));
+                    return Ok(self.run(Target::Sack { more }, 8));
                 }
                 let at = vocab::SACK_AT.arg(token).ok_or(Misplaced)? as u8;
                 Ok(At::SackCount { at, more })
@@ -534,46 +654,12 @@ impl Lexer {
 
     fn packet(&mut self, token: TokenId) -> Next {
         let shape = Shape::from_index(vocab::PACKET.arg(token).ok_or(Misplaced)?);
-        let mut elements = std::mem::take(&mut self.say.elements);
-        elements.clear();
-        self.say = Say { elements, ..Say::new(shape) };
+        self.say.restart(shape);
         Ok(At::Fields(Rank::Flags))
     }
 
-    /// The field that `token` speaks of, where it is one of this flow's.
-    fn rank(&self, token: TokenId) -> Option<Rank> {
-        let ranks: [(Range, Rank); 13] = [
-            (vocab::FLAGS_RAW, Rank::Flags),
-            (vocab::SEQ_RAW, Rank::Seq),
-            (vocab::ACK_RAW, Rank::Ack),
-            (vocab::LEN_RAW, Rank::Len),
-            (vocab::WIN_DOWN, Rank::Window),
-            (vocab::URGENT, Rank::Urgent),
-            (vocab::OPT_LIST, Rank::Options),
-            (vocab::TSVAL_RAW, Rank::TsVal),
-            (vocab::TSECR_RAW, Rank::TsEcr),
-            (vocab::TRAFFIC_CLASS, Rank::TrafficClass),
-            (vocab::TTL_RAW, Rank::Ttl),
-            (vocab::DF, Rank::Df),
-            (if self.head.v6 { vocab::LABEL_RAW } else { vocab::ID_RAW }, Rank::Id),
-        ];
-        if token < vocab::FLAGS.first || token > vocab::TIME.at(vocab::TIME.count() - 1) {
-            return None;
-        }
-        let inside = token > vocab::OPT_LIST.first && token < vocab::TSVAL.first;
-        let other_version = match self.head.v6 {
-            true => (vocab::DF.first..=vocab::ID_RAW.first).contains(&token),
-            false => (vocab::LABEL_ZERO.first..=vocab::LABEL_RAW.first).contains(&token),
-        };
-        if inside || other_version {
-            return None;
-        }
-        let last = |r: Range| r.first + r.len - 1;
-        Some(ranks.iter().find(|(r, _)| token <= last(*r)).map_or(Rank::Time, |&(_, rank)| rank))
-    }
-
     fn field(&mut self, least: Rank, token: TokenId) -> Next {
-        let rank = self.rank(token).filter(|&r| r >= least).ok_or(Misplaced)?;
+        let rank = rank_of(self.head.v6, token).filter(|&r| r >= least).ok_or(Misplaced)?;
         let after = |r: Rank| Ok(At::Fields(r));
         match rank {
             Rank::Flags => match vocab::FLAGS.arg(token) {
@@ -581,13 +667,13 @@ impl Lexer {
                     self.say.toggle = vocab::FLAG_TOGGLES[i];
                     after(Rank::Seq)
                 }
-                None => Ok(bounded(Target::Flags, 2, 0, 0xfff)),
+                None => Ok(self.bounded(Target::Flags, 2, 0, 0xfff)),
             },
             Rank::Seq => self.seq(token),
             Rank::Ack => self.ack(token),
             Rank::Len => self.len(token),
             Rank::Window => self.window(token),
-            Rank::Urgent => Ok(run(Target::Urgent, 2)),
+            Rank::Urgent => Ok(self.run(Target::Urgent, 2)),
             Rank::Options => match vocab::LAYOUT.arg(token) {
                 Some(i) => {
                     self.say.options = SayOptions::Layout(i as u8);
@@ -605,25 +691,25 @@ impl Lexer {
                     self.say.ts_val = SayTsVal::Off(ts_off(i));
                     after(Rank::TsEcr)
                 }
-                None if token == vocab::TSVAL_FORWARD.first => Ok(run(Target::TsValForward, 2)),
-                None => Ok(run(Target::TsValRaw, 4)),
+                None if token == vocab::TSVAL_FORWARD.first => Ok(self.run(Target::TsValForward, 2)),
+                None => Ok(self.run(Target::TsValRaw, 4)),
             },
             Rank::TsEcr => {
                 self.say.ts_ecr = match vocab::TSECR.arg(token) {
                     Some(k) => SayTsEcr::Later(k as u8),
                     None if token == vocab::TSECR_ZERO.first => SayTsEcr::Zero,
                     None if token == vocab::TSECR_BASE.first => SayTsEcr::Base,
-                    None => return Ok(run(Target::TsEcrRaw, 4)),
+                    None => return Ok(self.run(Target::TsEcrRaw, 4)),
                 };
                 after(Rank::TrafficClass)
             }
-            Rank::TrafficClass => Ok(run(Target::TrafficClass, 1)),
+            Rank::TrafficClass => Ok(self.run(Target::TrafficClass, 1)),
             Rank::Ttl => match vocab::TTL.arg(token) {
                 Some(i) => {
                     self.say.ttl = Some(vocab::TTLS[i]);
                     after(Rank::Df)
                 }
-                None => Ok(run(Target::Ttl, 1)),
+                None => Ok(self.run(Target::Ttl, 1)),
             },
             Rank::Df => {
                 self.say.toggle_df = true;
@@ -649,11 +735,11 @@ impl Lexer {
         } else if let Some(k) = vocab::SEQ_SKIP.arg(token) {
             SaySeq::Skip(k as u8)
         } else if token == vocab::SEQ_FORWARD.first {
-            return Ok(run(Target::SeqForward, 2));
+            return Ok(self.run(Target::SeqForward, 2));
         } else if token == vocab::SEQ_BACK.first {
-            return Ok(run(Target::SeqBack, 2));
+            return Ok(self.run(Target::SeqBack, 2));
         } else {
-            return Ok(run(Target::SeqRaw, 4));
+            return Ok(self.run(Target::SeqRaw, 4));
         };
         Ok(At::Fields(Rank::Ack))
     }
@@ -666,11 +752,11 @@ impl Lexer {
         } else if token == vocab::ACK_ZERO.first {
             SayAck::Zero
         } else if token == vocab::ACK_FORWARD.first {
-            return Ok(run(Target::AckForward, 2));
+            return Ok(self.run(Target::AckForward, 2));
         } else if token == vocab::ACK_BACK.first {
-            return Ok(run(Target::AckBack, 2));
+            return Ok(self.run(Target::AckBack, 2));
         } else {
-            return Ok(run(Target::AckRaw, 4));
+            return Ok(self.run(Target::AckRaw, 4));
         };
         Ok(At::Fields(Rank::Len))
     }
@@ -682,9 +768,9 @@ impl Lexer {
             SayLen::Multiple(k as u8)
         } else if let Some(i) = vocab::LEN.arg(token) {
             let b = bucket::LENGTHS.bucket(i);
-            return Ok(self.in_bucket(Target::Len { first: b.first }, b));
+            return Ok(self.in_bucket(Target::Len, b));
         } else {
-            return Ok(run(Target::LenRaw, 4));
+            return Ok(self.run(Target::LenRaw, 4));
         };
         Ok(At::Fields(Rank::Window))
     }
@@ -698,10 +784,10 @@ impl Lexer {
             SayWindow::Listed(i as u8)
         } else if let Some(i) = vocab::WIN_UP.arg(token) {
             let b = bucket::WINDOW_STEPS.bucket(i);
-            return Ok(self.in_bucket(Target::WindowUp { first: b.first }, b));
+            return Ok(self.in_bucket(Target::WindowUp, b));
         } else {
             let b = bucket::WINDOW_STEPS.bucket(vocab::WIN_DOWN.arg(token).ok_or(Misplaced)?);
-            return Ok(self.in_bucket(Target::WindowDown { first: b.first }, b));
+            return Ok(self.in_bucket(Target::WindowDown, b));
         };
         Ok(At::Fields(Rank::Urgent))
     }
@@ -714,48 +800,63 @@ impl Lexer {
         } else if token == vocab::ID_BASE.first {
             self.say.id = SayId::Base;
         } else if token == vocab::ID_RAW.first {
-            return Ok(run(Target::Id, 2));
+            return Ok(self.run(Target::Id, 2));
         } else if token == vocab::LABEL_ZERO.first {
             self.say.label = SayLabel::Zero;
         } else if token == vocab::LABEL_BASE.first {
             self.say.label = SayLabel::Base;
         } else {
-            return Ok(bounded(Target::Label, 3, 0, 0xf_ffff));
+            return Ok(self.bounded(Target::Label, 3, 0, 0xf_ffff));
         }
         Ok(At::Fields(Rank::Time))
     }
 
+    #[inline]
     fn gap(&mut self, token: TokenId, back: bool) -> Next {
         let i = vocab::TIME.arg(token).ok_or(Misplaced)?;
-        let b = in_units(bucket::GAPS.bucket(i), self.head.unit_ns());
+        let b = gap_bucket(self.head.unit, i);
         if b.first >= b.end || (back && b.end <= 1) {
             return Err(Misplaced);
         }
-        Ok(self.in_bucket(Target::Gap { first: b.first, back }, b))
+        Ok(self.in_bucket(Target::Gap { back }, b))
     }
 
+    #[inline]
     fn in_bucket(&mut self, target: Target, b: Bucket) -> At {
-        match digits_for(b.max_offset()) {
-            0 => self.done(target, 0),
-            left => bounded(target, left, 0, b.max_offset()),
-        }
+        let left = digits_for(b.max_offset());
+        self.digits = Digits { target, left, first: b.first, value: 0, min: 0, max: b.max_offset() };
+        if left > 0 { At::Digits } else { self.done() }
     }
 
-    fn digit(&mut self, token: TokenId) -> Next {
-        let (low, high) = self.at.digit_range().ok_or(Misplaced)?;
-        let digit = vocab::DIGIT.arg(token).ok_or(Misplaced)? as u64;
-        let At::Digits { target, left, value, min, max } = self.at else { return Err(Misplaced) };
-        if digit < low.into() || digit > high.into() {
-            return Err(Misplaced);
-        }
-        let value = value << 8 | digit;
-        Ok(if left > 1 { At::Digits { target, left: left - 1, value, min, max } } else { self.done(target, value) })
+    /// Digits that may make any value.
+    fn run(&mut self, target: Target, count: u8) -> At {
+        let max = if count == 8 { u64::MAX } else { (1 << (8 * u32::from(count))) - 1 };
+        self.bounded(target, count, 0, max)
+    }
+
+    fn bounded(&mut self, target: Target, left: u8, min: u64, max: u64) -> At {
+        self.digits = Digits { target, left, first: 0, value: 0, min, max };
+        At::Digits
     }
 
     /// Takes in a value that is whole, and says what follows.
-    fn done(&mut self, target: Target, value: u64) -> At {
+    #[inline]
+    fn done(&mut self) -> At {
+        let value = self.digits.first + self.digits.value;
+        let say = &mut self.say;
+        match self.digits.target {
+            Target::Gap { back } => {
+                say.gap = if back { -(value as i64) } else { value as i64 };
+                At::Between
+            }
+            target => self.other_done(target, value),
+        }
+    }
+
+    fn other_done(&mut self, target: Target, value: u64) -> At {
         let say = &mut self.say;
         match target {
+            Target::Gap { .. } => {}
             Target::Port => self.head.port = value as u16,
             Target::Flags => say.toggle = value as u16,
             Target::SeqForward => say.seq = SaySeq::Forward(value as u16),
@@ -764,10 +865,10 @@ impl Lexer {
             Target::AckForward => say.ack = SayAck::Forward(value as u16),
             Target::AckBack => say.ack = SayAck::Back(value as u16),
             Target::AckRaw => say.ack = SayAck::Raw(value as u32),
-            Target::Len { first } => say.len = SayLen::Octets((first + value) as u16),
+            Target::Len => say.len = SayLen::Octets(value as u16),
             Target::LenRaw => say.len = SayLen::Raw(value as u32),
-            Target::WindowUp { first } => say.window = SayWindow::Up((first + value) as u16),
-            Target::WindowDown { first } => say.window = SayWindow::Down((first + value) as u16),
+            Target::WindowUp => say.window = SayWindow::Up(value as u16),
+            Target::WindowDown => say.window = SayWindow::Down(value as u16),
             Target::Urgent => say.urgent = value as u16,
             Target::OptionKind => {}
             Target::OptionLen { kind } => say.elements.list.push(Element::Raw { kind, len: value as u8 }),
@@ -785,31 +886,28 @@ impl Lexer {
             Target::Ttl => say.ttl = Some(value as u8),
             Target::Id => say.id = SayId::Raw(value as u16),
             Target::Label => say.label = SayLabel::Raw(value as u32),
-            Target::Gap { first, back } => {
-                let gap = (first + value) as i64;
-                say.gap = if back { -gap } else { gap };
-            }
         }
         self.after(target, value)
     }
 
     /// What follows a value. Elements of options see to themselves.
-    fn after(&self, target: Target, value: u64) -> At {
+    fn after(&mut self, target: Target, value: u64) -> At {
         At::Fields(match target {
             Target::Port => return At::Hz(0),
             Target::Gap { .. } => return At::Between,
             Target::OptionKind => {
-                return bounded(Target::OptionLen { kind: value as u8 }, 1, 2, self.room() as u64);
+                let room = self.room() as u64;
+                return self.bounded(Target::OptionLen { kind: value as u8 }, 1, 2, room);
             }
-            Target::OptionLen { .. } => return octets_left(value as u8 - 2),
-            Target::OctetsLen => return octets_left(value as u8),
-            Target::OptionOctet { left } => return octets_left(left),
+            Target::OptionLen { .. } => return self.octets_left(value as u8 - 2),
+            Target::OctetsLen => return self.octets_left(value as u8),
+            Target::OptionOctet { left } => return self.octets_left(left),
             Target::Mss | Target::Ws | Target::Sack { .. } => return At::Element,
             Target::Flags => Rank::Seq,
             Target::SeqForward | Target::SeqBack | Target::SeqRaw => Rank::Ack,
             Target::AckForward | Target::AckBack | Target::AckRaw => Rank::Len,
-            Target::Len { .. } | Target::LenRaw => Rank::Window,
-            Target::WindowUp { .. } | Target::WindowDown { .. } => Rank::Urgent,
+            Target::Len | Target::LenRaw => Rank::Window,
+            Target::WindowUp | Target::WindowDown => Rank::Urgent,
             Target::Urgent => Rank::Options,
             Target::TsValForward | Target::TsValRaw => Rank::TsEcr,
             Target::TsEcrRaw => Rank::TrafficClass,
@@ -884,27 +982,17 @@ impl Lexer {
             self.say.elements.list.push(Element::Sack(n));
             return Ok(At::SackBlock { more: more as u8 });
         } else if token == vocab::OPT_RAW.first {
-            return fits(2).map(|()| run(Target::OptionKind, 1));
+            return fits(2).map(|()| self.run(Target::OptionKind, 1));
         } else if token == vocab::OPT_OCTETS.first {
-            return fits(1).map(|()| bounded(Target::OctetsLen, 1, 1, room as u64));
+            return fits(1).map(|()| self.bounded(Target::OctetsLen, 1, 1, room as u64));
         } else {
             return Err(Misplaced);
         };
         fits(plain.octets())?;
         Ok(self.element(plain))
     }
-}
 
-fn octets_left(left: u8) -> At {
-    if left == 0 { At::Element } else { run(Target::OptionOctet { left: left - 1 }, 1) }
-}
-
-/// Digits that may make any value.
-fn run(target: Target, count: u8) -> At {
-    let max = if count == 8 { u64::MAX } else { (1 << (8 * u32::from(count))) - 1 };
-    bounded(target, count, 0, max)
-}
-
-fn bounded(target: Target, left: u8, min: u64, max: u64) -> At {
-    At::Digits { target, left, value: 0, min, max }
+    fn octets_left(&mut self, left: u8) -> At {
+        if left == 0 { At::Element } else { self.run(Target::OptionOctet { left: left - 1 }, 1) }
+    }
 }

@@ -28,7 +28,8 @@ pub mod vocab;
 use flowtrack::{Direction, Flow};
 use tcpwire::Flags;
 
-use crate::{DecodeError, EncodeError, FlowIdentity, TokenId};
+use crate::code;
+use crate::{DecodeError, EncodeError, FlowIdentity, Invented, TokenCode, TokenId};
 pub use grammar::{Grammar, Limits, Mask, Strength};
 use lex::{Head, Lexer, Step};
 use say::{Say, Shape};
@@ -67,71 +68,91 @@ pub struct FlowHeader {
     pub server_port: u16,
 }
 
-/// Encodes a flow: its tokens are appended to `out`; what they do not say is returned.
+/// The code as a value: it keeps what encoding and decoding need from flow to flow.
+#[derive(Clone, Debug, Default)]
+pub struct Field {
+    state: FlowState,
+    say: Say,
+    lexer: Lexer,
+}
+
+impl TokenCode for Field {
+    type Token = TokenId;
+    const NAME: &'static str = NAME;
+    const VERSION: u32 = VERSION;
+    const VOCAB_SIZE: usize = VOCAB_SIZE;
+
+    fn encode(&mut self, flow: &Flow, out: &mut Vec<TokenId>) -> Result<FlowIdentity, EncodeError> {
+        let v6 = flow.client.addr.is_ipv6();
+        check(flow, v6)?;
+        let ticks = [Direction::Forward, Direction::Reverse].map(|d| tick_of(flow, d));
+        let (class, length) = class_of(flow);
+        let head = Head { v6, unit: unit_of(flow), class, length, port: flow.server.port, ticks };
+        lex::write_head(&head, out);
+        let Field { state, say, .. } = self;
+        state.restart(FlowIdentity::default(), v6, head.unit_ns(), head.ticks_ns());
+        if let Some(first) = flow.packets.first() {
+            state.set_start(first.time_ns);
+        }
+        for packet in &flow.packets {
+            say.restart(Shape::from_index(0));
+            state.say(packet, flow.options_of(packet), say);
+            lex::write_packet(say, head.unit, out);
+        }
+        out.push(END);
+        let mut identity = *state.identity();
+        identity.client_port = Some(flow.client.port);
+        identity.client.addr = Some(flow.client.addr);
+        identity.server.addr = Some(flow.server.addr);
+        Ok(identity)
+    }
+
+    fn decode(
+        &mut self,
+        tokens: &[TokenId],
+        identity: &FlowIdentity,
+        flow: &mut Flow,
+    ) -> Result<Invented, DecodeError> {
+        let Field { state, lexer, .. } = self;
+        lexer.restart();
+        code::restart(flow, identity, false);
+        let mut begun = false;
+        for (index, &token) in tokens.iter().enumerate() {
+            match lexer.push(token).map_err(|_| misplaced(index, lexer, token))? {
+                Step::More => {}
+                Step::Packet if !begun => {
+                    begun = true;
+                    let head = lexer.head;
+                    state.restart(*identity, head.v6, head.unit_ns(), head.ticks_ns());
+                    code::restart(flow, identity, head.v6);
+                    flow.server.port = head.port;
+                }
+                Step::Packet => {}
+                Step::Said => flow.packets.push(state.resolve(&lexer.say, &mut flow.options)),
+                Step::End if index + 1 == tokens.len() => return Ok(Invented::default()),
+                Step::End => return Err(misplaced(index + 1, lexer, tokens[index + 1])),
+            }
+        }
+        Err(DecodeError::Truncated { index: tokens.len(), expected: lexer.at.expected() })
+    }
+}
+
+/// Encodes one flow: [`Field`]'s [`encode`](TokenCode::encode). For many flows keep a [`Field`].
 ///
 /// # Errors
 /// Where the flow holds what no TCP header can: see [`EncodeError`]. `out` is then as it was.
 pub fn encode(flow: &Flow, out: &mut Vec<TokenId>) -> Result<FlowIdentity, EncodeError> {
-    let v6 = flow.client.addr.is_ipv6();
-    check(flow, v6)?;
-    let unit = unit_of(flow);
-    let ticks = [Direction::Forward, Direction::Reverse].map(|d| tick_of(flow, d));
-    let (class, length) = class_of(flow);
-    let head = Head { v6, unit, class, length, port: flow.server.port, ticks };
-    lex::write_head(&head, out);
-    let mut state = FlowState::new(FlowIdentity::default(), v6, head.unit_ns(), head.ticks_ns());
-    if let Some(first) = flow.packets.first() {
-        state.set_start(first.time_ns);
-    }
-    let mut say = Say::default();
-    for packet in &flow.packets {
-        reset(&mut say);
-        state.say(packet, flow.options_of(packet), &mut say);
-        lex::write_packet(&say, head.unit_ns(), out);
-    }
-    out.push(END);
-    let mut identity = *state.identity();
-    identity.client_port = Some(flow.client.port);
-    identity.client.addr = Some(flow.client.addr);
-    identity.server.addr = Some(flow.server.addr);
-    Ok(identity)
+    Field::default().encode(flow, out)
 }
 
-/// Makes `say` fresh and keeps its buffers.
-fn reset(say: &mut Say) {
-    let mut elements = std::mem::take(&mut say.elements);
-    elements.clear();
-    *say = Say { elements, ..Say::new(Shape::from_index(0)) };
-}
-
-/// Decodes a flow. What `identity` leaves open is zero: whoever generates draws it first.
+/// Decodes one flow: [`Field`]'s [`decode`](TokenCode::decode). For many flows keep a [`Field`].
 ///
 /// # Errors
 /// At the first token that may not stand where it stands, and where the tokens end before the flow does.
 pub fn decode(tokens: &[TokenId], identity: &FlowIdentity) -> Result<Flow, DecodeError> {
-    let mut lexer = Lexer::new();
-    let mut state = None;
-    let mut flow = crate::empty_flow(identity, false);
-    for (index, &token) in tokens.iter().enumerate() {
-        match lexer.push(token).map_err(|_| misplaced(index, &lexer, token))? {
-            Step::More => {}
-            Step::Packet if state.is_none() => {
-                let head = lexer.head;
-                state = Some(FlowState::new(*identity, head.v6, head.unit_ns(), head.ticks_ns()));
-                flow.server.port = head.port;
-                (flow.client.addr, flow.server.addr) = crate::addresses(identity, head.v6);
-            }
-            Step::Packet => {}
-            Step::Said => {
-                if let Some(state) = &mut state {
-                    flow.packets.push(state.resolve(&lexer.say, &mut flow.options));
-                }
-            }
-            Step::End if index + 1 == tokens.len() => return Ok(flow),
-            Step::End => return Err(misplaced(index + 1, &lexer, tokens[index + 1])),
-        }
-    }
-    Err(DecodeError::Truncated { index: tokens.len(), expected: lexer.at.expected() })
+    let mut flow = code::no_flow();
+    Field::default().decode(tokens, identity, &mut flow)?;
+    Ok(flow)
 }
 
 /// Reads the head of a flow alone.
@@ -139,7 +160,7 @@ pub fn decode(tokens: &[TokenId], identity: &FlowIdentity) -> Result<Flow, Decod
 /// # Errors
 /// As [`decode`].
 pub fn header(tokens: &[TokenId]) -> Result<FlowHeader, DecodeError> {
-    let mut lexer = Lexer::new();
+    let mut lexer = Lexer::default();
     for (index, &token) in tokens.iter().enumerate() {
         let step = lexer.push(token).map_err(|_| misplaced(index, &lexer, token))?;
         if step == Step::Packet || matches!(lexer.at, lex::At::Hz(_)) {
@@ -217,27 +238,31 @@ fn tick_of(flow: &Flow, d: Direction) -> u8 {
     if ticks <= 0 || elapsed < 20_000_000 {
         return 0;
     }
-    let tick = elapsed as f64 / ticks as f64;
-    let distance = |i: usize| (tick / vocab::TICKS_NS[i] as f64).ln().abs();
-    let best = (0..vocab::TICKS_NS.len()).min_by(|&a, &b| distance(a).total_cmp(&distance(b))).unwrap_or(0);
-    // Between two known ticks, or on a short flow, the usual one is as good a guess.
-    if distance(best) < 0.2 { best as u8 } else { 0 }
+    // Within a fifth of a known tick; between two of them, or on a short flow, the usual one is as good a guess.
+    let near = |tick_ns: i64| {
+        let (elapsed, known) = (5.0 * elapsed as f64, ticks as f64 * tick_ns as f64);
+        elapsed > 4.0 * known && elapsed < 6.0 * known
+    };
+    vocab::TICKS_NS.iter().position(|&tick_ns| near(tick_ns)).unwrap_or(0) as u8
 }
 
 /// Class and length class of a flow.
 fn class_of(flow: &Flow) -> (u8, u8) {
-    let any = |d: Option<Direction>, flags: Flags| {
-        flow.packets.iter().any(|p| p.flags.has(flags) && d.is_none_or(|d| p.direction == d))
-    };
-    let close = if any(None, Flags::RST) {
+    // Every flag seen, by direction, and the flags of any SYN-ACK.
+    let mut seen = [0; 2];
+    let mut syn_ack = false;
+    for p in &flow.packets {
+        seen[p.direction.index()] |= p.flags.0;
+        syn_ack |= p.direction == Direction::Reverse && p.flags.has(Flags::SYN.with(Flags::ACK));
+    }
+    let close = if Flags(seen[0] | seen[1]).has(Flags::RST) {
         1
-    } else if any(Some(Direction::Forward), Flags::FIN) && any(Some(Direction::Reverse), Flags::FIN) {
+    } else if Flags(seen[0] & seen[1]).has(Flags::FIN) {
         0
     } else {
         2
     };
-    let opened =
-        any(Some(Direction::Forward), Flags::SYN) && any(Some(Direction::Reverse), Flags::SYN.with(Flags::ACK));
+    let opened = Flags(seen[0]).has(Flags::SYN) && syn_ack;
     let length = flow.packets.len().max(1).ilog2().min(vocab::LENGTH.count() as u32 - 1);
     (if opened { close } else { close + 3 }, length as u8)
 }

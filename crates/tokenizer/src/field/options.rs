@@ -149,8 +149,23 @@ pub(crate) fn layout_of(elements: &Elements) -> Option<u8> {
     if key == 0 {
         return None;
     }
-    LAYOUTS.iter().position(|l| l.iter().fold(1u64, |k, e| k << 4 | e.code()) == key).map(|i| i as u8)
+    KEYS.iter().position(|&k| k == key).map(|i| i as u8)
 }
+
+/// [`Elements::key`] of every layout.
+const KEYS: [u64; LAYOUTS.len()] = {
+    let mut keys = [1; LAYOUTS.len()];
+    let mut i = 0;
+    while i < LAYOUTS.len() {
+        let mut j = 0;
+        while j < LAYOUTS[i].len() {
+            keys[i] = keys[i] << 4 | LAYOUTS[i][j].code();
+            j += 1;
+        }
+        i += 1;
+    }
+    keys
+};
 
 /// Where the values of the timestamps option lie, and what they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -206,7 +206,7 @@ pub(crate) enum SayLabel {
 }
 
 /// A whole packet, said.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Say {
     pub(crate) shape: Shape,
     /// Flag bits to toggle.
@@ -230,34 +230,33 @@ pub(crate) struct Say {
     pub(crate) gap: i64,
 }
 
-impl Default for Say {
-    fn default() -> Say {
-        Say::new(Shape::from_index(0))
+impl Default for Shape {
+    fn default() -> Shape {
+        Shape::from_index(0)
     }
 }
 
 impl Say {
-    /// A packet of which everything goes as expected.
-    pub(crate) fn new(shape: Shape) -> Say {
-        Say {
-            shape,
-            toggle: 0,
-            seq: SaySeq::Expected,
-            ack: SayAck::Expected,
-            len: SayLen::Expected,
-            window: SayWindow::Same,
-            urgent: 0,
-            options: SayOptions::Expected,
-            elements: Elements::default(),
-            ts_val: SayTsVal::Expected,
-            ts_ecr: SayTsEcr::Expected,
-            traffic_class: None,
-            ttl: None,
-            toggle_df: false,
-            id: SayId::Expected,
-            label: SayLabel::Expected,
-            gap: 0,
-        }
+    /// Makes it a packet of which everything goes as expected; keeps its buffers.
+    #[inline]
+    pub(crate) fn restart(&mut self, shape: Shape) {
+        self.shape = shape;
+        self.toggle = 0;
+        self.seq = SaySeq::Expected;
+        self.ack = SayAck::Expected;
+        self.len = SayLen::Expected;
+        self.window = SayWindow::Same;
+        self.urgent = 0;
+        self.options = SayOptions::Expected;
+        self.elements.clear();
+        self.ts_val = SayTsVal::Expected;
+        self.ts_ecr = SayTsEcr::Expected;
+        self.traffic_class = None;
+        self.ttl = None;
+        self.toggle_df = false;
+        self.id = SayId::Expected;
+        self.label = SayLabel::Expected;
+        self.gap = 0;
     }
 
     /// The flags with all toggles.

@@ -29,6 +29,14 @@ pub(crate) struct SendSpace {
 }
 
 impl SendSpace {
+    /// Makes it fresh; keeps its buffers.
+    pub(crate) fn restart(&mut self) {
+        let mut old = std::mem::take(self);
+        old.segments.clear();
+        old.islands.clear();
+        (self.segments, self.islands) = (old.segments, old.islands);
+    }
+
     pub(crate) fn is_bound(&self) -> bool {
         self.base.is_some()
     }
@@ -181,6 +189,13 @@ impl SendSpace {
 
     fn remember(&mut self, segment: Segment) {
         if segment.end <= self.una {
+            return;
+        }
+        if self.segments.back().is_none_or(|last| last.start < segment.start) {
+            if self.segments.len() == SEGMENTS {
+                self.segments.pop_front();
+            }
+            self.segments.push_back(segment);
             return;
         }
         let at = self.segments.partition_point(|s| s.start < segment.start);

@@ -44,6 +44,18 @@ enum IdHabit {
     Zero,
 }
 
+/// The options that a side's packets carry beyond its SYN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Habit {
+    /// None seen yet.
+    #[default]
+    Unknown,
+    Nothing,
+    /// `[NOP, NOP, timestamps]`.
+    PlainTs,
+    Other,
+}
+
 /// A packet that may or may not have reached the other end yet.
 #[derive(Clone, Copy, Debug)]
 struct Stamped {
@@ -100,8 +112,10 @@ pub(crate) struct Side {
     last_len: u32,
     /// Options of its last SYN, values of the timestamps zeroed.
     syn_options: Vec<u8>,
-    /// Options of its last other packet, SACK and values left out; `None` before the first.
-    layout: Option<Elements>,
+    /// Options of its last other packet, SACK and values left out.
+    layout: Elements,
+    /// What `layout` is.
+    habit: Habit,
     clock: Clock,
     /// TSval of the last segment that counts for echoing (`TS.Recent`, kept by the receiver of this side).
     pending: VecDeque<Stamped>,
@@ -120,8 +134,23 @@ pub(crate) struct Side {
     pub(crate) packets: u64,
 }
 
+impl Side {
+    /// Makes it fresh; keeps its buffers.
+    fn restart(&mut self, tick_ns: i64) {
+        let mut old = std::mem::replace(self, Side { clock: Clock::new(tick_ns), ..Side::default() });
+        old.space.restart();
+        old.syn_options.clear();
+        old.pending.clear();
+        old.layout.clear();
+        old.stamps.values.clear();
+        old.stamps.dropped = 0;
+        (self.space, self.syn_options, self.layout) = (old.space, old.syn_options, old.layout);
+        (self.pending, self.stamps) = (old.pending, old.stamps);
+    }
+}
+
 /// The state of a flow between two packets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct FlowState {
     pub(crate) sides: [Side; 2],
     identity: FlowIdentity,
@@ -135,15 +164,19 @@ pub(crate) struct FlowState {
 impl FlowState {
     /// `ticks_ns` are the ticks of the two timestamp clocks. The time is that of the first packet.
     pub(crate) fn new(identity: FlowIdentity, v6: bool, unit_ns: i64, ticks_ns: [i64; 2]) -> FlowState {
-        let side = |tick_ns| Side { clock: Clock::new(tick_ns), ..Side::default() };
-        FlowState {
-            sides: [side(ticks_ns[0]), side(ticks_ns[1])],
-            identity,
-            v6,
-            time_ns: identity.start_ns.unwrap_or(0),
-            unit_ns,
-            elements: Elements::default(),
-        }
+        let mut state = FlowState::default();
+        state.restart(identity, v6, unit_ns, ticks_ns);
+        state
+    }
+
+    /// Makes it the state before a flow's first packet, as [`new`](Self::new) does; keeps its buffers.
+    pub(crate) fn restart(&mut self, identity: FlowIdentity, v6: bool, unit_ns: i64, ticks_ns: [i64; 2]) {
+        self.sides[0].restart(ticks_ns[0]);
+        self.sides[1].restart(ticks_ns[1]);
+        self.identity = identity;
+        self.v6 = v6;
+        self.time_ns = identity.start_ns.unwrap_or(0);
+        self.unit_ns = unit_ns;
     }
 
     /// What identifies the flow, as far as it was given or learnt.
@@ -448,9 +481,9 @@ impl FlowState {
         if flags.0 & (Flags::SYN.0 | Flags::RST.0) != 0 {
             return false;
         }
-        match &self.sides[d.index()].layout {
-            Some(layout) => layout.list == options::LAYOUTS[1],
-            None => self.agreed(|o| o.timestamps),
+        match self.sides[d.index()].habit {
+            Habit::Unknown => self.agreed(|o| o.timestamps),
+            habit => habit == Habit::PlainTs,
         }
     }
 
@@ -462,7 +495,10 @@ impl FlowState {
         if flags.has(Flags::SYN) {
             return side.syn_options.is_empty();
         }
-        side.layout.as_ref().map_or_else(|| !self.agreed(|o| o.timestamps), |l| l.list.is_empty())
+        match side.habit {
+            Habit::Unknown => !self.agreed(|o| o.timestamps),
+            habit => habit == Habit::Nothing,
+        }
     }
 
     /// Elements expected where they are neither plain timestamps nor none.
@@ -471,7 +507,7 @@ impl FlowState {
         if flags.has(Flags::SYN) {
             options::parse(&side.syn_options, out);
         } else {
-            out.clone_from(side.layout.as_ref().unwrap_or(&Elements::default()));
+            out.clone_from(&side.layout);
         }
     }
 
@@ -760,7 +796,7 @@ impl FlowState {
 
     // --- whole packets -----------------------------------------------------------------------------------------
 
-    /// Says `packet` relative to what is expected, and learns from it. `say` comes in as [`Say::default`].
+    /// Says `packet` relative to what is expected, and learns from it. `say` comes in restarted.
     /// The caller has checked that the packet's values are in range.
     pub(crate) fn say(&mut self, packet: &Packet, octets: &[u8], say: &mut Say) {
         let d = packet.direction;
@@ -798,7 +834,11 @@ impl FlowState {
         } else {
             say.id = self.say_id(d, packet.ip_id);
         }
-        say.gap = packet.time_ns.wrapping_sub(self.time_ns) / self.unit_ns;
+        let gap_ns = packet.time_ns.wrapping_sub(self.time_ns);
+        say.gap = match self.unit_ns {
+            1_000 => gap_ns / 1_000,
+            unit_ns => gap_ns / unit_ns,
+        };
         self.learn(packet, octets, ts, seq, ack);
     }
 
@@ -934,12 +974,11 @@ impl FlowState {
         }
         if !flags.has(Flags::SYN) {
             // The common cases first: as before, and nothing but timestamps.
-            let now = &self.sides[d.index()].layout;
-            if octets.is_empty() && now.as_ref().is_some_and(|l| l.list.is_empty()) {
+            let habit = self.sides[d.index()].habit;
+            if octets.is_empty() && habit == Habit::Nothing {
                 return;
             }
-            let plain = options::plain_timestamps(octets).is_some();
-            if plain && now.as_ref().is_some_and(|l| l.list == options::LAYOUTS[1]) {
+            if habit == Habit::PlainTs && options::plain_timestamps(octets).is_some() {
                 return;
             }
         }
@@ -954,7 +993,12 @@ impl FlowState {
                 side.syn_options.clear();
             }
         } else if !elements.list.iter().any(|e| matches!(e, Element::Sack(_))) {
-            side.layout = Some(elements.clone());
+            side.habit = match &elements.list[..] {
+                [] => Habit::Nothing,
+                list if list == options::LAYOUTS[1] => Habit::PlainTs,
+                _ => Habit::Other,
+            };
+            side.layout.clone_from(&elements);
         }
         self.elements = elements;
     }
