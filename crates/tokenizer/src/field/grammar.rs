@@ -2,7 +2,8 @@
 //!
 //! `Syntax` lets through every sequence that decodes. `Session` lets through whole sessions alone: opened by a
 //! three-way handshake, closed by FIN from both sides (acknowledged) or by a RST, every hole in sequence space
-//! filled, acknowledgments of nothing that was not sent (RFC 9293, sections 3.5, 3.6 and 3.10.7).
+//! filled, no payload beyond the window that was offered, acknowledgments of nothing that was not sent (RFC 9293,
+//! sections 3.5, 3.6, 3.8.6 and 3.10.7).
 
 use std::sync::LazyLock;
 
@@ -10,9 +11,9 @@ use flowtrack::Direction;
 use tcpwire::Flags;
 
 use super::bucket;
-use super::lex::{At, Lexer, Rank, Step, gap_bucket};
+use super::lex::{At, Lexer, Rank, Step, Target, gap_bucket};
 use super::options::{Element, LAYOUTS};
-use super::say::{Kind, SaySeq, Shape};
+use super::say::{Kind, Say, SaySeq, Shape};
 use super::state::{FlowState, Side};
 use super::vocab::{self, Range, VOCAB_SIZE};
 use crate::{DecodeError, FlowIdentity, TokenId};
@@ -156,6 +157,8 @@ pub struct Grammar {
     packets: u64,
     reset: bool,
     after_close: u64,
+    /// The right edge of the furthest window that each side has offered, as an offset in the other side's space.
+    edges: [i64; 2],
 }
 
 impl Grammar {
@@ -172,6 +175,7 @@ impl Grammar {
             packets: 0,
             reset: false,
             after_close: 0,
+            edges: [0; 2],
         }
     }
 
@@ -223,6 +227,13 @@ impl Grammar {
         if let Some(state) = &mut self.state {
             let packet = state.resolve(&self.lexer.say, &mut self.arena);
             self.reset |= packet.flags.has(Flags::RST);
+            if packet.flags.has(Flags::ACK) {
+                // The window of a SYN is not scaled (RFC 7323, section 2.2).
+                let d = packet.direction;
+                let scale = if packet.flags.has(Flags::SYN) { 0 } else { state.scale(d) };
+                let edge = state.sides[d.index()].last_ack + (i64::from(packet.window) << scale);
+                self.edges[d.index()] = self.edges[d.index()].max(edge);
+            }
         }
     }
 
@@ -339,10 +350,7 @@ impl Grammar {
     /// Places where the lexer alone knows what follows.
     fn inside(&self, mask: &mut Mask) {
         match self.lexer.at {
-            At::Digits => {
-                let (low, high) = self.lexer.digits.range(u64::MAX);
-                mask.set_run(vocab::DIGIT.at(low.into()), usize::from(high - low) + 1);
-            }
+            At::Digits => self.digits(u64::MAX, mask),
             At::MssValue => mask.set_through(vocab::MSS, vocab::MSS_RAW),
             At::WsValue => mask.set_through(vocab::WS, vocab::WS_RAW),
             At::SackBlock { .. } => {
@@ -358,6 +366,12 @@ impl Grammar {
             }
             _ => {}
         }
+    }
+
+    /// The digits that may follow, for a number of at most `most`.
+    fn digits(&self, most: u64, mask: &mut Mask) {
+        let (low, high) = self.lexer.digits.range(most);
+        mask.set_run(vocab::DIGIT.at(low.into()), usize::from(high - low) + 1);
     }
 
     fn elements(&self, mask: &mut Mask) {
@@ -391,6 +405,11 @@ fn opening() -> Shape {
     Shape { direction: Direction::Forward, kind: Kind::Syn, data: false, acks_all: false }
 }
 
+/// Whether a packet repeats what was sent before, or fills a hole.
+fn repeats(say: &Say) -> bool {
+    matches!(say.seq, SaySeq::Old(_) | SaySeq::New(_) | SaySeq::Hole(_))
+}
+
 /// What may follow in a whole session, once its head is said.
 struct Session<'a> {
     grammar: &'a Grammar,
@@ -406,6 +425,10 @@ impl Session<'_> {
             At::WsValue => mask.set_all(vocab::WS),
             At::SackBlock { .. } => self.sack_at(mask),
             At::SackCount { at, .. } => self.sack_count(at, mask),
+            At::Digits if self.grammar.lexer.digits.target == Target::Len => {
+                let most = self.room_said().min(LONGEST_PAYLOAD);
+                self.grammar.digits(most.saturating_sub(self.grammar.lexer.digits.first), mask);
+            }
             _ => self.grammar.inside(mask),
         }
     }
@@ -418,6 +441,18 @@ impl Session<'_> {
 
     fn established(&self) -> bool {
         self.state.sides[0].last_ack >= 1 && self.state.sides[1].packets > 0
+    }
+
+    /// Octets of payload that side `d` may send from `offset` on: up to the right edge of the window that the other side
+    /// offers, and one where the window is full, as a probe (RFC 9293, sections 3.8.6 and 3.8.6.1).
+    fn room(&self, d: Direction, offset: i64) -> u64 {
+        let room = self.grammar.edges[d.reversed().index()] - offset;
+        if room == 0 { 1 } else { room.max(0) as u64 }
+    }
+
+    /// Octets that may follow what side `d` has sent.
+    fn room_ahead(&self, d: Direction) -> u64 {
+        self.room(d, self.state.sides[d.index()].space.next())
     }
 
     // --- packets -----------------------------------------------------------------------------------------------
@@ -446,8 +481,9 @@ impl Session<'_> {
         if shape.acks_all && (!more || !shape.kind.has_ack()) {
             return false;
         }
+        let blocked = shape.data && self.room_ahead(d) == 0;
         if !self.established() {
-            return self.opens(shape);
+            return !blocked && self.opens(shape);
         }
         if shape.kind.is_syn() {
             return false;
@@ -461,10 +497,11 @@ impl Session<'_> {
         }
         match (side.space.fin(), shape.kind.is_fin(), shape.data) {
             // A FIN comes last and once; its repeats carry nothing.
-            (None, true, _) => side.space.holes() == 0,
+            (None, true, _) => side.space.holes() == 0 && !blocked,
             (Some(fin), true, data) => !data && shape.kind == Kind::FinAck && side.space.una() < fin,
             // After the FIN, only what was sent before it is sent again.
             (Some(_), false, true) => side.space.outstanding() > 0,
+            (None, false, true) if blocked => side.space.outstanding() > 0 || side.space.holes() > 0,
             _ => shape.data || shape.kind == Kind::Ack,
         }
     }
@@ -534,6 +571,9 @@ impl Session<'_> {
         }
         if from(Rank::Len) {
             self.len(mask);
+            if self.must_shorten() {
+                return;
+            }
         }
         if from(Rank::Window) {
             self.window(mask);
@@ -565,7 +605,19 @@ impl Session<'_> {
         let say = &self.grammar.lexer.say;
         let space = &self.state.sides[say.shape.direction.index()].space;
         let fills = self.closing() && space.holes() > 0;
-        say.shape.data && (space.fin().is_some() || fills)
+        say.shape.data && (space.fin().is_some() || fills || self.room_ahead(say.shape.direction) == 0)
+    }
+
+    /// Whether the payload is a new one, for which the length has to be said since the expected one passes the window.
+    fn must_shorten(&self) -> bool {
+        let say = &self.grammar.lexer.say;
+        say.shape.data && !repeats(say) && u64::from(self.state.len_said(say)) > self.room_said()
+    }
+
+    /// Octets of payload that the packet at hand may carry, once its sequence number is said.
+    fn room_said(&self) -> u64 {
+        let say = &self.grammar.lexer.say;
+        self.room(say.shape.direction, self.state.seq_said(say))
     }
 
     fn seq(&self, mask: &mut Mask) {
@@ -588,7 +640,9 @@ impl Session<'_> {
         mask.set_first(vocab::SEQ_OLD, space.outstanding());
         mask.set_first(vocab::SEQ_NEW, space.outstanding());
         if space.fin().is_none() && space.holes() < HOLES {
-            mask.set_all(vocab::SEQ_SKIP);
+            let d = say.shape.direction;
+            let beyond = self.room_ahead(d).saturating_sub(1) / u64::from(self.state.full(d));
+            mask.set_first(vocab::SEQ_SKIP, beyond as usize);
         }
     }
 
@@ -613,19 +667,18 @@ impl Session<'_> {
 
     fn len(&self, mask: &mut Mask) {
         let say = &self.grammar.lexer.say;
-        let again = matches!(say.seq, SaySeq::Old(_) | SaySeq::New(_) | SaySeq::Hole(_));
-        if !say.shape.data || again {
+        if !say.shape.data || repeats(say) {
             return;
         }
         let d = say.shape.direction;
-        let last = self.state.last_len(d);
-        if last > 0 {
+        let most = self.room_said().min(LONGEST_PAYLOAD);
+        if (1..=most).contains(&self.state.last_len(d).into()) {
             mask.set(vocab::LEN_SAME.first);
         }
-        let multiples = LONGEST_PAYLOAD / u64::from(self.state.full(d));
+        let multiples = most / u64::from(self.state.full(d));
         mask.set_first(vocab::LEN_MULTIPLE, multiples.saturating_sub(1) as usize);
         for i in 0..vocab::LEN.count() {
-            if bucket::LENGTHS.bucket(i).end <= LONGEST_PAYLOAD {
+            if bucket::LENGTHS.bucket(i).first <= most {
                 mask.set(vocab::LEN.at(i));
             }
         }

@@ -346,6 +346,16 @@ impl FlowState {
         }
     }
 
+    /// The sequence number that a packet will carry, as an offset, once its seq field is said.
+    pub(crate) fn seq_said(&self, say: &Say) -> i64 {
+        self.resolve_seq(say.shape.direction, say)
+    }
+
+    /// The payload length that a packet will carry, as far as it is said.
+    pub(crate) fn len_said(&self, say: &Say) -> u32 {
+        self.resolve_len(say.shape.direction, say)
+    }
+
     /// The acknowledgment that a packet will carry, as an offset, once its ack field is said.
     pub(crate) fn ack_said(&self, say: &Say) -> i64 {
         self.resolve_ack(say.shape.direction, say)

@@ -2,7 +2,8 @@
 
 use flowtrack::Flow;
 use proptest::prelude::*;
-use tokenizer::{DecodeError, EncodeError, field};
+use tokenizer::field::{self, Field};
+use tokenizer::{DecodeError, EncodeError, TokenCode};
 
 use crate::flows::{any_flow, empty, packet, push};
 
@@ -52,6 +53,24 @@ proptest! {
         prop_assert_eq!(head.server_port, flow.server.port);
         prop_assert_eq!(head.ip_version == 6, flow.client.addr.is_ipv6());
         prop_assert_eq!(u32::from(head.length_class), flow.packets.len().ilog2());
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_of_a_flow_is_left_for_the_next(flows in prop::collection::vec(any_flow(), 2..4), cut in any::<prop::sample::Index>()) {
+        let mut code = Field::default();
+        let mut decoded = flows[0].clone();
+        for flow in flows.iter().chain(&flows) {
+            let (mut alone, mut after) = (Vec::new(), Vec::new());
+            let identity = field::encode(flow, &mut alone).unwrap();
+            prop_assert_eq!(code.encode(flow, &mut after).unwrap(), identity);
+            prop_assert_eq!(&alone, &after);
+            code.decode(&after, &identity, &mut decoded).unwrap();
+            prop_assert_eq!(&field::decode(&alone, &identity).unwrap(), &decoded);
+            // Nor of one that is refused.
+            let _ = code.decode(&after[..cut.index(after.len())], &identity, &mut decoded);
+        }
     }
 }
 
