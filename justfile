@@ -39,7 +39,7 @@ build:
 
 # write docs/tokens.md from the table of token ids
 docs-tokens:
-    cargo run -q -p tokenizer --example tokens_doc > docs/tokens.md
+    cargo run -q -p tokenizer --example tokens_doc > target/tokens.md && mv target/tokens.md docs/tokens.md
 
 # our conversations against tshark's, over folders of captures
 conversations *FOLDERS="testdata":

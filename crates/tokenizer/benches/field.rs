@@ -1,42 +1,15 @@
 //! How fast the `field` code encodes, decodes and masks: packets and tokens per second on one core, over every whole
 //! conversation of `testdata`.
 
-use std::fs::File;
 use std::hint::black_box;
-use std::path::Path;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use flowtrack::{Class, Flow, Tracker, TrackerOptions};
-use tcpwire::{CaptureReader, Dissector};
+use flowtrack::Flow;
 use tokenizer::field::{self, Field, Grammar, Limits, Strength};
 use tokenizer::{FlowIdentity, TokenCode};
 
-/// The whole conversations of a capture.
-fn conversations(path: &Path, out: &mut Vec<Flow>) {
-    let mut reader = CaptureReader::new(File::open(path).unwrap()).unwrap();
-    let mut dissector = Dissector::default();
-    let mut tracker = Tracker::new(TrackerOptions::default());
-    while let Ok(Some(frame)) = reader.next_frame() {
-        if let Ok(segment) = dissector.dissect(&frame) {
-            tracker.push(frame.time_ns, frame.number, &segment);
-        }
-    }
-    tracker.finish();
-    let whole = |class| matches!(class, Class::Graceful | Class::Reset);
-    out.extend(tracker.ended().filter(|e| whole(e.verdict.class)).filter_map(|e| e.flow));
-}
-
-fn testdata() -> Vec<Flow> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata");
-    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|p| p.extension().is_some_and(|e| e == "pcap" || e == "pcapng"));
-    paths.sort();
-    let mut flows = Vec::new();
-    for path in paths {
-        conversations(&path, &mut flows);
-    }
-    flows
-}
+#[path = "../tests/support/testdata.rs"]
+mod testdata;
 
 fn packets(c: &mut Criterion, flows: &[Flow], encoded: &[(Vec<u16>, FlowIdentity)]) {
     let mut group = c.benchmark_group("field");
@@ -87,7 +60,7 @@ fn grammar(c: &mut Criterion, encoded: &[(Vec<u16>, FlowIdentity)]) {
 }
 
 fn benches(c: &mut Criterion) {
-    let flows = testdata();
+    let flows = testdata::flows();
     let encoded: Vec<_> = flows
         .iter()
         .map(|flow| {

@@ -2,6 +2,12 @@
 
 use std::io::Write;
 
+use tokenizer::field::{Tally, doc};
+
+#[path = "../tests/support/testdata.rs"]
+mod testdata;
+
 fn main() -> std::io::Result<()> {
-    std::io::stdout().lock().write_all(tokenizer::field::doc::reference().as_bytes())
+    let costs = Tally::of(&testdata::flows()).map_err(std::io::Error::other)?;
+    std::io::stdout().lock().write_all(doc::reference(&costs).as_bytes())
 }

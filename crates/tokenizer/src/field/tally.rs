@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use flowtrack::Flow;
+
+use super::Field;
 use super::vocab::{self, TABLE};
-use crate::TokenId;
+use crate::{EncodeError, TokenCode, TokenId};
 
 /// Counts tokens of many flows, field by field.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +34,22 @@ pub struct FieldCost {
 }
 
 impl Tally {
+    /// What `flows` cost.
+    ///
+    /// # Errors
+    /// Where a flow can not be encoded.
+    pub fn of(flows: &[Flow]) -> Result<Tally, EncodeError> {
+        let mut tally = Tally::default();
+        let mut code = Field::default();
+        let mut tokens = Vec::new();
+        for flow in flows {
+            tokens.clear();
+            code.encode(flow, &mut tokens)?;
+            tally.add(&tokens);
+        }
+        Ok(tally)
+    }
+
     /// Counts the tokens of one flow. Ids that are not in the table count for nothing.
     pub fn add(&mut self, tokens: &[TokenId]) {
         self.flows += 1;

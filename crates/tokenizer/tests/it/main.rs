@@ -5,4 +5,6 @@ mod flows;
 mod grammar;
 mod roundtrip;
 mod tally;
+#[path = "../support/testdata.rs"]
+mod testdata;
 mod word16;
