@@ -42,6 +42,17 @@ impl Clock {
         self.last.wrapping_add(ticks as u32)
     }
 
+    /// Whether a packet has shown it running.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running
+    }
+
+    /// The moment from which on a value `ticks` behind what is expected is not behind the last one, once it runs.
+    pub(crate) fn catches_up(&self, ticks: u8) -> i64 {
+        let turned = self.from + (self.to - self.from) / 2;
+        turned.saturating_add(self.tick_ns.saturating_mul(ticks.into()))
+    }
+
     /// Nanoseconds from `time_ns` until the clock is 2^30 ticks past its last value; no end before it runs.
     pub(crate) fn room_ns(&self, time_ns: i64) -> u64 {
         if !self.running {

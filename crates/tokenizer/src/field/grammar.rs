@@ -14,7 +14,7 @@ use super::bucket;
 use super::lex::{At, Lexer, Rank, Step, Target, gap_bucket};
 use super::options::{Element, LAYOUTS};
 use super::say::{Kind, Say, SaySeq, Shape};
-use super::state::{FlowState, Side};
+use super::state::{FlowState, LEAST_FULL, Side};
 use super::vocab::{self, Range, VOCAB_SIZE};
 use crate::{DecodeError, FlowIdentity, TokenId};
 
@@ -28,8 +28,10 @@ const LONGEST_PAYLOAD: u64 = 57_344;
 const REPEATS: u64 = 4;
 /// Holes that may be open at once in a sampled session.
 const HOLES: usize = 4;
-/// Packets left at which a session begins to close.
-const CLOSING: u64 = 8;
+/// Packets in which every session can be opened and closed: lower limits count as this one.
+const SHORTEST: u64 = 7;
+/// The lowest length class that holds a session: 4 to 7 packets.
+const SHORTEST_CLASS: usize = 2;
 
 /// A set of token ids: bit `t % 64` of word `t / 64` for token `t`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -134,7 +136,7 @@ pub enum Strength {
 /// When a flow has to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Packets after which a flow is brought to its end. A session may take a few packets more to close.
+    /// Packets that a flow has at most. A session needs 7 to open and close: it may have as many under any limit.
     pub max_packets: u64,
 }
 
@@ -264,6 +266,27 @@ impl Grammar {
         if self.to_be_reset() { self.reset } else { acked(c, s) && acked(s, c) }
     }
 
+    /// Packets that the flow has at most: the limit, and in a session what its length class says.
+    fn most(&self) -> u64 {
+        let limit = self.limits.max_packets;
+        match (self.strength, usize::from(self.lexer.head.length)) {
+            (Strength::Syntax, _) => limit,
+            (Strength::Session, class) if class + 1 >= vocab::LENGTH.count() => limit.max(SHORTEST),
+            (Strength::Session, class) => limit.max(SHORTEST).min((2 << class) - 1),
+        }
+    }
+
+    /// Packets that a session has at least, by its length class.
+    fn least(&self) -> u64 {
+        1 << self.lexer.head.length
+    }
+
+    /// The length classes of sessions under the limit.
+    fn lengths(&self, mask: &mut Mask) {
+        let highest = (self.limits.max_packets.max(SHORTEST).ilog2() as usize).min(vocab::LENGTH.count() - 1);
+        mask.set_run(vocab::LENGTH.at(SHORTEST_CLASS), highest + 1 - SHORTEST_CLASS);
+    }
+
     // --- what decodes ------------------------------------------------------------------------------------------
 
     fn syntax(&self, strength: Strength, mask: &mut Mask) {
@@ -274,6 +297,7 @@ impl Grammar {
             At::Flow => mask.set_all(vocab::FLOW),
             // Sessions are graceful or reset, and opened.
             At::Class => mask.set_first(vocab::CLASS, if session { 2 } else { vocab::CLASS.count() }),
+            At::Length if session => self.lengths(mask),
             At::Length => mask.set_all(vocab::LENGTH),
             At::Port => mask.set_through(vocab::PORT, vocab::PORT_RAW),
             At::Hz(side) => {
@@ -334,17 +358,23 @@ impl Grammar {
             }
         }
         mask.set(vocab::TIME_BACK.first);
-        self.gaps(u64::MAX, mask);
+        self.gaps(0..u64::MAX, mask);
     }
 
-    fn gaps(&self, longest_ns: u64, mask: &mut Mask) {
+    /// Gaps whose buckets begin in `range_ns`.
+    fn gaps(&self, range_ns: std::ops::Range<u64>, mask: &mut Mask) {
         let gaps = &GAPS[usize::from(self.lexer.head.unit)];
         for (word, of) in mask.0.iter_mut().zip(gaps.0) {
             *word |= of;
         }
-        // Buckets that begin at `longest_ns` or beyond.
-        let within = bucket::GAPS.index(longest_ns.saturating_sub(1)).map_or(vocab::TIME.count(), |i| i + 1);
-        mask.clear_run(vocab::TIME.first + within as TokenId, vocab::TIME.count() - within);
+        // Buckets that begin before the range, or beyond.
+        let begun = |ns: u64| match ns {
+            0 => 0,
+            _ => bucket::GAPS.index(ns - 1).map_or(vocab::TIME.count(), |i| i + 1),
+        };
+        let (first, end) = (begun(range_ns.start), begun(range_ns.end));
+        mask.clear_run(vocab::TIME.first, first);
+        mask.clear_run(vocab::TIME.first + end as TokenId, vocab::TIME.count() - end);
     }
 
     /// Places where the lexer alone knows what follows.
@@ -360,7 +390,7 @@ impl Grammar {
             At::SackCount { .. } => mask.set_all(vocab::SACK_COUNT),
             At::Element => self.elements(mask),
             At::TimeBack => {
-                self.gaps(u64::MAX, mask);
+                self.gaps(0..u64::MAX, mask);
                 // No time back is no time.
                 mask.clear(vocab::TIME.first);
             }
@@ -433,10 +463,43 @@ impl Session<'_> {
         }
     }
 
+    /// Whether one packet more than the session needs to close would be one too many.
     fn closing(&self) -> bool {
-        let holes: usize = self.state.sides.iter().map(|s| s.space.holes()).sum();
-        let reserve = CLOSING + holes as u64 * vocab::SEQ_SKIP.count() as u64;
-        self.grammar.packets.saturating_add(reserve) >= self.grammar.limits.max_packets
+        self.spare() == 0
+    }
+
+    /// Packets that the session has left beside those that it needs to close.
+    fn spare(&self) -> u64 {
+        let fills = |d: Direction| -> u64 {
+            let space = &self.state.pair(d).0.space;
+            let holes = (0..space.holes()).filter_map(|k| space.hole(k));
+            holes.map(|hole| self.fills(d, (hole.end - hole.start).unsigned_abs())).sum()
+        };
+        let fills = fills(Direction::Forward) + fills(Direction::Reverse);
+        self.grammar.most().saturating_sub(self.grammar.packets + self.needed() + fills)
+    }
+
+    /// Packets that a hole of so many octets takes at most: what a full segment is may change before it is filled.
+    fn fills(&self, d: Direction, octets: u64) -> u64 {
+        octets.div_ceil(u64::from(self.state.full(d).min(LEAST_FULL)))
+    }
+
+    /// Packets that bring a session without holes to its end, if nothing else is sent.
+    fn needed(&self) -> u64 {
+        let [client, server] = &self.state.sides;
+        if !self.established() {
+            let handshake = 3 - u64::from(client.packets > 0) - u64::from(server.packets > 0);
+            return handshake + if self.grammar.to_be_reset() { 1 } else { 3 };
+        }
+        if self.grammar.to_be_reset() {
+            return u64::from(!self.grammar.reset);
+        }
+        let waits = |side: &Side, by: &Side| u64::from(side.space.fin().is_some_and(|fin| by.last_ack < fin));
+        match (client.space.fin(), server.space.fin()) {
+            (None, None) => 3,
+            (Some(_), Some(_)) => waits(client, server) + waits(server, client),
+            _ => 2,
+        }
     }
 
     fn established(&self) -> bool {
@@ -490,14 +553,19 @@ impl Session<'_> {
         }
         if shape.kind.is_rst() {
             let holes = side.space.holes() + peer.space.holes();
-            return self.grammar.to_be_reset() && !shape.data && holes == 0;
+            let is_long = self.grammar.packets + 1 >= self.grammar.least();
+            return self.grammar.to_be_reset() && !shape.data && holes == 0 && is_long;
         }
         if self.grammar.reset || self.grammar.closed() {
             return shape.kind == Kind::Ack && !shape.data && !shape.acks_all && !self.grammar.reset;
         }
         match (side.space.fin(), shape.kind.is_fin(), shape.data) {
             // A FIN comes last and once; its repeats carry nothing.
-            (None, true, _) => side.space.holes() == 0 && !blocked,
+            // The second one leaves room for its acknowledgment.
+            (None, true, _) => {
+                let is_long = self.grammar.packets + 2 >= self.grammar.least();
+                side.space.holes() == 0 && !blocked && (peer.space.fin().is_none() || is_long)
+            }
             (Some(fin), true, data) => !data && shape.kind == Kind::FinAck && side.space.una() < fin,
             // After the FIN, only what was sent before it is sent again.
             (Some(_), false, true) => side.space.outstanding() > 0,
@@ -546,7 +614,9 @@ impl Session<'_> {
         }
         let side = &self.state.sides[shape.direction.index()];
         if client.space.fin().is_none() || server.space.fin().is_none() {
-            return side.space.fin().is_none() && shape.kind == Kind::FinAck && !shape.data;
+            let peer = &self.state.sides[1 - shape.direction.index()];
+            let acks = shape.acks_all || peer.space.fin().is_none_or(|fin| side.last_ack >= fin);
+            return side.space.fin().is_none() && shape.kind == Kind::FinAck && !shape.data && acks;
         }
         shape.kind == Kind::Ack && !shape.data && shape.acks_all
     }
@@ -586,7 +656,9 @@ impl Session<'_> {
         }
         let timestamps = self.state.will_carry_timestamps(say);
         if from(Rank::TsVal) && timestamps {
-            mask.set_run(vocab::TSVAL.at(vocab::TSVAL.count() / 2), vocab::TSVAL.count() / 2);
+            // The lower half are values behind the clock: it takes a while until they are not behind the last one.
+            let late = if self.state.clock_is_running(say.shape.direction) { 0 } else { vocab::TSVAL.count() / 2 };
+            mask.set_run(vocab::TSVAL.at(late), vocab::TSVAL.count() - late);
             mask.set(vocab::TSVAL_FORWARD.first);
         }
         if from(Rank::TsEcr) && timestamps && say.shape.kind.has_ack() {
@@ -596,7 +668,8 @@ impl Session<'_> {
         if self.grammar.packets == 0 {
             mask.set(vocab::TIME.first);
         } else {
-            self.grammar.gaps(LONGEST_GAP_NS.min(self.state.clock_room_ns()), mask);
+            let longest = LONGEST_GAP_NS.min(self.state.clock_room_ns());
+            self.grammar.gaps(self.state.catch_up_ns(say)..longest, mask);
         }
     }
 
@@ -640,9 +713,12 @@ impl Session<'_> {
         mask.set_first(vocab::SEQ_OLD, space.outstanding());
         mask.set_first(vocab::SEQ_NEW, space.outstanding());
         if space.fin().is_none() && space.holes() < HOLES {
-            let d = say.shape.direction;
-            let beyond = self.room_ahead(d).saturating_sub(1) / u64::from(self.state.full(d));
-            mask.set_first(vocab::SEQ_SKIP, beyond as usize);
+            let (d, spare) = (say.shape.direction, self.spare());
+            let full = u64::from(self.state.full(d));
+            let beyond = self.room_ahead(d).saturating_sub(1) / full;
+            let fits = |k: &u64| self.fills(d, k * full) < spare;
+            let count = (1..=beyond.min(vocab::SEQ_SKIP.count() as u64)).take_while(fits).count();
+            mask.set_first(vocab::SEQ_SKIP, count);
         }
     }
 
@@ -713,6 +789,8 @@ impl Session<'_> {
         let say = &self.grammar.lexer.say;
         let (side, peer) = self.state.pair(say.shape.direction);
         match say.shape.kind {
+            // A reset carries timestamps or not (RFC 7323, section 3.2).
+            Kind::Rst | Kind::RstAck if self.state.agreed(|o| o.timestamps) => mask.set(vocab::LAYOUT.at(1)),
             Kind::Rst | Kind::RstAck => {}
             Kind::Syn | Kind::SynAck if side.packets > 0 => {}
             Kind::Syn | Kind::SynAck => {

@@ -26,6 +26,8 @@ const SEARCH: usize = 256;
 const PENDING: usize = 1024;
 /// Where no MSS option was seen.
 const DEFAULT_MSS: u32 = 1460;
+/// A length from here on that comes twice in a row is that of a full segment.
+pub(super) const LEAST_FULL: u32 = 400;
 
 /// What the SYN of a side offered.
 #[derive(Clone, Copy, Debug, Default)]
@@ -631,6 +633,22 @@ impl FlowState {
         self.sides.iter().map(|s| s.clock.room_ns(self.time_ns)).min().unwrap_or(u64::MAX)
     }
 
+    /// Nanoseconds until this packet's TSval, where it is said to be late, is not behind its side's last.
+    pub(crate) fn catch_up_ns(&self, say: &Say) -> u64 {
+        let clock = &self.sides[say.shape.direction.index()].clock;
+        match say.ts_val {
+            SayTsVal::Off(by @ ..0) => {
+                clock.catches_up(by.unsigned_abs()).saturating_sub(self.time_ns).max(0).unsigned_abs()
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether a side's timestamp clock has been seen running.
+    pub(crate) fn clock_is_running(&self, d: Direction) -> bool {
+        self.sides[d.index()].clock.is_running()
+    }
+
     /// How many TSvals of the other side an echo of side `d` may name.
     pub(crate) fn stamps_to_echo(&self, d: Direction) -> usize {
         let (side, peer) = self.pair(d);
@@ -969,7 +987,7 @@ impl FlowState {
         let known = self.sides.iter().any(|s| s.offer.mss.is_some());
         let limit = if known { largest } else { 9000 };
         let side = &mut self.sides[d.index()];
-        let repeated = len == side.last_len && len >= 400;
+        let repeated = len == side.last_len && len >= LEAST_FULL;
         if len <= limit && (len > full || repeated) {
             side.full = Some(len);
         }
