@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -142,9 +143,11 @@ impl Machine {
     }
 }
 
+const CONDITIONS: &str = "Conditions";
+
 /// Generate a dataset with a model.
 ///
-/// The same seed gives the same flows, whatever the batch and the threads.
+/// Conditions are fulfilled exactly: what they leave open is drawn as the model gives it under them. The same seed gives the same flows, whatever the batch and the threads.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Generate {
     /// A model folder, or a model or checkpoint in it
@@ -155,9 +158,13 @@ pub(crate) struct Generate {
     #[arg(long, alias = "output_dir", value_name = "FOLDER")]
     pub(crate) output_dir: PathBuf,
 
-    /// Flows to generate
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    pub(crate) flows: u64,
+    /// Flows to generate [default: 1000, or as many as --packets takes]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) flows: Option<u64>,
+
+    /// Generate flows until they have so many packets together; the last one is whole and may go beyond
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) packets: Option<u64>,
 
     /// Where all randomness comes from
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -179,9 +186,23 @@ pub(crate) struct Generate {
     #[arg(long, alias = "top_p", value_name = "P", default_value_t = 1.0, value_parser = probability)]
     pub(crate) top_p: f32,
 
-    /// Bring a flow to its end after so many packets
+    /// Packets that a flow has at most: those of the length classes that fit are drawn [a session takes 7]
     #[arg(long, alias = "max_packets_per_flow", value_name = "N", default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(7..))]
     pub(crate) max_packets_per_flow: u64,
+
+    /// Only flows to these server ports
+    #[arg(long, alias = "server_port", value_name = "PORT", value_delimiter = ',', help_heading = CONDITIONS)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) server_port: Vec<u16>,
+
+    /// Only flows that end like this
+    #[arg(long, value_enum, value_delimiter = ',', help_heading = CONDITIONS)]
+    pub(crate) ends: Vec<Ends>,
+
+    /// Only flows of these length classes: class N has 2^N to 2^(N+1) - 1 packets; class 15, all from 32,768 on
+    #[arg(long, alias = "length_class", value_name = "N or N-N", value_parser = classes, help_heading = CONDITIONS)]
+    pub(crate) length_class: Option<RangeInclusive<u8>>,
 
     /// Flows side by side in each thread
     #[arg(long, value_name = "FLOWS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
@@ -223,6 +244,17 @@ pub(crate) enum Constrain {
     None,
 }
 
+/// How a flow ends.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ends {
+    /// Closed by FIN from both sides
+    Graceful,
+    /// Reset by one side
+    Reset,
+    /// Not closed: not with --constrain session
+    Open,
+}
+
 /// The dataset's format.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Format {
@@ -230,6 +262,14 @@ pub(crate) enum Format {
     Arrow,
     /// Parquet
     Parquet,
+}
+
+fn classes(text: &str) -> Result<RangeInclusive<u8>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) if first <= last && last < 16 => Ok(first..=last),
+        _ => Err("expected a class from 0 to 15, or two: 4-6".to_owned()),
+    }
 }
 
 fn probability(text: &str) -> Result<f32, String> {

@@ -60,6 +60,10 @@ impl Config {
             let found = format!("{} version {}", config.token_code, config.token_version);
             bail!("{}: expected tokens {} version {}, found {found}", at(), field::NAME, field::VERSION);
         }
+        if config.model.vocab_size != field::VOCAB_SIZE {
+            let found = config.model.vocab_size;
+            bail!("{}: model.vocab_size: expected {}, as many tokens as the code has, found {found}", at(), field::VOCAB_SIZE);
+        }
         Ok(config)
     }
 }
@@ -111,10 +115,10 @@ pub(crate) fn read_model(path: &Path, device: Device) -> anyhow::Result<Model> {
         bail!("{}: expected a model folder, or a model or checkpoint in one", path.display());
     }
     let config = Config::read(&file.with_file_name(CONFIG))?;
-    match Trainer::load(&file, device) {
-        Ok((trainer, _)) => Ok(trainer.into_model()),
-        Err(_) => Ok(Model::load(&config.model, &file, device)?),
+    if linformer::is_training_state(&file)? {
+        return Ok(Trainer::load(&file, device)?.0.into_model());
     }
+    Ok(Model::load(&config.model, &file, device)?)
 }
 
 /// Makes the folder of a fresh run.

@@ -4,63 +4,100 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
+use anyhow::bail;
 use arrowio::{Compression, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Tokens, WriteOptions};
+use clikit::text::count;
 use clikit::{AtomicFolder, Console, Existing, Unit, is_dash};
 use flowtrack::{Class, Close, Direction, Flow};
-use linformer::{Generated, Generator, Job, Sampling};
+use linformer::{Ending, Generated, Generator, Job, Prompt, Sampling};
 use tokenizer::{DecodeError, FlowIdentity, SideIdentity, field};
 
-use crate::args::{Constrain, Format, Generate};
+use crate::args::{Constrain, Ends, Format, Generate};
 use crate::filter::FlowFilter;
 use crate::folder;
+use crate::memory::peak_memory;
 use crate::summary::GenerateSummary;
+use crate::wish::Wish;
 
 /// Tokens that one packet may take at most, far above what any does: ends flows that nothing else ends.
 const TOKENS_PER_PACKET: u64 = 128;
 
+/// Tokens of finished flows that may wait for an earlier one: 64 MiB of them.
+const MAX_WAITING_TOKENS: usize = 1 << 25;
+
 pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()> {
     clikit::keep_apart(&[("--checkpoint-path", &args.checkpoint_path)], &[("--output-dir", &args.output_dir)])?;
+    check(args)?;
     if linformer::device(&args.machine.device)? != linformer::Device::Cpu {
         tracing::warn!("generation runs on the CPU");
     }
     let model = folder::read_model(&args.checkpoint_path, linformer::Device::Cpu)?;
     let generator = Generator::new(model.decoder()?);
+    drop(model);
+    let filter = |_| FlowFilter::new(args.constrain, args.max_packets_per_flow);
+    let prompts = Wish::new(args).prompts(&generator, || filter(0), &sampling(args))?;
     let mut output = Output::create(args, console)?;
     let started = Instant::now();
-    let progress = console.progress("generating", Some(args.flows), Unit::Items);
+    let progress = console.progress("generating", args.packets.or_else(|| Some(flows(args))), Unit::Items);
     let mut summary = GenerateSummary { constrain: name_of(args.constrain), ..GenerateSummary::default() };
     let interrupts = console.catch_interrupts();
-    let filter = |_| FlowFilter::new(args.constrain, args.max_packets_per_flow);
-    generator.run(&job(args), filter, |generated, filter| {
+    generator.run(&job(args, prompts), filter, |generated, filter| {
         take(&generated, &filter, &mut summary, &mut output)?;
-        progress.inc(1);
-        progress.message(format!("generating, {} packets", clikit::text::count(summary.packets)));
-        Ok::<_, anyhow::Error>(!interrupts.requested())
+        progress.set(if args.packets.is_some() { summary.packets } else { summary.generated });
+        progress.message(format!("generating, {} packets", count(summary.packets)));
+        Ok::<_, anyhow::Error>(!interrupts.requested() && !is_enough(args, &summary))
     })?;
     progress.finish();
     summary.seconds = started.elapsed().as_secs_f64();
-    if summary.generated < args.flows {
-        console.left_out(format!("{} flows: interrupted", args.flows - summary.generated));
-    }
-    if let Some(fault) = &summary.first_fault {
-        let count = clikit::text::count(summary.generated - summary.flows);
-        console.left_out(format!("{count} flows do not decode, the first of them {fault}"));
-    }
+    summary.peak_memory = peak_memory();
+    name_what_is_missing(args, &summary, console);
     output.finish()?;
     console.summary(&summary)
 }
 
-fn job(args: &Generate) -> Job {
-    let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p };
+fn check(args: &Generate) -> anyhow::Result<()> {
+    if args.constrain == Constrain::Session && args.ends.contains(&Ends::Open) {
+        bail!("--ends open: expected --constrain syntax or none, since a session is closed");
+    }
+    Ok(())
+}
+
+fn flows(args: &Generate) -> u64 {
+    args.flows.unwrap_or(if args.packets.is_some() { u64::MAX } else { 1000 })
+}
+
+fn is_enough(args: &Generate, summary: &GenerateSummary) -> bool {
+    args.packets.is_some_and(|packets| summary.packets >= packets)
+}
+
+fn name_what_is_missing(args: &Generate, summary: &GenerateSummary, console: &Console) {
+    if !is_enough(args, summary) && summary.generated < flows(args) {
+        match args.flows {
+            Some(flows) => console.left_out(format!("{} flows: interrupted", count(flows - summary.generated))),
+            None => console.left_out("the rest: interrupted"),
+        }
+    }
+    if let Some(fault) = &summary.first_fault {
+        let broken = count(summary.generated - summary.flows);
+        console.left_out(format!("{broken} flows do not decode, the first of them {fault}"));
+    }
+}
+
+fn sampling(args: &Generate) -> Sampling {
+    Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p }
+}
+
+fn job(args: &Generate, prompts: Vec<Prompt>) -> Job {
     let max_tokens = args.max_packets_per_flow.saturating_add(16).saturating_mul(TOKENS_PER_PACKET);
     Job {
-        sequences: args.flows,
-        prompt: vec![field::BOS],
-        sampling,
+        sequences: flows(args),
+        prompts,
+        sampling: sampling(args),
         seed: args.seed,
         slots: args.batch as usize,
         threads: args.machine.threads(),
         max_tokens: usize::try_from(max_tokens).unwrap_or(usize::MAX),
+        max_waiting_tokens: MAX_WAITING_TOKENS,
     }
 }
 
@@ -71,15 +108,16 @@ fn take(
     summary: &mut GenerateSummary,
     output: &mut Output,
 ) -> anyhow::Result<()> {
+    if generated.ending == Ending::NoNumbers {
+        bail!("flow {}: token {}: the model's scores are no numbers", generated.index, generated.tokens.len());
+    }
     summary.generated += 1;
     summary.tokens += generated.tokens.len() as u64;
     match decoded(&generated.tokens) {
         Ok(flow) => {
             let described = describe(&flow);
             let is_whole = described.class == "graceful" || described.class == "reset";
-            summary.flows += 1;
-            summary.packets += flow.packets.len() as u64;
-            summary.sessions += u64::from(is_whole && filter.is_session());
+            summary.add(flow.packets.len() as u64, is_whole && filter.is_session());
             let tokens = Tokens::U16(generated.tokens.clone());
             output.writer.write(&FlowRow { tokens, identity: FlowIdentity::default(), summary: Some(described) })?;
         }
@@ -154,9 +192,15 @@ impl Output {
 }
 
 fn meta(args: &Generate) -> DatasetMeta {
+    let list = |all: Vec<String>| all.join(",");
+    let lengths = args.length_class.as_ref().map_or(String::new(), |r| format!("{}-{}", r.start(), r.end()));
     let options = [
         ("seed", args.seed.to_string()),
-        ("flows", args.flows.to_string()),
+        ("flows", args.flows.map_or(String::new(), |n| n.to_string())),
+        ("packets", args.packets.map_or(String::new(), |n| n.to_string())),
+        ("server-port", list(args.server_port.iter().map(u16::to_string).collect())),
+        ("ends", list(args.ends.iter().map(|ends| ends.name().to_owned()).collect())),
+        ("length-class", lengths),
         ("constrain", name_of(args.constrain).to_owned()),
         ("temperature", args.temperature.to_string()),
         ("top-k", args.top_k.to_string()),
@@ -168,7 +212,7 @@ fn meta(args: &Generate) -> DatasetMeta {
         token_version: field::VERSION,
         vocab_size: field::VOCAB_SIZE as u32,
         tool: concat!("tcp-train ", env!("CARGO_PKG_VERSION")).to_owned(),
-        options: options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<BTreeMap<_, _>>(),
+        options: options.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.to_owned(), value)).collect::<BTreeMap<_, _>>(),
     }
 }
 

@@ -5,11 +5,13 @@ mod data;
 mod filter;
 mod folder;
 mod generate;
+mod memory;
 mod patience;
 mod schedule;
 mod settings;
 mod summary;
 mod train;
+mod wish;
 
 use std::process::ExitCode;
 

@@ -77,8 +77,25 @@ pub(crate) struct GenerateSummary {
     pub(crate) packets: u64,
     pub(crate) tokens: u64,
     pub(crate) seconds: f64,
+    /// Flows by length class, from 0 packets on: class n has 2^n to 2^(n+1) - 1.
+    pub(crate) lengths: [u64; 16],
+    /// Packets of the longest flow.
+    pub(crate) longest: u64,
+    /// Octets resident at most.
+    pub(crate) peak_memory: Option<u64>,
     /// Why the first flow that does not decode does not.
     pub(crate) first_fault: Option<String>,
+}
+
+impl GenerateSummary {
+    /// Counts a flow that decodes.
+    pub(crate) fn add(&mut self, packets: u64, is_session: bool) {
+        self.flows += 1;
+        self.packets += packets;
+        self.sessions += u64::from(is_session);
+        self.lengths[(packets.max(1).ilog2() as usize).min(15)] += 1;
+        self.longest = self.longest.max(packets);
+    }
 }
 
 impl fmt::Display for GenerateSummary {
@@ -95,9 +112,17 @@ impl fmt::Display for GenerateSummary {
             "whole valid sessions",
             format!("{} flows, {}", count(self.sessions), percent(self.sessions, self.generated)),
         );
+        rows.push("packets per flow", format!("{} in the longest", count(self.longest)));
         rows.push("time", format!("{:.1} s", self.seconds));
+        push_memory(&mut rows, self.peak_memory);
         let speeds = [self.generated, self.packets, self.tokens].map(rate);
         rows.push("speed", format!("{} flows/s, {} packets/s, {} tokens/s", speeds[0], speeds[1], speeds[2]));
         write!(to, "{rows}")
+    }
+}
+
+fn push_memory(rows: &mut Rows, peak: Option<u64>) {
+    if let Some(peak) = peak {
+        rows.push("memory", format!("{} MiB at most", count(peak >> 20)));
     }
 }

@@ -5,20 +5,21 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use linformer_kernels::{Decoder, DecoderState};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::sample::{Sampling, TokenFilter, choose};
+use crate::sample::{Sampling, TokenFilter, choose, pick, uniform, weigh};
 
 /// What to generate.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// Number of sequences.
+    /// Number of sequences, at most.
     pub sequences: u64,
-    /// The tokens each begins with: at least one.
-    pub prompt: Vec<u16>,
+    /// What each begins with: one of these, drawn by weight.
+    pub prompts: Vec<Prompt>,
     /// How tokens are drawn.
     pub sampling: Sampling,
     /// Where random numbers come from.
@@ -29,6 +30,48 @@ pub struct Job {
     pub threads: usize,
     /// A sequence that is not done after this many tokens is cut off.
     pub max_tokens: usize,
+    /// While sequences of so many tokens are done and wait for an earlier one, no other is begun: a long sequence
+    /// does not fill the memory with those behind it.
+    pub max_waiting_tokens: usize,
+}
+
+/// What a sequence may begin with.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Prompt {
+    /// One token or more.
+    pub tokens: Vec<u16>,
+    /// How much likelier it is than others.
+    pub weight: f32,
+}
+
+impl Prompt {
+    /// The only one.
+    #[must_use]
+    pub fn only(tokens: Vec<u16>) -> Prompt {
+        Prompt { tokens, weight: 1.0 }
+    }
+}
+
+/// What is asked of the beginning of a sequence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// Not this one.
+    No,
+    /// This one, if what follows is.
+    More,
+    /// This one, whatever follows.
+    Yes,
+}
+
+/// How a sequence ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// Its filter called it done.
+    Done,
+    /// It had as many tokens as it may have.
+    CutOff,
+    /// The model gave scores that are no numbers.
+    NoNumbers,
 }
 
 /// A sequence that is finished.
@@ -38,8 +81,8 @@ pub struct Generated {
     pub index: u64,
     /// Its tokens, the prompt first.
     pub tokens: Vec<u16>,
-    /// Whether its filter called it done; else it was cut off.
-    pub done: bool,
+    /// How it ended.
+    pub ending: Ending,
 }
 
 /// A model that generates.
@@ -48,11 +91,66 @@ pub struct Generator {
     decoder: Decoder,
 }
 
+/// Sequences read side by side where beginnings are weighed.
+const WEIGHED_AT_ONCE: usize = 64;
+
 impl Generator {
     /// From a model's decoder.
     #[must_use]
     pub fn new(decoder: Decoder) -> Generator {
         Generator { decoder }
+    }
+
+    /// All wanted beginnings that follow on `start`, each with its probability: drawing one of them by weight is
+    /// drawing sequences without any wish and keeping those that fulfil it, and takes no longer.
+    pub fn beginnings<F: TokenFilter>(
+        &self,
+        start: &[u16],
+        filter: impl Fn() -> F,
+        sampling: &Sampling,
+        wanted: impl Fn(&[u16]) -> Wanted,
+    ) -> Vec<Prompt> {
+        let mut open = vec![Prompt::only(start.to_vec())];
+        let mut found = Vec::new();
+        while !open.is_empty() {
+            let next: Vec<Prompt> =
+                open.chunks(WEIGHED_AT_ONCE).flat_map(|some| self.followers(some, &filter, sampling)).collect();
+            open.clear();
+            for prompt in next {
+                match wanted(&prompt.tokens) {
+                    Wanted::No => {}
+                    Wanted::More => open.push(prompt),
+                    Wanted::Yes => found.push(prompt),
+                }
+            }
+        }
+        found
+    }
+
+    /// Each of `prompts`, all of one length, with each token that may follow.
+    fn followers<F: TokenFilter>(
+        &self,
+        prompts: &[Prompt],
+        filter: &impl Fn() -> F,
+        sampling: &Sampling,
+    ) -> Vec<Prompt> {
+        let mut state = self.decoder.state(prompts.len());
+        for t in 0..prompts[0].tokens.len() {
+            prompts.iter().enumerate().for_each(|(slot, prompt)| state.set_token(slot, prompt.tokens[t]));
+            self.decoder.step(&mut state);
+        }
+        let (mut all, mut candidates) = (Vec::new(), Vec::new());
+        for (slot, prompt) in prompts.iter().enumerate() {
+            let mut filter = filter();
+            prompt.tokens.iter().for_each(|&token| filter.push(token));
+            weigh(self.decoder.logits(&state, slot), filter.legal(), sampling, &mut candidates);
+            let total: f32 = candidates.iter().map(|c| c.1).sum();
+            all.extend(candidates.iter().map(|&(token, weight)| {
+                let tokens = prompt.tokens.iter().copied().chain([token]).collect();
+                Prompt { tokens, weight: prompt.weight * weight / total }
+            }));
+        }
+        all
     }
 
     /// Generates all sequences and hands them over in order of index, each with its filter. `deliver` answers false
@@ -66,28 +164,38 @@ impl Generator {
         filter: impl Fn(u64) -> F + Sync,
         mut deliver: impl FnMut(Generated, F) -> Result<bool, E>,
     ) -> Result<(), E> {
-        let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+        let shared = Shared::default();
         let threads = job.threads.clamp(1, job.sequences.div_ceil(job.slots.max(1) as u64).max(1) as usize);
         std::thread::scope(|scope| {
             let (sender, receiver) = mpsc::sync_channel(1024);
             for _ in 0..threads {
-                let (sender, worker) =
-                    (sender.clone(), Worker { decoder: &self.decoder, job, next: &next, stop: &stop });
+                let (sender, worker) = (sender.clone(), Worker { decoder: &self.decoder, job, shared: &shared });
                 let filter = &filter;
                 scope.spawn(move || worker.run(filter, &sender));
             }
             drop(sender);
-            let outcome = in_order(&receiver, &mut deliver);
-            stop.store(true, Ordering::Relaxed);
+            let outcome = in_order(&receiver, &shared, &mut deliver);
+            shared.stop.store(true, Ordering::Relaxed);
             while receiver.recv().is_ok() {} // lets workers that wait for room see the stop
             outcome
         })
     }
 }
 
+/// What workers and the one who takes what they have made know of each other.
+#[derive(Default)]
+struct Shared {
+    /// The index of the next sequence to begin.
+    next: AtomicU64,
+    /// Tokens of sequences that are done and wait for an earlier one.
+    waiting: AtomicU64,
+    stop: AtomicBool,
+}
+
 /// Hands over what comes, in order of index; what comes early waits.
 fn in_order<F, E>(
     receiver: &mpsc::Receiver<(Generated, F)>,
+    shared: &Shared,
     deliver: &mut impl FnMut(Generated, F) -> Result<bool, E>,
 ) -> Result<(), E> {
     let mut early = std::collections::BTreeMap::new();
@@ -96,6 +204,7 @@ fn in_order<F, E>(
         early.insert(generated.index, (generated, filter));
         while let Some((generated, filter)) = early.remove(&next) {
             next += 1;
+            shared.waiting.fetch_sub(generated.tokens.len() as u64, Ordering::Relaxed);
             if !deliver(generated, filter)? {
                 return Ok(());
             }
@@ -107,8 +216,7 @@ fn in_order<F, E>(
 struct Worker<'a> {
     decoder: &'a Decoder,
     job: &'a Job,
-    next: &'a AtomicU64,
-    stop: &'a AtomicBool,
+    shared: &'a Shared,
 }
 
 struct Slot<F> {
@@ -122,41 +230,75 @@ impl Worker<'_> {
     fn run<F: TokenFilter>(&self, filter: &impl Fn(u64) -> F, sender: &mpsc::SyncSender<(Generated, F)>) {
         let width = (self.job.slots.max(1) as u64).min(self.job.sequences) as usize;
         let mut state = self.decoder.state(width);
-        let mut slots: Vec<Option<Slot<F>>> = (0..width).map(|_| self.start(filter)).collect();
+        let mut slots: Vec<Option<Slot<F>>> = (0..width).map(|_| None).collect();
         let mut candidates = Vec::new();
-        while slots.iter().any(Option::is_some) && !self.stop.load(Ordering::Relaxed) {
-            for (i, slot) in slots.iter().enumerate() {
-                if let Some(slot) = slot {
-                    state.set_token(i, slot.generated.tokens[slot.read]);
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            self.fill(&mut slots, &mut state, filter);
+            if slots.iter().all(Option::is_none) {
+                if self.is_exhausted() {
+                    return;
                 }
+                std::thread::sleep(Duration::from_millis(1)); // an earlier sequence runs in another thread
+                continue;
             }
             self.decoder.step(&mut state);
             for (i, place) in slots.iter_mut().enumerate() {
                 let Some(slot) = place else { continue };
                 if !self.advance(slot, &state, i, &mut candidates) {
                     let Some(finished) = place.take() else { continue };
+                    let tokens = finished.generated.tokens.len() as u64;
+                    self.shared.waiting.fetch_add(tokens, Ordering::Relaxed);
                     if sender.send((finished.generated, finished.filter)).is_err() {
                         return;
                     }
-                    self.decoder.reset(&mut state, i);
-                    *place = self.start(filter);
                 }
             }
         }
     }
 
-    /// The next sequence, if there is one.
+    /// Puts new sequences into free slots, and each slot's next token into the state.
+    fn fill<F: TokenFilter>(
+        &self,
+        slots: &mut [Option<Slot<F>>],
+        state: &mut DecoderState,
+        filter: &impl Fn(u64) -> F,
+    ) {
+        for (i, place) in slots.iter_mut().enumerate() {
+            if place.is_none() {
+                *place = self.start(filter);
+                if place.is_some() {
+                    self.decoder.reset(state, i);
+                }
+            }
+            if let Some(slot) = place {
+                state.set_token(i, slot.generated.tokens[slot.read]);
+            }
+        }
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.shared.next.load(Ordering::Relaxed) >= self.job.sequences
+    }
+
+    /// The next sequence, if there is one and it may begin now.
     fn start<F: TokenFilter>(&self, filter: &impl Fn(u64) -> F) -> Option<Slot<F>> {
-        let index = self.next.fetch_add(1, Ordering::Relaxed);
+        let is_crowded = self.shared.waiting.load(Ordering::Relaxed) > self.job.max_waiting_tokens as u64;
+        if is_crowded || self.is_exhausted() {
+            return None;
+        }
+        let index = self.shared.next.fetch_add(1, Ordering::Relaxed);
         if index >= self.job.sequences {
             return None;
         }
         let mut rng = ChaCha8Rng::seed_from_u64(self.job.seed);
         rng.set_stream(index);
+        let tokens = match &self.job.prompts[..] {
+            [only] => only.tokens.clone(),
+            all => all[pick(all.iter().map(|p| p.weight), uniform(&mut rng)).unwrap_or(0)].tokens.clone(),
+        };
         let mut filter = filter(index);
-        self.job.prompt.iter().for_each(|&token| filter.push(token));
-        let generated = Generated { index, tokens: self.job.prompt.clone(), done: false };
-        Some(Slot { generated, filter, rng, read: 0 })
+        tokens.iter().for_each(|&token| filter.push(token));
+        Some(Slot { generated: Generated { index, tokens, ending: Ending::CutOff }, filter, rng, read: 0 })
     }
 
     /// Takes a slot one token further; false where its sequence is finished.
@@ -172,12 +314,15 @@ impl Worker<'_> {
             return true; // still reading the prompt
         }
         let logits = self.decoder.logits(state, place);
-        let drawn = choose(logits, slot.filter.legal(), &self.job.sampling, &mut slot.rng, candidates);
-        if let Some(token) = drawn {
-            slot.filter.push(token);
-            slot.generated.tokens.push(token);
+        let Some(token) = choose(logits, slot.filter.legal(), &self.job.sampling, &mut slot.rng, candidates) else {
+            slot.generated.ending = Ending::NoNumbers;
+            return false;
+        };
+        slot.filter.push(token);
+        slot.generated.tokens.push(token);
+        if slot.filter.is_done() {
+            slot.generated.ending = Ending::Done;
         }
-        slot.generated.done = slot.filter.is_done();
-        drawn.is_some() && !slot.generated.done && slot.generated.tokens.len() < self.job.max_tokens
+        slot.generated.ending != Ending::Done && slot.generated.tokens.len() < self.job.max_tokens
     }
 }

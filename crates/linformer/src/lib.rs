@@ -27,10 +27,11 @@ mod train;
 pub use batch::Batch;
 pub use config::{Activation, ModelConfig, NormKind};
 pub use error::ModelError;
-pub use generate::{Generated, Generator, Job};
+pub use generate::{Ending, Generated, Generator, Job, Prompt, Wanted};
 pub use model::{Model, RecurrentState};
 pub use sample::{Sampling, TokenFilter, choose};
 pub use tch::Device;
+pub use store::is_training_state;
 pub use train::{Optimizer, StepReport, Trainer};
 
 /// Threads that libtorch uses inside one operation.

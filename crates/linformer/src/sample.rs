@@ -29,7 +29,7 @@ impl Default for Sampling {
     }
 }
 
-/// Draws one of the legal tokens; `None` where there is none. `candidates` is memory to use again.
+/// Draws one of the legal tokens; `None` where none has a score that is a number. `candidates` is memory to use again.
 pub fn choose(
     logits: &[f32],
     legal: &[u64],
@@ -37,25 +37,47 @@ pub fn choose(
     rng: &mut impl Rng,
     candidates: &mut Vec<(u16, f32)>,
 ) -> Option<u16> {
+    let uniform = uniform(rng); // drawn even where there is no choice: one number a token, always
+    weigh(logits, legal, sampling, candidates);
+    pick(candidates.iter().map(|c| c.1), uniform).map(|i| candidates[i].0)
+}
+
+/// Puts the legal tokens into `candidates`, each with its weight: how much likelier it is drawn than others.
+pub(crate) fn weigh(logits: &[f32], legal: &[u64], sampling: &Sampling, candidates: &mut Vec<(u16, f32)>) {
     gather(logits, legal, candidates);
     let best = candidates.iter().map(|c| c.1).fold(f32::NEG_INFINITY, f32::max);
-    let uniform = rng.next_u64(); // drawn even where there is no choice: one number a token, always
-    if candidates.len() < 2 || sampling.temperature <= 0.0 {
-        return candidates.iter().find(|c| c.1 == best).or(candidates.first()).map(|c| c.0);
+    if !best.is_finite() {
+        candidates.clear();
+        return;
+    }
+    if candidates.len() == 1 || sampling.temperature <= 0.0 {
+        let likeliest = candidates.iter().find(|c| c.1 == best).map(|c| (c.0, 1.0));
+        candidates.clear();
+        candidates.extend(likeliest);
+        return;
     }
     for candidate in candidates.iter_mut() {
         candidate.1 = ((candidate.1 - best) / sampling.temperature).exp();
     }
     keep_likeliest(candidates, sampling);
-    let total: f64 = candidates.iter().map(|c| f64::from(c.1)).sum();
-    let mut left = (uniform >> 11) as f64 / (1_u64 << 53) as f64 * total;
-    for &(id, weight) in candidates.iter() {
+}
+
+/// A number from 0 to 1, 1 left out.
+pub(crate) fn uniform(rng: &mut impl Rng) -> f64 {
+    (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// The place that `uniform` falls on where each has a share as large as its weight.
+pub(crate) fn pick(weights: impl DoubleEndedIterator<Item = f32> + ExactSizeIterator + Clone, uniform: f64) -> Option<usize> {
+    let total: f64 = weights.clone().map(f64::from).sum();
+    let mut left = uniform * total;
+    for (i, weight) in weights.clone().enumerate() {
         left -= f64::from(weight);
         if left < 0.0 {
-            return Some(id);
+            return Some(i);
         }
     }
-    candidates.iter().rev().find(|c| c.1 > 0.0).map(|c| c.0)
+    weights.enumerate().rev().find(|(_, weight)| *weight > 0.0).map(|(i, _)| i)
 }
 
 fn gather(logits: &[f32], legal: &[u64], candidates: &mut Vec<(u16, f32)>) {

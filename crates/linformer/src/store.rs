@@ -29,7 +29,18 @@ impl Model {
     /// Where the file cannot be read, or lacks a weight or has one of another shape.
     pub fn load(config: &ModelConfig, path: &Path, device: Device) -> Result<Model, ModelError> {
         let (weights, _) = read(path)?;
-        Model::from_weights(config, weights, device).map_err(|message| ModelError::format(path, message))
+        let model = Model::from_weights(config, weights, device).map_err(|message| ModelError::format(path, message))?;
+        match model.not_finite() {
+            Some(name) => Err(ModelError::format(path, format!("{name}: expected numbers, found NaN or infinity"))),
+            None => Ok(model),
+        }
+    }
+
+    /// The name of the first weight of which not all values are numbers.
+    #[must_use]
+    pub fn not_finite(&self) -> Option<&str> {
+        let is_finite = |p: &Tensor| bool::try_from(p.isfinite().all()).unwrap_or(false);
+        self.parameters().iter().find(|(_, p)| !is_finite(&p.detach())).map(|(name, _)| name.as_str())
     }
 }
 
@@ -84,6 +95,9 @@ impl Trainer {
         let (weights, first, second) = (part("model."), part("first."), part("second."));
         let format = |message: String| ModelError::format(path, message);
         let model = Model::from_weights(&about.config, weights, device).map_err(format)?;
+        if let Some(name) = model.not_finite() {
+            return Err(format(format!("model.{name}: expected numbers, found NaN or infinity")));
+        }
         let moments = |mut all: HashMap<String, Tensor>, prefix: &str| -> Result<Vec<Tensor>, ModelError> {
             let mut found = Vec::new();
             for (name, p) in model.parameters() {
@@ -96,6 +110,15 @@ impl Trainer {
         let (first, second) = (moments(first, "first.")?, moments(second, "second.")?);
         Ok((Trainer { model, optimizer: about.optimizer, steps: about.steps, first, second }, about.caller))
     }
+}
+
+/// Whether a file holds a training state, and not a model alone.
+///
+/// # Errors
+/// Where it is no safetensors file.
+pub fn is_training_state(path: &Path) -> Result<bool, ModelError> {
+    let (_, about) = read(path)?;
+    Ok(serde_json::from_str::<About>(&about).is_ok())
 }
 
 struct Bytes {

@@ -63,3 +63,75 @@ fn a_dash_is_a_stream_on_stdout() {
     assert!(flows(&place.path("stream.arrows")) == flows(&place.path("out")));
     assert!(stderr(&output).contains("whole valid sessions"), "the summary goes to stderr");
 }
+
+/// A model's file with another number at the end of its weights.
+fn spoil(place: &Place, value: f32) {
+    let path = place.path("model/model.safetensors");
+    let mut octets = std::fs::read(&path).unwrap();
+    let end = octets.len();
+    octets[end - 4..].copy_from_slice(&value.to_le_bytes());
+    std::fs::write(&path, octets).unwrap();
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_refused() {
+    let place = Place::new();
+    place.train();
+    spoil(&place, f32::NAN);
+    let output = place.run(&format!("{GENERATE} --output-dir out"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("norm.weight: expected numbers, found NaN"), "{}", stderr(&output));
+    spoil(&place, f32::MAX);
+    let output = place.run(&format!("{GENERATE} --output-dir out"));
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("scores are no numbers"), "{}", stderr(&output));
+    assert!(!place.path("out").exists());
+}
+
+fn heads(place: &Place, folder: &str) -> Vec<(field::FlowHeader, u64)> {
+    let of = |row: &arrowio::FlowRow| {
+        let Tokens::U16(tokens) = &row.tokens else { panic!("field tokens are u16") };
+        (field::header(tokens).unwrap(), row.summary.as_ref().unwrap().packets.iter().sum())
+    };
+    flows(&place.path(folder)).iter().map(of).collect()
+}
+
+#[test]
+fn conditions_are_fulfilled() {
+    let place = Place::new();
+    place.train();
+    let conditions = "--server-port 443,4711 --ends reset --length-class 3-4";
+    place.succeed(&format!("generate --checkpoint-path model --flows 40 {conditions} --output-dir out"));
+    let heads = heads(&place, "out");
+    assert_eq!(heads.len(), 40);
+    for (head, packets) in &heads {
+        assert!([443, 4711].contains(&head.server_port), "{head:?}");
+        assert_eq!(head.close, field::Close::Reset);
+        assert!((8..32).contains(packets), "{packets}");
+    }
+    assert!(heads.iter().any(|h| h.0.server_port == 443) && heads.iter().any(|h| h.0.length_class == 3));
+}
+
+#[test]
+fn packets_are_at_most_so_many() {
+    let place = Place::new();
+    place.train();
+    place.succeed("generate --checkpoint-path model --flows 40 --max-packets-per-flow 7 --output-dir out");
+    assert!(heads(&place, "out").iter().all(|(_, packets)| *packets <= 7));
+    let output = place.run("generate --checkpoint-path model --max-packets-per-flow 6 --output-dir six");
+    assert!(stderr(&output).contains("6 is not in 7"), "{}", stderr(&output));
+}
+
+#[test]
+fn packets_are_counted() {
+    let place = Place::new();
+    place.train();
+    let args = "generate --checkpoint-path model --packets 500 --max-packets-per-flow 40 --output-dir";
+    place.succeed(&format!("{args} a --batch 64 --threads 1"));
+    place.succeed(&format!("{args} b --batch 3 --threads 4"));
+    let of = |folder: &str| heads(&place, folder).iter().map(|h| h.1).collect::<Vec<_>>();
+    let a = of("a");
+    assert_eq!(a, of("b"));
+    let before: u64 = a[..a.len() - 1].iter().sum();
+    assert!(before < 500 && before + a[a.len() - 1] >= 500, "{a:?}");
+}

@@ -1,4 +1,4 @@
-use linformer::{Device, Generated, Generator, Job, Model, Sampling, TokenFilter};
+use linformer::{Device, Ending, Generated, Generator, Job, Model, Prompt, Sampling, TokenFilter, Wanted};
 
 use crate::model::config;
 
@@ -22,7 +22,9 @@ impl TokenFilter for Even {
 
 fn job() -> Job {
     let sampling = Sampling::default();
-    Job { sequences: 40, prompt: vec![2, 4], sampling, seed: 11, slots: 8, threads: 1, max_tokens: 30 }
+    let prompts = vec![Prompt::only(vec![2, 4])];
+    let (slots, threads, max_waiting_tokens) = (8, 1, 1000);
+    Job { sequences: 40, prompts, sampling, seed: 11, slots, threads, max_tokens: 30, max_waiting_tokens }
 }
 
 fn run(job: &Job) -> Vec<Generated> {
@@ -42,17 +44,19 @@ fn all_come_in_order_and_are_legal() {
     assert!(all.iter().map(|g| g.index).eq(0..40));
     for generated in &all {
         assert_eq!(generated.tokens[..2], [2, 4]);
-        assert_eq!(generated.done, generated.tokens.last() == Some(&0));
-        assert!(generated.done || generated.tokens.len() == 30);
+        let is_done = generated.ending == Ending::Done;
+        assert_eq!(is_done, generated.tokens.last() == Some(&0));
+        assert!(is_done || generated.ending == Ending::CutOff && generated.tokens.len() == 30);
     }
-    assert!(all.iter().any(|g| g.done) && all.iter().any(|g| g.tokens != all[0].tokens));
+    assert!(all.iter().any(|g| g.ending == Ending::Done) && all.iter().any(|g| g.tokens != all[0].tokens));
 }
 
 #[test]
 fn the_same_whatever_the_slots_and_threads() {
     let expected = run(&job());
-    for (slots, threads) in [(1, 1), (3, 2), (64, 1), (5, 7)] {
-        assert_eq!(run(&Job { slots, threads, ..job() }), expected, "{slots} slots, {threads} threads");
+    for (slots, threads, max_waiting_tokens) in [(1, 1, 9), (3, 2, 0), (64, 1, 9), (5, 7, 1000)] {
+        let found = run(&Job { slots, threads, max_waiting_tokens, ..job() });
+        assert_eq!(found, expected, "{slots} slots, {threads} threads");
     }
 }
 
@@ -71,4 +75,29 @@ fn stops_when_told() {
     };
     generator.run(&Job { sequences: 1_000_000, ..job() }, |_| Even { done: false }, deliver).unwrap();
     assert_eq!(seen, 5);
+}
+
+#[test]
+fn beginnings_have_the_probability_of_being_drawn() {
+    let generator = Generator::new(Model::new(&config(), 3, Device::Cpu).unwrap().decoder().unwrap());
+    let sampling = Sampling { temperature: 0.3, ..Sampling::default() };
+    let wanted = |tokens: &[u16]| match tokens {
+        [2, 4 | 6] => Wanted::More,
+        [2, _, 8 | 10 | 12] => Wanted::Yes,
+        _ => Wanted::No,
+    };
+    let found = generator.beginnings(&[2], || Even { done: false }, &sampling, wanted);
+    assert_eq!(found.len(), 6);
+    let prompts = vec![Prompt::only(vec![2])];
+    let free = run(&Job { sequences: 8_000, prompts, sampling, slots: 64, max_tokens: 3, ..job() });
+    for prompt in &found {
+        let share = free.iter().filter(|g| g.tokens == prompt.tokens).count() as f32 / 8_000.0;
+        assert!((share - prompt.weight).abs() < 0.01, "{:?}: {share} and {}", prompt.tokens, prompt.weight);
+    }
+    let drawn = run(&Job { sequences: 3_000, prompts: found.clone(), sampling, max_tokens: 3, ..job() });
+    let total: f32 = found.iter().map(|p| p.weight).sum();
+    for prompt in &found {
+        let share = drawn.iter().filter(|g| g.tokens.starts_with(&prompt.tokens)).count() as f32 / 3_000.0;
+        assert!((share - prompt.weight / total).abs() < 0.03, "{:?}", prompt.tokens);
+    }
 }
