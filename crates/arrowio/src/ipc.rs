@@ -6,7 +6,6 @@
 //! and interprocess communication".
 
 use std::collections::HashMap;
-use std::fmt::Display;
 use std::io::{self, Read};
 
 use arrow_format::ipc as fb;
@@ -229,8 +228,24 @@ impl<R: Read> IpcReader<R> {
     }
 }
 
-fn flat(error: fb::planus::Error) -> ErrorKind {
-    ErrorKind::format("flatbuffer", "a valid one", error.to_string())
+/// The error names types of the library's own, which say nothing to whoever has the file.
+fn flat(_: fb::planus::Error) -> ErrorKind {
+    ErrorKind::format("metadata", "offsets, lengths and kinds that fit together", "one that does not")
+}
+
+/// A type that came to the format later than all that a dataset has, by its number in the format's `Schema.fbs`.
+fn newer(error: fb::planus::Error) -> ErrorKind {
+    let name = match error.error_kind {
+        fb::planus::errors::ErrorKind::UnknownUnionTag { tag: 22 } => "run-end encoding",
+        fb::planus::errors::ErrorKind::UnknownUnionTag { tag: 23 } => "views of octets (BinaryView)",
+        fb::planus::errors::ErrorKind::UnknownUnionTag { tag: 24 } => "views of text (Utf8View)",
+        fb::planus::errors::ErrorKind::UnknownUnionTag { tag: 25 | 26 } => "views of lists (ListView)",
+        fb::planus::errors::ErrorKind::UnknownUnionTag { tag } => {
+            return ErrorKind::format("type", "one of the Arrow format 1.0", format!("number {tag}"));
+        }
+        _ => return flat(error),
+    };
+    ErrorKind::format("type", "plain text or lists, as writers give for compatibility", name)
 }
 
 fn schema(message: &[u8]) -> Result<(Vec<Field>, Pairs)> {
@@ -303,7 +318,7 @@ impl Kind {
             let is_dictionary = child.dictionary().map_err(flat)?.is_some();
             children.push(if is_dictionary { Kind::other("a dictionary", 2, &[]) } else { kind });
         }
-        let kind = field.type_().map_err(flat)?.ok_or_else(|| ErrorKind::format("type", "one", "none"))?;
+        let kind = field.type_().map_err(newer)?.ok_or_else(|| ErrorKind::format("type", "one", "none"))?;
         use fb::TypeRef as T;
         Ok(match kind {
             T::Null(_) => Kind::Null,
@@ -428,8 +443,10 @@ impl<'a> Cursor<'a> {
             (Some(codec), Some((prefix, packed))) => match i64::from_le_bytes(*prefix) {
                 // Stored as it is, since compression did not pay.
                 -1 => octets.extend_from_slice(&packed[..needed.min(packed.len())]),
-                _ => unpack(codec, packed, needed, &mut octets)
-                    .map_err(|e| ErrorKind::format("buffer", "compressed octets", e.to_string()))?,
+                _ => unpack(codec, packed, needed, &mut octets).map_err(|_| {
+                    let name = if codec == fb::CompressionType::Zstd { "zstd" } else { "LZ4" };
+                    invalid(&format!("{name} frames"), "octets that are none")
+                })?,
             },
         }
         if octets.len() < needed {
@@ -446,7 +463,7 @@ impl<'a> Cursor<'a> {
             return Ok(None);
         }
         let bits = self.buffer(rows.div_ceil(8), 1)?;
-        Bitmap::try_new(bits, rows).map(Some).map_err(invalid)
+        Bitmap::try_new(bits, rows).map(Some).map_err(|_| invalid("a bit per row", "fewer"))
     }
 
     fn array(&mut self, kind: &Kind) -> Result<Option<Box<dyn Array>>> {
@@ -481,7 +498,8 @@ impl<'a> Cursor<'a> {
         let (rows, has_nulls) = self.node()?;
         let validity = self.validity(rows, has_nulls)?;
         let values = self.values::<T>(rows)?;
-        PrimitiveArray::try_new(T::PRIMITIVE.into(), values.into(), validity).map_err(invalid)
+        PrimitiveArray::try_new(T::PRIMITIVE.into(), values.into(), validity)
+            .map_err(|_| invalid("a value per row", "another number"))
     }
 
     fn values<T: NativeType>(&mut self, count: usize) -> Result<Vec<T>> {
@@ -499,7 +517,8 @@ impl<'a> Cursor<'a> {
             let count = rows.checked_add(1);
             self.values::<O>(count.ok_or_else(|| ErrorKind::format("node", "a length", rows.to_string()))?)?
         };
-        OffsetsBuffer::try_from(offsets).map_err(invalid)
+        let wrong = |_| invalid("offsets from 0 on that never fall", "one that is below the one before");
+        OffsetsBuffer::try_from(offsets).map_err(wrong)
     }
 
     fn utf8<O: Offset>(&mut self) -> Result<Utf8Array<O>> {
@@ -508,7 +527,7 @@ impl<'a> Cursor<'a> {
         let offsets = self.offsets::<O>(rows)?;
         let text = self.buffer(offsets.last().to_usize(), 1)?;
         let data_type = if O::IS_LARGE { DataType::LargeUtf8 } else { DataType::Utf8 };
-        Utf8Array::try_new(data_type, offsets, text.into(), validity).map_err(invalid)
+        Utf8Array::try_new(data_type, offsets, text.into(), validity).map_err(|_| invalid("UTF-8", "other octets"))
     }
 
     fn text<O: Offset>(&mut self) -> Result<Box<dyn Array>> {
@@ -561,9 +580,11 @@ impl<'a> Cursor<'a> {
             return Err(ErrorKind::format("type", "a list of integers", format!("a list of {}", child.name())));
         };
         let values = self.integers(*int)?;
+        let (count, last) = (values.len(), offsets.last().to_usize());
         let item = Box::new(ArrowField::new("item", values.data_type().clone(), true));
         let data_type = if O::IS_LARGE { DataType::LargeList(item) } else { DataType::List(item) };
-        ListArray::try_new(data_type, offsets, values, validity).map(|a| a.boxed()).map_err(invalid)
+        let wrong = |_| invalid(&format!("offsets up to {count}"), &last.to_string());
+        ListArray::try_new(data_type, offsets, values, validity).map(|a| a.boxed()).map_err(wrong)
     }
 }
 
@@ -577,6 +598,6 @@ fn unpack(codec: fb::CompressionType, packed: &[u8], needed: usize, to: &mut Vec
     Ok(())
 }
 
-fn invalid(error: impl Display) -> ErrorKind {
-    ErrorKind::format("array", "a valid one", error.to_string())
+fn invalid(expected: &str, found: &str) -> ErrorKind {
+    ErrorKind::format("buffer", expected, found)
 }

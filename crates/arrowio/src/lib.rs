@@ -31,6 +31,7 @@ mod column;
 mod corpus;
 mod error;
 mod ipc;
+mod pages;
 mod parquet;
 mod read;
 mod row;

@@ -1,29 +1,27 @@
 //! Parquet files into arrays, one row group at a time.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow2::datatypes::{DataType, Field};
 use arrow2::io::parquet::read as pq;
 
 use crate::ErrorKind;
 use crate::batch::Columns;
+use crate::pages::{Pages, Purse};
 
 type Result<T> = std::result::Result<T, ErrorKind>;
 
 /// What a Parquet file begins and ends with.
 pub(crate) const MAGIC: &[u8; 4] = b"PAR1";
-/// Rows of one batch of arrays.
+/// Rows of one batch of arrays, and about how many values of its fullest column.
 const BATCH_ROWS: usize = 1 << 14;
-/// One page may take so many octets once decompressed.
-const MAX_PAGE: usize = 256 << 20;
-/// One column of a row group may take so many octets in the file.
-const MAX_COLUMN: u64 = 1 << 31;
+const BATCH_VALUES: usize = 1 << 21;
 
 /// Reads the row groups of a file.
 pub(crate) struct ParquetReader<R> {
-    input: R,
+    input: Arc<Mutex<R>>,
     size: u64,
     fields: Vec<Field>,
     /// The file's metadata.
@@ -35,10 +33,16 @@ pub(crate) struct ParquetReader<R> {
 struct Group {
     index: usize,
     rows_left: usize,
-    columns: Vec<(String, pq::ArrayIter<'static>)>,
+    columns: Vec<Column>,
 }
 
-impl<R: Read + Seek> ParquetReader<R> {
+struct Column {
+    name: String,
+    arrays: pq::ArrayIter<'static>,
+    purse: Arc<Purse>,
+}
+
+impl<R: Read + Seek + Send + 'static> ParquetReader<R> {
     /// Reads the file's metadata. Columns whose name `wanted` refuses are not read.
     pub(crate) fn new(mut input: R, wanted: fn(&str) -> bool) -> Result<ParquetReader<R>> {
         let size = input.seek(SeekFrom::End(0))?;
@@ -51,7 +55,7 @@ impl<R: Read + Seek> ParquetReader<R> {
         let pairs = metadata.key_value_metadata.into_iter().flatten();
         let fields = schema.fields.into_iter().filter(|f| wanted(&f.name)).map(spelled_out);
         Ok(ParquetReader {
-            input,
+            input: Arc::new(Mutex::new(input)),
             size,
             fields: fields.collect(),
             metadata: pairs.filter_map(|pair| Some((pair.key, pair.value?))).collect(),
@@ -83,40 +87,56 @@ impl<R: Read + Seek> ParquetReader<R> {
 
     fn group(&mut self, index: usize, metadata: &pq::RowGroupMetaData) -> Result<Group> {
         let rows = metadata.num_rows();
-        let mut columns = Vec::with_capacity(self.fields.len());
-        for field in self.fields.clone() {
-            let place = format!("column {}", field.name);
-            let chunks: Vec<_> = pq::get_field_columns(metadata.columns(), &field.name);
-            if chunks.len() != 1 {
-                return Err(ErrorKind::format(place, "one chunk", chunks.len().to_string()));
-            }
-            let octets = self.chunk(chunks[0]).map_err(|e| e.within(&place))?;
-            let column = fenced(&place, || arrays(chunks[0], octets, field.clone(), rows))?;
-            columns.push((field.name.clone(), column));
+        let mut chunks = Vec::with_capacity(self.fields.len());
+        for field in &self.fields {
+            let of_field: Vec<_> = pq::get_field_columns(metadata.columns(), &field.name);
+            let [chunk] = of_field[..] else {
+                let place = format!("column {}", field.name);
+                return Err(ErrorKind::format(place, "one chunk", of_field.len().to_string()));
+            };
+            chunks.push((field, chunk));
         }
-        Ok(Group { index, rows_left: rows, columns })
+        let most = chunks.iter().map(|(_, chunk)| usize::try_from(chunk.num_values()).unwrap_or(0)).max().unwrap_or(0);
+        let batch_rows = BATCH_ROWS.min(BATCH_VALUES / (most / rows.max(1)).max(1)).clamp(1, rows.max(1));
+        let columns = chunks.into_iter().map(|(field, chunk)| {
+            self.column(chunk, field, rows, batch_rows).map_err(|e| e.within(&format!("column {}", field.name)))
+        });
+        Ok(Group { index, rows_left: rows, columns: columns.collect::<Result<_>>()? })
     }
 
-    /// The octets of a column, once they are known to lie in the file.
-    fn chunk(&mut self, metadata: &pq::ColumnChunkMetaData) -> Result<Vec<u8>> {
-        let (start, length) = metadata.byte_range();
-        if length > MAX_COLUMN || start.checked_add(length).is_none_or(|end| end > self.size) {
-            let expected = format!("at most {MAX_COLUMN} octets within a file of {}", self.size);
+    fn column(
+        &self,
+        metadata: &pq::ColumnChunkMetaData,
+        field: &Field,
+        rows: usize,
+        batch_rows: usize,
+    ) -> Result<Column> {
+        let purse = Arc::new(Purse::default());
+        let (start, length) = fenced("chunk", || Ok(metadata.byte_range()))?;
+        if start.checked_add(length).is_none_or(|end| end > self.size) {
+            let expected = format!("octets within a file of {}", self.size);
             return Err(ErrorKind::format("chunk", expected, format!("{length} at {start}")));
         }
-        self.input.seek(SeekFrom::Start(start))?;
-        let mut octets = Vec::new();
-        self.input.by_ref().take(length).read_to_end(&mut octets)?;
-        Ok(octets)
+        let stretch = Stretch { input: self.input.clone(), at: start, left: length };
+        let pages = Pages::new(BufReader::with_capacity(1 << 16, stretch), metadata, purse.clone());
+        let arrays = fenced("chunk", || {
+            let pages = pq::BasicDecompressor::new(pages, Vec::new());
+            let types = vec![&metadata.descriptor().descriptor.primitive_type];
+            pq::column_iter_to_arrays(vec![pages], types, field.clone(), Some(batch_rows), rows)
+        })?;
+        Ok(Column { name: field.name.clone(), arrays, purse })
     }
 }
 
 impl Group {
     fn next_batch(&mut self) -> Result<Columns> {
         let mut batch = Vec::with_capacity(self.columns.len());
-        for (name, arrays) in &mut self.columns {
+        for Column { name, arrays, purse } in &mut self.columns {
             let place = format!("column {name}");
-            let array = fenced(&place, || arrays.next().transpose())?;
+            purse.fill();
+            let array = fenced("pages", || arrays.next().transpose());
+            // What our own look at the pages has found says more.
+            let array = purse.complaint().map_or(array, Err).map_err(|e| e.within(&place))?;
             let array = array
                 .ok_or_else(|| ErrorKind::format(place, format!("{} rows more", self.rows_left), "no page more"))?;
             batch.push((name.clone(), array));
@@ -130,6 +150,25 @@ impl Group {
     }
 }
 
+/// A stretch of a file that several columns are read from in turn.
+struct Stretch<R> {
+    input: Arc<Mutex<R>>,
+    at: u64,
+    left: u64,
+}
+
+impl<R: Read + Seek> Read for Stretch<R> {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        let most = to.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        input.seek(SeekFrom::Start(self.at))?;
+        let read = input.read(&mut to[..most])?;
+        self.at += read as u64;
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
 /// A field whose text stands by dictionary, with the text itself.
 fn spelled_out(mut field: Field) -> Field {
     if let DataType::Dictionary(_, inner, _) = field.data_type {
@@ -138,39 +177,50 @@ fn spelled_out(mut field: Field) -> Field {
     field
 }
 
-fn arrays(
-    metadata: &pq::ColumnChunkMetaData,
-    octets: Vec<u8>,
-    field: Field,
-    rows: usize,
-) -> arrow2::error::Result<pq::ArrayIter<'static>> {
-    let limit = octets.len() * 2 + 1024;
-    let input = std::io::Cursor::new(octets);
-    let pages = pq::PageReader::new(input, metadata, Arc::new(|_, _| true), Vec::new(), limit);
-    let pages = pages.map(|page| page.and_then(refuse_bombs));
-    let pages = pq::BasicDecompressor::new(pages, Vec::new());
-    let types = vec![&metadata.descriptor().descriptor.primitive_type];
-    pq::column_iter_to_arrays(vec![pages], types, field, Some(BATCH_ROWS.min(rows)), rows)
-}
-
-fn refuse_bombs(page: parquet2::page::CompressedPage) -> parquet2::error::Result<parquet2::page::CompressedPage> {
-    let size = match &page {
-        parquet2::page::CompressedPage::Data(page) => page.uncompressed_size(),
-        parquet2::page::CompressedPage::Dict(_) => 0,
-    };
-    if size > MAX_PAGE {
-        let text = format!("a page of {size} octets once decompressed, where at most {MAX_PAGE} are read");
-        return Err(parquet2::error::Error::OutOfSpec(text));
-    }
-    Ok(page)
-}
-
-/// Runs arrow2, and takes a panic in it for what it is: a file it cannot read.
+/// Runs arrow2, and takes a panic in it for what it is: a file it cannot read. Nothing of it is shown.
 fn fenced<T>(place: &str, read: impl FnOnce() -> arrow2::error::Result<T>) -> Result<T> {
-    let expected = "a valid Parquet file";
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(ErrorKind::format(place, expected, error.to_string())),
-        Err(_) => Err(ErrorKind::format(place, expected, "one that its reader gives up on")),
+    let found = match quiet::quietly(|| catch_unwind(AssertUnwindSafe(read))) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => plain(&error.to_string()),
+        Err(_) => "octets that mean nothing".to_owned(),
+    };
+    Err(ErrorKind::format(place, "what the Parquet format has there", found))
+}
+
+/// The end of a chain of causes, without the names that libraries give their errors.
+fn plain(error: &str) -> String {
+    let known = ["External format error: ", "File out of specification: ", "Invalid thrift: "];
+    let mut text = error;
+    while let Some(rest) = known.iter().find_map(|prefix| text.strip_prefix(prefix)) {
+        text = rest;
+    }
+    text.chars().take(200).collect()
+}
+
+/// Panics that are caught leave no message.
+mod quiet {
+    use std::cell::Cell;
+    use std::panic::{set_hook, take_hook};
+    use std::sync::Once;
+
+    thread_local! {
+        static QUIET: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Runs `work` without messages of panics in it; others are shown as before.
+    pub(super) fn quietly<T>(work: impl FnOnce() -> T) -> T {
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| {
+            let shown = take_hook();
+            set_hook(Box::new(move |panic| {
+                if !QUIET.get() {
+                    shown(panic);
+                }
+            }));
+        });
+        let before = QUIET.replace(true);
+        let done = work();
+        QUIET.set(before);
+        done
     }
 }
