@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -20,7 +21,8 @@ pub(crate) struct Args {
     /// Dataset: a file, a folder of shards, or - for an Arrow IPC stream on stdin
     pub(crate) input: PathBuf,
 
-    /// Capture: a file, a folder (with --split, or for one `capture.pcap` in it), or - for a pcap stream on stdout
+    /// Capture: a file (compressed where its name ends in .gz), a folder (with --split, or for one `capture.pcap` in it), or
+    /// - for a pcap stream on stdout
     pub(crate) output: PathBuf,
 
     /// Format of the capture [default: by the extension of OUTPUT, else pcap]
@@ -39,11 +41,15 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = SplitArg::None)]
     pub(crate) split: SplitArg,
 
-    /// Also write a CSV file with a line per flow: where it is, who talked, how it ended
+    /// Also write a CSV file with a line per flow: where it is, who talked, how it ended; - is stdout
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
 
-    /// Replace an output folder that is not empty
+    /// Also write reports into a folder, as CSV and JSON: packets per flow, failures by field, valid flows by class
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) reports: Option<PathBuf>,
+
+    /// Replace output folders that are not empty
     #[arg(long)]
     pub(crate) force: bool,
 
@@ -121,8 +127,11 @@ pub(crate) enum FormatArg {
 }
 
 impl FormatArg {
-    /// What the extension of a path says.
+    /// What the extension of a path says, one of compression put aside.
     pub(crate) fn of(path: &Path) -> Option<FormatArg> {
+        if is_gzip(path) {
+            return FormatArg::of(Path::new(path.file_stem()?));
+        }
         match path.extension()?.to_str()? {
             "pcapng" | "ntar" => Some(FormatArg::Pcapng),
             "pcap" | "cap" => Some(FormatArg::Pcap),
@@ -136,6 +145,11 @@ impl FormatArg {
             FormatArg::Pcapng => "pcapng",
         }
     }
+}
+
+/// Whether the name of a file asks for gzip.
+pub(crate) fn is_gzip(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "gz")
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -195,6 +209,12 @@ impl Net {
             IpAddr::V4(addr) => IpAddr::V4(Ipv4Addr::from_bits((addr.to_bits() & !(mask as u32)) | host as u32)),
             IpAddr::V6(addr) => IpAddr::V6(Ipv6Addr::from_bits((addr.to_bits() & !mask) | host)),
         }
+    }
+}
+
+impl fmt::Display for Net {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{}/{}", self.addr, self.prefix)
     }
 }
 

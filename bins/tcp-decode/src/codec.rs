@@ -1,11 +1,13 @@
 //! Rows into flows, in either token code.
 
+use std::net::Ipv4Addr;
+
 use arrowio::{FlowRow, TokenCode, Tokens};
-use flowtrack::Flow;
+use flowtrack::{Completeness, Endpoint, Flow};
 use tcpwire::Flags;
-use tokenizer::field::{self, Close, FlowHeader};
-use tokenizer::word16::{self, Invented};
-use tokenizer::{DecodeError, FlowIdentity};
+use tokenizer::field::{self, Close, Field, FlowHeader};
+use tokenizer::word16::{self, Word16};
+use tokenizer::{DecodeError, Invented, TokenCode as _};
 
 /// The codes that are read.
 pub(crate) const CODES: [TokenCode; 2] = [
@@ -14,18 +16,47 @@ pub(crate) const CODES: [TokenCode; 2] = [
 ];
 
 /// What the head of a row says. The original's code has no head: there the whole flow is looked at.
-pub(crate) fn header(tokens: &Tokens) -> Result<FlowHeader, DecodeError> {
-    match tokens {
+pub(crate) fn header(row: &FlowRow) -> Result<FlowHeader, DecodeError> {
+    match &row.tokens {
         Tokens::U16(tokens) => field::header(tokens),
-        Tokens::I32(words) => word16::decode(words, &FlowIdentity::default()).map(|(flow, _)| header_of(&flow)),
+        Tokens::I32(words) => word16::decode(words, &row.identity).map(|(flow, _)| header_of(&flow)),
     }
 }
 
-/// The flow, and what had to be made up.
-pub(crate) fn decode(row: &FlowRow) -> Result<(Flow, Invented), DecodeError> {
-    match &row.tokens {
-        Tokens::U16(tokens) => field::decode(tokens, &row.identity).map(|flow| (flow, Invented::default())),
-        Tokens::I32(words) => word16::decode(words, &row.identity),
+/// Decodes flows, with the memory of those that are done with.
+#[derive(Default)]
+pub(crate) struct Decoder {
+    field: Field,
+    word16: Word16,
+    spare: Vec<Flow>,
+}
+
+impl Decoder {
+    /// The flow, and what had to be made up.
+    pub(crate) fn decode(&mut self, row: &FlowRow) -> Result<(Flow, Invented), DecodeError> {
+        let mut flow = self.spare.pop().unwrap_or_else(no_flow);
+        let decoded = match &row.tokens {
+            Tokens::U16(tokens) => self.field.decode(tokens, &row.identity, &mut flow),
+            Tokens::I32(words) => self.word16.decode(words, &row.identity, &mut flow),
+        };
+        decoded.map(|invented| (flow, invented))
+    }
+
+    /// Takes a flow back.
+    pub(crate) fn done(&mut self, flow: Flow) {
+        self.spare.push(flow);
+    }
+}
+
+fn no_flow() -> Flow {
+    let nobody = Endpoint { addr: Ipv4Addr::UNSPECIFIED.into(), port: 0 };
+    Flow {
+        client: nobody,
+        server: nobody,
+        first_frame: 0,
+        packets: Vec::new(),
+        options: Vec::new(),
+        completeness: Completeness::default(),
     }
 }
 
@@ -43,15 +74,5 @@ fn header_of(flow: &Flow) -> FlowHeader {
         opened: any(Flags::SYN.with(Flags::ACK)),
         length_class: 0,
         server_port: flow.server.port,
-    }
-}
-
-/// What was wrong with a flow, without the place: for counting.
-pub(crate) fn reason(error: &DecodeError) -> String {
-    match error {
-        DecodeError::Misplaced { expected, .. } | DecodeError::WrongWord { expected, .. } => {
-            format!("tokens: expected {expected}, found another")
-        }
-        DecodeError::Truncated { expected, .. } => format!("tokens: expected {expected}, found the end"),
     }
 }

@@ -1,24 +1,32 @@
 //! What a generated flow has that its tokens do not say, drawn from a seed.
 
-use std::collections::VecDeque;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
+use std::ops::Range;
 
 use anyhow::Context;
+use arrowio::FlowRow;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokenizer::field::FlowHeader;
 use tokenizer::{FlowIdentity, SideIdentity};
 
 use crate::args::{CLIENT_NETS, IdentityArgs, Net, SERVER_NETS};
+use crate::codec::Decoder;
+use crate::fault::Fault;
 
 /// The ports that Linux gives to clients by default (`net.ipv4.ip_local_port_range`).
 const CLIENT_PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
-/// So many of the latest flows have ends unlike any other's.
+/// So many of the latest flows have ends unlike any other's, where the networks are large enough.
 const REMEMBERED: usize = 1 << 20;
-/// So often ends are drawn again before two flows may share them: a network may have too few addresses.
+/// So often ends are drawn before some that an earlier flow had, which is over, will do.
 const TRIES: usize = 100;
+/// So many pairs of addresses are then searched for a free port.
+const PAIRS: usize = 16;
+/// Ends stay taken for so long after a flow's last packet: a TIME-WAIT state (RFC 9293, section 3.6.1) in Linux.
+const TIME_WAIT_NS: i64 = 60_000_000_000;
 
 /// Draws identities, one flow after the other.
 pub(crate) struct Draw {
@@ -27,7 +35,7 @@ pub(crate) struct Draw {
     servers: Nets,
     next_start_ns: i64,
     flows_per_second: f64,
-    recent: Recent,
+    taken: Taken,
 }
 
 /// A network per IP version.
@@ -44,24 +52,28 @@ impl Draw {
             servers: Nets::new(&args.server_net, SERVER_NETS, "--server-net")?,
             next_start_ns: args.start_time.0,
             flows_per_second: args.flows_per_second,
-            recent: Recent::default(),
+            taken: Taken::default(),
         })
     }
 
     /// Fills in what is missing. A flow with its addresses came from a capture and keeps what it has and has not; only
-    /// its start is drawn where it is unknown.
-    pub(crate) fn fill(&mut self, identity: &mut FlowIdentity, header: &FlowHeader) -> anyhow::Result<()> {
-        if identity.start_ns.is_none() {
-            identity.start_ns = Some(self.start(header.unit_ns)?);
+    /// its start is drawn where it is unknown. Answers what keeps the flow from being written.
+    pub(crate) fn fill(&mut self, row: &mut FlowRow, header: &FlowHeader) -> anyhow::Result<Option<Fault>> {
+        if let Some(fault) = wrong_version(&row.identity, header) {
+            return Ok(Some(fault));
         }
-        if identity.client.addr.is_some() && identity.server.addr.is_some() {
-            return Ok(());
+        if row.identity.start_ns.is_none() {
+            row.identity.start_ns = Some(self.start(header.unit_ns)?);
         }
-        for side in [&mut identity.client, &mut identity.server] {
+        if row.identity.client.addr.is_some() && row.identity.server.addr.is_some() {
+            return Ok(None);
+        }
+        for side in [&mut row.identity.client, &mut row.identity.server] {
             self.bases(side, header.ip_version);
         }
-        self.ends(identity, header);
-        Ok(())
+        let start = row.identity.start_ns.unwrap_or(0);
+        let until = start.saturating_add(duration_ns(row)).saturating_add(TIME_WAIT_NS);
+        Ok(self.ends(&mut row.identity, header, start..until))
     }
 
     /// The start of the next flow, in whole units of its clock. The gaps are exponential: arrivals are a Poisson process.
@@ -85,22 +97,80 @@ impl Draw {
         }
     }
 
-    /// Addresses and the client's port, unlike those of the flows before.
-    fn ends(&mut self, identity: &mut FlowIdentity, header: &FlowHeader) {
-        let (clients, servers) = (self.clients.of(header.ip_version), self.servers.of(header.ip_version));
+    /// Addresses and the client's port, taken for the time of `alive`: ends that no flow before had, or else ones whose
+    /// flow is over.
+    fn ends(&mut self, identity: &mut FlowIdentity, header: &FlowHeader, alive: Range<i64>) -> Option<Fault> {
         let given = *identity;
-        for _ in 0..TRIES {
-            let client = given.client.addr.unwrap_or_else(|| clients.host(random_host(&mut self.random)));
-            let server = given.server.addr.unwrap_or_else(|| servers.host(random_host(&mut self.random)));
-            let port = given.client_port.unwrap_or_else(|| self.random.random_range(CLIENT_PORTS));
-            identity.client.addr = Some(client);
-            identity.server.addr = Some(server);
-            identity.client_port = Some(port);
-            if self.recent.is_new((client, port, server, header.server_port)) {
-                break;
-            }
-        }
+        let found = self.new_ends(&given, header).or_else(|| self.free_ends(&given, header, alive.start));
+        let Some((client, port, server)) = found else {
+            let nets = (self.clients.of(header.ip_version), self.servers.of(header.ip_version));
+            let said = format!("addresses and ports: expected free ones in {} and {}, found none", nets.0, nets.1);
+            return Some(Fault::new("addresses and ports", "none is free in the networks", said));
+        };
+        self.taken.take(ends_hash(client, port, server, header.server_port), alive);
+        (identity.client.addr, identity.client_port, identity.server.addr) = (Some(client), Some(port), Some(server));
+        None
     }
+
+    fn addresses(&mut self, given: &FlowIdentity, header: &FlowHeader) -> (IpAddr, IpAddr) {
+        let (clients, servers) = (self.clients.of(header.ip_version), self.servers.of(header.ip_version));
+        let client = given.client.addr.unwrap_or_else(|| clients.host(random_host(&mut self.random)));
+        let server = given.server.addr.unwrap_or_else(|| servers.host(random_host(&mut self.random)));
+        (client, server)
+    }
+
+    fn new_ends(&mut self, given: &FlowIdentity, header: &FlowHeader) -> Option<(IpAddr, u16, IpAddr)> {
+        (0..TRIES).find_map(|_| {
+            let (client, server) = self.addresses(given, header);
+            let port = given.client_port.unwrap_or_else(|| self.random.random_range(CLIENT_PORTS));
+            let is_new = client != server && self.taken.is_new(ends_hash(client, port, server, header.server_port));
+            is_new.then_some((client, port, server))
+        })
+    }
+
+    /// Looks through all ports between some pairs of addresses.
+    fn free_ends(&mut self, given: &FlowIdentity, header: &FlowHeader, at: i64) -> Option<(IpAddr, u16, IpAddr)> {
+        (0..PAIRS).find_map(|_| {
+            let (client, server) = self.addresses(given, header);
+            let first = self.random.random_range(CLIENT_PORTS);
+            let ports = given.client_port.map_or(CLIENT_PORTS, |port| port..=port);
+            let (from, to) = (first.clamp(*ports.start(), *ports.end()), *ports.end());
+            let mut ports = (from..=to).chain(*ports.start()..from).filter(|_| client != server);
+            let port =
+                ports.find(|port| self.taken.is_free(ends_hash(client, *port, server, header.server_port), at))?;
+            Some((client, port, server))
+        })
+    }
+}
+
+/// A column whose address is not of the version that the tokens say.
+fn wrong_version(identity: &FlowIdentity, header: &FlowHeader) -> Option<Fault> {
+    let sides = [("client_addr", identity.client.addr), ("server_addr", identity.server.addr)];
+    sides.into_iter().find_map(|(column, addr)| {
+        let addr = addr.filter(|addr| addr.is_ipv6() != (header.ip_version == 6))?;
+        let said = format!("column {column}: expected an IPv{} address, found {addr}", header.ip_version);
+        Some(Fault::new(&format!("column {column}"), "an address of the other IP version", said))
+    })
+}
+
+/// From the dataset's column, or else from the tokens.
+fn duration_ns(row: &FlowRow) -> i64 {
+    if let Some(summary) = &row.summary {
+        return summary.duration_ns.max(0);
+    }
+    let decoded = Decoder::default().decode(row);
+    let [first, last] = match &decoded {
+        Ok((flow, _)) => [flow.packets.first(), flow.packets.last()].map(|p| p.map_or(0, |p| p.time_ns)),
+        Err(_) => [0; 2],
+    };
+    last.saturating_sub(first).max(0)
+}
+
+/// Two that collide only mean one more draw.
+fn ends_hash(client: IpAddr, port: u16, server: IpAddr, server_port: u16) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (client, port, server, server_port).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn random_host(random: &mut impl Rng) -> u128 {
@@ -125,28 +195,35 @@ impl Nets {
     }
 }
 
-/// The ends of the latest flows, as hashes: two that collide only mean one more draw.
+/// The ends of the latest flows, as hashes, and until when they are taken.
 #[derive(Default)]
-struct Recent {
-    set: std::collections::HashSet<u64>,
-    order: VecDeque<u64>,
+struct Taken {
+    until: HashMap<u64, i64>,
+    order: VecDeque<(u64, i64)>,
 }
 
-impl Recent {
-    fn is_new(&mut self, ends: (IpAddr, u16, IpAddr, u16)) -> bool {
-        let mut hasher = DefaultHasher::new();
-        ends.hash(&mut hasher);
-        let hash = hasher.finish();
-        if !self.set.insert(hash) {
-            return false;
-        }
-        self.order.push_back(hash);
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
+impl Taken {
+    fn is_new(&self, ends: u64) -> bool {
+        !self.until.contains_key(&ends)
+    }
+
+    fn is_free(&self, ends: u64, at: i64) -> bool {
+        self.until.get(&ends).is_none_or(|until| *until <= at)
+    }
+
+    fn take(&mut self, ends: u64, alive: Range<i64>) {
+        self.until.insert(ends, alive.end);
+        self.order.push_back((ends, alive.end));
+        // What is forgotten is over.
+        while self.order.len() > REMEMBERED
+            && let Some(&(oldest, until)) = self.order.front()
+            && until <= alive.start
         {
-            self.set.remove(&oldest);
+            self.order.pop_front();
+            if self.until.get(&oldest) == Some(&until) {
+                self.until.remove(&oldest);
+            }
         }
-        true
     }
 }
 
@@ -154,6 +231,7 @@ impl Recent {
 mod tests {
     use std::collections::HashSet;
 
+    use arrowio::{FlowSummary, Tokens};
     use clap::Parser;
 
     use super::*;
@@ -175,10 +253,18 @@ mod tests {
         }
     }
 
+    fn row(identity: FlowIdentity, duration_ns: i64) -> FlowRow {
+        let summary = FlowSummary { duration_ns, ..FlowSummary::default() };
+        FlowRow { tokens: Tokens::U16(Vec::new()), identity, summary: Some(summary) }
+    }
+
+    fn fill(draw: &mut Draw, ip_version: u8, duration_ns: i64) -> Result<FlowIdentity, Fault> {
+        let mut row = row(FlowIdentity::default(), duration_ns);
+        draw.fill(&mut row, &header(ip_version)).unwrap().map_or(Ok(row.identity), Err)
+    }
+
     fn drawn(draw: &mut Draw, ip_version: u8) -> FlowIdentity {
-        let mut identity = FlowIdentity::default();
-        draw.fill(&mut identity, &header(ip_version)).unwrap();
-        identity
+        fill(draw, ip_version, 0).unwrap()
     }
 
     #[test]
@@ -204,9 +290,52 @@ mod tests {
         let mut identity = FlowIdentity { start_ns: Some(5), client_port: Some(1), ..FlowIdentity::default() };
         identity.client.addr = Some([192, 0, 2, 1].into());
         identity.server.addr = Some([192, 0, 2, 2].into());
-        let before = identity;
-        draw(&[]).fill(&mut identity, &header(4)).unwrap();
-        assert_eq!(identity, before);
+        let mut row = row(identity, 0);
+        assert_eq!(draw(&[]).fill(&mut row, &header(4)).unwrap(), None);
+        assert_eq!(row.identity, identity);
+    }
+
+    #[test]
+    fn loopback_traffic_keeps_its_one_address() {
+        let mut identity = FlowIdentity { start_ns: Some(5), client_port: Some(1), ..FlowIdentity::default() };
+        identity.client.addr = Some([127, 0, 0, 1].into());
+        identity.server.addr = identity.client.addr;
+        let mut row = row(identity, 0);
+        assert_eq!(draw(&[]).fill(&mut row, &header(4)).unwrap(), None);
+        assert_eq!(row.identity, identity);
+    }
+
+    #[test]
+    fn a_drawn_flow_never_talks_to_itself() {
+        let mut draws = draw(&["--client-net", "10.0.0.0/30", "--server-net", "10.0.0.0/30"]);
+        for _ in 0..1_000 {
+            let identity = drawn(&mut draws, 4);
+            assert_ne!(identity.client.addr, identity.server.addr);
+        }
+        let mut one = draw(&["--client-net", "10.0.0.1/32", "--server-net", "10.0.0.1/32"]);
+        assert_eq!(fill(&mut one, 4, 0).unwrap_err().field, "addresses and ports");
+    }
+
+    #[test]
+    fn ends_are_used_again_only_once_their_flow_is_over() {
+        let ports = CLIENT_PORTS.len();
+        let nets = ["--client-net", "10.0.0.1/32", "--server-net", "10.0.0.2/32", "--flows-per-second", "1000000"];
+        let mut long = draw(&nets);
+        // All begin within a fraction of a second and last for an hour.
+        let filled: Vec<_> = (0..ports + 5).map(|_| fill(&mut long, 4, 3_600_000_000_000)).collect();
+        let used: HashSet<_> = filled.iter().flatten().map(|identity| identity.client_port).collect();
+        assert_eq!((used.len(), filled.iter().filter(|f| f.is_err()).count()), (ports, 5));
+        // Ports of flows that ended a minute ago are free.
+        long.next_start_ns += 3_661_000_000_000;
+        assert!((0..5).all(|_| fill(&mut long, 4, 0).is_ok()));
+    }
+
+    #[test]
+    fn an_address_of_the_other_version_is_named() {
+        let mut identity = FlowIdentity::default();
+        identity.server.addr = "2001:db8::1".parse().ok();
+        let fault = draw(&[]).fill(&mut row(identity, 0), &header(4)).unwrap().unwrap();
+        assert_eq!(fault.said, "column server_addr: expected an IPv4 address, found 2001:db8::1");
     }
 
     #[test]

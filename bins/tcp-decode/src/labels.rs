@@ -1,13 +1,15 @@
 //! The label file: a line of CSV (RFC 4180) per flow.
 
-use std::io::Write;
+use std::io::{BufWriter, Stdout, Write};
 use std::path::Path;
 
 use anyhow::Context;
 use arrowio::FlowSummary;
-use clikit::AtomicFile;
+use clikit::{AtomicFile, Console, is_dash};
 use flowtrack::Flow;
 use tokenizer::field::{Close, FlowHeader};
+
+use crate::reports::quoted;
 
 const HEAD: &str = "flow,file,first_frame,packets,client_addr,client_port,server_addr,server_port,start_ns,duration_ns,\
                     class,close,source,source_frame\n";
@@ -45,13 +47,20 @@ impl Label {
 
 /// Writes the label file.
 pub(crate) struct Labels {
-    to: AtomicFile,
+    to: Place,
     shown: String,
 }
 
+enum Place {
+    Stdout(BufWriter<Stdout>),
+    File(AtomicFile),
+}
+
 impl Labels {
-    pub(crate) fn create(path: &Path) -> anyhow::Result<Labels> {
-        let mut labels = Labels { to: AtomicFile::create(path)?, shown: path.display().to_string() };
+    /// `-` is stdout.
+    pub(crate) fn create(path: &Path, console: &Console) -> anyhow::Result<Labels> {
+        let to = if is_dash(path) { Place::Stdout(console.stdout()) } else { Place::File(AtomicFile::create(path)?) };
+        let mut labels = Labels { to, shown: path.display().to_string() };
         labels.put(HEAD)?;
         Ok(labels)
     }
@@ -84,26 +93,16 @@ impl Labels {
     }
 
     pub(crate) fn finish(self) -> anyhow::Result<()> {
-        self.to.commit()
+        match self.to {
+            Place::Stdout(mut to) => to.flush().context("standard output"),
+            Place::File(to) => to.commit(),
+        }
     }
 
     fn put(&mut self, text: &str) -> anyhow::Result<()> {
-        self.to.write_all(text.as_bytes()).with_context(|| self.shown.clone())
-    }
-}
-
-fn quoted(text: &str) -> String {
-    if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_quoted_where_they_must_be() {
-        assert_eq!(quoted("a b.pcap"), "a b.pcap");
-        assert_eq!(quoted("a,b"), "\"a,b\"");
-        assert_eq!(quoted("say \"x\""), "\"say \"\"x\"\"\"");
+        match &mut self.to {
+            Place::Stdout(to) => to.write_all(text.as_bytes()).context("standard output"),
+            Place::File(to) => to.write_all(text.as_bytes()).with_context(|| self.shown.clone()),
+        }
     }
 }

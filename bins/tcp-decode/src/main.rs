@@ -3,11 +3,13 @@
 mod args;
 mod codec;
 mod draw;
+mod fault;
 mod frame;
 mod labels;
 mod merge;
 mod order;
 mod output;
+mod reports;
 mod run;
 mod summary;
 

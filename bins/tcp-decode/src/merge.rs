@@ -24,6 +24,9 @@ pub(crate) struct Merge<T> {
 pub(crate) trait Sink<T> {
     /// Takes a packet; `is_first` says whether it is its flow's first.
     fn packet(&mut self, flow: &Flow, packet: &Packet, label: &mut T, is_first: bool) -> anyhow::Result<()>;
+
+    /// Takes a flow of which there are no packets more.
+    fn done(&mut self, _flow: Flow) {}
 }
 
 impl<T> Merge<T> {
@@ -76,7 +79,9 @@ impl<T> Merge<T> {
             if let Some(now) = goes_on_at {
                 self.due.push(Reverse((now, order, slot)));
             } else {
-                self.open[slot] = None;
+                if let Some(open) = self.open[slot].take() {
+                    sink.done(open.flow);
+                }
                 self.free.push(slot);
             }
         }

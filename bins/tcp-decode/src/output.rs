@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clikit::{AtomicFile, Console, is_dash};
+use flate2::write::GzEncoder;
 use tcpwire::{CaptureFormat, CaptureWriter, Resolution};
 
-use crate::args::{Args, FormatArg, ResolutionArg, SplitArg};
+use crate::args::{Args, FormatArg, ResolutionArg, SplitArg, is_gzip};
 
 /// What is written where, as the command line has it.
 pub(crate) enum Target {
@@ -27,7 +28,11 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(args: &Args) -> anyhow::Result<Plan> {
-        let format = args.format.or_else(|| FormatArg::of(&args.output)).unwrap_or(FormatArg::Pcap);
+        let by_name = FormatArg::of(&args.output);
+        if by_name.is_none() && args.format.is_none() && args.split == SplitArg::None {
+            refuse_other_formats(&args.output)?;
+        }
+        let format = args.format.or(by_name).unwrap_or(FormatArg::Pcap);
         let target = match args.split {
             SplitArg::Flow if is_dash(&args.output) => {
                 anyhow::bail!("--split flow: expected a folder as OUTPUT, found -")
@@ -66,6 +71,17 @@ impl Plan {
     }
 }
 
+/// A name that says what is not written here would be believed.
+fn refuse_other_formats(path: &Path) -> anyhow::Result<()> {
+    let others = ["arrow", "arrows", "parquet", "csv", "json", "zst", "xz", "bz2", "lz4", "zip", "zeek", "erf"];
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some(found) if others.contains(&found) && !path.is_dir() => {
+            anyhow::bail!("{}: expected the name of a .pcap or .pcapng (or .gz) file, found .{found}", path.display())
+        }
+        _ => Ok(()),
+    }
+}
+
 fn names_folder(path: &Path) -> bool {
     path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
@@ -79,6 +95,7 @@ pub(crate) struct Capture {
 enum Place {
     Stdout(BufWriter<Stdout>),
     File(AtomicFile),
+    Gzip(Box<GzEncoder<AtomicFile>>),
     /// In a folder that itself appears only once it is whole.
     Inner(BufWriter<std::fs::File>),
 }
@@ -89,7 +106,13 @@ impl Capture {
     }
 
     pub(crate) fn file(path: &Path, format: CaptureFormat) -> anyhow::Result<Capture> {
-        Capture::new(Place::File(AtomicFile::create(path)?), path.display().to_string(), format)
+        let file = AtomicFile::create(path)?;
+        let place = if is_gzip(path) {
+            Place::Gzip(Box::new(GzEncoder::new(file, flate2::Compression::default())))
+        } else {
+            Place::File(file)
+        };
+        Capture::new(place, path.display().to_string(), format)
     }
 
     /// `path` is where the file is now, `shown` where it will be.
@@ -108,13 +131,14 @@ impl Capture {
         self.writer.write(time_ns, wire_len, octets).with_context(|| self.shown.clone())
     }
 
-    /// Ends the capture; says how many octets it has.
+    /// Ends the capture; says how many octets it has, before compression.
     pub(crate) fn finish(self) -> anyhow::Result<u64> {
         let octets = self.writer.octets();
         let mut place = self.writer.into_inner();
         place.flush().with_context(|| self.shown.clone())?;
         match place {
             Place::File(file) => file.commit()?,
+            Place::Gzip(packed) => packed.finish().with_context(|| self.shown.clone())?.commit()?,
             Place::Stdout(_) | Place::Inner(_) => {}
         }
         Ok(octets)
@@ -126,6 +150,7 @@ impl Write for Place {
         match self {
             Place::Stdout(to) => to.write(octets),
             Place::File(to) => to.write(octets),
+            Place::Gzip(to) => to.write(octets),
             Place::Inner(to) => to.write(octets),
         }
     }
@@ -134,6 +159,7 @@ impl Write for Place {
         match self {
             Place::Stdout(to) => to.write_all(octets),
             Place::File(to) => to.write_all(octets),
+            Place::Gzip(to) => to.write_all(octets),
             Place::Inner(to) => to.write_all(octets),
         }
     }
@@ -142,6 +168,7 @@ impl Write for Place {
         match self {
             Place::Stdout(to) => to.flush(),
             Place::File(to) => to.flush(),
+            Place::Gzip(to) => to.flush(),
             Place::Inner(to) => to.flush(),
         }
     }

@@ -3,22 +3,23 @@
 use std::path::Path;
 use std::time::Instant;
 
-use arrowio::{DatasetReader, FlowRow};
+use arrowio::{DatasetReader, FlowRow, Lost};
 use clikit::{AtomicFolder, Console, Existing, Unit, is_dash};
 use flowtrack::{Flow, Packet};
 use tcpwire::CaptureFormat;
-use tokenizer::DecodeError;
 use tokenizer::field::FlowHeader;
 
 use crate::args::Args;
-use crate::codec::{self, CODES};
+use crate::codec::{self, CODES, Decoder};
 use crate::draw::Draw;
+use crate::fault::Fault;
 use crate::frame::Framer;
 use crate::labels::{Label, Labels};
 use crate::merge::{Merge, Sink};
 use crate::order::{Sorter, start};
 use crate::output::{Capture, Plan, Target};
-use crate::summary::{Histogram, Summary};
+use crate::reports::Reports;
+use crate::summary::Summary;
 
 /// Runs the program.
 pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
@@ -26,6 +27,10 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let plan = Plan::new(&args)?;
     let mut outputs = vec![("OUTPUT", args.output.as_path())];
     outputs.extend(args.labels.as_deref().map(|path| ("--labels", path)));
+    outputs.extend(args.reports.as_deref().map(|path| ("--reports", path)));
+    if is_dash(&args.output) && args.labels.as_deref().is_some_and(is_dash) {
+        anyhow::bail!("--labels -: expected a file where the capture goes to stdout, found stdout");
+    }
     clikit::keep_apart(&[("INPUT", &args.input)], &outputs)?;
     let reader = if is_dash(&args.input) {
         DatasetReader::stream("standard input", std::io::stdin(), &CODES)?
@@ -34,12 +39,13 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     };
     // Labels that go into the folder of the flows are made with it.
     let apart = args.labels.as_deref().filter(|path| plan.inside(path).is_none());
-    let labels = apart.map(Labels::create).transpose()?;
-    let intake = Intake { draw: Draw::new(&args.identity)?, reader, console };
+    let labels = apart.map(|path| Labels::create(path, console)).transpose()?;
+    let intake = Intake { draw: Draw::new(&args.identity)?, reader };
     let mut work = Work {
         framer: Framer::new(&args.frame, args.payload, args.identity.seed),
         labels,
-        histogram: Histogram::default(),
+        decoder: Decoder::default(),
+        reports: Reports::default(),
         summary: Summary::default(),
         console,
     };
@@ -50,58 +56,67 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     if let Some(labels) = work.labels.take() {
         labels.finish()?;
     }
-    work.summary.packets_per_flow = work.histogram.quantiles();
+    if let Some(folder) = &args.reports {
+        work.reports.write(folder, existing(&args))?;
+    }
+    work.summary.classes = work.reports.classes();
+    work.summary.left_out = work.reports.failures();
+    work.summary.packets_per_flow = work.reports.quantiles();
     work.summary.seconds = begun.elapsed().as_secs_f64();
     console.summary(&work.summary)
 }
 
 /// Reads rows and completes their identities.
-struct Intake<'a> {
+struct Intake {
     reader: DatasetReader,
     draw: Draw,
-    console: &'a Console,
 }
 
 /// What both ways of writing share.
 struct Work<'a> {
     framer: Framer,
     labels: Option<Labels>,
-    histogram: Histogram,
+    decoder: Decoder,
+    reports: Reports,
     summary: Summary,
     console: &'a Console,
 }
 
-impl Intake<'_> {
-    /// The next flow whose head can be read.
-    fn next(&mut self, summary: &mut Summary) -> anyhow::Result<Option<(FlowRow, FlowHeader)>> {
+impl Intake {
+    /// The next flow whose head can be read and whose identity could be completed.
+    fn next(&mut self, work: &mut Work<'_>) -> anyhow::Result<Option<(FlowRow, FlowHeader)>> {
         loop {
             let mut row = match self.reader.next() {
                 None => return Ok(None),
                 Some(Ok(row)) => row,
                 Some(Err(error)) => {
-                    *summary.left_out.entry("rest of an unreadable file".into()).or_default() += 1;
-                    self.console.left_out(format!("rest of {error}"));
+                    let fault = Fault::from(&error);
+                    if error.lost == Lost::Row {
+                        work.summary.flows_read += 1;
+                        work.leave_out(None, &fault);
+                    } else {
+                        work.reports.failed(&fault);
+                        work.console.left_out(&fault.said);
+                    }
                     continue;
                 }
             };
-            summary.flows_read += 1;
-            match codec::header(&row.tokens) {
-                Ok(header) => {
-                    self.draw.fill(&mut row.identity, &header)?;
-                    return Ok(Some((row, header)));
-                }
+            work.summary.flows_read += 1;
+            let header = match codec::header(&row) {
+                Ok(header) => header,
                 Err(error) => {
-                    let name = format!("row {}", summary.flows_read);
-                    leave_out(summary, self.console, &name, &error);
+                    let mut fault = Fault::from(&error);
+                    fault.said = format!("flow (row {}): {}", work.summary.flows_read, fault.said);
+                    work.leave_out(Some(&row), &fault);
+                    continue;
                 }
+            };
+            match self.draw.fill(&mut row, &header)? {
+                None => return Ok(Some((row, header))),
+                Some(fault) => work.leave_out_named(&row, fault),
             }
         }
     }
-}
-
-fn leave_out(summary: &mut Summary, console: &Console, name: &str, error: &DecodeError) {
-    *summary.left_out.entry(codec::reason(error)).or_default() += 1;
-    console.left_out(format!("flow ({name}): {error}"));
 }
 
 /// How a flow is named in messages.
@@ -118,25 +133,28 @@ fn name(row: &FlowRow) -> String {
 }
 
 impl Work<'_> {
+    fn leave_out(&mut self, row: Option<&FlowRow>, fault: &Fault) {
+        let class = row.and_then(|row| row.summary.as_ref()).map(|summary| summary.class.as_str());
+        self.reports.left_out(class, fault);
+        self.console.left_out(&fault.said);
+    }
+
+    fn leave_out_named(&mut self, row: &FlowRow, mut fault: Fault) {
+        fault.said = format!("flow ({}): {}", name(row), fault.said);
+        self.leave_out(Some(row), &fault);
+    }
+
     /// Decodes a flow; `None` where it had to be left out.
     fn decode(&mut self, row: &FlowRow, format: CaptureFormat) -> Option<Flow> {
-        let (flow, invented) = match codec::decode(row) {
+        let (flow, invented) = match self.decoder.decode(row) {
             Ok(decoded) => decoded,
             Err(error) => {
-                leave_out(&mut self.summary, self.console, &name(row), &error);
+                self.leave_out_named(row, Fault::from(&error));
                 return None;
             }
         };
-        let (first, last) = format.times();
-        if let Some(packet) = flow.packets.iter().find(|p| p.time_ns < first || p.time_ns > last) {
-            *self.summary.left_out.entry("time: beyond what the format can say".into()).or_default() += 1;
-            let found = packet.time_ns;
-            self.console.left_out(format!("flow ({}): time: expected {first} to {last} ns, found {found}", name(row)));
-            return None;
-        }
-        if flow.packets.is_empty() {
-            *self.summary.left_out.entry("flow: no packets".into()).or_default() += 1;
-            self.console.left_out(format!("flow ({}): expected packets, found none", name(row)));
+        if let Some(fault) = unwritable(&flow, format) {
+            self.leave_out_named(row, fault);
             return None;
         }
         self.summary.repaired_packets += invented.repaired;
@@ -148,13 +166,27 @@ impl Work<'_> {
     /// Counts a flow whose first packet is to be written, and labels it.
     fn begin(&mut self, file: &str, first_frame: u64, flow: &Flow, label: &Label) -> anyhow::Result<()> {
         self.summary.flows_written += 1;
-        *self.summary.classes.entry(label.class.clone()).or_default() += 1;
-        self.histogram.add(flow.packets.len() as u64);
+        self.reports.written(&label.class, flow.packets.len() as u64);
         match &mut self.labels {
             Some(labels) => labels.write(self.summary.flows_written, file, first_frame, flow, label),
             None => Ok(()),
         }
     }
+}
+
+/// What keeps a flow from being written.
+fn unwritable(flow: &Flow, format: CaptureFormat) -> Option<Fault> {
+    if flow.packets.is_empty() {
+        return Some(Fault::new("packets", "none", "expected packets, found none"));
+    }
+    let (first, last) = format.times();
+    let packet = flow.packets.iter().find(|p| p.time_ns < first || p.time_ns > last)?;
+    let said = format!("time: expected {first} to {last} ns, found {}", packet.time_ns);
+    Some(Fault::new("time", "beyond what the format can say", said))
+}
+
+fn existing(args: &Args) -> Existing {
+    if args.force { Existing::Replace } else { Existing::Refuse }
 }
 
 /// Whether times of a flow may be finer than microseconds.
@@ -163,14 +195,13 @@ fn needs_ns(row: &FlowRow, header: &FlowHeader) -> bool {
 }
 
 /// One capture per flow.
-fn split(args: &Args, plan: &Plan, folder: &Path, mut intake: Intake<'_>, work: &mut Work<'_>) -> anyhow::Result<()> {
-    let existing = if args.force { Existing::Replace } else { Existing::Refuse };
-    let out = AtomicFolder::create(folder, existing)?;
+fn split(args: &Args, plan: &Plan, folder: &Path, mut intake: Intake, work: &mut Work<'_>) -> anyhow::Result<()> {
+    let out = AtomicFolder::create(folder, existing(args))?;
     if let Some(name) = args.labels.as_deref().and_then(|path| plan.inside(path)) {
-        work.labels = Some(Labels::create(&out.path().join(name))?);
+        work.labels = Some(Labels::create(&out.path().join(name), work.console)?);
     }
     let progress = work.console.progress("writing flows", None, Unit::Items);
-    while let Some((row, header)) = intake.next(&mut work.summary)? {
+    while let Some((row, header)) = intake.next(work)? {
         let format = plan.capture_format(needs_ns(&row, &header));
         let Some(flow) = work.decode(&row, format) else { continue };
         let file = format!("flow-{:07}.{}", work.summary.flows_written + 1, plan.format.extension());
@@ -183,6 +214,7 @@ fn split(args: &Args, plan: &Plan, folder: &Path, mut intake: Intake<'_>, work: 
         work.summary.packets += flow.packets.len() as u64;
         work.summary.octets += capture.finish()?;
         work.summary.files += 1;
+        work.decoder.done(flow);
         progress.inc(1);
     }
     if let Some(labels) = work.labels.take() {
@@ -192,11 +224,11 @@ fn split(args: &Args, plan: &Plan, folder: &Path, mut intake: Intake<'_>, work: 
 }
 
 /// One capture with the flows interleaved by time.
-fn interleave(args: &Args, plan: &Plan, mut intake: Intake<'_>, work: &mut Work<'_>) -> anyhow::Result<()> {
+fn interleave(args: &Args, plan: &Plan, mut intake: Intake, work: &mut Work<'_>) -> anyhow::Result<()> {
     let reading = work.console.progress("reading flows", None, Unit::Items);
     let mut sorter = Sorter::new(args.sort_memory.saturating_mul(1 << 20).max(1), intake.reader.meta());
     let mut any_needs_ns = false;
-    while let Some((row, header)) = intake.next(&mut work.summary)? {
+    while let Some((row, header)) = intake.next(work)? {
         any_needs_ns |= needs_ns(&row, &header);
         sorter.push(row)?;
         reading.inc(1);
@@ -217,7 +249,7 @@ fn interleave(args: &Args, plan: &Plan, mut intake: Intake<'_>, work: &mut Work<
     while let Some(row) = sorted.next_row()? {
         if let Some(flow) = wire.work.decode(&row, format) {
             // The head was read once already.
-            if let Ok(header) = codec::header(&row.tokens) {
+            if let Ok(header) = codec::header(&row) {
                 merge.open(flow, Label::new(row.summary, &header));
             }
         }
@@ -249,5 +281,9 @@ impl Sink<Label> for Wire<'_, '_> {
         self.capture.write(packet.time_ns, wire_len, octets)?;
         self.work.summary.packets += 1;
         Ok(())
+    }
+
+    fn done(&mut self, flow: Flow) {
+        self.work.decoder.done(flow);
     }
 }

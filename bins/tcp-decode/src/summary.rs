@@ -29,7 +29,7 @@ pub(crate) struct Summary {
     pub(crate) classes: BTreeMap<String, u64>,
     /// Packets per flow: smallest, median, nine tenths, 99 hundredths, largest.
     pub(crate) packets_per_flow: [u64; 5],
-    /// Flows and files left out, by reason.
+    /// Flows left out and files lost, by field and reason.
     pub(crate) left_out: BTreeMap<String, u64>,
     /// Wall-clock time.
     pub(crate) seconds: f64,
@@ -38,30 +38,6 @@ pub(crate) struct Summary {
 impl Summary {
     fn left_out_count(&self) -> u64 {
         self.left_out.values().sum()
-    }
-}
-
-/// Counts packets per flow.
-#[derive(Default)]
-pub(crate) struct Histogram(BTreeMap<u64, u64>);
-
-impl Histogram {
-    pub(crate) fn add(&mut self, packets: u64) {
-        *self.0.entry(packets).or_default() += 1;
-    }
-
-    /// Smallest, median, nine tenths, 99 hundredths, largest; zeros where there is nothing.
-    pub(crate) fn quantiles(&self) -> [u64; 5] {
-        let all: u64 = self.0.values().sum();
-        [0, 50, 90, 99, 100].map(|q| {
-            let rank = (all.saturating_sub(1) * q).div_ceil(100);
-            let mut seen = 0;
-            let at = self.0.iter().find(|(_, n)| {
-                seen += **n;
-                seen > rank
-            });
-            at.map_or(0, |(packets, _)| *packets)
-        })
     }
 }
 
@@ -92,18 +68,5 @@ impl fmt::Display for Summary {
         let rate = (self.packets as f64 / self.seconds.max(1e-9)) as u64;
         rows.push("time", format!("{:.2} s ({} packets/s)", self.seconds, count(rate)));
         rows.fmt(to)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_are_of_the_flows() {
-        let mut histogram = Histogram::default();
-        (1..=101).for_each(|n| histogram.add(n));
-        assert_eq!(histogram.quantiles(), [1, 51, 91, 100, 101]);
-        assert_eq!(Histogram::default().quantiles(), [0; 5]);
     }
 }

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use arrow2::array::{
     Array, DictionaryArray, DictionaryKey, ListArray, MutableArray, MutableUtf8Array, PrimitiveArray, Utf8Array,
 };
+use arrow2::bitmap::Bitmap;
+use arrow2::buffer::Buffer;
 use arrow2::chunk::Chunk;
 use arrow2::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow2::offset::{Offset, OffsetsBuffer};
@@ -195,7 +197,20 @@ pub(crate) struct Rows {
 
 struct TokenLists {
     bounds: Vec<usize>,
-    words: Tokens,
+    /// Rows without a list.
+    nulls: Option<Bitmap>,
+    words: Words,
+}
+
+/// The tokens of all rows of a batch.
+enum Words {
+    U16(Buffer<u16>),
+    I32(Buffer<i32>),
+    /// In another width than the code's, or with nulls among them: looked at one by one.
+    Other {
+        of: Integers,
+        wide: bool,
+    },
 }
 
 enum Values {
@@ -241,25 +256,27 @@ impl Iterator for Rows {
     type Item = Result<FlowRow, ErrorKind>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let bounds = self.tokens.bounds.get(self.next..self.next + 2)?;
-        let tokens = match &self.tokens.words {
-            Tokens::U16(words) => Tokens::U16(words[bounds[0]..bounds[1]].to_vec()),
-            Tokens::I32(words) => Tokens::I32(words[bounds[0]..bounds[1]].to_vec()),
+        let row = self.next;
+        let tokens = self.tokens.get(row)?;
+        self.next += 1;
+        let at = |column: &str, expected: &str, found: String| {
+            Some(Err(ErrorKind::format(format!("column {column}, row {row} of its batch"), expected, found)))
         };
-        let mut row = FlowRow { tokens, identity: Default::default(), summary: None };
+        let tokens = match tokens {
+            Ok(tokens) => tokens,
+            Err((expected, found)) => return at(COLUMNS[0].name, expected, found),
+        };
+        let mut flow = FlowRow { tokens, identity: Default::default(), summary: None };
         for (index, values) in &self.columns {
             let column = &COLUMNS[*index];
             let set = values
-                .get(self.next)
-                .and_then(|value| (column.set)(&mut row, &value).map_err(|expected| (expected, value.shown())));
+                .get(row)
+                .and_then(|value| (column.set)(&mut flow, &value).map_err(|expected| (expected, value.shown())));
             if let Err((expected, found)) = set {
-                let place = format!("column {}, row {} of its batch", column.name, self.next);
-                self.next += 1;
-                return Some(Err(ErrorKind::format(place, expected, found)));
+                return at(column.name, expected, found);
             }
         }
-        self.next += 1;
-        Some(Ok(row))
+        Some(Ok(flow))
     }
 }
 
@@ -275,9 +292,6 @@ impl Value<'_> {
 
 impl TokenLists {
     fn new(array: &dyn Array, token_code: &str) -> Result<TokenLists, ErrorKind> {
-        if array.null_count() > 0 {
-            return Err(ErrorKind::format("lists", "no null", format!("{}", array.null_count())));
-        }
         let any = array.as_any();
         let (bounds, values) = if let Some(list) = any.downcast_ref::<ListArray<i32>>() {
             (bounds(list.offsets()), list.values())
@@ -286,35 +300,44 @@ impl TokenLists {
         } else {
             return Err(ErrorKind::format("type", "a list of integers", type_name(array.data_type())));
         };
-        if values.null_count() > 0 {
-            return Err(ErrorKind::format("tokens", "no null", format!("{}", values.null_count())));
+        let nulls = array.validity().filter(|v| v.unset_bits() > 0).cloned();
+        Ok(TokenLists { bounds, nulls, words: Words::new(&**values, token_code == WORD16)? })
+    }
+
+    /// The tokens of a row, or what they should have been and are; `None` behind the last row.
+    fn get(&self, row: usize) -> Option<Result<Tokens, (&'static str, String)>> {
+        let bounds = self.bounds.get(row..row + 2)?;
+        if self.nulls.as_ref().is_some_and(|bits| !bits.get_bit(row)) {
+            return Some(Err(("a list", "null".into())));
         }
-        let words = if token_code == WORD16 { Tokens::I32(words(&**values)?) } else { Tokens::U16(words(&**values)?) };
-        Ok(TokenLists { bounds, words })
+        let range = bounds[0]..bounds[1];
+        Some(match &self.words {
+            Words::U16(words) => Ok(Tokens::U16(words[range].to_vec())),
+            Words::I32(words) => Ok(Tokens::I32(words[range].to_vec())),
+            Words::Other { of, wide: false } => of.words(range, "tokens of 16 bits").map(Tokens::U16),
+            Words::Other { of, wide: true } => of.words(range, "tokens of 32 bits").map(Tokens::I32),
+        })
+    }
+}
+
+impl Words {
+    fn new(array: &dyn Array, wide: bool) -> Result<Words, ErrorKind> {
+        if array.null_count() == 0 {
+            if let Some(own) = array.as_any().downcast_ref::<PrimitiveArray<u16>>().filter(|_| !wide) {
+                return Ok(Words::U16(own.values().clone()));
+            }
+            if let Some(own) = array.as_any().downcast_ref::<PrimitiveArray<i32>>().filter(|_| wide) {
+                return Ok(Words::I32(own.values().clone()));
+            }
+        }
+        let of =
+            Integers::new(array).ok_or_else(|| ErrorKind::format("type", "integers", type_name(array.data_type())))?;
+        Ok(Words::Other { of, wide })
     }
 }
 
 fn bounds<O: Offset>(offsets: &OffsetsBuffer<O>) -> Vec<usize> {
     offsets.iter().map(|offset| offset.to_usize()).collect()
-}
-
-/// The integers of an array as tokens.
-fn words<W: NativeType + TryFrom<i64>>(array: &dyn Array) -> Result<Vec<W>, ErrorKind> {
-    if let Some(own) = array.as_any().downcast_ref::<PrimitiveArray<W>>() {
-        return Ok(own.values().to_vec());
-    }
-    let all =
-        Integers::new(array).ok_or_else(|| ErrorKind::format("type", "integers", type_name(array.data_type())))?;
-    let wrong = |i: usize, found: String| {
-        ErrorKind::format(format!("token {i} of its batch"), std::any::type_name::<W>(), found)
-    };
-    (0..all.len())
-        .map(|i| match all.get(i) {
-            Ok(Some(v)) => W::try_from(v).map_err(|_| wrong(i, v.to_string())),
-            Ok(None) => Err(wrong(i, "null".into())),
-            Err((_, found)) => Err(wrong(i, found)),
-        })
-        .collect()
 }
 
 impl Values {
@@ -421,6 +444,19 @@ impl Integers {
 
     pub(crate) fn len(&self) -> usize {
         with_integers!(self, array => array.len())
+    }
+
+    /// A range of them as tokens, or what these should have been and are.
+    fn words<W: TryFrom<i64>>(
+        &self,
+        range: std::ops::Range<usize>,
+        expected: &'static str,
+    ) -> Result<Vec<W>, (&'static str, String)> {
+        let word = |row| match self.get(row)? {
+            Some(v) => W::try_from(v).map_err(|_| (expected, v.to_string())),
+            None => Err((expected, "null".into())),
+        };
+        range.map(word).collect()
     }
 
     /// The number, `None` where it is null, or what it should have been and is.

@@ -8,9 +8,20 @@ use std::io;
 pub struct Error {
     /// The file, or the name of the stream.
     pub path: String,
+    /// How much of it is lost.
+    pub lost: Lost,
     /// What was wrong.
     #[source]
     pub kind: ErrorKind,
+}
+
+/// How much of a file is lost by an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lost {
+    /// One row: what follows it can be read.
+    Row,
+    /// All from there on.
+    Rest,
 }
 
 /// What was wrong.
@@ -56,6 +67,6 @@ impl ErrorKind {
     }
 
     pub(crate) fn at(self, path: &str) -> Error {
-        Error { path: path.to_owned(), kind: self }
+        Error { path: path.to_owned(), lost: Lost::Rest, kind: self }
     }
 }

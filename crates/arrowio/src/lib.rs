@@ -40,7 +40,7 @@ mod write;
 
 pub use column::{COLUMNS, Column, ColumnType};
 pub use corpus::{Corpus, CorpusOptions};
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, Lost};
 pub use read::{DatasetReader, TokenCode, is_dataset_name};
 pub use row::{DatasetMeta, FlowRow, FlowSummary, Tokens};
 pub use split::{Part, Shares, Split, epoch_order};

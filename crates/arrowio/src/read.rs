@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::batch::{self, Columns, Rows, WORD16};
 use crate::ipc::{FILE_MAGIC, IpcReader};
 use crate::parquet::{self, ParquetReader};
-use crate::{DatasetMeta, Error, ErrorKind, FlowRow};
+use crate::{DatasetMeta, Error, ErrorKind, FlowRow, Lost};
 
 /// A token code in one version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,7 +24,8 @@ pub struct TokenCode {
 /// stream. Other writers' files are taken too: large lists, integers of any width, text by dictionary, further columns,
 /// and the original's single column `flows`.
 ///
-/// As an iterator it goes on after an error, with the next file where there is one.
+/// As an iterator it goes on after an error: with the next row where one row is [lost](Lost), else with the next file
+/// where there is one.
 pub struct DatasetReader {
     accepted: Vec<TokenCode>,
     meta: DatasetMeta,
@@ -41,7 +42,11 @@ struct Source {
 }
 
 enum Batches {
-    Ipc(Box<IpcReader<Box<dyn Read + Send>>>),
+    Ipc {
+        reader: Box<IpcReader<Box<dyn Read + Send>>>,
+        /// What is wrong with the end of the file: said once the batches before it are read.
+        ending: Option<ErrorKind>,
+    },
     Parquet(Box<ParquetReader<File>>),
 }
 
@@ -82,7 +87,7 @@ impl DatasetReader {
             }
             let input: Box<dyn Read + Send> =
                 if head.starts_with(FILE_MAGIC) { input } else { Box::new(std::io::Cursor::new(head).chain(input)) };
-            Batches::ipc(input)
+            Batches::ipc(input, None)
         };
         let batches = open().map_err(|e| e.at(name))?;
         let (meta, source) = Source::new(name.to_owned(), batches, accepted)?;
@@ -102,10 +107,10 @@ impl DatasetReader {
                 match row {
                     Ok(Some(row)) => return Ok(Some(row)),
                     Ok(None) => self.open = None,
-                    Err(kind) => {
-                        let error = kind.at(&source.name);
-                        // What follows in this file cannot be trusted.
-                        self.open = None;
+                    Err(error) => {
+                        if error.lost == Lost::Rest {
+                            self.open = None;
+                        }
                         return Err(error);
                     }
                 }
@@ -137,8 +142,8 @@ fn head(input: &mut impl Read) -> Result<Vec<u8>, ErrorKind> {
 }
 
 impl Batches {
-    fn ipc(input: Box<dyn Read + Send>) -> Result<Batches, ErrorKind> {
-        IpcReader::new(input, batch::is_known).map(|r| Batches::Ipc(Box::new(r)))
+    fn ipc(input: Box<dyn Read + Send>, ending: Option<ErrorKind>) -> Result<Batches, ErrorKind> {
+        IpcReader::new(input, batch::is_known).map(|r| Batches::Ipc { reader: Box::new(r), ending })
     }
 
     fn open(path: &Path) -> Result<Batches, ErrorKind> {
@@ -147,6 +152,7 @@ impl Batches {
         if head.starts_with(parquet::MAGIC) {
             return ParquetReader::new(file, batch::is_known).map(|r| Batches::Parquet(Box::new(r)));
         }
+        let mut ending = None;
         if head.starts_with(FILE_MAGIC) {
             let size = file.seek(SeekFrom::End(0))?;
             let mut tail = Vec::new();
@@ -154,32 +160,36 @@ impl Batches {
             file.read_to_end(&mut tail)?;
             if tail != FILE_MAGIC {
                 let place = format!("octet {size}");
-                return Err(ErrorKind::format(place, "ARROW1 at the end", "something else: the file was cut off"));
+                let found = "something else: the file was cut off";
+                ending = Some(ErrorKind::format(place, "ARROW1 at the end", found));
             }
             file.seek(SeekFrom::Start(8))?;
         } else {
             file.rewind()?;
         }
-        Batches::ipc(Box::new(BufReader::with_capacity(1 << 16, file)))
+        Batches::ipc(Box::new(BufReader::with_capacity(1 << 16, file)), ending)
     }
 
     fn metadata(&self) -> &[(String, String)] {
         match self {
-            Batches::Ipc(reader) => &reader.metadata,
+            Batches::Ipc { reader, .. } => &reader.metadata,
             Batches::Parquet(reader) => &reader.metadata,
         }
     }
 
     fn has_column(&self, name: &str) -> bool {
         match self {
-            Batches::Ipc(reader) => reader.names().any(|n| n == name),
+            Batches::Ipc { reader, .. } => reader.names().any(|n| n == name),
             Batches::Parquet(reader) => reader.names().any(|n| n == name),
         }
     }
 
     fn next_batch(&mut self) -> Result<Option<Columns>, ErrorKind> {
         match self {
-            Batches::Ipc(reader) => reader.next_batch(),
+            Batches::Ipc { reader, ending } => match reader.next_batch()? {
+                Some(batch) => Ok(Some(batch)),
+                None => ending.take().map_or(Ok(None), Err),
+            },
             Batches::Parquet(reader) => reader.next_batch(),
         }
     }
@@ -221,14 +231,18 @@ impl Source {
         Ok((meta, Source { name, batches, token_code, rows: None }))
     }
 
-    fn next_row(&mut self) -> Result<Option<FlowRow>, ErrorKind> {
+    fn next_row(&mut self) -> Result<Option<FlowRow>, Error> {
         loop {
-            if let Some(row) = self.rows.as_mut().and_then(Iterator::next) {
-                return row.map(Some);
+            match self.rows.as_mut().and_then(Iterator::next) {
+                Some(Ok(row)) => return Ok(Some(row)),
+                Some(Err(kind)) => return Err(Error { lost: Lost::Row, ..kind.at(&self.name) }),
+                None => {}
             }
-            match self.batches.next_batch()? {
-                Some(arrays) => self.rows = Some(Rows::new(arrays, &self.token_code)?),
-                None => return Ok(None),
+            let next = self.batches.next_batch();
+            let rows = next.and_then(|arrays| arrays.map(|a| Rows::new(a, &self.token_code)).transpose());
+            self.rows = rows.map_err(|e| e.at(&self.name))?;
+            if self.rows.is_none() {
+                return Ok(None);
             }
         }
     }

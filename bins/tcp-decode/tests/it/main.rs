@@ -291,6 +291,42 @@ fn a_dataset_cut_off_gives_what_it_holds_and_says_so() {
 }
 
 #[test]
+fn an_arrow_file_cut_off_anywhere_gives_what_stands_before() {
+    let scratch = Scratch::new();
+    let rows: Vec<_> = (0..2).map(|i| captured(&flow(i, 0, 1), 1)).collect();
+    let (input, output) = (dataset(&scratch, &rows, Format::Arrow), scratch.at("out.pcap"));
+    let whole = fs::read(&input).unwrap();
+    let mut kept = Vec::new();
+    for length in [whole.len() - 3, whole.len() - 700, whole.len() / 2] {
+        fs::write(&input, &whole[..length]).unwrap();
+        let (code, summary) = decode(&[&input, &output]);
+        assert_eq!((code, &summary["left_out"]["file: the rest of one cannot be read"]), (1, &Value::from(1)));
+        kept.push(summary["flows_written"].as_u64().unwrap());
+    }
+    assert_eq!((kept[0], kept[2]), (2, 0));
+}
+
+#[test]
+fn a_wrong_cell_costs_its_row_alone() {
+    let scratch = Scratch::new();
+    let mut rows: Vec<_> = (0..5).map(|i| captured(&flow(i, 0, 1), 1)).collect();
+    // Of another IP version than the tokens.
+    rows[1].identity.client.addr = "2001:db8::1".parse().ok();
+    let input = dataset(&scratch, &rows, Format::Arrow);
+    let (output, reports) = (scratch.at("out.pcap"), scratch.at("reports"));
+    let (code, summary) = decode(&[&input, &output, "--reports", &reports]);
+    assert_eq!((code, &summary["flows_read"], &summary["flows_written"]), (1, &Value::from(5), &Value::from(4)));
+    assert_eq!(summary["left_out"]["column client_addr: an address of the other IP version"], 1);
+    let failures = fs::read_to_string(format!("{reports}/failures.csv")).unwrap();
+    assert_eq!(failures, "field,reason,times\ncolumn client_addr,an address of the other IP version,1\n");
+    let validity = fs::read_to_string(format!("{reports}/validity.csv")).unwrap();
+    assert_eq!(validity, "class,read,written,left_out\ngraceful,4,4,0\nunknown,1,0,1\n");
+    assert_eq!(fs::read_to_string(format!("{reports}/packets-per-flow.csv")).unwrap(), "packets,flows\n11,4\n");
+    let json: Value = serde_json::from_str(&fs::read_to_string(format!("{reports}/reports.json")).unwrap()).unwrap();
+    assert_eq!(json["packets_per_flow"][0]["packets"], 11);
+}
+
+#[test]
 fn what_is_no_dataset_is_refused() {
     let scratch = Scratch::new();
     let (input, output) = (scratch.at("notes.txt"), scratch.at("out.pcap"));
@@ -391,4 +427,63 @@ fn a_folder_as_output_gets_one_capture() {
     fs::create_dir(&folder).unwrap();
     assert_eq!(decode(&[&input, &folder]).0, 0);
     assert_eq!(files(&folder), [Path::new(&folder).join("capture.pcap")]);
+}
+
+#[test]
+fn labels_go_to_stdout_where_it_is_free() {
+    let scratch = Scratch::new();
+    let input = dataset(&scratch, &[captured(&flow(1001, 0, 1), 1)], Format::Arrow);
+    let output = scratch.at("out.pcap");
+    let done = run(&[&input, &output, "--labels", "-"]);
+    assert_eq!(done.status.code(), Some(0));
+    assert!(text(&done.stdout).starts_with("flow,file,") && text(&done.stdout).lines().count() == 2);
+    assert!(text(&done.stderr).contains("flows written"));
+    let refused = run(&[&input, "-", "--labels", "-"]);
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0));
+    assert!(text(&refused.stderr).contains("--labels -: expected a file"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn the_name_of_the_output_says_what_it_is() {
+    let scratch = Scratch::new();
+    let input = dataset(&scratch, &[captured(&flow(1001, 0, 1), 1)], Format::Arrow);
+    let packed = scratch.at("out.pcapng.gz");
+    assert_eq!(decode(&[&input, &packed]).0, 0);
+    let octets = fs::read(&packed).unwrap();
+    assert_eq!(octets[..2], [0x1f, 0x8b]);
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(&octets[..]).read_to_end(&mut plain).unwrap();
+    assert_eq!(plain[..4], [10, 13, 13, 10]);
+    assert_eq!(frames(&plain).len(), 11);
+    for name in ["out.arrow", "out.pcap.zst", "out.csv"] {
+        let refused = run(&[&input, &scratch.at(name)]);
+        assert_eq!(refused.status.code(), Some(2), "{name}");
+        assert!(text(&refused.stderr).contains("expected the name of a .pcap"), "{}", text(&refused.stderr));
+        assert!(!Path::new(&scratch.at(name)).exists());
+    }
+}
+
+#[test]
+fn flows_without_free_ends_are_left_out() {
+    let scratch = Scratch::new();
+    let rows: Vec<_> = (0..3).map(|_| generated(&flow(1, 0, 1))).collect();
+    let input = dataset(&scratch, &rows, Format::Arrow);
+    let output = scratch.at("out.pcap");
+    let net = "10.0.0.1/32";
+    let (code, summary) = decode(&[&input, &output, "--client-net", net, "--server-net", net]);
+    assert_eq!((code, &summary["flows_written"]), (1, &Value::from(0)));
+    assert_eq!(summary["left_out"]["addresses and ports: none is free in the networks"], 3);
+}
+
+#[test]
+fn a_flow_of_a_host_with_itself_comes_back_exactly() {
+    let scratch = Scratch::new();
+    let mut loopback = flow(1001, 0, 1);
+    loopback.client.addr = [127, 0, 0, 1].into();
+    loopback.server.addr = loopback.client.addr;
+    let input = dataset(&scratch, &[captured(&loopback, 1)], Format::Arrow);
+    let output = scratch.at("out.pcap");
+    assert_eq!(decode(&[&input, &output]).0, 0);
+    let ends = frames_of(&output)[0].ends();
+    assert_eq!(ends, ("127.0.0.1".into(), 1001, "127.0.0.1".into(), 80));
 }
