@@ -84,10 +84,7 @@ impl TokenCode for Field {
 
     fn encode(&mut self, flow: &Flow, out: &mut Vec<TokenId>) -> Result<FlowIdentity, EncodeError> {
         let v6 = flow.client.addr.is_ipv6();
-        check(flow, v6)?;
-        let ticks = [Direction::Forward, Direction::Reverse].map(|d| tick_of(flow, d));
-        let (class, length) = class_of(flow);
-        let head = Head { v6, unit: unit_of(flow), class, length, port: flow.server.port, ticks };
+        let head = Survey::of(flow, v6)?.head(flow, v6);
         lex::write_head(&head, out);
         let Field { state, say, .. } = self;
         state.restart(FlowIdentity::default(), v6, head.unit_ns(), head.ticks_ns());
@@ -185,56 +182,98 @@ fn misplaced(index: usize, lexer: &Lexer, found: TokenId) -> DecodeError {
     DecodeError::Misplaced { index, expected: lexer.at.expected(), found, meaning: vocab::describe(found) }
 }
 
-/// Refuses what no header can hold.
-fn check(flow: &Flow, v6: bool) -> Result<(), EncodeError> {
-    if flow.server.addr.is_ipv6() != v6 {
-        return Err(EncodeError::MixedVersions);
+/// What is to be known of a flow before its first packet is said.
+#[derive(Default)]
+struct Survey {
+    /// Every flag seen, by direction.
+    flags: [u16; 2],
+    /// Whether the server sent a SYN-ACK.
+    syn_ack: bool,
+    /// Whether every time is a whole number of microseconds.
+    micros: bool,
+    /// By direction, the first and the last packet with room for timestamps among its options.
+    stamped: [Option<(usize, usize)>; 2],
+}
+
+impl Survey {
+    /// Looks at every packet once; refuses what no header can hold.
+    fn of(flow: &Flow, v6: bool) -> Result<Survey, EncodeError> {
+        if flow.server.addr.is_ipv6() != v6 {
+            return Err(EncodeError::MixedVersions);
+        }
+        let mut survey = Survey { micros: true, ..Survey::default() };
+        let mut before = flow.packets.first().map_or(0, |p| p.time_ns);
+        for (index, p) in flow.packets.iter().enumerate() {
+            check(flow, v6, index, before)?;
+            before = p.time_ns;
+            survey.micros = survey.micros && p.time_ns % vocab::UNITS_NS[1] == 0;
+            let d = p.direction.index();
+            survey.flags[d] |= p.flags.0;
+            survey.syn_ack |= p.direction == Direction::Reverse && p.flags.has(Flags::SYN.with(Flags::ACK));
+            if p.options.len >= 12 {
+                survey.stamped[d] = Some((survey.stamped[d].map_or(index, |(first, _)| first), index));
+            }
+        }
+        Ok(survey)
     }
-    for (index, p) in flow.packets.iter().enumerate() {
-        let refuse = |what, value: u64| Err(EncodeError::OutOfRange { index, what, value });
-        if p.flags.0 > 0xfff {
-            return refuse("flags", p.flags.0.into());
-        }
-        if p.options.len % 4 != 0 || p.options.len > 40 {
-            return refuse("options length", p.options.len.into());
-        }
-        if p.options.start as usize + usize::from(p.options.len) > flow.options.len() {
-            return refuse("options start", p.options.start.into());
-        }
-        if p.flow_label > if v6 { 0xf_ffff } else { 0 } {
-            return refuse("flow label", p.flow_label.into());
-        }
-        if v6 && p.ip_id != 0 {
-            return refuse("IPv6 identification", p.ip_id.into());
-        }
-        if v6 && p.dont_fragment {
-            return refuse("IPv6 don't-fragment bit", 1);
-        }
-        let before = flow.packets[index.saturating_sub(1)].time_ns;
-        if p.time_ns.checked_sub(before).is_none_or(|gap| gap == i64::MIN) {
-            return refuse("time", p.time_ns as u64);
-        }
+
+    fn head(&self, flow: &Flow, v6: bool) -> Head {
+        let length = flow.packets.len().max(1).ilog2().min(vocab::LENGTH.count() as u32 - 1) as u8;
+        let ticks = self.stamped.map(|s| tick_of(flow, s));
+        // Microseconds where every time of the flow is a whole number of them, else nanoseconds. Coarser captures are kept
+        // in microseconds, since one cannot tell them from a short flow's chance.
+        let unit = u8::from(self.micros);
+        Head { v6, unit, class: self.class(), length, port: flow.server.port, ticks }
+    }
+
+    fn class(&self) -> u8 {
+        let [client, server] = self.flags;
+        let close = if Flags(client | server).has(Flags::RST) {
+            1
+        } else if Flags(client & server).has(Flags::FIN) {
+            0
+        } else {
+            2
+        };
+        if Flags(client).has(Flags::SYN) && self.syn_ack { close } else { close + 3 }
+    }
+}
+
+/// Refuses what no header can hold. `before` is the time of the packet before.
+fn check(flow: &Flow, v6: bool, index: usize, before: i64) -> Result<(), EncodeError> {
+    let p = &flow.packets[index];
+    let refuse = |what, value: u64| Err(EncodeError::OutOfRange { index, what, value });
+    if p.flags.0 > 0xfff {
+        return refuse("flags", p.flags.0.into());
+    }
+    if p.options.len % 4 != 0 || p.options.len > 40 {
+        return refuse("options length", p.options.len.into());
+    }
+    if p.options.start as usize + usize::from(p.options.len) > flow.options.len() {
+        return refuse("options start", p.options.start.into());
+    }
+    if p.flow_label > if v6 { 0xf_ffff } else { 0 } {
+        return refuse("flow label", p.flow_label.into());
+    }
+    if v6 && p.ip_id != 0 {
+        return refuse("IPv6 identification", p.ip_id.into());
+    }
+    if v6 && p.dont_fragment {
+        return refuse("IPv6 don't-fragment bit", 1);
+    }
+    if p.time_ns.checked_sub(before).is_none_or(|gap| gap == i64::MIN) {
+        return refuse("time", p.time_ns as u64);
     }
     Ok(())
 }
 
-/// The unit of time: microseconds where every time of the flow is a whole number of them, else nanoseconds.
-/// Coarser captures are kept in microseconds, since one cannot tell them from a short flow's chance.
-fn unit_of(flow: &Flow) -> u8 {
-    u8::from(flow.packets.iter().all(|p| p.time_ns % vocab::UNITS_NS[1] == 0))
-}
-
-/// The tick of one side's timestamp clock, estimated between its first and last packets.
-fn tick_of(flow: &Flow, d: Direction) -> u8 {
-    let value = |i: usize| {
-        let p = &flow.packets[i];
-        (p.direction == d).then(|| options::timestamp_value(flow.options_of(p))).flatten().map(|v| (p.time_ns, v))
-    };
-    let first = (0..flow.packets.len()).find_map(value);
-    let last = (0..flow.packets.len()).rev().find_map(value);
-    let (Some((t0, v0)), Some((t1, v1))) = (first, last) else { return 0 };
+/// The tick of one side's timestamp clock, estimated between the first and the last of its packets that carry one.
+fn tick_of(flow: &Flow, stamped: Option<(usize, usize)>) -> u8 {
+    let Some((first, last)) = stamped.map(|(a, b)| (&flow.packets[a], &flow.packets[b])) else { return 0 };
+    let value = |p| options::timestamp_value(flow.options_of(p));
+    let (Some(v0), Some(v1)) = (value(first), value(last)) else { return 0 };
     let ticks = i64::from(v1.wrapping_sub(v0) as i32);
-    let elapsed = t1.saturating_sub(t0);
+    let elapsed = last.time_ns.saturating_sub(first.time_ns);
     if ticks <= 0 || elapsed < 20_000_000 {
         return 0;
     }
@@ -244,25 +283,4 @@ fn tick_of(flow: &Flow, d: Direction) -> u8 {
         elapsed > 4.0 * known && elapsed < 6.0 * known
     };
     vocab::TICKS_NS.iter().position(|&tick_ns| near(tick_ns)).unwrap_or(0) as u8
-}
-
-/// Class and length class of a flow.
-fn class_of(flow: &Flow) -> (u8, u8) {
-    // Every flag seen, by direction, and the flags of any SYN-ACK.
-    let mut seen = [0; 2];
-    let mut syn_ack = false;
-    for p in &flow.packets {
-        seen[p.direction.index()] |= p.flags.0;
-        syn_ack |= p.direction == Direction::Reverse && p.flags.has(Flags::SYN.with(Flags::ACK));
-    }
-    let close = if Flags(seen[0] | seen[1]).has(Flags::RST) {
-        1
-    } else if Flags(seen[0] & seen[1]).has(Flags::FIN) {
-        0
-    } else {
-        2
-    };
-    let opened = Flags(seen[0]).has(Flags::SYN) && syn_ack;
-    let length = flow.packets.len().max(1).ilog2().min(vocab::LENGTH.count() as u32 - 1);
-    (if opened { close } else { close + 3 }, length as u8)
 }
