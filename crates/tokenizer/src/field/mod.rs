@@ -246,7 +246,7 @@ fn check(flow: &Flow, v6: bool, index: usize, before: i64) -> Result<(), EncodeE
     if p.flags.0 > 0xfff {
         return refuse("flags", p.flags.0.into());
     }
-    if p.options.len % 4 != 0 || p.options.len > 40 {
+    if !p.options.len.is_multiple_of(4) || p.options.len > 40 {
         return refuse("options length", p.options.len.into());
     }
     if p.options.start as usize + usize::from(p.options.len) > flow.options.len() {
