@@ -103,6 +103,19 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// A flow without packets, between two addresses and port 0 at either end.
+    #[must_use]
+    pub fn new(client: IpAddr, server: IpAddr) -> Flow {
+        Flow {
+            client: Endpoint { addr: client, port: 0 },
+            server: Endpoint { addr: server, port: 0 },
+            first_frame: 0,
+            packets: Vec::new(),
+            options: Vec::new(),
+            completeness: Completeness::default(),
+        }
+    }
+
     /// The option octets of a packet of this flow.
     ///
     /// # Panics

@@ -49,15 +49,7 @@ pub struct Invented {
 
 /// A flow without packets and ends.
 pub(crate) fn no_flow() -> Flow {
-    let nobody = Endpoint { addr: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port: 0 };
-    Flow {
-        client: nobody,
-        server: nobody,
-        first_frame: 0,
-        packets: Vec::new(),
-        options: Vec::new(),
-        completeness: Completeness::default(),
-    }
+    Flow::new(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into())
 }
 
 /// Takes the packets out of `flow` and gives it the ends of `identity`. Its server's port is for the tokens to say.

@@ -12,12 +12,14 @@ const RANKS: &[(&str, u32)] = &[
     ("flowtrack", 1),
     ("tokenizer", 2),
     ("arrowio", 3),
+    ("fidelity", 3),
     ("linformer-kernels", 4),
     ("linformer", 5),
     ("clikit", 6),
     ("tcp-encode", 7),
     ("tcp-decode", 7),
     ("tcp-train", 7),
+    ("tcp-eval", 7),
     ("workspace-tests", 8),
 ];
 
@@ -27,6 +29,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("flowtrack", &["tcpwire"]),
     ("tokenizer", &["flowtrack", "tcpwire"]),
     ("arrowio", &["tokenizer"]),
+    ("fidelity", &["flowtrack", "tcpwire", "tokenizer"]),
     ("linformer-kernels", &[]),
     ("linformer", &["linformer-kernels"]),
     ("clikit", &[]),

@@ -1,0 +1,52 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use clikit::Common;
+
+/// Says how far generated flows are from real ones.
+///
+/// Both sides may be captures or datasets: a file, or a folder of them. Whole sessions alone are compared: opened, and
+/// closed by FIN from both sides or by RST, with no octet missing. Every distance stands beside its noise floor, the same
+/// distance between two real samples of the same size.
+///
+/// Exit codes: 0 all done; 1 done, but something could not be read and was named; 2 failed, nothing written.
+#[derive(Parser, Debug)]
+#[command(name = "tcp-eval", version, max_term_width = 110)]
+pub(crate) struct Args {
+    /// Real flows: captures or a dataset
+    pub(crate) real: PathBuf,
+
+    /// Generated flows: captures or a dataset
+    pub(crate) generated: PathBuf,
+
+    /// More real flows, to take the noise floor from [default: disjoint halves of REAL]
+    #[arg(long, value_name = "REAL2")]
+    pub(crate) reference: Option<PathBuf>,
+
+    /// Folder for metrics.json; made if it does not exist
+    #[arg(short, long, value_name = "FOLDER")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Replace an output folder that is not empty
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Seed of the samples
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// Samples drawn for each value and its interval
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) repeats: u32,
+
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+impl clikit::Cli for Args {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}

@@ -1,0 +1,105 @@
+//! Distance of continuous distributions.
+
+/// The range over which distances are taken: the 0.1st to the 99.9th percentile of the real values. What lies outside is
+/// moved to its edge, and counted.
+#[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
+pub struct Range {
+    /// The 0.1st percentile.
+    pub low: f64,
+    /// The 99.9th percentile.
+    pub high: f64,
+}
+
+impl Range {
+    /// The range of sorted values; `None` where there are none.
+    #[must_use]
+    pub fn of(sorted: &[f64]) -> Option<Range> {
+        let at = |share: f64| sorted.get(((sorted.len().max(1) - 1) as f64 * share).round() as usize).copied();
+        Some(Range { low: at(0.001)?, high: at(0.999)? })
+    }
+
+    /// The share of values outside.
+    #[must_use]
+    pub fn clipped(&self, values: &[f64]) -> f64 {
+        let outside = values.iter().filter(|&&v| v < self.low || v > self.high).count();
+        outside as f64 / values.len().max(1) as f64
+    }
+}
+
+/// Wasserstein-1 distance of two sorted samples, in their unit, with values clipped to `range`: the area between their
+/// distribution functions. The whole width of the range where just one sample is empty.
+#[must_use]
+pub fn wasserstein1(a: &[f64], b: &[f64], range: Range) -> f64 {
+    if a.is_empty() || b.is_empty() {
+        return if a.len() == b.len() { 0.0 } else { range.high - range.low };
+    }
+    let clip = |v: f64| v.clamp(range.low, range.high);
+    let (mut i, mut j, mut area) = (0, 0, 0.0);
+    let mut before = range.low;
+    while i < a.len() || j < b.len() {
+        let next = match (a.get(i), b.get(j)) {
+            (Some(&x), Some(&y)) => clip(x).min(clip(y)),
+            (Some(&x), None) | (None, Some(&x)) => clip(x),
+            (None, None) => break,
+        };
+        let gap = (i as f64 / a.len() as f64 - j as f64 / b.len() as f64).abs();
+        area += gap * (next - before);
+        before = next;
+        while a.get(i).is_some_and(|&x| clip(x) <= next) {
+            i += 1;
+        }
+        while b.get(j).is_some_and(|&y| clip(y) <= next) {
+            j += 1;
+        }
+    }
+    area
+}
+
+/// Kolmogorov-Smirnov distance of two sorted samples: the largest difference of their distribution functions.
+#[must_use]
+pub fn ks(a: &[f64], b: &[f64]) -> f64 {
+    if a.is_empty() || b.is_empty() {
+        return if a.len() == b.len() { 0.0 } else { 1.0 };
+    }
+    let (mut i, mut j, mut most) = (0, 0, 0.0f64);
+    while i < a.len() && j < b.len() {
+        let next = a[i].min(b[j]);
+        while a.get(i).is_some_and(|&x| x <= next) {
+            i += 1;
+        }
+        while b.get(j).is_some_and(|&y| y <= next) {
+            j += 1;
+        }
+        most = most.max((i as f64 / a.len() as f64 - j as f64 / b.len() as f64).abs());
+    }
+    most
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WIDE: Range = Range { low: -1e9, high: 1e9 };
+
+    #[test]
+    fn known_values() {
+        assert_eq!(wasserstein1(&[0.0, 1.0, 3.0], &[5.0, 6.0, 8.0], WIDE), 5.0);
+        assert_eq!(wasserstein1(&[1.0], &[1.0, 1.0], WIDE), 0.0);
+        let range = Range { low: 0.0, high: 2.0 };
+        assert_eq!(wasserstein1(&[0.0], &[100.0], range), 2.0, "clipped");
+        assert_eq!(range.clipped(&[-1.0, 1.0, 3.0, 2.0]), 0.5);
+        assert_eq!(ks(&[1.0, 2.0], &[3.0, 4.0]), 1.0);
+        assert_eq!(ks(&[1.0, 2.0, 3.0, 4.0], &[3.0, 4.0, 5.0, 6.0]), 0.5);
+    }
+
+    proptest! {
+        #[test]
+        fn a_shift_is_its_distance(mut values in prop::collection::vec(-1e3f64..1e3, 1..50), by in -1e3f64..1e3) {
+            values.sort_by(f64::total_cmp);
+            let moved: Vec<f64> = values.iter().map(|v| v + by).collect();
+            prop_assert!((wasserstein1(&values, &moved, WIDE) - by.abs()).abs() < 1e-6);
+        }
+    }
+}

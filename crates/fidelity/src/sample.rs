@@ -1,0 +1,82 @@
+//! Samples of flows, and intervals over repeated ones.
+
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+/// A mean over repeated samples with the 2.5th and 97.5th percentile.
+#[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
+pub struct Interval {
+    /// Mean.
+    pub value: f64,
+    /// 2.5th percentile.
+    pub low: f64,
+    /// 97.5th percentile.
+    pub high: f64,
+}
+
+impl Interval {
+    /// Of at least one value.
+    pub(crate) fn of(values: &[f64]) -> Interval {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let at = |share: f64| sorted[((sorted.len() - 1) as f64 * share).round() as usize];
+        Interval { value: values.iter().sum::<f64>() / values.len() as f64, low: at(0.025), high: at(0.975) }
+    }
+
+    /// The mean of `values`, with the spread of `repeated` around its own mean (bootstrap).
+    pub(crate) fn around(values: &[f64], repeated: &[f64]) -> Interval {
+        let (point, spread) = (Interval::of(values), Interval::of(repeated));
+        let shifted = |edge: f64| (point.value + edge - spread.value).max(0.0);
+        Interval { value: point.value, low: shifted(spread.low), high: shifted(spread.high) }
+    }
+}
+
+/// One draw: indices of flows.
+pub(crate) struct Draw {
+    /// Of the real flows.
+    pub(crate) real: Vec<usize>,
+    /// Of the flows beside them for the floor: disjoint from `real` where both come from one set.
+    pub(crate) floor: Vec<usize>,
+    /// Of the generated flows, each at most once.
+    pub(crate) generated: Vec<usize>,
+    /// Of the generated flows, with repeats.
+    pub(crate) again: Vec<usize>,
+}
+
+impl Draw {
+    /// The first `n` of each.
+    pub(crate) fn first(&self, n: usize) -> Draw {
+        let cut = |indices: &[usize]| indices[..n.min(indices.len())].to_vec();
+        Draw {
+            real: cut(&self.real),
+            floor: cut(&self.floor),
+            generated: cut(&self.generated),
+            again: cut(&self.again),
+        }
+    }
+}
+
+/// Draws samples of `n` flows each. `reference` is the size of a second real set, where there is one.
+pub(crate) fn draw(n: usize, real: usize, reference: Option<usize>, generated: usize, random: &mut ChaCha8Rng) -> Draw {
+    let mut shuffled = |len: usize| {
+        let mut indices: Vec<usize> = (0..len).collect();
+        indices.shuffle(random);
+        indices
+    };
+    let (first, floor) = match reference {
+        Some(len) => (shuffled(real), shuffled(len)),
+        None => {
+            let mut first = shuffled(real);
+            let floor = first.split_off(n.min(first.len()));
+            (first, floor)
+        }
+    };
+    let generated_once = shuffled(generated);
+    let cut = |mut indices: Vec<usize>| {
+        indices.truncate(n);
+        indices
+    };
+    let again = (0..n).map(|_| random.random_range(0..generated)).collect();
+    Draw { real: cut(first), floor: cut(floor), generated: cut(generated_once), again }
+}

@@ -1,0 +1,214 @@
+//! Whether flows are TCP, by arithmetic (RFC 9293, RFC 7323) and nothing of the token code's own.
+//!
+//! Real captures fail some of these too: segments that the capture lost, offload, middleboxes. Rates are to be held
+//! against the real ones, not against zero.
+
+use flowtrack::{Class, Direction, Flow};
+use tcpwire::{Flags, SeqNum};
+
+use crate::options::{self, Opt};
+
+/// One thing that has to hold of a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct Check {
+    /// Name.
+    pub name: &'static str,
+    /// What holds.
+    pub meaning: &'static str,
+}
+
+/// Every check, in order.
+pub const CHECKS: [Check; 10] = [
+    Check {
+        name: "handshake",
+        meaning: "SYN, SYN-ACK of its number + 1, ACK of that one's + 1 (RFC 9293, section 3.5)",
+    },
+    Check { name: "time", meaning: "time never goes back" },
+    Check { name: "octets", meaning: "every octet of both streams is there, once or repeated" },
+    Check { name: "acknowledgments", meaning: "nothing is acknowledged that the other side has not sent (3.10.7.4)" },
+    Check { name: "window", meaning: "no payload beyond the offered window, but for one octet as a probe (3.8.6)" },
+    Check { name: "after_fin", meaning: "no new octets after the FIN (3.6)" },
+    Check { name: "options", meaning: "options parse to the octet (3.2)" },
+    Check { name: "tsval", meaning: "TSval of new segments never goes back (RFC 7323, section 5)" },
+    Check { name: "tsecr", meaning: "TSecr is 0 or a TSval that the other side has sent (RFC 7323, section 3)" },
+    Check { name: "close", meaning: "closed by FIN from both sides, or by RST" },
+];
+
+/// Which of [`CHECKS`] a flow passes.
+pub(crate) type Passed = [bool; CHECKS.len()];
+
+/// How many flows pass.
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
+pub struct Validity {
+    /// Number of flows.
+    pub flows: u64,
+    /// Flows that pass each of [`CHECKS`].
+    pub passed: [u64; CHECKS.len()],
+    /// Flows that pass all.
+    pub all: u64,
+}
+
+impl Validity {
+    /// The share of flows that pass check `i`.
+    #[must_use]
+    pub fn share(&self, i: usize) -> f64 {
+        self.passed[i] as f64 / self.flows.max(1) as f64
+    }
+
+    /// The share of flows that pass all.
+    #[must_use]
+    pub fn share_all(&self) -> f64 {
+        self.all as f64 / self.flows.max(1) as f64
+    }
+
+    /// Of many flows.
+    #[must_use]
+    pub fn of(flows: &[Flow]) -> Validity {
+        let mut sum = Validity { flows: flows.len() as u64, ..Validity::default() };
+        for flow in flows {
+            let passed = validity(flow);
+            for (n, ok) in sum.passed.iter_mut().zip(passed) {
+                *n += u64::from(ok);
+            }
+            sum.all += u64::from(passed.iter().all(|&ok| ok));
+        }
+        sum
+    }
+}
+
+/// One side, as the other end sees it. Numbers are offsets from its first sequence number.
+#[derive(Default)]
+struct Side {
+    base: Option<SeqNum>,
+    /// One past the highest octet sent.
+    top: i64,
+    /// One past the FIN.
+    fin: Option<i64>,
+    /// The right edge of the furthest window offered, as an offset of the other side; none before the first ACK.
+    edge: Option<i64>,
+    shift: u32,
+    last_tsval: Option<u32>,
+    tsvals: rustc_hash::FxHashSet<u32>,
+}
+
+impl Side {
+    fn offset(&mut self, seq: SeqNum) -> i64 {
+        let base = *self.base.get_or_insert(seq);
+        let near = base.add(self.top as u32);
+        self.top + i64::from(seq.distance(near))
+    }
+}
+
+/// Which checks a flow passes.
+#[must_use]
+pub fn validity(flow: &Flow) -> Passed {
+    let mut passed = [true; CHECKS.len()];
+    let mut fail = |name: &str| {
+        if let Some(i) = CHECKS.iter().position(|c| c.name == name) {
+            passed[i] = false;
+        }
+    };
+    if !handshake(flow) {
+        fail("handshake");
+    }
+    if flow.packets.windows(2).any(|w| w[1].time_ns < w[0].time_ns) {
+        fail("time");
+    }
+    match flow.judge() {
+        Some((verdict, _)) => {
+            if verdict.missing_octets != [0; 2] {
+                fail("octets");
+            }
+            if !matches!(verdict.class, Class::Graceful | Class::Reset) {
+                fail("close");
+            }
+        }
+        None => {
+            fail("octets");
+            fail("close");
+        }
+    }
+    let mut sides = [Side::default(), Side::default()];
+    for (side, shift) in sides.iter_mut().zip(shifts(flow)) {
+        side.shift = shift;
+    }
+    for p in &flow.packets {
+        let (d, o) = (p.direction.index(), p.direction.reversed().index());
+        let octets = flow.options_of(p);
+        if options::iter(octets).any(|opt| matches!(opt, Opt::Malformed)) {
+            fail("options");
+        }
+        let reset = p.flags.has(Flags::RST);
+        let start = sides[d].offset(p.seq);
+        let data_end = start + i64::from(p.flags.has(Flags::SYN)) + i64::from(p.payload_len);
+        let end = start + i64::from(p.flags.seq_len()) + i64::from(p.payload_len);
+        let is_new = end > sides[d].top;
+        if let Some((value, echo)) = options::timestamps(octets).filter(|_| !reset) {
+            let back = sides[d].last_tsval.is_some_and(|last| (value.wrapping_sub(last) as i32) < 0);
+            if is_new && back {
+                fail("tsval");
+            }
+            if is_new || sides[d].last_tsval.is_none() {
+                sides[d].last_tsval = Some(value);
+            }
+            sides[d].tsvals.insert(value);
+            if echo != 0 && p.flags.has(Flags::ACK) && !sides[o].tsvals.contains(&echo) {
+                fail("tsecr");
+            }
+        }
+        if p.flags.has(Flags::ACK) {
+            let ack = sides[o].offset(p.ack);
+            if ack > sides[o].top && sides[o].top > 0 {
+                fail("acknowledgments");
+            }
+            let shift = if p.flags.has(Flags::SYN) { 0 } else { sides[d].shift };
+            let edge = ack + (i64::from(p.window) << shift);
+            sides[d].edge = Some(sides[d].edge.map_or(edge, |e| e.max(edge)));
+        }
+        let probe = i64::from(p.payload_len == 1);
+        if is_new && p.payload_len > 0 && sides[o].edge.is_some_and(|edge| data_end > edge + probe) {
+            fail("window");
+        }
+        if !reset {
+            if sides[d].fin.is_some_and(|fin| end > fin) {
+                fail("after_fin");
+            }
+            if p.flags.has(Flags::FIN) {
+                sides[d].fin = Some(end);
+            }
+            sides[d].top = sides[d].top.max(end);
+        }
+    }
+    passed
+}
+
+fn handshake(flow: &Flow) -> bool {
+    let syn_ack = Flags::SYN.with(Flags::ACK);
+    let Some(first) = flow.packets.first() else { return false };
+    if !first.flags.has(Flags::SYN) || first.flags.has(Flags::ACK) || first.direction != Direction::Forward {
+        return false;
+    }
+    let Some(reply) = flow.packets.iter().find(|p| p.direction == Direction::Reverse && p.flags.has(syn_ack)) else {
+        return false;
+    };
+    // Of a SYN that was sent again, any number will do; data in the SYN may be acknowledged too (RFC 7413).
+    let syns = flow.packets.iter().filter(|p| p.direction == Direction::Forward && p.flags.has(Flags::SYN));
+    let answered = syns.clone().any(|s| reply.ack == s.seq.add(1) || reply.ack == s.seq.add(1 + s.payload_len));
+    let third = flow
+        .packets
+        .iter()
+        .find(|p| p.direction == Direction::Forward && !p.flags.has(Flags::SYN) && p.flags.has(Flags::ACK));
+    answered && third.is_some_and(|t| (0..1 << 30).contains(&t.ack.distance(reply.seq.add(1))))
+}
+
+/// The window shifts of both sides (RFC 7323, section 2.2): 0 unless both SYNs offer one.
+fn shifts(flow: &Flow) -> [u32; 2] {
+    let offered = |d: Direction| {
+        let syn = flow.packets.iter().find(|p| p.direction == d && p.flags.has(Flags::SYN))?;
+        options::find(flow.options_of(syn), 3)?.first().map(|&s| u32::from(s.min(14)))
+    };
+    match (offered(Direction::Forward), offered(Direction::Reverse)) {
+        (Some(client), Some(server)) => [client, server],
+        _ => [0; 2],
+    }
+}

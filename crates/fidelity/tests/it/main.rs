@@ -1,0 +1,193 @@
+//! Real flows against real ones score at the floor, and known damage is found by the measure that should find it.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use fidelity::{CHECKS, Comparison, Error, Settings, compare, validity};
+use flowtrack::{Class, Flow, Tracker, TrackerOptions};
+use tcpwire::{CaptureReader, Dissector, Flags};
+
+/// The whole sessions of some captures, every second one apart.
+static REAL: LazyLock<[Vec<Flow>; 2]> = LazyLock::new(|| {
+    let manifest = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+    let folder = Path::new(&manifest).join("../../testdata");
+    let mut flows = Vec::new();
+    for name in ["http-lan.pcap", "http-clients.pcap", "ssh.pcap", "quick.pcap"] {
+        let mut reader = CaptureReader::new(File::open(folder.join(name)).unwrap()).unwrap();
+        let mut dissector = Dissector::default();
+        let mut tracker = Tracker::new(TrackerOptions::default());
+        while let Some(frame) = reader.next_frame().unwrap() {
+            if let Ok(segment) = dissector.dissect(&frame) {
+                tracker.push(frame.time_ns, frame.number, &segment);
+            }
+        }
+        tracker.finish();
+        let whole = |class| matches!(class, Class::Graceful | Class::Reset);
+        flows.extend(tracker.ended().filter(|e| whole(e.verdict.class)).filter_map(|e| e.flow));
+    }
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for (i, flow) in flows.into_iter().enumerate() {
+        if i % 2 == 0 { &mut a } else { &mut b }.push(flow);
+    }
+    a.truncate(400);
+    b.truncate(400);
+    [a, b]
+});
+
+const SETTINGS: Settings = Settings { seed: 1, repeats: 5, neighbours: 300 };
+
+fn against(generated: &[Flow]) -> Comparison {
+    compare(&REAL[0], None, generated, SETTINGS).unwrap()
+}
+
+/// How far a categorical field is above the floor, in bits.
+fn bits(found: &Comparison, name: &str) -> f64 {
+    let field = found.categorical.iter().find(|f| f.name == name).unwrap();
+    field.jsd_bits.generated.value - field.jsd_bits.floor.value
+}
+
+/// How far a continuous field is above the floor, in decades.
+fn decades(found: &Comparison, name: &str) -> f64 {
+    let field = found.continuous.iter().find(|f| f.name == name).unwrap();
+    field.wasserstein1.generated.value - field.wasserstein1.floor.value
+}
+
+fn share(found: &Comparison, name: &str) -> f64 {
+    found.validity_generated.share(CHECKS.iter().position(|c| c.name == name).unwrap())
+}
+
+#[test]
+fn real_against_real_is_at_the_floor() {
+    let found = against(&REAL[1]);
+    for field in &found.categorical {
+        assert!(bits(&found, field.name) < 0.02, "{}: {:?}", field.name, field.jsd_bits);
+    }
+    for field in &found.continuous {
+        assert!(decades(&found, field.name) < 0.05, "{}: {:?}", field.name, field.wasserstein1);
+    }
+    let diversity = &found.diversity;
+    assert!(diversity.coverage.generated.value > 0.9, "{:?}", diversity.coverage);
+    assert!((diversity.density.generated.value - 1.0).abs() < 0.15, "{:?}", diversity.density);
+    assert!(found.dependence.pcd.generated.value < found.dependence.pcd.floor.value + 0.05);
+    assert!(found.validity_generated.share_all() > 0.99, "{:?}", found.validity_generated);
+}
+
+#[test]
+fn one_constant_ttl_is_found_by_its_field_alone() {
+    let mut damaged = REAL[1].clone();
+    damaged.iter_mut().flat_map(|f| &mut f.packets).for_each(|p| p.ttl = 77);
+    let found = against(&damaged);
+    assert!(bits(&found, "ttl") > 0.9, "{}", bits(&found, "ttl"));
+    assert!(bits(&found, "flags") < 0.02);
+    assert!(decades(&found, "gap_client") < 0.05);
+}
+
+#[test]
+fn a_wrong_rate_of_flags_is_found_by_flags_and_what_is_made_of_them() {
+    let mut damaged = REAL[1].clone();
+    let data = damaged.iter_mut().flat_map(|f| &mut f.packets).filter(|p| p.payload_len > 0);
+    data.for_each(|p| p.flags = Flags(p.flags.0 & !Flags::PSH.0));
+    let found = against(&damaged);
+    assert!(bits(&found, "flags") > 0.03, "{}", bits(&found, "flags"));
+    assert!(bits(&found, "flag_bigram") > 0.06, "{}", bits(&found, "flag_bigram"));
+    assert!(bits(&found, "ttl") < 0.02);
+}
+
+#[test]
+fn shuffled_gaps_are_found_by_gaps_and_dependence_and_leave_marginals_of_headers() {
+    let mut damaged = REAL[1].clone();
+    let mut gaps: Vec<i64> =
+        damaged.iter().flat_map(|f| f.packets.windows(2)).map(|w| w[1].time_ns - w[0].time_ns).collect();
+    // Every gap at another place, the same at each run: a large step through all of them.
+    let n = gaps.len();
+    let step = (n / 2 + 1..).find(|s| gcd(n, *s) == 1).unwrap();
+    gaps = (0..n).map(|i| gaps[i * step % n]).collect();
+    let mut next = gaps.into_iter();
+    for flow in &mut damaged {
+        for i in 1..flow.packets.len() {
+            flow.packets[i].time_ns = flow.packets[i - 1].time_ns + next.next().unwrap();
+        }
+    }
+    let found = against(&damaged);
+    assert!(decades(&found, "handshake_rtt") > 0.1, "{}", decades(&found, "handshake_rtt"));
+    let pcd = found.dependence.pcd;
+    assert!(pcd.generated.value > pcd.floor.value + 0.05, "{pcd:?}");
+    assert!(bits(&found, "flag_bigram") < 0.02);
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[test]
+fn repeated_flows_are_found_by_coverage_and_repeats() {
+    let damaged: Vec<Flow> = (0..300).map(|i| REAL[1][i % 10].clone()).collect();
+    let found = against(&damaged);
+    let diversity = &found.diversity;
+    assert!(diversity.exact_repeats.generated.value > 0.9, "{:?}", diversity.exact_repeats);
+    assert!(diversity.exact_repeats.floor.value < 0.05, "{:?}", diversity.exact_repeats);
+    assert!(diversity.coverage.generated.value < 0.5, "{:?}", diversity.coverage);
+}
+
+#[test]
+fn broken_acknowledgments_are_found_by_validity() {
+    let mut damaged = REAL[1].clone();
+    for flow in &mut damaged {
+        let last = flow.packets.iter_mut().rev().find(|p| p.flags.has(Flags::ACK)).unwrap();
+        last.ack = last.ack.add(5_000);
+    }
+    let found = against(&damaged);
+    assert_eq!(share(&found, "acknowledgments"), 0.0);
+    assert_eq!(share(&found, "handshake"), found.validity_generated.share(0));
+    assert!(share(&found, "options") > 0.99);
+}
+
+#[test]
+fn every_check_finds_its_damage_in_one_flow() {
+    let flow = REAL[0].iter().find(|f| {
+        validity(f).iter().all(|&ok| ok) && f.packets.len() > 10 && f.options.len() > 12 * f.packets.len() / 2
+    });
+    let whole = flow.unwrap();
+    let index = |name: &str| CHECKS.iter().position(|c| c.name == name).unwrap();
+    let broken = |name: &str, damage: &dyn Fn(&mut Flow)| {
+        let mut flow = whole.clone();
+        damage(&mut flow);
+        assert!(!validity(&flow)[index(name)], "{name}");
+    };
+    broken("handshake", &|f| f.packets[1].ack = f.packets[1].ack.add(1));
+    broken("time", &|f| f.packets[5].time_ns = f.packets[4].time_ns - 1);
+    broken("octets", &|f| {
+        let at = f.packets.iter().position(|p| p.payload_len > 0).unwrap();
+        f.packets.remove(at);
+    });
+    broken("acknowledgments", &|f| f.packets[4].ack = f.packets[4].ack.add(1 << 20));
+    broken("window", &|f| f.packets.iter_mut().for_each(|p| p.window = 0));
+    broken("after_fin", &|f| {
+        let fin = *f.packets.iter().find(|p| p.flags.has(Flags::FIN)).unwrap();
+        let mut more = fin;
+        (more.payload_len, more.flags, more.seq) = (100, Flags::ACK, fin.seq.add(fin.payload_len + 1));
+        f.packets.push(flowtrack::Packet { time_ns: f.packets.last().unwrap().time_ns, ..more });
+    });
+    broken("options", &|f| {
+        let at = f.packets[3].options.start as usize;
+        f.options[at..at + 4].copy_from_slice(&[8, 60, 0, 0]);
+    });
+    broken("tsval", &|f| {
+        let p = f.packets.iter().rev().find(|p| p.payload_len > 0 || p.flags.has(Flags::FIN)).unwrap();
+        let at = p.options.start as usize;
+        f.options[at + 4..at + 8].fill(0);
+    });
+    broken("tsecr", &|f| {
+        let at = f.packets[4].options.start as usize;
+        f.options[at + 8..at + 12].copy_from_slice(&[1, 2, 3, 4]);
+    });
+    broken("close", &|f| f.packets.retain(|p| !p.flags.has(Flags::FIN) && !p.flags.has(Flags::RST)));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_and_too_few_flows_are_refused() {
+    assert_eq!(against(&REAL[1][..50]), against(&REAL[1][..50]));
+    let refused = compare(&REAL[0], None, &REAL[1][..19], SETTINGS).unwrap_err();
+    assert_eq!(refused, Error::TooFew { side: "generated", least: 20, found: 19 });
+}
