@@ -111,16 +111,16 @@ pub(crate) fn read(
     let mut dissector = Dissector::default();
     let mut not_read = [0u64; Skip::ALL.len()];
     let damage = loop {
-        let frame = match reader.next_frame() {
-            Ok(Some(frame)) => frame,
-            Ok(None) => break None,
+        match reader.advance() {
+            Ok(true) => {}
+            Ok(false) => break None,
             Err(damage) => break Some(damage),
-        };
+        }
+        let frame = reader.frame();
         counts.finer_times += u64::from(frame.step == TimeStep::Finer);
-        match dissector.dissect(&frame) {
-            Ok(segment) => {
+        match dissector.dissect_with(&frame, |segment| tracker.push(frame.time_ns, frame.number, segment)) {
+            Ok(_) => {
                 counts.segments += 1;
-                tracker.push(frame.time_ns, frame.number, &segment);
                 if tracker.ended_count() >= ENDED_AT_A_TIME {
                     hand(&mut tracker)?;
                 }

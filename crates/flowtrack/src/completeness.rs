@@ -59,7 +59,8 @@ impl Completeness {
 /// What Wireshark keeps of a conversation to tell when a SYN begins another one on the same ports.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct WiresharkState {
-    base_seq: [Option<SeqNum>; 2],
+    base_seq: [SeqNum; 2],
+    base_known: [bool; 2],
     /// Bits before the last segment: `tshark` prints the field before it takes the segment in.
     pub(crate) shown: Completeness,
     /// Bits with the last segment.
@@ -83,7 +84,8 @@ impl WiresharkState {
     #[inline]
     pub(crate) fn is_reused_by(&self, seen: &Seen) -> bool {
         let syn = seen.flags.has(Flags::SYN) && !seen.flags.has(Flags::ACK);
-        syn && self.base_seq[seen.direction.index()].is_some_and(|base| base != seen.seq)
+        let own = seen.direction.index();
+        syn && self.base_known[own] && self.base_seq[own] != seen.seq
     }
 
     /// The state of a conversation that a reused 4-tuple begins: Wireshark sets the SYN bit outright.
@@ -97,17 +99,22 @@ impl WiresharkState {
         let (own, other) = (seen.direction.index(), seen.direction.reversed().index());
         let (syn, ack) = (seen.flags.has(Flags::SYN), seen.flags.has(Flags::ACK));
         self.shown = self.bits;
-        if syn && ack && self.base_seq[own].is_some() {
-            self.base_seq[own] = Some(seen.seq);
+        if syn && ack && self.base_known[own] {
+            self.base_seq[own] = seen.seq;
         }
-        if seen.payload_len.is_some() {
-            self.base_seq[own].get_or_insert(if syn { seen.seq } else { SeqNum(seen.seq.0.wrapping_sub(1)) });
+        if seen.payload_len.is_some() && self.base_known != [true; 2] {
+            self.learn_base(own, if syn { seen.seq } else { SeqNum(seen.seq.0.wrapping_sub(1)) });
             if ack {
-                self.base_seq[other].get_or_insert(SeqNum(seen.ack.0.wrapping_sub(1)));
+                self.learn_base(other, SeqNum(seen.ack.0.wrapping_sub(1)));
             }
         }
         if !seen.bogus {
             self.bits = self.bits.after(seen.flags, seen.payload_len.unwrap_or(0), new);
+        }
+    }
+    fn learn_base(&mut self, side: usize, base: SeqNum) {
+        if !self.base_known[side] {
+            (self.base_known[side], self.base_seq[side]) = (true, base);
         }
     }
 }

@@ -115,7 +115,7 @@ impl Conversation {
     fn hold(&mut self, time_ns: i64, segment: &Segment<'_>, direction: Direction) {
         let tcp = &segment.tcp;
         let options = OptionsRef { start: self.options.len() as u32, len: tcp.options.len() as u8 };
-        self.options.extend_from_slice(tcp.options);
+        self.hold_options(tcp.options);
         let (flow_label, ip_id, ttl, traffic_class, dont_fragment) = match &segment.ip {
             IpRepr::V4(ip) => (0, ip.id, ip.ttl, ip.traffic_class, ip.dont_fragment),
             IpRepr::V6(ip) => (ip.flow_label, 0, ip.hop_limit, ip.traffic_class, false),
@@ -136,6 +136,16 @@ impl Conversation {
             dont_fragment,
             direction,
         });
+    }
+
+    #[inline]
+    fn hold_options(&mut self, options: &[u8]) {
+        // Two padding octets and a timestamp is what most segments have: a copy of known length is no call.
+        match <&[u8; 12]>::try_from(options) {
+            Ok(options) => self.options.extend_from_slice(options),
+            Err(_) if options.is_empty() => {}
+            Err(_) => self.options.extend_from_slice(options),
+        }
     }
 
     /// What was seen and what is missing, as seen from the opener.

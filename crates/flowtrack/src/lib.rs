@@ -12,6 +12,8 @@ mod flow;
 #[cfg(feature = "tracker")]
 mod judge;
 #[cfg(feature = "tracker")]
+mod keys;
+#[cfg(feature = "tracker")]
 mod side;
 #[cfg(feature = "tracker")]
 mod tracker;

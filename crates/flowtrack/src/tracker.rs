@@ -1,13 +1,12 @@
 //! Segments into conversations, split where Wireshark 4.0 splits them.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 
-use rustc_hash::FxHashMap;
-use tcpwire::{IpRepr, Marks, Segment};
+use tcpwire::{Marks, Segment};
 
 use crate::completeness::{Seen, WiresharkState};
 use crate::conversation::Conversation;
+use crate::keys::{EndsRef, Keys};
 use crate::verdict::Verdict;
 use crate::{Completeness, Direction, Endpoint, Flow, Packet};
 
@@ -97,7 +96,7 @@ const NONE: u32 = u32::MAX;
 /// What stays of a conversation in here.
 #[derive(Debug)]
 struct Mark {
-    ends: [Endpoint; 2],
+    ends: EndsRef,
     first_frame: u64,
     packets: u64,
     late_packets: u64,
@@ -113,29 +112,25 @@ struct Mark {
     closing: bool,
 }
 
-/// Both ends of a conversation, the lower one first.
-type Key4 = (u64, u32);
-type Key6 = ([u8; 16], [u8; 16], u32);
-
 /// Conversations with fewer packets than this may still turn out to begin with a SYN that came late.
 const SYN_MAY_STILL_COME: u64 = 8;
 
-/// Buffers that are kept for the next flows at most, and packets in one of them.
-const MAX_SPARE: usize = 256;
+/// Octets in buffers that are kept for the next flows, at most; and packets in one of them.
+const MAX_SPARE: usize = 8 * 1024 * 1024;
 const MAX_SPARE_PACKETS: usize = 2048;
 
 /// Sorts segments into conversations.
 #[derive(Default)]
 pub struct Tracker {
     options: TrackerOptions,
-    ids4: FxHashMap<Key4, u32>,
-    ids6: FxHashMap<Key6, u32>,
+    keys: Keys,
     marks: Vec<Mark>,
     /// Conversations that are not yet given out, and those that were, for the next ones.
     open: Vec<Conversation>,
     free: Vec<u32>,
     /// Buffers of flows that were taken, for the next ones.
     spare: Vec<(Vec<Packet>, Vec<u8>)>,
+    spare_octets: usize,
     /// Closed ones, with when they were last looked at.
     closing: VecDeque<(i64, u32)>,
     held_octets: usize,
@@ -152,9 +147,8 @@ impl Tracker {
     /// Takes in the segment of frame `frame`, captured at `time_ns`. Returns the conversation it belongs to.
     #[inline]
     pub fn push(&mut self, time_ns: i64, frame: u64, segment: &Segment<'_>) -> u32 {
-        let (id, low) = self.find(time_ns, frame, segment);
+        let (id, direction) = self.find(time_ns, frame, segment);
         let mark = &mut self.marks[id as usize];
-        let direction = if low == mark.low_first { Direction::Forward } else { Direction::Reverse };
         let seen = seen(segment, direction);
         let new = mark.packets == 0 && !mark.wireshark.bits.any(Completeness::SYN);
         mark.wireshark.take(&seen, new);
@@ -177,9 +171,11 @@ impl Tracker {
 
     /// Gives back the buffers of a flow that is done with: the next ones are put there.
     pub fn recycle(&mut self, mut flow: Flow) {
-        if self.spare.len() < MAX_SPARE && flow.packets.capacity() <= MAX_SPARE_PACKETS {
+        let octets = buffer_octets(&flow.packets, &flow.options);
+        if self.spare_octets + octets <= MAX_SPARE && flow.packets.capacity() <= MAX_SPARE_PACKETS {
             flow.packets.clear();
             flow.options.clear();
+            self.spare_octets += octets;
             self.spare.push((flow.packets, flow.options));
         }
     }
@@ -211,9 +207,8 @@ impl Tracker {
     #[must_use]
     pub fn record(&self, id: u32) -> Record {
         let mark = &self.marks[id as usize];
-        let [first, second] = mark.ends;
         Record {
-            ends: if mark.swapped { [second, first] } else { [first, second] },
+            ends: self.opener_first(mark),
             first_frame: mark.first_frame,
             packets: mark.packets,
             late_packets: mark.late_packets,
@@ -222,44 +217,35 @@ impl Tracker {
         }
     }
 
-    /// The conversation of a segment, begun where there is none, and whether its sender is the key's lower end.
-    #[inline]
-    fn find(&mut self, time_ns: i64, frame: u64, segment: &Segment<'_>) -> (u32, bool) {
-        let next = self.marks.len() as u32;
-        let (slot, low) = match &segment.ip {
-            IpRepr::V4(ip) => {
-                let (key, low) = key4(ip.src.to_bits(), ip.dst.to_bits(), segment);
-                (self.ids4.entry(key).or_insert(next), low)
-            }
-            IpRepr::V6(ip) => {
-                let (key, low) = key6(ip.src.octets(), ip.dst.octets(), segment);
-                (self.ids6.entry(key).or_insert(next), low)
-            }
-        };
-        let id = *slot;
-        if id == next {
-            self.begin(frame, segment, low, WiresharkState::default());
-            return (id, low);
-        }
-        let mark = &self.marks[id as usize];
-        let direction = if low == mark.low_first { Direction::Forward } else { Direction::Reverse };
-        if mark.wireshark.is_reused_by(&seen(segment, direction)) {
-            *slot = next;
-            self.end(id, Cause::Reused);
-            self.begin(frame, segment, low, WiresharkState::reused());
-            return (next, low);
-        }
-        if self.options.idle_timeout_ns.is_some_and(|timeout| time_ns.saturating_sub(mark.last_ns) > timeout) {
-            *slot = next;
-            self.end(id, Cause::Idle);
-            self.begin(frame, segment, low, WiresharkState::default());
-            return (next, low);
-        }
-        (id, low)
+    /// The ends of a conversation, opener first.
+    fn opener_first(&self, mark: &Mark) -> [Endpoint; 2] {
+        let [low, high] = self.keys.ends(mark.ends);
+        if mark.low_first == mark.swapped { [high, low] } else { [low, high] }
     }
 
-    fn begin(&mut self, frame: u64, segment: &Segment<'_>, low_first: bool, wireshark: WiresharkState) {
+    /// The conversation of a segment, begun where there is none, and the segment's direction in it.
+    #[inline]
+    fn find(&mut self, time_ns: i64, frame: u64, segment: &Segment<'_>) -> (u32, Direction) {
+        let (latest, from_lower) = self.keys.latest(segment);
+        let Some(id) = latest else {
+            return (self.begin(frame, segment, from_lower, WiresharkState::default()), Direction::Forward);
+        };
+        let mark = &self.marks[id as usize];
+        let direction = if from_lower == mark.low_first { Direction::Forward } else { Direction::Reverse };
+        if mark.wireshark.is_reused_by(&seen(segment, direction)) {
+            self.end(id, Cause::Reused);
+            return (self.begin(frame, segment, from_lower, WiresharkState::reused()), Direction::Forward);
+        }
+        if self.options.idle_timeout_ns.is_some_and(|timeout| time_ns.saturating_sub(mark.last_ns) > timeout) {
+            self.end(id, Cause::Idle);
+            return (self.begin(frame, segment, from_lower, WiresharkState::default()), Direction::Forward);
+        }
+        (id, direction)
+    }
+
+    fn begin(&mut self, frame: u64, segment: &Segment<'_>, low_first: bool, wireshark: WiresharkState) -> u32 {
         let buffers = self.spare.pop().unwrap_or_default();
+        self.spare_octets -= buffer_octets(&buffers.0, &buffers.1);
         let open = match self.free.pop() {
             Some(at) => {
                 self.open[at as usize] = Conversation::new(segment, buffers);
@@ -270,9 +256,9 @@ impl Tracker {
                 self.open.len() as u32 - 1
             }
         };
-        let end = |addr: IpAddr, port| Endpoint { addr, port };
+        let id = self.marks.len() as u32;
         self.marks.push(Mark {
-            ends: [end(segment.ip.src(), segment.tcp.src_port), end(segment.ip.dst(), segment.tcp.dst_port)],
+            ends: self.keys.begin(segment, id),
             first_frame: frame,
             packets: 0,
             late_packets: 0,
@@ -284,6 +270,7 @@ impl Tracker {
             swapped: false,
             closing: false,
         });
+        id
     }
 
     #[inline]
@@ -370,7 +357,10 @@ impl Tracker {
         mark.swapped = conversation.opener() == Direction::Reverse;
         self.held_octets -= held_octets(conversation);
         let verdict = conversation.verdict();
-        let flow = conversation.held.then(|| flow_of(mark, conversation));
+        let buffers = (std::mem::take(&mut conversation.packets), std::mem::take(&mut conversation.options));
+        let held = conversation.held;
+        let mark = &self.marks[id as usize];
+        let flow = held.then(|| flow_of(mark, self.opener_first(mark), buffers));
         self.ended.push(Ended { id, flow, verdict, marks: mark.marks, cause });
     }
 }
@@ -379,23 +369,17 @@ fn held_octets(conversation: &Conversation) -> usize {
     conversation.packets.len() * size_of::<Packet>() + conversation.options.len()
 }
 
-fn flow_of(mark: &Mark, conversation: &mut Conversation) -> Flow {
-    let [mut client, mut server] = mark.ends;
-    let mut packets = std::mem::take(&mut conversation.packets);
+fn buffer_octets(packets: &Vec<Packet>, options: &Vec<u8>) -> usize {
+    packets.capacity() * size_of::<Packet>() + options.capacity()
+}
+
+fn flow_of(mark: &Mark, [client, server]: [Endpoint; 2], (mut packets, options): (Vec<Packet>, Vec<u8>)) -> Flow {
     if mark.swapped {
-        std::mem::swap(&mut client, &mut server);
         for packet in &mut packets {
             packet.direction = packet.direction.reversed();
         }
     }
-    Flow {
-        client,
-        server,
-        first_frame: mark.first_frame,
-        packets,
-        options: std::mem::take(&mut conversation.options),
-        completeness: mark.wireshark.bits,
-    }
+    Flow { client, server, first_frame: mark.first_frame, packets, options, completeness: mark.wireshark.bits }
 }
 
 #[inline]
@@ -411,18 +395,12 @@ fn seen(segment: &Segment<'_>, direction: Direction) -> Seen {
     }
 }
 
-#[inline]
-fn key4(src: u32, dst: u32, segment: &Segment<'_>) -> (Key4, bool) {
-    let (from, to) = ((src, segment.tcp.src_port), (dst, segment.tcp.dst_port));
-    let low = from <= to;
-    let (a, b) = if low { (from, to) } else { (to, from) };
-    ((u64::from(a.0) << 32 | u64::from(b.0), u32::from(a.1) << 16 | u32::from(b.1)), low)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[inline]
-fn key6(src: [u8; 16], dst: [u8; 16], segment: &Segment<'_>) -> (Key6, bool) {
-    let (from, to) = ((src, segment.tcp.src_port), (dst, segment.tcp.dst_port));
-    let low = from <= to;
-    let (a, b) = if low { (from, to) } else { (to, from) };
-    ((a.0, b.0, u32::from(a.1) << 16 | u32::from(b.1)), low)
+    #[test]
+    fn a_mark_takes_64_octets() {
+        assert_eq!(size_of::<Mark>(), 64);
+    }
 }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::fragments::{Piece, PieceKey};
-use super::{Context, Marks, Skip, Span, tcp};
+use super::{Context, Marks, Skip, Span};
 use crate::{IpRepr, Ipv4Repr, Ipv6Repr};
 
 /// What an IP header carries.
@@ -14,10 +14,10 @@ pub(super) enum Payload<'a> {
     Fragment(Piece<'a>),
 }
 
-const V4_HEADER: usize = 20;
-const V6_HEADER: usize = 40;
+pub(super) const V4_HEADER: usize = 20;
+pub(super) const V6_HEADER: usize = 40;
 const MORE_FRAGMENTS: u16 = 0x2000;
-const DONT_FRAGMENT: u16 = 0x4000;
+pub(super) const DONT_FRAGMENT: u16 = 0x4000;
 const RESERVED: u16 = 0x8000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
@@ -43,7 +43,7 @@ fn enter(context: &mut Context, ip: IpRepr) {
 }
 
 #[inline]
-fn v4_repr(header: &[u8; V4_HEADER]) -> Ipv4Repr {
+pub(super) fn v4_repr(header: &[u8; V4_HEADER]) -> Ipv4Repr {
     Ipv4Repr {
         src: Ipv4Addr::new(header[12], header[13], header[14], header[15]),
         dst: Ipv4Addr::new(header[16], header[17], header[18], header[19]),
@@ -109,16 +109,13 @@ fn fragment_of<'a>(
 }
 
 #[inline]
-fn v6_repr(header: &[u8; V6_HEADER]) -> Ipv6Repr {
+pub(super) fn v6_repr(header: &[u8; V6_HEADER]) -> Ipv6Repr {
     let word = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
-    let addr = |at: usize| {
-        let mut octets = [0u8; 16];
-        octets.copy_from_slice(&header[at..at + 16]);
-        Ipv6Addr::from(octets)
-    };
+    // As a number and back: two registers, where an array would be copied in memory.
+    let addr = |octets: Option<&[u8; 16]>| Ipv6Addr::from_bits(octets.map_or(0, |o| u128::from_be_bytes(*o)));
     Ipv6Repr {
-        src: addr(8),
-        dst: addr(24),
+        src: addr(header[8..].first_chunk()),
+        dst: addr(header.last_chunk()),
         traffic_class: (word >> 20) as u8,
         flow_label: word & 0xf_ffff,
         hop_limit: header[7],
@@ -182,31 +179,4 @@ fn jumbo_len(payload: Span<'_>) -> Option<u32> {
             _ => return None,
         }
     }
-}
-
-/// An IPv4 header without options or fragments, carrying TCP of which the fixed header is there.
-#[inline]
-pub(super) fn plain_v4<'a>(mut span: Span<'a>, context: &mut Context) -> Option<Span<'a>> {
-    let header: &[u8; V4_HEADER] = span.data.first_chunk()?;
-    let total_len = u16::from_be_bytes([header[2], header[3]]);
-    let fragment = u16::from_be_bytes([header[6], header[7]]);
-    if header[0] != 0x45 || header[9] != tcp::PROTOCOL || fragment & !DONT_FRAGMENT != 0 || total_len < 40 {
-        return None;
-    }
-    context.ip = Some(IpRepr::V4(v4_repr(header)));
-    span.cap(u32::from(total_len));
-    span.skip(V4_HEADER)
-}
-
-/// An IPv6 header without extensions, carrying TCP of which the fixed header is there.
-#[inline]
-pub(super) fn plain_v6<'a>(mut span: Span<'a>, context: &mut Context) -> Option<Span<'a>> {
-    let header: &[u8; V6_HEADER] = span.data.first_chunk()?;
-    let payload_len = u16::from_be_bytes([header[4], header[5]]);
-    if header[0] >> 4 != 6 || header[6] != tcp::PROTOCOL || payload_len < 20 {
-        return None;
-    }
-    context.ip = Some(IpRepr::V6(v6_repr(header)));
-    span.cap(u32::from(payload_len) + V6_HEADER as u32);
-    span.skip(V6_HEADER)
 }

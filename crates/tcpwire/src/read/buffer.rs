@@ -40,13 +40,18 @@ impl<R: Read> Buffer<R> {
         &self.octets[self.start..self.end]
     }
 
-    /// Moves the window `octets` ahead, which must be within it, and returns what was passed over.
+    /// Moves the window `octets` ahead, which must be within it.
     #[inline]
-    pub(super) fn consume(&mut self, octets: usize) -> &[u8] {
-        let from = self.start;
+    pub(super) fn consume(&mut self, octets: usize) {
         self.start += octets;
         self.consumed += octets as u64;
-        &self.octets[from..self.start]
+    }
+
+    /// The `octets` that end `before` the window: they were consumed since it was last filled.
+    #[inline]
+    pub(super) fn passed(&self, before: usize, octets: usize) -> &[u8] {
+        let end = self.start - before;
+        &self.octets[end - octets..end]
     }
 
     #[cold]
@@ -86,7 +91,9 @@ mod tests {
             if n == 0 {
                 break;
             }
-            got.extend_from_slice(buffer.consume(n.min(1000)));
+            let n = n.min(1000);
+            buffer.consume(n);
+            got.extend_from_slice(buffer.passed(0, n));
         }
         assert_eq!(got, source);
         assert_eq!(buffer.offset(), source.len() as u64);

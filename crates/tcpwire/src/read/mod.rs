@@ -114,6 +114,23 @@ pub fn is_capture_magic(head: &[u8]) -> bool {
 
 type Source<'r> = Box<dyn Read + Send + 'r>;
 
+/// A frame by its place: where its octets end before the window, and how many they are.
+#[derive(Clone, Copy)]
+struct Record {
+    time_ns: i64,
+    step: TimeStep,
+    orig_len: u32,
+    link: LinkType,
+    before_window: usize,
+    caplen: usize,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Record { time_ns: 0, step: TimeStep::Micro, orig_len: 0, link: LinkType::NULL, before_window: 0, caplen: 0 }
+    }
+}
+
 enum Format {
     Pcap(pcap::Pcap),
     Pcapng(pcapng::Pcapng),
@@ -126,7 +143,8 @@ enum Format {
 pub struct CaptureReader<'r> {
     input: Buffer<Source<'r>>,
     format: Format,
-    next_number: u64,
+    record: Record,
+    frames: u64,
     done: bool,
 }
 
@@ -148,7 +166,7 @@ impl<'r> CaptureReader<'r> {
         } else {
             return Err(ReadError::NotACapture { found: hex(head) });
         };
-        Ok(CaptureReader { input, format, next_number: 1, done: false })
+        Ok(CaptureReader { input, format, record: Record::default(), frames: 0, done: false })
     }
 
     /// The next frame, or `None` at the end.
@@ -157,31 +175,46 @@ impl<'r> CaptureReader<'r> {
     /// Where the capture is damaged or cut short; the frames before stand.
     #[inline]
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
+        Ok(if self.advance()? { Some(self.frame()) } else { None })
+    }
+
+    /// Goes to the next frame; `false` at the end. [`next_frame`](Self::next_frame) in two steps, for loops in which
+    /// every nanosecond counts: a frame that is handed through `Result` and `Option` is copied in memory.
+    ///
+    /// # Errors
+    /// Where the capture is damaged or cut short; the frames before stand.
+    #[inline]
+    pub fn advance(&mut self) -> Result<bool, ReadError> {
         if self.done {
-            return Ok(None);
+            return Ok(false);
         }
-        let number = self.next_number;
-        let frame = match &mut self.format {
-            Format::Pcap(pcap) => pcap.next_frame(&mut self.input, number),
-            Format::Pcapng(pcapng) => pcapng.next_frame(&mut self.input, number),
-            Format::Snoop(snoop) => snoop.next_frame(&mut self.input, number),
+        // Until the format says that there is a frame.
+        self.done = true;
+        let (input, record, number) = (&mut self.input, &mut self.record, self.frames + 1);
+        let there = match &mut self.format {
+            Format::Pcap(pcap) => pcap.advance(input, number, record)?,
+            Format::Pcapng(pcapng) => pcapng.advance(input, number, record)?,
+            Format::Snoop(snoop) => snoop.advance(input, number, record)?,
         };
-        match frame {
-            Ok(Some(frame)) => {
-                self.next_number += 1;
-                Ok(Some(frame))
-            }
-            other => {
-                self.done = true;
-                other
-            }
-        }
+        self.done = !there;
+        self.frames += u64::from(there);
+        Ok(there)
+    }
+
+    /// The frame that [`advance`](Self::advance) went to. There is one only if that has just said `true`; else what this
+    /// gives means nothing.
+    #[inline]
+    #[must_use]
+    pub fn frame(&self) -> Frame<'_> {
+        let Record { time_ns, step, orig_len, link, before_window, caplen } = self.record;
+        let data = self.input.passed(before_window, caplen);
+        Frame { number: self.frames, time_ns, step, orig_len, link, data }
     }
 
     /// Frames given so far.
     #[must_use]
     pub fn frames(&self) -> u64 {
-        self.next_number - 1
+        self.frames
     }
 
     /// Offset in the (uncompressed) stream, in octets.

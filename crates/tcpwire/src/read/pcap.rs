@@ -5,13 +5,15 @@ use std::io::Read;
 use pcap_parser::pcap::parse_pcap_header;
 
 use super::buffer::Buffer;
-use super::{Frame, MAX_PACKET, ReadError, TimeStep, cut_short, need};
+use super::{MAX_PACKET, ReadError, Record, TimeStep, cut_short, need};
 use crate::LinkType;
 
 const MAGIC_MICRO: u32 = 0xa1b2_c3d4;
 const MAGIC_NANO: u32 = 0xa1b2_3c4d;
 /// Kuznetsov's variant: eight more octets in each record header.
 const MAGIC_MODIFIED: u32 = 0xa1b2_cd34;
+
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 pub(super) struct Pcap {
     big_endian: bool,
@@ -76,15 +78,19 @@ impl Pcap {
     }
 
     #[inline]
-    pub(super) fn next_frame<'b, R: Read>(
+    pub(super) fn advance<R: Read>(
         &mut self,
-        input: &'b mut Buffer<R>,
+        input: &mut Buffer<R>,
         number: u64,
-    ) -> Result<Option<Frame<'b>>, ReadError> {
-        if !need(input, number, self.record_header)? {
-            return Ok(None);
-        }
-        let head = input.window();
+        record: &mut Record,
+    ) -> Result<bool, ReadError> {
+        let head: [u8; 16] = match input.window().first_chunk() {
+            Some(head) if self.record_header == 16 => *head,
+            _ => match self.header_at_an_edge(input, number)? {
+                Some(head) => head,
+                None => return Ok(false),
+            },
+        };
         let word = |at: usize| {
             let octets = [head[at], head[at + 1], head[at + 2], head[at + 3]];
             if self.big_endian { u32::from_be_bytes(octets) } else { u32::from_le_bytes(octets) }
@@ -92,22 +98,33 @@ impl Pcap {
         let (seconds, ticks) = (word(0), word(4));
         let (caplen, orig_len) = self.lengths(word(8), word(12));
         if caplen > MAX_PACKET {
-            let what = format!("expected at most {MAX_PACKET} octets in a packet, found {caplen}");
-            return Err(ReadError::Damaged { offset: input.offset(), frame: number, what });
+            return Err(too_long(input.offset(), number, caplen));
         }
         let whole = self.record_header + caplen as usize;
-        need(input, number, whole)?;
-        let record = input.consume(whole);
-        Ok(Some(Frame {
-            number,
-            time_ns: i64::from(seconds) * 1_000_000_000 + i64::from(ticks) * self.nanos_per_tick,
-            step: if i64::from(ticks) * self.nanos_per_tick < 1_000_000_000 { self.step } else { TimeStep::Wrong },
+        if input.window().len() < whole {
+            need(input, number, whole)?;
+        }
+        input.consume(whole);
+        let fraction_ns = i64::from(ticks) * self.nanos_per_tick;
+        *record = Record {
+            time_ns: i64::from(seconds) * NANOS_PER_SECOND + fraction_ns,
+            step: if fraction_ns < NANOS_PER_SECOND { self.step } else { TimeStep::Wrong },
             orig_len,
             link: self.link,
-            data: &record[self.record_header..],
-        }))
+            before_window: 0,
+            caplen: caplen as usize,
+        };
+        Ok(true)
     }
 
+    /// The first octets of a record header, where the window has to be moved for it or it is a longer one.
+    #[cold]
+    fn header_at_an_edge<R: Read>(&self, input: &mut Buffer<R>, number: u64) -> Result<Option<[u8; 16]>, ReadError> {
+        let there = need(input, number, self.record_header)?;
+        Ok(input.window().first_chunk().filter(|_| there).copied())
+    }
+
+    #[inline]
     fn lengths(&self, caplen: u32, orig_len: u32) -> (u32, u32) {
         let swap = match self.swap_lengths {
             Swap::Never => false,
@@ -116,4 +133,10 @@ impl Pcap {
         };
         if swap { (orig_len, caplen) } else { (caplen, orig_len) }
     }
+}
+
+#[cold]
+fn too_long(offset: u64, frame: u64, caplen: u32) -> ReadError {
+    let what = format!("expected at most {MAX_PACKET} octets in a packet, found {caplen}");
+    ReadError::Damaged { offset, frame, what }
 }

@@ -5,7 +5,7 @@ use std::io::Read;
 use pcap_parser::pcapng::{EPB_MAGIC, IDB_MAGIC, SHB_MAGIC, SPB_MAGIC};
 
 use super::buffer::Buffer;
-use super::{Frame, MAX_PACKET, ReadError, TimeStep, need};
+use super::{MAX_PACKET, ReadError, Record, TimeStep, need};
 use crate::LinkType;
 
 /// The obsolete packet block, which pcap-parser does not know.
@@ -104,14 +104,15 @@ struct Packet {
 }
 
 impl Pcapng {
-    pub(super) fn next_frame<'b, R: Read>(
+    pub(super) fn advance<R: Read>(
         &mut self,
-        input: &'b mut Buffer<R>,
+        input: &mut Buffer<R>,
         number: u64,
-    ) -> Result<Option<Frame<'b>>, ReadError> {
+        record: &mut Record,
+    ) -> Result<bool, ReadError> {
         let (packet, block_len) = loop {
             if !need(input, number, 12)? {
-                return Ok(None);
+                return Ok(false);
             }
             let at = input.offset();
             let damaged = |what: String| ReadError::Damaged { offset: at, frame: number, what };
@@ -132,17 +133,18 @@ impl Pcapng {
                 None => input.consume(padded),
             };
         };
-        let block = input.consume(block_len);
+        input.consume(block_len);
         let interface = self.interfaces.get(packet.interface);
         let clock = interface.map_or_else(Clock::default, |i| i.clock);
-        Ok(Some(Frame {
-            number,
+        *record = Record {
             time_ns: packet.ticks.map_or(0, |ticks| clock.time_ns(ticks)),
             step: clock.step,
             orig_len: packet.orig_len,
             link: interface.map_or(LinkType(u32::MAX), |i| i.link),
-            data: &block[8 + packet.from..8 + packet.from + packet.caplen],
-        }))
+            before_window: block_len - 8 - packet.from - packet.caplen,
+            caplen: packet.caplen,
+        };
+        Ok(true)
     }
 
     /// The block's type; learns the byte order where a section begins.

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::buffer::Buffer;
-use super::{Frame, MAX_PACKET, ReadError, TimeStep, cut_short, need};
+use super::{MAX_PACKET, ReadError, Record, TimeStep, cut_short, need};
 use crate::LinkType;
 
 pub(super) struct Snoop {
@@ -30,17 +30,19 @@ impl Snoop {
         if have < 16 {
             return Err(cut_short(0, 1, 16, have));
         }
-        let head = input.consume(16);
-        Ok(Snoop { link: link_of(word(head, 12)) })
+        let link = link_of(word(input.window(), 12));
+        input.consume(16);
+        Ok(Snoop { link })
     }
 
-    pub(super) fn next_frame<'b, R: Read>(
+    pub(super) fn advance<R: Read>(
         &mut self,
-        input: &'b mut Buffer<R>,
+        input: &mut Buffer<R>,
         number: u64,
-    ) -> Result<Option<Frame<'b>>, ReadError> {
+        record: &mut Record,
+    ) -> Result<bool, ReadError> {
         if !need(input, number, 24)? {
-            return Ok(None);
+            return Ok(false);
         }
         let head = input.window();
         let [orig_len, caplen, record_len, seconds, micros] =
@@ -50,14 +52,15 @@ impl Snoop {
             return Err(ReadError::Damaged { offset: input.offset(), frame: number, what });
         }
         need(input, number, record_len as usize)?;
-        let record = input.consume(record_len as usize);
-        Ok(Some(Frame {
-            number,
+        input.consume(record_len as usize);
+        *record = Record {
             time_ns: i64::from(seconds) * 1_000_000_000 + i64::from(micros) * 1000,
             step: TimeStep::Micro,
             orig_len,
             link: self.link,
-            data: &record[24..24 + caplen as usize],
-        }))
+            before_window: (record_len - 24 - caplen) as usize,
+            caplen: caplen as usize,
+        };
+        Ok(true)
     }
 }

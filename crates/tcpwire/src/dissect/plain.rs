@@ -1,0 +1,135 @@
+//! The common case at once: Ethernet, then IP without options, then a TCP header captured whole.
+
+use super::{Marks, Segment, TcpView, ip, tcp};
+use crate::{Flags, IpRepr, SeqNum};
+
+const ETHERNET_HEADER: usize = 14;
+const TCP_HEADER: usize = 20;
+
+/// Has `take` see what the layers one by one would make of an Ethernet frame, where nothing about it is rare; else
+/// gives `None`. Each IP version calls `take` for itself: joining the two would copy the segment in memory.
+#[inline]
+pub(super) fn read<'a, T>(data: &'a [u8], orig_len: u32, take: impl FnOnce(&Segment<'a>) -> T) -> Option<T> {
+    match data.get(12..15)? {
+        [0x08, 0x00, 0x45] => over_v4(data, orig_len, take),
+        [0x86, 0xdd, first] if first >> 4 == 6 => over_v6(data, orig_len, take),
+        _ => None,
+    }
+}
+
+#[inline]
+fn over_v4<'a, T>(data: &'a [u8], orig_len: u32, take: impl FnOnce(&Segment<'a>) -> T) -> Option<T> {
+    let header: &[u8; ip::V4_HEADER] = data.get(ETHERNET_HEADER..)?.first_chunk()?;
+    let fragment = u16::from_be_bytes([header[6], header[7]]);
+    if header[9] != tcp::PROTOCOL || fragment & !ip::DONT_FRAGMENT != 0 {
+        return None;
+    }
+    let ip_len = u32::from(u16::from_be_bytes([header[2], header[3]]));
+    let ip_end = ETHERNET_HEADER as u32 + ip_len;
+    let (tcp, payload_len) = segment(data, ETHERNET_HEADER + ip::V4_HEADER, ip_end, orig_len)?;
+    let ip = IpRepr::V4(ip::v4_repr(header));
+    Some(take(&Segment { ip, tcp, payload_len: Some(payload_len), marks: Marks::default() }))
+}
+
+#[inline]
+fn over_v6<'a, T>(data: &'a [u8], orig_len: u32, take: impl FnOnce(&Segment<'a>) -> T) -> Option<T> {
+    let header: &[u8; ip::V6_HEADER] = data.get(ETHERNET_HEADER..)?.first_chunk()?;
+    if header[6] != tcp::PROTOCOL {
+        return None;
+    }
+    let payload_len = u32::from(u16::from_be_bytes([header[4], header[5]]));
+    let ip_end = (ETHERNET_HEADER + ip::V6_HEADER) as u32 + payload_len;
+    let (tcp, payload_len) = segment(data, ETHERNET_HEADER + ip::V6_HEADER, ip_end, orig_len)?;
+    let ip = IpRepr::V6(ip::v6_repr(header));
+    Some(take(&Segment { ip, tcp, payload_len: Some(payload_len), marks: Marks::default() }))
+}
+
+/// The TCP header at `from` and the octets between its end and `ip_end`. `None` where the header is not all there or
+/// the frame is shorter than IP says.
+#[inline]
+fn segment(data: &[u8], from: usize, ip_end: u32, orig_len: u32) -> Option<(TcpView<'_>, u32)> {
+    let header: &[u8; TCP_HEADER] = data.get(from..)?.first_chunk()?;
+    let header_len = header[12] >> 4 << 2;
+    let end = from + usize::from(header_len);
+    let payload_len = ip_end.checked_sub(end as u32)?;
+    let options = data.get(from + TCP_HEADER..end)?;
+    if ip_end > orig_len.max(data.len() as u32) {
+        return None;
+    }
+    let half = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+    let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let view = TcpView {
+        src_port: half(0),
+        dst_port: half(2),
+        seq: SeqNum(word(4)),
+        ack: SeqNum(word(8)),
+        header_len,
+        flags: Flags(half(12) & 0x0fff),
+        window: half(14),
+        checksum: half(16),
+        urgent: half(18),
+        options,
+    };
+    Some((view, payload_len))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::{Dissector, Frame, LinkType, Segment, TimeStep};
+
+    const V4: [u8; 54] = [
+        2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 0x08, 0x00, // Ethernet
+        0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, // IPv4
+        0, 1, 0, 2, 0, 0, 0, 7, 0, 0, 0, 9, 0x50, 0x10, 0xff, 0xff, 0, 3, 0, 4, // TCP
+    ];
+
+    fn v6() -> Vec<u8> {
+        let mut octets = V4[..12].to_vec();
+        octets.extend([0x86, 0xdd, 0x60, 0x12, 0x34, 0x56, 0, 20, 6, 64]);
+        octets.extend([1; 32]);
+        octets.extend(&V4[34..]);
+        octets
+    }
+
+    #[test]
+    fn plain_frames_go_the_short_way() {
+        assert!(super::read(&V4, 54, |s| s.marks).is_some());
+        assert!(super::read(&v6(), 74, |s| s.marks).is_some());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5000))]
+
+        #[test]
+        fn the_short_way_leads_where_the_long_one_does(
+            over_v6 in any::<bool>(),
+            changes in prop::collection::vec((12usize..74, any::<u8>()), 0..4),
+            ip_len in prop::option::of(0u16..120),
+            data_offset in 0u8..16,
+            more in 0usize..80,
+            longer in 0u32..60,
+        ) {
+            let mut data = if over_v6 { v6() } else { V4.to_vec() };
+            let (len_at, offset_at) = if over_v6 { (18, 66) } else { (16, 46) };
+            data[offset_at] = data_offset << 4;
+            if let Some(len) = ip_len {
+                data[len_at..len_at + 2].copy_from_slice(&len.to_be_bytes());
+            }
+            data.extend((0..more).map(|n| n as u8));
+            for (at, octet) in changes {
+                if let Some(slot) = data.get_mut(at) {
+                    *slot = octet;
+                }
+            }
+            let orig_len = (data.len() as u32 + longer).saturating_sub(20);
+            let frame =
+                Frame { number: 1, time_ns: 0, step: TimeStep::Micro, orig_len, link: LinkType::ETHERNET, data: &data };
+            if let Some(short) = super::read(&data, orig_len, Segment::clone) {
+                let mut long = Dissector::default();
+                prop_assert_eq!(long.dissect_any(&frame), Ok(short));
+            }
+        }
+    }
+}
