@@ -33,9 +33,9 @@ test-all:
 test-tools:
     scripts/test-tools
 
-# build the three binaries, optimised
+# build the binaries, optimised
 build:
-    scripts/with-libtorch cargo build --release -p tcp-encode -p tcp-decode -p tcp-train
+    scripts/with-libtorch cargo build --release -p tcp-encode -p tcp-decode -p tcp-train -p tcp-eval
 
 # write docs/tokens.md from the table of token ids
 docs-tokens:

@@ -13,6 +13,24 @@ def share(part, whole):
     return f"{100 * part / whole:.1f} %" if whole else "-"
 
 
+def compared(out):
+    """What tcp-eval found: how many fields are as near to the real ones as real ones are to each other."""
+    metrics = out / "report" / "metrics.json"
+    if not metrics.exists():
+        return [("against real flows", "not compared: " + (out / "eval.txt").read_text().strip().splitlines()[-1])]
+    m = json.loads(metrics.read_text())
+    near = lambda fields, measure, by: sum(
+        f[measure]["generated"]["value"] <= f[measure]["floor"]["value"] + by for f in fields)
+    valid = lambda side: f"{100 * m[side]['all'] / m[side]['flows']:.2f} %"
+    coverage = m["diversity"]["coverage"]
+    return [
+        ("against real flows", f"{valid('validity_generated')} pass every check of RFC 9293 and RFC 7323 (real {valid('validity_real')})"),
+        ("", f"{near(m['categorical'], 'jsd_bits', 0.02)} of {len(m['categorical'])} header fields within 0.02 bits of the noise floor"),
+        ("", f"{near(m['continuous'], 'wasserstein1', 0.05)} of {len(m['continuous'])} times and sizes within 0.05 decades of it"),
+        ("", f"coverage {coverage['generated']['value']:.2f} (real {coverage['floor']['value']:.2f})"),
+    ]
+
+
 def main(out):
     step = {n: json.loads((out / f"{n}.json").read_text()) for n in ("encode", "train", "generate", "decode", "check")}
     e, t, g, d, c = (step[n] for n in ("encode", "train", "generate", "decode", "check"))
@@ -38,6 +56,7 @@ def main(out):
     complete = c["flows_kept"]
     rows.append(("", f"{complete:,} ({share(complete, c['conversations'])}) complete when the capture is read again"))
     rows.append(("capture", f"{d['packets']:,} packets in {out / 'generated.pcap'}"))
+    rows += compared(out)
     width = max(len(head) for head, _ in rows) + 2
     print()
     for head, text in rows:
