@@ -28,6 +28,10 @@ const LONGEST_PAYLOAD: u64 = 57_344;
 const REPEATS: u64 = 4;
 /// Holes that may be open at once in a sampled session.
 const HOLES: usize = 4;
+/// The least maximum segment size of a sampled session that is not from the list.
+const LEAST_MSS: u64 = 64;
+/// The least kind of an option that a sampled session holds as octets: those below have tokens of their own, or are obsolete.
+const LEAST_RAW_KIND: u64 = 9;
 /// Packets in which every session can be opened and closed: lower limits count as this one.
 const SHORTEST: u64 = 7;
 /// The lowest length class that holds a session: 4 to 7 packets.
@@ -361,18 +365,18 @@ impl Grammar {
         self.gaps(0..u64::MAX, mask);
     }
 
-    /// Gaps whose buckets begin in `range_ns`.
+    /// Gaps whose buckets reach into `range_ns` and begin before its end.
     fn gaps(&self, range_ns: std::ops::Range<u64>, mask: &mut Mask) {
         let gaps = &GAPS[usize::from(self.lexer.head.unit)];
         for (word, of) in mask.0.iter_mut().zip(gaps.0) {
             *word |= of;
         }
-        // Buckets that begin before the range, or beyond.
-        let begun = |ns: u64| match ns {
-            0 => 0,
-            _ => bucket::GAPS.index(ns - 1).map_or(vocab::TIME.count(), |i| i + 1),
-        };
-        let (first, end) = (begun(range_ns.start), begun(range_ns.end));
+        // Buckets that end before the range, or begin beyond it.
+        let (unit, count) = (self.lexer.head.unit, vocab::TIME.count());
+        let least = range_ns.start.div_ceil(self.lexer.head.unit_ns() as u64);
+        let first = bucket::GAPS.index(range_ns.start).unwrap_or(count - 1);
+        let first = first + usize::from(gap_bucket(unit, first).end <= least);
+        let end = range_ns.end.checked_sub(1).map_or(0, |ns| bucket::GAPS.index(ns).map_or(count, |i| i + 1));
         mask.clear_run(vocab::TIME.first, first);
         mask.clear_run(vocab::TIME.first + end as TokenId, vocab::TIME.count() - end);
     }
@@ -380,7 +384,7 @@ impl Grammar {
     /// Places where the lexer alone knows what follows.
     fn inside(&self, mask: &mut Mask) {
         match self.lexer.at {
-            At::Digits => self.digits(u64::MAX, mask),
+            At::Digits => self.digits(0, u64::MAX, mask),
             At::MssValue => mask.set_through(vocab::MSS, vocab::MSS_RAW),
             At::WsValue => mask.set_through(vocab::WS, vocab::WS_RAW),
             At::SackBlock { .. } => {
@@ -398,9 +402,9 @@ impl Grammar {
         }
     }
 
-    /// The digits that may follow, for a number of at most `most`.
-    fn digits(&self, most: u64, mask: &mut Mask) {
-        let (low, high) = self.lexer.digits.range(most);
+    /// The digits that may follow, for a number from `least` to `most`.
+    fn digits(&self, least: u64, most: u64, mask: &mut Mask) {
+        let (low, high) = self.lexer.digits.range(least, most);
         mask.set_run(vocab::DIGIT.at(low.into()), usize::from(high - low) + 1);
     }
 
@@ -451,14 +455,12 @@ impl Session<'_> {
         match self.grammar.lexer.at {
             At::Between => self.packets(mask),
             At::Fields(rank) => self.fields(rank, mask),
-            At::MssValue => mask.set_all(vocab::MSS),
+            At::MssValue => mask.set_through(vocab::MSS, vocab::MSS_RAW),
             At::WsValue => mask.set_all(vocab::WS),
             At::SackBlock { .. } => self.sack_at(mask),
             At::SackCount { at, .. } => self.sack_count(at, mask),
-            At::Digits if self.grammar.lexer.digits.target == Target::Len => {
-                let most = self.room_said().min(LONGEST_PAYLOAD);
-                self.grammar.digits(most.saturating_sub(self.grammar.lexer.digits.first), mask);
-            }
+            At::Digits => self.digits(mask),
+            At::Element => self.elements(mask),
             _ => self.grammar.inside(mask),
         }
     }
@@ -760,10 +762,35 @@ impl Session<'_> {
         }
     }
 
+    /// The digits of a number.
+    fn digits(&self, mask: &mut Mask) {
+        let digits = &self.grammar.lexer.digits;
+        let (least, most) = match digits.target {
+            Target::Len => (0, self.room_said().min(LONGEST_PAYLOAD)),
+            Target::WindowUp => (0, u64::from(u16::MAX) - self.window_before()),
+            Target::WindowDown => (0, self.window_before()),
+            Target::Mss => (LEAST_MSS, u64::MAX),
+            Target::Ttl => (1, u64::MAX),
+            Target::OptionKind => (LEAST_RAW_KIND, u64::MAX),
+            Target::Gap { back: false } => {
+                let unit_ns = self.grammar.lexer.head.unit_ns() as u64;
+                (self.state.catch_up_ns(&self.grammar.lexer.say).div_ceil(unit_ns), u64::MAX)
+            }
+            _ => (0, u64::MAX),
+        };
+        self.grammar.digits(least.saturating_sub(digits.first), most.saturating_sub(digits.first), mask);
+    }
+
+    /// The window that goes without saying.
+    fn window_before(&self) -> u64 {
+        let say = &self.grammar.lexer.say;
+        self.state.expected_window(say.shape.direction, say.flags()).into()
+    }
+
     fn window(&self, mask: &mut Mask) {
         let say = &self.grammar.lexer.say;
         let d = say.shape.direction;
-        let expected = u64::from(self.state.expected_window(d, say.flags()));
+        let expected = self.window_before();
         if self.state.edge_in_range(say) {
             mask.set(vocab::WIN_EDGE.first);
         }
@@ -776,10 +803,10 @@ impl Session<'_> {
         }
         for i in 0..vocab::WIN_UP.count() {
             let b = bucket::WINDOW_STEPS.bucket(i);
-            if expected + b.end <= 1 << 16 {
+            if expected + b.first < 1 << 16 {
                 mask.set(vocab::WIN_UP.at(i));
             }
-            if b.end <= expected + 1 {
+            if b.first <= expected {
                 mask.set(vocab::WIN_DOWN.at(i));
             }
         }
@@ -787,30 +814,24 @@ impl Session<'_> {
 
     fn options(&self, mask: &mut Mask) {
         let say = &self.grammar.lexer.say;
-        let (side, peer) = self.state.pair(say.shape.direction);
+        let (side, _) = self.state.pair(say.shape.direction);
         match say.shape.kind {
             // A reset carries timestamps or not (RFC 7323, section 3.2).
             Kind::Rst | Kind::RstAck if self.state.agreed(|o| o.timestamps) => mask.set(vocab::LAYOUT.at(1)),
             Kind::Rst | Kind::RstAck => {}
             Kind::Syn | Kind::SynAck if side.packets > 0 => {}
             Kind::Syn | Kind::SynAck => {
-                let offered = |e: &Element| match e {
-                    _ if say.shape.kind == Kind::Syn => true,
-                    Element::Ws(_) => peer.offer.scale.is_some(),
-                    Element::SackPermitted => peer.offer.sack,
-                    Element::Ts => peer.offer.timestamps,
-                    _ => true,
-                };
                 for (i, layout) in LAYOUTS.iter().enumerate() {
                     let syn = layout.iter().any(|e| matches!(e, Element::Mss(_)));
-                    if syn && layout.iter().all(offered) {
+                    if syn && layout.iter().all(|&e| self.may_offer(e)) {
                         mask.set(vocab::LAYOUT.at(i));
                     }
                 }
+                mask.set(vocab::OPT_LIST.first);
             }
             _ => {
                 let timestamps = self.state.agreed(|o| o.timestamps);
-                let blocks = if self.state.agreed(|o| o.sack) { self.segments_above() } else { 0 };
+                let blocks = if self.state.agreed(|o| o.sack) { self.sackable().1 } else { 0 };
                 let (first, most) = if timestamps { (6, 3) } else { (2, 4) };
                 for n in 0..blocks.min(most) {
                     mask.set(vocab::LAYOUT.at(first + n));
@@ -819,21 +840,66 @@ impl Session<'_> {
         }
     }
 
-    /// Segments of the other side that lie beyond the one that this packet's acknowledgment waits for.
-    fn segments_above(&self) -> usize {
+    /// Whether a SYN may carry an element: a SYN-ACK offers only what the SYN did (RFC 7323, sections 2.2 and 3.2; RFC 2018).
+    fn may_offer(&self, element: Element) -> bool {
+        let say = &self.grammar.lexer.say;
+        let (_, peer) = self.state.pair(say.shape.direction);
+        match element {
+            _ if say.shape.kind == Kind::Syn => true,
+            Element::Ws(_) => peer.offer.scale.is_some(),
+            Element::SackPermitted => peer.offer.sack,
+            Element::Ts => peer.offer.timestamps,
+            _ => true,
+        }
+    }
+
+    /// The elements of a SYN's options, one by one: none twice but for padding.
+    fn elements(&self, mask: &mut Mask) {
+        let lexer = &self.grammar.lexer;
+        let room = lexer.room();
+        let said = |element: &Element| {
+            lexer.say.elements.list.iter().any(|e| std::mem::discriminant(e) == std::mem::discriminant(element))
+        };
+        let once = [
+            (vocab::OPT_MSS, Element::Mss(0)),
+            (vocab::OPT_WS, Element::Ws(0)),
+            (vocab::OPT_SACK_PERMITTED, Element::SackPermitted),
+            (vocab::OPT_TS, Element::Ts),
+        ];
+        for (range, element) in once {
+            if element.octets() <= room && !said(&element) && self.may_offer(element) {
+                mask.set(range.first);
+            }
+        }
+        for (range, octets) in [(vocab::OPT_NOP, 1), (vocab::OPT_RAW, 2)] {
+            if octets <= room {
+                mask.set(range.first);
+            }
+        }
+        if room.is_multiple_of(4) {
+            mask.set(vocab::OPT_DONE.first);
+        }
+    }
+
+    /// Segments of the other side above this packet's acknowledgment, which SACK blocks may hold: the first of them, and how
+    /// many there are. The one that begins at the acknowledgment is what it waits for.
+    fn sackable(&self) -> (usize, usize) {
         let say = &self.grammar.lexer.say;
         let space = &self.state.pair(say.shape.direction).1.space;
-        let first = space.first_above(self.state.ack_said(say));
-        space.outstanding().saturating_sub(first + 1)
+        let ack = self.state.ack_said(say);
+        let above = space.first_above(ack);
+        let first = usize::from(space.oldest(above).is_some_and(|s| s.start <= ack));
+        (first, space.outstanding().saturating_sub(above + first))
     }
 
     fn sack_at(&self, mask: &mut Mask) {
-        let count = self.segments_above().min(vocab::SACK_AT.count() - 1);
-        mask.set_run(vocab::SACK_AT.at(1), count);
+        let (first, count) = self.sackable();
+        mask.set_run(vocab::SACK_AT.at(first), count.min(vocab::SACK_AT.count() - first));
     }
 
     fn sack_count(&self, at: u8, mask: &mut Mask) {
-        mask.set_first(vocab::SACK_COUNT, (self.segments_above() + 1).saturating_sub(at.into()));
+        let (first, count) = self.sackable();
+        mask.set_first(vocab::SACK_COUNT, (first + count).saturating_sub(at.into()));
     }
 
     fn ip(&self, least: Rank, side: &Side, mask: &mut Mask) {
@@ -842,7 +908,7 @@ impl Session<'_> {
             mask.set(vocab::TRAFFIC_CLASS.first);
         }
         if least <= Rank::Ttl && side.packets == 0 {
-            mask.set_all(vocab::TTL);
+            mask.set_through(vocab::TTL, vocab::TTL_RAW);
         }
         if least <= Rank::Df && !v6 {
             mask.set(vocab::DF.first);

@@ -456,11 +456,12 @@ pub(crate) struct Digits {
 }
 
 impl Digits {
-    /// The digits that may follow, with no value above `most`.
-    pub(crate) fn range(&self, most: u64) -> (u8, u8) {
+    /// The digits that may follow, for a value from `least` to `most`.
+    pub(crate) fn range(&self, least: u64, most: u64) -> (u8, u8) {
         let shift = 8 * u32::from(self.left.max(1) - 1);
         let digit = |bound: u64| ((bound >> shift) - (self.value << 8).min(bound >> shift)).min(255) as u8;
-        let low = if self.value << 8 <= self.min >> shift { digit(self.min) } else { 0 };
+        let least = self.min.max(least);
+        let low = if self.value << 8 <= least >> shift { digit(least) } else { 0 };
         (low, digit(self.max.min(most)))
     }
 

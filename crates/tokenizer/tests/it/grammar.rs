@@ -71,6 +71,27 @@ fn scales(flow: &Flow) -> [u8; 2] {
     }
 }
 
+/// Whether options parse to the octet, with the lengths that RFC 9293 and its kin give the common ones.
+fn well_formed(mut octets: &[u8]) -> bool {
+    while let Some((&kind, rest)) = octets.split_first() {
+        octets = match (kind, rest.first()) {
+            (0, _) => return rest.iter().all(|&o| o == 0),
+            (1, _) => rest,
+            (2, Some(4))
+            | (3, Some(3))
+            | (4, Some(2))
+            | (5, Some(10 | 18 | 26 | 34))
+            | (8, Some(10))
+            | (9.., Some(2..)) => match octets.get(usize::from(rest[0])..) {
+                Some(later) => later,
+                None => return false,
+            },
+            _ => return false,
+        };
+    }
+    true
+}
+
 /// What a whole session is, by a plain bitmap and nothing of the tokenizer's own.
 fn check_session(flow: &Flow) {
     let p = &flow.packets;
@@ -123,6 +144,8 @@ fn check_session(flow: &Flow) {
         }
         assert!(i == 0 || p.flags.has(Flags::ACK) || p.flags.has(Flags::RST) || p.flags.has(Flags::SYN));
         let options = flow.options_of(p);
+        assert!(well_formed(options), "packet {i}: options {options:?}");
+        assert!(p.ttl > 0, "packet {i}: no time to live");
         if let Some(at) = options
             .windows(2)
             .position(|w| w == [8, 10])
