@@ -36,7 +36,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CODE", default_value = "field")]
     pub(crate) tokens: TokenCode,
 
-    /// Write a JSON line for each conversation seen, kept or not, in order of first packets
+    /// Write a JSON line for each conversation seen, kept or not, in order of first packets; - for
+    /// stdout
     #[arg(long, value_name = "FILE")]
     pub(crate) flow_log: Option<PathBuf>,
 

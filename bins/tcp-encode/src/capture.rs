@@ -186,8 +186,9 @@ impl<'c> Judge<'c> {
             reason: String::new(),
         };
         if !self.options.keep.takes(verdict) {
-            decision.reason = unwanted(verdict);
-            *self.counts.left_out.entry(format!("class {}", verdict.class.name())).or_default() += 1;
+            let refusal = self.options.keep.refusal(verdict);
+            decision.reason = with_all_missing(&refusal, verdict);
+            *self.counts.left_out.entry(refusal).or_default() += 1;
             return Ok(decision);
         }
         let refused = match &one.flow {
@@ -257,9 +258,9 @@ impl<'c> Judge<'c> {
     }
 }
 
-/// Every reason why a conversation is not of a class that is wanted.
-fn unwanted(verdict: &Verdict) -> String {
-    let mut reason = format!("class {}", verdict.class.name());
+/// Why a conversation is not wanted, with every reason why it is not whole.
+fn with_all_missing(refusal: &str, verdict: &Verdict) -> String {
+    let mut reason = refusal.to_owned();
     for (n, missing) in verdict.missing.iter().enumerate() {
         reason.push_str(if n == 0 { ": " } else { "; " });
         reason.push_str(&missing.to_string());

@@ -7,10 +7,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 
-use anyhow::Context;
 use arrowio::FlowRow;
 use clikit::Progress;
 use flowtrack::Ended;
+use tcpwire::ReadError;
 
 use crate::capture::{self, Judge, Options, Report, Wanted};
 use crate::dataset;
@@ -30,10 +30,10 @@ impl Task {
         self.path.as_deref().map_or_else(|| "-".to_owned(), |p: &Path| p.display().to_string())
     }
 
-    fn open(&self) -> anyhow::Result<Box<dyn Read + Send>> {
+    fn open(&self) -> io::Result<Box<dyn Read + Send>> {
         Ok(match &self.path {
             None => Box::new(io::stdin()),
-            Some(path) => Box::new(File::open(path).with_context(|| path.display().to_string())?),
+            Some(path) => Box::new(File::open(path)?),
         })
     }
 }
@@ -58,10 +58,12 @@ pub(crate) fn read_all(
     mut take: impl FnMut(&Task, Message) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     if jobs == 1 {
-        return tasks.iter().try_for_each(|task| read_one(task, options, progress, &mut |m| take(task, m)));
+        return tasks
+            .iter()
+            .try_for_each(|task| read_one(task, Threads::One, options, progress, &mut |m| take(task, m)));
     }
     if let [task] = tasks {
-        return read_one_in_two(task, options, progress, &mut |m| take(task, m));
+        return read_one(task, Threads::Two, options, progress, &mut |m| take(task, m));
     }
     type Slot = (SyncSender<anyhow::Result<Message>>, Receiver<anyhow::Result<Message>>);
     let (senders, receivers): (Vec<_>, Vec<_>) = tasks
@@ -78,7 +80,7 @@ pub(crate) fn read_all(
                     let Some(task) = tasks.get(at) else { return };
                     let sender = senders[at].lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
                     let Some(sender) = sender else { return };
-                    let sent = read_one(task, options, progress, &mut |message| {
+                    let sent = read_one(task, Threads::One, options, progress, &mut |message| {
                         sender.send(Ok(message)).map_err(|_| anyhow::anyhow!("the writer has stopped"))
                     });
                     if let Err(error) = sent {
@@ -99,44 +101,67 @@ pub(crate) fn read_all(
     })
 }
 
-/// Reads one capture in one thread.
+/// Threads for one capture.
+#[derive(Clone, Copy)]
+enum Threads {
+    One,
+    /// One reads and tracks, the other one encodes.
+    Two,
+}
+
+/// Reads one capture. One that can not be opened is a damaged one.
 fn read_one(
     task: &Task,
+    threads: Threads,
     options: &Options,
     progress: &Progress,
     hand: &mut dyn FnMut(Message) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let input = Counted { input: task.open()?, progress };
+    let input = match task.open() {
+        Ok(input) => Counted { input, progress },
+        Err(source) => {
+            let damage = Some(ReadError::Io { offset: 0, frame: 1, source });
+            return hand(Message::Done(Box::new(Report { damage, ..Report::default() })));
+        }
+    };
     let mut rows = Rows { task, options, rows: Vec::new(), tokens: 0, hand };
     let mut judge = Judge::new(&task.name, options);
+    let read = match threads {
+        Threads::One => read_alone(input, options, &mut rows, &mut judge),
+        Threads::Two => read_in_two(input, options, &mut rows, &mut judge),
+    }?;
+    rows.finish(judge.report(read))
+}
+
+fn read_alone(
+    input: impl Read + Send,
+    options: &Options,
+    rows: &mut Rows<'_>,
+    judge: &mut Judge<'_>,
+) -> anyhow::Result<capture::Read> {
     let mut ended = Vec::new();
-    let read = capture::read(input, options, &mut |tracker| {
+    capture::read(input, options, &mut |tracker| {
         ended.extend(tracker.ended());
         for mut one in ended.drain(..) {
             judge.take(&one, &mut |wanted| rows.encode(wanted))?;
             one.flow.take().into_iter().for_each(|flow| tracker.recycle(flow));
         }
         Ok(())
-    })?;
-    rows.finish(judge.report(read))
+    })
 }
 
 /// Conversations on their way to be judged that may wait, in hand-overs.
 const ENDED_WAITING: usize = 64;
 
-/// Reads one capture in two threads: one reads and tracks, this one encodes.
-fn read_one_in_two(
-    task: &Task,
+fn read_in_two(
+    input: impl Read + Send,
     options: &Options,
-    progress: &Progress,
-    hand: &mut dyn FnMut(Message) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let input = Counted { input: task.open()?, progress };
-    let mut rows = Rows { task, options, rows: Vec::new(), tokens: 0, hand };
-    let mut judge = Judge::new(&task.name, options);
+    rows: &mut Rows<'_>,
+    judge: &mut Judge<'_>,
+) -> anyhow::Result<capture::Read> {
     let (sender, receiver) = sync_channel::<Vec<Ended>>(ENDED_WAITING);
     let (back, returned) = channel::<Vec<Ended>>();
-    let read = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let reading = scope.spawn(move || {
             capture::read(input, options, &mut |tracker| {
                 for one in returned.try_iter().flatten() {
@@ -153,9 +178,8 @@ fn read_one_in_two(
             // The reader may be done, and need no buffers any more.
             drop(back.send(ended));
         }
-        reading.join().map_err(|_| anyhow::anyhow!("{}: the reader failed", task.shown()))?
-    })?;
-    rows.finish(judge.report(read))
+        reading.join().map_err(|_| anyhow::anyhow!("the reader failed"))?
+    })
 }
 
 /// Gathers rows until they are worth handing over.

@@ -51,6 +51,15 @@ impl KeepSet {
         self.0.iter().any(|keep| keep.takes(verdict))
     }
 
+    /// What of a conversation that is not wanted makes it so: its class, or only its flags.
+    pub(crate) fn refusal(&self, verdict: &Verdict) -> String {
+        if verdict.class.is_complete() && self.0.contains(&Keep::Strict) {
+            "flags other than strict".to_owned()
+        } else {
+            format!("class {}", verdict.class.name())
+        }
+    }
+
     /// Whether all that is wanted begins with a SYN.
     pub(crate) fn only_opened(&self) -> bool {
         !self.0.iter().any(|keep| matches!(keep, Keep::Ended | Keep::Partial | Keep::All))

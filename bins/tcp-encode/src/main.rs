@@ -7,6 +7,7 @@ mod flow_log;
 mod jobs;
 mod keep;
 mod run;
+mod side_output;
 mod summary;
 
 fn main() -> std::process::ExitCode {

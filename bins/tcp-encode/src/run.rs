@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use arrowio::Tokens;
-use clikit::{AtomicFile, Console, Inputs, Unit};
+use clikit::{Console, Inputs, Unit, is_dash};
 use flowtrack::TrackerOptions;
 use tcpwire::ReadError;
 use tokenizer::field::Tally;
@@ -17,6 +17,7 @@ use crate::dataset::Dataset;
 use crate::flow_log;
 use crate::jobs::{Message, Task, read_all};
 use crate::keep::KeepSet;
+use crate::side_output::SideOutput;
 use crate::summary::Summary;
 
 pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
@@ -24,6 +25,10 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     outputs.extend(args.flow_log.as_deref().map(|path| ("--flow-log", path)));
     outputs.extend(args.token_table.as_deref().map(|path| ("--token-table", path)));
     clikit::keep_apart(&[("INPUT", &args.input)], &outputs)?;
+    let to_stdout: Vec<&str> = outputs.iter().filter(|(_, path)| is_dash(path)).map(|(name, _)| *name).collect();
+    if let [first, second, ..] = to_stdout[..] {
+        bail!("-: expected one output on stdout, found {first} and {second}");
+    }
     let found = find(&args, console)?;
     let options = options(&args);
     let jobs = args.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
@@ -107,9 +112,9 @@ struct Writing<'a> {
 
 struct Outputs {
     dataset: Dataset<'static>,
-    flow_log: Option<AtomicFile>,
+    flow_log: Option<SideOutput>,
     /// What the tokens cost, and where to write that.
-    tally: Option<(Tally, AtomicFile)>,
+    tally: Option<(Tally, SideOutput)>,
 }
 
 impl Writing<'_> {
@@ -138,11 +143,16 @@ impl Writing<'_> {
                     tracing::info!("{shown}: {damage}");
                     return Ok(());
                 }
+                ReadError::Io { offset: 0, source, .. } if self.found.single => bail!("{shown}: {source}"),
                 _ if self.found.single && report.counts.frames == 0 => bail!("{shown}: {damage}"),
+                ReadError::Io { offset: 0, source, .. } => self.console.left_out(format!("{shown}: {source}")),
                 _ => self.console.left_out(format!("{shown}: {damage}")),
             }
-            if report.damage.as_ref().is_some_and(ReadError::is_not_a_capture) {
+            if damage.is_not_a_capture() {
                 self.summary.not_captures += 1;
+                return Ok(());
+            }
+            if report.counts.octets == 0 {
                 return Ok(());
             }
             self.summary.damaged += 1;
@@ -151,8 +161,7 @@ impl Writing<'_> {
             self.console.left_out(format!("{}: {n} wanted conversations: {reason}", task.shown()));
         }
         if let Some(log) = &mut self.outputs()?.flow_log {
-            let target = log.target().display().to_string();
-            flow_log::write(log, &report.lines).context(target)?;
+            flow_log::write(log, &report.lines).with_context(|| log.name())?;
         }
         self.summary.captures += 1;
         self.summary.counts.add(report.counts);
@@ -162,8 +171,9 @@ impl Writing<'_> {
     fn outputs(&mut self) -> anyhow::Result<&mut Outputs> {
         if self.outputs.is_none() {
             let dataset = Dataset::create(self.args, self.console)?;
-            let flow_log = self.args.flow_log.as_deref().map(AtomicFile::create).transpose()?;
-            let table = self.args.token_table.as_deref().map(AtomicFile::create).transpose()?;
+            let create = |path| SideOutput::create(path, self.console);
+            let flow_log = self.args.flow_log.as_deref().map(create).transpose()?;
+            let table = self.args.token_table.as_deref().map(create).transpose()?;
             let tally = table.map(|file| (Tally::default(), file));
             self.outputs = Some(Outputs { dataset, flow_log, tally });
         }
@@ -178,11 +188,11 @@ impl Writing<'_> {
         if let Some(outputs) = self.outputs.take() {
             self.summary.written = outputs.dataset.finish()?;
             if let Some(mut log) = outputs.flow_log {
-                log.flush().with_context(|| log.target().display().to_string())?;
+                log.flush().with_context(|| log.name())?;
                 log.commit()?;
             }
             if let Some((tally, mut table)) = outputs.tally {
-                writeln!(table, "{tally}").with_context(|| table.target().display().to_string())?;
+                writeln!(table, "{tally}").with_context(|| table.name())?;
                 table.commit()?;
             }
         }

@@ -64,28 +64,43 @@ impl fmt::Display for Summary {
         let c = &self.counts;
         let damaged =
             if self.damaged > 0 { format!(", {} of them damaged", count(self.damaged)) } else { String::new() };
-        line(f, "read", self.captures, &format!("captures ({}){damaged}", octets(c.octets)))?;
-        line(f, "", c.frames, "frames")?;
+        line(
+            f,
+            "read",
+            self.captures,
+            &format!("{} ({}){damaged}", plural(self.captures, "capture"), octets(c.octets)),
+        )?;
+        line(f, "", c.frames, &plural(c.frames, "frame"))?;
         for (what, n) in self.not_read() {
             line(f, "", n, &format!("  not taken: {what}"))?;
         }
-        line(f, "", c.segments, "TCP packets")?;
-        line(f, "", c.conversations, "flows")?;
+        line(f, "", c.segments, &plural(c.segments, "TCP packet"))?;
+        line(f, "", c.conversations, &plural(c.conversations, "flow"))?;
         for (class, n) in &c.classes {
             line(f, "", *n, &format!("  {class} ({})", percent(*n, c.conversations)))?;
         }
-        line(f, "kept", c.kept, &format!("flows ({})", percent(c.kept, c.conversations)))?;
-        line(f, "", c.kept_packets, &format!("packets ({})", percent(c.kept_packets, c.segments)))?;
+        line(f, "kept", c.kept, &format!("{} ({})", plural(c.kept, "flow"), percent(c.kept, c.conversations)))?;
+        line(
+            f,
+            "",
+            c.kept_packets,
+            &format!("{} ({})", plural(c.kept_packets, "packet"), percent(c.kept_packets, c.segments)),
+        )?;
         for (what, n) in &c.stripped {
-            line(f, "", *n, &format!("  flows without their {what}"))?;
+            line(f, "", *n, &format!("  {} without their {what}", plural(*n, "flow")))?;
         }
-        line(f, "left out", c.conversations - c.kept, "flows")?;
+        line(f, "left out", c.conversations - c.kept, &plural(c.conversations - c.kept, "flow"))?;
         for (reason, n) in &c.left_out {
             line(f, "", *n, &format!("  {reason}"))?;
         }
         self.rarities(f)?;
         line(f, "tokens", self.written.tokens, &format!("tokens, {:.2} a packet", self.tokens_per_packet()))?;
-        line(f, "written", self.written.files, &format!("files ({})", octets(self.written.octets)))
+        line(
+            f,
+            "written",
+            self.written.files,
+            &format!("{} ({})", plural(self.written.files, "file"), octets(self.written.octets)),
+        )
     }
 }
 
@@ -94,13 +109,23 @@ impl Summary {
     fn rarities(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let c = &self.counts;
         for (cause, n) in &c.ended_early {
-            line(f, "", *n, &format!("flows ended early: {cause}"))?;
+            line(f, "", *n, &format!("{} ended early: {cause}", plural(*n, "flow")))?;
         }
         if c.late_packets > 0 {
-            line(f, "", c.late_packets, "packets that came after their flow was written")?;
+            line(
+                f,
+                "",
+                c.late_packets,
+                &format!("{} that came after the flow was written", plural(c.late_packets, "packet")),
+            )?;
         }
         if c.finer_times > 0 {
-            line(f, "", c.finer_times, "frames with times finer than nanoseconds, cut")?;
+            line(
+                f,
+                "",
+                c.finer_times,
+                &format!("{} with times finer than nanoseconds, cut", plural(c.finer_times, "frame")),
+            )?;
         }
         Ok(())
     }
@@ -108,4 +133,8 @@ impl Summary {
 
 fn line(f: &mut fmt::Formatter<'_>, head: &str, n: u64, what: &str) -> fmt::Result {
     writeln!(f, "{head:<9}{:>13} {what}", count(n))
+}
+
+fn plural(n: u64, noun: &str) -> String {
+    if n == 1 { noun.to_owned() } else { format!("{noun}s") }
 }

@@ -93,6 +93,7 @@ fn explain(error: &walkdir::Error) -> String {
     let path = error.path().map(|p| p.display().to_string()).unwrap_or_default();
     match (error.loop_ancestor(), error.io_error().map(io::Error::kind)) {
         (Some(above), _) => format!("{path}: a link back to {}", above.display()),
+        (None, Some(io::ErrorKind::NotFound)) => format!("{path}: a link to what is not there"),
         (None, Some(kind)) => format!("{path}: {kind}"),
         (None, None) => error.to_string(),
     }

@@ -168,6 +168,86 @@ fn empty_folder_fails() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_capture_that_can_not_be_read_does_not_keep_the_others_back() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.at("in")).unwrap();
+    fs::copy(testdata("quick.pcap"), scratch.at("in/b.pcap")).unwrap();
+    // Whoever reads it, its first octet is an error.
+    std::os::unix::fs::symlink("/proc/self/mem", scratch.at("in/a.pcap")).unwrap();
+    std::os::unix::fs::symlink("nowhere", scratch.at("in/c.pcap")).unwrap();
+    let output = tcp_encode(&[&scratch.at("in"), &scratch.at("set"), Path::new("--json")]);
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    assert!(stderr(&output).contains("left out: ") && stderr(&output).contains("a.pcap: "), "{}", stderr(&output));
+    assert!(stderr(&output).contains("c.pcap: a link to what is not there"), "{}", stderr(&output));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&summary["captures"], &summary["conversations"]), (&1.into(), &19.into()));
+    let output = tcp_encode(&[&scratch.at("in/a.pcap"), &scratch.at("alone")]);
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+    assert!(!scratch.at("alone").exists());
+}
+
+#[test]
+fn the_flow_log_on_stdout() {
+    let scratch = Scratch::new();
+    let log = [Path::new("--flow-log"), Path::new("-")];
+    let output = tcp_encode(&[&testdata("quick.pcap"), &scratch.at("set"), log[0], log[1]]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 19);
+    let output = tcp_encode(&[&testdata("quick.pcap"), Path::new("-"), log[0], log[1]]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("one output on stdout, found OUTPUT and --flow-log"), "{}", stderr(&output));
+}
+
+#[test]
+fn strict_names_what_it_refuses() {
+    let (_, summary, lines) = encode(&testdata("quick.pcap"), &["--keep", "strict"]);
+    let refused = summary["flows_left_out"]["flags other than strict"].as_u64().unwrap();
+    assert!(refused > 0, "{summary}");
+    let said = lines.iter().filter(|l| l["reason"] == "flags other than strict").count();
+    assert_eq!(said as u64, refused);
+    assert!(lines.iter().all(|l| l["reason"] != "class graceful"));
+}
+
+#[test]
+fn one_of_a_thing_is_said_as_one() {
+    let scratch = Scratch::new();
+    let output = tcp_encode(&[&testdata("quick.pcap"), &scratch.at("set")]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("1 capture (") && said.contains("19 flows") && said.contains("1 file ("), "{said}");
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupted_run_leaves_nothing_behind() {
+    use std::io::Write;
+    use std::process::Stdio;
+
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.at("out")).unwrap();
+    let (set, log) = (scratch.at("out/set"), scratch.at("out/log"));
+    let program = assert_cmd::cargo::cargo_bin("tcp-encode");
+    let mut run = std::process::Command::new(program)
+        .args([Path::new("-"), &set, Path::new("--flow-log"), &log])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Ports used again: rows are written while the input stays open.
+    let capture = fs::read(testdata("port-reuse.pcap")).unwrap();
+    run.stdin.as_mut().unwrap().write_all(&capture[..capture.len() - 1]).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let kill = std::process::Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let stdin = run.stdin.take();
+    let output = run.wait_with_output().unwrap();
+    drop(stdin);
+    assert_eq!(code(&output), 130, "{}", stderr(&output));
+    assert!(stderr(&output).contains("interrupted"), "{}", stderr(&output));
+    assert_eq!(fs::read_dir(scratch.at("out")).unwrap().count(), 0);
+}
+
+#[test]
 fn a_stream_from_stdin_to_stdout() {
     let octets = fs::read(testdata("quick.pcap")).unwrap();
     let output = Command::cargo_bin("tcp-encode").unwrap().args(["-", "-"]).write_stdin(octets).output().unwrap();
