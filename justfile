@@ -55,3 +55,12 @@ bench-data OUT="target/bench/big.pcap":
 # tcp-encode on that capture next to tcpdump, tshark and cat: seconds, memory, ratios
 bench-encode *ARGS:
     scripts/bench-encode "$@"
+
+# the inner loops by criterion: reader, dissector, tracker
+bench-inner:
+    cargo bench -p tcpwire --bench frames
+    cargo bench -p flowtrack --bench tracker
+
+# each fuzz target for so many seconds, on a nightly compiler
+fuzz SECONDS="60" *TARGETS:
+    scripts/fuzz "$@"

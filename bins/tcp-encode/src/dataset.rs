@@ -6,45 +6,61 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use arrowio::{Compression, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Format, Tokens, WriteOptions, Written};
 use clikit::{AtomicFile, AtomicFolder, Console, Existing, is_dash};
-use flowtrack::{Direction, Flow};
-use tokenizer::{field, word16};
+use tokenizer::TokenCode as _;
+use tokenizer::field::{self, Field};
+use tokenizer::word16;
 
 use crate::args::{self, Args, TokenCode};
 use crate::capture::Wanted;
 
-/// The row of a conversation.
-///
-/// # Errors
-/// Where its tokens can not say it; the text is the reason.
-pub(crate) fn row(code: TokenCode, wanted: &Wanted<'_>, source: &str) -> Result<FlowRow, String> {
-    let (tokens, identity) = match code {
-        TokenCode::Field => {
-            let mut tokens = Vec::with_capacity(wanted.flow.packets.len() * 6 + 16);
-            let identity = field::encode(wanted.flow, &mut tokens).map_err(|e| e.to_string())?;
-            (Tokens::U16(tokens), identity)
-        }
-        TokenCode::Word16 => {
-            let mut words = Vec::with_capacity(wanted.flow.packets.len() * 21 + 16);
-            let identity = word16::encode(wanted.flow, &mut words).map_err(|e| e.to_string())?;
-            (Tokens::I32(words), identity)
-        }
-    };
-    Ok(FlowRow { tokens, identity, summary: Some(summary(wanted, source)) })
+/// Makes rows of conversations.
+pub(crate) struct Encoder {
+    code: TokenCode,
+    field: Field,
+}
+
+impl Encoder {
+    pub(crate) fn new(code: TokenCode) -> Self {
+        Encoder { code, field: Field::default() }
+    }
+
+    /// The row of a conversation.
+    ///
+    /// # Errors
+    /// Where its tokens can not say it; the text is the reason.
+    pub(crate) fn row(&mut self, wanted: &Wanted<'_>, source: &str) -> Result<FlowRow, String> {
+        let packets = wanted.flow.packets.len();
+        let (tokens, identity) = match self.code {
+            TokenCode::Field => {
+                let mut tokens = Vec::with_capacity(packets * 6 + 16);
+                let identity = self.field.encode(wanted.flow, &mut tokens).map_err(|e| e.to_string())?;
+                (Tokens::U16(tokens), identity)
+            }
+            TokenCode::Word16 => {
+                let mut words = Vec::with_capacity(packets * 21 + 16);
+                let identity = word16::encode(wanted.flow, &mut words).map_err(|e| e.to_string())?;
+                (Tokens::I32(words), identity)
+            }
+        };
+        Ok(FlowRow { tokens, identity, summary: Some(summary(wanted, source)) })
+    }
 }
 
 fn summary(wanted: &Wanted<'_>, source: &str) -> FlowSummary {
-    let Flow { packets, .. } = wanted.flow;
-    let times = packets.iter().map(|p| p.time_ns);
-    let duration_ns = times.clone().max().unwrap_or(0).saturating_sub(times.min().unwrap_or(0));
-    let of = |direction: Direction| packets.iter().filter(move |p| p.direction == direction);
-    let octets = |direction| of(direction).map(|p| u64::from(p.payload_len)).sum();
-    let both = [Direction::Forward, Direction::Reverse];
+    let (mut first_ns, mut last_ns) = (i64::MAX, i64::MIN);
+    let (mut packets, mut payload_octets) = ([0; 2], [0; 2]);
+    for packet in &wanted.flow.packets {
+        first_ns = first_ns.min(packet.time_ns);
+        last_ns = last_ns.max(packet.time_ns);
+        packets[packet.direction.index()] += 1;
+        payload_octets[packet.direction.index()] += u64::from(packet.payload_len);
+    }
     FlowSummary {
-        duration_ns,
+        duration_ns: if wanted.flow.packets.is_empty() { 0 } else { last_ns.saturating_sub(first_ns) },
         server_port: wanted.flow.server.port,
         ip_version: if wanted.flow.server.addr.is_ipv4() { 4 } else { 6 },
-        packets: both.map(|d| of(d).count() as u64),
-        payload_octets: both.map(octets),
+        packets,
+        payload_octets,
         completeness: wanted.flow.completeness.0,
         close: wanted.verdict.close.name().to_owned(),
         class: wanted.verdict.class.name().to_owned(),

@@ -13,7 +13,7 @@ use flowtrack::Ended;
 use tcpwire::ReadError;
 
 use crate::capture::{self, Judge, Options, Report, Wanted};
-use crate::dataset;
+use crate::dataset::Encoder;
 
 /// One capture to read.
 #[derive(Clone, Debug)]
@@ -124,7 +124,8 @@ fn read_one(
             return hand(Message::Done(Box::new(Report { damage, ..Report::default() })));
         }
     };
-    let mut rows = Rows { task, options, rows: Vec::new(), tokens: 0, hand };
+    let encoder = Encoder::new(options.tokens);
+    let mut rows = Rows { task, encoder, rows: Vec::new(), tokens: 0, hand };
     let mut judge = Judge::new(&task.name, options);
     let read = match threads {
         Threads::One => read_alone(input, options, &mut rows, &mut judge),
@@ -185,7 +186,7 @@ fn read_in_two(
 /// Gathers rows until they are worth handing over.
 struct Rows<'r> {
     task: &'r Task,
-    options: &'r Options,
+    encoder: Encoder,
     rows: Vec<FlowRow>,
     tokens: usize,
     hand: &'r mut dyn FnMut(Message) -> anyhow::Result<()>,
@@ -193,7 +194,7 @@ struct Rows<'r> {
 
 impl Rows<'_> {
     fn encode(&mut self, wanted: &Wanted<'_>) -> anyhow::Result<Result<(), String>> {
-        let row = match dataset::row(self.options.tokens, wanted, &self.task.name) {
+        let row = match self.encoder.row(wanted, &self.task.name) {
             Ok(row) => row,
             Err(reason) => return Ok(Err(reason)),
         };

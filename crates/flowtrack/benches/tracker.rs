@@ -1,0 +1,60 @@
+//! How fast segments become conversations: packets per second on one core, over captures of `testdata`.
+
+use std::fs::File;
+use std::hint::black_box;
+use std::path::Path;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use flowtrack::{Flow, Tracker, TrackerOptions};
+use tcpwire::{CaptureReader, Dissector, Segment};
+
+/// Many short conversations at once, and few long ones.
+const CAPTURES: [&str; 3] = ["parallel.pcap.gz", "http-clients.pcap", "bulk.pcap.gz"];
+
+/// A segment with options of its own, and when it was captured.
+struct Kept {
+    time_ns: i64,
+    segment: Segment<'static>,
+}
+
+fn segments(name: &str) -> Vec<Kept> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(name);
+    let mut reader = CaptureReader::new(File::open(path).unwrap()).unwrap();
+    let mut dissector = Dissector::default();
+    let mut kept = Vec::new();
+    while let Some(frame) = reader.next_frame().unwrap() {
+        let time_ns = frame.time_ns;
+        if let Ok(Segment { ip, tcp, payload_len, marks }) = dissector.dissect(&frame) {
+            let options = tcp.options.to_vec().leak();
+            kept.push(Kept { time_ns, segment: Segment { ip, tcp: tcpwire::TcpView { options, ..tcp }, payload_len, marks } });
+        }
+    }
+    kept
+}
+
+fn tracker(c: &mut Criterion) {
+    for name in CAPTURES {
+        let segments = segments(name);
+        let mut group = c.benchmark_group(name);
+        group.throughput(Throughput::Elements(segments.len() as u64));
+        group.bench_function("tracker", |b| {
+            b.iter(|| {
+                let mut tracker = Tracker::new(TrackerOptions::default());
+                let mut flows: Vec<Flow> = Vec::new();
+                for (n, kept) in segments.iter().enumerate() {
+                    tracker.push(kept.time_ns, n as u64 + 1, &kept.segment);
+                    if tracker.ended_count() >= 64 {
+                        flows.extend(tracker.ended().filter_map(|ended| ended.flow));
+                        flows.drain(..).for_each(|flow| tracker.recycle(flow));
+                    }
+                }
+                tracker.finish();
+                black_box(tracker.ended().count())
+            });
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, tracker);
+criterion_main!(benches);

@@ -1,0 +1,48 @@
+//! How fast captures are read and dissected: frames per second on one core, over captures of `testdata`.
+
+use std::fs;
+use std::hint::black_box;
+use std::path::Path;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tcpwire::{CaptureReader, Dissector};
+
+/// pcap and pcapng, Ethernet and cooked, headers and payloads.
+const CAPTURES: [&str; 4] = ["office.pcapng", "https.pcapng", "http-wan.pcap", "postgres.pcap"];
+
+fn frames(c: &mut Criterion) {
+    for name in CAPTURES {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(name);
+        let octets = fs::read(path).unwrap();
+        let count = {
+            let mut reader = CaptureReader::new(octets.as_slice()).unwrap();
+            while reader.advance().unwrap() {}
+            reader.frames()
+        };
+        let mut group = c.benchmark_group(name);
+        group.throughput(Throughput::Elements(count));
+        group.bench_function("reader", |b| {
+            b.iter(|| {
+                let mut reader = CaptureReader::new(octets.as_slice()).unwrap();
+                while reader.advance().unwrap() {
+                    black_box(reader.frame());
+                }
+            });
+        });
+        group.bench_function("reader and dissector", |b| {
+            b.iter(|| {
+                let mut reader = CaptureReader::new(octets.as_slice()).unwrap();
+                let mut dissector = Dissector::default();
+                while reader.advance().unwrap() {
+                    let _ = dissector.dissect_with(&reader.frame(), |segment| {
+                        black_box(segment);
+                    });
+                }
+            });
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, frames);
+criterion_main!(benches);
