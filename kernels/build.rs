@@ -45,13 +45,25 @@ fn compile_shim(lib: &Path) {
     let beside = lib.parent().expect("a library folder has a parent").join("include");
     let include = env::var_os("LIBTORCH_INCLUDE").map_or(beside, |root| PathBuf::from(root).join("include"));
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
-    cpp()
-        .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+    let mut shim = cpp();
+    if let Some(cuda) = cuda_headers(lib) {
+        shim.define("LF_CUDA", None).flag("-isystem").flag(cuda.display().to_string());
+    }
+    shim.define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .flag("-isystem")
         .flag(include.display().to_string())
         .flag("-isystem")
         .flag(include.join("torch/csrc/api/include").display().to_string())
         .flag("-fopenmp") // at::parallel_for is a template: without this it is silently serial
         .file("csrc/shim.cpp")
+        .file("csrc/distributed.cpp")
         .compile("lf_shim");
+}
+
+/// CUDA's headers, where this libtorch is one for GPUs: sums over processes then run on them.
+fn cuda_headers(lib: &Path) -> Option<PathBuf> {
+    println!("cargo:rerun-if-env-changed=CUDA_HOME");
+    let home = env::var_os("CUDA_HOME").map_or_else(|| PathBuf::from("/usr/local/cuda"), PathBuf::from);
+    let include = home.join("include");
+    (lib.join("libtorch_cuda.so").exists() && include.join("cuda_runtime_api.h").exists()).then_some(include)
 }

@@ -281,6 +281,8 @@ extern "C" {
 
 const char *lf_last_error() { return last_error.c_str(); }
 
+void lf_set_last_error(const char *message) { last_error = message; }
+
 const char *lf_instruction_set() { return table()->name; }
 
 // For tests: 0 where this machine lacks it.

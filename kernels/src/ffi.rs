@@ -51,7 +51,27 @@ pub(crate) struct CModel {
     pub(crate) head: CLinear,
 }
 
+/// `Team` of `csrc/distributed.cpp`.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct CTeam {
+    _opaque: [u8; 0],
+}
+
 unsafe extern "C" {
+    pub(crate) fn lf_team_join(
+        out: *mut *mut CTeam,
+        host: *const c_char,
+        port: u16,
+        rank: i32,
+        size: i32,
+        prefix: *const c_char,
+        serves: i32,
+        timeout_ms: i64,
+    ) -> i32;
+    pub(crate) fn lf_team_sum(team: *mut CTeam, x: *mut C_tensor) -> i32;
+    pub(crate) fn lf_team_leave(team: *mut CTeam);
+    pub(crate) fn lf_autocast_bf16(cuda: i32, on: i32) -> i32;
     fn lf_last_error() -> *const c_char;
     pub(crate) fn lf_instruction_set() -> *const c_char;
     pub(crate) fn lf_choose_instruction_set(name: *const c_char) -> i32;

@@ -11,6 +11,7 @@
 mod bounds;
 pub mod chunked;
 mod decoder;
+mod distributed;
 mod error;
 mod ffi;
 pub mod fused;
@@ -20,6 +21,7 @@ mod rotary;
 
 pub use bounds::Bounds;
 pub use decoder::{BlockWeights, Decoder, DecoderShape, DecoderState, DecoderWeights, LinearWeights, NormWeights};
+pub use distributed::{Bf16, Place, Team};
 pub use error::KernelError;
 pub use optimizer::{AdamW, clip_grad_norm};
 pub use rotary::Rotary;

@@ -40,10 +40,12 @@ pub(crate) enum Command {
 /// Train a model on a dataset.
 ///
 /// The model folder holds model.safetensors (the weights that did best on flows held out), config.json, metrics.jsonl
-/// (a line for each step) and checkpoint.safetensors, from which `resume` goes on. Ctrl-C writes a checkpoint first.
+/// (a line for each step and each validation), event files for TensorBoard, training.html with the curves, and
+/// checkpoint.safetensors, from which `resume` goes on. Ctrl-C writes a checkpoint first. Started by torchrun, or with its
+/// variables RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, processes share out each step.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Train {
-    /// The dataset: a folder or a file
+    /// The dataset: a folder, a file, or - for a stream on stdin
     #[arg(long, alias = "input_dir", value_name = "DATASET")]
     pub(crate) input_dir: PathBuf,
 
@@ -75,7 +77,7 @@ pub(crate) struct Resume {
     #[arg(long, alias = "checkpoint_path", value_name = "PATH")]
     pub(crate) checkpoint_path: PathBuf,
 
-    /// The dataset: a folder or a file
+    /// The dataset: a folder, a file, or - for a stream on stdin
     #[arg(long, alias = "input_dir", value_name = "DATASET")]
     pub(crate) input_dir: PathBuf,
 
@@ -118,9 +120,47 @@ pub(crate) struct Changes {
     #[arg(long, value_name = "TOKENS")]
     pub(crate) batch: Option<usize>,
 
+    /// Parts in which a process computes its share of a step, one after another: more take less memory
+    #[arg(long, value_name = "N")]
+    pub(crate) accumulate: Option<usize>,
+
     /// Highest learning rate
     #[arg(long, alias = "learning_rate", value_name = "RATE")]
     pub(crate) learning_rate: Option<f64>,
+
+    /// Steps between validations
+    #[arg(long, alias = "validate_every", value_name = "STEPS")]
+    pub(crate) validate_every: Option<u64>,
+
+    /// End after so many validations without a better loss; 0: go on
+    #[arg(long, value_name = "N")]
+    pub(crate) patience: Option<u64>,
+
+    /// What matrices are multiplied in; bf16 is for GPUs
+    #[arg(long, value_enum)]
+    pub(crate) precision: Option<Precision>,
+
+    /// Any setting by the name that it has in config.json, as often as needed: --set model.width=192
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// What matrices are multiplied in.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Precision {
+    /// 32 bits
+    F32,
+    /// bfloat16, the weights kept in 32 bits
+    Bf16,
+}
+
+impl From<Precision> for linformer::Precision {
+    fn from(precision: Precision) -> linformer::Precision {
+        match precision {
+            Precision::F32 => linformer::Precision::F32,
+            Precision::Bf16 => linformer::Precision::Bf16,
+        }
+    }
 }
 
 /// What to compute with.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use arrowio::{Corpus, CorpusOptions, Shares, Split, TokenCode, epoch_order};
-use clikit::{Console, Unit};
+use clikit::{Console, Unit, is_dash};
 use linformer::Batch;
 use tokenizer::{FlowIdentity, field};
 
@@ -31,8 +31,18 @@ impl Data {
     pub(crate) fn load(path: &Path, output: &Path, settings: &Settings, console: &Console) -> anyhow::Result<Data> {
         let options = CorpusOptions { vocab_size: field::VOCAB_SIZE, scratch: existing(output) };
         let progress = console.progress("reading flows", None, Unit::Items);
-        let corpus = Corpus::open(path, &[CODE], &options, |_| progress.inc(1))?;
+        let stream = is_dash(path).then(|| spooled(&options.scratch)).transpose()?;
+        let corpus =
+            Corpus::open(stream.as_ref().map_or(path, |file| file.path()), &[CODE], &options, |_| progress.inc(1))?;
         progress.finish();
+        let found = corpus.meta().vocab_size as usize;
+        if found != field::VOCAB_SIZE {
+            bail!(
+                "{}: vocab_size: expected {}, the token ids of the code, found {found}",
+                path.display(),
+                field::VOCAB_SIZE
+            );
+        }
         if corpus.is_empty() {
             bail!("{}: expected flows to train on, found none", path.display());
         }
@@ -98,6 +108,24 @@ impl Data {
         rows
     }
 
+    /// A row in `n` parts of about as many tokens each, flows whole and in order. Some may be empty.
+    pub(crate) fn parts(&self, row: &[u32], n: usize) -> Vec<Vec<u32>> {
+        let sizes = || row.iter().map(|&flow| self.tokens(flow).len());
+        let all = sizes().sum::<usize>().max(1);
+        let mut parts = vec![Vec::new(); n];
+        let mut before = 0;
+        for (&flow, size) in row.iter().zip(sizes()) {
+            parts[(before + size / 2) * n / all].push(flow);
+            before += size;
+        }
+        parts
+    }
+
+    /// Tokens of a row that are predicted: all but each flow's first.
+    pub(crate) fn predicted(&self, row: &[u32]) -> usize {
+        row.iter().map(|&flow| self.tokens(flow).len().saturating_sub(1)).sum()
+    }
+
     /// A row as a batch.
     pub(crate) fn batch(&self, row: &[u32]) -> Batch {
         Batch::pack(row.iter().map(|&flow| self.tokens(flow)))
@@ -115,6 +143,13 @@ fn packets_of(corpus: &Corpus, flow: usize) -> anyhow::Result<u64> {
     }
     let decoded = field::decode(corpus.tokens(flow), &FlowIdentity::default());
     Ok(decoded.with_context(|| format!("flow {flow} of the dataset"))?.packets.len() as u64)
+}
+
+/// A stream on stdin as a file: it goes with what this answers.
+fn spooled(folder: &Path) -> anyhow::Result<tempfile::NamedTempFile> {
+    let mut file = tempfile::Builder::new().suffix(".arrows").tempfile_in(folder).context("standard input")?;
+    std::io::copy(&mut std::io::stdin().lock(), &mut file).context("standard input")?;
+    Ok(file)
 }
 
 /// The folder itself or the nearest one above it that is there.

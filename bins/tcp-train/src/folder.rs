@@ -21,6 +21,11 @@ pub(crate) const CONFIG: &str = "config.json";
 /// A line for each step and each validation.
 pub(crate) const METRICS: &str = "metrics.jsonl";
 
+/// What names of event files begin with.
+pub(crate) const EVENTS: &str = "events.out.tfevents.";
+/// The curves.
+pub(crate) const REPORT: &str = "training.html";
+
 /// config.json.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Config {
@@ -62,7 +67,11 @@ impl Config {
         }
         if config.model.vocab_size != field::VOCAB_SIZE {
             let found = config.model.vocab_size;
-            bail!("{}: model.vocab_size: expected {}, as many tokens as the code has, found {found}", at(), field::VOCAB_SIZE);
+            bail!(
+                "{}: model.vocab_size: expected {}, as many tokens as the code has, found {found}",
+                at(),
+                field::VOCAB_SIZE
+            );
         }
         Ok(config)
     }
@@ -75,7 +84,8 @@ pub(crate) fn whole(path: &Path, write: impl FnOnce(&Path) -> anyhow::Result<()>
     write(&part)?;
     let at = || path.display().to_string();
     File::open(&part).and_then(|file| file.sync_all()).with_context(at)?;
-    fs::rename(&part, path).with_context(at)
+    fs::rename(&part, path).with_context(at)?;
+    path.parent().map_or(Ok(()), |folder| synced(if folder.as_os_str().is_empty() { Path::new(".") } else { folder }))
 }
 
 /// Writes a training state; the one before it is kept.
@@ -88,7 +98,13 @@ pub(crate) fn write_checkpoint(folder: &Path, trainer: &Trainer, caller: &serde_
     if last.exists() {
         fs::rename(&last, &previous).with_context(at)?;
     }
-    fs::rename(&part, &last).with_context(at)
+    fs::rename(&part, &last).with_context(at)?;
+    synced(folder)
+}
+
+/// Puts the names in a folder on the disk: what was renamed stays so when the power goes.
+fn synced(folder: &Path) -> anyhow::Result<()> {
+    File::open(folder).and_then(|folder| folder.sync_all()).with_context(|| folder.display().to_string())
 }
 
 /// Reads the training state that a path names: a folder's last one, or a file.
@@ -129,9 +145,11 @@ pub(crate) fn create(folder: &Path, force: bool) -> anyhow::Result<()> {
     if !is_empty && !force {
         bail!("{}: expected no folder or an empty one, found one that is not empty (--force, or resume)", at());
     }
-    let ours: [PathBuf; 5] = [MODEL, CHECKPOINT, PREVIOUS, CONFIG, METRICS].map(|name| folder.join(name));
-    for path in ours.iter().filter(|path| path.exists()) {
-        fs::remove_file(path).with_context(|| path.display().to_string())?;
+    let ours = [MODEL, CHECKPOINT, PREVIOUS, CONFIG, METRICS, REPORT].map(|name| folder.join(name));
+    let events = fs::read_dir(folder).with_context(at)?.flatten().map(|entry| entry.path());
+    let is_event = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(EVENTS));
+    for path in events.filter(is_event).chain(ours).filter(|path| path.exists()) {
+        fs::remove_file(&path).with_context(|| path.display().to_string())?;
     }
     Ok(())
 }

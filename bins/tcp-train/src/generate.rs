@@ -212,7 +212,11 @@ fn meta(args: &Generate) -> DatasetMeta {
         token_version: field::VERSION,
         vocab_size: field::VOCAB_SIZE as u32,
         tool: concat!("tcp-train ", env!("CARGO_PKG_VERSION")).to_owned(),
-        options: options.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.to_owned(), value)).collect::<BTreeMap<_, _>>(),
+        options: options
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect::<BTreeMap<_, _>>(),
     }
 }
 

@@ -2,11 +2,16 @@
 
 mod args;
 mod data;
+mod events;
+mod fields;
 mod filter;
 mod folder;
 mod generate;
 mod memory;
+mod metrics;
 mod patience;
+mod report;
+mod run;
 mod schedule;
 mod settings;
 mod summary;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use linformer::{ModelConfig, Optimizer};
+use linformer::{ModelConfig, Optimizer, Precision};
 use serde::{Deserialize, Serialize};
 use tokenizer::field;
 
@@ -21,8 +21,10 @@ pub(crate) struct Settings {
     pub(crate) max_steps: u64,
     /// Minutes, at most; 0: no limit.
     pub(crate) max_minutes: f64,
-    /// Tokens in a step: whole flows, unless one alone is longer.
+    /// Tokens in a step, over all processes: whole flows, unless one alone is longer.
     pub(crate) batch: usize,
+    /// Parts in which a process computes its share of a step, one after another: more take less memory.
+    pub(crate) accumulate: usize,
     /// Tokens of one flow that are trained on; the rest of a longer flow is not.
     pub(crate) max_flow_tokens: usize,
     /// Highest learning rate.
@@ -35,8 +37,15 @@ pub(crate) struct Settings {
     pub(crate) validation_share: f64,
     /// Steps between validations.
     pub(crate) validate_every: u64,
+    /// Validations without a better loss after which training ends; 0: however many.
+    pub(crate) patience: u64,
+    /// Nats per token by which the loss of the last steps may be above that of the steps before; beyond, training stops
+    /// with an error. 0: no limit.
+    pub(crate) spike: f64,
     /// Seconds between checkpoints.
     pub(crate) checkpoint_seconds: f64,
+    /// What matrices are multiplied in: f32 or bf16.
+    pub(crate) precision: Precision,
     /// AdamW.
     pub(crate) optimizer: Optimizer,
     /// The architecture.
@@ -51,13 +60,17 @@ impl Settings {
             max_steps: 0,
             max_minutes: 3.0,
             batch: 1024,
+            accumulate: 1,
             max_flow_tokens: 16_384,
             learning_rate: 3e-3,
             warm_up: 0.05,
             final_rate: 0.05,
             validation_share: 0.1,
             validate_every: 250,
+            patience: 0,
+            spike: 2.0,
             checkpoint_seconds: 30.0,
+            precision: Precision::F32,
             optimizer: Optimizer::default(),
             model: ModelConfig::tiny(),
         };
@@ -69,12 +82,14 @@ impl Settings {
             checkpoint_seconds: 120.0,
             ..tiny.clone()
         };
-        match preset {
+        let mut settings = match preset {
             Preset::Tiny => tiny,
             Preset::Small => Settings { model: ModelConfig::small(), ..long },
             Preset::Base => Settings { batch: 65_536, learning_rate: 1e-3, model: ModelConfig::base(), ..long },
             Preset::Original => Settings { learning_rate: 1e-3, model: ModelConfig::original(), ..long },
-        }
+        };
+        settings.model.vocab_size = field::VOCAB_SIZE;
+        settings
     }
 
     /// The settings of a fresh run.
@@ -85,34 +100,47 @@ impl Settings {
     /// These settings with a file's and the flags' changes.
     pub(crate) fn changed(self, changes: &Changes) -> anyhow::Result<Settings> {
         let mut settings = match &changes.config {
-            Some(path) => self.merged(path)?,
+            Some(path) => self.with_file(path)?,
             None => self,
         };
+        for assignment in &changes.set {
+            let place = || format!("--set {assignment}");
+            settings = settings.merged(assigned(assignment).with_context(place)?).with_context(place)?;
+        }
         let put = |to: &mut u64, from: Option<u64>| *to = from.unwrap_or(*to);
         put(&mut settings.seed, changes.seed);
         put(&mut settings.epochs, changes.epochs);
         put(&mut settings.max_steps, changes.max_steps);
         settings.max_minutes = changes.max_minutes.unwrap_or(settings.max_minutes);
         settings.batch = changes.batch.unwrap_or(settings.batch);
+        settings.accumulate = changes.accumulate.unwrap_or(settings.accumulate);
+        put(&mut settings.patience, changes.patience);
+        put(&mut settings.validate_every, changes.validate_every);
         settings.learning_rate = changes.learning_rate.unwrap_or(settings.learning_rate);
-        settings.model.vocab_size = field::VOCAB_SIZE;
+        settings.precision = changes.precision.map_or(settings.precision, Into::into);
         settings.check()?;
         Ok(settings)
     }
 
-    fn merged(self, path: &Path) -> anyhow::Result<Settings> {
+    fn with_file(self, path: &Path) -> anyhow::Result<Settings> {
         let at = || path.display().to_string();
         let text = std::fs::read_to_string(path).with_context(at)?;
-        let file: toml::Table = toml::from_str(&text).with_context(at)?;
+        self.merged(toml::from_str(&text).with_context(at)?).with_context(at)
+    }
+
+    fn merged(self, changes: toml::Table) -> anyhow::Result<Settings> {
         let mut all = toml::Table::try_from(self).context("settings")?;
-        merge(&mut all, file);
-        all.try_into().with_context(at)
+        merge(&mut all, changes);
+        Ok(all.try_into()?)
     }
 
     fn check(&self) -> anyhow::Result<()> {
         let rules = [
             ("epochs", "1 or more", self.epochs >= 1),
             ("batch", "1 or more", self.batch >= 1),
+            ("accumulate", "1 or more", self.accumulate >= 1),
+            ("spike", "0 or more", self.spike >= 0.0),
+            ("checkpoint_seconds", "0 or more", self.checkpoint_seconds >= 0.0),
             ("max_flow_tokens", "2 or more", self.max_flow_tokens >= 2),
             ("validation_share", "at least 0 and under 1", (0.0..1.0).contains(&self.validation_share)),
             ("learning_rate", "more than 0", self.learning_rate > 0.0 && self.learning_rate.is_finite()),
@@ -124,8 +152,22 @@ impl Settings {
         if let Some((name, expected, _)) = rules.iter().find(|rule| !rule.2) {
             bail!("settings: {name}: expected {expected}");
         }
+        if self.model.vocab_size != field::VOCAB_SIZE {
+            let found = self.model.vocab_size;
+            bail!(
+                "settings: model.vocab_size: expected {}, the token ids of the code, found {found}",
+                field::VOCAB_SIZE
+            );
+        }
         self.model.check().map_err(Into::into)
     }
+}
+
+/// `name = value` as a table; a value that is no TOML is a text.
+fn assigned(text: &str) -> anyhow::Result<toml::Table> {
+    let (name, value) = text.split_once('=').context("expected NAME=VALUE")?;
+    let quoted = || toml::from_str(&format!("{name} = {value:?}"));
+    Ok(toml::from_str(&format!("{name} = {value}")).or_else(|_| quoted())?)
 }
 
 /// Puts `changes` over `all`, table by table.

@@ -36,6 +36,10 @@ pub(crate) struct TrainSummary {
     pub(crate) tokens_per_second: f64,
     pub(crate) packets_per_second: f64,
     pub(crate) stopped_by: &'static str,
+    /// Processes that trained together.
+    pub(crate) processes: usize,
+    /// Octets resident at most, in this process.
+    pub(crate) peak_memory: Option<u64>,
 }
 
 impl fmt::Display for TrainSummary {
@@ -60,6 +64,10 @@ impl fmt::Display for TrainSummary {
         rows.push("time", format!("{:.0} s", self.seconds));
         let speeds = [self.tokens_per_second, self.packets_per_second].map(|x| count(x as u64));
         rows.push("speed", format!("{} tokens/s, {} packets/s", speeds[0], speeds[1]));
+        if self.processes > 1 {
+            rows.push("processes", count(self.processes as u64));
+        }
+        push_memory(&mut rows, self.peak_memory);
         write!(to, "{rows}")
     }
 }

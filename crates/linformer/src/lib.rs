@@ -10,7 +10,7 @@
 //! let model = Model::new(&config, 1, Device::Cpu)?;
 //! let mut trainer = Trainer::new(model, Optimizer::default());
 //! let batch = Batch::pack([[1_u16, 5, 9, 2].as_slice(), &[1, 7, 2]]);
-//! let report = trainer.step(&batch, 1e-3)?;
+//! let report = trainer.step(&[batch], 1e-3, None)?;
 //! println!("{} nats per token", report.loss);
 //! # Ok::<(), linformer::ModelError>(())
 //! ```
@@ -28,11 +28,12 @@ pub use batch::Batch;
 pub use config::{Activation, ModelConfig, NormKind};
 pub use error::ModelError;
 pub use generate::{Ending, Generated, Generator, Job, Prompt, Wanted};
+pub use linformer_kernels::{Place, Team};
 pub use model::{Model, RecurrentState};
 pub use sample::{Sampling, TokenFilter, choose};
-pub use tch::Device;
 pub use store::is_training_state;
-pub use train::{Optimizer, StepReport, Trainer};
+pub use tch::Device;
+pub use train::{Optimizer, Precision, StepReport, Trainer};
 
 /// Threads that libtorch uses inside one operation.
 pub fn set_threads(threads: usize) {

@@ -168,8 +168,17 @@ impl Model {
     /// # Errors
     /// Where a kernel refuses.
     pub fn loss(&self, batch: &Batch) -> Result<Tensor, ModelError> {
+        Ok(self.each_loss(batch)?.mean(Kind::Float))
+    }
+
+    /// Loss in nats of each token that `batch` predicts, `[N]`, in order.
+    ///
+    /// # Errors
+    /// Where a kernel refuses.
+    pub fn each_loss(&self, batch: &Batch) -> Result<Tensor, ModelError> {
         let targets = Tensor::from_slice(&batch.targets).to_device(self.device);
-        Ok(self.scores(batch)?.f_cross_entropy_loss::<Tensor>(&targets, None, Reduction::Mean, -100, 0.0)?)
+        let scores = self.scores(batch)?.to_kind(Kind::Float);
+        Ok(scores.f_cross_entropy_loss::<Tensor>(&targets, None, Reduction::None, -100, 0.0)?)
     }
 
     /// Loss in nats of each token that `batch` predicts, in order; no gradient.
@@ -178,9 +187,7 @@ impl Model {
     /// Where a kernel refuses.
     pub fn losses(&self, batch: &Batch) -> Result<Vec<f32>, ModelError> {
         let _guard = tch::no_grad_guard();
-        let targets = Tensor::from_slice(&batch.targets).to_device(self.device);
-        let each = self.scores(batch)?.f_cross_entropy_loss::<Tensor>(&targets, None, Reduction::None, -100, 0.0)?;
-        Ok(Vec::try_from(&each.to_device(Device::Cpu))?)
+        Ok(Vec::try_from(&self.each_loss(batch)?.to_device(Device::Cpu))?)
     }
 
     fn scores(&self, batch: &Batch) -> Result<Tensor, ModelError> {
@@ -245,6 +252,7 @@ impl Model {
         let (heads, eps) = (self.config.heads as i64, self.config.attention_eps);
         let rotary = self.rotary.borrow();
         if self.device == Device::Cpu {
+            let qkv = &qkv.to_kind(Kind::Float);
             return Ok(fused::attention_packed(qkv, heads, bounds, Some(&rotary), eps)?.flatten(1, 2));
         }
         let parts = qkv.view([-1, 3, heads, self.config.head_size() as i64]);

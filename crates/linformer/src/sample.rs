@@ -68,7 +68,10 @@ pub(crate) fn uniform(rng: &mut impl Rng) -> f64 {
 }
 
 /// The place that `uniform` falls on where each has a share as large as its weight.
-pub(crate) fn pick(weights: impl DoubleEndedIterator<Item = f32> + ExactSizeIterator + Clone, uniform: f64) -> Option<usize> {
+pub(crate) fn pick(
+    weights: impl DoubleEndedIterator<Item = f32> + ExactSizeIterator + Clone,
+    uniform: f64,
+) -> Option<usize> {
     let total: f64 = weights.clone().map(f64::from).sum();
     let mut left = uniform * total;
     for (i, weight) in weights.clone().enumerate() {

@@ -8,7 +8,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::{Model, ModelConfig, ModelError, Optimizer, Trainer};
+use crate::{Model, ModelConfig, ModelError, Optimizer, Precision, Trainer};
 
 /// The one entry of a file's metadata: with two, their order in the file would be by chance.
 const METADATA: &str = "linformer";
@@ -29,7 +29,8 @@ impl Model {
     /// Where the file cannot be read, or lacks a weight or has one of another shape.
     pub fn load(config: &ModelConfig, path: &Path, device: Device) -> Result<Model, ModelError> {
         let (weights, _) = read(path)?;
-        let model = Model::from_weights(config, weights, device).map_err(|message| ModelError::format(path, message))?;
+        let model =
+            Model::from_weights(config, weights, device).map_err(|message| ModelError::format(path, message))?;
         match model.not_finite() {
             Some(name) => Err(ModelError::format(path, format!("{name}: expected numbers, found NaN or infinity"))),
             None => Ok(model),
@@ -108,7 +109,10 @@ impl Trainer {
             Ok(found)
         };
         let (first, second) = (moments(first, "first.")?, moments(second, "second.")?);
-        Ok((Trainer { model, optimizer: about.optimizer, steps: about.steps, first, second }, about.caller))
+        Ok((
+            Trainer { model, optimizer: about.optimizer, steps: about.steps, first, second, precision: Precision::F32 },
+            about.caller,
+        ))
     }
 }
 

@@ -1,7 +1,7 @@
 //! One training step: loss, gradients, clipping, AdamW.
 
-use linformer_kernels::{AdamW, clip_grad_norm};
-use tch::Tensor;
+use linformer_kernels::{AdamW, Bf16, Team, clip_grad_norm};
+use tch::{Device, Kind, Tensor};
 
 use crate::{Batch, Model, ModelError};
 
@@ -27,17 +27,30 @@ impl Default for Optimizer {
     }
 }
 
+/// What a model's matrices are multiplied in. Weights, moments, sums and losses are of 32 bits in any case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// bfloat16: faster on GPUs that have it.
+    Bf16,
+}
+
 /// What a step has to say.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct StepReport {
     /// Number of the step, from 1.
     pub step: u64,
-    /// Nats per token, before the step.
+    /// Nats per token, before the step, over all processes.
     pub loss: f64,
     /// Norm of all gradients together, before clipping.
     pub gradient_norm: f64,
-    /// Tokens predicted.
-    pub tokens: usize,
+    /// Tokens predicted, over all processes.
+    pub tokens: u64,
+    /// Nats of each token that this process predicted, in order.
+    pub losses: Vec<f32>,
 }
 
 /// A model with what its optimizer remembers.
@@ -48,6 +61,7 @@ pub struct Trainer {
     pub(crate) steps: u64,
     pub(crate) first: Vec<Tensor>,
     pub(crate) second: Vec<Tensor>,
+    pub(crate) precision: Precision,
 }
 
 impl Trainer {
@@ -56,7 +70,7 @@ impl Trainer {
     pub fn new(model: Model, optimizer: Optimizer) -> Trainer {
         let zeros = || model.parameters().iter().map(|(_, p)| p.detach().zeros_like()).collect();
         let (first, second) = (zeros(), zeros());
-        Trainer { model, optimizer, steps: 0, first, second }
+        Trainer { model, optimizer, steps: 0, first, second, precision: Precision::F32 }
     }
 
     /// The model as it is now.
@@ -77,23 +91,67 @@ impl Trainer {
         self.steps
     }
 
-    /// One step on one row at this learning rate.
+    /// Computes in another precision from now on.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+    }
+
+    /// Puts weights and moments of the team's process 0 into those of the others.
+    ///
+    /// # Errors
+    /// Where one of them is gone.
+    pub fn spread(&self, team: &Team) -> Result<(), ModelError> {
+        let weights: Vec<Tensor> = self.model.parameters().iter().map(|(_, p)| p.detach()).collect();
+        [&weights, &self.first, &self.second].into_iter().try_for_each(|all| team.spread(all))?;
+        Ok(())
+    }
+
+    /// One step at this learning rate on all of `parts`, which are computed one after another, and on those of the
+    /// other processes of `team`. How tokens are shared out changes rounding alone: the loss is the mean of all.
     ///
     /// # Errors
     /// Where the loss or a gradient is no number: the weights are then as they were.
-    pub fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<StepReport, ModelError> {
+    pub fn step(&mut self, parts: &[Batch], learning_rate: f64, team: Option<&Team>) -> Result<StepReport, ModelError> {
         let step = self.steps + 1;
-        let loss = self.model.loss(batch)?;
-        let value = f64::try_from(&loss.detach())?;
-        finite(step, "loss", value)?;
-        let leaves: Vec<&Tensor> = self.model.parameters().iter().map(|(_, p)| p).collect();
-        let grads = Tensor::f_run_backward(&[&loss], &leaves, false, false)?;
-        drop(loss);
+        let own: usize = parts.iter().map(Batch::tokens).sum();
+        let sum = |x: f64| team.map_or(Ok(x), |team| team.sum_numbers(&[x]).map(|sums| sums[0]));
+        let tokens = sum(own as f64)?;
+        let (grads, losses) = self.gradients(parts, tokens)?;
+        let loss = sum(losses.iter().map(|&loss| f64::from(loss)).sum())? / tokens;
+        finite(step, "loss", loss)?;
+        if let Some(team) = team {
+            team.sum_all(&grads)?;
+        }
         let gradient_norm = clip_grad_norm(&grads, self.optimizer.clip)?;
         finite(step, "gradient", gradient_norm)?;
         self.apply(&grads, step, learning_rate)?;
         self.steps = step;
-        Ok(StepReport { step, loss: value, gradient_norm, tokens: batch.tokens() })
+        Ok(StepReport { step, loss, gradient_norm, tokens: tokens as u64, losses })
+    }
+
+    /// The gradient of the sum of the losses over `tokens`, and the losses.
+    fn gradients(&self, parts: &[Batch], tokens: f64) -> Result<(Vec<Tensor>, Vec<f32>), ModelError> {
+        let leaves: Vec<&Tensor> = self.model.parameters().iter().map(|(_, p)| p).collect();
+        let mut all: Option<Vec<Tensor>> = None;
+        let mut losses = Vec::new();
+        for part in parts.iter().filter(|part| part.tokens() > 0) {
+            let each = self.each_loss(part)?;
+            losses.extend(Vec::<f32>::try_from(&each.detach().to_device(Device::Cpu))?);
+            let grads = Tensor::f_run_backward(&[&(each.sum(Kind::Float) / tokens)], &leaves, false, false)?;
+            match &mut all {
+                None => all = Some(grads),
+                Some(all) => all.iter_mut().zip(&grads).for_each(|(sum, grad)| *sum += grad),
+            }
+        }
+        Ok((all.unwrap_or_else(|| leaves.iter().map(|p| p.detach().zeros_like()).collect()), losses))
+    }
+
+    fn each_loss(&self, part: &Batch) -> Result<Tensor, ModelError> {
+        let _precision = match self.precision {
+            Precision::F32 => None,
+            Precision::Bf16 => Some(Bf16::begin(self.model.device())?),
+        };
+        self.model.each_loss(part)
     }
 
     /// AdamW in two groups: matrices decay, vectors do not.

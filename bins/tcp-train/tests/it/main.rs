@@ -3,4 +3,5 @@
 mod generate;
 mod resume;
 mod support;
+mod team;
 mod train;

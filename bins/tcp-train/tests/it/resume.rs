@@ -48,15 +48,60 @@ fn killed_and_resumed_is_the_same_bit_for_bit() {
 fn a_signal_writes_a_checkpoint_to_go_on_from() {
     let place = Place::new();
     place.succeed(&format!("{TRAIN} straight"));
-    let mut child = place.command(&format!("{TRAIN} stopped")).spawn().unwrap();
-    await_steps(&place, "stopped", 3, &mut child);
-    signal(&child, "-TERM");
-    assert_eq!(child.wait().unwrap().code(), Some(1));
-    place.succeed(&format!("{RESUME} --checkpoint-path stopped --output-dir moved"));
-    same_weights(&place, "straight", "moved");
-    let lines =
-        |folder: &str| std::fs::read_to_string(place.path(folder).join("metrics.jsonl")).unwrap().lines().count();
-    assert_eq!(lines("straight"), lines("moved"), "each step has one line");
+    for name in ["-INT", "-TERM"] {
+        let (stopped, moved) = (format!("stopped{name}"), format!("moved{name}"));
+        let mut child = place.command(&format!("{TRAIN} {stopped}")).spawn().unwrap();
+        await_steps(&place, &stopped, 3, &mut child);
+        signal(&child, name);
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{name}");
+        place.succeed(&format!("{RESUME} --checkpoint-path {stopped} --output-dir {moved}"));
+        same_weights(&place, "straight", &moved);
+        let lines =
+            |folder: &str| std::fs::read_to_string(place.path(folder).join("metrics.jsonl")).unwrap().lines().count();
+        assert_eq!(lines("straight"), lines(&moved), "each step has one line");
+    }
+}
+
+/// What a power cut may leave: a checkpoint half written beside, and none under the last one's name.
+#[test]
+fn a_checkpoint_torn_while_it_was_written_harms_nothing() {
+    let place = Place::new();
+    place.succeed(&format!("{TRAIN} straight"));
+    place.succeed(&format!("{TRAIN} cut --max-steps 4"));
+    let last = place.path("cut/checkpoint.safetensors");
+    let octets = std::fs::read(&last).unwrap();
+    std::fs::write(place.path("cut/.checkpoint.safetensors.part"), &octets[..octets.len() / 2]).unwrap();
+    place.succeed(&format!("{RESUME} --checkpoint-path cut --output-dir a --set max_steps=0"));
+    same_weights(&place, "straight", "a");
+    std::fs::remove_file(&last).unwrap();
+    let output = place.run(&format!("{RESUME} --checkpoint-path cut --output-dir cut"));
+    assert!(stderr(&output).contains("checkpoint-previous.safetensors"), "{}", stderr(&output));
+    let previous = "cut/checkpoint-previous.safetensors";
+    place.succeed(&format!("{RESUME} --checkpoint-path {previous} --output-dir b --set max_steps=0"));
+    same_weights(&place, "straight", "b");
+}
+
+#[test]
+fn a_foreign_checkpoint_is_refused_by_name() {
+    let place = Place::new();
+    place.succeed(&format!("{TRAIN} model --max-steps 4"));
+    let path = place.path("model/checkpoint.safetensors");
+    let octets = std::fs::read(&path).unwrap();
+    let refused = |octets: &[u8], expected: &str| {
+        std::fs::write(&path, octets).unwrap();
+        let output = place.run(&format!("{RESUME} --checkpoint-path model --output-dir model"));
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains("checkpoint.safetensors") && text.contains(expected), "{text}");
+        assert!(text.contains("checkpoint-previous.safetensors"), "{text}");
+    };
+    refused(&octets[..octets.len() - 100], "no safetensors file");
+    let foreign: &[u8] = b"\x18\0\0\0\0\0\0\0{\"__metadata__\":{\"a\":\"\"}}";
+    refused(foreign, "no training state");
+    let mut no_number = octets.clone();
+    let end = no_number.len();
+    no_number[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&path, no_number).unwrap();
 }
 
 #[test]

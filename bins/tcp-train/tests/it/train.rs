@@ -1,4 +1,4 @@
-use crate::support::{Place, stderr};
+use crate::support::{Place, stderr, tensors};
 
 #[test]
 fn makes_a_model_folder_and_a_summary() {
@@ -11,12 +11,18 @@ fn makes_a_model_folder_and_a_summary() {
     assert_eq!(summary["train"]["flows"], 54);
     assert_eq!(summary["validation"]["flows"], 6);
     assert!(summary["validation_loss"]["bits_per_packet"].as_f64().unwrap() > 1.0);
-    for name in ["model.safetensors", "config.json", "metrics.jsonl", "checkpoint.safetensors"] {
+    for name in ["model.safetensors", "config.json", "metrics.jsonl", "checkpoint.safetensors", "training.html"] {
         assert!(place.path("model").join(name).is_file(), "{name}");
     }
     let metrics = std::fs::read_to_string(place.path("model/metrics.jsonl")).unwrap();
     assert_eq!(metrics.lines().filter(|line| line.contains("learning_rate")).count(), 6);
     assert_eq!(metrics.lines().filter(|line| line.contains("validation_loss")).count(), 2);
+    let last: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+    let fields = last["validation_fields"].as_object().unwrap();
+    let sum: f64 = fields.values().filter_map(serde_json::Value::as_f64).sum();
+    assert!((sum - last["validation_bits_per_packet"].as_f64().unwrap()).abs() < 1e-9, "{last}");
+    let html = std::fs::read_to_string(place.path("model/training.html")).unwrap();
+    assert!(html.matches("<svg").count() >= 5 && html.contains("validation loss") && !html.contains("http-equiv"));
 }
 
 #[test]
@@ -53,4 +59,71 @@ fn duplicates_are_trained_on_once() {
     let out = place.succeed("--json train --input-dir dataset --output-dir model --config settings.toml --max-steps 1");
     let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&summary["duplicates"], &summary["train"]["flows"]), (&60.into(), &54.into()));
+}
+
+#[test]
+fn every_setting_can_be_set() {
+    let place = Place::new();
+    let args = "train --input-dir dataset --output-dir model --config settings.toml --max-steps 2 --accumulate 3";
+    place.succeed(&format!("{args} --set model.feed=48 --set optimizer.clip=0.5 --set precision=bf16 --patience 4"));
+    let text = std::fs::read_to_string(place.path("model/config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let settings = &config["settings"];
+    assert_eq!((&settings["model"]["feed"], &settings["optimizer"]["clip"]), (&48.into(), &0.5.into()));
+    assert_eq!((&settings["precision"], &settings["accumulate"]), (&"bf16".into(), &3.into()));
+    let refused = |set: &str, expected: &str| {
+        let output = place.run(&format!("train --input-dir dataset --output-dir other --set {set}"));
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+    };
+    refused("model.vocab_size=9", "model.vocab_size: expected");
+    refused("model.colour=9", "unknown field `colour`");
+}
+
+#[test]
+fn parts_change_rounding_alone() {
+    let place = Place::new();
+    let args = "--json train --input-dir dataset --config settings.toml --max-steps 6 --threads 1";
+    let loss = |more: &str| {
+        let out = place.succeed(&format!("{args} {more}"));
+        let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
+        summary["validation_loss"]["nats_per_token"].as_f64().unwrap()
+    };
+    assert!((loss("--output-dir one") - loss("--output-dir three --accumulate 3")).abs() < 1e-4);
+}
+
+#[test]
+fn patience_ends_a_run() {
+    let place = Place::new();
+    let args = "--json train --input-dir dataset --output-dir model --config settings.toml --epochs 1000 --learning-rate 1e-12";
+    let out = place.succeed(&format!("{args} --validate-every 1 --patience 2 --set warm_up=0"));
+    let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(summary["stopped_by"], "validations that got no better", "{out}");
+}
+
+#[test]
+fn a_spike_stops_with_its_step_and_names_the_last_good_state() {
+    let place = Place::new();
+    let args = "train --input-dir dataset --output-dir model --config settings.toml --epochs 1000 --set spike=0.5";
+    place.succeed(&format!("{args} --max-steps 60"));
+    let resume =
+        "resume --checkpoint-path model --input-dir dataset --output-dir model --max-steps 200 --learning-rate 30";
+    let output = place.run(&format!("{resume} --set optimizer.clip=1e9 --set checkpoint_seconds=1000"));
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let text = stderr(&output);
+    assert!(text.contains("the last good state is") && text.contains("step "), "{text}");
+    place.succeed("resume --checkpoint-path model --input-dir dataset --output-dir good --max-steps 62");
+}
+
+#[test]
+fn a_stream_is_trained_on_like_a_file() {
+    let place = Place::new();
+    let stream = std::fs::File::open(place.path("dataset").join("flows-00000.arrows")).unwrap();
+    let args = "--config settings.toml --max-steps 3 --threads 1";
+    let output =
+        place.command(&format!("train --input-dir - --output-dir piped {args}")).stdin(stream).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    place.succeed(&format!("train --input-dir dataset --output-dir read {args}"));
+    let of = |folder: &str| tensors(&place.path(folder).join("model.safetensors"));
+    assert!(of("piped") == of("read"));
 }

@@ -16,9 +16,9 @@ fn batch(step: u64) -> Batch {
 #[test]
 fn learns_to_count() {
     let mut trainer = trainer();
-    let first = trainer.step(&batch(0), 3e-3).unwrap();
+    let first = trainer.step(&[batch(0)], 3e-3, None).unwrap();
     assert!((first.loss - 23_f64.ln()).abs() < 0.5, "an untrained model knows nothing: {}", first.loss);
-    let last = (1..60).map(|i| trainer.step(&batch(i), 3e-3).unwrap()).last().unwrap();
+    let last = (1..60).map(|i| trainer.step(&[batch(i)], 3e-3, None).unwrap()).last().unwrap();
     assert!(last.loss < 0.3, "{}", last.loss);
     assert_eq!(last.step, 60);
 }
@@ -30,15 +30,15 @@ fn stopped_and_loaded_goes_on_bit_for_bit() {
     let mut straight = trainer();
     let mut first = trainer();
     for i in 0..4 {
-        straight.step(&batch(i), 1e-3).unwrap();
-        first.step(&batch(i), 1e-3).unwrap();
+        straight.step(&[batch(i)], 1e-3, None).unwrap();
+        first.step(&[batch(i)], 1e-3, None).unwrap();
     }
     first.save(&path, &serde_json::json!({ "cursor": 4 })).unwrap();
     let (mut second, caller) = Trainer::load(&path, Device::Cpu).unwrap();
     assert_eq!(caller["cursor"], 4);
     for i in 4..8 {
-        let a = straight.step(&batch(i), 1e-3).unwrap();
-        let b = second.step(&batch(i), 1e-3).unwrap();
+        let a = straight.step(&[batch(i)], 1e-3, None).unwrap();
+        let b = second.step(&[batch(i)], 1e-3, None).unwrap();
         assert_eq!(a, b);
     }
     for ((name, a), (_, b)) in straight.model().parameters().iter().zip(second.model().parameters()) {
@@ -58,8 +58,41 @@ fn a_model_is_no_training_state() {
 #[test]
 fn a_loss_that_is_no_number_stops_with_its_step() {
     let mut trainer = trainer();
-    trainer.step(&batch(0), 1e-3).unwrap();
-    let error = trainer.step(&Batch::pack([[1_u16].as_slice()]), 1e-3).unwrap_err().to_string();
+    trainer.step(&[batch(0)], 1e-3, None).unwrap();
+    let error = trainer.step(&[Batch::pack([[1_u16].as_slice()])], 1e-3, None).unwrap_err().to_string();
     assert_eq!(error, "step 2: the loss is NaN");
     assert_eq!(trainer.steps(), 1);
+}
+
+/// The counting sequences in two parts.
+fn halves(step: u64) -> [Batch; 2] {
+    let sequences = |range: std::ops::Range<u64>| -> Vec<Vec<u16>> {
+        range.map(|i| (0..30).map(|t| ((step * 5 + i * 3 + t) % 23) as u16).collect()).collect()
+    };
+    [0..5, 5..12].map(|range| Batch::pack(sequences(range).iter().map(Vec::as_slice)))
+}
+
+#[test]
+fn in_parts_is_as_at_once() {
+    let (mut whole, mut parts) = (trainer(), trainer());
+    for i in 0..5 {
+        let a = whole.step(&[batch(i)], 1e-3, None).unwrap();
+        let b = parts.step(&halves(i), 1e-3, None).unwrap();
+        assert_eq!((a.step, a.tokens, a.losses.len()), (b.step, b.tokens, b.losses.len()));
+        assert!((a.loss - b.loss).abs() < 1e-5, "{} {}", a.loss, b.loss);
+        assert!((a.gradient_norm / b.gradient_norm - 1.0).abs() < 1e-3);
+    }
+}
+
+#[test]
+fn bfloat16_learns_the_same() {
+    let (mut full, mut half) = (trainer(), trainer());
+    half.set_precision(linformer::Precision::Bf16);
+    for i in 0..40 {
+        let a = full.step(&[batch(i)], 3e-3, None).unwrap();
+        let b = half.step(&[batch(i)], 3e-3, None).unwrap();
+        assert!((a.loss - b.loss).abs() < 0.1, "step {i}: {} {}", a.loss, b.loss);
+        assert!(i < 3 || a.losses != b.losses, "it is another precision");
+    }
+    assert!(half.model().parameters().iter().all(|(_, p)| p.kind() == tch::Kind::Float));
 }
