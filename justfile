@@ -64,3 +64,11 @@ bench-inner:
 # each fuzz target for so many seconds, on a nightly compiler
 fuzz SECONDS="60" *TARGETS:
     scripts/fuzz "$@"
+
+# training by the original's recipe and by ours: what vocabulary, tokens per packet, packing and kernel each give
+bench-train *ARGS:
+    scripts/bench-train "$@"
+
+# generation by the original's way and by ours, in one run
+bench-generate *ARGS:
+    scripts/bench-generate "$@"
