@@ -86,11 +86,10 @@ fn recipe(rows: &[(Vec<usize>, f64)]) -> Timed {
     timed(rows, |lengths| {
         let tokens = Tensor::randint(VOCAB, [1, CONTEXT as i64 + 1], (Kind::Int64, Device::Cpu));
         let scores = model.forward(&tokens.narrow(1, 0, CONTEXT as i64)).view([-1, VOCAB]);
-        let mut targets = tokens.narrow(1, 1, CONTEXT as i64).reshape([-1]);
+        let targets = tokens.narrow(1, 1, CONTEXT as i64).reshape([-1]).copy();
         let length = lengths[0] as i64;
         let _ = targets.narrow(0, length - 1, CONTEXT as i64 - length + 1).fill_(-100);
         let loss = scores.cross_entropy_loss::<Tensor>(&targets, None, Reduction::Mean, -100, 0.0);
-        let _ = &mut targets;
         adamw.backward_step_clip_norm(&loss, 1.0);
     })
 }
