@@ -72,3 +72,7 @@ bench-train *ARGS:
 # generation by the original's way and by ours, in one run
 bench-generate *ARGS:
     scripts/bench-generate "$@"
+
+# arrowio and tcp-decode next to pyarrow on the same table: processor time, memory, ratios
+bench-datasets *ARGS:
+    PYTHONPATH="${XDG_CACHE_HOME:-$HOME/.cache}/tcp-flows/python-1" scripts/bench-datasets "$@"

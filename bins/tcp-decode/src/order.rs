@@ -1,5 +1,5 @@
 //! Flows in the order of their starts, whatever order they come in, in bounded memory: what does not fit is sorted in
-//! parts, kept in temporary files, and merged.
+//! parts, kept in temporary files, and merged, a number of them at a time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,13 +13,16 @@ use crate::codec::CODES;
 
 /// Octets of a row beside its tokens and texts.
 const ROW_OCTETS: u64 = 350;
+/// So many sorted parts become one of the next level: each that is open takes memory and a file handle.
+const FAN_IN: usize = 32;
 
 /// Takes flows in any order.
 pub(crate) struct Sorter {
     memory: u64,
     used: u64,
     rows: Vec<FlowRow>,
-    runs: Vec<File>,
+    /// Sorted parts by level: one of a level holds `FAN_IN` of the level below, which came before those still there.
+    levels: Vec<Vec<File>>,
     meta: DatasetMeta,
     count: u64,
 }
@@ -27,7 +30,7 @@ pub(crate) struct Sorter {
 impl Sorter {
     /// `memory` is in octets.
     pub(crate) fn new(memory: u64, meta: &DatasetMeta) -> Sorter {
-        Sorter { memory, used: 0, rows: Vec::new(), runs: Vec::new(), meta: meta.clone(), count: 0 }
+        Sorter { memory, used: 0, rows: Vec::new(), levels: Vec::new(), meta: meta.clone(), count: 0 }
     }
 
     /// Flows taken so far.
@@ -48,35 +51,57 @@ impl Sorter {
 
     fn spill(&mut self) -> anyhow::Result<()> {
         self.rows.sort_by_key(start);
-        let mut file = tempfile::tempfile().context("temporary file for sorting")?;
+        let rows = std::mem::take(&mut self.rows);
+        self.used = 0;
+        let mut part = self.part(rows.into_iter().map(Ok))?;
+        for level in 0.. {
+            if level == self.levels.len() {
+                self.levels.push(Vec::new());
+            }
+            self.levels[level].push(part);
+            if self.levels[level].len() < FAN_IN {
+                break;
+            }
+            let full = std::mem::take(&mut self.levels[level]);
+            let mut merged = Sorted::new(full.into_iter().map(read).collect::<anyhow::Result<_>>()?)?;
+            part = self.part(std::iter::from_fn(|| merged.next_row().transpose()))?;
+        }
+        Ok(())
+    }
+
+    /// A temporary file with the rows.
+    fn part(&self, mut rows: impl Iterator<Item = anyhow::Result<FlowRow>>) -> anyhow::Result<File> {
+        let mut file = tempfile::tempfile().context(PLACE)?;
         let options = WriteOptions {
             format: Format::Stream,
             compression: Compression::Lz4,
             batch_tokens: 1 << 16,
             ..WriteOptions::default()
         };
-        let mut writer = DatasetWriter::to("temporary file for sorting", &mut file, &self.meta, &options)?;
-        self.rows.drain(..).try_for_each(|row| writer.write(&row))?;
+        let mut writer = DatasetWriter::to(PLACE, &mut file, &self.meta, &options)?;
+        rows.try_for_each(|row| anyhow::Ok(writer.write(&row?)?))?;
         writer.finish()?;
-        file.seek(SeekFrom::Start(0)).context("temporary file for sorting")?;
-        self.runs.push(file);
-        self.used = 0;
-        Ok(())
+        file.seek(SeekFrom::Start(0)).context(PLACE)?;
+        Ok(file)
     }
 
     /// The flows by start; those that start together in the order they came in.
     pub(crate) fn sorted(mut self) -> anyhow::Result<Sorted> {
         self.rows.sort_by_key(start);
-        let mut runs: Vec<Run> = Vec::new();
-        for file in self.runs {
-            let reader = DatasetReader::stream("temporary file for sorting", file, &CODES)?;
-            runs.push(Box::new(reader.map(|row| row.map_err(anyhow::Error::from))));
-        }
+        // The higher a level, the earlier its rows came.
+        let parts = self.levels.into_iter().rev().flatten();
+        let mut runs = parts.map(read).collect::<anyhow::Result<Vec<Run>>>()?;
         runs.push(Box::new(self.rows.into_iter().map(Ok)));
-        let mut sorted = Sorted { heads: BinaryHeap::new(), waiting: runs.iter().map(|_| None).collect(), runs };
-        (0..sorted.runs.len()).try_for_each(|run| sorted.refill(run))?;
-        Ok(sorted)
+        Sorted::new(runs)
     }
+}
+
+/// What errors call the files.
+const PLACE: &str = "temporary file for sorting";
+
+fn read(part: File) -> anyhow::Result<Run> {
+    let reader = DatasetReader::stream(PLACE, part, &CODES)?;
+    Ok(Box::new(reader.map(|row| row.map_err(anyhow::Error::from))))
 }
 
 /// When a flow starts; its identity is complete by now.
@@ -94,6 +119,12 @@ pub(crate) struct Sorted {
 }
 
 impl Sorted {
+    fn new(runs: Vec<Run>) -> anyhow::Result<Sorted> {
+        let mut sorted = Sorted { heads: BinaryHeap::new(), waiting: runs.iter().map(|_| None).collect(), runs };
+        (0..sorted.runs.len()).try_for_each(|run| sorted.refill(run))?;
+        Ok(sorted)
+    }
+
     fn refill(&mut self, run: usize) -> anyhow::Result<()> {
         if let Some(row) = self.runs[run].next().transpose()? {
             self.heads.push(Reverse((start(&row), run)));
@@ -132,7 +163,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(40))]
 
         #[test]
-        fn flows_come_out_by_start_and_else_in_order(starts in prop::collection::vec(0..50_i64, 0..300), memory in 1..200_u64) {
+        fn flows_come_out_by_start_and_else_in_order(starts in prop::collection::vec(0..50_i64, 0..300), memory in 0..200_u64) {
             let meta = DatasetMeta {
                 token_code: "field".into(), token_version: CODES[0].version, vocab_size: 1024, tool: String::new(), options: Default::default(),
             };

@@ -2,7 +2,10 @@
 //!
 //! - `dataset write FOLDER`: a made-up dataset in every format, one below FOLDER each
 //! - `dataset same DATASET...`: whether all hold the same flows as the first one; prints its counts
-//! - `dataset time FILE`: how fast 200,000 flows of 120 tokens are written to a file, without compression, and read
+//! - `dataset samples FOLDER`: small files of every kind, to begin a search for harmful ones with
+//! - `dataset repeat DATASET FOLDER TIMES arrow|parquet`: the flows of a dataset, TIMES times, each time a second later
+//! - `dataset read DATASET`: reads all rows
+//! - `dataset time FILE`: how fast 200,000 flows of 120 tokens are written to a file and read, by processor time
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -25,8 +28,14 @@ fn main() -> Result<(), Failure> {
     match args.split_first().map(|(verb, rest)| (verb.as_str(), rest)) {
         Some(("write", [folder])) => write(Path::new(folder)),
         Some(("same", [first, rest @ ..])) => same(first, rest),
+        Some(("samples", [folder])) => samples(Path::new(folder)),
+        Some(("repeat", [dataset, folder, times, format])) => {
+            let format = if format == "parquet" { Format::Parquet } else { Format::Arrow };
+            repeat(Path::new(dataset), Path::new(folder), times.parse()?, format)
+        }
+        Some(("read", [dataset])) => read(Path::new(dataset)),
         Some(("time", [file])) => time(Path::new(file)),
-        _ => Err("usage: dataset write FOLDER | dataset same DATASET... | dataset time FILE".into()),
+        _ => Err("usage: dataset write|same|samples|repeat|read|time ... (see its source)".into()),
     }
 }
 
@@ -59,30 +68,86 @@ fn meta() -> DatasetMeta {
     }
 }
 
+fn samples(folder: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder)?;
+    for format in [Format::Arrow, Format::Stream, Format::Parquet] {
+        for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
+            let name = format!("{compression:?}.{}", format.extension()).to_lowercase();
+            let options = WriteOptions { format, compression, batch_tokens: 40, ..WriteOptions::default() };
+            let file = std::fs::File::create(folder.join(&name))?;
+            let mut writer = DatasetWriter::to(&name, file, &meta(), &options)?;
+            (1..4).try_for_each(|i| writer.write(&row(i * 7)))?;
+            writer.finish()?;
+        }
+    }
+    Ok(())
+}
+
+fn repeat(dataset: &Path, folder: &Path, times: i64, format: Format) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder)?;
+    let reader = DatasetReader::open(dataset, &CODES)?;
+    let meta = reader.meta().clone();
+    let mut rows: Vec<FlowRow> = reader.collect::<Result<_, _>>()?;
+    let begun = worked()?;
+    let options = WriteOptions { format, compression: Compression::None, ..WriteOptions::default() };
+    let mut writer = DatasetWriter::folder(folder, &meta, &options)?;
+    for _ in 0..times {
+        for row in &mut rows {
+            writer.write(row)?;
+            row.identity.start_ns = row.identity.start_ns.map(|start| start + 1_000_000_000);
+        }
+    }
+    let written = writer.finish()?;
+    let (flows, tokens, octets, writing_s) = (written.flows, written.tokens, written.octets, worked()? - begun);
+    writeln!(
+        std::io::stdout().lock(),
+        "{{\"flows\": {flows}, \"tokens\": {tokens}, \"octets\": {octets}, \"writing_s\": {writing_s:.3}}}"
+    )?;
+    Ok(())
+}
+
+fn read(dataset: &Path) -> Result<(), Failure> {
+    let begun = worked()?;
+    let tokens =
+        DatasetReader::open(dataset, &CODES)?.try_fold(0, |sum, row| Ok::<_, Failure>(sum + row?.tokens.len()))?;
+    writeln!(std::io::stdout().lock(), "{{\"tokens\": {tokens}, \"reading_s\": {:.3}}}", worked()? - begun)?;
+    Ok(())
+}
+
 fn time(file: &Path) -> Result<(), Failure> {
     let rows: Vec<FlowRow> = (1..=1_000)
         .map(|i| FlowRow { tokens: Tokens::U16((0..120).map(|k| (i * k % 1024) as u16).collect()), ..row(i) })
         .collect();
     let octets = 200_000.0 * 120.0 * 2.0;
-    for (format, compression) in
-        [(Format::Arrow, Compression::None), (Format::Arrow, Compression::Lz4), (Format::Parquet, Compression::Zstd)]
-    {
+    for (format, compression) in [
+        (Format::Arrow, Compression::None),
+        (Format::Arrow, Compression::Lz4),
+        (Format::Arrow, Compression::Zstd),
+        (Format::Parquet, Compression::None),
+        (Format::Parquet, Compression::Zstd),
+    ] {
         let options = WriteOptions { format, compression, ..WriteOptions::default() };
-        let begun = std::time::Instant::now();
+        let begun = worked()?;
         let mut writer = DatasetWriter::to("time", std::fs::File::create(file)?, &meta(), &options)?;
         (0..200).try_for_each(|_| rows.iter().try_for_each(|row| writer.write(row)))?;
         writer.finish()?;
-        let written = octets / begun.elapsed().as_secs_f64() / 1e6;
-        let begun = std::time::Instant::now();
+        let written = octets / (worked()? - begun) / 1e6;
+        let begun = worked()?;
         let count = DatasetReader::open(file, &CODES)?.filter(Result::is_ok).count();
-        let read = octets / begun.elapsed().as_secs_f64() / 1e6;
-        let mut out = std::io::stdout().lock();
+        let read = octets / (worked()? - begun) / 1e6;
+        let size = std::fs::metadata(file)?.len();
         writeln!(
-            out,
-            "{format:?} {compression:?}: {count} flows, tokens written at {written:.0} MB/s, read at {read:.0} MB/s"
+            std::io::stdout().lock(),
+            "{format:?} {compression:?}: {count} flows, {size} octets, tokens written at {written:.0} MB/s, read at {read:.0} MB/s"
         )?;
     }
     Ok(())
+}
+
+/// Seconds of processor time that this thread has had: what else runs on the machine does not count.
+fn worked() -> Result<f64, Failure> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(text.split(' ').next().unwrap_or_default().parse::<f64>()? / 1e9)
 }
 
 /// A row that is different for each number, with values missing here and there.

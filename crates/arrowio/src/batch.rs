@@ -1,11 +1,11 @@
 //! Rows to columns and columns to rows.
 
 use std::borrow::Cow;
+use std::io::Write;
+use std::net::IpAddr;
 
-use arrow2::array::{
-    Array, DictionaryArray, DictionaryKey, ListArray, MutableArray, MutableUtf8Array, PrimitiveArray, Utf8Array,
-};
-use arrow2::bitmap::Bitmap;
+use arrow2::array::{Array, DictionaryArray, DictionaryKey, ListArray, PrimitiveArray, Utf8Array};
+use arrow2::bitmap::{Bitmap, MutableBitmap};
 use arrow2::buffer::Buffer;
 use arrow2::chunk::Chunk;
 use arrow2::datatypes::{DataType, Field, Schema, TimeUnit};
@@ -84,17 +84,22 @@ pub(crate) struct Gather {
     columns: Vec<Builder>,
 }
 
-enum Builder {
-    Int(Vec<Option<i64>>),
-    Text(MutableUtf8Array<i32>),
+/// The values of a column, and which of them are there.
+struct Builder {
+    values: Values64,
+    rows: usize,
+    /// From the first missing value on.
+    validity: Option<MutableBitmap>,
+}
+
+enum Values64 {
+    Int(Vec<i64>),
+    Text { octets: Vec<u8>, ends: Vec<i32> },
 }
 
 impl Gather {
     pub(crate) fn new(token_code: &str) -> Gather {
-        let columns = COLUMNS[1..].iter().map(|c| match c.kind {
-            ColumnType::Utf8 => Builder::Text(MutableUtf8Array::new()),
-            _ => Builder::Int(Vec::new()),
-        });
+        let columns = COLUMNS[1..].iter().map(|c| Builder::new(c.kind));
         Gather {
             token_code: token_code.to_owned(),
             rows: 0,
@@ -127,12 +132,7 @@ impl Gather {
         self.offsets.push(end);
         self.rows += 1;
         for (builder, column) in self.columns.iter_mut().zip(&COLUMNS[1..]) {
-            match (builder, (column.get)(row)) {
-                (Builder::Int(all), Value::Int(v)) => all.push(Some(v)),
-                (Builder::Int(all), _) => all.push(None),
-                (Builder::Text(all), Value::Text(text)) => all.push(Some(text)),
-                (Builder::Text(all), _) => all.push::<&str>(None),
-            }
+            builder.push(&(column.get)(row))?;
         }
         Ok(())
     }
@@ -141,6 +141,12 @@ impl Gather {
     pub(crate) fn take(&mut self) -> Result<Chunk<Box<dyn Array>>, ErrorKind> {
         let empty = Gather::new(&self.token_code);
         let full = std::mem::replace(self, empty);
+        // The next batch will be about as large.
+        self.offsets.reserve(full.offsets.len());
+        match &mut self.words {
+            Tokens::U16(words) => words.reserve(full.words.len()),
+            Tokens::I32(words) => words.reserve(full.words.len()),
+        }
         let values: Box<dyn Array> = match full.words {
             Tokens::U16(words) => PrimitiveArray::from_vec(words).boxed(),
             Tokens::I32(words) => PrimitiveArray::from_vec(words).boxed(),
@@ -149,11 +155,9 @@ impl Gather {
         let tokens_type = data_type(ColumnType::Tokens, &full.token_code);
         let tokens = ListArray::try_new(tokens_type, offsets, values, None).map_err(|e| invalid("tokens", &e))?;
         let rest = full.columns.into_iter().zip(&COLUMNS[1..]);
-        let arrays = std::iter::once(tokens.boxed()).chain(rest.map(|(builder, column)| match builder {
-            Builder::Int(all) => integers(column.kind, &all),
-            Builder::Text(mut all) => all.as_box(),
-        }));
-        Chunk::try_new(arrays.collect()).map_err(|e| invalid("tokens", &e))
+        let rest = rest.map(|(builder, column)| builder.array(column.kind).map_err(|e| invalid(column.name, &e)));
+        let arrays: Result<Vec<_>, _> = std::iter::once(Ok(tokens.boxed())).chain(rest).collect();
+        Chunk::try_new(arrays?).map_err(|e| invalid("tokens", &e))
     }
 }
 
@@ -161,18 +165,93 @@ fn invalid(column: &str, error: &arrow2::error::Error) -> ErrorKind {
     ErrorKind::format(format!("column {column}"), "a valid array", error.to_string())
 }
 
-/// The values are of the width of `kind` already: they come from `Column::get`.
-fn integers(kind: ColumnType, all: &[Option<i64>]) -> Box<dyn Array> {
-    fn narrow<T: NativeType>(all: &[Option<i64>], to: impl Fn(i64) -> T) -> PrimitiveArray<T> {
-        PrimitiveArray::from_trusted_len_iter(all.iter().map(|v| v.map(&to)))
+impl Builder {
+    fn new(kind: ColumnType) -> Builder {
+        let values = match kind {
+            ColumnType::Utf8 => Values64::Text { octets: Vec::new(), ends: vec![0] },
+            _ => Values64::Int(Vec::new()),
+        };
+        Builder { values, rows: 0, validity: None }
     }
-    match kind {
-        ColumnType::UInt8 => narrow(all, |v| v as u8).boxed(),
-        ColumnType::UInt16 => narrow(all, |v| v as u16).boxed(),
-        ColumnType::UInt32 => narrow(all, |v| v as u32).boxed(),
-        ColumnType::UInt64 => narrow(all, |v| v as u64).boxed(),
-        ColumnType::Timestamp => narrow(all, |v| v).to(data_type(kind, "")).boxed(),
-        ColumnType::Int64 | ColumnType::Tokens | ColumnType::Utf8 => narrow(all, |v| v).boxed(),
+
+    fn push(&mut self, value: &Value<'_>) -> Result<(), ErrorKind> {
+        let is_there = !matches!(value, Value::Null);
+        if let Some(validity) = &mut self.validity {
+            validity.push(is_there);
+        } else if !is_there {
+            let mut validity = MutableBitmap::from_len_set(self.rows);
+            validity.push(false);
+            self.validity = Some(validity);
+        }
+        self.rows += 1;
+        match &mut self.values {
+            Values64::Int(all) => all.push(if let Value::Int(v) = value { *v } else { 0 }),
+            Values64::Text { octets, ends } => {
+                match value {
+                    Value::Text(text) => octets.extend_from_slice(text.as_bytes()),
+                    Value::Addr(addr) => write_addr(*addr, octets),
+                    Value::Int(_) | Value::Null => {}
+                }
+                let end = i32::try_from(octets.len()).map_err(|_| {
+                    let found = octets.len().to_string();
+                    ErrorKind::format("text", "at most 2147483647 octets of it in a batch", found)
+                })?;
+                ends.push(end);
+            }
+        }
+        Ok(())
+    }
+
+    /// The values are of the width of `kind` already: they come from `Column::get`.
+    fn array(self, kind: ColumnType) -> arrow2::error::Result<Box<dyn Array>> {
+        fn narrow<T: NativeType>(
+            all: &[i64],
+            validity: Option<Bitmap>,
+            to: impl Fn(i64) -> T,
+        ) -> arrow2::error::Result<PrimitiveArray<T>> {
+            let values: Vec<T> = all.iter().map(|v| to(*v)).collect();
+            PrimitiveArray::try_new(T::PRIMITIVE.into(), values.into(), validity)
+        }
+        let validity = self.validity.map(Bitmap::from);
+        let all = match self.values {
+            Values64::Int(all) => all,
+            Values64::Text { octets, ends } => {
+                let text = Utf8Array::try_new(DataType::Utf8, ends.try_into()?, octets.into(), validity)?;
+                return Ok(text.boxed());
+            }
+        };
+        Ok(match kind {
+            ColumnType::UInt8 => narrow(&all, validity, |v| v as u8)?.boxed(),
+            ColumnType::UInt16 => narrow(&all, validity, |v| v as u16)?.boxed(),
+            ColumnType::UInt32 => narrow(&all, validity, |v| v as u32)?.boxed(),
+            ColumnType::UInt64 => narrow(&all, validity, |v| v as u64)?.boxed(),
+            ColumnType::Timestamp => narrow(&all, validity, |v| v)?.to(data_type(kind, "")).boxed(),
+            ColumnType::Int64 | ColumnType::Tokens | ColumnType::Utf8 => narrow(&all, validity, |v| v)?.boxed(),
+        })
+    }
+}
+
+/// As `Display` does; of IPv4 there are two in each row, which is worth a shorter way.
+fn write_addr(addr: IpAddr, to: &mut Vec<u8>) {
+    match addr {
+        IpAddr::V6(addr) => {
+            // A vector takes whatever is written to it.
+            let _ = write!(to, "{addr}");
+        }
+        IpAddr::V4(addr) => {
+            for (i, octet) in addr.octets().into_iter().enumerate() {
+                if i > 0 {
+                    to.push(b'.');
+                }
+                if octet >= 100 {
+                    to.push(b'0' + octet / 100);
+                }
+                if octet >= 10 {
+                    to.push(b'0' + octet / 10 % 10);
+                }
+                to.push(b'0' + octet % 10);
+            }
+        }
     }
 }
 
@@ -285,6 +364,7 @@ impl Value<'_> {
         match self {
             Value::Null => "null".into(),
             Value::Int(v) => v.to_string(),
+            Value::Addr(addr) => addr.to_string(),
             Value::Text(text) => format!("'{}'", text.chars().take(60).collect::<String>()),
         }
     }
@@ -512,6 +592,25 @@ impl TextArray {
             TextArray::Small(text) => text.get(row),
             TextArray::Large(text) => text.get(row),
             TextArray::Dictionary { keys, texts } => texts.get(keys[row]?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn addresses_are_written_as_they_are_shown(bits in any::<u32>()) {
+            let addr = IpAddr::V4(Ipv4Addr::from_bits(bits));
+            let mut written = Vec::new();
+            write_addr(addr, &mut written);
+            prop_assert_eq!(String::from_utf8(written).unwrap(), addr.to_string());
         }
     }
 }

@@ -49,6 +49,8 @@ pub(crate) enum Value<'a> {
     Null,
     Int(i64),
     Text(Cow<'a, str>),
+    /// Text, as which it is written.
+    Addr(IpAddr),
 }
 
 /// A column.
@@ -98,7 +100,7 @@ integer_fields!(u8, u16, u32, u64, i64);
 impl Field for IpAddr {
     const EXPECTED: &'static str = "an IP address";
     fn to_value(&self) -> Value<'_> {
-        Value::Text(Cow::Owned(self.to_string()))
+        Value::Addr(*self)
     }
     fn from_value(value: &Value<'_>) -> Option<Self> {
         match value {

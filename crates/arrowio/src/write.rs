@@ -1,9 +1,10 @@
 //! Writing a dataset.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow2::array::Array;
 use arrow2::chunk::Chunk;
@@ -102,16 +103,19 @@ pub struct DatasetWriter<'a> {
 
 enum Target<'a> {
     Folder { folder: PathBuf, shard: Option<Shard> },
-    One { name: String, to: Box<dyn Write + Send + 'a>, encoder: Encoder, octets: u64 },
+    One { name: String, encoder: Encoder<'a> },
 }
 
 /// A shard being written, under a temporary name.
 struct Shard {
+    place: Place,
+    encoder: Encoder<'static>,
+}
+
+/// Where a shard is while it is written, and where it will be.
+struct Place {
     temporary: PathBuf,
     path: PathBuf,
-    file: File,
-    encoder: Encoder,
-    octets: u64,
 }
 
 impl<'a> DatasetWriter<'a> {
@@ -135,8 +139,8 @@ impl<'a> DatasetWriter<'a> {
         options: &WriteOptions,
     ) -> Result<DatasetWriter<'a>, Error> {
         let schema = batch::schema(meta);
-        let encoder = Encoder::new(&schema, options).map_err(|e| e.at(name))?;
-        let target = Target::One { name: name.to_owned(), to: Box::new(to), encoder, octets: 0 };
+        let encoder = Encoder::new(to, &schema, options).map_err(|e| e.at(name))?;
+        let target = Target::One { name: name.to_owned(), encoder };
         Ok(DatasetWriter::new(target, schema, meta, options))
     }
 
@@ -173,14 +177,8 @@ impl<'a> DatasetWriter<'a> {
                     shard.finish(&mut self.written)?;
                 }
             }
-            Target::One { name, mut to, mut encoder, mut octets } => {
-                let mut close = || -> Result<(), ErrorKind> {
-                    encoder.finish()?;
-                    octets += encoder.drain(&mut to)?;
-                    Ok(to.flush()?)
-                };
-                close().map_err(|e| e.at(&name))?;
-                self.written.octets += octets;
+            Target::One { name, encoder } => {
+                self.written.octets += encoder.finish().map_err(|e| e.at(&name))?;
                 self.written.files += 1;
             }
         }
@@ -197,17 +195,14 @@ impl<'a> DatasetWriter<'a> {
     fn flush(&mut self) -> Result<(), Error> {
         let batch = self.gather.take().map_err(|e| e.at(&self.name()))?;
         match &mut self.target {
-            Target::One { name, to, encoder, octets } => {
-                let result = encoder.write(batch, &self.schema).and_then(|()| Ok(encoder.drain(to)?));
-                *octets += result.map_err(|e| e.at(name))?;
-            }
+            Target::One { name, encoder } => encoder.write(batch, &self.schema).map_err(|e| e.at(name))?,
             Target::Folder { folder, shard } => {
                 let mut current = match shard.take() {
                     Some(shard) => shard,
                     None => Shard::create(folder, self.written.files, &self.schema, &self.options)?,
                 };
                 current.write(batch, &self.schema)?;
-                if current.octets >= self.options.shard_octets {
+                if current.encoder.told.octets() >= self.options.shard_octets {
                     current.finish(&mut self.written)?;
                 } else {
                     *shard = Some(current);
@@ -222,99 +217,108 @@ impl Shard {
     fn create(folder: &Path, number: u64, schema: &Schema, options: &WriteOptions) -> Result<Shard, Error> {
         let name = format!("flows-{number:05}.{}", options.format.extension());
         let (path, temporary) = (folder.join(&name), folder.join(format!(".{name}.part")));
-        let start = || Ok((File::create(&temporary)?, Encoder::new(schema, options)?));
-        let (file, encoder) = start().map_err(|e: ErrorKind| e.at(&path.display().to_string()))?;
-        Ok(Shard { temporary, path, file, encoder, octets: 0 })
+        let start = || Encoder::new(File::create(&temporary)?, schema, options);
+        let encoder = start().map_err(|e| e.at(&path.display().to_string()))?;
+        Ok(Shard { place: Place { temporary, path }, encoder })
     }
 
     fn write(&mut self, batch: Chunk<Box<dyn Array>>, schema: &Schema) -> Result<(), Error> {
-        let result = self.encoder.write(batch, schema).and_then(|()| Ok(self.encoder.drain(&mut self.file)?));
-        self.octets += result.map_err(|e| e.at(&self.path.display().to_string()))?;
-        Ok(())
+        self.encoder.write(batch, schema).map_err(|e| self.place.at(e))
     }
 
-    fn finish(mut self, written: &mut Written) -> Result<(), Error> {
-        let mut close = || -> Result<(), ErrorKind> {
-            self.encoder.finish()?;
-            self.octets += self.encoder.drain(&mut self.file)?;
-            Ok(fs::rename(&self.temporary, &self.path)?)
-        };
-        close().map_err(|e| e.at(&self.path.display().to_string()))?;
-        written.octets += self.octets;
+    fn finish(self, written: &mut Written) -> Result<(), Error> {
+        let Shard { place, encoder } = self;
+        let close =
+            || encoder.finish().and_then(|octets| Ok(fs::rename(&place.temporary, &place.path).map(|()| octets)?));
+        written.octets += close().map_err(|e: ErrorKind| place.at(e))?;
         written.files += 1;
         Ok(())
     }
 }
 
-impl Drop for Shard {
+impl Place {
+    fn at(&self, kind: ErrorKind) -> Error {
+        kind.at(&self.path.display().to_string())
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
         // Gone already where the shard was finished.
         drop(fs::remove_file(&self.temporary));
     }
 }
 
-/// Rows in, octets out.
-struct Encoder {
-    octets: Spool,
-    form: Form,
+/// Where an encoder of arrow2 writes to: what its errors would turn into text is kept here as it was.
+struct Out<'a> {
+    to: Box<dyn Write + Send + 'a>,
+    told: Arc<Told>,
 }
 
-enum Form {
-    File(Box<ipc::FileWriter<Spool>>),
-    Stream(ipc::StreamWriter<Spool>),
-    Parquet(Box<parquet::FileWriter<Spool>>, Vec<parquet::KeyValue>),
+/// What becomes of the octets of an encoder.
+#[derive(Default)]
+struct Told {
+    octets: AtomicU64,
+    error: Mutex<Option<io::Error>>,
 }
 
-/// Octets between an encoder of arrow2 and the file: what writes to files then is here, with its own errors.
-#[derive(Clone, Default)]
-struct Spool(Arc<Mutex<Vec<u8>>>);
-
-impl Spool {
-    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Write for Spool {
+impl Write for Out<'_> {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.lock().extend_from_slice(octets);
-        Ok(octets.len())
+        self.write_all(octets).map(|()| octets.len())
+    }
+
+    fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.told.octets.fetch_add(octets.len() as u64, Ordering::Relaxed);
+        self.to.write_all(octets).map_err(|error| self.told.keep(error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.to.flush().map_err(|error| self.told.keep(error))
     }
 }
 
-impl Encoder {
-    fn new(schema: &Schema, options: &WriteOptions) -> Result<Encoder, ErrorKind> {
-        let octets = Spool::default();
-        let ipc_options = ipc::WriteOptions {
-            compression: match options.compression {
-                Compression::None => None,
-                Compression::Lz4 => Some(ipc::Compression::LZ4),
-                Compression::Zstd => Some(ipc::Compression::ZSTD),
-            },
-        };
-        let form = match options.format {
-            Format::Arrow => {
-                let file = ipc::FileWriter::try_new(octets.clone(), schema.clone(), None, ipc_options);
-                Form::File(Box::new(file.map_err(encoding)?))
-            }
-            Format::Stream => {
-                let mut stream = ipc::StreamWriter::new(octets.clone(), ipc_options);
-                stream.start(schema, None).map_err(encoding)?;
-                Form::Stream(stream)
-            }
-            Format::Parquet => {
-                let file =
-                    parquet::FileWriter::try_new(octets.clone(), schema.clone(), parquet_options(options.compression));
-                let pairs = schema.metadata.iter();
-                let pairs = pairs.map(|(k, v)| parquet::KeyValue { key: k.clone(), value: Some(v.clone()) });
-                Form::Parquet(Box::new(file.map_err(encoding)?), pairs.collect())
-            }
-        };
-        Ok(Encoder { octets, form })
+impl Told {
+    /// Keeps the error and gives one of its kind.
+    fn keep(&self, error: io::Error) -> io::Error {
+        let kind = error.kind();
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        kind.into()
+    }
+
+    fn octets(&self) -> u64 {
+        self.octets.load(Ordering::Relaxed)
+    }
+
+    /// The encoder's error, or the one of the output that it came from. One of the encoder itself is a defect; it is
+    /// reported like any other all the same.
+    fn cause(&self, error: arrow2::error::Error) -> ErrorKind {
+        match self.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => error.into(),
+            None => ErrorKind::format("encoder", "no error", error.to_string()),
+        }
+    }
+}
+
+/// Rows in, octets out.
+struct Encoder<'a> {
+    told: Arc<Told>,
+    form: Form<'a>,
+}
+
+enum Form<'a> {
+    File(Box<ipc::FileWriter<Out<'a>>>),
+    Stream(ipc::StreamWriter<Out<'a>>),
+    Parquet(Box<parquet::FileWriter<Out<'a>>>, Vec<parquet::KeyValue>),
+}
+
+impl<'a> Encoder<'a> {
+    fn new(to: impl Write + Send + 'a, schema: &Schema, options: &WriteOptions) -> Result<Encoder<'a>, ErrorKind> {
+        let told = Arc::new(Told::default());
+        // Small pieces are gathered, and buffers of columns go out as they are.
+        let to = BufWriter::with_capacity(1 << 16, to);
+        let out = Out { to: Box::new(to), told: told.clone() };
+        let form = Form::new(out, schema, options).map_err(|error| told.cause(error))?;
+        Ok(Encoder { told, form })
     }
 
     fn write(&mut self, batch: Chunk<Box<dyn Array>>, schema: &Schema) -> Result<(), ErrorKind> {
@@ -328,25 +332,45 @@ impl Encoder {
                 file.write(parquet::row_group_iter(batch, encodings, types, options))
             }
         }
-        .map_err(encoding)
+        .map_err(|error| self.told.cause(error))
     }
 
-    fn finish(&mut self) -> Result<(), ErrorKind> {
-        match &mut self.form {
-            Form::File(file) => file.finish(),
-            Form::Stream(stream) => stream.finish(),
-            Form::Parquet(file, pairs) => file.end(Some(std::mem::take(pairs))).map(drop),
+    /// Ends the file; answers how many octets it has.
+    fn finish(self) -> Result<u64, ErrorKind> {
+        let mut out = match self.form {
+            Form::File(mut file) => file.finish().map(|()| file.into_inner()),
+            Form::Stream(mut stream) => stream.finish().map(|()| stream.into_inner()),
+            Form::Parquet(mut file, pairs) => file.end(Some(pairs)).map(|_| file.into_inner()),
         }
-        .map_err(encoding)
+        .map_err(|error| self.told.cause(error))?;
+        out.to.flush()?;
+        Ok(self.told.octets())
     }
+}
 
-    /// Moves the encoded octets on; says how many there were.
-    fn drain(&mut self, to: &mut dyn Write) -> io::Result<u64> {
-        let mut octets = self.octets.lock();
-        to.write_all(&octets)?;
-        let count = octets.len() as u64;
-        octets.clear();
-        Ok(count)
+impl<'a> Form<'a> {
+    fn new(out: Out<'a>, schema: &Schema, options: &WriteOptions) -> arrow2::error::Result<Form<'a>> {
+        let ipc_options = ipc::WriteOptions {
+            compression: match options.compression {
+                Compression::None => None,
+                Compression::Lz4 => Some(ipc::Compression::LZ4),
+                Compression::Zstd => Some(ipc::Compression::ZSTD),
+            },
+        };
+        Ok(match options.format {
+            Format::Arrow => Form::File(Box::new(ipc::FileWriter::try_new(out, schema.clone(), None, ipc_options)?)),
+            Format::Stream => {
+                let mut stream = ipc::StreamWriter::new(out, ipc_options);
+                stream.start(schema, None)?;
+                Form::Stream(stream)
+            }
+            Format::Parquet => {
+                let file = parquet::FileWriter::try_new(out, schema.clone(), parquet_options(options.compression))?;
+                let pairs = schema.metadata.iter();
+                let pairs = pairs.map(|(k, v)| parquet::KeyValue { key: k.clone(), value: Some(v.clone()) });
+                Form::Parquet(Box::new(file), pairs.collect())
+            }
+        })
     }
 }
 
@@ -360,9 +384,4 @@ fn parquet_options(compression: Compression) -> parquet::WriteOptions {
         },
         data_pagesize_limit: None,
     }
-}
-
-/// The encoder writes to memory, so that an error of it is a defect; it is reported like any other all the same.
-fn encoding(error: arrow2::error::Error) -> ErrorKind {
-    ErrorKind::format("encoder", "no error", error.to_string())
 }
