@@ -3,6 +3,7 @@
 
 usage: check-datasets.py DATASET...                   a file or a folder of .arrow or .parquet shards each
        check-datasets.py --variants FOLDER DATASET    writes the dataset again, as other tools would, below FOLDER
+       check-datasets.py --wrong-cells FOLDER DATASET  writes it with four cells of other types' values, in both formats
        check-datasets.py --document FILE PARQUET ARROW
                         runs the queries in a document: SQL on the one folder, Python on each
 
@@ -112,6 +113,26 @@ def variants(folder, path):
     pyarrow.feather.write_feather(pa.table({"flows": tokens}), str(folder / "original.feather"), compression="uncompressed")
 
 
+def wrong_cells(folder, path):
+    """Cells that a dataset's types cannot hold: a port and a token too large, a text that is no address, a null token."""
+    files, kind = shards(path)
+    table = pyarrow.dataset.dataset([str(f) for f in files], format=kind).to_table()
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def put(table, name, kind, row, value):
+        column = table[name].to_pylist()
+        column[row] = value
+        return table.set_column(table.schema.get_field_index(name), name, pyarrow.array(column, kind))
+
+    table = put(table, "client_port", pyarrow.int64(), 10, 70_000)
+    table = put(table, "client_addr", pyarrow.string(), 2000, "nowhere")
+    table = put(table, "tokens", pyarrow.list_(pyarrow.int32()), 3000, [1, 65_536])
+    table = put(table, "tokens", pyarrow.list_(pyarrow.int32()), 4999, [1, None])
+    with pyarrow.ipc.new_file(str(folder / "wrong.arrow"), table.schema) as writer:
+        writer.write_table(table, max_chunksize=777)
+    pyarrow.parquet.write_table(table, folder / "wrong.parquet")
+
+
 def document(path, parquet, arrow):
     """Runs the document's queries where they say `set`: each must run and answer something."""
     text = path.read_text()
@@ -128,6 +149,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("dataset", nargs="+", type=Path)
     ap.add_argument("--variants", type=Path, metavar="FOLDER")
+    ap.add_argument("--wrong-cells", type=Path, metavar="FOLDER")
     ap.add_argument("--document", type=Path, metavar="FILE")
     a = ap.parse_args()
     if a.document:
@@ -135,6 +157,8 @@ def main():
     for path in a.dataset:
         if a.variants:
             variants(a.variants, path)
+        elif a.wrong_cells:
+            wrong_cells(a.wrong_cells, path)
         else:
             check(path)
 

@@ -231,9 +231,10 @@ impl Builder {
     }
 }
 
-/// As `Display` does; of IPv4 there are two in each row, which is worth a shorter way.
+/// As `Display` does, in a shorter way: there are two addresses in each row.
 fn write_addr(addr: IpAddr, to: &mut Vec<u8>) {
     match addr {
+        IpAddr::V6(addr) if addr.segments()[0] != 0 => write_groups(addr.segments(), to),
         IpAddr::V6(addr) => {
             // A vector takes whatever is written to it.
             let _ = write!(to, "{addr}");
@@ -250,6 +251,29 @@ fn write_addr(addr: IpAddr, to: &mut Vec<u8>) {
                     to.push(b'0' + octet / 10 % 10);
                 }
                 to.push(b'0' + octet % 10);
+            }
+        }
+    }
+}
+
+/// RFC 5952: the first of the longest runs of two zeros or more is left out.
+fn write_groups(groups: [u16; 8], to: &mut Vec<u8>) {
+    let run = |from: usize| groups[from..].iter().take_while(|group| **group == 0).count();
+    let longest = (0..8).rev().max_by_key(|from| run(*from)).filter(|from| run(*from) > 1);
+    let gap = longest.map_or(8..8, |from| from..from + run(from));
+    for (i, group) in groups.into_iter().enumerate() {
+        if gap.contains(&i) {
+            if i == gap.start {
+                to.extend_from_slice(b"::");
+            }
+            continue;
+        }
+        if i > 0 && i != gap.end {
+            to.push(b':');
+        }
+        for shift in [12, 8, 4, 0] {
+            if shift == 0 || group >> shift != 0 {
+                to.push(b"0123456789abcdef"[usize::from(group >> shift & 15)]);
             }
         }
     }
@@ -598,19 +622,26 @@ impl TextArray {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use proptest::prelude::*;
 
     use super::*;
 
+    fn check(addr: IpAddr) {
+        let mut written = Vec::new();
+        write_addr(addr, &mut written);
+        assert_eq!(String::from_utf8(written).unwrap(), addr.to_string());
+    }
+
     proptest! {
         #[test]
-        fn addresses_are_written_as_they_are_shown(bits in any::<u32>()) {
-            let addr = IpAddr::V4(Ipv4Addr::from_bits(bits));
-            let mut written = Vec::new();
-            write_addr(addr, &mut written);
-            prop_assert_eq!(String::from_utf8(written).unwrap(), addr.to_string());
+        fn addresses_are_written_as_they_are_shown(v4 in any::<u32>(), v6 in any::<u128>(), zeros in any::<[bool; 8]>()) {
+            check(Ipv4Addr::from_bits(v4).into());
+            let mut groups = Ipv6Addr::from_bits(v6).segments();
+            check(groups.into());
+            groups.iter_mut().zip(zeros).filter(|(_, zero)| *zero).for_each(|(group, _)| *group = 0);
+            check(groups.into());
         }
     }
 }
