@@ -24,7 +24,7 @@ const MAX_PAGE: usize = 256 << 20;
 /// Its header, which may hold the smallest and the largest value.
 const MAX_HEADER: usize = 16 << 20;
 /// The pages of one batch may hold so many values: a few octets can stand for any number of the same one.
-const MAX_VALUES: u64 = 1 << 27;
+const MAX_VALUES: u64 = 1 << 26;
 
 type Result<T> = std::result::Result<T, ErrorKind>;
 
@@ -94,8 +94,8 @@ impl<R: Read> Pages<R> {
             (PageType::DataPageV2, _, Some(own)) => (DataPageHeader::V2(own.clone()), own.num_values),
             _ => return Err(headless()),
         };
-        self.values_left -= i64::from(values);
         self.purse.spend(u64::try_from(values).map_err(|_| negative("values", values))?)?;
+        self.values_left -= i64::from(values);
         check_encodings(&own)?;
         let page = CompressedDataPage::new(own, octets, self.compression, unpacked, self.descriptor.clone(), None);
         Ok(CompressedPage::Data(page))
@@ -165,4 +165,77 @@ fn negative(what: &str, found: i32) -> ErrorKind {
 
 fn headless() -> ErrorKind {
     ErrorKind::format("page", "a header of its type", "none")
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet_format_safe::thrift::protocol::TCompactOutputProtocol;
+    use parquet_format_safe::{DataPageHeader as Data, Encoding as Code, PageType as Kind};
+    use parquet2::schema::types::PrimitiveType;
+
+    use super::*;
+
+    fn header(kind: Kind, unpacked: i32, packed: i32) -> PageHeader {
+        PageHeader::new(kind, unpacked, packed, None, None, None, None, None)
+    }
+
+    fn dictionary(values: i32, unpacked: i32) -> PageHeader {
+        let own = DictionaryPageHeader { num_values: values, encoding: Code::PLAIN, is_sorted: None };
+        PageHeader { dictionary_page_header: Some(own), ..header(Kind::DICTIONARY_PAGE, unpacked, 4) }
+    }
+
+    fn data(values: i32) -> PageHeader {
+        let own = Data {
+            num_values: values,
+            encoding: Code::PLAIN,
+            definition_level_encoding: Code::RLE,
+            repetition_level_encoding: Code::RLE,
+            statistics: None,
+        };
+        PageHeader { data_page_header: Some(own), ..header(Kind::DATA_PAGE, 4, 4) }
+    }
+
+    /// What is said of a page with this header and four octets.
+    fn check(header: &PageHeader, expected: &str) {
+        let mut octets = Vec::new();
+        header.write_to_out_protocol(&mut TCompactOutputProtocol::new(&mut octets)).unwrap();
+        octets.extend([0; 4]);
+        let purse = Arc::new(Purse::default());
+        purse.fill();
+        let mut pages = Pages {
+            input: &octets[..],
+            descriptor: Descriptor {
+                primitive_type: PrimitiveType::from_physical("a".into(), PhysicalType::ByteArray),
+                max_def_level: 0,
+                max_rep_level: 0,
+            },
+            compression: Compression::Zstd,
+            values_left: i64::MAX,
+            purse: purse.clone(),
+        };
+        let is_page = pages.next().unwrap().is_ok();
+        let said = purse.complaint().map_or_else(String::new, |kind| kind.to_string());
+        assert_eq!((is_page, said.as_str()), (expected.is_empty(), expected));
+        assert!(is_page || pages.next().is_none());
+    }
+
+    #[test]
+    fn sound_pages_pass() {
+        check(&dictionary(1, 4), "");
+        check(&data(4), "");
+    }
+
+    #[test]
+    fn what_a_page_says_of_itself_is_held_against_what_is_there() {
+        check(&dictionary(1, 1 << 30), "page: expected at most 268435456 octets once decompressed, found 1073741824");
+        check(&dictionary(1, -1), "page: expected at most 268435456 octets once decompressed, found -1");
+        check(&dictionary(1_000_000, 4), "page: expected a dictionary of at most 1 values in 4 octets, found 1000000");
+        check(&dictionary(-1, 4), "page: expected 0 values or more, found -1");
+        check(&data(i32::MAX), "page: expected at most 67108864 values in a batch of rows, found more");
+        check(&data(-1), "page: expected 0 values or more, found -1");
+        check(&header(Kind::DATA_PAGE, 4, 4), "page: expected a header of its type, found none");
+        check(&header(Kind(9), 4, 4), "page: expected a known type of page, found 9");
+        check(&PageHeader { compressed_page_size: 5, ..data(1) }, "page: expected 5 octets, found 4");
+        check(&PageHeader { compressed_page_size: -5, ..data(1) }, "page: expected at most 268435456 octets, found -5");
+    }
 }

@@ -18,6 +18,8 @@ pub(crate) const MAGIC: &[u8; 4] = b"PAR1";
 /// Rows of one batch of arrays, and about how many values of its fullest column.
 const BATCH_ROWS: usize = 1 << 14;
 const BATCH_VALUES: usize = 1 << 21;
+/// But no fewer than this: arrow2 makes of a page all batches that are in it, each with memory of its own.
+const LEAST_ROWS: usize = 64;
 
 /// Reads the row groups of a file.
 pub(crate) struct ParquetReader<R> {
@@ -97,7 +99,8 @@ impl<R: Read + Seek + Send + 'static> ParquetReader<R> {
             chunks.push((field, chunk));
         }
         let most = chunks.iter().map(|(_, chunk)| usize::try_from(chunk.num_values()).unwrap_or(0)).max().unwrap_or(0);
-        let batch_rows = BATCH_ROWS.min(BATCH_VALUES / (most / rows.max(1)).max(1)).clamp(1, rows.max(1));
+        let batch_rows = BATCH_VALUES / (most / rows.max(1)).max(1);
+        let batch_rows = batch_rows.clamp(LEAST_ROWS, BATCH_ROWS).min(rows.max(1));
         let columns = chunks.into_iter().map(|(field, chunk)| {
             self.column(chunk, field, rows, batch_rows).map_err(|e| e.within(&format!("column {}", field.name)))
         });

@@ -73,3 +73,68 @@ fn a_wrong_cell_costs_its_row_alone() {
     let text = "column client_addr, row 0 of its batch: expected an IP address, found 'x92.0.2.1'";
     assert_eq!(error.kind.to_string(), text);
 }
+
+/// What is said of an Arrow file in which `found` stands as `put`, of the same length.
+fn check(compression: Compression, found: &[u8], put: &[u8], expected: &str) {
+    let mut octets = sample(Format::Arrow, compression);
+    let at = octets.windows(found.len()).position(|window| window == found).unwrap();
+    octets[at..at + put.len()].copy_from_slice(put);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), octets).unwrap();
+    let error = DatasetReader::open(file.path(), &[FIELD]).and_then(|mut reader| reader.next().unwrap().map(drop));
+    let said = error.unwrap_err().kind.to_string();
+    assert!(said.ends_with(expected), "{said}");
+}
+
+fn offsets(all: [i32; 5]) -> Vec<u8> {
+    all.into_iter().flat_map(i32::to_le_bytes).collect()
+}
+
+fn pair(a: i64, b: i64) -> Vec<u8> {
+    [a.to_le_bytes(), b.to_le_bytes()].concat()
+}
+
+#[test]
+fn offsets_are_held_against_what_is_there() {
+    // The tokens of the first rows: 0, 1, 2, 3 of them.
+    let sound = offsets([0, 0, 1, 3, 6]);
+    let falling = "buffer: expected offsets from 0 on that never fall, found one that is below the one before";
+    check(Compression::None, &sound, &offsets([0, 0, 3, 1, 6]), falling);
+    check(Compression::None, &sound, &offsets([0, 0, -1, 3, 6]), falling);
+    check(Compression::None, &sound, &offsets([-1, 0, 1, 3, 6]), falling);
+    let last: Vec<u8> = [703_i32, 741, 780].into_iter().flat_map(i32::to_le_bytes).collect();
+    let beyond: Vec<u8> = [703_i32, 741, 781].into_iter().flat_map(i32::to_le_bytes).collect();
+    check(Compression::None, &last, &beyond, "column tokens, buffer: expected offsets up to 780, found 781");
+}
+
+#[test]
+fn lengths_and_counts_are_held_against_what_is_there() {
+    // The lists: 40 of them, no null. Their tokens: 780.
+    for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
+        check(compression, &pair(40, 0), &pair(-40, 0), "node: expected a length of 0 or more, found -40");
+        let huge = "buffer: expected a record batch of at most 1073741824 octets, found 1152921504606846976 values of 2 octets";
+        check(compression, &pair(780, 0), &pair(1 << 60, 0), huge);
+        // Fewer would do to decompress without end.
+        let large = "buffer: expected a record batch of at most 1073741824 octets, found 600000000 values of 2 octets";
+        check(compression, &pair(780, 0), &pair(600_000_000, 0), large);
+    }
+    let body = sample(Format::Arrow, Compression::None);
+    let at = body.windows(16).position(|w| w[8..] == 1560_i64.to_le_bytes() && w[..8] != [0; 8]).unwrap();
+    let place = i64::from_le_bytes(body[at..at + 8].try_into().unwrap());
+    for (offset, length) in [(place, 1 << 40), (i64::MAX, 1560), (-8, 1560), (place, -1560)] {
+        let found = format!("found {length} at {offset}");
+        check(Compression::None, &pair(place, 1560), &pair(offset, length), &found);
+    }
+}
+
+#[test]
+fn another_type_is_refused_by_name() {
+    let mut octets = sample(Format::Arrow, Compression::None);
+    let name = b"client_port";
+    let at = octets.windows(name.len()).position(|w| w == name).unwrap();
+    octets[at..at + name.len()].copy_from_slice(b"client_addr");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), octets).unwrap();
+    let error = DatasetReader::open(file.path(), &[FIELD]).unwrap().next().unwrap().unwrap_err().to_string();
+    assert!(error.ends_with("column client_addr, type: expected utf8, found UInt16"), "{error}");
+}
