@@ -54,7 +54,7 @@ pub(crate) struct Args {
     pub(crate) force: bool,
 
     /// Memory for sorting flows by time, in MiB; what does not fit goes to temporary files
-    #[arg(long, value_name = "MIB", default_value_t = 128)]
+    #[arg(long, value_name = "MIB", default_value_t = 64)]
     pub(crate) sort_memory: u64,
 
     #[command(flatten)]

@@ -10,11 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow2::io::parquet::read as pq;
 use parquet_format_safe::thrift::protocol::TCompactInputProtocol;
 use parquet_format_safe::{DictionaryPageHeader, PageHeader};
+use parquet2::FallibleStreamingIterator;
 use parquet2::compression::Compression;
 use parquet2::encoding::Encoding;
 use parquet2::error::Error as Refused;
 use parquet2::metadata::Descriptor;
-use parquet2::page::{CompressedDataPage, CompressedDictPage, CompressedPage, DataPageHeader, PageType};
+use parquet2::page::{
+    CompressedDataPage, CompressedDictPage, CompressedPage, DataPage, DataPageHeader, Page, PageType, split_buffer,
+};
+use parquet2::read::levels::get_bit_width;
 use parquet2::schema::types::PhysicalType;
 
 use crate::ErrorKind;
@@ -49,10 +53,96 @@ impl Purse {
         Ok(())
     }
 
+    /// Keeps what was wrong with a page; what is returned ends the reading.
+    fn refuse(&self, kind: ErrorKind) -> Refused {
+        let text = kind.to_string();
+        *self.complaint.lock().unwrap_or_else(PoisonError::into_inner) = Some(kind);
+        Refused::OutOfSpec(text)
+    }
+
     /// What was wrong with a page, once.
     pub(crate) fn complaint(&self) -> Option<ErrorKind> {
         self.complaint.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+}
+
+/// Pages once decompressed: those whose levels end before their values do are refused. arrow2 would wait for more without
+/// end.
+pub(crate) struct Checked<P> {
+    pub(crate) pages: P,
+    pub(crate) purse: Arc<Purse>,
+}
+
+impl<P: FallibleStreamingIterator<Item = Page, Error = Refused>> FallibleStreamingIterator for Checked<P> {
+    type Item = Page;
+    type Error = Refused;
+
+    fn advance(&mut self) -> std::result::Result<(), Refused> {
+        self.pages.advance()?;
+        let Some(Page::Data(page)) = self.pages.get() else { return Ok(()) };
+        check_levels(page).map_err(|kind| self.purse.refuse(kind))
+    }
+
+    fn get(&self) -> Option<&Page> {
+        self.pages.get()
+    }
+}
+
+/// Whether there are as many repetition and definition levels as the page says it has values.
+fn check_levels(page: &DataPage) -> Result<()> {
+    if let DataPageHeader::V2(own) = page.header() {
+        let lengths = [own.repetition_levels_byte_length, own.definition_levels_byte_length].map(usize::try_from);
+        let [Ok(repetition), Ok(definition)] = lengths else { return Err(negative("octets of levels", -1)) };
+        if repetition.saturating_add(definition) > page.buffer().len() {
+            return Err(ErrorKind::format("page", "levels within it", "levels that are longer"));
+        }
+    }
+    let short = || ErrorKind::format("page", "levels within it", "levels that are longer");
+    let (repetition, definition, _) = split_buffer(page).map_err(|_| short())?;
+    let levels = [(repetition, page.descriptor.max_rep_level), (definition, page.descriptor.max_def_level)];
+    for (octets, most) in levels.into_iter().filter(|(_, most)| *most > 0) {
+        let bits = get_bit_width(most) as usize;
+        let found = count_of(octets, bits);
+        if found < page.num_values() {
+            let expected = format!("{} levels, as many as values", page.num_values());
+            return Err(ErrorKind::format("page", expected, found.to_string()));
+        }
+    }
+    Ok(())
+}
+
+/// How many values a run-length encoding of so many bits holds.
+fn count_of(mut octets: &[u8], bits: usize) -> usize {
+    let mut count = 0_usize;
+    while !octets.is_empty() {
+        let Some((run, length)) = varint(octets) else { break };
+        octets = &octets[length..];
+        let (values, taken) = if run & 1 == 1 {
+            let taken = usize::try_from(run >> 1).unwrap_or(usize::MAX).saturating_mul(bits).min(octets.len());
+            (taken * 8 / bits, taken)
+        } else {
+            let taken = bits.div_ceil(8);
+            if taken > octets.len() {
+                break;
+            }
+            (usize::try_from(run >> 1).unwrap_or(usize::MAX), taken)
+        };
+        count = count.saturating_add(values);
+        octets = &octets[taken..];
+    }
+    count
+}
+
+/// A number in groups of seven bits, the lowest first, and how many octets it takes.
+fn varint(octets: &[u8]) -> Option<(u64, usize)> {
+    let mut number = 0;
+    for (i, octet) in octets.iter().enumerate().take(9) {
+        number |= u64::from(octet & 0x7f) << (7 * i);
+        if octet & 0x80 == 0 {
+            return Some((number, i + 1));
+        }
+    }
+    None
 }
 
 /// The pages of one column of a row group, from front to back.
@@ -131,11 +221,9 @@ impl<R: Read> Iterator for Pages<R> {
             return None;
         }
         Some(self.page().map_err(|kind| {
-            let text = kind.to_string();
-            *self.purse.complaint.lock().unwrap_or_else(PoisonError::into_inner) = Some(kind);
             // No page follows one that is not to be trusted.
             self.values_left = 0;
-            Refused::OutOfSpec(text)
+            self.purse.refuse(kind)
         }))
     }
 }
@@ -217,6 +305,17 @@ mod tests {
         let said = purse.complaint().map_or_else(String::new, |kind| kind.to_string());
         assert_eq!((is_page, said.as_str()), (expected.is_empty(), expected));
         assert!(is_page || pages.next().is_none());
+    }
+
+    #[test]
+    fn levels_are_counted() {
+        // A run of 5 ones, then one group of eight, bit by bit.
+        assert_eq!(count_of(&[10, 1, 3, 0xaa], 1), 13);
+        // Three bits each: a group of eight takes three octets, of which one is there.
+        assert_eq!(count_of(&[3, 0xaa], 3), 2);
+        assert_eq!(count_of(&[10], 1), 0);
+        assert_eq!(count_of(&[0xff; 20], 1), 0);
+        assert_eq!(count_of(&[], 1), 0);
     }
 
     #[test]

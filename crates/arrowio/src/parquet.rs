@@ -9,7 +9,7 @@ use arrow2::io::parquet::read as pq;
 
 use crate::ErrorKind;
 use crate::batch::Columns;
-use crate::pages::{Pages, Purse};
+use crate::pages::{Checked, Pages, Purse};
 
 type Result<T> = std::result::Result<T, ErrorKind>;
 
@@ -123,7 +123,7 @@ impl<R: Read + Seek + Send + 'static> ParquetReader<R> {
         let stretch = Stretch { input: self.input.clone(), at: start, left: length };
         let pages = Pages::new(BufReader::with_capacity(1 << 16, stretch), metadata, purse.clone());
         let arrays = fenced("chunk", || {
-            let pages = pq::BasicDecompressor::new(pages, Vec::new());
+            let pages = Checked { pages: pq::BasicDecompressor::new(pages, Vec::new()), purse: purse.clone() };
             let types = vec![&metadata.descriptor().descriptor.primitive_type];
             pq::column_iter_to_arrays(vec![pages], types, field.clone(), Some(batch_rows), rows)
         })?;
