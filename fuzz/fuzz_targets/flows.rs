@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use flowtrack::{Completeness, Direction, Endpoint, Flow, OptionsRef, Packet};
 use libfuzzer_sys::fuzz_target;
 use tcpwire::{Flags, SeqNum};
-use tokenizer::field;
+use tokenizer::{EncodeError, field};
 
 /// Octets of one packet, options apart.
 const FIXED: usize = 32;
@@ -51,7 +51,10 @@ fuzz_target!(|octets: &[u8]| {
         rest = next;
     }
     let mut tokens = Vec::new();
-    let identity = field::encode(&flow, &mut tokens).unwrap();
+    let identity = match field::encode(&flow, &mut tokens) {
+        Err(EncodeError::Empty) if flow.packets.is_empty() => return,
+        said => said.unwrap(),
+    };
     let again = field::decode(&tokens, &identity).unwrap();
     assert_eq!(again.packets, flow.packets);
     assert_eq!(again.options, flow.options);

@@ -5,6 +5,9 @@ use crate::TokenId;
 /// Why a flow cannot be encoded.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum EncodeError {
+    /// There is no packet to say.
+    #[error("the flow has no packets")]
+    Empty,
     /// One end has an IPv4 address, the other an IPv6 address.
     #[error("the ends of the flow are of different IP versions")]
     MixedVersions,

@@ -137,7 +137,7 @@ impl TokenCode for Field {
 /// Encodes one flow: [`Field`]'s [`encode`](TokenCode::encode). For many flows keep a [`Field`].
 ///
 /// # Errors
-/// Where the flow holds what no TCP header can: see [`EncodeError`]. `out` is then as it was.
+/// Where the flow has no packets or holds what no TCP header can: see [`EncodeError`]. `out` is then as it was.
 pub fn encode(flow: &Flow, out: &mut Vec<TokenId>) -> Result<FlowIdentity, EncodeError> {
     Field::default().encode(flow, out)
 }
@@ -198,6 +198,9 @@ struct Survey {
 impl Survey {
     /// Looks at every packet once; refuses what no header can hold.
     fn of(flow: &Flow, v6: bool) -> Result<Survey, EncodeError> {
+        if flow.packets.is_empty() {
+            return Err(EncodeError::Empty);
+        }
         if flow.server.addr.is_ipv6() != v6 {
             return Err(EncodeError::MixedVersions);
         }

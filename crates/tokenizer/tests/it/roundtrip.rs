@@ -75,6 +75,13 @@ proptest! {
 }
 
 #[test]
+fn a_flow_without_packets_is_refused() {
+    let mut tokens = Vec::new();
+    assert_eq!(field::encode(&empty(false, 80), &mut tokens), Err(EncodeError::Empty));
+    assert!(tokens.is_empty());
+}
+
+#[test]
 fn identity_is_not_in_the_tokens() {
     let mut plain = empty(false, 80);
     push(&mut plain, packet(false), &[]);
