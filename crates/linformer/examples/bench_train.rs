@@ -30,6 +30,9 @@ struct Timed {
     seconds: f64,
 }
 
+/// A way of training.
+type Step<'a> = Box<dyn Fn() -> Timed + 'a>;
+
 #[expect(clippy::print_stdout, reason = "a bench answers on stdout")]
 fn main() {
     let threads = std::env::args().nth(1).and_then(|arg| arg.parse().ok()).unwrap_or(1);
@@ -40,7 +43,7 @@ fn main() {
     assert!(!flows.is_empty(), "packets per flow are expected on stdin");
     let words = |padded| rows(&flows, WORDS, padded);
     // Our Model knows 16-bit ids: 65,536 of the 65,546 words.
-    let steps: [(&str, Box<dyn Fn() -> Timed>); 4] = [
+    let steps: [(&str, Step); 4] = [
         ("the original's recipe: words, padded rows, cumulative sums", Box::new(|| recipe(&words(true)))),
         ("+ our kernel and fused AdamW", Box::new(|| ours(&words(true), 65_536))),
         ("+ packed rows", Box::new(|| ours(&words(false), 65_536))),
