@@ -55,8 +55,7 @@ fn compile_shim(lib: &Path) {
         .flag("-isystem")
         .flag(include.join("torch/csrc/api/include").display().to_string())
         .flag("-fopenmp") // at::parallel_for is a template: without this it is silently serial
-        .file("csrc/shim.cpp")
-        .file("csrc/distributed.cpp")
+        .files(["csrc/shim.cpp", "csrc/attention.cpp", "csrc/convolution.cpp", "csrc/distributed.cpp"])
         .compile("lf_shim");
 }
 

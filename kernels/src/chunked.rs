@@ -9,12 +9,18 @@ const CHUNK: i64 = 64;
 
 /// `q`, `k` `[N, H, D]`, `v` `[N, H, M]`; the result is `[N, H, M]`.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, eps: f64) -> Tensor {
+    decayed(q, k, v, bounds, None, eps)
+}
+
+/// The same with scores times `decay^(t - s)`, `decay` `[H]`.
+pub fn decayed(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, decay: Option<&Tensor>, eps: f64) -> Tensor {
     let [q, k, v] = [&feature_map(q), &feature_map(k), v].map(|x| x.transpose(0, 1)); // [H, N, D]
     let ones = Tensor::ones([v.size()[0], v.size()[1], 1], (v.kind(), v.device()));
     let v = Tensor::cat(&[&v, &ones], -1); // the last column sums the scores
     let sequence = bounds.sequence_of();
     let sequence_of: Vec<i64> = Vec::try_from(&sequence).unwrap_or_default();
     let sequence = sequence.to_device(q.device());
+    let left = decay.map(|decay| Left::new(decay, &q));
     let mut state: Option<Tensor> = None; // of the sequence that is open at the chunk's start
     let mut parts = Vec::new();
     for (c, tokens) in sequence_of.chunks(CHUNK as usize).enumerate() {
@@ -22,15 +28,27 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, eps: f64) 
         let [q, k, v] = [&q, &k, &v].map(|x| x.narrow(1, start, len));
         let ids = sequence.narrow(0, start, len);
         let same = ids.unsqueeze(0).eq_tensor(&ids.unsqueeze(1)).tril(0).to_kind(q.kind());
-        let mut sums = (q.matmul(&k.transpose(1, 2)) * same).matmul(&v); // [H, C, M + 1]
+        let mut scores = q.matmul(&k.transpose(1, 2)) * same;
+        if let Some(left) = &left {
+            scores *= left.between(len);
+        }
+        let mut sums = scores.matmul(&v); // [H, C, M + 1]
         let before = sequence_of.get((start - 1).max(0) as usize).copied().filter(|_| start > 0);
         if let (Some(state), Some(open)) = (&state, before) {
-            sums += (&q * ids.eq(open).to_kind(q.kind()).unsqueeze(-1)).matmul(state);
+            let seen = (&q * ids.eq(open).to_kind(q.kind()).unsqueeze(-1)).matmul(state);
+            sums += left.as_ref().map_or(seen.shallow_clone(), |left| &seen * left.after(1, len));
         }
         let last = tokens[tokens.len() - 1];
-        let fresh = (&k * ids.eq(last).to_kind(k.kind()).unsqueeze(-1)).transpose(1, 2).matmul(&v);
+        let mut newest = &k * ids.eq(last).to_kind(k.kind()).unsqueeze(-1);
+        if let Some(left) = &left {
+            newest *= left.after(0, len).flip([1]);
+        }
+        let fresh = newest.transpose(1, 2).matmul(&v);
         state = Some(match state {
-            Some(state) if before == Some(last) => state + fresh,
+            Some(state) if before == Some(last) => match &left {
+                Some(left) => state * left.after(len, 1) + fresh,
+                None => state + fresh,
+            },
             _ => fresh,
         });
         parts.push(sums);
@@ -43,12 +61,58 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, eps: f64) 
     (sums.narrow(-1, 0, m) / (sums.narrow(-1, m, 1) + eps)).transpose(0, 1)
 }
 
+/// Powers of the decay, `decay^0` to `decay^C`: `[H, C + 1]`.
+struct Left(Tensor);
+
+impl Left {
+    fn new(decay: &Tensor, like: &Tensor) -> Left {
+        let place = Tensor::arange(CHUNK + 1, (Kind::Double, like.device()));
+        let powers = decay.to_device(like.device()).to_kind(Kind::Double).unsqueeze(1).pow(&place.unsqueeze(0));
+        Left(powers.to_kind(like.kind()))
+    }
+
+    /// `[H, len, len]`: what is left at a row's token of a column's; above the diagonal, anything.
+    fn between(&self, len: i64) -> Tensor {
+        let place = Tensor::arange(len, (Kind::Int64, self.0.device()));
+        let distance = (place.unsqueeze(1) - place.unsqueeze(0)).clamp_min(0);
+        self.0.index_select(1, &distance.view([-1])).view([-1, len, len])
+    }
+
+    /// `[H, n, 1]`: powers from `first`.
+    fn after(&self, first: i64, n: i64) -> Tensor {
+        self.0.narrow(1, first, n).unsqueeze(-1)
+    }
+}
+
+/// [`crate::fused::convolve`] in plain libtorch operations.
+pub fn convolve(x: &Tensor, weight: &Tensor, bounds: &Bounds) -> Tensor {
+    let (n, taps) = (x.size()[0], weight.size()[2]);
+    let place = bounds.position_of().to_device(x.device());
+    let tap = |j: i64| {
+        let back = (taps - 1 - j).min(n);
+        let shifted = x.narrow(0, 0, n - back).constant_pad_nd([0, 0, back, 0]);
+        let seen = place.ge(taps - 1 - j).to_kind(x.kind()).unsqueeze(-1);
+        shifted * seen * weight.select(2, j).view([1, -1])
+    };
+    (1..taps).fold(tap(0), |sum, j| sum + tap(j))
+}
+
 /// One token of each of `B` sequences: `q`, `k` `[B, H, D]`, `v` `[B, H, M]`, with states `s` `[B, H, D, M]` and
 /// `z` `[B, H, D]` that change in place. The result is `[B, H, M]`.
-pub fn step(q: &Tensor, k: &Tensor, v: &Tensor, s: &mut Tensor, z: &mut Tensor, eps: f64) -> Tensor {
+pub fn step(
+    (q, k, v): (&Tensor, &Tensor, &Tensor),
+    (s, z): (&mut Tensor, &mut Tensor),
+    decay: Option<&Tensor>,
+    eps: f64,
+) -> Tensor {
     let (q, k) = (feature_map(q), feature_map(k));
+    if let Some(decay) = decay {
+        let decay = decay.to_device(s.device()).to_kind(s.kind());
+        *s *= decay.view([1, -1, 1, 1]);
+        *z *= decay.view([1, -1, 1]);
+    }
     *s += k.unsqueeze(-1) * v.unsqueeze(-2);
     *z += &k;
     let total = (&q * &*z).sum_dim_intlist([-1].as_slice(), true, None::<Kind>) + eps;
-    q.unsqueeze(-2).matmul(s).squeeze_dim(-2) / total
+    q.unsqueeze(-2).matmul(&*s).squeeze_dim(-2) / total
 }

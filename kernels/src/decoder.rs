@@ -27,6 +27,8 @@ pub struct DecoderShape {
     pub rms: bool,
     /// SwiGLU, else GELU.
     pub gated: bool,
+    /// Taps of the convolution over queries, keys and values; 0: none.
+    pub taps: usize,
 }
 
 /// A normalisation's weights, each `[width]`.
@@ -54,6 +56,10 @@ pub struct BlockWeights {
     pub attention_norm: NormWeights,
     /// `[width, 3 width]`: queries, keys, values.
     pub qkv: LinearWeights,
+    /// `[taps, 3 width]`, where there is a convolution: the last tap is for the token itself.
+    pub conv: Option<Vec<f32>>,
+    /// `[width, width]`: what SiLU of it multiplies the attention's answer by.
+    pub gate: Option<LinearWeights>,
     /// `[width, width]`
     pub out: LinearWeights,
     /// Before the feed-forward layer.
@@ -69,6 +75,8 @@ pub struct BlockWeights {
 pub struct DecoderWeights {
     /// `[vocab, width]`
     pub embed: Vec<f32>,
+    /// `[heads]`: what is left of a head's state after a token.
+    pub decay: Vec<f32>,
     /// From first to last.
     pub blocks: Vec<BlockWeights>,
     /// After the last block.
@@ -123,6 +131,7 @@ impl Decoder {
             positions: Vec::with_capacity(rows),
             s: vec![0.0; lines * size * size],
             z: vec![0.0; lines * size],
+            past: vec![0.0; self.weights.blocks.len() * (slots + 1) * self.past()],
             logits: vec![0.0; rows * self.padded_vocab()],
             scratch: vec![0.0; scratch as usize],
         }
@@ -149,6 +158,7 @@ impl Decoder {
                     state.positions.as_ptr(),
                     state.s.as_mut_ptr(),
                     state.z.as_mut_ptr(),
+                    state.past.as_mut_ptr(),
                     state.logits.as_mut_ptr(),
                     state.scratch.as_mut_ptr(),
                 );
@@ -170,8 +180,14 @@ impl Decoder {
             let row = layer * (state.slots.len() + 1) + slot;
             state.s[row * line * size..][..line * size].fill(0.0);
             state.z[row * line..][..line].fill(0.0);
+            state.past[row * self.past()..][..self.past()].fill(0.0);
         }
         state.slots[slot] = Slot::default();
+    }
+
+    /// Numbers that a slot's convolution remembers in a layer.
+    fn past(&self) -> usize {
+        self.shape.taps.saturating_sub(1) * 3 * self.shape.width
     }
 
     fn padded_vocab(&self) -> usize {
@@ -186,10 +202,12 @@ impl Decoder {
             heads: self.shape.heads as i64,
             feed: self.shape.feed as i64,
             layers: blocks.len() as i64,
+            taps: self.shape.taps as i64,
             norm_eps: self.shape.norm_eps,
             attention_eps: self.shape.attention_eps,
             rms: i32::from(self.shape.rms),
             gated: i32::from(self.shape.gated),
+            decay: self.weights.decay.as_ptr(),
             frequency: self.frequencies.as_ptr(),
             embed: self.weights.embed.as_ptr(),
             blocks: blocks.as_ptr(),
@@ -208,6 +226,7 @@ pub struct DecoderState {
     positions: Vec<i64>,
     s: Vec<f32>,
     z: Vec<f32>,
+    past: Vec<f32>,
     logits: Vec<f32>,
     scratch: Vec<f32>,
 }
@@ -247,15 +266,15 @@ impl DecoderState {
 }
 
 fn c_norm(norm: &NormWeights) -> CNorm {
-    CNorm { weight: norm.weight.as_ptr(), bias: bias(norm.bias.as_ref()) }
+    CNorm { weight: norm.weight.as_ptr(), bias: optional(norm.bias.as_ref()) }
 }
 
 fn c_linear(linear: &LinearWeights) -> CLinear {
-    CLinear { weight: linear.weight.as_ptr(), bias: bias(linear.bias.as_ref()) }
+    CLinear { weight: linear.weight.as_ptr(), bias: optional(linear.bias.as_ref()) }
 }
 
-fn bias(bias: Option<&Vec<f32>>) -> *const f32 {
-    bias.map_or(std::ptr::null(), |bias| bias.as_ptr())
+fn optional(values: Option<&Vec<f32>>) -> *const f32 {
+    values.map_or(std::ptr::null(), |values| values.as_ptr())
 }
 
 fn c_block(block: &BlockWeights) -> CBlock {
@@ -263,9 +282,11 @@ fn c_block(block: &BlockWeights) -> CBlock {
         attention_norm: c_norm(&block.attention_norm),
         feed_norm: c_norm(&block.feed_norm),
         qkv: c_linear(&block.qkv),
+        gate: block.gate.as_ref().map_or(CLinear { weight: std::ptr::null(), bias: std::ptr::null() }, c_linear),
         out: c_linear(&block.out),
         up: c_linear(&block.up),
         down: c_linear(&block.down),
+        conv: optional(block.conv.as_ref()),
     }
 }
 
@@ -291,10 +312,13 @@ fn check_shape(shape: &DecoderShape) -> Result<(), KernelError> {
 fn check_weights(shape: &DecoderShape, weights: &DecoderWeights) -> Result<(), KernelError> {
     let (width, up) = (shape.width, if shape.gated { 2 * shape.feed } else { shape.feed });
     check_size("embed", weights.embed.len(), shape.vocab * width)?;
+    check_size("decay", weights.decay.len(), shape.heads)?;
     for (i, block) in weights.blocks.iter().enumerate() {
         let name = |part: &str| format!("blocks.{i}.{part}");
         check_norm(&name("attention_norm"), &block.attention_norm, width)?;
         check_linear(&name("qkv"), &block.qkv, width, 3 * width)?;
+        check_size(&name("conv"), block.conv.as_ref().map_or(0, Vec::len), shape.taps * 3 * width)?;
+        block.gate.as_ref().map_or(Ok(()), |gate| check_linear(&name("gate"), gate, width, width))?;
         check_linear(&name("out"), &block.out, width, width)?;
         check_norm(&name("feed_norm"), &block.feed_norm, width)?;
         check_linear(&name("up"), &block.up, width, up)?;
@@ -335,6 +359,7 @@ fn pad_head(shape: &DecoderShape, head: &mut LinearWeights) {
 fn pack_all(shape: &DecoderShape, weights: &mut DecoderWeights) {
     for block in &mut weights.blocks {
         pack(&mut block.qkv, shape.width);
+        block.gate.iter_mut().for_each(|gate| pack(gate, shape.width));
         pack(&mut block.out, shape.width);
         pack(&mut block.up, shape.width);
         pack(&mut block.down, shape.feed);

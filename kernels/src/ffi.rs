@@ -27,9 +27,11 @@ pub(crate) struct CBlock {
     pub(crate) attention_norm: CNorm,
     pub(crate) feed_norm: CNorm,
     pub(crate) qkv: CLinear,
+    pub(crate) gate: CLinear,
     pub(crate) out: CLinear,
     pub(crate) up: CLinear,
     pub(crate) down: CLinear,
+    pub(crate) conv: *const f32,
 }
 
 /// `lf::Model`
@@ -40,10 +42,12 @@ pub(crate) struct CModel {
     pub(crate) heads: i64,
     pub(crate) feed: i64,
     pub(crate) layers: i64,
+    pub(crate) taps: i64,
     pub(crate) norm_eps: f32,
     pub(crate) attention_eps: f32,
     pub(crate) rms: i32,
     pub(crate) gated: i32,
+    pub(crate) decay: *const f32,
     pub(crate) frequency: *const f64,
     pub(crate) embed: *const f32,
     pub(crate) blocks: *const CBlock,
@@ -85,6 +89,7 @@ unsafe extern "C" {
         bounds: *const C_tensor,
         cos: *const C_tensor,
         sin: *const C_tensor,
+        decay: *const C_tensor,
         eps: f64,
     ) -> i32;
     pub(crate) fn lf_attention_packed(
@@ -94,6 +99,7 @@ unsafe extern "C" {
         bounds: *const C_tensor,
         cos: *const C_tensor,
         sin: *const C_tensor,
+        decay: *const C_tensor,
         eps: f64,
     ) -> i32;
     pub(crate) fn lf_step(
@@ -103,8 +109,17 @@ unsafe extern "C" {
         v: *const C_tensor,
         s: *const C_tensor,
         z: *const C_tensor,
+        decay: *const C_tensor,
         eps: f64,
     ) -> i32;
+    pub(crate) fn lf_convolve(
+        out: *mut *mut C_tensor,
+        x: *const C_tensor,
+        w: *const C_tensor,
+        bounds: *const C_tensor,
+    ) -> i32;
+    pub(crate) fn lf_fill_outputs(on: i32);
+    pub(crate) fn lf_multiply_adds(rounds: i64) -> i64;
     pub(crate) fn lf_adamw(
         params: *const *const C_tensor,
         grads: *const *const C_tensor,
@@ -129,6 +144,7 @@ unsafe extern "C" {
         positions: *const i64,
         s: *mut f32,
         z: *mut f32,
+        past: *mut f32,
         logits: *mut f32,
         scratch: *mut f32,
     );

@@ -11,6 +11,25 @@ use tch::Tensor;
 use crate::ffi::{self, outcome, owned};
 use crate::{Bounds, KernelError, Rotary};
 
+/// What the operator does beside the product.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// Added to the sum of the scores.
+    pub eps: f64,
+    /// Turns `q` and `k` first, by each token's place in its sequence.
+    pub rotary: Option<&'a Rotary>,
+    /// `[H]`, each above 0 and at most 1: what is left of the state after a token. Absent: all of it.
+    pub decay: Option<&'a Tensor>,
+}
+
+impl Terms<'_> {
+    /// Nothing but `eps`.
+    #[must_use]
+    pub fn plain(eps: f64) -> Terms<'static> {
+        Terms { eps, rotary: None, decay: None }
+    }
+}
+
 /// States of `S` sequences: `s` `[S, H, D, M]` and `z` `[S, H, D]`.
 #[derive(Debug)]
 pub struct State {
@@ -29,8 +48,7 @@ pub fn attention_with_state(
     (q, k, v): (&Tensor, &Tensor, &Tensor),
     initial: Option<&State>,
     bounds: &Bounds,
-    rotary: Option<&Rotary>,
-    eps: f64,
+    terms: &Terms,
 ) -> Result<(Tensor, State), KernelError> {
     let mut made = [null_mut(); 3];
     // SAFETY: all pointers are to live tensors or null; `made` has room for the three results.
@@ -43,9 +61,10 @@ pub fn attention_with_state(
             ffi::optional(initial.map(|state| &state.s)),
             ffi::optional(initial.map(|state| &state.z)),
             bounds.tensor().as_ptr(),
-            ffi::optional(rotary.map(|rotary| &rotary.cos)),
-            ffi::optional(rotary.map(|rotary| &rotary.sin)),
-            eps,
+            ffi::optional(terms.rotary.map(|rotary| &rotary.cos)),
+            ffi::optional(terms.rotary.map(|rotary| &rotary.sin)),
+            ffi::optional(terms.decay),
+            terms.eps,
         )
     };
     outcome("attention", code)?;
@@ -58,20 +77,14 @@ pub fn attention_with_state(
 /// # Errors
 /// Where shapes, kinds or devices do not fit.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, eps: f64) -> Result<Tensor, KernelError> {
-    Ok(attention_with_state((q, k, v), None, bounds, None, eps)?.0)
+    Ok(attention_with_state((q, k, v), None, bounds, &Terms::plain(eps))?.0)
 }
 
 /// The product of one matrix, `qkv` `[N, 3 H D]`: rotated, attended; the result is `[N, H, D]`.
 ///
 /// # Errors
 /// Where shapes, kinds or devices do not fit.
-pub fn attention_packed(
-    qkv: &Tensor,
-    heads: i64,
-    bounds: &Bounds,
-    rotary: Option<&Rotary>,
-    eps: f64,
-) -> Result<Tensor, KernelError> {
+pub fn attention_packed(qkv: &Tensor, heads: i64, bounds: &Bounds, terms: &Terms) -> Result<Tensor, KernelError> {
     let mut made = [null_mut(); 1];
     // SAFETY: all pointers are to live tensors or null; `made` has room for the result.
     let code = unsafe {
@@ -80,9 +93,10 @@ pub fn attention_packed(
             qkv.as_ptr(),
             heads,
             bounds.tensor().as_ptr(),
-            ffi::optional(rotary.map(|rotary| &rotary.cos)),
-            ffi::optional(rotary.map(|rotary| &rotary.sin)),
-            eps,
+            ffi::optional(terms.rotary.map(|rotary| &rotary.cos)),
+            ffi::optional(terms.rotary.map(|rotary| &rotary.sin)),
+            ffi::optional(terms.decay),
+            terms.eps,
         )
     };
     outcome("attention_packed", code)?;
@@ -95,15 +109,60 @@ pub fn attention_packed(
 ///
 /// # Errors
 /// Where shapes, kinds or devices do not fit.
-pub fn step(q: &Tensor, k: &Tensor, v: &Tensor, state: &mut State, eps: f64) -> Result<Tensor, KernelError> {
+pub fn step(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    state: &mut State,
+    decay: Option<&Tensor>,
+    eps: f64,
+) -> Result<Tensor, KernelError> {
     let mut made = [null_mut(); 1];
     // SAFETY: all pointers are to live tensors; the states are borrowed mutably, and checked to be contiguous floats.
     let code = unsafe {
-        ffi::lf_step(made.as_mut_ptr(), q.as_ptr(), k.as_ptr(), v.as_ptr(), state.s.as_ptr(), state.z.as_ptr(), eps)
+        ffi::lf_step(
+            made.as_mut_ptr(),
+            q.as_ptr(),
+            k.as_ptr(),
+            v.as_ptr(),
+            state.s.as_ptr(),
+            state.z.as_ptr(),
+            ffi::optional(decay),
+            eps,
+        )
     };
     outcome("step", code)?;
     let [out] = owned(made);
     Ok(out)
+}
+
+/// A causal convolution of each channel that begins anew with each sequence: `x` `[N, channels]`, `weight`
+/// `[channels, 1, taps]` as PyTorch's `Conv1d` keeps it, the last tap for the token itself. The result is
+/// `[N, channels]`.
+///
+/// # Errors
+/// Where shapes, kinds or devices do not fit.
+pub fn convolve(x: &Tensor, weight: &Tensor, bounds: &Bounds) -> Result<Tensor, KernelError> {
+    let mut made = [null_mut(); 1];
+    // SAFETY: all pointers are to live tensors; `made` has room for the result.
+    let code = unsafe { ffi::lf_convolve(made.as_mut_ptr(), x.as_ptr(), weight.as_ptr(), bounds.tensor().as_ptr()) };
+    outcome("convolve", code)?;
+    let [out] = owned(made);
+    Ok(out)
+}
+
+/// Makes libtorch fill memory with NaN before an operator writes to it, in the whole process: for tests.
+pub fn fill_outputs_with_nan(on: bool) {
+    // SAFETY: sets a flag of libtorch's.
+    unsafe { ffi::lf_fill_outputs(i32::from(on)) }
+}
+
+/// Does at least `rounds` float multiply-adds with the instruction set in use, in registers, and answers how many:
+/// with a clock, the most that this core can do.
+#[must_use]
+pub fn multiply_adds(rounds: i64) -> i64 {
+    // SAFETY: touches no memory but its own.
+    unsafe { ffi::lf_multiply_adds(rounds) }
 }
 
 /// The instruction set in use: `avx512`, `avx2` or `baseline`.

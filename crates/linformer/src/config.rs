@@ -24,6 +24,18 @@ pub enum Activation {
     Swiglu,
 }
 
+/// How much of its state a head keeps from one token to the next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// All of it.
+    #[default]
+    None,
+    /// From head to head more: `1 - 2^-n`, n from 2 to 8 in equal steps, and the last head all of it. As in RetNet
+    /// (Sun et al., arXiv 2307.08621), with nearer horizons: 4 tokens to 256.
+    Fixed,
+}
+
 /// The architecture of a model.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +54,15 @@ pub struct ModelConfig {
     pub norm: NormKind,
     /// Activation.
     pub activation: Activation,
+    /// Taps of a causal convolution of each channel of queries, keys and values (H3, arXiv 2212.14052); 0: none.
+    #[serde(default)]
+    pub conv: usize,
+    /// Whether SiLU of a matrix of the block's input multiplies what the attention answers (GLA, arXiv 2312.06635).
+    #[serde(default)]
+    pub gate: bool,
+    /// What each head forgets.
+    #[serde(default)]
+    pub decay: Decay,
     /// Whether the output matrix is the embedding's.
     pub tied: bool,
     /// Whether linear layers and LayerNorm have biases.
@@ -64,6 +85,9 @@ impl ModelConfig {
             feed: 512,
             norm: NormKind::Layer,
             activation: Activation::Gelu,
+            conv: 0,
+            gate: false,
+            decay: Decay::None,
             tied: true,
             bias: true,
             norm_eps: 1e-5,
@@ -86,13 +110,36 @@ impl ModelConfig {
     /// The original's architecture: 256 wide, 8 heads, 8 layers, 1,024 feed-forward, GELU, LayerNorm, untied.
     #[must_use]
     pub fn original() -> ModelConfig {
-        ModelConfig { width: 256, heads: 8, layers: 8, feed: 1024, tied: false, ..ModelConfig::tiny() }
+        ModelConfig {
+            vocab_size: 1024,
+            width: 256,
+            heads: 8,
+            layers: 8,
+            feed: 1024,
+            norm: NormKind::Layer,
+            activation: Activation::Gelu,
+            conv: 0,
+            gate: false,
+            decay: Decay::None,
+            tied: false,
+            bias: true,
+            norm_eps: 1e-5,
+            attention_eps: 1e-6,
+        }
     }
 
     /// Elements of a head.
     #[must_use]
     pub fn head_size(&self) -> usize {
         self.width / self.heads
+    }
+
+    /// What is left of each head's state after a token.
+    #[must_use]
+    pub fn decays(&self) -> Vec<f64> {
+        let last = self.heads.saturating_sub(1);
+        let fixed = |h: usize| if h == last { 1.0 } else { 1.0 - (-2.0 - 6.0 * h as f64 / last as f64).exp2() };
+        (0..self.heads).map(|h| if self.decay == Decay::Fixed { fixed(h) } else { 1.0 }).collect()
     }
 
     /// Refuses sizes that make no model.
@@ -107,6 +154,7 @@ impl ModelConfig {
             ("feed", "a multiple of 16", self.feed, multiple(self.feed, 16)),
             ("heads", "a number that divides half the width", self.heads, multiple(self.width, 2 * self.heads)),
             ("layers", "1 or more", self.layers, self.layers > 0),
+            ("conv", "0 to 64", self.conv, self.conv <= 64),
         ];
         match rules.into_iter().find(|rule| !rule.3) {
             Some((field, expected, found, _)) => Err(ModelError::Config { field, expected, found: found.to_string() }),

@@ -25,7 +25,7 @@ mod store;
 mod train;
 
 pub use batch::Batch;
-pub use config::{Activation, ModelConfig, NormKind};
+pub use config::{Activation, Decay, ModelConfig, NormKind};
 pub use error::ModelError;
 pub use generate::{Ending, Generated, Generator, Job, Prompt, Wanted};
 pub use linformer_kernels::{Place, Team};

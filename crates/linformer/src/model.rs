@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Reduction, Tensor};
 
-use crate::config::{Activation, ModelConfig, NormKind};
+use crate::config::{Activation, Decay, ModelConfig, NormKind};
 use crate::{Batch, ModelError};
 
 /// A model: its configuration and its weights on a device.
@@ -24,12 +24,15 @@ pub struct Model {
     norm: Norm,
     head: Linear,
     rotary: RefCell<Rotary>,
+    decay: Option<Tensor>,
 }
 
 #[derive(Debug)]
 struct Block {
     attention_norm: Norm,
     qkv: Linear,
+    conv: Option<Tensor>,
+    gate: Option<Linear>,
     out: Linear,
     feed_norm: Norm,
     up: Linear,
@@ -53,8 +56,16 @@ struct Norm {
 /// The states of `B` sequences that are read one token at a time.
 #[derive(Debug)]
 pub struct RecurrentState {
-    layers: Vec<(Tensor, Tensor)>,
+    layers: Vec<LayerState>,
     position: i64,
+}
+
+#[derive(Debug)]
+struct LayerState {
+    s: Tensor,
+    z: Tensor,
+    /// `[B, taps - 1, 3 width]`: what the convolution still sees.
+    past: Option<Tensor>,
 }
 
 impl Model {
@@ -91,7 +102,7 @@ impl Model {
         built.map_err(|error| problem.unwrap_or_else(|| error.to_string()))
     }
 
-    /// `source` answers a weight's name, shape and standard deviation (below zero: ones) with its values.
+    /// `source` answers a weight's name, shape and standard deviation (below zero: ones, or `LAST_ALONE`) with its values.
     fn build(
         config: &ModelConfig,
         device: Device,
@@ -109,6 +120,8 @@ impl Model {
             blocks.push(Block {
                 attention_norm: b.norm(&name("attention_norm"))?,
                 qkv: b.linear(&name("attention.qkv"), width, 3 * width, 1.0)?,
+                conv: b.convolution(&name("attention.conv"), 3 * width)?,
+                gate: if config.gate { Some(b.linear(&name("attention.gate"), width, width, 1.0)?) } else { None },
                 out: b.linear(&name("attention.out"), width, width, residual)?,
                 feed_norm: b.norm(&name("feed_norm"))?,
                 up: b.linear(&name("feed.up"), width, up, 1.0)?,
@@ -122,7 +135,9 @@ impl Model {
             b.linear("head", width, vocab, 1.0)?
         };
         let rotary = RefCell::new(Rotary::new(0, config.head_size(), Kind::Float, device));
-        Ok(Model { config: config.clone(), device, parameters: b.parameters, embed, blocks, norm, head, rotary })
+        let decay = (config.decay != Decay::None)
+            .then(|| Tensor::from_slice(&config.decays()).to_kind(Kind::Float).to_device(device));
+        Ok(Model { config: config.clone(), device, parameters: b.parameters, embed, blocks, norm, head, rotary, decay })
     }
 
     /// What it is made of.
@@ -156,8 +171,10 @@ impl Model {
         self.grow_rotary(bounds.longest() as usize);
         let mut x = Tensor::f_embedding(&self.embed, tokens, -1, false, false)?;
         for block in &self.blocks {
-            let qkv = block.qkv.forward(&block.attention_norm.forward(&x));
-            x = added(x, &block.out.forward(&self.attend(&qkv, bounds)?));
+            let y = block.attention_norm.forward(&x);
+            let qkv = self.convolve(block, block.qkv.forward(&y), bounds)?;
+            let mixed = block.gated(self.attend(&qkv, bounds)?, &y);
+            x = added(x, &block.out.forward(&mixed));
             x = self.feed(block, x);
         }
         Ok(self.head.forward(&self.norm.forward(&x)))
@@ -200,7 +217,12 @@ impl Model {
     pub fn recurrent_state(&self, sequences: i64) -> RecurrentState {
         let (heads, size) = (self.config.heads as i64, self.config.head_size() as i64);
         let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, self.device));
-        let layer = |_| (zeros(&[sequences, heads, size, size]), zeros(&[sequences, heads, size]));
+        let past = [sequences, self.config.conv as i64 - 1, 3 * self.config.width as i64];
+        let layer = |_| LayerState {
+            s: zeros(&[sequences, heads, size, size]),
+            z: zeros(&[sequences, heads, size]),
+            past: (self.config.conv > 0).then(|| zeros(&past)),
+        };
         RecurrentState { layers: (0..self.config.layers).map(layer).collect(), position: 0 }
     }
 
@@ -212,11 +234,14 @@ impl Model {
         let (heads, size) = (self.config.heads as i64, self.config.head_size() as i64);
         let positions = Tensor::full_like(tokens, state.position);
         let mut x = Tensor::embedding(&self.embed, tokens, -1, false, false);
-        for (block, (s, z)) in self.blocks.iter().zip(&mut state.layers) {
-            let qkv = block.qkv.forward(&block.attention_norm.forward(&x)).view([-1, 3, heads, size]);
+        for (block, layer) in self.blocks.iter().zip(&mut state.layers) {
+            let y = block.attention_norm.forward(&x);
+            let qkv = block.convolve_step(block.qkv.forward(&y), layer).view([-1, 3, heads, size]);
             let [q, k] = [0, 1].map(|i| self.rotary.borrow().apply_at(&qkv.select(1, i), &positions));
-            let mixed = chunked::step(&q, &k, &qkv.select(1, 2), s, z, self.config.attention_eps);
-            x = added(x, &block.out.forward(&mixed.flatten(1, 2)));
+            let states = (&mut layer.s, &mut layer.z);
+            let eps = self.config.attention_eps;
+            let mixed = chunked::step((&q, &k, &qkv.select(1, 2)), states, self.decay.as_ref(), eps);
+            x = added(x, &block.out.forward(&block.gated(mixed.flatten(1, 2), &y)));
             x = self.feed(block, x);
         }
         state.position += 1;
@@ -237,9 +262,11 @@ impl Model {
             attention_eps: self.config.attention_eps as f32,
             rms: self.config.norm == NormKind::Rms,
             gated: self.config.activation == Activation::Swiglu,
+            taps: self.config.conv,
         };
         let weights = DecoderWeights {
             embed: values(&self.embed)?,
+            decay: self.config.decays().into_iter().map(|left| left as f32).collect(),
             blocks: self.blocks.iter().map(Block::weights).collect::<Result<_, _>>()?,
             norm: self.norm.weights()?,
             head: self.head.weights()?,
@@ -250,14 +277,25 @@ impl Model {
     /// The one place that chooses the attention's form: fused on the CPU, libtorch operations elsewhere.
     fn attend(&self, qkv: &Tensor, bounds: &Bounds) -> Result<Tensor, ModelError> {
         let (heads, eps) = (self.config.heads as i64, self.config.attention_eps);
-        let rotary = self.rotary.borrow();
+        let (rotary, decay) = (self.rotary.borrow(), self.decay.as_ref());
         if self.device == Device::Cpu {
             let qkv = &qkv.to_kind(Kind::Float);
-            return Ok(fused::attention_packed(qkv, heads, bounds, Some(&rotary), eps)?.flatten(1, 2));
+            let terms = fused::Terms { eps, rotary: Some(&rotary), decay };
+            return Ok(fused::attention_packed(qkv, heads, bounds, &terms)?.flatten(1, 2));
         }
         let parts = qkv.view([-1, 3, heads, self.config.head_size() as i64]);
         let [q, k] = [0, 1].map(|i| rotary.apply(&parts.select(1, i), bounds));
-        Ok(chunked::attention(&q, &k, &parts.select(1, 2), bounds, eps).reshape([-1, self.config.width as i64]))
+        let mixed = chunked::decayed(&q, &k, &parts.select(1, 2), bounds, decay, eps);
+        Ok(mixed.reshape([-1, self.config.width as i64]))
+    }
+
+    /// Fused on the CPU, libtorch operations elsewhere.
+    fn convolve(&self, block: &Block, qkv: Tensor, bounds: &Bounds) -> Result<Tensor, ModelError> {
+        Ok(match &block.conv {
+            Some(weight) if self.device == Device::Cpu => fused::convolve(&qkv, weight, bounds)?,
+            Some(weight) => chunked::convolve(&qkv, weight, bounds),
+            None => qkv,
+        })
     }
 
     fn feed(&self, block: &Block, x: Tensor) -> Tensor {
@@ -279,6 +317,9 @@ impl Model {
         }
     }
 }
+
+/// In place of a standard deviation: ones in the last column, zeros elsewhere.
+const LAST_ALONE: f64 = f64::NEG_INFINITY;
 
 /// Never in place: the gradient needs `x` as it was.
 fn added(x: Tensor, more: &Tensor) -> Tensor {
@@ -314,10 +355,25 @@ impl Norm {
 }
 
 impl Block {
+    /// What the attention answers, times the gate that the block's input opens.
+    fn gated(&self, mixed: Tensor, input: &Tensor) -> Tensor {
+        self.gate.as_ref().map_or(mixed.shallow_clone(), |gate| mixed * gate.forward(input).silu())
+    }
+
+    /// The convolution's answer to its newest input, `[B, 3 width]`.
+    fn convolve_step(&self, qkv: Tensor, layer: &mut LayerState) -> Tensor {
+        let (Some(weight), Some(past)) = (&self.conv, &mut layer.past) else { return qkv };
+        let window = Tensor::cat(&[&*past, &qkv.unsqueeze(1)], 1); // [B, taps, channels]
+        *past = window.narrow(1, 1, window.size()[1] - 1);
+        (window * weight.select(1, 0).tr()).sum_dim_intlist([1].as_slice(), false, Kind::Float)
+    }
+
     fn weights(&self) -> Result<BlockWeights, ModelError> {
         Ok(BlockWeights {
             attention_norm: self.attention_norm.weights()?,
             qkv: self.qkv.weights()?,
+            conv: self.conv.as_ref().map(|weight| values(&weight.select(1, 0).tr())).transpose()?,
+            gate: self.gate.as_ref().map(Linear::weights).transpose()?,
             out: self.out.weights()?,
             feed_norm: self.feed_norm.weights()?,
             up: self.up.weights()?,
@@ -349,6 +405,17 @@ impl<F: FnMut(&str, &[i64], f64) -> Result<Tensor, ModelError>> Builder<'_, F> {
         Ok(Linear { weight, bias })
     }
 
+    /// At first, what comes in goes out.
+    fn convolution(&mut self, name: &str, channels: i64) -> Result<Option<Tensor>, ModelError> {
+        let taps = self.config.conv as i64;
+        if taps == 0 {
+            return Ok(None);
+        }
+        let name = format!("{name}.weight");
+        let tensor = self.tensor(&name, &[channels, 1, taps], LAST_ALONE)?;
+        Ok(Some(tensor))
+    }
+
     fn norm(&mut self, name: &str) -> Result<Norm, ModelError> {
         let width = self.config.width as i64;
         let weight = self.tensor(&format!("{name}.weight"), &[width], -1.0)?;
@@ -367,6 +434,11 @@ impl<F: FnMut(&str, &[i64], f64) -> Result<Tensor, ModelError>> Builder<'_, F> {
 /// Normal values by the method of Box and Muller: the same for a seed on every machine and libtorch.
 fn drawn(rng: &mut ChaCha8Rng, shape: &[i64], deviation: f64) -> Tensor {
     let size = shape.iter().product::<i64>() as usize;
+    if deviation == LAST_ALONE {
+        let all = Tensor::zeros(shape, (Kind::Float, Device::Cpu));
+        let _ = all.select(-1, -1).fill_(1.0);
+        return all;
+    }
     if deviation <= 0.0 {
         return Tensor::full(shape, if deviation < 0.0 { 1.0 } else { 0.0 }, (Kind::Float, Device::Cpu));
     }

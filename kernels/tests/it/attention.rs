@@ -48,39 +48,57 @@ fn definition(case: &Case) -> [Tensor; 4] {
     run(case, Kind::Double, |q, k, v| naive::attention(q, k, v, &case.bounds, EPS))
 }
 
+/// For each head its own, the last one all of it.
+fn decay(heads: i64) -> Tensor {
+    let all: Vec<f64> = (0..heads).map(|h| if h + 1 == heads { 1.0 } else { 0.7 + 0.1 * h as f64 }).collect();
+    Tensor::from_slice(&all)
+}
+
 fn check(lengths: &[usize], heads: i64, d: i64, m: i64) {
     let case = case(lengths, heads, d, m, Kind::Double);
-    let expected = definition(&case);
+    check_decayed(&case, None);
+    check_decayed(&case, Some(&decay(heads)));
+}
+
+fn check_decayed(case: &Case, decay: Option<&Tensor>) {
+    let expected = run(case, Kind::Double, |q, k, v| naive::decayed(q, k, v, &case.bounds, decay, EPS));
     for (form, kind, limit) in
         [("fused", Kind::Double, 1e-11), ("fused", Kind::Float, 2e-5), ("chunked", Kind::Double, 1e-11)]
     {
-        let found = run(&case, kind, |q, k, v| match form {
-            "fused" => fused::attention(q, k, v, &case.bounds, EPS).unwrap(),
-            _ => chunked::attention(q, k, v, &case.bounds, EPS),
+        let terms = fused::Terms { decay, ..fused::Terms::plain(EPS) };
+        let found = run(case, kind, |q, k, v| match form {
+            "fused" => fused::attention_with_state((q, k, v), None, &case.bounds, &terms).unwrap().0,
+            _ => chunked::decayed(q, k, v, &case.bounds, decay, EPS),
         });
         for (i, name) in ["out", "dq", "dk", "dv"].iter().enumerate() {
             let e = error(&found[i], &expected[i]);
-            assert!(e < limit, "{form} {kind:?} {name}: lengths {lengths:?} D {d} M {m}: error {e:e}");
+            let (lengths, d, m) = (case.bounds.ends(), case.q.size()[2], case.v.size()[2]);
+            assert!(e < limit, "{form} {kind:?} {name}: ends {lengths:?} D {d} M {m} decay {decay:?}: error {e:e}");
         }
     }
 }
 
 #[test]
-fn one_token() {
-    check(&[1], 2, 16, 16);
-}
-
-#[test]
 fn lengths_around_the_chunk() {
-    for length in [2, 15, 16, 17, 63, 64, 65, 200] {
+    for length in [1, 2, 15, 16, 17, 63, 64, 65, 200] {
         check(&[length], 2, 32, 32);
     }
 }
 
 #[test]
 fn sizes() {
-    for (d, m) in [(16, 16), (32, 32), (48, 48), (64, 64), (128, 128), (32, 64), (64, 16), (20, 33), (2, 1)] {
-        check(&[100], 2, d, m);
+    let sizes = [16, 32, 48, 64, 128];
+    for (d, m) in sizes.iter().flat_map(|&d| sizes.map(|m| (d, m))).chain([(20, 33), (2, 1), (1, 50)]) {
+        check(&[66], 2, d, m);
+    }
+}
+
+#[test]
+fn every_length_with_every_size() {
+    for length in [1, 63, 64, 65, 200] {
+        for (d, m) in [(16, 16), (48, 48), (64, 64), (128, 128), (128, 16), (16, 64)] {
+            check(&[length], 1, d, m);
+        }
     }
 }
 
@@ -92,6 +110,7 @@ fn packed_sequences_do_not_see_each_other() {
 #[test]
 fn a_long_sequence() {
     check(&[4097], 1, 32, 32);
+    check(&[4097], 1, 64, 48);
 }
 
 #[test]
@@ -105,9 +124,13 @@ fn every_instruction_set_agrees() {
             println!("skipped: this machine has no {name}");
             continue;
         }
-        let found = run(&case, Kind::Float, |q, k, v| fused::attention(q, k, v, &case.bounds, EPS).unwrap());
-        for (found, expected) in found.iter().zip(&expected) {
-            assert!(error(found, expected) < 2e-5, "{name}");
+        for (kind, limit) in [(Kind::Float, 2e-5), (Kind::Double, 1e-11)] {
+            for _ in 0..2 {
+                let found = run(&case, kind, |q, k, v| fused::attention(q, k, v, &case.bounds, EPS).unwrap());
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert!(error(found, expected) < limit, "{name} {kind:?}");
+                }
+            }
         }
     }
     assert!(fused::choose_instruction_set("best"));
@@ -167,7 +190,9 @@ fn packed_product_with_rotation() {
         let [q, k] = [0, 1].map(|i| rotary.apply(&parts.select(1, i), &bounds));
         naive::attention(&q, &k, &parts.select(1, 2), &bounds, EPS)
     });
-    let found = gradient(&|x| fused::attention_packed(x, 4, &bounds, Some(&rotary), EPS).unwrap());
+    let found = gradient(&|x| {
+        fused::attention_packed(x, 4, &bounds, &fused::Terms { eps: EPS, rotary: Some(&rotary), decay: None }).unwrap()
+    });
     assert!(error(&found.0, &expected.0) < 1e-11);
     assert!(error(&found.1, &expected.1) < 1e-11);
 }
@@ -181,11 +206,20 @@ fn a_sequence_in_pieces_with_its_state() {
         let first = [q, k, v].map(|x| piece(x, 0, 30));
         let second = [q, k, v].map(|x| piece(x, 30, 47));
         let bounds = |n| Bounds::single(n);
-        let (a, state) =
-            fused::attention_with_state((&first[0], &first[1], &first[2]), None, &bounds(30), None, EPS).unwrap();
-        let (b, _) =
-            fused::attention_with_state((&second[0], &second[1], &second[2]), Some(&state), &bounds(47), None, EPS)
-                .unwrap();
+        let (a, state) = fused::attention_with_state(
+            (&first[0], &first[1], &first[2]),
+            None,
+            &bounds(30),
+            &fused::Terms::plain(EPS),
+        )
+        .unwrap();
+        let (b, _) = fused::attention_with_state(
+            (&second[0], &second[1], &second[2]),
+            Some(&state),
+            &bounds(47),
+            &fused::Terms::plain(EPS),
+        )
+        .unwrap();
         Tensor::cat(&[a, b], 0)
     });
     for (i, name) in ["out", "dq", "dk", "dv"].iter().enumerate() {
@@ -193,23 +227,114 @@ fn a_sequence_in_pieces_with_its_state() {
     }
 }
 
+/// The state a sequence ends with, and what flows back through it into the state it began with.
+#[test]
+fn states_and_their_gradients() {
+    for decay in [None, Some(decay(2))] {
+        let whole = case(&[40, 61], 2, 32, 16, Kind::Double);
+        let options = (Kind::Double, Device::Cpu);
+        let (s0, z0) = (Tensor::rand([2, 2, 32, 16], options), Tensor::rand([2, 2, 32], options));
+        let (ws, wz) = (Tensor::randn([2, 2, 32, 16], options), Tensor::randn([2, 2, 32], options));
+        let gradients = |fused: bool| {
+            let leaf = |x: &Tensor| leaves(x, Kind::Double);
+            let (q, k, v) = (leaf(&whole.q), leaf(&whole.k), leaf(&whole.v));
+            let (s0, z0) = (leaf(&s0), leaf(&z0));
+            let (out, s, z) = if fused {
+                let terms = fused::Terms { decay: decay.as_ref(), ..fused::Terms::plain(EPS) };
+                let initial = fused::State { s: s0.shallow_clone(), z: z0.shallow_clone() };
+                let (out, last) =
+                    fused::attention_with_state((&q, &k, &v), Some(&initial), &whole.bounds, &terms).unwrap();
+                (out, last.s, last.z)
+            } else {
+                token_by_token((&q, &k, &v), (&s0, &z0), &whole.bounds, decay.as_ref())
+            };
+            ((&out * &out).sum(Kind::Double) + (&s * &ws).sum(Kind::Double) + (&z * &wz).sum(Kind::Double)).backward();
+            [out.detach(), s.detach(), z.detach(), q.grad(), k.grad(), v.grad(), s0.grad(), z0.grad()]
+        };
+        let names = ["out", "s", "z", "dq", "dk", "dv", "ds0", "dz0"];
+        for ((found, expected), name) in gradients(true).iter().zip(&gradients(false)).zip(names) {
+            assert!(error(found, expected) < 1e-11, "{name}, decay {decay:?}");
+        }
+    }
+}
+
+/// Each sequence by its recurrence, differentiated by autograd: outputs, last states.
+fn token_by_token(
+    (q, k, v): (&Tensor, &Tensor, &Tensor),
+    (s0, z0): (&Tensor, &Tensor),
+    bounds: &Bounds,
+    decay: Option<&Tensor>,
+) -> (Tensor, Tensor, Tensor) {
+    let left = decay.map_or_else(|| Tensor::ones([q.size()[1]], (Kind::Double, Device::Cpu)), Tensor::shallow_clone);
+    let [q, k] = [q, k].map(linformer_kernels::feature_map);
+    let (mut outs, mut ss, mut zs) = (Vec::new(), Vec::new(), Vec::new());
+    for (i, ends) in bounds.ends().windows(2).enumerate() {
+        let (mut s, mut z) = (s0.get(i as i64), z0.get(i as i64));
+        for t in ends[0]..ends[1] {
+            let (q, k, v) = (q.get(t), k.get(t), v.get(t)); // [H, D]
+            s = s * left.view([-1, 1, 1]) + k.unsqueeze(-1) * v.unsqueeze(-2);
+            z = z * left.view([-1, 1]) + &k;
+            let total = (&q * &z).sum_dim_intlist([-1].as_slice(), true, Kind::Double) + EPS;
+            outs.push(q.unsqueeze(-2).matmul(&s).squeeze_dim(-2) / total);
+        }
+        ss.push(s);
+        zs.push(z);
+    }
+    (Tensor::stack(&outs, 0), Tensor::stack(&ss, 0), Tensor::stack(&zs, 0))
+}
+
 #[test]
 fn recurrent_equals_parallel() {
-    let (steps, b, h, d, m) = (40, 3, 2, 32, 16);
+    for decay in [None, Some(decay(2))] {
+        for (d, m) in [(32, 16), (16, 16), (64, 64), (20, 33)] {
+            check_steps(d, m, decay.as_ref());
+        }
+    }
+}
+
+fn check_steps(d: i64, m: i64, decay: Option<&Tensor>) {
+    let (steps, b, h) = (40, 3, 2);
     let make = |size| Tensor::randn([b, steps, h, size], (Kind::Float, Device::Cpu));
     let (q, k, v) = (make(d), make(d), make(m));
     let bounds = Bounds::from_lengths(&[steps as usize; 3]);
     let flat = |x: &Tensor| x.view([b * steps, h, -1]);
-    let parallel = fused::attention(&flat(&q), &flat(&k), &flat(&v), &bounds, EPS).unwrap().view([b, steps, h, m]);
+    let terms = fused::Terms { decay, ..fused::Terms::plain(EPS) };
+    let parallel = fused::attention_with_state((&flat(&q), &flat(&k), &flat(&v)), None, &bounds, &terms).unwrap().0;
+    let parallel = parallel.view([b, steps, h, m]);
     let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, Device::Cpu));
     let mut state = fused::State { s: zeros(&[b, h, d, m]), z: zeros(&[b, h, d]) };
     let (mut s, mut z) = (zeros(&[b, h, d, m]), zeros(&[b, h, d]));
     for t in 0..steps {
         let [q, k, v] = [&q, &k, &v].map(|x| x.select(1, t));
-        let fused = fused::step(&q, &k, &v, &mut state, EPS).unwrap();
-        let plain = chunked::step(&q, &k, &v, &mut s, &mut z, EPS);
-        assert!(error(&fused, &parallel.select(1, t)) < 1e-5, "step {t}");
-        assert!(error(&plain, &parallel.select(1, t)) < 1e-5, "step {t}");
+        let fused = fused::step(&q, &k, &v, &mut state, decay, EPS).unwrap();
+        let plain = chunked::step((&q, &k, &v), (&mut s, &mut z), decay, EPS);
+        assert!(error(&fused, &parallel.select(1, t)) < 1e-5, "step {t}, D {d} M {m}");
+        assert!(error(&plain, &parallel.select(1, t)) < 1e-5, "step {t}, D {d} M {m}");
+    }
+}
+
+#[test]
+fn a_convolution_restarts_with_each_sequence() {
+    let bounds = Bounds::from_lengths(&[1, 9, 0, 2, 30]);
+    let (x, weight) =
+        (Tensor::randn([42, 40], (Kind::Float, Device::Cpu)), Tensor::randn([40, 1, 4], (Kind::Float, Device::Cpu)));
+    let gradient = |form: &dyn Fn(&Tensor, &Tensor) -> Tensor| {
+        let (x, weight) = (leaves(&x, Kind::Float), leaves(&weight, Kind::Float));
+        let out = form(&x, &weight);
+        (&out * &out).sum(Kind::Float).backward();
+        [out.detach(), x.grad(), weight.grad()]
+    };
+    let torch = gradient(&|x, weight| {
+        let parts = bounds.ends().windows(2).filter(|ends| ends[0] < ends[1]).map(|ends| {
+            let x = x.narrow(0, ends[0], ends[1] - ends[0]).tr().constant_pad_nd([3, 0]).unsqueeze(0);
+            x.conv1d(weight, None::<Tensor>, 1, 0, 1, 40).squeeze_dim(0).tr()
+        });
+        Tensor::cat(&parts.collect::<Vec<_>>(), 0)
+    });
+    let fused = gradient(&|x, weight| fused::convolve(x, weight, &bounds).unwrap());
+    let plain = gradient(&|x, weight| chunked::convolve(x, weight, &bounds));
+    for i in 0..3 {
+        assert!(error(&fused[i], &torch[i]) < 1e-5 && error(&plain[i], &torch[i]) < 1e-5, "{i}");
     }
 }
 
@@ -221,10 +346,29 @@ fn same_bits_whatever_the_threads() {
         tch::set_num_threads(threads);
         run(&case, Kind::Float, |q, k, v| fused::attention(q, k, v, &case.bounds, EPS).unwrap())
     };
-    let (one, three) = (once(1), once(3));
-    for (a, b) in one.iter().zip(&three) {
-        assert!(a.equal(b));
+    let one = once(1);
+    for again in [once(1), once(3), once(2), once(1)] {
+        for (a, b) in one.iter().zip(&again) {
+            assert!(a.equal(b));
+        }
     }
+}
+
+#[test]
+fn nothing_is_read_before_it_is_written() {
+    let _held = CHOICE.lock();
+    fused::fill_outputs_with_nan(true);
+    for (d, m) in [(32, 32), (20, 33)] {
+        let case = case(&[17, 0, 40], 2, d, m, Kind::Double);
+        let made = Tensor::empty([1000], (Kind::Double, Device::Cpu));
+        assert!(f64::try_from(made.sum(Kind::Double)).unwrap().is_nan(), "libtorch fills what it makes");
+        let expected = definition(&case);
+        let found = run(&case, Kind::Double, |q, k, v| fused::attention(q, k, v, &case.bounds, EPS).unwrap());
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!(error(found, expected) < 1e-11);
+        }
+    }
+    fused::fill_outputs_with_nan(false);
 }
 
 #[test]

@@ -9,6 +9,7 @@ const SHAPE: DecoderShape = DecoderShape {
     attention_eps: 1e-6,
     rms: false,
     gated: true,
+    taps: 3,
 };
 
 /// Numbers that look random and are the same everywhere.
@@ -30,12 +31,20 @@ fn weights() -> DecoderWeights {
     let block = |seed| BlockWeights {
         attention_norm: norm(),
         qkv: linear(w, 3 * w, seed),
+        conv: Some(values(3 * 3 * w, seed + 8)),
+        gate: Some(linear(w, w, seed + 9)),
         out: linear(w, w, seed + 2),
         feed_norm: norm(),
         up: linear(w, 2 * f, seed + 4),
         down: linear(f, w, seed + 6),
     };
-    DecoderWeights { embed: values(v * w, 1), blocks: vec![block(10), block(20)], norm: norm(), head: linear(w, v, 30) }
+    DecoderWeights {
+        embed: values(v * w, 1),
+        decay: vec![0.9, 1.0],
+        blocks: vec![block(10), block(20)],
+        norm: norm(),
+        head: linear(w, v, 30),
+    }
 }
 
 /// The scores after each token of `tokens`, run in `slot` of `slots` beside other sequences.

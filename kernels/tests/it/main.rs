@@ -2,4 +2,6 @@
 
 mod attention;
 mod decoder;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod memory;
 mod optimizer;

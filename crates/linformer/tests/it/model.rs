@@ -1,16 +1,31 @@
-use linformer::{Activation, Batch, Device, Model, ModelConfig, NormKind};
+use linformer::{Activation, Batch, Decay, Device, Model, ModelConfig, NormKind};
 use tch::{Kind, Tensor};
 
 pub(crate) fn config() -> ModelConfig {
     ModelConfig { vocab_size: 23, width: 32, heads: 2, layers: 2, feed: 64, ..ModelConfig::tiny() }
 }
 
-fn variants() -> [ModelConfig; 3] {
+fn variants() -> [ModelConfig; 7] {
     [
         config(),
         ModelConfig { norm: NormKind::Rms, activation: Activation::Swiglu, bias: false, ..config() },
         ModelConfig { tied: false, heads: 1, ..config() },
+        ModelConfig { conv: 4, ..config() },
+        ModelConfig { gate: true, ..config() },
+        ModelConfig { decay: Decay::Fixed, heads: 4, ..config() },
+        ModelConfig { conv: 1, gate: true, decay: Decay::Fixed, norm: NormKind::Rms, bias: false, ..config() },
     ]
+}
+
+/// A model whose weights are all different from what they start as, so that none of them can be forgotten.
+fn model(config: &ModelConfig) -> Model {
+    let model = Model::new(config, 3, Device::Cpu).unwrap();
+    let _guard = tch::no_grad_guard();
+    tch::manual_seed(4);
+    for (_, p) in model.parameters() {
+        let _ = p.shallow_clone().g_add_(&(p.rand_like() * 0.2 - 0.1));
+    }
+    model
 }
 
 fn tokens(n: usize) -> Vec<u16> {
@@ -31,7 +46,7 @@ fn parallel(model: &Model, tokens: &[u16]) -> Tensor {
 #[test]
 fn recurrent_equals_parallel() {
     for config in variants() {
-        let model = Model::new(&config, 3, Device::Cpu).unwrap();
+        let model = model(&config);
         let tokens = tokens(70);
         let expected = parallel(&model, &tokens);
         let mut state = model.recurrent_state(1);
@@ -45,7 +60,7 @@ fn recurrent_equals_parallel() {
 #[test]
 fn decoder_equals_parallel() {
     for config in variants() {
-        let model = Model::new(&config, 3, Device::Cpu).unwrap();
+        let model = model(&config);
         let tokens = tokens(70);
         let expected = parallel(&model, &tokens);
         let decoder = model.decoder().unwrap();
@@ -61,12 +76,14 @@ fn decoder_equals_parallel() {
 
 #[test]
 fn sequences_of_a_row_do_not_see_each_other() {
-    let model = Model::new(&config(), 1, Device::Cpu).unwrap();
-    let (a, b) = (tokens(40), tokens(17));
-    let alone: Vec<f32> =
-        [&a, &b].into_iter().flat_map(|x| model.losses(&Batch::pack([x.as_slice()])).unwrap()).collect();
-    let together = model.losses(&Batch::pack([a.as_slice(), &b])).unwrap();
-    assert!(close(&Tensor::from_slice(&together), &Tensor::from_slice(&alone)));
+    for config in variants() {
+        let model = model(&config);
+        let (a, b) = (tokens(40), tokens(17));
+        let alone: Vec<f32> =
+            [&a, &b].into_iter().flat_map(|x| model.losses(&Batch::pack([x.as_slice()])).unwrap()).collect();
+        let together = model.losses(&Batch::pack([a.as_slice(), &b])).unwrap();
+        assert!(close(&Tensor::from_slice(&together), &Tensor::from_slice(&alone)), "{config:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,272 @@
+// The attention as operators that autograd knows, over the CPU kernels and, with LF_CUDA, those of cuda/.
+#include "shim.h"
+
+#include <torch/csrc/autograd/custom_function.h>
+
+#ifdef LF_CUDA
+#include "cuda/launch.h"
+#endif
+
+using namespace lf;
+using torch::autograd::AutogradContext;
+using torch::autograd::tensor_list;
+
+namespace {
+
+template <class T>
+const AttentionTable<T> &attention_table();
+template <>
+const AttentionTable<float> &attention_table<float>() {
+  return table()->f32;
+}
+template <>
+const AttentionTable<double> &attention_table<double>() {
+  return table()->f64;
+}
+
+// Runs `work` for every head of every sequence, the tokens shared out evenly. Who does which is no matter to the result.
+template <class T, class F>
+void each_head(const Bounds &bounds, int64_t heads, int64_t scratch, F work) {
+  const int64_t items = bounds.sequences * heads, tokens = bounds.at[bounds.sequences] * heads;
+  const int64_t shares = std::max<int64_t>(1, std::min<int64_t>(items, at::get_num_threads()));
+  std::vector<int64_t> first(shares + 1, items);
+  int64_t share = 0, done = 0;
+  for (int64_t item = 0; item < items; item++) {
+    while (share < shares && done * shares >= share * tokens) first[share++] = item;
+    const int64_t seq = item / heads;
+    done += bounds.at[seq + 1] - bounds.at[seq];
+  }
+  at::parallel_for(0, shares, 1, [&](int64_t from, int64_t to) {
+    const Tensor memory = at::empty({scratch}, at::CppTypeToScalarType<T>::value);
+    for (int64_t item = first[from]; item < first[to]; item++) {
+      const int64_t seq = item / heads;
+      work(Item{seq, item % heads, bounds.at[seq], bounds.at[seq + 1]}, memory.data_ptr<T>());
+    }
+  });
+}
+
+void check_input(const char *name, const Tensor &x, const Tensor &like) {
+  TORCH_CHECK(x.dim() == 3 && x.device() == like.device(), name, ": expected [N, H, D] on the device of q, found ", x.sizes());
+  TORCH_CHECK(x.scalar_type() == like.scalar_type(), name, ": expected the same kind as q");
+  TORCH_CHECK(x.size(0) == like.size(0) && x.size(1) == like.size(1), name, ": expected N and H of q, ", like.sizes(), ", found ",
+              x.sizes());
+}
+
+Tensor rows_contiguous(const Tensor &x) { return x.size(-1) <= 1 || x.stride(-1) == 1 ? x : x.contiguous(); }
+
+template <class T>
+const T *maybe(const Tensor &x) {
+  return x.defined() ? x.const_data_ptr<T>() : nullptr;
+}
+template <class T>
+T *maybe_out(const Tensor &x) {
+  return x.defined() ? x.data_ptr<T>() : nullptr;
+}
+
+struct Inputs {
+  Tensor q, k, v, bounds, cos, sin, decay, s0, z0;
+  double eps;
+};
+struct Outputs {
+  Tensor out, den, s1, z1;
+};
+struct Gradients {
+  Tensor dq, dk, dv, ds0, dz0;
+};
+
+// States and sums are kept in float even where the inputs are shorter.
+at::ScalarType sum_kind(const Tensor &q) { return q.scalar_type() == at::kBFloat16 ? at::kFloat : q.scalar_type(); }
+
+void check(const Inputs &in, const Bounds &bounds) {
+  check_input("q", in.q, in.q);
+  check_input("k", in.k, in.q);
+  check_input("v", in.v, in.q);
+  const int64_t heads = in.q.size(1), d = in.q.size(2), m = in.v.size(2);
+  TORCH_CHECK(in.k.size(2) == d, "k: expected D of q, ", d, ", found ", in.k.size(2));
+  if (in.cos.defined()) {
+    TORCH_CHECK(d % 2 == 0, "rotary positions: expected an even D, found ", d);
+    TORCH_CHECK(in.cos.size(0) >= bounds.longest && in.cos.size(1) == d / 2 && in.cos.is_contiguous() && in.sin.is_contiguous() &&
+                    in.cos.sizes() == in.sin.sizes() && in.cos.scalar_type() == sum_kind(in.q) && in.cos.device() == in.q.device(),
+                "rotary positions: expected at least [", bounds.longest, ", ", d / 2, "], found ", in.cos.sizes());
+  }
+  if (in.decay.defined())
+    TORCH_CHECK(in.decay.sizes() == at::IntArrayRef({heads}) && in.decay.is_contiguous(), "decay: expected [", heads, "], found ",
+                in.decay.sizes());
+  if (in.s0.defined())
+    TORCH_CHECK(in.s0.sizes() == at::IntArrayRef({bounds.sequences, heads, d, m}) &&
+                    in.z0.sizes() == at::IntArrayRef({bounds.sequences, heads, d}) && in.s0.is_contiguous() &&
+                    in.z0.is_contiguous() && in.s0.scalar_type() == sum_kind(in.q) && in.z0.scalar_type() == sum_kind(in.q),
+                "state: expected [S, H, D, M] and [S, H, D], contiguous");
+}
+
+// What CPU and CUDA kernels are told alike.
+template <class A, class T, class Sum>
+A arguments(const Inputs &in, const Outputs &o) {
+  A a{};
+  a.q = in.q.const_data_ptr<T>(), a.k = in.k.const_data_ptr<T>(), a.v = in.v.const_data_ptr<T>();
+  a.q_t = in.q.stride(0), a.q_h = in.q.stride(1);
+  a.k_t = in.k.stride(0), a.k_h = in.k.stride(1);
+  a.v_t = in.v.stride(0), a.v_h = in.v.stride(1);
+  a.out = o.out.data_ptr<T>(), a.den = o.den.data_ptr<Sum>();
+  a.tokens = in.q.size(0), a.heads = in.q.size(1), a.d = in.q.size(2), a.m = in.v.size(2);
+  a.eps = Sum(in.eps);
+  a.cos = maybe<Sum>(in.cos), a.sin = maybe<Sum>(in.sin), a.decay = maybe<Sum>(in.decay);
+  a.s0 = maybe<Sum>(in.s0), a.z0 = maybe<Sum>(in.z0);
+  a.s1 = maybe_out<Sum>(o.s1), a.z1 = maybe_out<Sum>(o.z1);
+  return a;
+}
+template <class A, class T, class Sum>
+A arguments(const Inputs &in, const Outputs &o, const Tensor &grad, const Tensor &ds1, const Tensor &dz1, const Gradients &to) {
+  A a = arguments<A, T, Sum>(in, o);
+  a.grad = grad.const_data_ptr<T>(), a.grad_t = grad.stride(0), a.grad_h = grad.stride(1);
+  a.dq = to.dq.data_ptr<T>(), a.dk = to.dk.data_ptr<T>(), a.dv = to.dv.data_ptr<T>();
+  a.dq_t = to.dq.stride(0), a.dq_h = to.dq.stride(1);
+  a.dk_t = to.dk.stride(0), a.dk_h = to.dk.stride(1);
+  a.dv_t = to.dv.stride(0), a.dv_h = to.dv.stride(1);
+  a.ds1 = maybe<Sum>(ds1), a.dz1 = maybe<Sum>(dz1);
+  a.ds0 = maybe_out<Sum>(to.ds0), a.dz0 = maybe_out<Sum>(to.dz0);
+  return a;
+}
+
+#ifdef LF_CUDA
+bool on_gpu(const Tensor &x) { return x.is_cuda(); }
+#else
+bool on_gpu(const Tensor &x) {
+  TORCH_CHECK(x.device().is_cpu(), "q: expected a tensor on the CPU, as this was built without CUDA, found one on ", x.device());
+  return false;
+}
+#endif
+
+Outputs run_forward(const Inputs &in, bool states) {
+  const auto bounds = checked_bounds(in.bounds, in.q.size(0));
+  check(in, bounds);
+  const int64_t tokens = in.q.size(0), heads = in.q.size(1), d = in.q.size(2), m = in.v.size(2);
+  const auto sums = in.q.options().dtype(sum_kind(in.q));
+  Outputs o{at::empty({tokens, heads, m}, in.q.options()), at::empty({heads, tokens}, sums), {}, {}};
+  if (states) o.s1 = at::empty({bounds.sequences, heads, d, m}, sums), o.z1 = at::empty({bounds.sequences, heads, d}, sums);
+  if (on_gpu(in.q)) {
+#ifdef LF_CUDA
+    const cuda::Call call(in.q, in.bounds, bounds);
+    if (in.q.scalar_type() == at::kBFloat16)
+      call.forward(arguments<cuda::Attention<at::BFloat16>, at::BFloat16, float>(in, o));
+    else
+      call.forward(arguments<cuda::Attention<float>, float, float>(in, o));
+#endif
+    return o;
+  }
+  AT_DISPATCH_FLOATING_TYPES(in.q.scalar_type(), "attention", [&] {
+    const auto a = arguments<Attention<scalar_t>, scalar_t, scalar_t>(in, o);
+    const auto &kernels = attention_table<scalar_t>();
+    each_head<scalar_t>(bounds, heads, kernels.scratch(d, m, bounds.longest),
+                        [&](Item item, scalar_t *scratch) { kernels.forward(a, item, scratch); });
+  });
+  return o;
+}
+
+void run_backward(const Inputs &in, const Outputs &o, const Tensor &grad, const Tensor &ds1, const Tensor &dz1, Gradients &to) {
+  TORCH_CHECK(!at::GradMode::is_enabled(), "attention: no second derivative");
+  const auto bounds = checked_bounds(in.bounds, in.q.size(0));
+  const Tensor g = rows_contiguous(grad);
+  if (on_gpu(in.q)) {
+#ifdef LF_CUDA
+    const cuda::Call call(in.q, in.bounds, bounds);
+    if (in.q.scalar_type() == at::kBFloat16)
+      call.backward(arguments<cuda::Attention<at::BFloat16>, at::BFloat16, float>(in, o, g, ds1, dz1, to));
+    else
+      call.backward(arguments<cuda::Attention<float>, float, float>(in, o, g, ds1, dz1, to));
+#endif
+    return;
+  }
+  AT_DISPATCH_FLOATING_TYPES(in.q.scalar_type(), "attention", [&] {
+    const auto a = arguments<Attention<scalar_t>, scalar_t, scalar_t>(in, o, g, ds1, dz1, to);
+    const auto &kernels = attention_table<scalar_t>();
+    each_head<scalar_t>(bounds, a.heads, kernels.scratch(a.d, a.m, bounds.longest),
+                        [&](Item item, scalar_t *scratch) { kernels.backward(a, item, scratch); });
+  });
+}
+
+// What both operators take beside q, k and v.
+struct Terms {
+  Tensor bounds, cos, sin, decay;
+  double eps;
+};
+Terms terms(const Tensor &like, const Tensor &bounds, const Maybe &cos, const Maybe &sin, const Maybe &decay, double eps) {
+  const Tensor none;
+  return {bounds, cos.value_or(none), sin.value_or(none), decay ? decay->to(like.device(), sum_kind(like)) : none, eps};
+}
+
+struct Attend : torch::autograd::Function<Attend> {
+  static tensor_list forward(AutogradContext *ctx, const Tensor &q, const Tensor &k, const Tensor &v, const Maybe &s0,
+                             const Maybe &z0, const Terms &t) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    const Inputs in{rows_contiguous(q), rows_contiguous(k), rows_contiguous(v), t.bounds, t.cos, t.sin, t.decay,
+                    s0 ? s0->contiguous() : Tensor(), z0 ? z0->contiguous() : Tensor(), t.eps};
+    auto o = run_forward(in, true);
+    ctx->save_for_backward({in.q, in.k, in.v, in.bounds, in.cos, in.sin, in.decay, in.s0, in.z0, o.out, o.den});
+    ctx->saved_data["eps"] = t.eps;
+    return {o.out, o.s1, o.z1};
+  }
+
+  static tensor_list backward(AutogradContext *ctx, tensor_list grads) {
+    const auto x = ctx->get_saved_variables();
+    const Inputs in{x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], x[8], ctx->saved_data["eps"].toDouble()};
+    const auto fresh = [](const Tensor &like) { return like.defined() ? at::empty(like.sizes(), like.options()) : Tensor(); };
+    Gradients to{fresh(in.q), fresh(in.k), fresh(in.v), fresh(in.s0), fresh(in.z0)};
+    run_backward(in, {x[9], x[10], {}, {}}, grads[0], grads[1].contiguous(), grads[2].contiguous(), to);
+    return {to.dq, to.dk, to.dv, to.ds0, to.dz0, Tensor()};
+  }
+};
+
+// q, k and v side by side in rows of one product: [N, 3 H D]. Gradients go into one such buffer.
+struct AttendPacked : torch::autograd::Function<AttendPacked> {
+  static Inputs split(const Tensor &qkv, int64_t heads, const Terms &t) {
+    const auto x = qkv.view({qkv.size(0), 3, heads, qkv.size(1) / (3 * heads)});
+    return {x.select(1, 0), x.select(1, 1), x.select(1, 2), t.bounds, t.cos, t.sin, t.decay, {}, {}, t.eps};
+  }
+
+  static Tensor forward(AutogradContext *ctx, const Tensor &qkv_in, int64_t heads, const Terms &t) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    TORCH_CHECK(qkv_in.dim() == 2 && heads > 0 && qkv_in.size(1) % (3 * heads) == 0, "qkv: expected [N, 3 H D] with H = ", heads,
+                ", found ", qkv_in.sizes());
+    const Tensor qkv = qkv_in.contiguous();
+    auto o = run_forward(split(qkv, heads, t), false);
+    ctx->save_for_backward({qkv, t.bounds, t.cos, t.sin, t.decay, o.out, o.den});
+    ctx->saved_data["eps"] = t.eps;
+    ctx->saved_data["heads"] = heads;
+    return o.out;
+  }
+
+  static tensor_list backward(AutogradContext *ctx, tensor_list grads) {
+    const auto x = ctx->get_saved_variables();
+    const int64_t heads = ctx->saved_data["heads"].toInt();
+    const Inputs in = split(x[0], heads, {x[1], x[2], x[3], x[4], ctx->saved_data["eps"].toDouble()});
+    const Tensor d = at::empty_like(x[0]);
+    const auto parts = d.view({d.size(0), 3, heads, d.size(1) / (3 * heads)});
+    Gradients to{parts.select(1, 0), parts.select(1, 1), parts.select(1, 2), {}, {}};
+    run_backward(in, {x[5], x[6], {}, {}}, grads[0], {}, {}, to);
+    return {d, Tensor(), Tensor()};
+  }
+};
+
+}  // namespace
+
+extern "C" {
+
+// out: three new tensors: [N, H, M], [S, H, D, M], [S, H, D]
+int lf_attention(Tensor **out, const Tensor *q, const Tensor *k, const Tensor *v, const Tensor *s0, const Tensor *z0,
+                 const Tensor *bounds, const Tensor *cos, const Tensor *sin, const Tensor *decay, double eps) {
+  return guarded([&] {
+    auto o = Attend::apply(*q, *k, *v, given(s0), given(z0), terms(*q, *bounds, given(cos), given(sin), given(decay), eps));
+    for (int i = 0; i < 3; i++) out[i] = new Tensor(o[i]);
+  });
+}
+
+// out: one new tensor [N, H, D]
+int lf_attention_packed(Tensor **out, const Tensor *qkv, int64_t heads, const Tensor *bounds, const Tensor *cos,
+                        const Tensor *sin, const Tensor *decay, double eps) {
+  return guarded([&] {
+    *out = new Tensor(AttendPacked::apply(*qkv, heads, terms(*qkv, *bounds, given(cos), given(sin), given(decay), eps)));
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,199 @@
+// Vectors, register blocks and small functions, for the instruction set this is compiled for.
+#pragma once
+#ifndef LF_BYTES  // of a vector; rows and vectors of the register block; rows where it is one vector wide
+#define LF_BYTES 16
+#define LF_MR 4
+#define LF_NV 2
+#define LF_TALL 4
+#endif
+
+namespace lf {
+namespace {
+
+constexpr int64_t C = 16;  // tokens in a chunk, and what sizes are padded to a multiple of
+
+template <class T>
+constexpr int64_t W = LF_BYTES / sizeof(T);
+
+typedef float Floats __attribute__((vector_size(LF_BYTES), aligned(4), may_alias));
+typedef double Doubles __attribute__((vector_size(LF_BYTES), aligned(8), may_alias));
+typedef int32_t Ints __attribute__((vector_size(LF_BYTES)));
+typedef int64_t Longs __attribute__((vector_size(LF_BYTES)));
+template <class T>
+struct VecOf;
+template <>
+struct VecOf<float> {
+  typedef Floats type;
+  typedef Ints index;
+};
+template <>
+struct VecOf<double> {
+  typedef Doubles type;
+  typedef Longs index;
+};
+template <class T>
+using Vec = typename VecOf<T>::type;
+
+template <class T>
+inline Vec<T> load(const T *p) {
+  return *reinterpret_cast<const Vec<T> *>(p);
+}
+template <class T>
+inline void store(T *p, Vec<T> x) {
+  *reinterpret_cast<Vec<T> *>(p) = x;
+}
+inline int64_t padded(int64_t n) { return (n + C - 1) / C * C; }
+
+template <class T>
+T *aligned(T *p) {
+  return reinterpret_cast<T *>((reinterpret_cast<uintptr_t>(p) + 63) / 64 * 64);
+}
+
+// The left side of a product, element (i, k) at p[i * row + k * col], and the right side, row k at p + k * row.
+template <class T>
+struct Left {
+  const T *p;
+  int64_t row, col;
+};
+template <class T>
+struct Right {
+  const T *p;
+  int64_t row;
+};
+
+template <int MR, int NV, class T>
+inline __attribute__((always_inline)) void multiply(Vec<T> (&sum)[MR][NV], int64_t depth, const T *__restrict a, int64_t a_row,
+                                                    int64_t a_col, const T *__restrict b, int64_t b_row) {
+  for (int64_t k = 0; k < depth; k++) {
+    Vec<T> row[NV];
+    for (int j = 0; j < NV; j++) row[j] = load(b + k * b_row + j * W<T>);
+    for (int i = 0; i < MR; i++) {
+      const T x = a[i * a_row + k * a_col];
+      for (int j = 0; j < NV; j++) sum[i][j] += x * row[j];
+    }
+  }
+}
+
+// A block of ((first + a b) scaled + a2 b2) ended; a, b, a2, b2 begin at the block. `first`, `scaled` and `ended` get
+// a row and a column of the whole product and, but for `first`, the sum so far.
+template <int MR, int NV, class T, class First, class Scaled, class Ended>
+inline __attribute__((always_inline)) void block(int64_t row, int64_t col, int64_t depth, Left<T> a, Right<T> b, int64_t depth2,
+                                                 Left<T> a2, Right<T> b2, First first, Scaled scaled, Ended ended) {
+  Vec<T> sum[MR][NV];
+  for (int i = 0; i < MR; i++)
+    for (int j = 0; j < NV; j++) sum[i][j] = first(row + i, col + j * W<T>);
+  multiply<MR, NV, T>(sum, depth, a.p + row * a.row, a.row, a.col, b.p + col, b.row);
+  if (depth2 > 0) {
+    for (int i = 0; i < MR; i++)
+      for (int j = 0; j < NV; j++) sum[i][j] = scaled(row + i, col + j * W<T>, sum[i][j]);
+    multiply<MR, NV, T>(sum, depth2, a2.p + row * a2.row, a2.row, a2.col, b2.p + col, b2.row);
+  }
+  for (int i = 0; i < MR; i++)
+    for (int j = 0; j < NV; j++) ended(row + i, col + j * W<T>, sum[i][j]);
+}
+
+// The whole of it, block by block; rows and cols are multiples of 16.
+template <class T, class First, class Scaled, class Ended>
+inline __attribute__((always_inline)) void products(int64_t rows, int64_t cols, int64_t depth, Left<T> a, Right<T> b,
+                                                    int64_t depth2, Left<T> a2, Right<T> b2, First first, Scaled scaled,
+                                                    Ended ended) {
+  int64_t n = 0;
+  for (; n + LF_NV * W<T> <= cols; n += LF_NV * W<T>)
+    for (int64_t i = 0; i < rows; i += LF_MR) block<LF_MR, LF_NV>(i, n, depth, a, b, depth2, a2, b2, first, scaled, ended);
+  for (; n < cols; n += W<T>)
+    for (int64_t i = 0; i < rows; i += LF_TALL) block<LF_TALL, 1>(i, n, depth, a, b, depth2, a2, b2, first, scaled, ended);
+}
+
+template <class T>
+struct Zero {
+  Vec<T> operator()(int64_t, int64_t) const { return Vec<T>{}; }
+};
+template <class T>
+struct Same {
+  Vec<T> operator()(int64_t, int64_t, Vec<T> x) const { return x; }
+};
+
+// y = y scale + a b
+template <class T>
+void update(int64_t rows, int64_t cols, int64_t depth, Left<T> a, Right<T> b, T scale, T *y, int64_t ldy) {
+  const auto end = [=](int64_t i, int64_t j, Vec<T> x) { store(y + i * ldy + j, x); };
+  const auto old = [=](int64_t i, int64_t j) { return load(y + i * ldy + j); };
+  const auto scaled = [=](int64_t i, int64_t j) { return load(y + i * ldy + j) * scale; };
+  if (scale == 1)
+    products(rows, cols, depth, a, b, 0, a, b, old, Same<T>(), end);
+  else
+    products(rows, cols, depth, a, b, 0, a, b, scaled, Same<T>(), end);
+}
+
+// t[n, 16] = x[16, n] transposed, n a multiple of 16, in squares of W: each round interleaves halves.
+template <class T>
+inline __attribute__((always_inline)) void transpose_square(const T *x, int64_t ldx, T *t, int64_t ldt) {
+  constexpr int N = W<T>;
+  typedef typename VecOf<T>::index Index;
+  Index low, high;
+  for (int i = 0; i < N; i++) {
+    low[i] = i / 2 + (i % 2) * N;
+    high[i] = N / 2 + i / 2 + (i % 2) * N;
+  }
+  Vec<T> a[N], b[N];
+  for (int i = 0; i < N; i++) a[i] = load(x + i * ldx);
+  for (int round = 1; round < N; round *= 2) {
+    for (int i = 0; i < N / 2; i++) {
+      b[2 * i] = __builtin_shuffle(a[i], a[i + N / 2], low);
+      b[2 * i + 1] = __builtin_shuffle(a[i], a[i + N / 2], high);
+    }
+    for (int i = 0; i < N; i++) a[i] = b[i];
+  }
+  for (int i = 0; i < N; i++) store(t + i * ldt, a[i]);
+}
+template <class T>
+void transpose(const T *x, int64_t ldx, int64_t n, T *t) {
+  for (int64_t j = 0; j < n; j += W<T>)
+    for (int64_t i = 0; i < C; i += W<T>) transpose_square(x + i * ldx + j, ldx, t + j * C + i, C);
+}
+
+// e^x for x <= 0, within 2 units in the last place; constant below -80.
+inline Floats exp_negative(Floats x) {
+  x = x < -80.0f ? Floats{} - 80.0f : x;
+  const Ints whole = __builtin_convertvector(x * 1.44269504088896341f - 0.5f, Ints);  // to the nearest, as x <= 0
+  const Floats n = __builtin_convertvector(whole, Floats);
+  Floats r = x - n * 0.693359375f;
+  r = r + n * 2.12194440e-4f;
+  Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  const Floats y = p * (r * r) + r + 1.0f;
+  return (Floats)((Ints)y + (whole << 23));
+}
+inline Doubles exp_negative(Doubles x) {
+  for (int i = 0; i < W<double>; i++) x[i] = __builtin_exp(x[i] < -80.0 ? -80.0 : x[i]);
+  return x;
+}
+inline float exp_negative(float x) { return exp_negative(Floats{} + x)[0]; }
+
+// phi(x) = elu(x) + 1
+template <class V>
+inline V phi(V x) {
+  const V zero{};
+  return (x > 0 ? x : zero) + exp_negative(x > 0 ? zero : x);
+}
+// row[n] = phi(x[n]) and zeros up to np, a multiple of 16; x has np readable elements, or is row itself
+template <class T>
+inline void phi_row(const T *x, int64_t n, int64_t np, T *row) {
+  for (int64_t j = 0; j < np; j += W<T>) store(row + j, phi(load(x + j)));
+  for (int64_t j = n; j < np; j++) row[j] = 0;
+}
+
+// row = rotate(x), the halves of x being the pairs (RoPE)
+template <class T>
+inline void rotate(const T *__restrict x, const T *__restrict cos, const T *__restrict sin, int64_t half, T *__restrict row) {
+  for (int64_t i = 0; i < half; i++) {
+    row[i] = x[i] * cos[i] - x[i + half] * sin[i];
+    row[i + half] = x[i + half] * cos[i] + x[i] * sin[i];
+  }
+}
+
+}  // namespace
+}  // namespace lf

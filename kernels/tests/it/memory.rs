@@ -1,0 +1,59 @@
+//! What stays in memory between forward and backward, by the C library's own count.
+
+use linformer_kernels::{Bounds, fused};
+use tch::{Device, Kind, Tensor};
+
+/// glibc's `struct mallinfo2`.
+#[repr(C)]
+struct Heap {
+    arena: usize,
+    free_chunks: usize,
+    free_fast_chunks: usize,
+    mapped_chunks: usize,
+    mapped: usize,
+    unused: [usize; 2],
+    allocated: usize,
+    free: usize,
+    top: usize,
+}
+
+unsafe extern "C" {
+    fn mallinfo2() -> Heap;
+}
+
+fn bytes_in_use() -> usize {
+    // SAFETY: reads the allocator's counters.
+    let heap = unsafe { mallinfo2() };
+    heap.allocated + heap.mapped
+}
+
+const CHILD: &str = "LINFORMER_KERNELS_MEMORY_TEST";
+
+/// In a process of its own: other tests allocate too.
+#[test]
+fn nothing_of_size_tokens_times_state_is_kept() {
+    if std::env::var_os(CHILD).is_some() {
+        return measure();
+    }
+    let name = "memory::nothing_of_size_tokens_times_state_is_kept";
+    let me = std::env::current_exe().unwrap();
+    let child = std::process::Command::new(me).args(["--exact", name]).env(CHILD, "1").output().unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+}
+
+fn measure() {
+    let (tokens, heads, d, m) = (20_000, 2, 64, 64);
+    let leaf = |size| Tensor::randn([tokens, heads, size], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+    let (q, k, v) = (leaf(d), leaf(d), leaf(m));
+    let bounds = Bounds::single(tokens as usize);
+    drop(fused::attention(&q, &k, &v, &bounds, 1e-6).unwrap()); // threads and caches are there from here on
+    let before = bytes_in_use();
+    let out = fused::attention(&q, &k, &v, &bounds, 1e-6).unwrap();
+    let kept = bytes_in_use() - before;
+    let (outputs, denominators) = ((tokens * heads * m * 4) as usize, (tokens * heads * 4) as usize);
+    let states = (heads * d * (m + 1) * 4) as usize;
+    let slack = 64 * 1024;
+    assert!(kept >= outputs + denominators, "{kept}: the count sees what is kept");
+    assert!(kept <= outputs + denominators + states + slack, "{kept} for {outputs} + {denominators} + {states}");
+    out.sum(Kind::Float).backward();
+}
