@@ -25,6 +25,7 @@ fn main() {
         compile_kernel("cpu_avx512", &avx512);
     }
     compile_shim(&lib);
+    compile_emulation();
     println!("cargo:libtorch_lib={}", lib.display());
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
     println!("cargo:rustc-link-arg=-Wl,--no-as-needed");
@@ -39,6 +40,15 @@ fn cpp() -> cc::Build {
 
 fn compile_kernel(name: &str, target: &[&str]) {
     cpp().flags(ARITHMETIC).flags(target).file(format!("csrc/{name}.cpp")).compile(&format!("lf_{name}"));
+}
+
+/// The CUDA kernels' device code for the CPU: linked into tests alone.
+fn compile_emulation() {
+    let file = "tests/emulation/emulation.cpp";
+    println!("cargo:rerun-if-changed={file}");
+    cpp().cargo_metadata(false).file(file).compile("lf_emulation");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    println!("cargo:rustc-link-arg-tests={}", out.join("liblf_emulation.a").display());
 }
 
 fn compile_shim(lib: &Path) {

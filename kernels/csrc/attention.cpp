@@ -146,7 +146,7 @@ Outputs run_forward(const Inputs &in, bool states) {
   if (states) o.s1 = at::empty({bounds.sequences, heads, d, m}, sums), o.z1 = at::empty({bounds.sequences, heads, d}, sums);
   if (on_gpu(in.q)) {
 #ifdef LF_CUDA
-    const cuda::Call call(in.q, in.bounds, bounds);
+    const cuda::Call call(in.q, bounds);
     if (in.q.scalar_type() == at::kBFloat16)
       call.forward(arguments<cuda::Attention<at::BFloat16>, at::BFloat16, float>(in, o));
     else
@@ -169,7 +169,7 @@ void run_backward(const Inputs &in, const Outputs &o, const Tensor &grad, const 
   const Tensor g = rows_contiguous(grad);
   if (on_gpu(in.q)) {
 #ifdef LF_CUDA
-    const cuda::Call call(in.q, in.bounds, bounds);
+    const cuda::Call call(in.q, bounds);
     if (in.q.scalar_type() == at::kBFloat16)
       call.backward(arguments<cuda::Attention<at::BFloat16>, at::BFloat16, float>(in, o, g, ds1, dz1, to));
     else

@@ -1,88 +1,250 @@
-//! A table: the fused operator beside the chunked form in libtorch operations, same inputs, same threads, one run.
+//! A table: the fused operator beside the loops of fast-transformers, its whole attention step and the chunked form in
+//! libtorch operations; same inputs, same run. `scripts/bench-attention` builds the library of the peer.
 //!
-//! usage: bench_attention [THREADS]
+//! usage: bench_attention [THREADS [PEER.so]]
 
+use std::ffi::{CString, c_char, c_int, c_long, c_void};
 use std::io::{Write, stdout};
 use std::time::Instant;
 
 use linformer_kernels::{Bounds, chunked, fused};
 use tch::{Device, Kind, Tensor};
+use torch_sys::C_tensor;
 
 const EPS: f64 = 1e-6;
 
-/// Batch, heads, length, size of a head.
-const SHAPES: [(usize, i64, usize, i64); 3] = [(64, 4, 128, 32), (2, 8, 4096, 32), (2, 8, 4096, 64)];
-
 fn main() -> std::io::Result<()> {
-    let threads = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(1);
-    tch::set_num_threads(threads);
+    let mut args = std::env::args().skip(1);
+    let threads = args.next().and_then(|n| n.parse().ok()).unwrap_or(2);
+    let peer = args.next().and_then(|path| Peer::open(&path));
     let mut out = stdout().lock();
-    let peak = matmul_gflops();
     writeln!(
         out,
-        "{threads} threads, {}, float32; best of 3; a product of 2048 x 2048 matrices: {peak:.0} GFLOP/s",
+        "float32, {}; best of 5, each after the other in turn; CPU time of all threads",
         fused::instruction_set()
     )?;
     writeln!(
         out,
-        "{:>24} {:>10} {:>10} {:>8} {:>10} {:>10} {:>8} {:>8}",
-        "shape", "fused f", "chunked f", "times", "fused f+b", "chunk. f+b", "times", "of peak"
+        "\nFused (feature map, product, normaliser) and the bare product of fast-transformers, one thread, B 8 H 8 T 4096:"
     )?;
-    for shape in SHAPES {
-        let [ff, cf, fb, cb] = times(shape);
-        let (b, h, t, d) = shape;
-        let share = flops(shape) / fb / 1e9 / peak * 100.0;
-        let name = format!("B {b} H {h} T {t} D {d}");
-        let ms = |s: f64| format!("{:.1} ms", s * 1e3);
-        writeln!(
-            out,
-            "{name:>24} {:>10} {:>10} {:>8.1} {:>10} {:>10} {:>8.1} {share:>6.0} %",
-            ms(ff),
-            ms(cf),
-            cf / ff,
-            ms(fb),
-            ms(cb),
-            cb / fb
-        )?;
-        out.flush()?;
+    tch::set_num_threads(1);
+    writeln!(out, "{HEADER}  of FMA peak")?;
+    for size in [32, 64] {
+        bare_product(&mut out, Shape { b: 8, h: 8, t: 4096, d: size }, peer.as_ref())?;
     }
-    Ok(())
+    writeln!(out, "\nThe whole attention step, {threads} threads (wall time), B 4 H 8 T 4096 D 64:")?;
+    tch::set_num_threads(threads);
+    writeln!(out, "{HEADER}")?;
+    whole_step(&mut out, Shape { b: 4, h: 8, t: 4096, d: 64 }, peer.as_ref())?;
+    writeln!(out, "\nThe same for many short sequences, packed: B 64 H 4 T 128 D 32:")?;
+    whole_step(&mut out, Shape { b: 64, h: 4, t: 128, d: 32 }, peer.as_ref())
 }
 
-/// Operations of forward and backward in recurrent form: the least there is to do.
-fn flops((b, h, t, d): (usize, i64, usize, i64)) -> f64 {
-    let (n, d) = (b as f64 * h as f64 * t as f64, d as f64);
-    n * (4.0 * d * (d + 1.0) + 8.0 * d * (d + 1.0) + 2.0 * d * d)
+const HEADER: &str = "                                     forward   times    forward and backward   times";
+
+#[derive(Clone, Copy)]
+struct Shape {
+    b: i64,
+    h: i64,
+    t: i64,
+    d: i64,
 }
 
-/// Seconds: fused and chunked forward, fused and chunked forward with backward.
-fn times((b, h, t, d): (usize, i64, usize, i64)) -> [f64; 4] {
-    let bounds = Bounds::from_lengths(&vec![t; b]);
-    let leaf = || Tensor::randn([bounds.tokens(), h, d], (Kind::Float, Device::Cpu)).set_requires_grad(true);
-    let (q, k, v, grad) = (leaf(), leaf(), leaf(), leaf().detach());
-    let fused = || fused::attention(&q, &k, &v, &bounds, EPS).expect("shapes fit");
-    let chunked = || chunked::attention(&q, &k, &v, &bounds, EPS);
-    let back =
-        |out: Tensor| drop(Tensor::run_backward(&[&(out * &grad).sum(Kind::Float)], &[&q, &k, &v], false, false));
-    [
-        best(|| drop(tch::no_grad(fused))),
-        best(|| drop(tch::no_grad(chunked))),
-        best(|| back(fused())),
-        best(|| back(chunked())),
-    ]
+impl Shape {
+    /// Operations of the chunked formulas with chunks of 16: forward, and backward.
+    fn operations(self) -> (f64, f64) {
+        let (n, d, c) = ((self.b * self.h * self.t) as f64, self.d as f64, 16.0);
+        let forward = 2.0 * c * (2.0 * d + 1.0) + 4.0 * d * (d + 1.0);
+        (n * forward, n * (2.0 * c * (5.0 * d + 1.0) + 8.0 * d * (d + 1.0) + 2.0 * d * d))
+    }
+
+    fn leaf(self) -> Tensor {
+        Tensor::randn([self.b, self.t, self.h, self.d], (Kind::Float, Device::Cpu)).set_requires_grad(true)
+    }
+
+    fn bounds(self) -> Bounds {
+        Bounds::from_lengths(&vec![self.t as usize; self.b as usize])
+    }
+
+    fn packed(self, x: &Tensor) -> Tensor {
+        x.view([self.b * self.t, self.h, self.d])
+    }
 }
 
-fn matmul_gflops() -> f64 {
-    let a = Tensor::randn([2048, 2048], (Kind::Float, Device::Cpu));
-    2.0 * 2048_f64.powi(3) / best(|| drop(a.matmul(&a))) / 1e9
+fn bare_product(out: &mut impl Write, shape: Shape, peer: Option<&Peer>) -> std::io::Result<()> {
+    let (q, k, v, g, bounds) = (shape.leaf(), shape.leaf(), shape.leaf(), shape.leaf().detach(), shape.bounds());
+    let [q, k, v] = [&q, &k, &v].map(|x| shape.packed(x).detach().set_requires_grad(true));
+    let g = shape.packed(&g);
+    let first = |x: &Tensor| x.detach().view([shape.b, shape.t, shape.h, shape.d]).transpose(1, 2).contiguous();
+    let theirs = [&q, &k, &v, &g].map(first);
+    let (zeros, grads) = (theirs[0].zeros_like(), [(); 3].map(|()| theirs[0].zeros_like()));
+    let mut work: Vec<Box<dyn FnMut() + '_>> = vec![
+        Box::new(|| drop(tch::no_grad(|| fused::attention(&q, &k, &v, &bounds, EPS)))),
+        Box::new(|| {
+            let y = fused::attention(&q, &k, &v, &bounds, EPS).expect("shapes fit");
+            drop(gradients(&y, &g, [&q, &k, &v]));
+        }),
+        Box::new(|| {
+            let _ = fused::multiply_adds(FMAS);
+        }),
+    ];
+    if let Some(peer) = peer {
+        work.push(Box::new(|| peer.forward(&theirs, &zeros)));
+        work.push(Box::new(|| {
+            peer.forward(&theirs, &zeros);
+            peer.backward(&theirs, &grads);
+        }));
+    }
+    let found = best_of_five(&mut work, cpu_seconds);
+    let peak = 2.0 * fused::multiply_adds(FMAS) as f64 / found[2];
+    let (forward, backward) = shape.operations();
+    let share = (forward / found[0] / peak * 100.0, (forward + backward) / found[1] / peak * 100.0);
+    let name = |who: &str| format!("D = M = {}, {who}", shape.d);
+    let shares = format!("{:.0} % and {:.0} % of {:.0} GFLOP/s", share.0, share.1, peak / 1e9);
+    row(out, &name("fused"), (found[0], found[1]), None, &shares)?;
+    match peer {
+        Some(_) => row(out, &name("fast-transformers"), (found[3], found[4]), Some((found[0], found[1])), ""),
+        None => writeln!(out, "{:>30}", "fast-transformers: missing"),
+    }
 }
 
-fn best(mut work: impl FnMut()) -> f64 {
-    work();
-    let once = |_| {
-        let start = Instant::now();
-        work();
-        start.elapsed().as_secs_f64()
+fn whole_step(out: &mut impl Write, shape: Shape, peer: Option<&Peer>) -> std::io::Result<()> {
+    let (q, k, v, g, bounds) = (shape.leaf(), shape.leaf(), shape.leaf(), shape.leaf().detach(), shape.bounds());
+    let leaves = [&q, &k, &v];
+    let flat = |form: &dyn Fn(&Tensor, &Tensor, &Tensor) -> Tensor| {
+        form(&shape.packed(&q), &shape.packed(&k), &shape.packed(&v)).view([shape.b, shape.t, shape.h, shape.d])
     };
-    (0..3).map(once).fold(f64::INFINITY, f64::min)
+    let fused = || flat(&|q, k, v| fused::attention(q, k, v, &bounds, EPS).expect("shapes fit"));
+    let chunked = || flat(&|q, k, v| chunked::attention(q, k, v, &bounds, EPS));
+    let mut work: Vec<Box<dyn FnMut() + '_>> = vec![
+        Box::new(|| drop(tch::no_grad(fused))),
+        Box::new(|| drop(gradients(&fused(), &g, leaves))),
+        Box::new(|| drop(tch::no_grad(chunked))),
+        Box::new(|| drop(gradients(&chunked(), &g, leaves))),
+    ];
+    if let Some(peer) = peer {
+        work.push(Box::new(|| drop(tch::no_grad(|| peer.step(leaves)))));
+        work.push(Box::new(|| drop(gradients(&peer.step(leaves), &g, leaves))));
+    }
+    let found = best_of_five(&mut work, wall_seconds);
+    let ours = (found[0], found[1]);
+    row(out, "fused", ours, None, "")?;
+    row(out, "ATen operations, chunks of 64", (found[2], found[3]), Some(ours), "")?;
+    match peer {
+        Some(_) => row(out, "fast-transformers", (found[4], found[5]), Some(ours), ""),
+        None => writeln!(out, "{:>30}", "fast-transformers: missing"),
+    }
+}
+
+fn row(
+    out: &mut impl Write,
+    name: &str,
+    (forward, both): (f64, f64),
+    ours: Option<(f64, f64)>,
+    more: &str,
+) -> std::io::Result<()> {
+    let times = |theirs: f64, ours: Option<f64>| ours.map_or(String::new(), |ours| format!("{:.1}", theirs / ours));
+    let (f, b) = (times(forward, ours.map(|o| o.0)), times(both, ours.map(|o| o.1)));
+    writeln!(out, "{name:>30} {:>10.1} ms {f:>7} {:>20.1} ms {b:>7}   {more}", forward * 1e3, both * 1e3)?;
+    out.flush()
+}
+
+/// Gradients of `y` under the gradient `g`, with nothing else computed.
+fn gradients(y: &Tensor, g: &Tensor, leaves: [&Tensor; 3]) -> Vec<Tensor> {
+    let scaled = linear_in(y, g);
+    Tensor::run_backward(&[&scaled], &leaves, false, false)
+}
+
+/// A number whose gradient by `y` is `g`.
+fn linear_in(y: &Tensor, g: &Tensor) -> Tensor {
+    y.flatten(0, -1).dot(&g.flatten(0, -1))
+}
+
+const FMAS: i64 = 10_000_000;
+
+fn best_of_five(work: &mut [Box<dyn FnMut() + '_>], clock: fn() -> f64) -> Vec<f64> {
+    let mut best = vec![f64::INFINITY; work.len()];
+    for _ in 0..5 {
+        for (work, best) in work.iter_mut().zip(&mut best) {
+            let start = clock();
+            work();
+            *best = best.min(clock() - start);
+        }
+    }
+    best
+}
+
+fn wall_seconds() -> f64 {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_secs_f64()
+}
+
+unsafe extern "C" {
+    fn clock() -> c_long;
+    fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
+    fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
+}
+
+fn cpu_seconds() -> f64 {
+    // SAFETY: reads a clock; POSIX sets CLOCKS_PER_SEC to a million.
+    unsafe { clock() as f64 / 1e6 }
+}
+
+type Pointer = *const C_tensor;
+
+/// The functions of `benches/peer/peer.cpp`.
+struct Peer {
+    forward: unsafe extern "C" fn(Pointer, Pointer, Pointer, Pointer),
+    backward: unsafe extern "C" fn(Pointer, Pointer, Pointer, Pointer, Pointer, Pointer, Pointer),
+    step: unsafe extern "C" fn(Pointer, Pointer, Pointer) -> *mut C_tensor,
+}
+
+impl Peer {
+    fn open(path: &str) -> Option<Peer> {
+        const NOW: c_int = 2;
+        let path = CString::new(path).ok()?;
+        // SAFETY: the path ends in 0; the library has no constructors but libtorch's registrations.
+        let library = unsafe { dlopen(path.as_ptr(), NOW) };
+        if library.is_null() {
+            return None;
+        }
+        // SAFETY: the library is open, the names end in 0.
+        let [forward, backward, step] =
+            [c"peer_forward", c"peer_backward", c"peer_step"].map(|name| unsafe { dlsym(library, name.as_ptr()) });
+        if [forward, backward, step].iter().any(|f| f.is_null()) {
+            return None;
+        }
+        // SAFETY: these are the functions of peer.cpp, which have these types.
+        unsafe {
+            Some(Peer {
+                forward: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(Pointer, Pointer, Pointer, Pointer)>(
+                    forward,
+                ),
+                backward: std::mem::transmute::<
+                    *mut c_void,
+                    unsafe extern "C" fn(Pointer, Pointer, Pointer, Pointer, Pointer, Pointer, Pointer),
+                >(backward),
+                step: std::mem::transmute::<
+                    *mut c_void,
+                    unsafe extern "C" fn(Pointer, Pointer, Pointer) -> *mut C_tensor,
+                >(step),
+            })
+        }
+    }
+
+    fn forward(&self, x: &[Tensor; 4], out: &Tensor) {
+        // SAFETY: live tensors of the shapes it expects.
+        unsafe { (self.forward)(x[0].as_ptr(), x[1].as_ptr(), x[2].as_ptr(), out.as_ptr()) }
+    }
+
+    fn backward(&self, x: &[Tensor; 4], grads: &[Tensor; 3]) {
+        let [q, k, v, g] = x.each_ref().map(Tensor::as_ptr);
+        // SAFETY: as above.
+        unsafe { (self.backward)(q, k, v, g, grads[0].as_ptr(), grads[1].as_ptr(), grads[2].as_ptr()) }
+    }
+
+    fn step(&self, [q, k, v]: [&Tensor; 3]) -> Tensor {
+        // SAFETY: as above; the result is a new tensor that nobody else owns.
+        unsafe { Tensor::from_ptr((self.step)(q.as_ptr(), k.as_ptr(), v.as_ptr())) }
+    }
 }

@@ -21,29 +21,31 @@ pub fn decayed(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, decay: Optio
     let sequence_of: Vec<i64> = Vec::try_from(&sequence).unwrap_or_default();
     let sequence = sequence.to_device(q.device());
     let left = decay.map(|decay| Left::new(decay, &q));
+    // split, not narrow: its gradient is one concatenation
+    let [qs, ks, vs] = [&q, &k, &v].map(|x| x.split(CHUNK, 1));
     let mut state: Option<Tensor> = None; // of the sequence that is open at the chunk's start
     let mut parts = Vec::new();
     for (c, tokens) in sequence_of.chunks(CHUNK as usize).enumerate() {
         let (start, len) = (c as i64 * CHUNK, tokens.len() as i64);
-        let [q, k, v] = [&q, &k, &v].map(|x| x.narrow(1, start, len));
+        let (q, k, v) = (&qs[c], &ks[c], &vs[c]);
         let ids = sequence.narrow(0, start, len);
         let same = ids.unsqueeze(0).eq_tensor(&ids.unsqueeze(1)).tril(0).to_kind(q.kind());
         let mut scores = q.matmul(&k.transpose(1, 2)) * same;
         if let Some(left) = &left {
             scores *= left.between(len);
         }
-        let mut sums = scores.matmul(&v); // [H, C, M + 1]
+        let mut sums = scores.matmul(v); // [H, C, M + 1]
         let before = sequence_of.get((start - 1).max(0) as usize).copied().filter(|_| start > 0);
         if let (Some(state), Some(open)) = (&state, before) {
-            let seen = (&q * ids.eq(open).to_kind(q.kind()).unsqueeze(-1)).matmul(state);
+            let seen = (q * ids.eq(open).to_kind(q.kind()).unsqueeze(-1)).matmul(state);
             sums += left.as_ref().map_or(seen.shallow_clone(), |left| &seen * left.after(1, len));
         }
         let last = tokens[tokens.len() - 1];
-        let mut newest = &k * ids.eq(last).to_kind(k.kind()).unsqueeze(-1);
+        let mut newest = k * ids.eq(last).to_kind(k.kind()).unsqueeze(-1);
         if let Some(left) = &left {
             newest *= left.after(0, len).flip([1]);
         }
-        let fresh = newest.transpose(1, 2).matmul(&v);
+        let fresh = newest.transpose(1, 2).matmul(v);
         state = Some(match state {
             Some(state) if before == Some(last) => match &left {
                 Some(left) => state * left.after(len, 1) + fresh,

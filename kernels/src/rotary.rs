@@ -34,6 +34,18 @@ impl Rotary {
         self.cos.size()[0] as usize
     }
 
+    /// Cosines and sines, each `[P, D / 2]`.
+    #[must_use]
+    pub fn tables(&self) -> [&Tensor; 2] {
+        [&self.cos, &self.sin]
+    }
+
+    /// The same numbers in float64.
+    #[must_use]
+    pub fn doubled(&self) -> Rotary {
+        Rotary { cos: self.cos.to_kind(Kind::Double), sin: self.sin.to_kind(Kind::Double) }
+    }
+
     /// `x` `[N, H, D]` rotated by each token's place in its sequence, in plain libtorch operations.
     pub fn apply(&self, x: &Tensor, bounds: &Bounds) -> Tensor {
         self.apply_at(x, &bounds.position_of().to_device(x.device()))

@@ -27,7 +27,7 @@ fn leaves(x: &Tensor, kind: Kind) -> Tensor {
 
 /// Largest difference over the largest value. Gradients that cancel to nothing (one token, equal keys) are held to
 /// the size of their terms instead.
-fn error(found: &Tensor, expected: &Tensor) -> f64 {
+pub(crate) fn error(found: &Tensor, expected: &Tensor) -> f64 {
     let expected = expected.to_kind(Kind::Double);
     let difference = (found.to_kind(Kind::Double) - &expected).abs().max();
     let found = f64::try_from(difference / expected.abs().max().clamp_min(0.1)).unwrap();
@@ -49,7 +49,7 @@ fn definition(case: &Case) -> [Tensor; 4] {
 }
 
 /// For each head its own, the last one all of it.
-fn decay(heads: i64) -> Tensor {
+pub(crate) fn decay(heads: i64) -> Tensor {
     let all: Vec<f64> = (0..heads).map(|h| if h + 1 == heads { 1.0 } else { 0.7 + 0.1 * h as f64 }).collect();
     Tensor::from_slice(&all)
 }

@@ -1,6 +1,7 @@
 //! Every form of the operator against the definition, in float64 where it can be.
 
 mod attention;
+mod cuda;
 mod decoder;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod memory;

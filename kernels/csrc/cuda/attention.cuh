@@ -1,0 +1,406 @@
+// Causal linear attention on the GPU: device code. Formulas: docs/causal-linear-attention.md.
+//
+// A block of threads takes one head of one segment and goes through it in chunks of C tokens. Operands of products are
+// tiles in shared memory, in E: bfloat16, for tensor cores, or float; sums, states and denominators are float. No atomics:
+// the same bits on every run. The file asks of its surroundings THREADS, thread(), block_x(), block_y(), sync(), shared(),
+// to_float, from_float<E> and multiply(), so that it also compiles for the CPU, where tests run it (tests/emulation).
+#pragma once
+#include "attention.h"
+
+namespace lf {
+namespace cuda {
+
+// Shared memory, handed out from its start.
+struct Pool {
+  unsigned char *at;
+  template <class T>
+  DEVICE T *take(int n) {
+    T *p = reinterpret_cast<T *>(at);
+    at += (n * sizeof(T) + 127) / 128 * 128;
+    return p;
+  }
+};
+
+#define EACH(i, n) for (int i = thread(); i < (n); i += THREADS)
+
+// What a block works on, and its tiles' sizes: D and M are padded to P.
+template <class T, int P, int C>
+struct Block {
+  const Attention<T> &a;
+  const Work &work;
+  Segment seg;
+  int64_t head, index;
+  int d, m;
+  float *power;  // [C + 1]: decay^i
+
+  DEVICE Block(const Attention<T> &a, const Work &work, Pool &pool)
+      : a(a), work(work), seg(work.segments[block_x()]), head(block_y()), index(block_x()), d(int(a.d)), m(int(a.m)) {
+    power = pool.take<float>(C + 1);
+    if (thread() == 0) {
+      const float decay = a.decay ? a.decay[head] : 1.0f;
+      power[0] = 1.0f;
+      for (int i = 0; i < C; i++) power[i + 1] = power[i] * decay;
+    }
+    sync();
+  }
+  DEVICE int len(int64_t t) const { return seg.end - t < C ? int(seg.end - t) : C; }
+  DEVICE float *state() const { return work.states + (index * a.heads + head) * (a.d * a.m + a.d); }
+
+  // phi of rotated rows, zero outside [len, d]
+  DEVICE void load_features(const T *x, int64_t x_t, int64_t x_h, int64_t t, T *tile) const {
+    const int half = d / 2, n = len(t);
+    EACH(i, C * P) {
+      const int row = i / P, col = i % P;
+      float y = 0.0f;
+      if (row < n && col < d) {
+        const T *from = x + (t + row) * x_t + head * x_h;
+        y = to_float(from[col]);
+        if (a.cos) {
+          const int pair = col < half ? col : col - half;
+          const int64_t place = (t + row - seg.start) * half + pair;
+          const float other = to_float(from[col < half ? col + half : pair]);
+          y = y * a.cos[place] + (col < half ? -other : other) * a.sin[place];
+        }
+        y = y > 0.0f ? y + 1.0f : exponential(y < -80.0f ? -80.0f : y);
+      }
+      tile[i] = from_float<T>(y);
+    }
+  }
+  DEVICE void load_q(int64_t t, T *tile) const { load_features(a.q, a.q_t, a.q_h, t, tile); }
+  DEVICE void load_k(int64_t t, T *tile) const { load_features(a.k, a.k_t, a.k_h, t, tile); }
+  // rows of v less `centre` [M], zero outside [len, m]
+  DEVICE void load_v(int64_t t, const float *centre, T *tile) const {
+    const int n = len(t);
+    EACH(i, C * P) {
+      const int row = i / P, col = i % P;
+      const bool in = row < n && col < m;
+      const float x = in ? to_float(a.v[(t + row) * a.v_t + head * a.v_h + col]) : 0.0f;
+      tile[i] = from_float<T>(in && centre ? x - centre[col] : x);
+    }
+  }
+  // G / den, zero outside
+  DEVICE void load_gradient(int64_t t, T *tile) const {
+    const int n = len(t);
+    EACH(i, C * P) {
+      const int row = i / P, col = i % P;
+      float x = 0.0f;
+      if (row < n && col < m)
+        x = to_float(a.grad[(t + row) * a.grad_t + head * a.grad_h + col]) / a.den[head * a.tokens + t + row];
+      tile[i] = from_float<T>(x);
+    }
+  }
+  DEVICE void load_w(int64_t t, float *w) const {
+    const int n = len(t);
+    EACH(i, C) w[i] = i < n ? work.w[head * a.tokens + t + i] : 0.0f;
+  }
+  // rows of a tile times decay^(first + step * row); the tile itself without decay
+  DEVICE const T *decayed(const T *tile, int first, int step, T *to) const {
+    if (!a.decay) return tile;
+    EACH(i, C * P) {
+      const int power_of = first + step * (i / P);
+      to[i] = from_float<T>(power_of < 0 ? 0.0f : to_float(tile[i]) * power[power_of]);
+    }
+    return to;
+  }
+  // lower(x + w 1^T) with what decay leaves, in T
+  DEVICE void keep_lower(const float *x, const float *w, T *to) const {
+    EACH(i, C * C) {
+      const int row = i / C, col = i % C;
+      to[i] = from_float<T>(col <= row ? (x[i] + (w ? w[row] : 0.0f)) * power[row - col] : 0.0f);
+    }
+  }
+  // state [P, P] and z [P] of this segment, from work.states
+  DEVICE void load_state(float *s, float *z) const {
+    const float *from = state();
+    EACH(i, P * P) s[i] = i / P < d && i % P < m ? from[(i / P) * m + i % P] : 0.0f;
+    EACH(i, P) z[i] = i < d ? from[d * m + i] : 0.0f;
+  }
+  DEVICE void store_state(const float *s, const float *z) const {
+    float *to = state();
+    EACH(i, d * m) to[i] = s[i / m * P + i % m];
+    EACH(i, d) to[d * m + i] = z[i];
+  }
+  // s = s left + x^T y, z = z left + sum of weighted rows of x; x already weighed by decay
+  DEVICE void add_to_state(const T *x, const T *y, const float *weight, float left, float *s, float *z) const {
+    if (left != 1.0f) {
+      EACH(i, P * P) s[i] *= left;
+    }
+    EACH(i, P) {
+      float sum = z[i] * left;
+      for (int row = 0; row < C; row++) sum += to_float(x[row * P + i]) * (weight ? weight[row] : 1.0f);
+      z[i] = sum;
+    }
+    sync();
+    multiply<P, P, C, true, false>(x, P, y, P, s, P, true);
+    sync();
+  }
+  // Gradient of features back to x: phi' = min(phi, 1), the rotation undone. grad [C, P]. Uses `features` up.
+  DEVICE void store_features(const T *features, float *grad, int64_t t, T *x, int64_t x_t, int64_t x_h) const {
+    const int half = d / 2, n = len(t);
+    EACH(i, C * P) {
+      const float f = to_float(features[i]);
+      grad[i] *= f < 1.0f ? f : 1.0f;
+    }
+    sync();
+    EACH(i, n * d) {
+      const int row = i / d, col = i % d;
+      const float *g = grad + row * P;
+      float y = g[col];
+      if (a.cos) {
+        const int pair = col < half ? col : col - half;
+        const int64_t place = (t + row - seg.start) * half + pair;
+        const float other = g[col < half ? col + half : pair];
+        y = y * a.cos[place] + (col < half ? other : -other) * a.sin[place];
+      }
+      x[(t + row) * x_t + head * x_h + col] = from_float<T>(y);
+    }
+  }
+};
+
+// The sum of one segment: of K^T V, forward in time, or of Q^T G', backward. Nothing but the state is kept.
+template <class T, int P, int C, bool BACK>
+DEVICE void sum_segment(const Attention<T> &a, const Work &work) {
+  Pool pool{shared()};
+  Block<T, P, C> b(a, work, pool);
+  float *s = pool.take<float>(P * P), *z = pool.take<float>(P), *w = pool.take<float>(C);
+  T *x = pool.take<T>(C * P), *x2 = pool.take<T>(C * P), *y = pool.take<T>(C * P);
+  EACH(i, P * P) s[i] = 0.0f;
+  EACH(i, P) z[i] = 0.0f;
+  const int64_t chunks = (b.seg.end - b.seg.begin + C - 1) / C;
+  for (int64_t c = 0; c < chunks; c++) {
+    const int64_t t = b.seg.begin + (BACK ? chunks - 1 - c : c) * C;
+    const int n = b.len(t);
+    if (BACK) {
+      b.load_q(t, x);
+      b.load_gradient(t, y);
+      b.load_w(t, w);
+    } else {
+      b.load_k(t, x);
+      b.load_v(t, nullptr, y);
+    }
+    sync();
+    const T *weighed = BACK ? b.decayed(x, 1, 1, x2) : b.decayed(x, n - 1, -1, x2);
+    sync();
+    b.add_to_state(weighed, y, BACK ? w : nullptr, b.power[n], s, z);
+  }
+  b.store_state(s, z);
+}
+
+// Turns the sums of a sequence's segments into the states before them (after them, going back), and hands on the last.
+template <bool BACK, class T>
+DEVICE void scan_segments(const Attention<T> &a, const Work &work) {
+  const int64_t seq = block_x(), head = block_y(), n = a.d * a.m + a.d, first = work.first[seq];
+  const int64_t count = work.first[seq + 1] - first, line = seq * a.heads + head;
+  const float decay = a.decay ? a.decay[head] : 1.0f;
+  const float *s0 = BACK ? a.ds1 : a.s0, *z0 = BACK ? a.dz1 : a.z0;
+  float *s1 = BACK ? a.ds0 : a.s1, *z1 = BACK ? a.dz0 : a.z1;
+  EACH(i, n) {
+    const bool in_s = i < a.d * a.m;
+    float now = 0.0f;
+    if (in_s && s0) now = s0[line * a.d * a.m + i];
+    if (!in_s && z0) now = z0[line * a.d + i - a.d * a.m];
+    for (int64_t c = 0; c < count; c++) {
+      const int64_t index = first + (BACK ? count - 1 - c : c);
+      const Segment &seg = work.segments[index];
+      float *at = work.states + (index * a.heads + head) * n + i;
+      const float sum = *at;
+      *at = now;
+      now = now * (a.decay ? power_of(decay, float(seg.end - seg.begin)) : 1.0f) + sum;
+    }
+    if (in_s && s1) s1[line * a.d * a.m + i] = now;
+    if (!in_s && z1) z1[line * a.d + i - a.d * a.m] = now;
+  }
+}
+
+template <class T, int P, int C>
+DEVICE void forward_segment(const Attention<T> &a, const Work &work) {
+  Pool pool{shared()};
+  Block<T, P, C> b(a, work, pool);
+  float *s = pool.take<float>(P * P), *z = pool.take<float>(P), *num = pool.take<float>(C * P), *a32 = pool.take<float>(C * C),
+        *den = pool.take<float>(C);
+  T *st = pool.take<T>(P * P), *q = pool.take<T>(C * P), *k = pool.take<T>(C * P), *v = pool.take<T>(C * P),
+    *scores = pool.take<T>(C * C);
+  b.load_state(s, z);
+  for (int64_t t = b.seg.begin; t < b.seg.end; t += C) {
+    const int n = b.len(t);
+    sync();
+    b.load_q(t, q);
+    b.load_k(t, k);
+    b.load_v(t, nullptr, v);
+    EACH(i, P * P) st[i] = from_float<T>(s[i]);
+    sync();
+    multiply<C, C, P, false, true>(q, P, k, P, a32, C, false);
+    multiply<C, P, P, false, false>(q, P, st, P, num, P, false);
+    sync();
+    b.keep_lower(a32, nullptr, scores);
+    if (a.decay) {
+      EACH(i, C * P) num[i] *= b.power[i / P + 1];
+    }
+    sync();
+    // the sum of the rounded scores, so that the weights add up to one
+    EACH(i, C) {
+      float sum = 0.0f, inner = 0.0f;
+      for (int j = 0; j < C; j++) sum += to_float(scores[i * C + j]);
+      for (int j = 0; j < P; j++) inner += to_float(q[i * P + j]) * z[j];
+      den[i] = sum + inner * b.power[i + 1] + a.eps;
+      if (i < n) a.den[b.head * a.tokens + t + i] = den[i];
+    }
+    multiply<C, P, C, false, false>(scores, C, v, P, num, P, true);
+    sync();
+    EACH(i, n * b.m) {
+      const int row = i / b.m, col = i % b.m;
+      a.out[((t + row) * a.heads + b.head) * a.m + col] = from_float<T>(num[row * P + col] / den[row]);
+    }
+    const T *weighed = b.decayed(k, n - 1, -1, q);
+    sync();
+    b.add_to_state(weighed, v, nullptr, b.power[n], s, z);
+  }
+}
+
+// dq and w, forward in time, with the state centred: see "In bfloat16" in docs/causal-linear-attention.md.
+template <class T, int P, int C>
+DEVICE void backward_queries(const Attention<T> &a, const Work &work) {
+  Pool pool{shared()};
+  Block<T, P, C> b(a, work, pool);
+  float *s = pool.take<float>(P * P), *z = pool.take<float>(P), *x32 = pool.take<float>(C * P), *a32 = pool.take<float>(C * C),
+        *w = pool.take<float>(C), *centre = pool.take<float>(P);
+  T *st = pool.take<T>(P * P), *q = pool.take<T>(C * P), *k = pool.take<T>(C * P), *v = pool.take<T>(C * P),
+    *g = pool.take<T>(C * P), *scores = pool.take<T>(C * C);
+  b.load_state(s, z);
+  for (int64_t t = b.seg.begin; t < b.seg.end; t += C) {
+    const int n = b.len(t);
+    sync();
+    EACH(j, P) {  // what values are on average, by the state; before it has any, by the chunk
+      float sum = 0.0f, total = 0.0f;
+      for (int i = 0; i < b.d; i++) {
+        sum += s[i * P + j];
+        total += z[i];
+      }
+      if (!(total > 0.0f)) {
+        sum = 0.0f, total = float(n);
+        for (int i = 0; j < b.m && i < n; i++) sum += to_float(a.v[(t + i) * a.v_t + b.head * a.v_h + j]);
+      }
+      centre[j] = j < b.m ? sum / total : 0.0f;
+    }
+    sync();
+    b.load_q(t, q);
+    b.load_k(t, k);
+    b.load_v(t, centre, v);
+    b.load_gradient(t, g);
+    EACH(i, P * P) st[i] = from_float<T>(s[i] - z[i / P] * centre[i % P]);
+    sync();
+    multiply<C, C, P, false, true>(q, P, k, P, a32, C, false);
+    multiply<C, P, P, false, false>(q, P, st, P, x32, P, false);
+    sync();
+    b.keep_lower(a32, nullptr, scores);
+    EACH(i, C * P) x32[i] *= b.power[i / P + 1];
+    sync();
+    multiply<C, P, C, false, false>(scores, C, v, P, x32, P, true);
+    sync();
+    EACH(i, C) {  // w = -g . (O - c), and for the keys' pass -g . O
+      float sum = 0.0f, shift = 0.0f;
+      for (int j = 0; i < n && j < b.m; j++) {
+        const float x = to_float(g[i * P + j]);
+        sum += x * (x32[i * P + j] - a.eps * centre[j]);
+        shift += x * centre[j];
+      }
+      w[i] = i < n ? -sum / a.den[b.head * a.tokens + t + i] : 0.0f;
+      if (i < n) work.w[b.head * a.tokens + t + i] = w[i] - shift;
+    }
+    sync();
+    multiply<C, C, P, false, true>(g, P, v, P, a32, C, false);
+    multiply<C, P, P, false, true>(g, P, st, P, x32, P, false);
+    sync();
+    b.keep_lower(a32, w, scores);
+    EACH(i, C * P) x32[i] = (x32[i] + w[i / P] * z[i % P]) * b.power[i / P + 1];
+    sync();
+    multiply<C, P, C, false, false>(scores, C, k, P, x32, P, true);
+    sync();
+    b.store_features(q, x32, t, a.dq, a.dq_t, a.dq_h);
+    sync();
+    b.load_v(t, nullptr, v);
+    const T *weighed = b.decayed(k, n - 1, -1, q);
+    sync();
+    b.add_to_state(weighed, v, nullptr, b.power[n], s, z);
+  }
+}
+
+// dk and dv, backward in time.
+template <class T, int P, int C>
+DEVICE void backward_keys_and_values(const Attention<T> &a, const Work &work) {
+  Pool pool{shared()};
+  Block<T, P, C> b(a, work, pool);
+  float *s = pool.take<float>(P * P), *z = pool.take<float>(P), *x32 = pool.take<float>(C * P), *a32 = pool.take<float>(C * C),
+        *w = pool.take<float>(C);
+  T *st = pool.take<T>(P * P), *q = pool.take<T>(C * P), *k = pool.take<T>(C * P), *v = pool.take<T>(C * P),
+    *g = pool.take<T>(C * P), *scores = pool.take<T>(C * C);
+  b.load_state(s, z);
+  const int64_t chunks = (b.seg.end - b.seg.begin + C - 1) / C;
+  for (int64_t t = b.seg.begin + (chunks - 1) * C; t >= b.seg.begin; t -= C) {
+    const int n = b.len(t);
+    sync();
+    b.load_q(t, q);
+    b.load_k(t, k);
+    b.load_v(t, nullptr, v);
+    b.load_gradient(t, g);
+    b.load_w(t, w);
+    EACH(i, P * P) st[i] = from_float<T>(s[i]);
+    sync();
+    multiply<C, C, P, false, true>(g, P, v, P, a32, C, false);
+    multiply<C, P, P, false, true>(v, P, st, P, x32, P, false);
+    sync();
+    b.keep_lower(a32, w, scores);
+    EACH(i, C * P) x32[i] = i / P < n ? (x32[i] + z[i % P]) * b.power[n - 1 - i / P] : 0.0f;
+    sync();
+    multiply<C, P, C, true, false>(scores, C, q, P, x32, P, true);
+    sync();
+    b.store_features(k, x32, t, a.dk, a.dk_t, a.dk_h);
+    sync();
+    multiply<C, C, P, false, true>(q, P, k, P, a32, C, false);
+    multiply<C, P, P, false, false>(k, P, st, P, x32, P, false);
+    sync();
+    b.keep_lower(a32, nullptr, scores);
+    EACH(i, C * P) x32[i] = i / P < n ? x32[i] * b.power[n - 1 - i / P] : 0.0f;
+    sync();
+    multiply<C, P, C, true, false>(scores, C, g, P, x32, P, true);
+    sync();
+    EACH(i, n * b.m) {
+      const int row = i / b.m, col = i % b.m;
+      a.dv[(t + row) * a.dv_t + b.head * a.dv_h + col] = from_float<T>(x32[row * P + col]);
+    }
+    const T *weighed = b.decayed(q, 1, 1, k);
+    sync();
+    b.add_to_state(weighed, g, w, b.power[n], s, z);
+  }
+}
+
+// phi, update, product and normaliser of one head's token in one pass; a thread has a column of the state.
+DEVICE void step_head(const Step &p) {
+  const int64_t row = block_x();
+  const int d = int(p.d), m = int(p.m);
+  float *memory = reinterpret_cast<float *>(shared()), *q = memory, *k = q + LARGEST, *z = k + LARGEST;
+  const float left = p.decay ? p.decay[row % p.heads] : 1.0f;
+  EACH(i, d) {
+    const float x = p.q[row * d + i], y = p.k[row * d + i];
+    q[i] = x > 0.0f ? x + 1.0f : exponential(x < -80.0f ? -80.0f : x);
+    k[i] = y > 0.0f ? y + 1.0f : exponential(y < -80.0f ? -80.0f : y);
+    z[i] = p.z[row * d + i] * left + k[i];
+    p.z[row * d + i] = z[i];
+  }
+  sync();
+  EACH(j, m) {
+    float den = p.eps, sum = 0.0f;
+    const float v = p.v[row * m + j];
+    for (int i = 0; i < d; i++) {
+      float *at = p.s + (row * d + i) * m + j;
+      const float s = *at * left + k[i] * v;
+      *at = s;
+      sum += q[i] * s;
+      den += q[i] * z[i];
+    }
+    p.out[row * m + j] = sum / den;
+  }
+}
+
+}  // namespace cuda
+}  // namespace lf
