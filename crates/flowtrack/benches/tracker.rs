@@ -26,7 +26,10 @@ fn segments(name: &str) -> Vec<Kept> {
         let time_ns = frame.time_ns;
         if let Ok(Segment { ip, tcp, payload_len, marks }) = dissector.dissect(&frame) {
             let options = tcp.options.to_vec().leak();
-            kept.push(Kept { time_ns, segment: Segment { ip, tcp: tcpwire::TcpView { options, ..tcp }, payload_len, marks } });
+            kept.push(Kept {
+                time_ns,
+                segment: Segment { ip, tcp: tcpwire::TcpView { options, ..tcp }, payload_len, marks },
+            });
         }
     }
     kept
