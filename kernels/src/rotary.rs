@@ -35,7 +35,6 @@ impl Rotary {
     }
 
     /// Cosines and sines, each `[P, D / 2]`.
-    #[must_use]
     pub fn tables(&self) -> [&Tensor; 2] {
         [&self.cos, &self.sin]
     }

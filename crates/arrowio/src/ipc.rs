@@ -35,6 +35,10 @@ const MAX_METADATA: usize = 64 << 20;
 const MAX_TEXTS: usize = 1 << 24;
 /// One record batch may take so many octets once decompressed.
 const MAX_BATCH: usize = 1 << 30;
+/// And no more than so many times what it takes in the file, ...
+const MAX_RATIO: usize = 1000;
+/// ... unless that is less than this: runs of one value shrink to next to nothing.
+const SMALL_BATCH: usize = 64 << 20;
 
 /// One column of the schema.
 struct Field {
@@ -383,6 +387,8 @@ struct Cursor<'a> {
     buffers: std::vec::IntoIter<(i64, i64)>,
     body: &'a [u8],
     compression: Option<fb::CompressionType>,
+    /// Octets that the batch may take once decompressed, and how many of them are left.
+    limit: usize,
     budget: usize,
 }
 
@@ -398,7 +404,8 @@ impl<'a> Cursor<'a> {
         let nodes = nodes.map(|n| Ok((count(n.length())?, n.null_count() != 0))).collect::<Result<Vec<_>>>()?;
         let buffers = batch.buffers().map_err(flat)?.into_iter().flatten();
         let buffers: Vec<_> = buffers.map(|b| (b.offset(), b.length())).collect();
-        Ok(Cursor { nodes: nodes.into_iter(), buffers: buffers.into_iter(), body, compression, budget: MAX_BATCH })
+        let limit = body.len().saturating_mul(MAX_RATIO).clamp(SMALL_BATCH, MAX_BATCH);
+        Ok(Cursor { nodes: nodes.into_iter(), buffers: buffers.into_iter(), body, compression, limit, budget: limit })
     }
 
     fn skip(&mut self, field: &Field) -> Result<Option<Box<dyn Array>>> {
@@ -431,7 +438,7 @@ impl<'a> Cursor<'a> {
     /// The first `needed` octets of the next buffer, decompressed.
     fn buffer(&mut self, count: usize, width: usize) -> Result<Vec<u8>> {
         let needed = count.checked_mul(width).filter(|n| *n <= self.budget).ok_or_else(|| {
-            let expected = format!("a record batch of at most {MAX_BATCH} octets");
+            let expected = format!("a record batch of at most {} octets", self.limit);
             ErrorKind::format("buffer", expected, format!("{count} values of {width} octets"))
         })?;
         let raw = self.raw()?;
@@ -565,7 +572,7 @@ impl<'a> Cursor<'a> {
                     .as_deref(),
             };
             self.budget = self.budget.checked_sub(8 + text.map_or(0, str::len)).ok_or_else(|| {
-                ErrorKind::format("text", format!("a record batch of at most {MAX_BATCH} octets"), "more")
+                ErrorKind::format("text", format!("a record batch of at most {} octets", self.limit), "more")
             })?;
             spelled.push(text);
         }

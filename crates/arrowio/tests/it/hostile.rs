@@ -112,10 +112,11 @@ fn lengths_and_counts_are_held_against_what_is_there() {
     // The lists: 40 of them, no null. Their tokens: 780.
     for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
         check(compression, &pair(40, 0), &pair(-40, 0), "node: expected a length of 0 or more, found -40");
-        let huge = "buffer: expected a record batch of at most 1073741824 octets, found 1152921504606846976 values of 2 octets";
+        let huge =
+            "buffer: expected a record batch of at most 67108864 octets, found 1152921504606846976 values of 2 octets";
         check(compression, &pair(780, 0), &pair(1 << 60, 0), huge);
         // Fewer would do to decompress without end.
-        let large = "buffer: expected a record batch of at most 1073741824 octets, found 600000000 values of 2 octets";
+        let large = "buffer: expected a record batch of at most 67108864 octets, found 600000000 values of 2 octets";
         check(compression, &pair(780, 0), &pair(600_000_000, 0), large);
     }
     let body = sample(Format::Arrow, Compression::None);
