@@ -18,7 +18,7 @@ pipeline *ARGS:
     @"{{justfile_directory()}}/scripts/pipeline" DATA={{quote(DATA)}} OUT={{quote(OUT)}} PRESET={{quote(PRESET)}} FLOWS={{quote(FLOWS)}} SEED={{quote(SEED)}} "$@"
 
 # everything that is checked: format, lints, all tests
-test: lint test-all test-tools (fuzz "20")
+test: lint test-all compile-cuda test-tools (fuzz "20")
 
 # rustfmt and clippy, warnings are errors
 lint:
@@ -84,3 +84,11 @@ bench-attention *ARGS:
 # which parts of the model earn their place: rows of docs/results.md
 ablations *ARGS:
     scripts/ablations "$@"
+
+# compile the CUDA kernels for sm_80 and sm_90; nvcc is found or fetched by scripts/nvcc, no GPU is needed
+compile-cuda:
+    scripts/check-cuda compile
+
+# the CUDA kernels on a machine with a GPU: build, test, measure
+check-cuda:
+    scripts/check-cuda

@@ -24,12 +24,43 @@ fn main() {
         let avx512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"];
         compile_kernel("cpu_avx512", &avx512);
     }
-    compile_shim(&lib);
+    let cuda = env::var_os("CARGO_FEATURE_CUDA").is_some().then(cuda_home);
+    if let Some(home) = &cuda {
+        compile_cuda(home);
+    }
+    compile_shim(&lib, cuda.as_deref());
     compile_emulation();
     println!("cargo:libtorch_lib={}", lib.display());
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
     println!("cargo:rustc-link-arg=-Wl,--no-as-needed");
     println!("cargo:rustc-link-arg=-ltorch");
+    if cuda.is_some() {
+        println!("cargo:rustc-link-search=native={}", lib.display());
+        println!("cargo:rustc-link-lib=dylib=c10_cuda");
+        println!("cargo:rustc-link-arg=-l:libcudart.so.13"); // the wheels have no libcudart.so
+    }
+}
+
+/// Where CUDA is: scripts/nvcc names one, where none is installed.
+fn cuda_home() -> PathBuf {
+    println!("cargo:rerun-if-env-changed=CUDA_HOME");
+    println!("cargo:rerun-if-env-changed=NVCC");
+    env::var_os("CUDA_HOME").map_or_else(|| PathBuf::from("/usr/local/cuda"), PathBuf::from)
+}
+
+/// For Ampere and Hopper, and as PTX for what comes after. The runtime is libtorch's: a second one would not know it.
+fn compile_cuda(home: &Path) {
+    let mut build = cc::Build::new();
+    build.cuda(true).cudart("none").std("c++17").opt_level(3).debug(false);
+    if env::var_os("NVCC").is_none() {
+        build.compiler(home.join("bin/nvcc"));
+    }
+    for code in ["arch=compute_80,code=sm_80", "arch=compute_90,code=sm_90", "arch=compute_90,code=compute_90"] {
+        build.flag(format!("-gencode={code}"));
+    }
+    build.flag("-Xptxas=-warn-spills,-warn-lmem-usage");
+    build.include(home.join("include")).include(home.join("include/cccl"));
+    build.file("csrc/cuda/attention.cu").compile("lf_cuda");
 }
 
 fn cpp() -> cc::Build {
@@ -51,13 +82,16 @@ fn compile_emulation() {
     println!("cargo:rustc-link-arg-tests={}", out.join("liblf_emulation.a").display());
 }
 
-fn compile_shim(lib: &Path) {
+fn compile_shim(lib: &Path, cuda: Option<&Path>) {
     let beside = lib.parent().expect("a library folder has a parent").join("include");
     let include = env::var_os("LIBTORCH_INCLUDE").map_or(beside, |root| PathBuf::from(root).join("include"));
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
     let mut shim = cpp();
     if let Some(cuda) = cuda_headers(lib) {
         shim.define("LF_CUDA", None).flag("-isystem").flag(cuda.display().to_string());
+    }
+    if let Some(home) = cuda {
+        shim.define("LF_CUDA_KERNELS", None).flag("-isystem").flag(home.join("include").display().to_string());
     }
     shim.define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .flag("-isystem")

@@ -1,9 +1,9 @@
-// The attention as operators that autograd knows, over the CPU kernels and, with LF_CUDA, those of cuda/.
+// The attention as operators that autograd knows, over the CPU kernels and, with LF_CUDA_KERNELS, those of cuda/.
 #include "shim.h"
 
 #include <torch/csrc/autograd/custom_function.h>
 
-#ifdef LF_CUDA
+#ifdef LF_CUDA_KERNELS
 #include "cuda/launch.h"
 #endif
 
@@ -128,7 +128,7 @@ A arguments(const Inputs &in, const Outputs &o, const Tensor &grad, const Tensor
   return a;
 }
 
-#ifdef LF_CUDA
+#ifdef LF_CUDA_KERNELS
 bool on_gpu(const Tensor &x) { return x.is_cuda(); }
 #else
 bool on_gpu(const Tensor &x) {
@@ -145,7 +145,7 @@ Outputs run_forward(const Inputs &in, bool states) {
   Outputs o{at::empty({tokens, heads, m}, in.q.options()), at::empty({heads, tokens}, sums), {}, {}};
   if (states) o.s1 = at::empty({bounds.sequences, heads, d, m}, sums), o.z1 = at::empty({bounds.sequences, heads, d}, sums);
   if (on_gpu(in.q)) {
-#ifdef LF_CUDA
+#ifdef LF_CUDA_KERNELS
     const cuda::Call call(in.q, bounds);
     if (in.q.scalar_type() == at::kBFloat16)
       call.forward(arguments<cuda::Attention<at::BFloat16>, at::BFloat16, float>(in, o));
@@ -168,7 +168,7 @@ void run_backward(const Inputs &in, const Outputs &o, const Tensor &grad, const 
   const auto bounds = checked_bounds(in.bounds, in.q.size(0));
   const Tensor g = rows_contiguous(grad);
   if (on_gpu(in.q)) {
-#ifdef LF_CUDA
+#ifdef LF_CUDA_KERNELS
     const cuda::Call call(in.q, bounds);
     if (in.q.scalar_type() == at::kBFloat16)
       call.backward(arguments<cuda::Attention<at::BFloat16>, at::BFloat16, float>(in, o, g, ds1, dz1, to));

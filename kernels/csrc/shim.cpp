@@ -1,6 +1,10 @@
 // The C face: what Rust calls, but for the operators that autograd knows (attention.cpp, convolution.cpp).
 #include "shim.h"
 
+#ifdef LF_CUDA_KERNELS
+#include "cuda/launch.h"
+#endif
+
 #include <c10/core/GradMode.h>
 #include <torch/headeronly/version.h>
 
@@ -92,16 +96,32 @@ int lf_step(Tensor **out, const Tensor *q, const Tensor *k, const Tensor *v, Ten
   return guarded([&] {
     c10::NoGradGuard no_grad;
     const Tensor qc = q->contiguous(), kc = k->contiguous(), vc = v->contiguous();
-    TORCH_CHECK(qc.dim() == 3 && qc.scalar_type() == at::kFloat && qc.device().is_cpu(), "q: expected float [B, H, D] on the CPU");
+    TORCH_CHECK(qc.dim() == 3 && qc.scalar_type() == at::kFloat, "q: expected float [B, H, D]");
+    for (const Tensor *x : {&kc, &vc, static_cast<const Tensor *>(s), static_cast<const Tensor *>(z)})
+      TORCH_CHECK(x->device() == qc.device(), "step: expected everything on ", qc.device());
     TORCH_CHECK(kc.sizes() == qc.sizes() && kc.scalar_type() == at::kFloat, "k: expected ", qc.sizes(), ", found ", kc.sizes());
     const int64_t b = qc.size(0), h = qc.size(1), d = qc.size(2), m = vc.size(-1);
     TORCH_CHECK(vc.sizes() == at::IntArrayRef({b, h, m}) && vc.scalar_type() == at::kFloat, "v: expected [B, H, M], found ", vc.sizes());
     TORCH_CHECK(s->sizes() == at::IntArrayRef({b, h, d, m}) && z->sizes() == at::IntArrayRef({b, h, d}) && s->is_contiguous() &&
                     z->is_contiguous() && s->scalar_type() == at::kFloat && z->scalar_type() == at::kFloat,
                 "state: expected contiguous float [B, H, D, M] and [B, H, D]");
-    const Tensor left = decay ? decay->to(at::kCPU, at::kFloat).contiguous() : at::ones({h}, at::kFloat);
+    const Tensor left = decay ? decay->to(qc.device(), at::kFloat).contiguous() : at::ones({h}, qc.options());
     TORCH_CHECK(left.sizes() == at::IntArrayRef({h}), "decay: expected [", h, "], found ", left.sizes());
     const Tensor y = at::empty({b, h, m}, qc.options());
+    if (!qc.device().is_cpu()) {
+#ifdef LF_CUDA_KERNELS
+      TORCH_CHECK(d <= cuda::LARGEST, "step: expected heads of at most ", cuda::LARGEST, ", found ", d);
+      const c10::cuda::CUDAGuard guard(qc.device());
+      const cuda::Step p{qc.const_data_ptr<float>(), kc.const_data_ptr<float>(), vc.const_data_ptr<float>(),
+                         left.const_data_ptr<float>(), s->data_ptr<float>(), z->data_ptr<float>(), y.data_ptr<float>(),
+                         b * h, h, d, m, float(eps)};
+      cuda::check("step", cuda::step_f32(p, c10::cuda::getCurrentCUDAStream().stream()));
+      *out = new Tensor(y);
+      return;
+#else
+      TORCH_CHECK(false, "step: expected tensors on the CPU, as this was built without CUDA, found ", qc.device());
+#endif
+    }
     at::parallel_for(0, b * h, 64, [&](int64_t from, int64_t to) {
       std::vector<float> scratch(2 * ((d + 15) / 16 * 16));
       for (int64_t i = from; i < to; i++)

@@ -1,4 +1,4 @@
-//! C++ for the CPU, forward and backward in one pass each: nothing of size tokens x state is kept.
+//! C++ for the CPU and, with feature `cuda`, for GPUs: nothing of size tokens x state is kept.
 //!
 //! Kernels for AVX-512, AVX2 and any machine are built; the best one is chosen at run time. The same input gives the
 //! same bits whatever the number of threads.
@@ -163,6 +163,16 @@ pub fn fill_outputs_with_nan(on: bool) {
 pub fn multiply_adds(rounds: i64) -> i64 {
     // SAFETY: touches no memory but its own.
     unsafe { ffi::lf_multiply_adds(rounds) }
+}
+
+/// Whether these kernels run on tensors of that device, with heads of that size.
+#[must_use]
+pub fn runs_on(device: tch::Device, head_size: usize) -> bool {
+    match device {
+        tch::Device::Cpu => true,
+        tch::Device::Cuda(_) => cfg!(feature = "cuda") && head_size <= 128,
+        _ => false,
+    }
 }
 
 /// The instruction set in use: `avx512`, `avx2` or `baseline`.

@@ -274,11 +274,11 @@ impl Model {
         Ok(Decoder::new(shape, weights)?)
     }
 
-    /// The one place that chooses the attention's form: fused on the CPU, libtorch operations elsewhere.
+    /// The one place that chooses the attention's form: fused where there is a kernel, libtorch operations elsewhere.
     fn attend(&self, qkv: &Tensor, bounds: &Bounds) -> Result<Tensor, ModelError> {
         let (heads, eps) = (self.config.heads as i64, self.config.attention_eps);
         let (rotary, decay) = (self.rotary.borrow(), self.decay.as_ref());
-        if self.device == Device::Cpu {
+        if fused::runs_on(self.device, self.config.head_size()) {
             let qkv = &qkv.to_kind(Kind::Float);
             let terms = fused::Terms { eps, rotary: Some(&rotary), decay };
             return Ok(fused::attention_packed(qkv, heads, bounds, &terms)?.flatten(1, 2));

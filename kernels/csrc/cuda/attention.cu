@@ -92,17 +92,17 @@ namespace lf {
 namespace cuda {
 namespace {
 
-#define KERNEL template <class T, int P, int C> __global__ void __launch_bounds__(THREADS)
+#define KERNEL template <class T, int P, int C> __global__ void __launch_bounds__(THREADS, 1)
 KERNEL sum_forward(const Attention<T> a, const Work w) { sum_segment<T, P, C, false>(a, w); }
 KERNEL sum_backward(const Attention<T> a, const Work w) { sum_segment<T, P, C, true>(a, w); }
 KERNEL forward(const Attention<T> a, const Work w) { forward_segment<T, P, C>(a, w); }
 KERNEL backward_q(const Attention<T> a, const Work w) { backward_queries<T, P, C>(a, w); }
 KERNEL backward_kv(const Attention<T> a, const Work w) { backward_keys_and_values<T, P, C>(a, w); }
 template <class T, bool BACK>
-__global__ void __launch_bounds__(THREADS) scan(const Attention<T> a, const Work w) {
+__global__ void __launch_bounds__(THREADS, 1) scan(const Attention<T> a, const Work w) {
   scan_segments<BACK>(a, w);
 }
-__global__ void __launch_bounds__(THREADS) step(const Step p) { step_head(p); }
+__global__ void __launch_bounds__(THREADS, 1) step(const Step p) { step_head(p); }
 
 // Shared memory of the largest of the kernels, with what rounding up to 128 octets may add.
 template <class T, int P, int C>

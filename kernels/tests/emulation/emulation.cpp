@@ -6,7 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <memory>
+#include <mutex>
 #include <vector>
 
 #define DEVICE inline
@@ -169,10 +169,13 @@ void widened(const std::vector<Bf16> &x, float *y) {
   for (size_t i = 0; i < x.size(); i++) y[i] = to_float(x[i]);
 }
 
+std::mutex one_at_a_time;  // the block that runs is a global
+
 }  // namespace
 
 // Everything contiguous, in float; with `bf16`, rounded on the way in and out. Forward, then backward.
 extern "C" void emulate_attention(const Attention<float> *given, const int64_t *bounds, int64_t sequences, int64_t longest, int bf16) {
+  const std::lock_guard<std::mutex> held(one_at_a_time);
   Attention<float> a = *given;
   a.q_t = a.k_t = a.dq_t = a.dk_t = a.heads * a.d, a.q_h = a.k_h = a.dq_h = a.dk_h = a.d;
   a.v_t = a.dv_t = a.grad_t = a.heads * a.m, a.v_h = a.dv_h = a.grad_h = a.m;
@@ -194,5 +197,6 @@ extern "C" void emulate_attention(const Attention<float> *given, const int64_t *
 }
 
 extern "C" void emulate_step(const Step *p) {
+  const std::lock_guard<std::mutex> held(one_at_a_time);
   grid(p->rows, 1, [&] { step_head(*p); });
 }
