@@ -2,5 +2,6 @@
 
 mod generate;
 mod model;
+mod pytorch;
 mod sample;
 mod train;

@@ -18,7 +18,7 @@ fn variants() -> [ModelConfig; 7] {
 }
 
 /// A model whose weights are all different from what they start as, so that none of them can be forgotten.
-fn model(config: &ModelConfig) -> Model {
+pub(crate) fn model(config: &ModelConfig) -> Model {
     let model = Model::new(config, 3, Device::Cpu).unwrap();
     let _guard = tch::no_grad_guard();
     tch::manual_seed(4);
@@ -28,7 +28,7 @@ fn model(config: &ModelConfig) -> Model {
     model
 }
 
-fn tokens(n: usize) -> Vec<u16> {
+pub(crate) fn tokens(n: usize) -> Vec<u16> {
     (0..n).map(|i| ((i * 7 + i * i * 3) % 23) as u16).collect()
 }
 
@@ -37,7 +37,7 @@ fn close(a: &Tensor, b: &Tensor) -> bool {
 }
 
 /// Scores of each next token, by the whole sequence at once.
-fn parallel(model: &Model, tokens: &[u16]) -> Tensor {
+pub(crate) fn parallel(model: &Model, tokens: &[u16]) -> Tensor {
     let ids: Vec<i64> = tokens.iter().map(|&t| i64::from(t)).collect();
     let _guard = tch::no_grad_guard();
     model.forward(&Tensor::from_slice(&ids), &linformer_kernels::Bounds::single(tokens.len())).unwrap()
