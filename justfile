@@ -18,7 +18,7 @@ pipeline *ARGS:
     @"{{justfile_directory()}}/scripts/pipeline" DATA={{quote(DATA)}} OUT={{quote(OUT)}} PRESET={{quote(PRESET)}} FLOWS={{quote(FLOWS)}} SEED={{quote(SEED)}} "$@"
 
 # everything that is checked: format, lints, all tests
-test: lint test-all compile-cuda test-tools (fuzz "20")
+test: lint test-all test-tools (fuzz "20")
 
 # rustfmt and clippy, warnings are errors
 lint:
