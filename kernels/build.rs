@@ -70,7 +70,14 @@ fn cpp() -> cc::Build {
 }
 
 fn compile_kernel(name: &str, target: &[&str]) {
-    cpp().flags(ARITHMETIC).flags(target).file(format!("csrc/{name}.cpp")).compile(&format!("lf_{name}"));
+    // -Wno-maybe-uninitialized: g++ 12 says so of its own header
+    cpp()
+        .flags(ARITHMETIC)
+        .flags(target)
+        .flag("-Wno-maybe-uninitialized")
+        .flag("-Wno-uninitialized")
+        .file(format!("csrc/{name}.cpp"))
+        .compile(&format!("lf_{name}"));
 }
 
 /// The CUDA kernels' device code for the CPU: linked into tests alone.

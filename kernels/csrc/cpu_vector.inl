@@ -1,5 +1,8 @@
 // Vectors, register blocks and small functions, for the instruction set this is compiled for.
 #pragma once
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 #ifndef LF_BYTES  // of a vector; rows and vectors of the register block; rows where it is one vector wide
 #define LF_BYTES 16
 #define LF_MR 4
@@ -152,20 +155,42 @@ void transpose(const T *x, int64_t ldx, int64_t n, T *t) {
     for (int64_t i = 0; i < C; i += W<T>) transpose_square(x + i * ldx + j, ldx, t + j * C + i, C);
 }
 
-// e^x for x <= 0, within 2 units in the last place; constant below -80.
+#ifdef __AVX512F__
+inline Floats smaller(Floats x, Floats y) { return _mm512_min_ps(x, y); }
+inline Floats larger(Floats x, Floats y) { return _mm512_max_ps(x, y); }
+#elif defined(__AVX2__)
+inline Floats smaller(Floats x, Floats y) { return _mm256_min_ps(x, y); }
+inline Floats larger(Floats x, Floats y) { return _mm256_max_ps(x, y); }
+#else
+inline Floats smaller(Floats x, Floats y) { return x < y ? x : y; }
+inline Floats larger(Floats x, Floats y) { return x > y ? x : y; }
+#endif
+inline Doubles smaller(Doubles x, Doubles y) { return x < y ? x : y; }
+inline Doubles larger(Doubles x, Doubles y) { return x > y ? x : y; }
+
+// e^x for x <= 0, within 2 units in the last place; constant below -80. 2^n e^r with r at most ln 2 / 2 from 0; the
+// polynomial's coefficients make its largest relative error on there least. NaN stays NaN: it comes second, where the
+// machine's least and largest answer it.
 inline Floats exp_negative(Floats x) {
-  x = x < -80.0f ? Floats{} - 80.0f : x;
+  x = larger(Floats{} - 80.0f, x);
+#ifdef __AVX512F__
+  const Floats n = _mm512_roundscale_ps(x * 1.44269504088896341f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
   const Ints whole = __builtin_convertvector(x * 1.44269504088896341f - 0.5f, Ints);  // to the nearest, as x <= 0
   const Floats n = __builtin_convertvector(whole, Floats);
+#endif
   Floats r = x - n * 0.693359375f;
   r = r + n * 2.12194440e-4f;
-  Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  const Floats y = p * (r * r) + r + 1.0f;
-  return (Floats)((Ints)y + (whole << 23));
+  Floats p = r * 8.2975119874e-3f + 4.1916371720e-2f;
+  p = p * r + 1.6667582005e-1f;
+  p = p * r + 4.9998886072e-1f;
+  p = p * r + 9.9999968829e-1f;
+  p = p * r + 1.0f;
+#ifdef __AVX512F__
+  return _mm512_scalef_ps(p, n);
+#else
+  return (Floats)((Ints)p + (whole << 23));
+#endif
 }
 inline Doubles exp_negative(Doubles x) {
   for (int i = 0; i < W<double>; i++) x[i] = __builtin_exp(x[i] < -80.0 ? -80.0 : x[i]);
@@ -177,7 +202,7 @@ inline float exp_negative(float x) { return exp_negative(Floats{} + x)[0]; }
 template <class V>
 inline V phi(V x) {
   const V zero{};
-  return (x > 0 ? x : zero) + exp_negative(x > 0 ? zero : x);
+  return larger(zero, x) + exp_negative(smaller(zero, x));
 }
 // row[n] = phi(x[n]) and zeros up to np, a multiple of 16; x has np readable elements, or is row itself
 template <class T>

@@ -75,9 +75,11 @@ fn bare_product(out: &mut impl Write, shape: Shape, peer: Option<&Peer>) -> std:
     let (q, k, v, g, bounds) = (shape.leaf(), shape.leaf(), shape.leaf(), shape.leaf().detach(), shape.bounds());
     let [q, k, v] = [&q, &k, &v].map(|x| shape.packed(x).detach().set_requires_grad(true));
     let g = shape.packed(&g);
-    let first = |x: &Tensor| x.detach().view([shape.b, shape.t, shape.h, shape.d]).transpose(1, 2).contiguous();
-    let theirs = [&q, &k, &v, &g].map(first);
-    let (zeros, grads) = (theirs[0].zeros_like(), [(); 3].map(|()| theirs[0].zeros_like()));
+    let heads_first = |x: &Tensor| {
+        x.detach().view([shape.b, shape.t, shape.h, shape.d]).transpose(1, 2).contiguous().set_requires_grad(true)
+    };
+    let [tq, tk, tv, tg] = [&q, &k, &v, &g].map(heads_first);
+    let (theirs, tg) = ([&tq, &tk, &tv], tg.detach());
     let mut work: Vec<Box<dyn FnMut() + '_>> = vec![
         Box::new(|| drop(tch::no_grad(|| fused::attention(&q, &k, &v, &bounds, EPS)))),
         Box::new(|| {
@@ -89,11 +91,8 @@ fn bare_product(out: &mut impl Write, shape: Shape, peer: Option<&Peer>) -> std:
         }),
     ];
     if let Some(peer) = peer {
-        work.push(Box::new(|| peer.forward(&theirs, &zeros)));
-        work.push(Box::new(|| {
-            peer.forward(&theirs, &zeros);
-            peer.backward(&theirs, &grads);
-        }));
+        work.push(Box::new(|| drop(tch::no_grad(|| peer.product(theirs)))));
+        work.push(Box::new(|| drop(gradients(&peer.product(theirs), &tg, theirs))));
     }
     let found = best_of_five(&mut work, cpu_seconds);
     let peak = 2.0 * fused::multiply_adds(FMAS) as f64 / found[2];
@@ -192,11 +191,12 @@ fn cpu_seconds() -> f64 {
 
 type Pointer = *const C_tensor;
 
+type Form = unsafe extern "C" fn(Pointer, Pointer, Pointer) -> *mut C_tensor;
+
 /// The functions of `benches/peer/peer.cpp`.
 struct Peer {
-    forward: unsafe extern "C" fn(Pointer, Pointer, Pointer, Pointer),
-    backward: unsafe extern "C" fn(Pointer, Pointer, Pointer, Pointer, Pointer, Pointer, Pointer),
-    step: unsafe extern "C" fn(Pointer, Pointer, Pointer) -> *mut C_tensor,
+    product: Form,
+    step: Form,
 }
 
 impl Peer {
@@ -208,43 +208,25 @@ impl Peer {
         if library.is_null() {
             return None;
         }
-        // SAFETY: the library is open, the names end in 0.
-        let [forward, backward, step] =
-            [c"peer_forward", c"peer_backward", c"peer_step"].map(|name| unsafe { dlsym(library, name.as_ptr()) });
-        if [forward, backward, step].iter().any(|f| f.is_null()) {
-            return None;
-        }
-        // SAFETY: these are the functions of peer.cpp, which have these types.
-        unsafe {
-            Some(Peer {
-                forward: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(Pointer, Pointer, Pointer, Pointer)>(
-                    forward,
-                ),
-                backward: std::mem::transmute::<
-                    *mut c_void,
-                    unsafe extern "C" fn(Pointer, Pointer, Pointer, Pointer, Pointer, Pointer, Pointer),
-                >(backward),
-                step: std::mem::transmute::<
-                    *mut c_void,
-                    unsafe extern "C" fn(Pointer, Pointer, Pointer) -> *mut C_tensor,
-                >(step),
-            })
-        }
+        let form = |name: &std::ffi::CStr| {
+            // SAFETY: the library is open, the name ends in 0.
+            let found = unsafe { dlsym(library, name.as_ptr()) };
+            // SAFETY: the functions of peer.cpp have this type.
+            (!found.is_null()).then(|| unsafe { std::mem::transmute::<*mut c_void, Form>(found) })
+        };
+        Some(Peer { product: form(c"peer_product")?, step: form(c"peer_step")? })
     }
 
-    fn forward(&self, x: &[Tensor; 4], out: &Tensor) {
-        // SAFETY: live tensors of the shapes it expects.
-        unsafe { (self.forward)(x[0].as_ptr(), x[1].as_ptr(), x[2].as_ptr(), out.as_ptr()) }
+    fn product(&self, inputs: [&Tensor; 3]) -> Tensor {
+        made(self.product, inputs)
     }
 
-    fn backward(&self, x: &[Tensor; 4], grads: &[Tensor; 3]) {
-        let [q, k, v, g] = x.each_ref().map(Tensor::as_ptr);
-        // SAFETY: as above.
-        unsafe { (self.backward)(q, k, v, g, grads[0].as_ptr(), grads[1].as_ptr(), grads[2].as_ptr()) }
+    fn step(&self, inputs: [&Tensor; 3]) -> Tensor {
+        made(self.step, inputs)
     }
+}
 
-    fn step(&self, [q, k, v]: [&Tensor; 3]) -> Tensor {
-        // SAFETY: as above; the result is a new tensor that nobody else owns.
-        unsafe { Tensor::from_ptr((self.step)(q.as_ptr(), k.as_ptr(), v.as_ptr())) }
-    }
+fn made(form: Form, [q, k, v]: [&Tensor; 3]) -> Tensor {
+    // SAFETY: live tensors of the shapes it expects; the result is a new tensor that nobody else owns.
+    unsafe { Tensor::from_ptr(form(q.as_ptr(), k.as_ptr(), v.as_ptr())) }
 }

@@ -263,11 +263,11 @@ pub(crate) struct Generate {
 /// Sizes of model and training run.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Preset {
-    /// 0.9 million weights: minutes on a laptop
+    /// 1.0 million weights: minutes on a laptop
     Tiny,
-    /// 4.9 million weights: an hour on a workstation
+    /// 5.4 million weights: an hour on a workstation
     Small,
-    /// 25 million weights: a GPU
+    /// 28 million weights: a GPU
     Base,
     /// The architecture of the original tcpflowgen
     Original,

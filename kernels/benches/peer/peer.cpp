@@ -31,11 +31,8 @@ Tensor heads_first(const Tensor &x) { return x.permute({0, 2, 1, 3}).contiguous(
 
 extern "C" {
 
-// The bare product: all [B, H, T, D].
-void peer_forward(const Tensor *q, const Tensor *k, const Tensor *v, Tensor *out) { causal_dot_product(*q, *k, *v, *out); }
-void peer_backward(const Tensor *q, const Tensor *k, const Tensor *v, const Tensor *g, Tensor *dq, Tensor *dk, Tensor *dv) {
-  causal_dot_backward(*q, *k, *v, *g, *dq, *dk, *dv);
-}
+// The bare product, as fast_transformers/causal_product/__init__.py makes it: all [B, H, T, D]. A new tensor.
+Tensor *peer_product(const Tensor *q, const Tensor *k, const Tensor *v) { return new Tensor(Product::apply(*q, *k, *v)); }
 
 // fast_transformers/attention/causal_linear_attention.py: all [B, T, H, D]. A new tensor.
 Tensor *peer_step(const Tensor *queries, const Tensor *keys, const Tensor *values) {

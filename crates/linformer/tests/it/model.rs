@@ -2,12 +2,14 @@ use linformer::{Activation, Batch, Decay, Device, Model, ModelConfig, NormKind};
 use tch::{Kind, Tensor};
 
 pub(crate) fn config() -> ModelConfig {
-    ModelConfig { vocab_size: 23, width: 32, heads: 2, layers: 2, feed: 64, ..ModelConfig::tiny() }
+    let sizes = ModelConfig { vocab_size: 23, width: 32, heads: 2, layers: 2, feed: 64, ..ModelConfig::original() };
+    ModelConfig { tied: true, ..sizes }
 }
 
-fn variants() -> [ModelConfig; 7] {
+fn variants() -> [ModelConfig; 8] {
     [
         config(),
+        ModelConfig { vocab_size: 23, width: 64, layers: 2, ..ModelConfig::tiny() },
         ModelConfig { norm: NormKind::Rms, activation: Activation::Swiglu, bias: false, ..config() },
         ModelConfig { tied: false, heads: 1, ..config() },
         ModelConfig { conv: 4, ..config() },
