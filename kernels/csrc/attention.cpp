@@ -24,7 +24,8 @@ const AttentionTable<double> &attention_table<double>() {
   return table()->f64;
 }
 
-// Runs `work` for every head of every sequence, the tokens shared out evenly. Who does which is no matter to the result.
+// Runs `work` for every head of every sequence, the tokens shared out evenly, up to GROUP heads of a sequence at a time.
+// Who does which is no matter to the result.
 template <class T, class F>
 void each_head(const Bounds &bounds, int64_t heads, int64_t scratch, F work) {
   const int64_t items = bounds.sequences * heads, tokens = bounds.at[bounds.sequences] * heads;
@@ -38,9 +39,11 @@ void each_head(const Bounds &bounds, int64_t heads, int64_t scratch, F work) {
   }
   at::parallel_for(0, shares, 1, [&](int64_t from, int64_t to) {
     const Tensor memory = at::empty({scratch}, at::CppTypeToScalarType<T>::value);
-    for (int64_t item = first[from]; item < first[to]; item++) {
-      const int64_t seq = item / heads;
-      work(Item{seq, item % heads, bounds.at[seq], bounds.at[seq + 1]}, memory.data_ptr<T>());
+    for (int64_t item = first[from]; item < first[to];) {
+      const int64_t seq = item / heads, head = item % heads;
+      const int64_t group = std::min({heads - head, first[to] - item, GROUP});
+      work(Item{seq, head, group, bounds.at[seq], bounds.at[seq + 1]}, memory.data_ptr<T>());
+      item += group;
     }
   });
 }
@@ -157,7 +160,7 @@ Outputs run_forward(const Inputs &in, bool states) {
   AT_DISPATCH_FLOATING_TYPES(in.q.scalar_type(), "attention", [&] {
     const auto a = arguments<Attention<scalar_t>, scalar_t, scalar_t>(in, o);
     const auto &kernels = attention_table<scalar_t>();
-    each_head<scalar_t>(bounds, heads, kernels.scratch(d, m, bounds.longest),
+    each_head<scalar_t>(bounds, heads, kernels.scratch(d, m, bounds.longest, std::min(heads, GROUP)),
                         [&](Item item, scalar_t *scratch) { kernels.forward(a, item, scratch); });
   });
   return o;
@@ -180,7 +183,7 @@ void run_backward(const Inputs &in, const Outputs &o, const Tensor &grad, const 
   AT_DISPATCH_FLOATING_TYPES(in.q.scalar_type(), "attention", [&] {
     const auto a = arguments<Attention<scalar_t>, scalar_t, scalar_t>(in, o, g, ds1, dz1, to);
     const auto &kernels = attention_table<scalar_t>();
-    each_head<scalar_t>(bounds, a.heads, kernels.scratch(a.d, a.m, bounds.longest),
+    each_head<scalar_t>(bounds, a.heads, kernels.scratch(a.d, a.m, bounds.longest, std::min(a.heads, GROUP)),
                         [&](Item item, scalar_t *scratch) { kernels.backward(a, item, scratch); });
   });
 }

@@ -26,10 +26,11 @@ struct Attention {
   T *s1, *z1, *ds0, *dz0;
 };
 
-// One head of one sequence, tokens [begin, end).
+// Heads [head, head + heads) of one sequence, tokens [begin, end).
 struct Item {
-  int64_t seq, head, begin, end;
+  int64_t seq, head, heads, begin, end;
 };
+constexpr int64_t GROUP = 8;           // heads of an item, at most
 
 // A causal convolution of each channel over the tokens of one sequence: y_t = sum_j w_j x_{t - (taps - 1) + j}.
 struct Convolution {
@@ -67,7 +68,7 @@ struct Model {
 
 template <class T>
 struct AttentionTable {
-  int64_t (*scratch)(int64_t d, int64_t m, int64_t longest);
+  int64_t (*scratch)(int64_t d, int64_t m, int64_t longest, int64_t heads);
   void (*forward)(const Attention<T> &, Item, T *scratch);
   void (*backward)(const Attention<T> &, Item, T *scratch);
 };

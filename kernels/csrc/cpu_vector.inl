@@ -95,16 +95,25 @@ inline __attribute__((always_inline)) void block(int64_t row, int64_t col, int64
     for (int j = 0; j < NV; j++) ended(row + i, col + j * W<T>, sum[i][j]);
 }
 
-// The whole of it, block by block; rows and cols are multiples of 16.
-template <class T, class First, class Scaled, class Ended>
-inline __attribute__((always_inline)) void products(int64_t rows, int64_t cols, int64_t depth, Left<T> a, Right<T> b,
+// Rows that are asked for ahead of time, after a block of a product (see Ahead): enough for all within an item.
+constexpr int64_t STEPS = 12;
+
+// The whole of it, block by block, with steps of `ahead` after each; rows and cols are multiples of 16.
+template <class T, class Steps, class First, class Scaled, class Ended>
+inline __attribute__((always_inline)) void products(Steps &ahead, int64_t rows, int64_t cols, int64_t depth, Left<T> a, Right<T> b,
                                                     int64_t depth2, Left<T> a2, Right<T> b2, First first, Scaled scaled,
                                                     Ended ended) {
   int64_t n = 0;
   for (; n + LF_NV * W<T> <= cols; n += LF_NV * W<T>)
-    for (int64_t i = 0; i < rows; i += LF_MR) block<LF_MR, LF_NV>(i, n, depth, a, b, depth2, a2, b2, first, scaled, ended);
+    for (int64_t i = 0; i < rows; i += LF_MR) {
+      block<LF_MR, LF_NV>(i, n, depth, a, b, depth2, a2, b2, first, scaled, ended);
+      ahead.steps(STEPS);
+    }
   for (; n < cols; n += W<T>)
-    for (int64_t i = 0; i < rows; i += LF_TALL) block<LF_TALL, 1>(i, n, depth, a, b, depth2, a2, b2, first, scaled, ended);
+    for (int64_t i = 0; i < rows; i += LF_TALL) {
+      block<LF_TALL, 1>(i, n, depth, a, b, depth2, a2, b2, first, scaled, ended);
+      ahead.steps(STEPS);
+    }
 }
 
 template <class T>
@@ -117,15 +126,15 @@ struct Same {
 };
 
 // y = y scale + a b
-template <class T>
-void update(int64_t rows, int64_t cols, int64_t depth, Left<T> a, Right<T> b, T scale, T *y, int64_t ldy) {
+template <class T, class Steps>
+void update(Steps &ahead, int64_t rows, int64_t cols, int64_t depth, Left<T> a, Right<T> b, T scale, T *y, int64_t ldy) {
   const auto end = [=](int64_t i, int64_t j, Vec<T> x) { store(y + i * ldy + j, x); };
   const auto old = [=](int64_t i, int64_t j) { return load(y + i * ldy + j); };
   const auto scaled = [=](int64_t i, int64_t j) { return load(y + i * ldy + j) * scale; };
   if (scale == 1)
-    products(rows, cols, depth, a, b, 0, a, b, old, Same<T>(), end);
+    products(ahead, rows, cols, depth, a, b, 0, a, b, old, Same<T>(), end);
   else
-    products(rows, cols, depth, a, b, 0, a, b, scaled, Same<T>(), end);
+    products(ahead, rows, cols, depth, a, b, 0, a, b, scaled, Same<T>(), end);
 }
 
 // t[n, 16] = x[16, n] transposed, n a multiple of 16, in squares of W: each round interleaves halves.

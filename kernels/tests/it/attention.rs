@@ -52,7 +52,8 @@ fn definition(case: &Case) -> [Tensor; 4] {
 
 /// For each head its own, the last one all of it.
 pub(crate) fn decay(heads: i64) -> Tensor {
-    let all: Vec<f64> = (0..heads).map(|h| if h + 1 == heads { 1.0 } else { 0.7 + 0.1 * h as f64 }).collect();
+    let all: Vec<f64> =
+        (0..heads).map(|h| if h + 1 == heads { 1.0 } else { 0.7 + 0.3 * h as f64 / heads as f64 }).collect();
     Tensor::from_slice(&all)
 }
 
@@ -107,6 +108,11 @@ fn every_length_with_every_size() {
 #[test]
 fn packed_sequences_do_not_see_each_other() {
     check(&[5, 1, 0, 70, 16, 33, 0], 3, 32, 32);
+}
+
+#[test]
+fn more_heads_than_go_together() {
+    check(&[20, 0, 37], 11, 16, 32);
 }
 
 #[test]
@@ -343,7 +349,7 @@ fn a_convolution_restarts_with_each_sequence() {
 #[test]
 fn same_bits_whatever_the_threads() {
     let _held = CHOICE.lock();
-    let case = case(&[300, 5, 80, 81], 3, 32, 32, Kind::Float);
+    let case = case(&[300, 5, 80, 81], 11, 32, 32, Kind::Float);
     let once = |threads| {
         tch::set_num_threads(threads);
         run(&case, Kind::Float, |q, k, v| fused::attention(q, k, v, &case.bounds, EPS).unwrap())
