@@ -17,8 +17,8 @@ default:
 pipeline *ARGS:
     @"{{justfile_directory()}}/scripts/pipeline" DATA={{quote(DATA)}} OUT={{quote(OUT)}} PRESET={{quote(PRESET)}} FLOWS={{quote(FLOWS)}} SEED={{quote(SEED)}} "$@"
 
-# everything that is checked: format, lints, all tests
-test: lint test-all test-tools (fuzz "20")
+# everything that is checked: format, lints, the CUDA kernels compiled, all tests
+test: lint compile-cuda test-all test-tools (fuzz "20")
 
 # rustfmt and clippy, warnings are errors
 lint:

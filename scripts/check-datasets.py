@@ -4,6 +4,7 @@
 usage: check-datasets.py DATASET...                   a file or a folder of .arrow or .parquet shards each
        check-datasets.py --variants FOLDER DATASET    writes the dataset again, as other tools would, below FOLDER
        check-datasets.py --wrong-cells FOLDER DATASET  writes it with four cells of other types' values, in both formats
+       check-datasets.py --views FOLDER DATASET       writes it with texts and lists as views, which we do not read
        check-datasets.py --document FILE PARQUET ARROW
                         runs the queries in a document: SQL on the one folder, Python on each
 
@@ -133,6 +134,19 @@ def wrong_cells(folder, path):
     pyarrow.parquet.write_table(table, folder / "wrong.parquet")
 
 
+def views(folder, path):
+    """Types that came to Arrow after its version 1.0."""
+    files, kind = shards(path)
+    table = pyarrow.dataset.dataset([str(f) for f in files], format=kind).to_table()
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = pyarrow.array(table["source"].to_pylist(), pyarrow.string_view())
+    lists = pyarrow.array(table["tokens"].to_pylist(), pyarrow.list_view(pyarrow.uint16()))
+    for name, column, values in (("text", "source", texts), ("lists", "tokens", lists)):
+        changed = table.set_column(table.schema.get_field_index(column), column, values)
+        with pyarrow.ipc.new_file(str(folder / f"{name}.arrow"), changed.schema) as writer:
+            writer.write_table(changed)
+
+
 def document(path, parquet, arrow):
     """Runs the document's queries where they say `set`: each must run and answer something."""
     text = path.read_text()
@@ -150,6 +164,7 @@ def main():
     ap.add_argument("dataset", nargs="+", type=Path)
     ap.add_argument("--variants", type=Path, metavar="FOLDER")
     ap.add_argument("--wrong-cells", type=Path, metavar="FOLDER")
+    ap.add_argument("--views", type=Path, metavar="FOLDER")
     ap.add_argument("--document", type=Path, metavar="FILE")
     a = ap.parse_args()
     if a.document:
@@ -159,6 +174,8 @@ def main():
             variants(a.variants, path)
         elif a.wrong_cells:
             wrong_cells(a.wrong_cells, path)
+        elif a.views:
+            views(a.views, path)
         else:
             check(path)
 

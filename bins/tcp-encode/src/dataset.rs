@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use arrowio::{Compression, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Format, Tokens, WriteOptions, Written};
-use clikit::{AtomicFile, AtomicFolder, Console, Existing, is_dash};
+use clikit::{AtomicFile, AtomicFolder, Console, Existing, Lender, is_dash};
 use tokenizer::TokenCode as _;
 use tokenizer::field::{self, Field};
 use tokenizer::word16;
@@ -77,25 +77,8 @@ pub(crate) struct Dataset<'a> {
 
 enum Appears {
     AtOnce,
-    File(FileHandle),
+    File(Lender),
     Folder(AtomicFolder),
-}
-
-/// A file that its writer owns while it is written.
-type FileHandle = std::sync::Arc<std::sync::Mutex<Option<AtomicFile>>>;
-
-struct SharedFile(FileHandle);
-
-impl std::io::Write for SharedFile {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        let mut file = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        file.as_mut().map_or(Err(std::io::ErrorKind::NotConnected.into()), |f| f.write(octets))
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        let mut file = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        file.as_mut().map_or(Ok(()), std::io::Write::flush)
-    }
 }
 
 impl<'a> Dataset<'a> {
@@ -112,10 +95,9 @@ impl<'a> Dataset<'a> {
             return Ok(Dataset { writer, appears: Appears::AtOnce });
         }
         if let Some(format) = file_format(output, args.format) {
-            let file = FileHandle::new(Some(AtomicFile::create(output)?).into());
-            let name = output.display().to_string();
-            let writer = DatasetWriter::to(&name, SharedFile(file.clone()), &meta, &options(format))?;
-            return Ok(Dataset { writer, appears: Appears::File(file) });
+            let (file, lender) = AtomicFile::create(output)?.lend();
+            let writer = DatasetWriter::to(&output.display().to_string(), file, &meta, &options(format))?;
+            return Ok(Dataset { writer, appears: Appears::File(lender) });
         }
         let existing = if args.force { Existing::Replace } else { Existing::Refuse };
         let folder = AtomicFolder::create(output, existing)?;
@@ -134,10 +116,7 @@ impl<'a> Dataset<'a> {
         let written = self.writer.finish()?;
         match self.appears {
             Appears::AtOnce => {}
-            Appears::File(file) => {
-                let file = file.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-                file.context("the file is closed already")?.commit()?;
-            }
+            Appears::File(lender) => lender.commit()?,
             Appears::Folder(folder) => folder.commit()?,
         }
         Ok(written)
@@ -149,14 +128,8 @@ fn file_format(output: &Path, asked: Option<args::Format>) -> Option<Format> {
     if output.is_dir() {
         return None;
     }
-    let by_name = match output.extension().and_then(|e| e.to_str()) {
-        Some("arrow" | "feather") => Format::Arrow,
-        Some("arrows") => Format::Stream,
-        Some("parquet") => Format::Parquet,
-        // Neither folder nor file yet: a device or a pipe takes a stream.
-        _ if output.exists() => Format::Stream,
-        _ => return None,
-    };
+    // Of another name, and there: a device or a pipe, which takes a stream.
+    let by_name = Format::by_name(output).or_else(|| output.exists().then_some(Format::Stream))?;
     Some(match asked {
         Some(args::Format::Parquet) => Format::Parquet,
         Some(args::Format::Arrow) if by_name == Format::Parquet => Format::Arrow,

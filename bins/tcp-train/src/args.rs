@@ -194,8 +194,8 @@ pub(crate) struct Generate {
     #[arg(long, alias = "checkpoint_path", value_name = "PATH")]
     pub(crate) checkpoint_path: PathBuf,
 
-    /// The dataset to make: a folder, or - for an Arrow stream on stdout
-    #[arg(long, alias = "output_dir", value_name = "FOLDER")]
+    /// The dataset to make: a folder, a file by its name (.arrow, .arrows, .parquet), or - for an Arrow stream on stdout
+    #[arg(long, alias = "output_dir", value_name = "DATASET")]
     pub(crate) output_dir: PathBuf,
 
     /// Flows to generate [default: 1000, or as many as --packets takes]
@@ -248,9 +248,9 @@ pub(crate) struct Generate {
     #[arg(long, value_name = "FLOWS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) batch: u32,
 
-    /// The dataset's format
-    #[arg(long, value_enum, default_value = "arrow")]
-    pub(crate) format: Format,
+    /// The dataset's format [default: as the file's name says, else arrow]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<Format>,
 
     /// Replace a folder that has something in it
     #[arg(long)]

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::bail;
 use arrowio::{Compression, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Tokens, WriteOptions};
 use clikit::text::count;
-use clikit::{AtomicFolder, Console, Existing, Unit, is_dash};
+use clikit::{AtomicFile, AtomicFolder, Console, Existing, Lender, Unit, is_dash};
 use flowtrack::{Class, Close, Direction, Flow};
 use linformer::{Ending, Generated, Generator, Job, Prompt, Sampling};
 use tokenizer::{DecodeError, FlowIdentity, SideIdentity, field};
@@ -164,7 +164,13 @@ fn describe(flow: &Flow) -> FlowSummary {
 
 struct Output {
     writer: DatasetWriter<'static>,
-    folder: Option<AtomicFolder>,
+    appears: Appears,
+}
+
+enum Appears {
+    AtOnce,
+    File(Lender),
+    Folder(AtomicFolder),
 }
 
 impl Output {
@@ -173,21 +179,33 @@ impl Output {
         if is_dash(&args.output_dir) {
             let options = WriteOptions { batch_tokens: 1 << 14, ..options(arrowio::Format::Stream) };
             let writer = DatasetWriter::to("standard output", console.stdout(), &meta(args), &options)?;
-            return Ok(Output { writer, folder: None });
+            return Ok(Output { writer, appears: Appears::AtOnce });
+        }
+        let asked = args.format.map(|format| match format {
+            Format::Arrow => arrowio::Format::Arrow,
+            Format::Parquet => arrowio::Format::Parquet,
+        });
+        let named = arrowio::Format::by_name(&args.output_dir).filter(|_| !args.output_dir.is_dir());
+        if let Some(named) = named {
+            let (file, lender) = AtomicFile::create(&args.output_dir)?.lend();
+            let name = args.output_dir.display().to_string();
+            let writer = DatasetWriter::to(&name, file, &meta(args), &options(asked.unwrap_or(named)))?;
+            return Ok(Output { writer, appears: Appears::File(lender) });
         }
         let existing = if args.force { Existing::Replace } else { Existing::Refuse };
         let folder = AtomicFolder::create(&args.output_dir, existing)?;
-        let format = match args.format {
-            Format::Arrow => arrowio::Format::Arrow,
-            Format::Parquet => arrowio::Format::Parquet,
-        };
+        let format = asked.unwrap_or(arrowio::Format::Arrow);
         let writer = DatasetWriter::folder(folder.path(), &meta(args), &options(format))?;
-        Ok(Output { writer, folder: Some(folder) })
+        Ok(Output { writer, appears: Appears::Folder(folder) })
     }
 
     fn finish(self) -> anyhow::Result<()> {
         self.writer.finish()?;
-        self.folder.map_or(Ok(()), AtomicFolder::commit)
+        match self.appears {
+            Appears::AtOnce => Ok(()),
+            Appears::File(lender) => lender.commit(),
+            Appears::Folder(folder) => folder.commit(),
+        }
     }
 }
 

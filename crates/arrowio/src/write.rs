@@ -37,6 +37,17 @@ impl Format {
             Format::Stream => "arrows",
         }
     }
+
+    /// The format that a file's name asks for: `.arrow` or `.feather`, `.arrows`, `.parquet`.
+    #[must_use]
+    pub fn by_name(path: &Path) -> Option<Format> {
+        match path.extension()?.to_str()? {
+            "arrow" | "feather" => Some(Format::Arrow),
+            "arrows" => Some(Format::Stream),
+            "parquet" => Some(Format::Parquet),
+            _ => None,
+        }
+    }
 }
 
 /// How its columns are compressed.

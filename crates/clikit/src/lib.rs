@@ -53,5 +53,5 @@ pub use console::Console;
 pub use entry::main;
 pub use input::{InputFile, Inputs, is_dash};
 pub use interrupt::Interrupts;
-pub use output::{AtomicFile, AtomicFolder, Existing, TEMPORARY_SUFFIX, is_temporary};
+pub use output::{AtomicFile, AtomicFolder, Existing, Lender, LentFile, TEMPORARY_SUFFIX, is_temporary};
 pub use progress::{Progress, Unit};

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 
@@ -142,6 +142,46 @@ impl AtomicFile {
             temporary.rename_to(&target).with_context(|| target.display().to_string())?;
         }
         Ok(())
+    }
+}
+
+impl AtomicFile {
+    /// The file for a writer that keeps what it is given, and what commits it once that writer is done.
+    #[must_use]
+    pub fn lend(self) -> (LentFile, Lender) {
+        let file = Arc::new(Mutex::new(Some(self)));
+        (LentFile(file.clone()), Lender(file))
+    }
+}
+
+/// An [`AtomicFile`] that is written by one and committed by another: see [`AtomicFile::lend`].
+#[derive(Debug)]
+pub struct LentFile(Arc<Mutex<Option<AtomicFile>>>);
+
+/// Commits a [`LentFile`]; dropped before that, it leaves nothing.
+#[derive(Debug)]
+pub struct Lender(Arc<Mutex<Option<AtomicFile>>>);
+
+impl Lender {
+    /// As [`AtomicFile::commit`]; what is written after that fails.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn commit(self) -> anyhow::Result<()> {
+        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        file.map_or(Ok(()), AtomicFile::commit)
+    }
+}
+
+impl Write for LentFile {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        file.as_mut().map_or(Err(io::ErrorKind::NotConnected.into()), |f| f.write(octets))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        file.as_mut().map_or(Ok(()), Write::flush)
     }
 }
 

@@ -163,9 +163,16 @@ fn generated_flows_get_ends_and_times_from_the_options() {
     let output = scratch.at("out.pcap");
     let options =
         ["--client-net", "10.9.0.0/16", "--server-net", "172.20.1.7/32", "--start-time", "2030-01-01T00:00:00Z"];
-    let (code, _) = decode(&[&[input.as_str(), output.as_str(), "--flows-per-second", "5"], &options[..]].concat());
+    let macs = ["--client-mac", "02:00:00:00:00:0c", "--server-mac", "02:00:00:00:00:05"];
+    let (code, _) =
+        decode(&[&[input.as_str(), output.as_str(), "--flows-per-second", "5"], &options[..], &macs].concat());
     assert_eq!(code, 0);
     let seen = frames_of(&output);
+    for frame in &seen {
+        let from_client = frame.ends().0.starts_with("10.9.");
+        let (to, from) = if from_client { (5, 0xc) } else { (0xc, 5) };
+        assert_eq!(frame.octets[..12], [2, 0, 0, 0, 0, to, 2, 0, 0, 0, 0, from]);
+    }
     assert_eq!(seen[0].time_ns, 1_893_456_000_000_000_000);
     let span_s = (seen[seen.len() - 1].time_ns - seen[0].time_ns) / 1_000_000_000;
     assert!((4..30).contains(&span_s), "{span_s}");

@@ -88,6 +88,17 @@ fn weights_that_are_no_numbers_are_refused() {
     assert!(!place.path("out").exists());
 }
 
+#[test]
+fn a_name_of_a_dataset_file_makes_one_file() {
+    let place = Place::new();
+    place.train();
+    for name in ["out.arrow", "out.arrows", "out.parquet"] {
+        place.succeed(&format!("{GENERATE} --output-dir {name}"));
+        assert!(place.path(name).is_file(), "{name}");
+        assert_eq!(flows(&place.path(name)), flows(&place.path("out.arrow")), "{name}");
+    }
+}
+
 fn heads(place: &Place, folder: &str) -> Vec<(field::FlowHeader, u64)> {
     let of = |row: &arrowio::FlowRow| {
         let Tokens::U16(tokens) = &row.tokens else { panic!("field tokens are u16") };
