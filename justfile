@@ -85,6 +85,10 @@ bench-attention *ARGS:
 ablations *ARGS:
     scripts/ablations "$@"
 
+# the reference model and its baselines, from captures to docs/results.md: just results MINUTES=60 PRESET=small FLOWS=2000
+results *ARGS:
+    scripts/results "$@"
+
 # compile the CUDA kernels for sm_80 and sm_90; nvcc is found or fetched by scripts/nvcc, no GPU is needed
 compile-cuda:
     scripts/check-cuda compile

@@ -28,6 +28,8 @@ def compared(out):
         ("", f"{near(m['categorical'], 'jsd_bits', 0.02)} of {len(m['categorical'])} header fields within 0.02 bits of the noise floor"),
         ("", f"{near(m['continuous'], 'wasserstein1', 0.05)} of {len(m['continuous'])} times and sizes within 0.05 decades of it"),
         ("", f"coverage {coverage['generated']['value']:.2f} (real {coverage['floor']['value']:.2f})"),
+        ("", f"told apart by trees: AUC {m['discriminators']['trees']['generated']['value']:.2f} (guessing 0.50)"),
+        ("report", str(out / "report" / "report.html")),
     ]
 
 

@@ -9,7 +9,8 @@ use clikit::Common;
 ///
 /// Both sides may be captures or datasets: a file, or a folder of them. Whole sessions alone are compared: opened, and
 /// closed by FIN from both sides or by RST, with no octet missing. Every distance stands beside its noise floor, the same
-/// distance between two real samples of the same size.
+/// distance between two real samples of the same size. tshark and suricata are asked for their verdicts where they are
+/// installed.
 ///
 /// Exit codes: 0 all done; 1 done, but something could not be read and was named; 2 failed, nothing written.
 #[derive(Parser, Debug)]
@@ -25,13 +26,30 @@ pub(crate) struct Args {
     #[arg(long, value_name = "REAL2")]
     pub(crate) reference: Option<PathBuf>,
 
-    /// Folder for metrics.json; made if it does not exist
+    /// What the model was trained on, to say whether generated flows repeat it; REAL should be flows that it has not seen
+    #[arg(long, value_name = "TRAINING")]
+    pub(crate) training: Option<PathBuf>,
+
+    /// Bits that each flow of the training data takes under the model, from tcp-train score; of its lines that name a split,
+    /// those of the training are taken
+    #[arg(long, value_name = "JSONL", requires = "likelihood_held_out")]
+    pub(crate) likelihood: Option<PathBuf>,
+
+    /// The same of flows that the model has not seen
+    #[arg(long, value_name = "JSONL", requires = "likelihood")]
+    pub(crate) likelihood_held_out: Option<PathBuf>,
+
+    /// Folder for report.html and metrics.json; made if it does not exist
     #[arg(short, long, value_name = "FOLDER")]
     pub(crate) output: Option<PathBuf>,
 
     /// Replace an output folder that is not empty
     #[arg(long)]
     pub(crate) force: bool,
+
+    /// Do not ask Wireshark and Suricata, where they are installed
+    #[arg(long)]
+    pub(crate) no_judges: bool,
 
     /// Seed of the samples
     #[arg(long, default_value_t = 1)]

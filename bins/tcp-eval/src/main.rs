@@ -2,6 +2,9 @@
 
 mod args;
 mod flows;
+mod judges;
+mod likelihood;
+mod report;
 mod run;
 mod summary;
 

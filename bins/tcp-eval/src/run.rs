@@ -4,38 +4,73 @@ use std::path::Path;
 
 use anyhow::Context;
 use clikit::{AtomicFolder, Console, Existing, Unit};
-use fidelity::{Comparison, Settings};
+use fidelity::{Settings, Sides, membership, targets};
 
 use crate::args::Args;
 use crate::flows::{self, Side};
+use crate::judges::{self, Judges};
+use crate::likelihood;
+use crate::report::{self, REPORT};
 use crate::summary::Summary;
 
 /// Runs the program.
 pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
-    let mut inputs = vec![("REAL", args.real.as_path()), ("GENERATED", args.generated.as_path())];
-    inputs.extend(args.reference.as_deref().map(|path| ("--reference", path)));
+    let inputs: Vec<(&str, &Path)> = [
+        ("REAL", Some(&args.real)),
+        ("GENERATED", Some(&args.generated)),
+        ("--reference", args.reference.as_ref()),
+        ("--training", args.training.as_ref()),
+        ("--likelihood", args.likelihood.as_ref()),
+        ("--likelihood-held-out", args.likelihood_held_out.as_ref()),
+    ]
+    .into_iter()
+    .filter_map(|(name, path)| Some((name, path?.as_path())))
+    .collect();
     let outputs: Vec<(&str, &Path)> = args.output.as_deref().map(|path| ("--output", path)).into_iter().collect();
     clikit::keep_apart(&inputs, &outputs)?;
-    let real = flows::read(&args.real, console)?;
-    let generated = flows::read(&args.generated, console)?;
-    let reference = args.reference.as_deref().map(|path| flows::read(path, console)).transpose()?;
+    let read = |path: &Path| flows::read(path, console);
+    let (real, generated) = (read(&args.real)?, read(&args.generated)?);
+    let reference = args.reference.as_deref().map(read).transpose()?;
+    let training = args.training.as_deref().map(read).transpose()?;
+    let membership = match (&args.likelihood, &args.likelihood_held_out) {
+        (Some(known), Some(held_out)) => {
+            Some(membership(&likelihood::read(known, true)?, &likelihood::read(held_out, false)?, args.seed))
+        }
+        _ => None,
+    };
     let settings = Settings { seed: args.seed, repeats: args.repeats, ..Settings::default() };
+    let sides = Sides {
+        real: real.as_flows(),
+        generated: generated.as_flows(),
+        reference: reference.as_ref().map(Side::as_flows),
+        training: training.as_ref().map(Side::as_flows),
+        has_identifiers: [Some(&real), Some(&generated), reference.as_ref()].iter().flatten().all(|s| s.nameless == 0),
+    };
     let progress = console.progress("comparing", None, Unit::Items);
-    let found =
-        fidelity::compare(&real.flows, reference.as_ref().map(|side| &side.flows[..]), &generated.flows, settings)?;
+    let found = fidelity::compare(&sides, settings, |what| progress.message(what))?;
+    let judges = if args.no_judges {
+        Judges::none()
+    } else {
+        progress.message("asking Wireshark and Suricata");
+        judges::ask(&real.flows, &generated.flows, args.seed)
+    };
     progress.finish();
+    let targets = targets(&found, judges.rates().as_deref());
+    let summary = Summary { not_whole: [real.not_whole, generated.not_whole], found, targets, judges, membership };
     if let Some(folder) = &args.output {
-        write(folder, &found, args.force)?;
+        let names = [&args.real, &args.generated].map(|path| path.display().to_string());
+        let page = report::render(&summary, [&names[0], &names[1]], &real.flows, &generated.flows)?;
+        write(folder, &[("metrics.json", serde_json::to_string_pretty(&summary)? + "\n"), (REPORT, page)], args.force)?;
     }
-    let not_whole = |side: &Side| side.not_whole;
-    console.summary(&Summary { not_whole: [not_whole(&real), not_whole(&generated)], found })
+    console.summary(&summary)
 }
 
-fn write(folder: &Path, found: &Comparison, force: bool) -> anyhow::Result<()> {
+fn write(folder: &Path, files: &[(&str, String)], force: bool) -> anyhow::Result<()> {
     let existing = if force { Existing::Replace } else { Existing::Refuse };
     let output = AtomicFolder::create(folder, existing)?;
-    let path = output.path().join("metrics.json");
-    let text = serde_json::to_string_pretty(found)? + "\n";
-    std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+    for (name, text) in files {
+        let path = output.path().join(name);
+        std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+    }
     output.commit()
 }

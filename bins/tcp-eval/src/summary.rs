@@ -3,8 +3,10 @@
 use std::fmt;
 
 use clikit::text::{Rows, count};
-use fidelity::{Against, CHECKS, Comparison, Validity};
+use fidelity::{Against, CHECKS, Comparison, Discriminator, Interval, Membership, Target, Validity};
 use serde::Serialize;
+
+use crate::judges::{Judge, Judges};
 
 /// What was found.
 #[derive(Serialize)]
@@ -14,12 +16,18 @@ pub(crate) struct Summary {
     /// The comparison.
     #[serde(flatten)]
     pub(crate) found: Comparison,
+    /// What one wants, and whether it is so.
+    pub(crate) targets: Vec<Target>,
+    /// What other programs say.
+    pub(crate) judges: Judges,
+    /// Whether the model's likelihood tells what it was trained on.
+    pub(crate) membership: Option<Membership>,
 }
 
 /// Farther than this from the floor, in bits, a field is said to be off.
-const NEAR_BITS: f64 = 0.02;
+pub(crate) const NEAR_BITS: f64 = 0.02;
 /// Farther than this from the floor, in decades, a field is said to be off.
-const NEAR_DECADES: f64 = 0.05;
+pub(crate) const NEAR_DECADES: f64 = 0.05;
 
 impl fmt::Display for Summary {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,6 +61,7 @@ impl fmt::Display for Summary {
             rows.push(format!("  {}", field.name), against(&field.wasserstein1, Some(NEAR_DECADES)));
         }
         rows.push("correlations, PCD", against(&found.dependence.pcd, None));
+        rows.push("contingencies, CMD", against(&found.dependence.cmd, None));
         let diversity = &found.diversity;
         for (name, value) in [
             ("density", &diversity.density),
@@ -64,7 +73,72 @@ impl fmt::Display for Summary {
         ] {
             rows.push(name, against(value, None));
         }
+        self.learnt(&mut rows);
+        self.judged(&mut rows);
+        let met = self.targets.iter().filter(|t| t.is_met).count();
+        rows.push("targets met", format!("{met} of {}", self.targets.len()));
+        for target in self.targets.iter().filter(|t| !t.is_met) {
+            rows.push(format!("  not: {}", target.name), format!("{}, wanted {}", target.found, target.wanted));
+        }
         rows.fmt(to)
+    }
+}
+
+impl Summary {
+    /// What other programs say.
+    fn judged(&self, rows: &mut Rows) {
+        for (name, judge) in self.judges.each() {
+            let found = match judge {
+                Judge::NotRun(reason) => {
+                    rows.push(name, format!("not run: {reason}"));
+                    continue;
+                }
+                Judge::Run(found) => found,
+            };
+            rows.push(name, format!("share of {}s, generated (real), ratio [95 %]", found.per));
+            for verdict in &found.verdicts {
+                let rate = |i: &Interval| format!("{:.3} %", 100.0 * i.value);
+                let ratio = verdict.ratio.as_ref().map_or_else(|| "no ratio".to_owned(), interval);
+                let mark = if verdict.is_off() { "  off" } else { "" };
+                let text = format!("{} ({}), {ratio}{mark}", rate(&verdict.generated), rate(&verdict.real));
+                rows.push(format!("  {}", verdict.name), text);
+            }
+        }
+    }
+
+    /// The measures that learn.
+    fn learnt(&self, rows: &mut Rows) {
+        let told = &self.found.discriminators;
+        let auc = |d: &Discriminator| against(&Against { generated: d.generated, floor: d.floor }, None);
+        rows.push("told apart, AUC", "generated [95 %] (floor)".to_owned());
+        rows.push("  trees", auc(&told.trees));
+        let without = || "not measured: a side has no client ports and initial numbers".to_owned();
+        rows.push("  trees, with identifiers", told.trees_with_identifiers.as_ref().map_or_else(without, auc));
+        rows.push("  sequence model", auc(&told.sequence));
+        match &self.found.utility {
+            None => rows.push("utility", "not measured: expected two server ports with 15 flows each".to_owned()),
+            Some(u) => rows.push(
+                "utility, server port",
+                format!(
+                    "{} of real ({:.3} right after generated flows, {:.3} after real ones, {:.3} by guessing)",
+                    interval(&u.ratio),
+                    u.generated.value,
+                    u.real.value,
+                    u.chance
+                ),
+            ),
+        }
+        match &self.found.memorisation {
+            None => rows.push("memorisation", "not measured: no --training".to_owned()),
+            Some(m) => {
+                rows.push("copies of training data", against(&m.copies, None));
+                rows.push("nearer to training data", against(&m.closer_to_training, None));
+            }
+        }
+        match &self.membership {
+            None => rows.push("membership", "not measured: no --likelihood".to_owned()),
+            Some(m) => rows.push("membership, AUC", interval(&m.auc)),
+        }
     }
 }
 
@@ -77,4 +151,8 @@ fn against(value: &Against, near: Option<f64>) -> String {
     let off = near.is_some_and(|near| generated.value > floor.value + near);
     let mark = if off { "  off" } else { "" };
     format!("{:.4} [{:.4}, {:.4}] ({:.4}){mark}", generated.value, generated.low, generated.high, floor.value)
+}
+
+fn interval(value: &Interval) -> String {
+    format!("{:.4} [{:.4}, {:.4}]", value.value, value.low, value.high)
 }

@@ -1,234 +1,99 @@
 //! Two sets of flows, held against each other and against the noise floor.
 
-use flowtrack::Flow;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use tokenizer::TokenCode;
-use tokenizer::field::{Field, vocab};
+use rustc_hash::FxHashSet;
 
+use crate::comparison::{
+    Against, Bar, CategoricalField, Comparison, ContinuousField, Dependence, Diversity, Error, Histogram, Memorisation,
+    Settings,
+};
 use crate::continuous::{Range, ks, wasserstein1};
-use crate::observe::{CATEGORICAL, CONTINUOUS, FEATURE_NAMES, Names, Observed, Unit};
+use crate::learn::{Discriminators, Material, Utility, discriminate, utility};
+use crate::observe::{CATEGORICAL, CONTINUOUS, FEATURE_NAMES, FLOW_FIELDS, Names, Unit};
 use crate::sample::{Draw, Interval, draw};
+use crate::set::{Flows, Set};
 use crate::validity::Validity;
 use crate::{categorical, dependence, diversity};
 
-/// How a comparison is made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
-pub struct Settings {
-    /// Seed of every draw.
-    pub seed: u64,
-    /// Repeated draws behind each value and interval.
-    pub repeats: u32,
-    /// Flows at most in a sample for distances between flows, which take the square of that many steps.
-    pub neighbours: usize,
+/// What is held against what.
+#[derive(Clone, Copy, Debug)]
+pub struct Sides<'a> {
+    /// Real flows.
+    pub real: Flows<'a>,
+    /// Generated ones.
+    pub generated: Flows<'a>,
+    /// More real flows, for the floor.
+    pub reference: Option<Flows<'a>>,
+    /// What the model was trained on.
+    pub training: Option<Flows<'a>>,
+    /// Whether every side has what flows draw at random: client ports, initial numbers.
+    pub has_identifiers: bool,
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings { seed: 1, repeats: 20, neighbours: 1_500 }
-    }
-}
+/// Rounds of the bootstrap behind the intervals of measures that learn.
+const ROUNDS: u32 = 200;
+/// Values of a categorical field that are named.
+const TOP: usize = 10;
+/// Steps of a histogram.
+const STEPS: usize = 48;
 
-/// Why a comparison can not be made.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Error {
-    /// Too few flows on one side.
-    #[error("{side}: expected at least {least} flows, found {found}")]
-    TooFew {
-        /// `real`, `reference` or `generated`.
-        side: &'static str,
-        /// Flows needed.
-        least: usize,
-        /// Flows found.
-        found: usize,
-    },
-    /// A flow that no header can hold.
-    #[error("{side}: flow {index} (from 0): {error}")]
-    Unsayable {
-        /// `real`, `reference` or `generated`.
-        side: &'static str,
-        /// Its index.
-        index: usize,
-        /// What is wrong with it.
-        error: tokenizer::EncodeError,
-    },
-}
-
-/// A distance beside the floor: the same between two real samples of the same size.
-#[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
-pub struct Against {
-    /// Real against generated.
-    pub generated: Interval,
-    /// Real against real.
-    pub floor: Interval,
-}
-
-/// One categorical field.
-#[derive(Clone, PartialEq, Debug, serde::Serialize)]
-pub struct CategoricalField {
-    /// Name.
-    pub name: &'static str,
-    /// What it is.
-    pub meaning: &'static str,
-    /// Different values in all sets.
-    pub values: usize,
-    /// Jensen-Shannon divergence in bits.
-    pub jsd_bits: Against,
-}
-
-/// One continuous field.
-#[derive(Clone, PartialEq, Debug, serde::Serialize)]
-pub struct ContinuousField {
-    /// Name.
-    pub name: &'static str,
-    /// What it is.
-    pub meaning: &'static str,
-    /// Unit.
-    pub unit: Unit,
-    /// The range of the distances.
-    pub range: Range,
-    /// Share of generated values outside the range.
-    pub clipped: f64,
-    /// Wasserstein-1 distance, in the unit.
-    pub wasserstein1: Against,
-    /// Kolmogorov-Smirnov distance, 0 to 1.
-    pub ks: Against,
-}
-
-/// How fields hang together.
-#[derive(Clone, PartialEq, Debug, serde::Serialize)]
-pub struct Dependence {
-    /// Names of the flow features that are correlated with each other.
-    pub features: Vec<&'static str>,
-    /// Pairwise correlation difference, 0 to 2: root mean square over pairs of features.
-    pub pcd: Against,
-}
-
-/// Whether generated flows cover the real ones, and repeat none.
-#[derive(Clone, PartialEq, Debug, serde::Serialize)]
-pub struct Diversity {
-    /// Generated points per real neighbourhood; 1 is even.
-    pub density: Against,
-    /// Share of real neighbourhoods that hold a generated point.
-    pub coverage: Against,
-    /// Median distance from a flow to the nearest real one.
-    pub nearest: Against,
-    /// Share of flows that repeat an earlier one of their set in everything but identity.
-    pub exact_repeats: Against,
-    /// Share of flows that repeat an earlier one of their set in everything but identity and time.
-    pub header_repeats: Against,
-    /// Share of flows that are among the real ones, in everything but identity and time.
-    pub copies: Against,
-}
-
-/// Everything that was found.
-#[derive(Clone, PartialEq, Debug, serde::Serialize)]
-pub struct Comparison {
-    /// How it was made.
-    pub settings: Settings,
-    /// Flows in each sample.
-    pub sample: usize,
-    /// Real flows and packets.
-    pub real: [u64; 2],
-    /// Generated flows and packets.
-    pub generated: [u64; 2],
-    /// Whether the floor comes from a second real set; else from disjoint halves of the first.
-    pub has_reference: bool,
-    /// Of the real flows.
-    pub validity_real: Validity,
-    /// Of the generated flows.
-    pub validity_generated: Validity,
-    /// Field by field.
-    pub categorical: Vec<CategoricalField>,
-    /// Field by field.
-    pub continuous: Vec<ContinuousField>,
-    /// Between fields.
-    pub dependence: Dependence,
-    /// Between flows.
-    pub diversity: Diversity,
-}
-
-/// A set of flows, looked at.
-struct Set {
-    observed: Vec<Observed>,
-    /// Tokens of each flow, and tokens without time.
-    exact: Vec<Vec<u16>>,
-    headers: Vec<Vec<u16>>,
-}
-
-impl Set {
-    fn of(side: &'static str, flows: &[Flow], names: &mut Names) -> Result<Set, Error> {
-        let mut code = Field::default();
-        let (mut exact, mut headers) = (Vec::new(), Vec::new());
-        for (index, flow) in flows.iter().enumerate() {
-            let mut tokens = Vec::new();
-            code.encode(flow, &mut tokens).map_err(|error| Error::Unsayable { side, index, error })?;
-            headers.push(without_time(&tokens));
-            exact.push(tokens);
-        }
-        Ok(Set { observed: flows.iter().map(|f| names.observe(f)).collect(), exact, headers })
-    }
-}
-
-/// The tokens that do not speak of time.
-fn without_time(tokens: &[u16]) -> Vec<u16> {
-    let mut keep = true;
-    let mut kept = Vec::with_capacity(tokens.len() / 2);
-    for &token in tokens {
-        let field = vocab::row(token).map_or("", |r| r.field);
-        keep = if field == "digit" { keep } else { field != "time" };
-        if keep {
-            kept.push(token);
-        }
-    }
-    kept
-}
-
-/// Holds `generated` against `real`. The floor is `real` against `reference`, or, without one, half of `real` against the
-/// other half.
+/// Holds generated flows against real ones. The floor is real flows against the reference, or, without one, half of the real
+/// ones against the other half. `step` is told what is being done.
 ///
 /// # Errors
 /// Where a side has too few flows (20), or a flow that no header can hold.
-pub fn compare(
-    real: &[Flow],
-    reference: Option<&[Flow]>,
-    generated: &[Flow],
-    settings: Settings,
-) -> Result<Comparison, Error> {
+pub fn compare(sides: &Sides<'_>, settings: Settings, mut step: impl FnMut(&'static str)) -> Result<Comparison, Error> {
     const LEAST: usize = 20;
-    let enough = |side, flows: &[Flow], least| match flows.len() {
+    let enough = |side, flows: Flows<'_>, least| match flows.flows.len() {
         found if found < least => Err(Error::TooFew { side, least, found }),
         _ => Ok(()),
     };
-    enough("real", real, if reference.is_some() { LEAST } else { 2 * LEAST })?;
-    enough("generated", generated, LEAST)?;
-    reference.map_or(Ok(()), |r| enough("reference", r, LEAST))?;
+    enough("real", sides.real, if sides.reference.is_some() { LEAST } else { 2 * LEAST })?;
+    enough("generated", sides.generated, LEAST)?;
+    sides.reference.map_or(Ok(()), |r| enough("reference", r, LEAST))?;
+    sides.training.map_or(Ok(()), |t| enough("training", t, LEAST))?;
 
+    step("looking at flows");
     let mut names = Names::default();
     let sets = Sets {
-        real: Set::of("real", real, &mut names)?,
-        reference: reference.map(|r| Set::of("reference", r, &mut names)).transpose()?,
-        generated: Set::of("generated", generated, &mut names)?,
+        real: Set::of("real", sides.real, &mut names)?,
+        reference: sides.reference.map(|r| Set::of("reference", r, &mut names)).transpose()?,
+        generated: Set::of("generated", sides.generated, &mut names)?,
+        training: sides.training.map(|t| Set::of("training", t, &mut names)).transpose()?,
     };
-    let room = reference.map_or(real.len() / 2, |r| real.len().min(r.len()));
-    let n = room.min(generated.len());
+    let real = sides.real.flows.len();
+    let reference = sides.reference.map(|r| r.flows.len());
+    let generated = sides.generated.flows.len();
+    let n = reference.map_or(real / 2, |r| real.min(r)).min(generated);
     let mut random = ChaCha8Rng::seed_from_u64(settings.seed);
-    let draws: Vec<Draw> = (0..settings.repeats.max(1))
-        .map(|_| draw(n, real.len(), reference.map(<[Flow]>::len), generated.len(), &mut random))
-        .collect();
-    let size = |flows: &[Flow]| [flows.len() as u64, flows.iter().map(|f| f.packets.len() as u64).sum()];
+    let draws: Vec<Draw> =
+        (0..settings.repeats.max(1)).map(|_| draw(n, real, reference, generated, &mut random)).collect();
+    step("distributions");
+    let (categorical, continuous) = (sets.categorical(&draws, &names), sets.continuous(&draws));
+    let dependence = sets.dependence(&draws);
+    step("distances between flows");
+    let diversity = sets.diversity(&draws, settings.neighbours);
+    let memorisation = sets.memorisation(&draws, settings.neighbours);
+    step("telling apart");
+    let discriminators = sets.discriminators(&draws[0], sides.has_identifiers, settings);
+    step("utility");
+    let utility = sets.utility(&draws[0], settings);
     Ok(Comparison {
         settings,
         sample: n,
-        real: size(real),
-        generated: size(generated),
-        has_reference: reference.is_some(),
-        validity_real: Validity::of(real),
-        validity_generated: Validity::of(generated),
-        categorical: sets.categorical(&draws, &names),
-        continuous: sets.continuous(&draws),
-        dependence: sets.dependence(&draws),
-        diversity: sets.diversity(&draws, settings.neighbours),
+        real: sides.real.size(),
+        generated: sides.generated.size(),
+        has_reference: sides.reference.is_some(),
+        validity_real: Validity::of(sides.real.flows),
+        validity_generated: Validity::of(sides.generated.flows),
+        categorical,
+        continuous,
+        dependence,
+        diversity,
+        discriminators,
+        utility,
+        memorisation,
     })
 }
 
@@ -236,6 +101,7 @@ struct Sets {
     real: Set,
     reference: Option<Set>,
     generated: Set,
+    training: Option<Set>,
 }
 
 impl Sets {
@@ -288,8 +154,10 @@ impl Sets {
                 }
                 counts
             };
+            let everything = [&self.real, &self.generated].map(|set| counts(set, &all(set)));
             let jsd_bits = self.against(draws, counts, |p, q| categorical::jsd_bits(p, q));
-            CategoricalField { name, meaning, values: names.count(i), jsd_bits }
+            let top = top(&everything, |id| names.label(i, id));
+            CategoricalField { name, meaning, values: names.count(i), jsd_bits, top }
         };
         CATEGORICAL.iter().enumerate().map(field).collect()
     }
@@ -302,14 +170,15 @@ impl Sets {
                 values.sort_by(f64::total_cmp);
                 values
             };
-            let all = |set: &Set| sorted(set, &(0..set.observed.len()).collect::<Vec<_>>());
-            let range = Range::of(&all(&self.real)).unwrap_or(Range { low: 0.0, high: 0.0 });
+            let [real, generated] = [&self.real, &self.generated].map(|set| sorted(set, &all(set)));
+            let range = Range::of(&real).unwrap_or(Range { low: 0.0, high: 0.0 });
             ContinuousField {
                 name,
                 meaning,
                 unit,
                 range,
-                clipped: range.clipped(&all(&self.generated)),
+                clipped: range.clipped(&generated),
+                histogram: Histogram { real: shares(&real, range), generated: shares(&generated, range) },
                 wasserstein1: self.against(draws, sorted, |a, b| wasserstein1(a, b, range)),
                 ks: self.against(draws, sorted, |a, b| ks(a, b)),
             }
@@ -321,17 +190,16 @@ impl Sets {
         let rows = |set: &'_ Set, of: &[usize]| of.iter().map(|&i| set.observed[i].features).collect::<Vec<_>>();
         let pcd = self
             .against(draws, rows, |a, b| dependence::pcd(&a.iter().collect::<Vec<_>>(), &b.iter().collect::<Vec<_>>()));
-        Dependence { features: FEATURE_NAMES.to_vec(), pcd }
+        let once = |set: &'_ Set, of: &[usize]| of.iter().map(|&i| set.observed[i].once).collect::<Vec<_>>();
+        let cmd = self.against(&draws[..draws.len().min(FEW)], once, |a, b| {
+            dependence::cmd(&a.iter().collect::<Vec<_>>(), &b.iter().collect::<Vec<_>>())
+        });
+        Dependence { features: FEATURE_NAMES.to_vec(), pcd, fields: FLOW_FIELDS.to_vec(), cmd }
     }
 
     fn diversity(&self, draws: &[Draw], neighbours: usize) -> Diversity {
-        // These take the square of the sample: fewer draws, of fewer flows.
-        let few: Vec<Draw> = draws.iter().take(5).map(|d| d.first(neighbours)).collect();
-        let everyone: Vec<_> = self.real.observed.iter().map(|o| &o.features).collect();
-        let points = |set: &'_ Set, of: &[usize]| {
-            let rows: Vec<_> = of.iter().map(|&i| &set.observed[i].features).collect();
-            diversity::standardise(&everyone, &rows)
-        };
+        let few = few(draws, neighbours);
+        let points = |set: &'_ Set, of: &[usize]| self.points(set, of);
         fn headers<'s>(set: &'s Set, of: &[usize]) -> Vec<&'s Vec<u16>> {
             of.iter().map(|&i| &set.headers[i]).collect()
         }
@@ -347,4 +215,96 @@ impl Sets {
             copies: self.counted(draws, headers, |r, g| diversity::among(g, r)),
         }
     }
+
+    /// Flows as points, scaled as the real ones are.
+    fn points(&self, set: &Set, of: &[usize]) -> Vec<Point> {
+        let everyone: Vec<_> = self.real.observed.iter().map(|o| &o.features).collect();
+        let rows: Vec<_> = of.iter().map(|&i| &set.observed[i].features).collect();
+        diversity::standardise(&everyone, &rows)
+    }
+
+    fn memorisation(&self, draws: &[Draw], neighbours: usize) -> Option<Memorisation> {
+        let training = self.training.as_ref()?;
+        let room = neighbours.min(training.observed.len());
+        let few = few(draws, room);
+        let flows = few[0].real.len();
+        // As many of the training flows as of the real ones, spread over all of them.
+        let step = training.observed.len() as f64 / flows as f64;
+        let drawn: Vec<usize> = (0..flows).map(|i| (i as f64 * step) as usize).collect();
+        let known = self.points(training, &drawn);
+        let points = |set: &'_ Set, of: &[usize]| self.points(set, of);
+        let everything: FxHashSet<&Vec<u16>> = training.headers.iter().collect();
+        let headers = |set: &'_ Set, of: &[usize]| -> Vec<bool> {
+            of.iter().map(|&i| everything.contains(&set.headers[i])).collect()
+        };
+        let share = |is: &Vec<bool>| is.iter().filter(|&&is| is).count() as f64 / is.len().max(1) as f64;
+        Some(Memorisation {
+            flows,
+            nearest_training: self.against(&few, points, |_, g| diversity::nearest_median(g, &known)),
+            nearest_held_out: self.against(&few, points, |r, g| diversity::nearest_median(g, r)),
+            closer_to_training: self.against(&few, points, |r, g| diversity::closer(g, &known, r)),
+            copies: self.counted(draws, headers, |_, g| share(g)),
+        })
+    }
+
+    /// Flows of a draw for measures that learn: no two the same in everything but identity.
+    fn material<'s>(set: &'s Set, of: &[usize], most: usize) -> Material<'s> {
+        let mut known = FxHashSet::default();
+        let kept: Vec<usize> = of.iter().copied().filter(|&i| known.insert(&set.exact[i])).take(most).collect();
+        Material {
+            seen: kept.iter().map(|&i| &set.seen[i]).collect(),
+            captures: kept.iter().map(|&i| set.captures[i]).collect(),
+        }
+    }
+
+    fn discriminators(&self, draw: &Draw, has_identifiers: bool, settings: Settings) -> Discriminators {
+        let of = |set, of: &[usize]| Self::material(set, of, settings.learners);
+        let (real, generated) = (of(&self.real, &draw.real), of(&self.generated, &draw.generated));
+        let floor = of(self.floor(), &draw.floor);
+        discriminate(&real, &generated, &floor, has_identifiers, ROUNDS, settings.seed)
+    }
+
+    /// Takes all real flows, not half of them: there is no floor to be drawn.
+    fn utility(&self, draw: &Draw, settings: Settings) -> Option<Utility> {
+        let both: Vec<usize> = match self.reference {
+            Some(_) => draw.real.clone(),
+            None => draw.real.iter().chain(&draw.floor).copied().collect(),
+        };
+        let real = Self::material(&self.real, &both, settings.learners);
+        let generated = Self::material(&self.generated, &draw.generated, settings.learners);
+        utility(&real, &generated, ROUNDS, settings.seed)
+    }
+}
+
+type Point = [f64; FEATURE_NAMES.len()];
+
+/// Draws behind a measure that takes long.
+const FEW: usize = 5;
+
+/// For measures that take the square of the sample: fewer draws, of fewer flows.
+fn few(draws: &[Draw], flows: usize) -> Vec<Draw> {
+    draws.iter().take(FEW).map(|d| d.first(flows)).collect()
+}
+
+fn all(set: &Set) -> Vec<usize> {
+    (0..set.observed.len()).collect()
+}
+
+/// The values with the largest shares on either side.
+fn top<'a>([real, generated]: &[Vec<u64>; 2], label: impl Fn(usize) -> &'a str) -> Vec<Bar> {
+    let share = |counts: &[u64], id: usize| counts[id] as f64 / counts.iter().sum::<u64>().max(1) as f64;
+    let mut bars: Vec<(f64, f64, usize)> =
+        (0..real.len()).map(|id| (share(real, id), share(generated, id), id)).collect();
+    bars.sort_by(|a, b| (b.0 + b.1).total_cmp(&(a.0 + a.1)).then(a.2.cmp(&b.2)));
+    bars.truncate(TOP);
+    bars.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.2.cmp(&b.2)));
+    bars.into_iter().map(|(real, generated, id)| Bar { value: label(id).to_owned(), real, generated }).collect()
+}
+
+/// Shares of values in even steps over a range.
+fn shares(values: &[f64], range: Range) -> Vec<f64> {
+    let mut counts = [0_u64; STEPS];
+    let width = (range.high - range.low).max(1e-9) / STEPS as f64;
+    values.iter().for_each(|&v| counts[(((v - range.low) / width).max(0.0) as usize).min(STEPS - 1)] += 1);
+    counts.iter().map(|&n| n as f64 / values.len().max(1) as f64).collect()
 }

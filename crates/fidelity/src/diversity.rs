@@ -47,6 +47,17 @@ pub(crate) fn nearest_median<const N: usize>(points: &[[f64; N]], others: &[[f64
     nearest.get(nearest.len() / 2).copied().unwrap_or(0.0)
 }
 
+/// The share of `points` that are nearer to one of `known` than to any of `others`; as near counts half.
+pub(crate) fn closer<const N: usize>(points: &[[f64; N]], known: &[[f64; N]], others: &[[f64; N]]) -> f64 {
+    let nearest = |p, of: &[[f64; N]]| of.iter().map(|o| distance(p, o)).fold(f64::INFINITY, f64::min);
+    let score = |p| match nearest(p, known).total_cmp(&nearest(p, others)) {
+        std::cmp::Ordering::Less => 1.0,
+        std::cmp::Ordering::Equal => 0.5,
+        std::cmp::Ordering::Greater => 0.0,
+    };
+    points.iter().map(score).sum::<f64>() / points.len().max(1) as f64
+}
+
 /// The share of `flows` that repeat an earlier one of them.
 pub(crate) fn repeats<T: Eq + std::hash::Hash>(flows: &[&T]) -> f64 {
     let distinct: FxHashSet<&T> = flows.iter().copied().collect();

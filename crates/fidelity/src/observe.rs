@@ -4,6 +4,7 @@ use flowtrack::{Direction, Flow, Packet};
 use rustc_hash::FxHashMap;
 use tcpwire::Flags;
 
+use crate::label::label;
 use crate::options;
 
 /// Categorical fields, each with what it is.
@@ -71,6 +72,20 @@ pub(crate) const FEATURE_NAMES: [&str; FEATURES] = [
     "window_mean",
 ];
 
+/// Categorical fields of which a flow has one value each, for [`dependence`](crate::dependence).
+pub(crate) const FLOW_FIELDS: [&str; 10] = [
+    "server_port",
+    "syn_options_client",
+    "syn_options_server",
+    "mss_client",
+    "mss_server",
+    "window_scale_client",
+    "window_scale_server",
+    "ttl_client",
+    "ttl_server",
+    "last_flags",
+];
+
 /// What one flow shows.
 #[derive(Clone, Debug)]
 pub struct Observed {
@@ -80,12 +95,15 @@ pub struct Observed {
     pub(crate) continuous: [Vec<f64>; CONTINUOUS.len()],
     /// The flow as a point, for distances between flows.
     pub(crate) features: [f64; FEATURES],
+    /// One value of each of [`FLOW_FIELDS`].
+    pub(crate) once: [u64; FLOW_FIELDS.len()],
 }
 
 /// Ids of categorical values, so that counts are lists.
 #[derive(Default)]
 pub(crate) struct Names {
     ids: [FxHashMap<u64, u32>; CATEGORICAL.len()],
+    labels: [Vec<String>; CATEGORICAL.len()],
 }
 
 impl Names {
@@ -94,44 +112,56 @@ impl Names {
         self.ids[field].len()
     }
 
-    fn id(&mut self, field: usize, value: u64) -> u32 {
+    /// A value in words.
+    pub(crate) fn label(&self, field: usize, id: usize) -> &str {
+        &self.labels[field][id]
+    }
+
+    fn id(&mut self, field: usize, value: u64, options: &[u8]) -> u32 {
         let next = self.ids[field].len() as u32;
-        *self.ids[field].entry(value).or_insert(next)
+        *self.ids[field].entry(value).or_insert_with(|| {
+            self.labels[field].push(label(CATEGORICAL[field].0, value, options));
+            next
+        })
     }
 
     /// Looks at a flow.
     pub(crate) fn observe(&mut self, flow: &Flow) -> Observed {
-        let mut observed =
-            Observed { categorical: Default::default(), continuous: Default::default(), features: features(flow) };
-        let mut note = |field: &str, value: u64| {
+        let mut observed = Observed {
+            categorical: Default::default(),
+            continuous: Default::default(),
+            features: flow_features(flow),
+            once: once(flow),
+        };
+        let mut note_with = |field: &str, value: u64, options: &[u8]| {
             if let Some(i) = CATEGORICAL.iter().position(|(name, _)| *name == field) {
-                let id = self.id(i, value);
+                let id = self.id(i, value, options);
                 observed.categorical[i].push(id);
             }
         };
-        note("server_port", flow.server.port.into());
+        note_with("server_port", flow.server.port.into(), &[]);
         let mut seen = [false; 2];
         let (mut before, mut before_that) = (0, 0);
         for p in &flow.packets {
             let d = p.direction.index();
+            let mut note = |field: &str, value: u64| note_with(field, value, &[]);
             let shape = u64::from(p.flags.0) << 1 | d as u64;
             note("direction", d as u64);
             note("flags", shape);
             let class = shape << 2 | length_class(p.payload_len);
             if before != 0 {
-                note("flag_bigram", (before >> 3) << 20 | shape);
+                note("flag_bigram", (before >> 2) << 20 | shape);
             }
             if before_that != 0 {
                 note("trigram", before_that << 40 | before << 20 | class);
             }
             (before_that, before) = (before, class | 1 << 18);
-            let kinds = option_kinds(flow.options_of(p));
+            let octets = flow.options_of(p);
+            note_with(if p.flags.has(Flags::SYN) { "syn_options" } else { "options" }, option_kinds(octets), octets);
+            let mut note = |field: &str, value: u64| note_with(field, value, &[]);
             if p.flags.has(Flags::SYN) {
-                note("syn_options", kinds);
-                note("mss", number(options::find(flow.options_of(p), 2)));
-                note("window_scale", number(options::find(flow.options_of(p), 3)));
-            } else {
-                note("options", kinds);
+                note("mss", number(options::find(octets, 2)));
+                note("window_scale", number(options::find(octets, 3)));
             }
             if !seen[d] {
                 seen[d] = true;
@@ -147,6 +177,19 @@ impl Names {
         continuous(flow, &mut observed.continuous);
         observed
     }
+}
+
+/// The values of [`FLOW_FIELDS`].
+fn once(flow: &Flow) -> [u64; FLOW_FIELDS.len()] {
+    let side = |d: Direction| {
+        let syn = flow.packets.iter().find(|p| p.direction == d && p.flags.has(Flags::SYN));
+        let octets = syn.map_or(&[][..], |p| flow.options_of(p));
+        let ttl = flow.packets.iter().find(|p| p.direction == d).map_or(256, |p| p.ttl.into());
+        [option_kinds(octets), number(options::find(octets, 2)), number(options::find(octets, 3)), ttl]
+    };
+    let ([oc, mc, wc, tc], [os, ms, ws, ts]) = (side(Direction::Forward), side(Direction::Reverse));
+    let last = flow.packets.last().map_or(0, |p| u64::from(p.flags.0) << 1 | p.direction.index() as u64);
+    [flow.server.port.into(), oc, os, mc, ms, wc, ws, tc, ts, last]
 }
 
 /// The octets of an option as a number; more than any number where there is none.
@@ -173,11 +216,11 @@ fn length_class(len: u32) -> u64 {
 }
 
 /// `log10` of microseconds + 1.
-fn decades_ns(ns: i64) -> f64 {
+pub(crate) fn decades_ns(ns: i64) -> f64 {
     (ns.max(0) as f64 / 1e3 + 1.0).log10()
 }
 
-fn decades(count: u64) -> f64 {
+pub(crate) fn decades(count: u64) -> f64 {
     (count as f64 + 1.0).log10()
 }
 
@@ -229,7 +272,7 @@ fn continuous(flow: &Flow, out: &mut [Vec<f64>; CONTINUOUS.len()]) {
 }
 
 /// The flow as a point, in the order of [`FEATURE_NAMES`].
-fn features(flow: &Flow) -> [f64; FEATURES] {
+pub(crate) fn flow_features(flow: &Flow) -> [f64; FEATURES] {
     let of = |d: Direction| flow.packets.iter().filter(move |p| p.direction == d);
     let share = |n: usize, of: usize| n as f64 / of.max(1) as f64;
     let mean = |sum: f64, n: usize| sum / n.max(1) as f64;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use tcpwire::{Flags, SeqNum};
+use tcpwire::{Flags, IpRepr, Ipv4Repr, Ipv6Repr, SeqNum, TcpRepr};
 
 /// Which way a packet travels.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -125,5 +125,55 @@ impl Flow {
     pub fn options_of(&self, packet: &Packet) -> &[u8] {
         let start = packet.options.start as usize;
         &self.options[start..start + usize::from(packet.options.len)]
+    }
+
+    /// The headers of a packet of this flow as they stand on the wire, but for lengths and checksums. `tcp` is overwritten: its
+    /// options keep their memory.
+    ///
+    /// # Panics
+    /// As [`options_of`](Flow::options_of).
+    pub fn headers_of(&self, packet: &Packet, tcp: &mut TcpRepr) -> IpRepr {
+        let (from, to) = match packet.direction {
+            Direction::Forward => (&self.client, &self.server),
+            Direction::Reverse => (&self.server, &self.client),
+        };
+        let mut options = std::mem::take(&mut tcp.options);
+        options.clear();
+        options.extend_from_slice(self.options_of(packet));
+        *tcp = TcpRepr {
+            src_port: from.port,
+            dst_port: to.port,
+            seq: packet.seq.0,
+            ack: packet.ack.0,
+            flags: packet.flags,
+            window: packet.window,
+            checksum: 0,
+            urgent: packet.urgent,
+            options,
+        };
+        match (from.addr, to.addr) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => IpRepr::V4(Ipv4Repr {
+                src,
+                dst,
+                traffic_class: packet.traffic_class,
+                id: packet.ip_id,
+                dont_fragment: packet.dont_fragment,
+                ttl: packet.ttl,
+            }),
+            (src, dst) => IpRepr::V6(Ipv6Repr {
+                src: as_v6(src),
+                dst: as_v6(dst),
+                traffic_class: packet.traffic_class,
+                flow_label: packet.flow_label,
+                hop_limit: packet.ttl,
+            }),
+        }
+    }
+}
+
+fn as_v6(addr: IpAddr) -> std::net::Ipv6Addr {
+    match addr {
+        IpAddr::V4(addr) => addr.to_ipv6_mapped(),
+        IpAddr::V6(addr) => addr,
     }
 }

@@ -1,10 +1,12 @@
 //! The program on real captures.
 
+mod reported;
+
 use std::path::{Path, PathBuf};
 
 use arrowio::{DatasetMeta, DatasetWriter, FlowRow, Tokens, WriteOptions};
 use assert_cmd::Command;
-use flowtrack::{Tracker, TrackerOptions};
+use flowtrack::{Flow, Tracker, TrackerOptions};
 use tcpwire::{CaptureReader, Dissector};
 use tokenizer::field;
 
@@ -21,13 +23,20 @@ fn a_capture_against_itself_is_at_the_floor_and_written_whole() {
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("report");
     let capture = testdata("http-lan.pcap");
-    let ran = tcp_eval().args(["--json", "--repeats", "3"]).arg(&capture).arg(&capture).arg("-o").arg(&report).assert();
+    let ran = tcp_eval()
+        .args(["--json", "--no-judges", "--repeats", "3"])
+        .arg(&capture)
+        .arg(&capture)
+        .arg("-o")
+        .arg(&report)
+        .assert();
     let said = ran.success().get_output().stdout.clone();
     let said: serde_json::Value = serde_json::from_slice(&said).unwrap();
     let written: serde_json::Value =
         serde_json::from_slice(&std::fs::read(report.join("metrics.json")).unwrap()).unwrap();
     assert_eq!(said["categorical"], written["categorical"]);
     assert_eq!(said["real"], said["generated"]);
+    assert_eq!(said["judges"]["wireshark"]["not_run"], "--no-judges");
     for field in said["categorical"].as_array().unwrap() {
         let value = |of: &str| field["jsd_bits"][of]["value"].as_f64().unwrap();
         assert!(value("generated") < value("floor") + 0.02, "{field}");
@@ -56,7 +65,12 @@ fn a_dataset_says_the_same_as_the_capture_it_was_made_from() {
     let (capture, dataset) = (testdata("http-lan.pcap"), folder.path().join("flows.arrow"));
     encode(&capture, &dataset);
     let found = |generated: &Path| -> serde_json::Value {
-        let ran = tcp_eval().args(["--json", "--repeats", "2"]).arg(&capture).arg(generated).assert().success();
+        let ran = tcp_eval()
+            .args(["--json", "--no-judges", "--repeats", "2"])
+            .arg(&capture)
+            .arg(generated)
+            .assert()
+            .success();
         serde_json::from_slice(&ran.get_output().stdout).unwrap()
     };
     assert_eq!(found(&capture), found(&dataset));
@@ -64,6 +78,11 @@ fn a_dataset_says_the_same_as_the_capture_it_was_made_from() {
 
 /// Every whole session of a capture as a dataset.
 fn encode(capture: &Path, dataset: &Path) {
+    write(dataset, &flows(capture));
+}
+
+/// The conversations of a capture.
+fn flows(capture: &Path) -> Vec<Flow> {
     let mut reader = CaptureReader::new(std::fs::File::open(capture).unwrap()).unwrap();
     let mut dissector = Dissector::default();
     let mut tracker = Tracker::new(TrackerOptions::default());
@@ -73,6 +92,11 @@ fn encode(capture: &Path, dataset: &Path) {
         }
     }
     tracker.finish();
+    tracker.ended().filter_map(|ended| ended.flow).collect()
+}
+
+/// Flows as a dataset.
+fn write(dataset: &Path, flows: &[Flow]) {
     let meta = DatasetMeta {
         token_code: field::NAME.into(),
         token_version: field::VERSION,
@@ -82,10 +106,9 @@ fn encode(capture: &Path, dataset: &Path) {
     };
     let file = std::fs::File::create(dataset).unwrap();
     let mut writer = DatasetWriter::to("test", file, &meta, &WriteOptions::default()).unwrap();
-    for ended in tracker.ended() {
-        let Some(flow) = ended.flow else { continue };
+    for flow in flows {
         let mut tokens = Vec::new();
-        let identity = field::encode(&flow, &mut tokens).unwrap();
+        let identity = field::encode(flow, &mut tokens).unwrap();
         writer.write(&FlowRow { tokens: Tokens::U16(tokens), identity, summary: None }).unwrap();
     }
     writer.finish().unwrap();

@@ -1,10 +1,12 @@
 //! Real flows against real ones score at the floor, and known damage is found by the measure that should find it.
 
+mod learnt;
+
 use std::fs::File;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use fidelity::{CHECKS, Comparison, Error, Settings, compare, validity};
+use fidelity::{CHECKS, Comparison, Error, Settings, Sides, compare, validity};
 use flowtrack::{Class, Flow, Tracker, TrackerOptions};
 use tcpwire::{CaptureReader, Dissector, Flags};
 
@@ -35,10 +37,16 @@ static REAL: LazyLock<[Vec<Flow>; 2]> = LazyLock::new(|| {
     [a, b]
 });
 
-const SETTINGS: Settings = Settings { seed: 1, repeats: 5, neighbours: 300 };
+const SETTINGS: Settings = Settings { seed: 1, repeats: 5, neighbours: 300, learners: 200 };
+
+fn try_against(generated: &[Flow]) -> Result<Comparison, Error> {
+    let real = REAL[0][..].into();
+    let sides = Sides { real, generated: generated.into(), reference: None, training: None, has_identifiers: true };
+    compare(&sides, SETTINGS, |_| ())
+}
 
 fn against(generated: &[Flow]) -> Comparison {
-    compare(&REAL[0], None, generated, SETTINGS).unwrap()
+    try_against(generated).unwrap()
 }
 
 /// How far a categorical field is above the floor, in bits.
@@ -188,6 +196,6 @@ fn every_check_finds_its_damage_in_one_flow() {
 #[test]
 fn the_same_seed_gives_the_same_and_too_few_flows_are_refused() {
     assert_eq!(against(&REAL[1][..50]), against(&REAL[1][..50]));
-    let refused = compare(&REAL[0], None, &REAL[1][..19], SETTINGS).unwrap_err();
+    let refused = try_against(&REAL[1][..19]).unwrap_err();
     assert_eq!(refused, Error::TooFew { side: "generated", least: 20, found: 19 });
 }

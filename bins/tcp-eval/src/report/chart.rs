@@ -1,0 +1,87 @@
+//! Two distributions over each other, as SVG.
+
+use anyhow::anyhow;
+use fidelity::ContinuousField;
+use plotters::prelude::*;
+
+/// Wide and high, in units of which a phone shows about as many pixels.
+const SIZE: (u32, u32) = (420, 250);
+/// Real and generated: told apart by those who do not see red and green, too.
+const REAL: RGBColor = RGBColor(110, 118, 129);
+const GENERATED: RGBColor = RGBColor(227, 98, 9);
+
+/// The histograms of a field.
+pub(super) fn svg(field: &ContinuousField) -> anyhow::Result<String> {
+    let mut svg = String::new();
+    draw(&mut svg, field).map_err(|error| anyhow!("{}: {error}", field.name))?;
+    Ok(svg)
+}
+
+type Outcome = Result<(), DrawingAreaErrorKind<std::io::Error>>;
+
+fn draw(svg: &mut String, field: &ContinuousField) -> Outcome {
+    let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    area.fill(&WHITE)?;
+    let histogram = &field.histogram;
+    let most = histogram.real.iter().chain(&histogram.generated).copied().fold(1e-9, f64::max);
+    let (low, high) = (field.range.low, field.range.high.max(field.range.low + 1e-6));
+    let mut chart = ChartBuilder::on(&area)
+        .margin(8)
+        .x_label_area_size(26)
+        .y_label_area_size(44)
+        .build_cartesian_2d(low..high, 0.0..most * 1.05)?;
+    let is_time = field.unit == fidelity::Unit::Decades;
+    let place = |x: &f64| if is_time { time(*x) } else { number(*x) };
+    chart
+        .configure_mesh()
+        .disable_mesh()
+        .x_labels(5)
+        .y_labels(4)
+        .x_label_formatter(&place)
+        .y_label_formatter(&|y: &f64| format!("{:.0} %", y * 100.0))
+        .label_style(("sans-serif", 13))
+        .draw()?;
+    let width = (high - low) / histogram.real.len().max(1) as f64;
+    let outline = |shares: &[f64]| -> Vec<(f64, f64)> {
+        let step =
+            |(i, &share): (usize, &f64)| [(low + width * i as f64, share), (low + width * (i + 1) as f64, share)];
+        shares.iter().enumerate().flat_map(step).collect()
+    };
+    chart.draw_series(AreaSeries::new(outline(&histogram.real), 0.0, REAL.mix(0.35)))?;
+    chart.draw_series(LineSeries::new(outline(&histogram.real), REAL.stroke_width(1)))?;
+    chart.draw_series(LineSeries::new(outline(&histogram.generated), GENERATED.stroke_width(2)))?;
+    area.present()
+}
+
+/// A decade of microseconds + 1 in words.
+fn time(decades: f64) -> String {
+    let us = 10_f64.powf(decades) - 1.0;
+    match us {
+        us if us < 0.95 => "0".to_owned(),
+        us if us < 999.5 => format!("{us:.0} us"),
+        us if us < 999.5e3 => format!("{:.0} ms", us / 1e3),
+        us => format!("{:.0} s", us / 1e6),
+    }
+}
+
+/// A decade of a count + 1 in words.
+fn number(decades: f64) -> String {
+    let n = 10_f64.powf(decades) - 1.0;
+    match n {
+        n if n < 999.5 => format!("{n:.0}"),
+        n if n < 999.5e3 => format!("{:.0}k", n / 1e3),
+        n => format!("{:.0}M", n / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decades_in_words() {
+        let at = |x: f64| (x + 1.0).log10();
+        assert_eq!([0.0, 7.0, 2_400.0, 61e6].map(|us| time(at(us))), ["0", "7 us", "2 ms", "61 s"]);
+        assert_eq!([0.0, 12.0, 4_000.0, 3e6].map(|n| number(at(n))), ["0", "12", "4k", "3M"]);
+    }
+}

@@ -1,0 +1,69 @@
+//! Flows packet by packet, as two lines in time with arrows between them.
+
+use clikit::text::count;
+use flowtrack::{Direction, Flow, Packet};
+use minijinja::{Value, context};
+
+/// Packets of a flow that are shown.
+const SHOWN: usize = 18;
+/// Flows of each side, and the lengths that they have.
+const PAIRS: usize = 3;
+const PACKETS: std::ops::RangeInclusive<usize> = 7..=40;
+/// Height of a packet, and where its first one is.
+const ROW: usize = 18;
+const TOP: usize = 30;
+
+/// Real flows, each beside a generated one to the same server port where there is one.
+pub(super) fn pairs(real: &[Flow], generated: &[Flow]) -> Vec<Value> {
+    let fits = |f: &&Flow| PACKETS.contains(&f.packets.len());
+    let candidates: Vec<&Flow> = real.iter().filter(fits).collect();
+    let mut shown: Vec<(&Flow, &Flow)> = Vec::new();
+    for i in 0..PAIRS {
+        let Some(flow) = candidates.get(candidates.len() * (2 * i + 1) / (2 * PAIRS)) else { break };
+        let distance = |g: &&Flow| (g.server.port != flow.server.port, g.packets.len().abs_diff(flow.packets.len()));
+        let taken = |g: &&Flow| shown.iter().any(|(_, other)| std::ptr::eq(*other, *g));
+        let beside = generated.iter().filter(fits).filter(|g| !taken(g)).min_by_key(distance);
+        let Some(beside) = beside else { break };
+        shown.push((flow, beside));
+    }
+    shown.into_iter().map(|(r, g)| context! { real => diagram(r), generated => diagram(g) }).collect()
+}
+
+fn diagram(flow: &Flow) -> Value {
+    let first = flow.packets.first().map_or(0, |p| p.time_ns);
+    let arrows: Vec<Value> = flow
+        .packets
+        .iter()
+        .take(SHOWN)
+        .enumerate()
+        .map(|(i, p)| {
+            context! {
+                y => TOP + i * ROW,
+                is_client => p.direction == Direction::Forward,
+                text => text(p),
+                time => elapsed(p.time_ns - first),
+            }
+        })
+        .collect();
+    context! {
+        height => TOP + arrows.len() * ROW + 4,
+        arrows,
+        port => flow.server.port,
+        more => flow.packets.len().saturating_sub(SHOWN),
+        packets => count(flow.packets.len() as u64),
+    }
+}
+
+fn text(p: &Packet) -> String {
+    let flags = fidelity::flag_letters(p.flags);
+    if p.payload_len > 0 { format!("{flags} {}", p.payload_len) } else { flags }
+}
+
+/// Time since the first packet.
+fn elapsed(ns: i64) -> String {
+    match ns {
+        ..1_000_000 => format!("{} us", ns / 1_000),
+        1_000_000..1_000_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
+        _ => format!("{:.2} s", ns as f64 / 1e9),
+    }
+}

@@ -1,0 +1,203 @@
+//! report.html: what was found, on one page that needs nothing else.
+
+mod chart;
+mod diagram;
+
+use anyhow::Context;
+use clikit::text::count;
+use fidelity::{Against, CHECKS, CategoricalField, Comparison, Interval};
+use flowtrack::Flow;
+use minijinja::{AutoEscape, Environment, Value, context};
+
+use crate::judges::{Judge, Judges};
+use crate::summary::{NEAR_BITS, NEAR_DECADES, Summary};
+
+/// The name of the page.
+pub(crate) const REPORT: &str = "report.html";
+
+/// Renders the page.
+///
+/// # Errors
+/// Where a chart cannot be drawn or the page's template is broken.
+pub(crate) fn render(summary: &Summary, names: [&str; 2], real: &[Flow], generated: &[Flow]) -> anyhow::Result<String> {
+    let found = &summary.found;
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.add_template(REPORT, include_str!("page.html")).context(REPORT)?;
+    let page = environment.get_template(REPORT).context(REPORT)?;
+    let charts = found.continuous.iter().map(|field| {
+        let against = &field.wasserstein1;
+        let is_off = against.generated.value > against.floor.value + NEAR_DECADES;
+        Ok(context! { name => field.name, meaning => field.meaning, value => line(against), is_off, svg => chart::svg(field)? })
+    });
+    let values = context! {
+        real => names[0],
+        generated => names[1],
+        verdict => verdict(summary),
+        targets => summary.targets,
+        sizes => sizes(found),
+        validity => validity(found),
+        charts => charts.collect::<anyhow::Result<Vec<_>>>()?,
+        fields => found.categorical.iter().map(field).collect::<Vec<_>>(),
+        diagrams => diagram::pairs(real, generated),
+        judges => judges(&summary.judges),
+        learnt => learnt(summary),
+        diversity => diversity(found),
+        text => summary.to_string(),
+    };
+    page.render(values).context(REPORT)
+}
+
+/// What it comes to, in plain words.
+fn verdict(summary: &Summary) -> Vec<String> {
+    let (found, targets) = (&summary.found, &summary.targets);
+    let met = targets.iter().filter(|t| t.is_met).count();
+    let mut lines = vec![match met == targets.len() {
+        true => format!("All {met} targets are met: these flows are as close to the real ones as the targets ask."),
+        false => {
+            let missed: Vec<&str> = targets.iter().filter(|t| !t.is_met).map(|t| t.name).collect();
+            format!("{met} of {} targets are met. Not met: {}.", targets.len(), missed.join(", "))
+        }
+    }];
+    let told = &found.discriminators;
+    let of_hundred = |auc: f64| (auc * 100.0).round();
+    lines.push(format!(
+        "Shown one real and one generated flow, a classifier that has learnt from others picks the generated one {} times of \
+         100 by flow statistics and {} times by the order of packets; guessing gives 50.",
+        of_hundred(told.trees.generated.value),
+        of_hundred(told.sequence.generated.value)
+    ));
+    lines.push(format!(
+        "{} of the generated flows pass every check of TCP's rules; {} of the real ones do.",
+        percent(found.validity_generated.share_all()),
+        percent(found.validity_real.share_all())
+    ));
+    if found.real[0] < 400 || found.generated[0] < 400 {
+        lines.push("There are few flows: intervals are wide, and small differences do not show.".to_owned());
+    }
+    lines
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+fn sizes(found: &Comparison) -> String {
+    format!(
+        "{} real sessions ({} packets), {} generated ones ({} packets); samples of {}; the floor is the distance between two \
+         real samples of that size, from {}.",
+        count(found.real[0]),
+        count(found.real[1]),
+        count(found.generated[0]),
+        count(found.generated[1]),
+        count(found.sample as u64),
+        if found.has_reference { "the reference" } else { "disjoint halves of the real flows" }
+    )
+}
+
+fn line(value: &Against) -> String {
+    let Against { generated, floor } = value;
+    format!("{:.3} [{:.3}, {:.3}], floor {:.3}", generated.value, generated.low, generated.high, floor.value)
+}
+
+fn interval(value: &Interval) -> String {
+    format!("{:.3} [{:.3}, {:.3}]", value.value, value.low, value.high)
+}
+
+fn validity(found: &Comparison) -> Vec<Value> {
+    let row = |(i, check): (usize, &fidelity::Check)| {
+        let (real, generated) = (found.validity_real.share(i), found.validity_generated.share(i));
+        context! { name => check.name, meaning => check.meaning, real => percent(real), generated => percent(generated) }
+    };
+    CHECKS.iter().enumerate().map(row).collect()
+}
+
+/// A pair of bars: a name, two widths in per cent, two texts.
+fn bars(name: &str, [real, generated]: [f64; 2], scale: f64, texts: [String; 2], is_off: bool) -> Value {
+    let width = |x: f64| format!("{:.1}", (x / scale.max(1e-12)).min(1.0) * 100.0);
+    context! { name, real => width(real), generated => width(generated), texts, is_off }
+}
+
+fn field(field: &CategoricalField) -> Value {
+    let scale = field.top.iter().map(|b| b.real.max(b.generated)).fold(0.0, f64::max);
+    let values = field
+        .top
+        .iter()
+        .map(|b| bars(&b.value, [b.real, b.generated], scale, [percent(b.real), percent(b.generated)], false));
+    let against = &field.jsd_bits;
+    context! {
+        name => field.name,
+        meaning => field.meaning,
+        value => line(against),
+        is_off => against.generated.value > against.floor.value + NEAR_BITS,
+        more => field.values.saturating_sub(field.top.len()),
+        bars => values.collect::<Vec<_>>(),
+    }
+}
+
+fn judges(judges: &Judges) -> Vec<Value> {
+    let one = |(name, judge): (&str, &Judge)| match judge {
+        Judge::NotRun(reason) => context! { name, not_run => reason },
+        Judge::Run(found) => {
+            let scale = found.verdicts.iter().map(|v| v.real.value.max(v.generated.value)).fold(0.0, f64::max);
+            let rows = found.verdicts.iter().map(|v| {
+                let rate = |x: &Interval| format!("{:.3} %", 100.0 * x.value);
+                let ratio = v.ratio.as_ref().map_or_else(String::new, |r| format!(", ratio {}", interval(r)));
+                let texts = [rate(&v.real), rate(&v.generated) + &ratio];
+                bars(&v.name, [v.real.value, v.generated.value], scale, texts, v.is_off())
+            });
+            context! {
+                name,
+                program => found.program,
+                per => found.per,
+                flows => found.flows,
+                bars => rows.collect::<Vec<_>>(),
+            }
+        }
+    };
+    judges.each().into_iter().map(one).collect()
+}
+
+fn row(name: &str, generated: String, floor: String, meaning: &str) -> Value {
+    context! { name, generated, floor, meaning }
+}
+
+fn learnt(summary: &Summary) -> Vec<Value> {
+    let told = &summary.found.discriminators;
+    let auc =
+        |name, d: &fidelity::Discriminator, meaning| row(name, interval(&d.generated), interval(&d.floor), meaning);
+    let mut rows = vec![
+        auc("trees", &told.trees, "boosted trees on behaviour and header fields, AUC"),
+        auc("sequence model", &told.sequence, "n-grams of direction, flags, length and gap, AUC"),
+    ];
+    if let Some(d) = &told.trees_with_identifiers {
+        rows.insert(1, auc("trees, with identifiers", d, "given ports and first numbers as well, AUC"));
+    }
+    if let Some(u) = &summary.found.utility {
+        let meaning = "server port from the first packets: right after generated flows, over right after real ones";
+        rows.push(row("utility", interval(&u.ratio), "1".to_owned(), meaning));
+    }
+    if let Some(m) = &summary.membership {
+        let meaning = "training flows against others by the model's likelihood, AUC";
+        rows.push(row("membership", interval(&m.auc), "0.5".to_owned(), meaning));
+    }
+    rows
+}
+
+fn diversity(found: &Comparison) -> Vec<Value> {
+    let d = &found.diversity;
+    let mut rows = vec![
+        ("density", &d.density, "generated flows in a real flow's neighbourhood; 1 is even"),
+        ("coverage", &d.coverage, "real neighbourhoods that hold a generated flow"),
+        ("exact repeats", &d.exact_repeats, "flows that repeat another in all but identity"),
+        ("repeats", &d.header_repeats, "flows that repeat another in all but identity and time"),
+        ("copies", &d.copies, "flows that are among the real ones in all but identity and time"),
+        ("PCD", &found.dependence.pcd, "how far correlations differ"),
+        ("CMD", &found.dependence.cmd, "how far pairs of categorical fields differ"),
+    ];
+    if let Some(m) = &found.memorisation {
+        rows.push(("copies of training data", &m.copies, "in all but identity and time"));
+        rows.push(("nearer to training data", &m.closer_to_training, "than to real flows held out; 0.5 is even"));
+    }
+    rows.into_iter().map(|(name, a, meaning)| row(name, interval(&a.generated), interval(&a.floor), meaning)).collect()
+}

@@ -1,0 +1,94 @@
+//! Values of categorical fields in words, for reports.
+
+use tcpwire::Flags;
+
+use crate::options::{self, Opt};
+
+/// The value of a field in words; options come with their octets.
+pub(crate) fn label(field: &str, value: u64, octets: &[u8]) -> String {
+    const PACKET: u64 = (1 << 18) - 1;
+    match field {
+        "direction" => side(value).to_owned(),
+        "flags" => format!("{} {}", side(value), flags(value >> 1)),
+        "flag_bigram" => format!("{}, {}", shape(value >> 20 & PACKET), shape(value & PACKET)),
+        "trigram" => [40, 20, 0].map(|at| with_length(value >> at & PACKET)).join(", "),
+        "options" | "syn_options" => kinds(octets),
+        "mss" | "window_scale" if value == u64::MAX => "none".to_owned(),
+        "ttl" => format!("{} {}", side(value >> 8), value & 0xff),
+        "dont_fragment" => if value == 0 { "may fragment" } else { "don't fragment" }.to_owned(),
+        "window" if value == 0 => "0".to_owned(),
+        "window" => format!("from {}", 1_u64 << (value - 1)),
+        "dsfield" => format!("0x{value:02x}"),
+        _ => value.to_string(),
+    }
+}
+
+fn side(value: u64) -> &'static str {
+    if value & 1 == 0 { "client" } else { "server" }
+}
+
+fn shape(value: u64) -> String {
+    format!("{} {}", if value & 1 == 0 { "c" } else { "s" }, flags(value >> 1))
+}
+
+fn with_length(value: u64) -> String {
+    let length = ["", " <100", " <1000", " more"][(value & 3) as usize];
+    format!("{}{length}", shape(value >> 2))
+}
+
+/// Flags by their letters, in an order of our own: `SA` is SYN-ACK.
+#[must_use]
+pub fn flag_letters(flags: Flags) -> String {
+    self::flags(flags.0.into())
+}
+
+fn flags(bits: u64) -> String {
+    const LETTERS: [(Flags, char); 8] = [
+        (Flags::SYN, 'S'),
+        (Flags::FIN, 'F'),
+        (Flags::RST, 'R'),
+        (Flags::PSH, 'P'),
+        (Flags::URG, 'U'),
+        (Flags::ECE, 'E'),
+        (Flags::CWR, 'C'),
+        (Flags::ACK, 'A'),
+    ];
+    let flags = Flags(bits as u16);
+    let mut text: String = LETTERS.iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, letter)| *letter).collect();
+    if bits >> 8 & 0xf != 0 {
+        text += &format!("+{:x}", bits >> 8 & 0xf);
+    }
+    if text.is_empty() { "none".to_owned() } else { text }
+}
+
+fn kinds(octets: &[u8]) -> String {
+    let names: Vec<String> = options::iter(octets)
+        .map(|o| match o {
+            Opt::Malformed => "malformed".to_owned(),
+            Opt::Known { kind: 0, .. } => "end".to_owned(),
+            Opt::Known { kind: 1, .. } => "nop".to_owned(),
+            Opt::Known { kind: 2, .. } => "MSS".to_owned(),
+            Opt::Known { kind: 3, .. } => "scale".to_owned(),
+            Opt::Known { kind: 4, .. } => "SACK-permitted".to_owned(),
+            Opt::Known { kind: 5, data } => format!("SACK {}", data.len() / 8),
+            Opt::Known { kind: 8, .. } => "timestamps".to_owned(),
+            Opt::Known { kind, .. } => kind.to_string(),
+        })
+        .collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_in_words() {
+        assert_eq!(flags(0x12), "SA");
+        assert_eq!(flags(0x118), "PA+1");
+        assert_eq!(label("flags", 0x12 << 1 | 1, &[]), "server SA");
+        assert_eq!(label("syn_options", 9, &[2, 4, 5, 180, 1, 3, 3, 7]), "MSS nop scale");
+        assert_eq!(label("window", 16, &[]), "from 32768");
+        assert_eq!(label("mss", u64::MAX, &[]), "none");
+    }
+}

@@ -1,0 +1,160 @@
+//! A small model of the order of packets: smoothed n-grams.
+//!
+//! Each packet says two things: its shape (direction, flags, length class), told from the three shapes before it, and its gap
+//! class, told from its shape, the shape before and the gap before. Probabilities are interpolated from the longest context
+//! down to none (Witten and Bell 1991).
+
+use flowtrack::Flow;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// Shapes before a packet that its own is told from.
+const BEFORE: usize = 3;
+
+/// A packet as the model sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Symbol {
+    shape: u32,
+    gap: u32,
+}
+
+/// A flow as the model sees it.
+pub(crate) fn symbols(flow: &Flow) -> Vec<Symbol> {
+    let length = |len: u32| match len {
+        0 => 0,
+        1..=1 => 1,
+        2..100 => 2,
+        100..500 => 3,
+        500..1_300 => 4,
+        1_300..1_500 => 5,
+        _ => 6,
+    };
+    let mut before = flow.packets.first().map_or(0, |p| p.time_ns);
+    let symbol = |p: &flowtrack::Packet| {
+        let gap = (p.time_ns - before).max(0) as u64 / 1_000;
+        before = p.time_ns;
+        let shape = (u32::from(p.flags.0) << 1 | p.direction.index() as u32) << 3 | length(p.payload_len);
+        // Half decades would be finer than a hundred flows can tell.
+        Symbol { shape, gap: (gap as f64 + 1.0).log10() as u32 }
+    };
+    flow.packets.iter().map(symbol).collect()
+}
+
+/// Counts of what followed a context.
+#[derive(Default)]
+struct Followed {
+    total: u32,
+    counts: FxHashMap<u32, u32>,
+}
+
+/// A model of flows.
+#[derive(Default)]
+pub(crate) struct Ngrams {
+    contexts: FxHashMap<u64, Followed>,
+    seen: [FxHashSet<u32>; 2],
+}
+
+/// What a symbol is told from, longest first; the last one says nothing but what is told.
+type Contexts = [u64; BEFORE + 1];
+
+fn key(kind: u64, parts: &[u32]) -> u64 {
+    let start = (kind << 8 | parts.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    parts.iter().fold(start, |hash, &part| {
+        (hash ^ u64::from(part) ^ 0xcbf2_9ce4).wrapping_mul(0x0100_0000_01b3).rotate_left(23)
+    })
+}
+
+/// Calls `told` for each thing that the flow says: 0 a shape, 1 a gap; the value, and its contexts.
+fn each(flow: &[Symbol], mut told: impl FnMut(usize, u32, &Contexts)) {
+    const NONE: u32 = u32::MAX;
+    for (i, symbol) in flow.iter().enumerate() {
+        let shape = |back: usize| i.checked_sub(back).map_or(NONE, |at| flow[at].shape);
+        let gap_before = i.checked_sub(1).map_or(NONE, |at| flow[at].gap);
+        let shapes = [shape(1), shape(2), shape(3)];
+        told(0, symbol.shape, &[key(0, &shapes), key(0, &shapes[..2]), key(0, &shapes[..1]), key(0, &[])]);
+        let gaps = [symbol.shape, shapes[0], gap_before];
+        told(1, symbol.gap, &[key(1, &gaps), key(1, &gaps[..2]), key(1, &gaps[..1]), key(1, &[])]);
+    }
+}
+
+impl Ngrams {
+    /// Learns a flow.
+    pub(crate) fn learn(&mut self, flow: &[Symbol]) {
+        each(flow, |kind, value, contexts| {
+            self.seen[kind].insert(value);
+            for context in contexts {
+                let followed = self.contexts.entry(*context).or_default();
+                followed.total += 1;
+                *followed.counts.entry(value).or_default() += 1;
+            }
+        });
+    }
+
+    /// Bits that the flow takes under the model, per packet.
+    pub(crate) fn bits_per_packet(&self, flow: &[Symbol]) -> f64 {
+        let mut bits = 0.0;
+        each(flow, |kind, value, contexts| {
+            // Of what was never seen there is one more.
+            let nothing = 1.0 / (self.seen[kind].len() + 1) as f64;
+            let probability =
+                contexts.iter().rev().fold(nothing, |shorter, context| match self.contexts.get(context) {
+                    None => shorter,
+                    Some(followed) => {
+                        let distinct = followed.counts.len() as f64;
+                        let count = f64::from(followed.counts.get(&value).copied().unwrap_or(0));
+                        (count + distinct * shorter) / (f64::from(followed.total) + distinct)
+                    }
+                });
+            bits -= probability.log2();
+        });
+        bits / flow.len().max(1) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(shapes: &[u32]) -> Vec<Symbol> {
+        shapes.iter().map(|&shape| Symbol { shape, gap: 0 }).collect()
+    }
+
+    #[test]
+    fn what_was_learnt_takes_fewer_bits_than_the_same_in_another_order() {
+        let mut model = Ngrams::default();
+        (0..20).for_each(|_| model.learn(&flow(&[1, 2, 3, 4, 5, 6])));
+        let (known, other) =
+            (model.bits_per_packet(&flow(&[1, 2, 3, 4, 5, 6])), model.bits_per_packet(&flow(&[1, 4, 3, 2, 5, 6])));
+        assert!(known < 0.5 && other > 3.0, "{known} {other}");
+    }
+
+    #[test]
+    fn probabilities_of_all_shapes_sum_to_one() {
+        let mut model = Ngrams::default();
+        model.learn(&flow(&[1, 2, 1, 3, 1, 2]));
+        // A flow of one packet: its gap is always 0, and takes the same bits.
+        let gap = model.bits_per_packet(&flow(&[1])) - {
+            let only = &model.contexts[&key(0, &[])];
+            let start = &model.contexts[&key(0, &[u32::MAX])];
+            let p = |count: f64, of: &Followed, shorter: f64| {
+                (count + of.counts.len() as f64 * shorter) / (f64::from(of.total) + of.counts.len() as f64)
+            };
+            let (p0, _) = (p(3.0, only, 0.25), ());
+            let p1 = p(1.0, start, p0);
+            let p2 = p(1.0, start, p1);
+            -p(1.0, start, p2).log2()
+        };
+        let sum: f64 = [1, 2, 3, 9].iter().map(|&s| (gap - model.bits_per_packet(&flow(&[s]))).exp2()).sum();
+        // The gap of a shape never seen has no context of its own: that one is left out of the sum's exactness.
+        assert!((sum - 1.0).abs() < 0.05, "{sum}");
+    }
+
+    #[test]
+    fn what_was_never_seen_takes_many_bits_and_not_all() {
+        let empty = Ngrams::default();
+        assert_eq!(empty.bits_per_packet(&flow(&[1, 2])), 0.0);
+        let mut model = Ngrams::default();
+        model.learn(&flow(&[1, 2, 3]));
+        assert!(model.bits_per_packet(&flow(&[7, 8, 9])).is_finite());
+        assert_eq!(model.bits_per_packet(&[]), 0.0);
+    }
+}

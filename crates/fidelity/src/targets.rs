@@ -1,0 +1,106 @@
+//! What one wants of generated flows, and whether it is so.
+
+use crate::comparison::Comparison;
+use crate::verdicts::VerdictRate;
+
+/// A bound and what was found.
+#[derive(Clone, PartialEq, Debug, serde::Serialize)]
+pub struct Target {
+    /// Name.
+    pub name: &'static str,
+    /// What is looked at.
+    pub of: String,
+    /// What is wanted.
+    pub wanted: String,
+    /// What was found.
+    pub found: String,
+    /// Whether it is so.
+    pub is_met: bool,
+}
+
+impl Target {
+    fn at_most(name: &'static str, what: &str, found: f64, bound: f64) -> Target {
+        Target {
+            name,
+            wanted: format!("at most {bound:.4}"),
+            of: what.to_owned(),
+            found: format!("{found:.4}"),
+            is_met: found <= bound,
+        }
+    }
+
+    fn at_least(name: &'static str, what: &str, found: f64, bound: f64) -> Target {
+        Target {
+            name,
+            wanted: format!("at least {bound:.4}"),
+            of: what.to_owned(),
+            found: format!("{found:.4}"),
+            is_met: found >= bound,
+        }
+    }
+}
+
+/// Times that are to be near: gaps and the handshake's round trip.
+const TIMES: [&str; 3] = ["gap_client", "gap_server", "handshake_rtt"];
+
+/// The targets, in the order of the report. Verdicts of other programs are looked at where there are any.
+#[must_use]
+pub fn targets(found: &Comparison, verdicts: Option<&[VerdictRate]>) -> Vec<Target> {
+    let mut targets = vec![Target::at_least(
+        "validity",
+        "share of flows that pass every check",
+        found.validity_generated.share_all(),
+        found.validity_real.share_all(),
+    )];
+    if let Some(verdicts) = verdicts {
+        let off: Vec<&VerdictRate> = verdicts.iter().filter(|v| v.is_off()).collect();
+        targets.push(Target {
+            name: "verdicts",
+            of: "verdicts of other programs whose rate is off the real one by more than 20 % and more than chance explains"
+                .to_owned(),
+            wanted: "none".to_owned(),
+            found: if off.is_empty() { "none".to_owned() } else { format!("{} of {}", off.len(), verdicts.len()) },
+            is_met: off.is_empty(),
+        });
+    }
+    let mean = |of: fn(&crate::Against) -> f64| {
+        found.categorical.iter().map(|f| of(&f.jsd_bits)).sum::<f64>() / found.categorical.len().max(1) as f64
+    };
+    let (value, floor) = (mean(|a| a.generated.value), mean(|a| a.floor.value));
+    targets.push(Target::at_most("header fields", "mean JSD in bits: the floor and 0.02", value, floor + 0.02));
+    let above = |name: &str| {
+        let field = found.continuous.iter().find(|f| f.name == name);
+        field.map_or(0.0, |f| f.wasserstein1.generated.value - f.wasserstein1.floor.value)
+    };
+    let most = TIMES.into_iter().map(above).fold(0.0, f64::max);
+    targets.push(Target::at_most("times", "gaps and round trips, decades above the floor", most, 0.05));
+    let coverage = &found.diversity.coverage;
+    targets.push(Target::at_least(
+        "coverage",
+        "coverage over that of real flows",
+        coverage.generated.value / coverage.floor.value.max(1e-9),
+        0.95,
+    ));
+    let trees = &found.discriminators.trees;
+    targets.push(Target::at_most("told apart by trees", "AUC", trees.generated.value, 0.60));
+    if let Some(utility) = &found.utility {
+        targets.push(Target::at_least("utility", "as much right as after real flows", utility.ratio.value, 0.95));
+    }
+    let repeats = &found.diversity.exact_repeats;
+    targets.push(Target::at_most(
+        "repeats",
+        "share of exact repeats among the flows, as real ones have",
+        repeats.generated.value,
+        repeats.floor.value,
+    ));
+    if let Some(memory) = &found.memorisation {
+        let copies = &memory.copies;
+        targets.push(Target::at_most(
+            "copies",
+            "share of flows that are in the training data, as real ones are",
+            copies.generated.value,
+            copies.floor.value,
+        ));
+    }
+    targets
+}
