@@ -1,6 +1,5 @@
 //! Captures or datasets as whole sessions.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -17,41 +16,19 @@ use tokenizer::{TokenCode as _, field};
 pub(crate) struct Side {
     /// Whole sessions.
     pub(crate) flows: Vec<Flow>,
-    /// A number for the capture that each of them comes from.
-    pub(crate) captures: Vec<u32>,
     /// Conversations that are no whole sessions.
     pub(crate) not_whole: u64,
     /// Whole sessions without what is drawn for each flow: client port, initial numbers.
     pub(crate) nameless: u64,
-    numbers: HashMap<String, u32>,
-    next: u32,
 }
 
 impl Side {
-    fn take(&mut self, flow: Flow, class: Class, capture: u32) {
+    fn take(&mut self, flow: Flow, class: Class) {
         if matches!(class, Class::Graceful | Class::Reset) {
             self.flows.push(flow);
-            self.captures.push(capture);
         } else {
             self.not_whole += 1;
         }
-    }
-
-    /// The number of a capture; one of its own for a flow of which it is not known.
-    fn number(&mut self, capture: &str) -> u32 {
-        if let Some(number) = self.numbers.get(capture) {
-            return *number;
-        }
-        self.next += 1;
-        if !capture.is_empty() {
-            self.numbers.insert(capture.to_owned(), self.next);
-        }
-        self.next
-    }
-
-    /// For comparison.
-    pub(crate) fn as_flows(&self) -> fidelity::Flows<'_> {
-        fidelity::Flows { flows: &self.flows, captures: &self.captures }
     }
 }
 
@@ -105,12 +82,11 @@ fn dataset(path: &Path, side: &mut Side, console: &Console) -> anyhow::Result<()
             }
         };
         let Tokens::U16(tokens) = &row.tokens else { bail!("{}: expected field tokens", path.display()) };
-        let capture = side.number(row.summary.as_ref().map_or("", |s| &s.source));
         match decode(&mut decoder, tokens, &row.identity) {
             Ok(flow) => match flow.judge() {
                 Some((verdict, _)) => {
                     side.nameless += u64::from(row.identity.client_port.is_none());
-                    side.take(flow, verdict.class, capture);
+                    side.take(flow, verdict.class);
                 }
                 None => side.not_whole += 1,
             },
@@ -169,10 +145,9 @@ fn capture(file: &InputFile, side: &mut Side, console: &Console) -> anyhow::Resu
         }
     }
     tracker.finish();
-    let number = side.number(&file.path.to_string_lossy());
     for ended in tracker.ended() {
         match ended.flow {
-            Some(flow) => side.take(flow, ended.verdict.class, number),
+            Some(flow) => side.take(flow, ended.verdict.class),
             None => side.not_whole += 1,
         }
     }

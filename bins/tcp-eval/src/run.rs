@@ -7,7 +7,7 @@ use clikit::{AtomicFolder, Console, Existing, Unit};
 use fidelity::{Settings, Sides, membership, targets};
 
 use crate::args::Args;
-use crate::flows::{self, Side};
+use crate::flows;
 use crate::judges::{self, Judges};
 use crate::likelihood;
 use crate::report::{self, REPORT};
@@ -40,10 +40,10 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     };
     let settings = Settings { seed: args.seed, repeats: args.repeats, ..Settings::default() };
     let sides = Sides {
-        real: real.as_flows(),
-        generated: generated.as_flows(),
-        reference: reference.as_ref().map(Side::as_flows),
-        training: training.as_ref().map(Side::as_flows),
+        real: &real.flows,
+        generated: &generated.flows,
+        reference: reference.as_ref().map(|side| &side.flows[..]),
+        training: training.as_ref().map(|side| &side.flows[..]),
         has_identifiers: [Some(&real), Some(&generated), reference.as_ref()].iter().flatten().all(|s| s.nameless == 0),
     };
     let progress = console.progress("comparing", None, Unit::Items);

@@ -1,5 +1,6 @@
 //! Two sets of flows, held against each other and against the noise floor.
 
+use flowtrack::Flow;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rustc_hash::FxHashSet;
@@ -9,10 +10,10 @@ use crate::comparison::{
     Settings,
 };
 use crate::continuous::{Range, ks, wasserstein1};
-use crate::learn::{Discriminators, Material, Utility, discriminate, utility};
+use crate::learn::{Material, Seen, discriminate, utility};
 use crate::observe::{CATEGORICAL, CONTINUOUS, FEATURE_NAMES, FLOW_FIELDS, Names, Unit};
 use crate::sample::{Draw, Interval, draw};
-use crate::set::{Flows, Set};
+use crate::set::Set;
 use crate::validity::Validity;
 use crate::{categorical, dependence, diversity};
 
@@ -20,13 +21,13 @@ use crate::{categorical, dependence, diversity};
 #[derive(Clone, Copy, Debug)]
 pub struct Sides<'a> {
     /// Real flows.
-    pub real: Flows<'a>,
+    pub real: &'a [Flow],
     /// Generated ones.
-    pub generated: Flows<'a>,
+    pub generated: &'a [Flow],
     /// More real flows, for the floor.
-    pub reference: Option<Flows<'a>>,
+    pub reference: Option<&'a [Flow]>,
     /// What the model was trained on.
-    pub training: Option<Flows<'a>>,
+    pub training: Option<&'a [Flow]>,
     /// Whether every side has what flows draw at random: client ports, initial numbers.
     pub has_identifiers: bool,
 }
@@ -45,7 +46,7 @@ const STEPS: usize = 48;
 /// Where a side has too few flows (20), or a flow that no header can hold.
 pub fn compare(sides: &Sides<'_>, settings: Settings, mut step: impl FnMut(&'static str)) -> Result<Comparison, Error> {
     const LEAST: usize = 20;
-    let enough = |side, flows: Flows<'_>, least| match flows.flows.len() {
+    let enough = |side, flows: &[Flow], least| match flows.len() {
         found if found < least => Err(Error::TooFew { side, least, found }),
         _ => Ok(()),
     };
@@ -62,9 +63,9 @@ pub fn compare(sides: &Sides<'_>, settings: Settings, mut step: impl FnMut(&'sta
         generated: Set::of("generated", sides.generated, &mut names)?,
         training: sides.training.map(|t| Set::of("training", t, &mut names)).transpose()?,
     };
-    let real = sides.real.flows.len();
-    let reference = sides.reference.map(|r| r.flows.len());
-    let generated = sides.generated.flows.len();
+    let real = sides.real.len();
+    let reference = sides.reference.map(<[Flow]>::len);
+    let generated = sides.generated.len();
     let n = reference.map_or(real / 2, |r| real.min(r)).min(generated);
     let mut random = ChaCha8Rng::seed_from_u64(settings.seed);
     let draws: Vec<Draw> =
@@ -76,17 +77,21 @@ pub fn compare(sides: &Sides<'_>, settings: Settings, mut step: impl FnMut(&'sta
     let diversity = sets.diversity(&draws, settings.neighbours);
     let memorisation = sets.memorisation(&draws, settings.neighbours);
     step("telling apart");
-    let discriminators = sets.discriminators(&draws[0], sides.has_identifiers, settings);
+    // Of few flows more draws: one of them says little.
+    let some = (settings.learners / n).clamp(1, 4);
+    let materials: Vec<Material<'_>> =
+        draws.iter().take(some).map(|draw| sets.material(draw, settings.learners)).collect();
+    let discriminators = discriminate(&materials, sides.has_identifiers, ROUNDS, settings.seed);
     step("utility");
-    let utility = sets.utility(&draws[0], settings);
+    let utility = utility(&materials[0], ROUNDS, settings.seed);
     Ok(Comparison {
         settings,
         sample: n,
-        real: sides.real.size(),
-        generated: sides.generated.size(),
+        real: size(sides.real),
+        generated: size(sides.generated),
         has_reference: sides.reference.is_some(),
-        validity_real: Validity::of(sides.real.flows),
-        validity_generated: Validity::of(sides.generated.flows),
+        validity_real: Validity::of(sides.real),
+        validity_generated: Validity::of(sides.generated),
         categorical,
         continuous,
         dependence,
@@ -95,6 +100,11 @@ pub fn compare(sides: &Sides<'_>, settings: Settings, mut step: impl FnMut(&'sta
         utility,
         memorisation,
     })
+}
+
+/// Flows and packets.
+fn size(flows: &[Flow]) -> [u64; 2] {
+    [flows.len() as u64, flows.iter().map(|f| f.packets.len() as u64).sum()]
 }
 
 struct Sets {
@@ -247,32 +257,19 @@ impl Sets {
         })
     }
 
-    /// Flows of a draw for measures that learn: no two the same in everything but identity.
-    fn material<'s>(set: &'s Set, of: &[usize], most: usize) -> Material<'s> {
-        let mut known = FxHashSet::default();
-        let kept: Vec<usize> = of.iter().copied().filter(|&i| known.insert(&set.exact[i])).take(most).collect();
-        Material {
-            seen: kept.iter().map(|&i| &set.seen[i]).collect(),
-            captures: kept.iter().map(|&i| set.captures[i]).collect(),
+    /// Flows of a draw for measures that learn: no two of a side the same in everything but identity.
+    fn material(&self, draw: &Draw, most: usize) -> Material<'_> {
+        fn of<'s>(set: &'s Set, of: &[usize], most: usize) -> Vec<&'s Seen> {
+            let mut known = FxHashSet::default();
+            let distinct = of.iter().filter(|&&i| known.insert(&set.exact[i]));
+            distinct.take(most).map(|&i| &set.seen[i]).collect()
         }
-    }
-
-    fn discriminators(&self, draw: &Draw, has_identifiers: bool, settings: Settings) -> Discriminators {
-        let of = |set, of: &[usize]| Self::material(set, of, settings.learners);
-        let (real, generated) = (of(&self.real, &draw.real), of(&self.generated, &draw.generated));
-        let floor = of(self.floor(), &draw.floor);
-        discriminate(&real, &generated, &floor, has_identifiers, ROUNDS, settings.seed)
-    }
-
-    /// Takes all real flows, not half of them: there is no floor to be drawn.
-    fn utility(&self, draw: &Draw, settings: Settings) -> Option<Utility> {
-        let both: Vec<usize> = match self.reference {
-            Some(_) => draw.real.clone(),
-            None => draw.real.iter().chain(&draw.floor).copied().collect(),
-        };
-        let real = Self::material(&self.real, &both, settings.learners);
-        let generated = Self::material(&self.generated, &draw.generated, settings.learners);
-        utility(&real, &generated, ROUNDS, settings.seed)
+        Material {
+            real: of(&self.real, &draw.real, most),
+            generated: of(&self.generated, &draw.generated, most),
+            floor: of(self.floor(), &draw.floor, most),
+            has_reference: self.reference.is_some(),
+        }
     }
 }
 

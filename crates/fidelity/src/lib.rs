@@ -30,11 +30,10 @@ pub use comparison::{
 };
 pub use continuous::{Range, ks, wasserstein1};
 pub use label::flag_letters;
-pub use learn::{Discriminator, Discriminators, Utility, auc};
+pub use learn::{Discriminator, Discriminators, HeldOut, Utility, auc};
 pub use likelihood::{Membership, membership};
 pub use observe::{CATEGORICAL, CONTINUOUS, Observed, Unit};
 pub use sample::Interval;
-pub use set::Flows;
 pub use targets::{Target, targets};
 pub use validity::{CHECKS, Check, Validity, validity};
 pub use verdicts::{Said, VerdictRate, rates};

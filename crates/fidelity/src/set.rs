@@ -8,50 +8,17 @@ use crate::comparison::Error;
 use crate::learn::{Seen, see};
 use crate::observe::{Names, Observed};
 
-/// Flows, and which of them come from one capture.
-#[derive(Clone, Copy, Debug)]
-pub struct Flows<'a> {
-    /// The flows.
-    pub flows: &'a [Flow],
-    /// A number for the capture of each flow; empty where captures are not known: then each flow stands alone.
-    pub captures: &'a [u32],
-}
-
-impl<'a> From<&'a [Flow]> for Flows<'a> {
-    fn from(flows: &'a [Flow]) -> Flows<'a> {
-        Flows { flows, captures: &[] }
-    }
-}
-
-impl Flows<'_> {
-    fn captures(&self) -> Vec<u32> {
-        match self.captures.len() == self.flows.len() {
-            true => self.captures.to_vec(),
-            false => (0..self.flows.len() as u32).collect(),
-        }
-    }
-
-    /// Flows and packets.
-    pub(crate) fn size(&self) -> [u64; 2] {
-        [self.flows.len() as u64, self.flows.iter().map(|f| f.packets.len() as u64).sum()]
-    }
-}
-
 /// A set of flows, looked at.
 pub(crate) struct Set {
     pub(crate) observed: Vec<Observed>,
     pub(crate) seen: Vec<Seen>,
-    /// The capture of each flow.
-    pub(crate) captures: Vec<u32>,
     /// Tokens of each flow, and tokens without time.
     pub(crate) exact: Vec<Vec<u16>>,
     pub(crate) headers: Vec<Vec<u16>>,
 }
 
 impl Set {
-    pub(crate) fn of(side: &'static str, flows: Flows<'_>, names: &mut Names) -> Result<Set, Error> {
-        let captures = flows.captures();
-        let flows = flows.flows;
+    pub(crate) fn of(side: &'static str, flows: &[Flow], names: &mut Names) -> Result<Set, Error> {
         let mut code = Field::default();
         let (mut exact, mut headers) = (Vec::new(), Vec::new());
         for (index, flow) in flows.iter().enumerate() {
@@ -61,7 +28,7 @@ impl Set {
             exact.push(tokens);
         }
         let observed = flows.iter().map(|f| names.observe(f)).collect();
-        Ok(Set { observed, seen: flows.iter().map(see).collect(), captures, exact, headers })
+        Ok(Set { observed, seen: flows.iter().map(see).collect(), exact, headers })
     }
 }
 

@@ -44,6 +44,7 @@ fn the_report_is_one_page_with_a_verdict_and_pictures() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "says why it skips")]
 fn segments_that_are_sent_twice_are_found_by_wireshark_and_suricata() {
     for program in ["tshark", "suricata"] {
         if Command::new(program).arg("--help").output().is_err() {

@@ -3,15 +3,14 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::bootstrap_auc;
 use super::features::Seen;
-use super::folds::fold_of;
 use super::ngram::Ngrams;
 use super::trees::{Row, learn_and_score};
+use super::{Material, bootstrap_auc};
 use crate::sample::Interval;
 
 /// Parts of which each in turn is held out.
-const FOLDS: u8 = 3;
+const FOLDS: usize = 3;
 
 /// ROC-AUC of one kind of learner, 0.5 where it can tell nothing apart, 1 where everything.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
@@ -22,13 +21,23 @@ pub struct Discriminator {
     pub floor: Interval,
 }
 
+/// What is held out of learning and tried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldOut {
+    /// Whole captures: what is learnt from the reference is tried on the real flows, and the other way round.
+    Captures,
+    /// Flows, of the same captures.
+    Flows,
+}
+
 /// Every kind of learner.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct Discriminators {
     /// Flows of each side.
     pub flows: usize,
-    /// Share of the real flows whose capture is held out whole.
-    pub whole_captures: f64,
+    /// What is held out of learning and tried.
+    pub held_out: HeldOut,
     /// Gradient-boosted trees on behaviour and header fields.
     pub trees: Discriminator,
     /// The same, given what flows draw at random too; absent where a side has none.
@@ -37,33 +46,29 @@ pub struct Discriminators {
     pub sequence: Discriminator,
 }
 
-/// Flows to learn from, with the capture of each.
-pub(crate) struct Material<'a> {
-    pub(crate) seen: Vec<&'a Seen>,
-    pub(crate) captures: Vec<u32>,
-}
-
-/// Tells `real` from `generated`, and `real` from `floor`, by learning from two thirds and scoring the other third, in turn.
-pub(crate) fn discriminate(
-    real: &Material<'_>,
-    generated: &Material<'_>,
-    floor: &Material<'_>,
-    has_identifiers: bool,
-    rounds: u32,
-    seed: u64,
-) -> Discriminators {
+/// Tells real flows from generated ones, and real ones from real ones, in each draw of them.
+pub(crate) fn discriminate(draws: &[Material<'_>], has_identifiers: bool, rounds: u32, seed: u64) -> Discriminators {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let [a, b, c] = [real, generated, floor].map(|m| fold_of(&m.captures, FOLDS, &mut random));
+    let (mut trials, mut floor_trials) = (Vec::new(), Vec::new());
+    for Material { real, floor, generated, has_reference } in draws {
+        if *has_reference {
+            let (more, floor_more) = by_capture(real, floor, generated);
+            trials.extend(more);
+            floor_trials.extend(floor_more);
+        } else {
+            trials.extend(by_flow(real, generated));
+            floor_trials.extend(by_flow(real, floor));
+        }
+    }
     let mut both = |score: Score| {
-        let mut against = |other: &Material<'_>, folds: &[u8]| {
-            let scores: Vec<_> = (0..FOLDS).map(|fold| held_out(real, &a.of, other, folds, fold, score)).collect();
-            bootstrap_auc(&scores, rounds, &mut random)
+        let mut against = |trials: &[Trial<'_>]| {
+            bootstrap_auc(&trials.iter().map(|t| t.scores(score)).collect::<Vec<_>>(), rounds, &mut random)
         };
-        Discriminator { generated: against(generated, &b.of), floor: against(floor, &c.of) }
+        Discriminator { generated: against(&trials), floor: against(&floor_trials) }
     };
     Discriminators {
-        flows: real.seen.len(),
-        whole_captures: a.whole as f64 / real.seen.len().max(1) as f64,
+        flows: draws.first().map_or(0, |m| m.real.len()),
+        held_out: if draws.iter().any(|m| m.has_reference) { HeldOut::Captures } else { HeldOut::Flows },
         trees: both(|seen, labels, others| by_trees(|s| &s.behaviour, seen, labels, others)),
         trees_with_identifiers: has_identifiers
             .then(|| both(|seen, labels, others| by_trees(|s| &s.with_identifiers, seen, labels, others))),
@@ -71,23 +76,63 @@ pub(crate) fn discriminate(
     }
 }
 
+/// Flows of both kinds to learn from, and others to be tried on.
+struct Trial<'a> {
+    learnt: [Vec<&'a Seen>; 2],
+    tried: [Vec<&'a Seen>; 2],
+}
+
 type Score = fn(&[&Seen], &[f64], &[&Seen]) -> Vec<f64>;
 
-/// Scores of the flows of a fold, by a learner of the others: of the first side (label 0) and of the second (label 1).
-fn held_out(a: &Material<'_>, in_a: &[u8], b: &Material<'_>, in_b: &[u8], fold: u8, score: Score) -> [Vec<f64>; 2] {
-    let part = |m: &Material<'_>, folds: &[u8], is_held: bool| -> Vec<usize> {
-        (0..m.seen.len()).filter(|&i| (folds[i] == fold) == is_held).collect()
+impl Trial<'_> {
+    /// Scores of what is tried: of the first kind (label 0) and of the second (label 1).
+    fn scores(&self, score: Score) -> [Vec<f64>; 2] {
+        let zeros = self.learnt[0].len();
+        let learnt = self.learnt.concat();
+        let labels: Vec<f64> = (0..learnt.len()).map(|i| if i < zeros { 0.0 } else { 1.0 }).collect();
+        let mut scores = score(&learnt, &labels, &self.tried.concat());
+        let seconds = scores.split_off(self.tried[0].len());
+        [scores, seconds]
+    }
+}
+
+/// Whole captures are held out: what is learnt from one set of captures is tried on the other. For generated flows, and for the
+/// floor.
+fn by_capture<'a>(
+    real: &Vec<&'a Seen>,
+    floor: &Vec<&'a Seen>,
+    generated: &[&'a Seen],
+) -> (Vec<Trial<'a>>, Vec<Trial<'a>>) {
+    let made = parts(generated, 2);
+    let trial = |[learnt, tried]: [&[&'a Seen]; 2], half: usize| Trial {
+        learnt: [learnt.to_vec(), made[half].clone()],
+        tried: [tried.to_vec(), made[1 - half].clone()],
     };
-    let pick = |is_held| -> (Vec<&Seen>, usize) {
-        let (first, second) = (part(a, in_a, is_held), part(b, in_b, is_held));
-        let seen = first.iter().map(|&i| a.seen[i]).chain(second.iter().map(|&i| b.seen[i])).collect();
-        (seen, first.len())
+    let [a, b] = [real, floor].map(|of| {
+        let mut halves = parts(of, 2);
+        let second = halves.pop().unwrap_or_default();
+        [halves.pop().unwrap_or_default(), second]
+    });
+    let trials = vec![trial([floor, real], 0), trial([real, floor], 1)];
+    (trials, vec![Trial { learnt: a.clone(), tried: b.clone() }, Trial { learnt: b, tried: a }])
+}
+
+/// Each third in turn is tried after learning from the two others.
+fn by_flow<'a>(first: &[&'a Seen], second: &[&'a Seen]) -> Vec<Trial<'a>> {
+    let (first, second) = (parts(first, FOLDS), parts(second, FOLDS));
+    let others = |parts: &[Vec<&'a Seen>], held: usize| -> Vec<&'a Seen> {
+        parts.iter().enumerate().filter(|(i, _)| *i != held).flat_map(|(_, part)| part.iter().copied()).collect()
     };
-    let ((train, zeros), (test, firsts)) = (pick(false), pick(true));
-    let labels: Vec<f64> = (0..train.len()).map(|i| if i < zeros { 0.0 } else { 1.0 }).collect();
-    let mut scores = score(&train, &labels, &test);
-    let seconds = scores.split_off(firsts);
-    [scores, seconds]
+    let trial = |held: usize| Trial {
+        learnt: [others(&first, held), others(&second, held)],
+        tried: [first[held].clone(), second[held].clone()],
+    };
+    (0..FOLDS).map(trial).collect()
+}
+
+/// Every `n`-th flow. They come in an order that was drawn.
+fn parts<'a>(flows: &[&'a Seen], n: usize) -> Vec<Vec<&'a Seen>> {
+    (0..n).map(|part| flows.iter().copied().skip(part).step_by(n).collect()).collect()
 }
 
 fn by_trees(row: fn(&Seen) -> &Row, train: &[&Seen], labels: &[f64], test: &[&Seen]) -> Vec<f64> {

@@ -92,21 +92,21 @@ impl Ngrams {
     /// Bits that the flow takes under the model, per packet.
     pub(crate) fn bits_per_packet(&self, flow: &[Symbol]) -> f64 {
         let mut bits = 0.0;
-        each(flow, |kind, value, contexts| {
-            // Of what was never seen there is one more.
-            let nothing = 1.0 / (self.seen[kind].len() + 1) as f64;
-            let probability =
-                contexts.iter().rev().fold(nothing, |shorter, context| match self.contexts.get(context) {
-                    None => shorter,
-                    Some(followed) => {
-                        let distinct = followed.counts.len() as f64;
-                        let count = f64::from(followed.counts.get(&value).copied().unwrap_or(0));
-                        (count + distinct * shorter) / (f64::from(followed.total) + distinct)
-                    }
-                });
-            bits -= probability.log2();
-        });
+        each(flow, |kind, value, contexts| bits -= self.probability(kind, value, contexts).log2());
         bits / flow.len().max(1) as f64
+    }
+
+    fn probability(&self, kind: usize, value: u32, contexts: &Contexts) -> f64 {
+        // Of what was never seen there is one more.
+        let nothing = 1.0 / (self.seen[kind].len() + 1) as f64;
+        contexts.iter().rev().fold(nothing, |shorter, context| match self.contexts.get(context) {
+            None => shorter,
+            Some(followed) => {
+                let distinct = followed.counts.len() as f64;
+                let count = f64::from(followed.counts.get(&value).copied().unwrap_or(0));
+                (count + distinct * shorter) / (f64::from(followed.total) + distinct)
+            }
+        })
     }
 }
 
@@ -128,24 +128,16 @@ mod tests {
     }
 
     #[test]
-    fn probabilities_of_all_shapes_sum_to_one() {
+    fn probabilities_of_all_that_may_follow_sum_to_one() {
         let mut model = Ngrams::default();
-        model.learn(&flow(&[1, 2, 1, 3, 1, 2]));
-        // A flow of one packet: its gap is always 0, and takes the same bits.
-        let gap = model.bits_per_packet(&flow(&[1])) - {
-            let only = &model.contexts[&key(0, &[])];
-            let start = &model.contexts[&key(0, &[u32::MAX])];
-            let p = |count: f64, of: &Followed, shorter: f64| {
-                (count + of.counts.len() as f64 * shorter) / (f64::from(of.total) + of.counts.len() as f64)
-            };
-            let (p0, _) = (p(3.0, only, 0.25), ());
-            let p1 = p(1.0, start, p0);
-            let p2 = p(1.0, start, p1);
-            -p(1.0, start, p2).log2()
-        };
-        let sum: f64 = [1, 2, 3, 9].iter().map(|&s| (gap - model.bits_per_packet(&flow(&[s]))).exp2()).sum();
-        // The gap of a shape never seen has no context of its own: that one is left out of the sum's exactness.
-        assert!((sum - 1.0).abs() < 0.05, "{sum}");
+        let known = flow(&[1, 2, 1, 3, 1, 2]);
+        model.learn(&known);
+        each(&known, |kind, _, contexts| {
+            // Three shapes and one gap were seen, and one of each that was not.
+            let values: &[u32] = if kind == 0 { &[1, 2, 3, 9] } else { &[0, 9] };
+            let sum: f64 = values.iter().map(|&value| model.probability(kind, value, contexts)).sum();
+            assert!((sum - 1.0).abs() < 1e-12, "{sum}");
+        });
     }
 
     #[test]

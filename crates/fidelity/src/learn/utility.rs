@@ -4,9 +4,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustc_hash::FxHashMap;
 
-use super::discriminate::Material;
-use super::features::EARLY;
-use super::folds::fold_of;
+use super::Material;
+use super::features::{EARLY, Seen};
 use super::trees::{Row, learn_and_score};
 use crate::sample::Interval;
 
@@ -34,35 +33,37 @@ pub struct Utility {
     pub chance: f64,
 }
 
-/// Learns from one half of `real` (split by capture) and from as many of `generated`, and classifies the other half, in
-/// turn. `None` where the real flows have fewer than two classes.
-pub(crate) fn utility(real: &Material<'_>, generated: &Material<'_>, rounds: u32, seed: u64) -> Option<Utility> {
+/// Learns from real flows and from as many generated ones, and classifies other real flows: those of the reference teach where
+/// there is one, so that whole captures are held out, else halves of the real ones in turn. `None` where the real flows have
+/// fewer than two classes.
+pub(crate) fn utility(material: &Material<'_>, rounds: u32, seed: u64) -> Option<Utility> {
     let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x7574_696c);
-    let ports = classes(real);
-    let class = |port: u16| ports.iter().position(|&p| p == port).unwrap_or(ports.len());
-    let truth: Vec<usize> = real.seen.iter().map(|s| class(s.server_port)).collect();
-    let kinds = ports.len() + usize::from(truth.contains(&ports.len()));
+    let (real, floor) = (&material.real, &material.floor);
+    let everyone: Vec<&Seen> = real.iter().chain(floor).copied().collect();
+    let ports = classes(&everyone);
+    let class = |seen: &Seen| ports.iter().position(|&p| p == seen.server_port).unwrap_or(ports.len());
+    let kinds = ports.len() + usize::from(everyone.iter().any(|s| class(s) == ports.len()));
     if kinds < 2 {
         return None;
     }
-    let folds = fold_of(&real.captures, 2, &mut random);
-    let mut right = [Vec::new(), Vec::new()];
-    for fold in 0..2 {
-        let part = |is: bool| (0..real.seen.len()).filter(|&i| (folds.of[i] == fold) == is).collect::<Vec<_>>();
-        let (test, train) = (part(true), part(false));
-        let rows: Vec<&Row> = test.iter().map(|&i| &real.seen[i].early).collect();
-        let taught = [
-            train.iter().map(|&i| (&real.seen[i].early, truth[i])).collect::<Vec<_>>(),
-            generated.seen.iter().take(train.len()).map(|s| (&s.early, class(s.server_port))).collect(),
-        ];
-        for (right, lessons) in right.iter_mut().zip(taught) {
-            let said = classify(&lessons, kinds, &rows);
-            right.extend(said.iter().zip(&test).map(|(said, &i)| (truth[i], *said == truth[i])));
-        }
+    let mut trials = vec![(floor, real)];
+    if !material.has_reference {
+        trials.push((real, floor));
     }
-    let n = truth.len();
+    // The class of each flow that is tried, and whether it was told after real lessons and after generated ones.
+    let mut told: Vec<(usize, [bool; 2])> = Vec::new();
+    for (taught, tried) in trials {
+        let lessons = |flows: &[&'_ Seen]| -> Vec<(Row, usize)> {
+            flows.iter().take(taught.len()).map(|s| (s.early.clone(), class(s))).collect()
+        };
+        let rows: Vec<&Row> = tried.iter().map(|s| &s.early).collect();
+        let [real, generated] = [taught, &material.generated].map(|of| classify(&lessons(of), kinds, &rows));
+        let right = |i: usize, s: &Seen| (class(s), [real[i] == class(s), generated[i] == class(s)]);
+        told.extend(tried.iter().enumerate().map(|(i, s)| right(i, s)));
+    }
+    let n = told.len();
     let values = |of: &[usize]| {
-        let [r, g] = [0, 1].map(|taught: usize| balanced(of.iter().map(|&i| right[taught][i]), kinds));
+        let [r, g] = [0, 1].map(|by: usize| balanced(of.iter().map(|&i| (told[i].0, told[i].1[by])), kinds));
         [r, g, if r > 0.0 { g / r } else { 1.0 }]
     };
     let everything: Vec<usize> = (0..n).collect();
@@ -97,9 +98,9 @@ fn balanced(said: impl Iterator<Item = (usize, bool)>, kinds: usize) -> f64 {
 }
 
 /// The most frequent server ports, in the order of their numbers.
-fn classes(real: &Material<'_>) -> Vec<u16> {
+fn classes(flows: &[&Seen]) -> Vec<u16> {
     let mut counts: FxHashMap<u16, usize> = FxHashMap::default();
-    real.seen.iter().for_each(|s| *counts.entry(s.server_port).or_default() += 1);
+    flows.iter().for_each(|s| *counts.entry(s.server_port).or_default() += 1);
     let mut ports: Vec<(usize, u16)> =
         counts.into_iter().map(|(port, n)| (n, port)).filter(|(n, _)| *n >= LEAST).collect();
     ports.sort_by_key(|&(n, port)| (std::cmp::Reverse(n), port));
@@ -109,8 +110,8 @@ fn classes(real: &Material<'_>) -> Vec<u16> {
 }
 
 /// The class of each row: that of the highest score, one class against the others.
-fn classify(lessons: &[(&Row, usize)], kinds: usize, rows: &[&Row]) -> Vec<usize> {
-    let taught: Vec<&Row> = lessons.iter().map(|(row, _)| *row).collect();
+fn classify(lessons: &[(Row, usize)], kinds: usize, rows: &[&Row]) -> Vec<usize> {
+    let taught: Vec<&Row> = lessons.iter().map(|(row, _)| row).collect();
     let mut best = vec![(f64::NEG_INFINITY, 0); rows.len()];
     for kind in 0..kinds {
         let labels: Vec<f64> = lessons.iter().map(|(_, class)| f64::from(u8::from(*class == kind))).collect();

@@ -21,12 +21,14 @@ fn sequence(found: &Comparison) -> f64 {
 #[test]
 fn real_against_real_is_not_told_apart_and_teaches_as_much() {
     let found = against(&REAL[1]);
-    let chance = |auc: f64| (auc - 0.5).abs() < 0.1;
+    // Neighbours in a capture are alike, and every second one is on the other side: scores are rather below 0.5 than above.
+    let is_told = |auc: f64| auc > 0.58;
     for kind in [&found.discriminators.trees, &found.discriminators.sequence] {
-        assert!(chance(kind.generated.value) && chance(kind.floor.value), "{:?}", found.discriminators);
+        assert!(!is_told(kind.generated.value), "{:?}", found.discriminators);
+        assert!((kind.floor.value - 0.5).abs() < 0.1, "{:?}", found.discriminators);
         assert!(kind.generated.low < kind.generated.value && kind.generated.value < kind.generated.high);
     }
-    assert!(chance(with_identifiers(&found)), "{:?}", found.discriminators);
+    assert!(!is_told(with_identifiers(&found)), "{:?}", found.discriminators);
     let utility = found.utility.unwrap();
     assert!(utility.real.value > utility.chance + 0.3, "{utility:?}");
     assert!(utility.ratio.value > 0.95, "{utility:?}");
@@ -41,6 +43,25 @@ fn one_field_that_is_off_is_found_by_trees() {
     assert!(trees(&found) > 0.95, "{:?}", found.discriminators);
     // Packets in order are as they were.
     assert!(sequence(&found) < 0.6, "{:?}", found.discriminators);
+}
+
+#[test]
+fn with_a_reference_what_is_learnt_from_it_is_tried_on_others() {
+    let every_second = |from: usize| REAL[1].iter().skip(from).step_by(2).cloned().collect::<Vec<_>>();
+    let (reference, mut generated) = (every_second(0), every_second(1));
+    let told = |generated: &[Flow]| {
+        let sides =
+            Sides { real: &REAL[0], generated, reference: Some(&reference), training: None, has_identifiers: false };
+        compare(&sides, SETTINGS, |_| ()).unwrap()
+    };
+    let same = told(&generated);
+    assert_eq!(same.discriminators.held_out, fidelity::HeldOut::Captures);
+    let trees = same.discriminators.trees;
+    assert!([trees.generated.value, trees.floor.value].iter().all(|auc| (auc - 0.5).abs() < 0.12), "{trees:?}");
+    assert!(same.utility.unwrap().ratio.value > 0.9);
+    generated.iter_mut().flat_map(|f| &mut f.packets).for_each(|p| p.ttl = p.ttl.wrapping_sub(3));
+    let damaged = told(&generated).discriminators.trees;
+    assert!(damaged.generated.value > 0.95 && (damaged.floor.value - trees.floor.value).abs() < 1e-12, "{damaged:?}");
 }
 
 #[test]
@@ -76,8 +97,10 @@ fn moved_on(flow: &Flow) -> Flow {
         moved.rotate_right(by);
         of.iter().zip(moved).for_each(|(&i, gap)| gaps[i] = gap);
     }
-    for i in 1..n {
-        flow.packets[i].time_ns = flow.packets[i - 1].time_ns + gaps[i];
+    let mut time = flow.packets[0].time_ns;
+    for (p, gap) in flow.packets.iter_mut().zip(gaps) {
+        time += gap;
+        p.time_ns = time;
     }
     flow
 }
@@ -128,13 +151,7 @@ fn marked(flows: &[Flow], bit: impl Fn(usize, usize) -> bool) -> Vec<Flow> {
 fn values_that_go_with_the_wrong_others_are_found_by_cmd_and_by_no_marginal() {
     let real = marked(&REAL[0], |i, _| i % 2 == 0);
     let compared = |generated: &[Flow]| {
-        let sides = Sides {
-            real: real[..].into(),
-            generated: generated.into(),
-            reference: None,
-            training: None,
-            has_identifiers: false,
-        };
+        let sides = Sides { real: &real, generated, reference: None, training: None, has_identifiers: false };
         compare(&sides, SETTINGS, |_| ()).unwrap()
     };
     let apart = compared(&marked(&REAL[1], |i, field| i >> field & 1 == 0));
@@ -163,13 +180,8 @@ fn flows_of_the_training_data_are_known_again() {
     let every_second = |from: usize| REAL[1].iter().skip(from).step_by(2).cloned().collect::<Vec<_>>();
     let training = every_second(0);
     let remembered = |generated: &[Flow]| {
-        let sides = Sides {
-            real: REAL[0][..].into(),
-            generated: generated.into(),
-            reference: None,
-            training: Some(training[..].into()),
-            has_identifiers: false,
-        };
+        let sides =
+            Sides { real: &REAL[0], generated, reference: None, training: Some(&training), has_identifiers: false };
         let found = compare(&sides, SETTINGS, |_| ()).unwrap();
         assert_eq!(found.discriminators.trees_with_identifiers, None);
         found.memorisation.unwrap()

@@ -37,11 +37,11 @@ static REAL: LazyLock<[Vec<Flow>; 2]> = LazyLock::new(|| {
     [a, b]
 });
 
-const SETTINGS: Settings = Settings { seed: 1, repeats: 5, neighbours: 300, learners: 200 };
+const SETTINGS: Settings = Settings { seed: 1, repeats: 5, neighbours: 300, learners: 400 };
 
 fn try_against(generated: &[Flow]) -> Result<Comparison, Error> {
-    let real = REAL[0][..].into();
-    let sides = Sides { real, generated: generated.into(), reference: None, training: None, has_identifiers: true };
+    let real = &REAL[0];
+    let sides = Sides { real, generated, reference: None, training: None, has_identifiers: true };
     compare(&sides, SETTINGS, |_| ())
 }
 
