@@ -117,7 +117,7 @@ mod tests {
 
     fn said(of: u32, every: u32) -> Said {
         let mut said = Said { of: vec![10; of as usize], ..Said::default() };
-        (0..of).filter(|flow| flow % every == 0).for_each(|flow| said.count("retransmission", flow));
+        (0..of).filter(|flow| flow.is_multiple_of(every)).for_each(|flow| said.count("retransmission", flow));
         said
     }
 

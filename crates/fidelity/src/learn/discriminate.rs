@@ -98,11 +98,7 @@ impl Trial<'_> {
 
 /// Whole captures are held out: what is learnt from one set of captures is tried on the other. For generated flows, and for the
 /// floor.
-fn by_capture<'a>(
-    real: &Vec<&'a Seen>,
-    floor: &Vec<&'a Seen>,
-    generated: &[&'a Seen],
-) -> (Vec<Trial<'a>>, Vec<Trial<'a>>) {
+fn by_capture<'a>(real: &[&'a Seen], floor: &[&'a Seen], generated: &[&'a Seen]) -> (Vec<Trial<'a>>, Vec<Trial<'a>>) {
     let made = parts(generated, 2);
     let trial = |[learnt, tried]: [&[&'a Seen]; 2], half: usize| Trial {
         learnt: [learnt.to_vec(), made[half].clone()],

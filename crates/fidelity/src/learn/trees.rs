@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn what_is_random_is_not_learnt() {
-        let found = learnt(|r| (r[2] * 1e9) as u64 % 2 == 0);
+        let found = learnt(|r| ((r[2] * 1e9) as u64).is_multiple_of(2));
         assert!((found - 0.5).abs() < 0.1, "{found}");
     }
 

@@ -149,7 +149,7 @@ fn marked(flows: &[Flow], bit: impl Fn(usize, usize) -> bool) -> Vec<Flow> {
 
 #[test]
 fn values_that_go_with_the_wrong_others_are_found_by_cmd_and_by_no_marginal() {
-    let real = marked(&REAL[0], |i, _| i % 2 == 0);
+    let real = marked(&REAL[0], |i, _| i.is_multiple_of(2));
     let compared = |generated: &[Flow]| {
         let sides = Sides { real: &real, generated, reference: None, training: None, has_identifiers: false };
         compare(&sides, SETTINGS, |_| ()).unwrap()
@@ -158,7 +158,7 @@ fn values_that_go_with_the_wrong_others_are_found_by_cmd_and_by_no_marginal() {
     let cmd = apart.dependence.cmd;
     assert!(cmd.generated.value > cmd.floor.value + 0.05, "{cmd:?}");
     assert!(["server_port", "ttl", "mss"].iter().all(|name| bits(&apart, name) < 0.02));
-    let cmd = compared(&marked(&REAL[1], |i, _| i % 2 == 0)).dependence.cmd;
+    let cmd = compared(&marked(&REAL[1], |i, _| i.is_multiple_of(2))).dependence.cmd;
     assert!(cmd.generated.value < cmd.floor.value + 0.02, "{cmd:?}");
 }
 
