@@ -45,6 +45,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) token_table: Option<PathBuf>,
 
+    /// Replace addresses, each by another with the same prefixes in common (Crypto-PAn), with the key in this file:
+    /// 32 octets or 64 hexadecimal digits, made with `head -c 32 /dev/urandom > FILE`. Names of captures become
+    /// numbers, and flows with options that may hold an address are left out
+    #[arg(long, value_name = "KEYFILE")]
+    pub(crate) anonymize: Option<PathBuf>,
+
     /// Threads to use; the output is the same whatever their number [default: one a core]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,

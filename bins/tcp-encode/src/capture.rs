@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 
 use flowtrack::{Cause, Class, Ended, Flow, NOT_HELD, Tracker, TrackerOptions, Verdict};
 use tcpwire::{CaptureReader, Dissector, Marks, ReadError, Skip, TimeStep};
 
+use crate::anonymize::CryptoPan;
 use crate::args::TokenCode;
 use crate::flow_log::Line;
 use crate::keep::KeepSet;
@@ -17,6 +19,14 @@ pub(crate) struct Options {
     pub(crate) tracker: TrackerOptions,
     pub(crate) flow_log: bool,
     pub(crate) tokens: TokenCode,
+    pub(crate) anonymize: Option<CryptoPan>,
+}
+
+impl Options {
+    /// An address as it may be written.
+    pub(crate) fn shown(&self, addr: IpAddr) -> IpAddr {
+        self.anonymize.as_ref().map_or(addr, |pan| pan.replace(addr))
+    }
 }
 
 /// A conversation to be encoded: wanted, and held whole.
@@ -237,9 +247,9 @@ impl<'c> Judge<'c> {
                 lines.push(Line {
                     file: self.name.to_owned(),
                     first_packet: record.first_frame,
-                    src: record.ends[0].addr,
+                    src: self.options.shown(record.ends[0].addr),
                     src_port: record.ends[0].port,
-                    dst: record.ends[1].addr,
+                    dst: self.options.shown(record.ends[1].addr),
                     dst_port: record.ends[1].port,
                     packets: record.packets,
                     late_packets: record.late_packets,

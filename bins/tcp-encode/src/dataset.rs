@@ -6,22 +6,24 @@ use std::path::Path;
 use anyhow::bail;
 use arrowio::{Compression, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Format, Tokens, WriteOptions, Written};
 use clikit::{AtomicFile, AtomicFolder, Console, Existing, Lender, is_dash};
+use flowtrack::Flow;
 use tokenizer::TokenCode as _;
 use tokenizer::field::{self, Field};
 use tokenizer::word16;
 
+use crate::anonymize;
 use crate::args::{self, Args, TokenCode};
-use crate::capture::Wanted;
+use crate::capture::{Options, Wanted};
 
 /// Makes rows of conversations.
-pub(crate) struct Encoder {
-    code: TokenCode,
+pub(crate) struct Encoder<'o> {
+    options: &'o Options,
     field: Field,
 }
 
-impl Encoder {
-    pub(crate) fn new(code: TokenCode) -> Self {
-        Encoder { code, field: Field::default() }
+impl<'o> Encoder<'o> {
+    pub(crate) fn new(options: &'o Options) -> Self {
+        Encoder { options, field: Field::default() }
     }
 
     /// The row of a conversation.
@@ -30,7 +32,10 @@ impl Encoder {
     /// Where its tokens can not say it; the text is the reason.
     pub(crate) fn row(&mut self, wanted: &Wanted<'_>, source: &str) -> Result<FlowRow, String> {
         let packets = wanted.flow.packets.len();
-        let (tokens, identity) = match self.code {
+        if self.options.anonymize.is_some() && !options_are_known(wanted.flow) {
+            return Err(anonymize::OPTIONS.to_owned());
+        }
+        let (tokens, mut identity) = match self.options.tokens {
             TokenCode::Field => {
                 let mut tokens = Vec::with_capacity(packets * 6 + 16);
                 let identity = self.field.encode(wanted.flow, &mut tokens).map_err(|e| e.to_string())?;
@@ -42,8 +47,15 @@ impl Encoder {
                 (Tokens::I32(words), identity)
             }
         };
+        for side in [&mut identity.client, &mut identity.server] {
+            side.addr = side.addr.map(|addr| self.options.shown(addr));
+        }
         Ok(FlowRow { tokens, identity, summary: Some(summary(wanted, source)) })
     }
+}
+
+fn options_are_known(flow: &Flow) -> bool {
+    flow.packets.iter().all(|packet| anonymize::options_are_known(flow.options_of(packet)))
 }
 
 fn summary(wanted: &Wanted<'_>, source: &str) -> FlowSummary {
@@ -145,6 +157,9 @@ fn meta(args: &Args) -> DatasetMeta {
     }
     if let Some(mib) = args.max_memory {
         options.insert("max-memory-mib".to_owned(), mib.to_string());
+    }
+    if args.anonymize.is_some() {
+        options.insert("anonymize".to_owned(), "crypto-pan".to_owned());
     }
     let (name, version, vocab_size) = match args.tokens {
         TokenCode::Field => (field::NAME, field::VERSION, field::VOCAB_SIZE),

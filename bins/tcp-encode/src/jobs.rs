@@ -20,7 +20,7 @@ use crate::dataset::Encoder;
 pub(crate) struct Task {
     /// Its file; `None` for stdin.
     pub(crate) path: Option<PathBuf>,
-    /// Its name in the flow log and the dataset.
+    /// Its name in the flow log and the dataset; a number where what is written is to say nothing of whence it came.
     pub(crate) name: String,
 }
 
@@ -124,7 +124,7 @@ fn read_one(
             return hand(Message::Done(Box::new(Report { damage, ..Report::default() })));
         }
     };
-    let encoder = Encoder::new(options.tokens);
+    let encoder = Encoder::new(options);
     let mut rows = Rows { task, encoder, rows: Vec::new(), tokens: 0, hand };
     let mut judge = Judge::new(&task.name, options);
     let read = match threads {
@@ -186,7 +186,7 @@ fn read_in_two(
 /// Gathers rows until they are worth handing over.
 struct Rows<'r> {
     task: &'r Task,
-    encoder: Encoder,
+    encoder: Encoder<'r>,
     rows: Vec<FlowRow>,
     tokens: usize,
     hand: &'r mut dyn FnMut(Message) -> anyhow::Result<()>,

@@ -1,5 +1,6 @@
 //! tcp-encode: captures to a token dataset.
 
+mod anonymize;
 mod args;
 mod capture;
 mod dataset;

@@ -11,6 +11,7 @@ use flowtrack::TrackerOptions;
 use tcpwire::ReadError;
 use tokenizer::field::Tally;
 
+use crate::anonymize::CryptoPan;
 use crate::args::Args;
 use crate::capture::{Options, Report};
 use crate::dataset::Dataset;
@@ -24,13 +25,15 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let mut outputs = vec![("OUTPUT", args.output.as_path())];
     outputs.extend(args.flow_log.as_deref().map(|path| ("--flow-log", path)));
     outputs.extend(args.token_table.as_deref().map(|path| ("--token-table", path)));
-    clikit::keep_apart(&[("INPUT", &args.input)], &outputs)?;
+    let mut inputs = vec![("INPUT", args.input.as_path())];
+    inputs.extend(args.anonymize.as_deref().map(|path| ("--anonymize", path)));
+    clikit::keep_apart(&inputs, &outputs)?;
     let to_stdout: Vec<&str> = outputs.iter().filter(|(_, path)| is_dash(path)).map(|(name, _)| *name).collect();
     if let [first, second, ..] = to_stdout[..] {
         bail!("-: expected one output on stdout, found {first} and {second}");
     }
     let found = find(&args, console)?;
-    let options = options(&args);
+    let options = options(&args)?;
     let jobs = args.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let progress = console.progress("reading", found.octets, Unit::Octets);
     let mut writing = Writing { args: &args, console, found: &found, outputs: None, summary: Summary::default() };
@@ -40,7 +43,7 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     console.summary(&summary)
 }
 
-fn options(args: &Args) -> Options {
+fn options(args: &Args) -> anyhow::Result<Options> {
     let keep = KeepSet(args.keep.clone());
     let tracker = TrackerOptions {
         only_opened: keep.only_opened(),
@@ -48,7 +51,8 @@ fn options(args: &Args) -> Options {
         max_octets: args.max_memory.map(|mib| mib as usize * 1024 * 1024),
         ..TrackerOptions::default()
     };
-    Options { keep, tracker, flow_log: args.flow_log.is_some(), tokens: args.tokens }
+    let anonymize = args.anonymize.as_deref().map(CryptoPan::from_file).transpose()?;
+    Ok(Options { keep, tracker, flow_log: args.flow_log.is_some(), tokens: args.tokens, anonymize })
 }
 
 /// The captures to read.
@@ -83,7 +87,10 @@ fn find(args: &Args, console: &Console) -> anyhow::Result<Found> {
     if files.is_empty() {
         bail!("{}: expected captures, found none", args.input.display());
     }
-    let tasks = files.into_iter().map(|f| Task { path: Some(f.path), name: f.name }).collect();
+    // A name may say more than an address does.
+    let name = |n: usize, name| if args.anonymize.is_some() { format!("capture-{:05}", n + 1) } else { name };
+    let tasks =
+        files.into_iter().enumerate().map(|(n, f)| Task { path: Some(f.path), name: name(n, f.name) }).collect();
     Ok(Found { tasks, octets, single: !args.input.is_dir() })
 }
 

@@ -1,5 +1,7 @@
 //! The program from outside: what it reads, writes and says, and how it exits.
 
+mod anonymize;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
