@@ -17,13 +17,26 @@ default:
 pipeline *ARGS:
     @"{{justfile_directory()}}/scripts/pipeline" DATA={{quote(DATA)}} OUT={{quote(OUT)}} PRESET={{quote(PRESET)}} FLOWS={{quote(FLOWS)}} SEED={{quote(SEED)}} "$@"
 
-# everything that is checked: format, lints, the CUDA kernels compiled, all tests
-test: lint compile-cuda test-all test-tools (fuzz "20")
+# everything that is checked: format, lints, what is built in, the CUDA kernels compiled, all tests
+test: lint deny compile-cuda test-all test-tools (fuzz "20")
 
 # rustfmt and clippy, warnings are errors
 lint:
     cargo fmt --all --check
     scripts/with-libtorch cargo clippy --workspace --all-targets -- -D warnings
+
+# licences, sources, bans and advisories of what is built in, by deny.toml
+deny:
+    scripts/deny
+
+# a bill of materials of the programs, as CycloneDX
+sbom OUT="target/sbom.cdx.json":
+    mkdir -p "$(dirname "$1")"
+    scripts/inventory sbom > "$1"
+
+# release programs with checksums, licences and bill of materials; --twice FOLDER shows that they come out the same
+dist *ARGS="target/dist":
+    scripts/dist "$@"
 
 # all Rust tests, with libtorch found or fetched by scripts/libtorch; without it, plain `cargo test` tests the rest
 test-all:

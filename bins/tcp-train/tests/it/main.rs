@@ -1,6 +1,7 @@
 //! The binary as a user runs it, on a small dataset of its own.
 
 mod generate;
+mod privacy;
 mod resume;
 mod support;
 mod team;

@@ -3,6 +3,7 @@
 mod doc;
 mod flows;
 mod grammar;
+mod privacy;
 mod roundtrip;
 mod tally;
 #[path = "../support/testdata.rs"]

@@ -134,3 +134,16 @@ fn the_fixed_packages_are_used() {
         assert!(packages.iter().any(|p| p.dependencies.iter().any(|d| d.name == name)), "nothing names {name}");
     }
 }
+
+/// RUSTSEC-2025-0038 is in arrow2's `compute`: deny.toml takes it as it is because that is not compiled.
+#[test]
+fn arrow2_is_built_without_compute() {
+    let metadata = MetadataCommand::new().manifest_path(manifest()).exec().unwrap();
+    let is_arrow2 =
+        |id: &cargo_metadata::PackageId| metadata.packages.iter().any(|p| p.id == *id && p.name == "arrow2");
+    let resolve = metadata.resolve.unwrap();
+    let node = resolve.nodes.iter().find(|node| is_arrow2(&node.id)).expect("arrow2 is used");
+    let compute: Vec<_> = node.features.iter().filter(|f| f.starts_with("compute")).collect();
+    assert!(node.features.iter().any(|f| **f == "io_ipc"), "its features are known");
+    assert!(compute.is_empty(), "{compute:?}: RUSTSEC-2025-0038 can bite");
+}
