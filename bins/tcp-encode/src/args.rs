@@ -59,7 +59,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) idle_timeout: Option<i64>,
 
-    /// Hold at most so many mebibytes of packets for each capture that is being read; beyond, the conversations
+    /// Hold at most so many mebibytes of packets and open conversations for each capture that is being read; beyond, the conversations
     /// idle longest are ended [default: no limit]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_memory: Option<u32>,

@@ -138,7 +138,9 @@ pub(crate) fn read(
             Err(skip) => not_read[skip as usize] += 1,
         }
     };
-    tracker.finish();
+    while tracker.finish_some(ENDED_AT_A_TIME) {
+        hand(&mut tracker)?;
+    }
     hand(&mut tracker)?;
     counts.frames = reader.frames();
     counts.octets = reader.offset();

@@ -1,6 +1,6 @@
 //! The model folder: what lies in it, and how it gets there.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -135,6 +135,21 @@ pub(crate) fn read_model(path: &Path, device: Device) -> anyhow::Result<Model> {
         return Ok(Trainer::load(&file, device)?.0.into_model());
     }
     Ok(Model::load(&config.model, &file, device)?)
+}
+
+/// Keeps other runs out of the folder for as long as what comes back is held: the system lets go of it however the run
+/// ends. `None` where the file system has no locks.
+pub(crate) fn hold(folder: &Path) -> anyhow::Result<Option<File>> {
+    let at = || folder.display().to_string();
+    fs::create_dir_all(folder).with_context(at)?;
+    let handle = File::open(folder).with_context(at)?;
+    match handle.try_lock() {
+        Ok(()) => Ok(Some(handle)),
+        Err(TryLockError::WouldBlock) => {
+            bail!("{}: expected a folder to write to, found one that another run writes to", at())
+        }
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
 }
 
 /// Makes the folder of a fresh run.

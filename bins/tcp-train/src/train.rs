@@ -20,7 +20,9 @@ pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
     let settings = Settings::fresh(args.preset, &args.changes)?;
     let (team, device) = begin(&args.machine, &args.input_dir)?;
     let data = Data::load(&args.input_dir, &args.output_dir, &settings, console)?;
-    if is_first(team.as_ref()) {
+    let writes = is_first(team.as_ref());
+    let _held = if writes { folder::hold(&args.output_dir)? } else { None };
+    if writes {
         folder::create(&args.output_dir, args.force)?;
     }
     let trainer = Trainer::new(Model::new(&settings.model, settings.seed, device)?, settings.optimizer);
@@ -55,7 +57,9 @@ pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
     if data.fingerprint() != place.data {
         bail!("{}: expected the dataset, batch and seed that {} was trained with", args.input_dir.display(), at());
     }
-    if is_first(team.as_ref()) {
+    let writes = is_first(team.as_ref());
+    let _held = if writes { folder::hold(&args.output_dir)? } else { None };
+    if writes {
         carry_over(&args.checkpoint_path, &args.output_dir, trainer.steps())?;
     }
     Run::new(&data, trainer, place, &args.output_dir, team, console)?.go()
@@ -100,7 +104,9 @@ fn carry_over(checkpoint: &Path, folder: &Path, steps: u64) -> anyhow::Result<()
     folder::whole(&path, |part| fs::write(part, kept).with_context(|| part.display().to_string()))?;
     let (model, to) = (from.join(MODEL), folder.join(MODEL));
     if model.exists() && !to.exists() {
-        fs::copy(&model, &to).with_context(|| model.display().to_string())?;
+        folder::whole(&to, |part| {
+            fs::copy(&model, part).map(drop).with_context(|| format!("{} from {}", to.display(), model.display()))
+        })?;
     }
     Ok(())
 }

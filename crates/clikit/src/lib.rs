@@ -43,6 +43,7 @@ mod console;
 mod entry;
 mod input;
 mod interrupt;
+mod leftover;
 mod output;
 mod progress;
 pub mod text;

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 
+use crate::leftover::{self, ASIDE_SUFFIX};
+
 /// What the names of unfinished outputs end in: `.NAME.PID-N.part`, beside NAME. Only a run that was killed outright
-/// leaves one behind; it can be deleted.
+/// leaves one behind; the next run that writes NAME removes it.
 pub const TEMPORARY_SUFFIX: &str = ".part";
 
 /// Whether a path is an unfinished output.
@@ -43,7 +45,7 @@ pub(crate) fn remove_unfinished() {
     std::mem::forget(paths);
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(m) if m.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
@@ -56,22 +58,38 @@ fn remove(path: &Path) -> io::Result<()> {
 #[derive(Debug)]
 struct Temporary {
     path: PathBuf,
+    /// Says that a run is at work on it.
+    _held: Option<File>,
 }
 
 impl Temporary {
     /// Makes a name beside `target` and what is to stand there, by `make`.
     fn beside<T>(target: &Path, make: impl Fn(&Path) -> io::Result<T>) -> anyhow::Result<(Temporary, T)> {
+        leftover::clear(target);
+        let mut all = unfinished();
+        loop {
+            let path = Temporary::name(target)?;
+            let made = make(&path).with_context(|| format!("{}: cannot create", target.display()))?;
+            match leftover::hold(&path) {
+                Ok(_held) => {
+                    all.insert(path.clone());
+                    return Ok((Temporary { path, _held }, made));
+                }
+                // Another run has just taken it for a leftover.
+                Err(e) if e.kind() == io::ErrorKind::NotFound && target.parent().is_none_or(Path::exists) => {}
+                Err(e) => return Err(e).with_context(|| format!("{}: cannot create", target.display())),
+            }
+        }
+    }
+
+    fn name(target: &Path) -> anyhow::Result<PathBuf> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = target.file_name().with_context(|| format!("{}: not a name for an output", target.display()))?;
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut temporary = std::ffi::OsString::from(".");
         temporary.push(name);
         temporary.push(format!(".{}-{n}{TEMPORARY_SUFFIX}", std::process::id()));
-        let path = target.with_file_name(temporary);
-        let mut all = unfinished();
-        let made = make(&path).with_context(|| format!("{}: cannot create", target.display()))?;
-        all.insert(path.clone());
-        Ok((Temporary { path }, made))
+        Ok(target.with_file_name(temporary))
     }
 
     fn rename_to(self, target: &Path) -> io::Result<()> {
@@ -220,6 +238,7 @@ pub enum Existing {
 pub struct AtomicFolder {
     target: PathBuf,
     temporary: Temporary,
+    existing: Existing,
 }
 
 impl AtomicFolder {
@@ -230,20 +249,13 @@ impl AtomicFolder {
     pub fn create(target: &Path, existing: Existing) -> anyhow::Result<AtomicFolder> {
         let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
         match fs::read_dir(&target) {
-            Ok(mut entries) => {
-                if existing == Existing::Refuse && entries.next().is_some() {
-                    anyhow::bail!(
-                        "{}: expected no folder or an empty one, found one that is not empty",
-                        target.display()
-                    );
-                }
-            }
+            Ok(_) => refuse_full(&target, existing)?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e).with_context(|| target.display().to_string()),
         }
         make_parent(&target)?;
         let (temporary, ()) = Temporary::beside(&target, |p| fs::create_dir(p))?;
-        Ok(AtomicFolder { target, temporary })
+        Ok(AtomicFolder { target, temporary, existing })
     }
 
     /// Where the folder is while it is being made.
@@ -261,30 +273,55 @@ impl AtomicFolder {
     /// Moves the folder to its name.
     ///
     /// # Errors
-    /// Where renaming fails; what stood there before then stands there still.
+    /// Where renaming fails, or another run has put something there meanwhile that is not to be replaced; what stood
+    /// there before then stands there still.
     pub fn commit(self) -> anyhow::Result<()> {
-        let AtomicFolder { target, temporary } = self;
-        let aside = temporary.path.with_extension(format!("old{TEMPORARY_SUFFIX}"));
-        let has_old = fs::read_dir(&target).is_ok_and(|mut entries| entries.next().is_some());
+        let AtomicFolder { target, temporary, existing } = self;
+        let at = || target.display().to_string();
+        refuse_full(&target, existing)?;
         let mut all = unfinished();
-        if has_old {
-            fs::rename(&target, &aside).with_context(|| target.display().to_string())?;
-        }
-        if let Err(error) = fs::rename(&temporary.path, &target) {
-            if has_old {
-                fs::rename(&aside, &target)
-                    .with_context(|| format!("{} back to {}", aside.display(), target.display()))?;
-            }
-            return Err(error).with_context(|| target.display().to_string());
+        let old = if is_full(&target) { Some(exchange(&temporary.path, &target).with_context(at)?) } else { None };
+        if old.is_none() {
+            fs::rename(&temporary.path, &target).with_context(at)?;
         }
         all.remove(&temporary.path);
-        if has_old {
-            fs::remove_dir_all(&aside).with_context(|| aside.display().to_string())?;
+        if let Some(old) = old {
+            fs::remove_dir_all(&old).with_context(|| old.display().to_string())?;
         }
         // The temporary's own drop takes the lock.
         drop(all);
         Ok(())
     }
+}
+
+fn is_full(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+fn refuse_full(folder: &Path, existing: Existing) -> anyhow::Result<()> {
+    if existing == Existing::Refuse && is_full(folder) {
+        anyhow::bail!("{}: expected no folder or an empty one, found one that is not empty", folder.display());
+    }
+    Ok(())
+}
+
+/// Puts `new` in the place of `target`; says where `target` is then. At one stroke where the system can, so that one of
+/// both stands there at any time; else the old one is moved aside first.
+fn exchange(new: &Path, target: &Path) -> io::Result<PathBuf> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        if renameat_with(CWD, new, CWD, target, RenameFlags::EXCHANGE).is_ok() {
+            return Ok(new.to_owned());
+        }
+    }
+    let aside = new.with_extension(ASIDE_SUFFIX.trim_start_matches('.'));
+    fs::rename(target, &aside)?;
+    if let Err(error) = fs::rename(new, target) {
+        fs::rename(&aside, target)?;
+        return Err(error);
+    }
+    Ok(aside)
 }
 
 fn make_parent(target: &Path) -> anyhow::Result<()> {
@@ -376,5 +413,35 @@ mod tests {
         fs::write(folder.path().join("a"), "1").unwrap();
         drop(folder);
         assert!(listing(dir.path()).is_empty());
+    }
+
+    #[test]
+    fn what_another_run_has_put_there_meanwhile_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("set");
+        let run = |what| {
+            let folder = AtomicFolder::create(&target, Existing::Refuse).unwrap();
+            fs::write(folder.path().join(what), what).unwrap();
+            folder
+        };
+        let (first, second) = (run("first"), run("second"));
+        first.commit().unwrap();
+        let refused = second.commit().unwrap_err();
+        assert!(refused.to_string().contains("not empty"), "{refused}");
+        assert_eq!(listing(&target), ["first"]);
+        assert_eq!(listing(dir.path()), ["set"]);
+    }
+
+    #[test]
+    fn leftovers_go_with_the_next_run_and_what_is_being_written_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out.bin");
+        fs::write(dir.path().join(".out.bin.999999-0.part"), "half").unwrap();
+        let one = AtomicFile::create(&target).unwrap();
+        let two = AtomicFile::create(&target).unwrap();
+        assert_eq!(listing(dir.path()).len(), 2, "those of the two");
+        one.commit().unwrap();
+        two.commit().unwrap();
+        assert_eq!(listing(dir.path()), ["out.bin"]);
     }
 }

@@ -31,7 +31,7 @@ pub struct TrackerOptions {
     pub only_opened: bool,
     /// A pause longer than this, in nanoseconds of capture time, ends a conversation. Wireshark has none.
     pub idle_timeout_ns: Option<i64>,
-    /// Packets held at most, in octets; beyond, the conversations idle longest are ended.
+    /// Packets and open conversations held at most, in octets; beyond, the conversations idle longest are ended.
     pub max_octets: Option<usize>,
     /// How long a closed conversation waits for late packets before it is given out, in nanoseconds of capture
     /// time.
@@ -135,6 +135,10 @@ pub struct Tracker {
     closing: VecDeque<(i64, u32)>,
     held_octets: usize,
     ended: Vec<Ended>,
+    /// Conversations that the end of the capture has ended.
+    finished: u32,
+    /// All before this one have ended.
+    oldest: u32,
 }
 
 impl Tracker {
@@ -188,10 +192,18 @@ impl Tracker {
 
     /// Ends all conversations, in order of their first packets.
     pub fn finish(&mut self) {
-        for id in 0..self.marks.len() as u32 {
-            self.end(id, Cause::EndOfCapture);
+        while self.finish_some(usize::MAX) {}
+    }
+
+    /// Ends conversations, in order of their first packets, until so many wait to be given out. Says whether there may be
+    /// more: a million need not be there all at once.
+    pub fn finish_some(&mut self, waiting: usize) -> bool {
+        while self.finished < self.marks.len() as u32 && self.ended.len() < waiting {
+            self.end(self.finished, Cause::EndOfCapture);
+            self.finished += 1;
         }
         self.closing.clear();
+        self.finished < self.marks.len() as u32
     }
 
     /// Number of conversations so far.
@@ -256,6 +268,7 @@ impl Tracker {
                 self.open.len() as u32 - 1
             }
         };
+        self.held_octets += PER_CONVERSATION;
         let id = self.marks.len() as u32;
         self.marks.push(Mark {
             ends: self.keys.begin(segment, id),
@@ -327,12 +340,13 @@ impl Tracker {
     #[cold]
     fn make_space(&mut self, current: u32) {
         let goal = self.options.max_octets.unwrap_or(usize::MAX) / 4 * 3;
-        let mut idle: Vec<(i64, u32)> = self
-            .marks
-            .iter()
-            .enumerate()
-            .filter(|(id, mark)| mark.open != NONE && *id as u32 != current)
-            .map(|(id, mark)| (mark.last_ns, id as u32))
+        while self.marks.get(self.oldest as usize).is_some_and(|mark| mark.open == NONE) {
+            self.oldest += 1;
+        }
+        let mut idle: Vec<(i64, u32)> = (self.oldest..self.marks.len() as u32)
+            .map(|id| (&self.marks[id as usize], id))
+            .filter(|(mark, id)| mark.open != NONE && *id != current)
+            .map(|(mark, id)| (mark.last_ns, id))
             .collect();
         idle.sort_unstable();
         for (_, id) in idle {
@@ -355,7 +369,7 @@ impl Tracker {
         self.free.push(mark.open);
         mark.open = NONE;
         mark.swapped = conversation.opener() == Direction::Reverse;
-        self.held_octets -= held_octets(conversation);
+        self.held_octets -= held_octets(conversation) + PER_CONVERSATION;
         let verdict = conversation.verdict();
         let buffers = (std::mem::take(&mut conversation.packets), std::mem::take(&mut conversation.options));
         let held = conversation.held;
@@ -364,6 +378,9 @@ impl Tracker {
         self.ended.push(Ended { id, flow, verdict, marks: mark.marks, cause });
     }
 }
+
+/// What an open conversation takes beside its packets: its state, and the room that buffers begin with.
+const PER_CONVERSATION: usize = size_of::<Conversation>() + 3 * size_of::<Packet>();
 
 fn held_octets(conversation: &Conversation) -> usize {
     conversation.packets.len() * size_of::<Packet>() + conversation.options.len()
