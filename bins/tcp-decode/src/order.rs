@@ -13,8 +13,8 @@ use crate::codec::CODES;
 
 /// Octets of a row beside its tokens and texts.
 const ROW_OCTETS: u64 = 350;
-/// So many sorted parts become one of the next level: each that is open takes memory and a file handle.
-const FAN_IN: usize = 32;
+/// So many sorted parts become one of the next level, and no more are open at a time: each takes memory and a file handle.
+const FAN_IN: usize = 16;
 
 /// Takes flows in any order.
 pub(crate) struct Sorter {
@@ -63,10 +63,15 @@ impl Sorter {
                 break;
             }
             let full = std::mem::take(&mut self.levels[level]);
-            let mut merged = Sorted::new(full.into_iter().map(read).collect::<anyhow::Result<_>>()?)?;
-            part = self.part(std::iter::from_fn(|| merged.next_row().transpose()))?;
+            part = self.merged(full)?;
         }
         Ok(())
+    }
+
+    /// One part of several, given by age.
+    fn merged(&self, parts: Vec<File>) -> anyhow::Result<File> {
+        let mut rows = Sorted::new(parts.into_iter().map(read).collect::<anyhow::Result<_>>()?)?;
+        self.part(std::iter::from_fn(|| rows.next_row().transpose()))
     }
 
     /// A temporary file with the rows.
@@ -88,9 +93,13 @@ impl Sorter {
     /// The flows by start; those that start together in the order they came in.
     pub(crate) fn sorted(mut self) -> anyhow::Result<Sorted> {
         self.rows.sort_by_key(start);
-        // The higher a level, the earlier its rows came.
-        let parts = self.levels.into_iter().rev().flatten();
-        let mut runs = parts.map(read).collect::<anyhow::Result<Vec<Run>>>()?;
+        // The higher a level, the earlier its rows came, and the more they are: it is the last parts that are merged.
+        let mut parts: Vec<File> = std::mem::take(&mut self.levels).into_iter().rev().flatten().collect();
+        while parts.len() > FAN_IN {
+            let last = parts.split_off(parts.len() - FAN_IN.min(parts.len() - FAN_IN + 1));
+            parts.push(self.merged(last)?);
+        }
+        let mut runs = parts.into_iter().map(read).collect::<anyhow::Result<Vec<Run>>>()?;
         runs.push(Box::new(self.rows.into_iter().map(Ok)));
         Sorted::new(runs)
     }
