@@ -42,7 +42,7 @@ void each_head(const Bounds &bounds, int64_t heads, int64_t scratch, F work) {
     for (int64_t item = first[from]; item < first[to];) {
       const int64_t seq = item / heads, head = item % heads;
       const int64_t group = std::min({heads - head, first[to] - item, GROUP});
-      work(Item{seq, head, group, bounds.at[seq], bounds.at[seq + 1]}, memory.data_ptr<T>());
+      work(Item{seq, head, group, bounds.at[seq], bounds.at[seq + 1], bounds.origin(seq)}, memory.data_ptr<T>());
       item += group;
     }
   });
@@ -67,7 +67,7 @@ T *maybe_out(const Tensor &x) {
 }
 
 struct Inputs {
-  Tensor q, k, v, bounds, cos, sin, decay, s0, z0;
+  Tensor q, k, v, bounds, starts, cos, sin, decay, s0, z0;
   double eps;
 };
 struct Outputs {
@@ -88,9 +88,9 @@ void check(const Inputs &in, const Bounds &bounds) {
   TORCH_CHECK(in.k.size(2) == d, "k: expected D of q, ", d, ", found ", in.k.size(2));
   if (in.cos.defined()) {
     TORCH_CHECK(d % 2 == 0, "rotary positions: expected an even D, found ", d);
-    TORCH_CHECK(in.cos.size(0) >= bounds.longest && in.cos.size(1) == d / 2 && in.cos.is_contiguous() && in.sin.is_contiguous() &&
+    TORCH_CHECK(in.cos.size(0) >= bounds.reach && in.cos.size(1) == d / 2 && in.cos.is_contiguous() && in.sin.is_contiguous() &&
                     in.cos.sizes() == in.sin.sizes() && in.cos.scalar_type() == sum_kind(in.q) && in.cos.device() == in.q.device(),
-                "rotary positions: expected at least [", bounds.longest, ", ", d / 2, "], found ", in.cos.sizes());
+                "rotary positions: expected at least [", bounds.reach, ", ", d / 2, "], found ", in.cos.sizes());
   }
   if (in.decay.defined())
     TORCH_CHECK(in.decay.sizes() == at::IntArrayRef({heads}) && in.decay.is_contiguous(), "decay: expected [", heads, "], found ",
@@ -141,7 +141,7 @@ bool on_gpu(const Tensor &x) {
 #endif
 
 Outputs run_forward(const Inputs &in, bool states) {
-  const auto bounds = checked_bounds(in.bounds, in.q.size(0));
+  const auto bounds = checked_bounds(in.bounds, in.starts, in.q.size(0));
   check(in, bounds);
   const int64_t tokens = in.q.size(0), heads = in.q.size(1), d = in.q.size(2), m = in.v.size(2);
   const auto sums = in.q.options().dtype(sum_kind(in.q));
@@ -168,7 +168,7 @@ Outputs run_forward(const Inputs &in, bool states) {
 
 void run_backward(const Inputs &in, const Outputs &o, const Tensor &grad, const Tensor &ds1, const Tensor &dz1, Gradients &to) {
   TORCH_CHECK(!at::GradMode::is_enabled(), "attention: no second derivative");
-  const auto bounds = checked_bounds(in.bounds, in.q.size(0));
+  const auto bounds = checked_bounds(in.bounds, in.starts, in.q.size(0));
   const Tensor g = rows_contiguous(grad);
   if (on_gpu(in.q)) {
 #ifdef LF_CUDA_KERNELS
@@ -190,64 +190,70 @@ void run_backward(const Inputs &in, const Outputs &o, const Tensor &grad, const 
 
 // What both operators take beside q, k and v.
 struct Terms {
-  Tensor bounds, cos, sin, decay;
+  Tensor bounds, starts, cos, sin, decay;
   double eps;
 };
-Terms terms(const Tensor &like, const Tensor &bounds, const Maybe &cos, const Maybe &sin, const Maybe &decay, double eps) {
+Terms terms(const Tensor &like, const Tensor &bounds, const Maybe &starts, const Maybe &cos, const Maybe &sin, const Maybe &decay,
+            double eps) {
   const Tensor none;
-  return {bounds, cos.value_or(none), sin.value_or(none), decay ? decay->to(like.device(), sum_kind(like)) : none, eps};
+  return {bounds, starts.value_or(none), cos.value_or(none), sin.value_or(none),
+          decay ? decay->to(like.device(), sum_kind(like)) : none, eps};
 }
 
 struct Attend : torch::autograd::Function<Attend> {
   static tensor_list forward(AutogradContext *ctx, const Tensor &q, const Tensor &k, const Tensor &v, const Maybe &s0,
                              const Maybe &z0, const Terms &t) {
     at::AutoDispatchBelowADInplaceOrView guard;
-    const Inputs in{rows_contiguous(q), rows_contiguous(k), rows_contiguous(v), t.bounds, t.cos, t.sin, t.decay,
+    const Inputs in{rows_contiguous(q), rows_contiguous(k), rows_contiguous(v), t.bounds, t.starts, t.cos, t.sin, t.decay,
                     s0 ? s0->contiguous() : Tensor(), z0 ? z0->contiguous() : Tensor(), t.eps};
     auto o = run_forward(in, true);
-    ctx->save_for_backward({in.q, in.k, in.v, in.bounds, in.cos, in.sin, in.decay, in.s0, in.z0, o.out, o.den});
+    ctx->save_for_backward({in.q, in.k, in.v, in.bounds, in.starts, in.cos, in.sin, in.decay, in.s0, in.z0, o.out, o.den});
     ctx->saved_data["eps"] = t.eps;
     return {o.out, o.s1, o.z1};
   }
 
   static tensor_list backward(AutogradContext *ctx, tensor_list grads) {
     const auto x = ctx->get_saved_variables();
-    const Inputs in{x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], x[8], ctx->saved_data["eps"].toDouble()};
+    const Inputs in{x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], x[8], x[9], ctx->saved_data["eps"].toDouble()};
     const auto fresh = [](const Tensor &like) { return like.defined() ? at::empty(like.sizes(), like.options()) : Tensor(); };
     Gradients to{fresh(in.q), fresh(in.k), fresh(in.v), fresh(in.s0), fresh(in.z0)};
-    run_backward(in, {x[9], x[10], {}, {}}, grads[0], grads[1].contiguous(), grads[2].contiguous(), to);
+    run_backward(in, {x[10], x[11], {}, {}}, grads[0], grads[1].contiguous(), grads[2].contiguous(), to);
     return {to.dq, to.dk, to.dv, to.ds0, to.dz0, Tensor()};
   }
 };
 
-// q, k and v side by side in rows of one product: [N, 3 H D]. Gradients go into one such buffer.
+// q, k and v side by side in rows of one product: [N, 3 H D]. Gradients go into one such buffer, and none into states.
 struct AttendPacked : torch::autograd::Function<AttendPacked> {
-  static Inputs split(const Tensor &qkv, int64_t heads, const Terms &t) {
+  static Inputs split(const Tensor &qkv, int64_t heads, const Tensor &s0, const Tensor &z0, const Terms &t) {
     const auto x = qkv.view({qkv.size(0), 3, heads, qkv.size(1) / (3 * heads)});
-    return {x.select(1, 0), x.select(1, 1), x.select(1, 2), t.bounds, t.cos, t.sin, t.decay, {}, {}, t.eps};
+    return {x.select(1, 0), x.select(1, 1), x.select(1, 2), t.bounds, t.starts, t.cos, t.sin, t.decay, s0, z0, t.eps};
   }
 
-  static Tensor forward(AutogradContext *ctx, const Tensor &qkv_in, int64_t heads, const Terms &t) {
+  static tensor_list forward(AutogradContext *ctx, const Tensor &qkv_in, int64_t heads, const Maybe &s0, const Maybe &z0,
+                             bool states, const Terms &t) {
     at::AutoDispatchBelowADInplaceOrView guard;
     TORCH_CHECK(qkv_in.dim() == 2 && heads > 0 && qkv_in.size(1) % (3 * heads) == 0, "qkv: expected [N, 3 H D] with H = ", heads,
                 ", found ", qkv_in.sizes());
     const Tensor qkv = qkv_in.contiguous();
-    auto o = run_forward(split(qkv, heads, t), false);
-    ctx->save_for_backward({qkv, t.bounds, t.cos, t.sin, t.decay, o.out, o.den});
+    const Tensor s = s0 ? s0->detach().contiguous() : Tensor(), z = z0 ? z0->detach().contiguous() : Tensor();
+    auto o = run_forward(split(qkv, heads, s, z, t), states);
+    ctx->save_for_backward({qkv, s, z, t.bounds, t.starts, t.cos, t.sin, t.decay, o.out, o.den});
     ctx->saved_data["eps"] = t.eps;
     ctx->saved_data["heads"] = heads;
-    return o.out;
+    if (!states) return {o.out};
+    ctx->mark_non_differentiable({o.s1, o.z1});
+    return {o.out, o.s1, o.z1};
   }
 
   static tensor_list backward(AutogradContext *ctx, tensor_list grads) {
     const auto x = ctx->get_saved_variables();
     const int64_t heads = ctx->saved_data["heads"].toInt();
-    const Inputs in = split(x[0], heads, {x[1], x[2], x[3], x[4], ctx->saved_data["eps"].toDouble()});
+    const Inputs in = split(x[0], heads, x[1], x[2], {x[3], x[4], x[5], x[6], x[7], ctx->saved_data["eps"].toDouble()});
     const Tensor d = at::empty_like(x[0]);
     const auto parts = d.view({d.size(0), 3, heads, d.size(1) / (3 * heads)});
     Gradients to{parts.select(1, 0), parts.select(1, 1), parts.select(1, 2), {}, {}};
-    run_backward(in, {x[5], x[6], {}, {}}, grads[0], {}, {}, to);
-    return {d, Tensor(), Tensor()};
+    run_backward(in, {x[8], x[9], {}, {}}, grads[0], {}, {}, to);
+    return {d, Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -257,18 +263,22 @@ extern "C" {
 
 // out: three new tensors: [N, H, M], [S, H, D, M], [S, H, D]
 int lf_attention(Tensor **out, const Tensor *q, const Tensor *k, const Tensor *v, const Tensor *s0, const Tensor *z0,
-                 const Tensor *bounds, const Tensor *cos, const Tensor *sin, const Tensor *decay, double eps) {
+                 const Tensor *bounds, const Tensor *starts, const Tensor *cos, const Tensor *sin, const Tensor *decay, double eps) {
   return guarded([&] {
-    auto o = Attend::apply(*q, *k, *v, given(s0), given(z0), terms(*q, *bounds, given(cos), given(sin), given(decay), eps));
+    const auto t = terms(*q, *bounds, given(starts), given(cos), given(sin), given(decay), eps);
+    auto o = Attend::apply(*q, *k, *v, given(s0), given(z0), t);
     for (int i = 0; i < 3; i++) out[i] = new Tensor(o[i]);
   });
 }
 
-// out: one new tensor [N, H, D]
-int lf_attention_packed(Tensor **out, const Tensor *qkv, int64_t heads, const Tensor *bounds, const Tensor *cos,
-                        const Tensor *sin, const Tensor *decay, double eps) {
+// out: a new tensor [N, H, D] and, where `states`, two more: [S, H, D, D], [S, H, D]
+int lf_attention_packed(Tensor **out, const Tensor *qkv, int64_t heads, const Tensor *s0, const Tensor *z0, int states,
+                        const Tensor *bounds, const Tensor *starts, const Tensor *cos, const Tensor *sin, const Tensor *decay,
+                        double eps) {
   return guarded([&] {
-    *out = new Tensor(AttendPacked::apply(*qkv, heads, terms(*qkv, *bounds, given(cos), given(sin), given(decay), eps)));
+    const auto t = terms(*qkv, *bounds, given(starts), given(cos), given(sin), given(decay), eps);
+    const auto o = AttendPacked::apply(*qkv, heads, given(s0), given(z0), states != 0, t);
+    for (size_t i = 0; i < o.size(); i++) out[i] = new Tensor(o[i]);
   });
 }
 

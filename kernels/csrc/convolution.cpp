@@ -23,7 +23,7 @@ struct Convolve : torch::autograd::Function<Convolve> {
     TORCH_CHECK(w_in.dim() == 3 && w_in.size(0) == x_in.size(1) && w_in.size(1) == 1 && w_in.size(2) > 0 && w_in.scalar_type() == at::kFloat,
                 "w: expected float [", x_in.size(1), ", 1, taps], found ", w_in.sizes());
     const Tensor x = x_in.contiguous(), w = w_in.select(1, 0).t().contiguous(), y = at::empty_like(x);
-    const auto b = checked_bounds(bounds, x.size(0));
+    const auto b = checked_bounds(bounds, {}, x.size(0));
     Convolution c{};
     c.x = x.const_data_ptr<float>(), c.w = w.const_data_ptr<float>(), c.y = y.data_ptr<float>();
     c.channels = x.size(1), c.taps = w.size(0);
@@ -36,7 +36,7 @@ struct Convolve : torch::autograd::Function<Convolve> {
     TORCH_CHECK(!at::GradMode::is_enabled(), "convolution: no second derivative");
     const auto saved = ctx->get_saved_variables();
     const Tensor x = saved[0], w = saved[1], dy = grads[0].contiguous(), dx = at::empty_like(x), dw = at::empty_like(w);
-    const auto b = checked_bounds(saved[2], x.size(0));
+    const auto b = checked_bounds(saved[2], {}, x.size(0));
     Convolution c{};
     c.x = x.const_data_ptr<float>(), c.w = w.const_data_ptr<float>(), c.dy = dy.const_data_ptr<float>();
     c.dx = dx.data_ptr<float>(), c.dw = dw.data_ptr<float>();

@@ -26,9 +26,9 @@ struct Attention {
   T *s1, *z1, *ds0, *dz0;
 };
 
-// Heads [head, head + heads) of one sequence, tokens [begin, end).
+// Heads [head, head + heads) of one sequence, tokens [begin, end); position 0 is that of token `origin`.
 struct Item {
-  int64_t seq, head, heads, begin, end;
+  int64_t seq, head, heads, begin, end, origin;
 };
 constexpr int64_t GROUP = 8;           // heads of an item, at most
 

@@ -25,14 +25,14 @@ struct Room {
 template <class T>
 struct Pass {
   const Attention<T> *args;
-  int64_t head, begin, end, d, m, dp, mp, line;
+  int64_t head, begin, end, origin, d, m, dp, mp, line;
   T *s, *z;
   T power[C + 1];    // decay^i
   T lower[C * C];    // [t, s]: decay^(t - s) where s <= t, else 0
   T upper[C * C];    // its transpose
 
   void start(const Attention<T> &a, const Item &item, int64_t h, Room<T> &room) {
-    args = &a, head = item.head + h, begin = item.begin, end = item.end;
+    args = &a, head = item.head + h, begin = item.begin, end = item.end, origin = item.origin;
     d = a.d, m = a.m, dp = padded(a.d), mp = padded(a.m), line = item.seq * a.heads + head;
     s = room.take(dp * mp), z = room.take(dp);
     const T decay = a.decay ? a.decay[head] : T(1);
@@ -101,7 +101,7 @@ void load_features(const Pass<T> &p, const T *x, int64_t x_t, int64_t x_h, int64
   for (int64_t i = 0; i < len; i++) {
     T *row = tile + i * dp;
     const T *from = x + (t + i) * x_t + p.head * x_h;
-    const int64_t place = (t + i - p.begin) * half;
+    const int64_t place = (t + i - p.origin) * half;
     if (p.args->cos) {
       rotate(from, p.args->cos + place, p.args->sin + place, half, row);
       from = row;
@@ -139,7 +139,7 @@ void store_features(const Pass<T> &p, const T *features, T *grad, int64_t t, T *
       store(g + j, load(g + j) * (y < one ? y : one));
     }
     T *__restrict to = x + (t + i) * x_t + p.head * x_h;
-    const int64_t place = (t + i - p.begin) * half;
+    const int64_t place = (t + i - p.origin) * half;
     if (p.args->cos) {
       const T *__restrict cos = p.args->cos + place, *__restrict sin = p.args->sin + place, *__restrict from = g;
       for (int64_t j = 0; j < half; j++) {

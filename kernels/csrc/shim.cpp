@@ -39,19 +39,28 @@ const Table *table() {
   return now;
 }
 
-Bounds checked_bounds(const Tensor &bounds, int64_t tokens) {
+Bounds checked_bounds(const Tensor &bounds, const Tensor &starts, int64_t tokens) {
   TORCH_CHECK(bounds.device().is_cpu() && bounds.scalar_type() == at::kLong && bounds.dim() == 1 && bounds.is_contiguous() &&
                   bounds.numel() >= 1,
               "bounds: expected a contiguous int64 vector on the CPU");
   const int64_t *at = bounds.const_data_ptr<int64_t>();
   const int64_t sequences = bounds.numel() - 1;
   TORCH_CHECK(at[0] == 0 && at[sequences] == tokens, "bounds: expected 0 to ", tokens, ", found ", at[0], " to ", at[sequences]);
-  int64_t longest = 0;
+  const int64_t *start = nullptr;
+  if (starts.defined()) {
+    TORCH_CHECK(starts.device().is_cpu() && starts.scalar_type() == at::kLong && starts.is_contiguous() && starts.dim() == 1 &&
+                    starts.numel() == sequences,
+                "starts: expected a contiguous int64 vector of ", sequences, " on the CPU");
+    start = starts.const_data_ptr<int64_t>();
+  }
+  int64_t longest = 0, reach = 0;
   for (int64_t i = 0; i < sequences; i++) {
     TORCH_CHECK(at[i] <= at[i + 1], "bounds: entry ", i + 1, " is less than the one before");
-    longest = std::max(longest, at[i + 1] - at[i]);
+    TORCH_CHECK(!start || (start[i] >= 0 && start[i] <= INT64_MAX - at[i + 1]), "starts: entry ", i, ": expected a position, found ", start[i]);
+    const int64_t length = at[i + 1] - at[i];
+    longest = std::max(longest, length), reach = std::max(reach, length + (start && length ? start[i] : 0));
   }
-  return {at, sequences, longest};
+  return {at, start, sequences, longest, reach};
 }
 
 }  // namespace lf

@@ -39,9 +39,12 @@ inline Maybe given(const Tensor *x) { return x ? Maybe(*x) : Maybe(); }
 
 struct Bounds {
   const int64_t *at;
-  int64_t sequences, longest;
+  const int64_t *starts;               // the position of each sequence's first token; null: 0
+  int64_t sequences, longest, reach;   // reach: positions are below it
+
+  int64_t origin(int64_t seq) const { return at[seq] - (starts ? starts[seq] : 0); }
 };
 
-Bounds checked_bounds(const Tensor &bounds, int64_t tokens);
+Bounds checked_bounds(const Tensor &bounds, const Tensor &starts, int64_t tokens);
 
 }  // namespace lf

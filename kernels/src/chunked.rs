@@ -2,6 +2,7 @@
 
 use tch::{Kind, Tensor};
 
+use crate::fused::State;
 use crate::{Bounds, feature_map};
 
 /// Tokens in a chunk.
@@ -14,15 +15,74 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, eps: f64) 
 
 /// The same with scores times `decay^(t - s)`, `decay` `[H]`.
 pub fn decayed(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, decay: Option<&Tensor>, eps: f64) -> Tensor {
-    let [q, k, v] = [&feature_map(q), &feature_map(k), v].map(|x| x.transpose(0, 1)); // [H, N, D]
+    divided(&sums(&prepared(q, k, v), bounds, decay), eps)
+}
+
+/// The same where sequences go on, as [`crate::fused::attention_with_state`]: `initial` is each one's state before its
+/// first token, and the final states come back too.
+pub fn decayed_with_state(
+    (q, k, v): (&Tensor, &Tensor, &Tensor),
+    initial: Option<&State>,
+    bounds: &Bounds,
+    decay: Option<&Tensor>,
+    eps: f64,
+) -> (Tensor, State) {
+    let parts = prepared(q, k, v);
+    let [q, k, v] = &parts;
+    let (mut carried, mut last) = (Vec::new(), Vec::new());
+    for (i, pair) in bounds.ends().windows(2).enumerate() {
+        let [q, k, v] = [q, k, v].map(|x| x.narrow(1, pair[0], pair[1] - pair[0]));
+        let left = powers(decay, pair[1] - pair[0], &q);
+        let first = initial.map_or_else(
+            || Tensor::zeros([q.size()[0], q.size()[2], v.size()[2]], (q.kind(), q.device())),
+            |state| Tensor::cat(&[state.s.get(i as i64), state.z.get(i as i64).unsqueeze(-1)], -1),
+        );
+        let [after, until] = [1, 0].map(|from| left.narrow(1, from, pair[1] - pair[0]).unsqueeze(-1));
+        carried.push(q.matmul(&first) * after);
+        last.push((k * until.flip([1])).transpose(1, 2).matmul(&v) + first * left.narrow(1, -1, 1).unsqueeze(-1));
+    }
+    let all = sums(&parts, bounds, decay);
+    let out = if carried.is_empty() { all } else { all + Tensor::cat(&carried, 1) };
+    let m = v.size()[2] - 1;
+    let last = match last.is_empty() {
+        true => Tensor::zeros([0, q.size()[0], q.size()[2], m + 1], (q.kind(), q.device())),
+        false => Tensor::stack(&last, 0),
+    };
+    (divided(&out, eps), State { s: last.narrow(-1, 0, m).contiguous(), z: last.select(-1, m).contiguous() })
+}
+
+/// Features of `q` and `k`, and `v` with a column of ones, which sums the scores: `[H, N, ..]`.
+fn prepared(q: &Tensor, k: &Tensor, v: &Tensor) -> [Tensor; 3] {
+    let [q, k, v] = [&feature_map(q), &feature_map(k), v].map(|x| x.transpose(0, 1));
     let ones = Tensor::ones([v.size()[0], v.size()[1], 1], (v.kind(), v.device()));
-    let v = Tensor::cat(&[&v, &ones], -1); // the last column sums the scores
+    let v = Tensor::cat(&[&v, &ones], -1);
+    [q, k, v]
+}
+
+/// `[H, N, M + 1]` to `[N, H, M]`.
+fn divided(sums: &Tensor, eps: f64) -> Tensor {
+    let m = sums.size()[2] - 1;
+    (sums.narrow(-1, 0, m) / (sums.narrow(-1, m, 1) + eps)).transpose(0, 1)
+}
+
+/// `decay^0` to `decay^n`: `[H, n + 1]`.
+fn powers(decay: Option<&Tensor>, n: i64, like: &Tensor) -> Tensor {
+    let place = Tensor::arange(n + 1, (Kind::Double, like.device()));
+    let decay = match decay {
+        Some(decay) => decay.to_device(like.device()).to_kind(Kind::Double),
+        None => Tensor::ones([like.size()[0]], (Kind::Double, like.device())),
+    };
+    decay.unsqueeze(1).pow(&place.unsqueeze(0)).to_kind(like.kind())
+}
+
+/// What each token's query sums up over its sequence so far, the state at the start of each being zero.
+fn sums([q, k, v]: &[Tensor; 3], bounds: &Bounds, decay: Option<&Tensor>) -> Tensor {
     let sequence = bounds.sequence_of();
     let sequence_of: Vec<i64> = Vec::try_from(&sequence).unwrap_or_default();
     let sequence = sequence.to_device(q.device());
-    let left = decay.map(|decay| Left::new(decay, &q));
+    let left = decay.map(|decay| Left(powers(Some(decay), CHUNK, q)));
     // split, not narrow: its gradient is one concatenation
-    let [qs, ks, vs] = [&q, &k, &v].map(|x| x.split(CHUNK, 1));
+    let [qs, ks, vs] = [q, k, v].map(|x| x.split(CHUNK, 1));
     let mut state: Option<Tensor> = None; // of the sequence that is open at the chunk's start
     let mut parts = Vec::new();
     for (c, tokens) in sequence_of.chunks(CHUNK as usize).enumerate() {
@@ -55,24 +115,13 @@ pub fn decayed(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, decay: Optio
         });
         parts.push(sums);
     }
-    if parts.is_empty() {
-        return v.narrow(-1, 0, v.size()[2] - 1).transpose(0, 1);
-    }
-    let sums = Tensor::cat(&parts, 1);
-    let m = sums.size()[2] - 1;
-    (sums.narrow(-1, 0, m) / (sums.narrow(-1, m, 1) + eps)).transpose(0, 1)
+    if parts.is_empty() { v.shallow_clone() } else { Tensor::cat(&parts, 1) }
 }
 
 /// Powers of the decay, `decay^0` to `decay^C`: `[H, C + 1]`.
 struct Left(Tensor);
 
 impl Left {
-    fn new(decay: &Tensor, like: &Tensor) -> Left {
-        let place = Tensor::arange(CHUNK + 1, (Kind::Double, like.device()));
-        let powers = decay.to_device(like.device()).to_kind(Kind::Double).unsqueeze(1).pow(&place.unsqueeze(0));
-        Left(powers.to_kind(like.kind()))
-    }
-
     /// `[H, len, len]`: what is left at a row's token of a column's; above the diagonal, anything.
     fn between(&self, len: i64) -> Tensor {
         let place = Tensor::arange(len, (Kind::Int64, self.0.device()));
@@ -89,7 +138,7 @@ impl Left {
 /// [`crate::fused::convolve`] in plain libtorch operations.
 pub fn convolve(x: &Tensor, weight: &Tensor, bounds: &Bounds) -> Tensor {
     let (n, taps) = (x.size()[0], weight.size()[2]);
-    let place = bounds.position_of().to_device(x.device());
+    let place = bounds.before().to_device(x.device());
     let tap = |j: i64| {
         let back = (taps - 1 - j).min(n);
         let shifted = x.narrow(0, 0, n - back).constant_pad_nd([0, 0, back, 0]);

@@ -7,6 +7,7 @@ use std::ffi::{CStr, CString};
 use std::ptr::null_mut;
 
 use tch::Tensor;
+use torch_sys::C_tensor;
 
 use crate::ffi::{self, outcome, owned};
 use crate::{Bounds, KernelError, Rotary};
@@ -61,6 +62,7 @@ pub fn attention_with_state(
             ffi::optional(initial.map(|state| &state.s)),
             ffi::optional(initial.map(|state| &state.z)),
             bounds.tensor().as_ptr(),
+            ffi::optional(bounds.starts()),
             ffi::optional(terms.rotary.map(|rotary| &rotary.cos)),
             ffi::optional(terms.rotary.map(|rotary| &rotary.sin)),
             ffi::optional(terms.decay),
@@ -85,14 +87,48 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, eps: f64) 
 /// # Errors
 /// Where shapes, kinds or devices do not fit.
 pub fn attention_packed(qkv: &Tensor, heads: i64, bounds: &Bounds, terms: &Terms) -> Result<Tensor, KernelError> {
-    let mut made = [null_mut(); 1];
-    // SAFETY: all pointers are to live tensors or null; `made` has room for the result.
+    let made = packed(qkv, heads, None, false, bounds, terms)?;
+    let [out] = owned([made[0]]);
+    Ok(out)
+}
+
+/// The same where sequences go on: `initial` is each one's state before its first token, zero where absent, and the
+/// final states come back too. No gradient flows through states.
+///
+/// # Errors
+/// Where shapes, kinds or devices do not fit.
+pub fn attention_packed_with_state(
+    qkv: &Tensor,
+    heads: i64,
+    initial: Option<&State>,
+    bounds: &Bounds,
+    terms: &Terms,
+) -> Result<(Tensor, State), KernelError> {
+    let [out, s, z] = owned(packed(qkv, heads, initial, true, bounds, terms)?);
+    Ok((out, State { s, z }))
+}
+
+/// The result and, where `states`, the final states: new tensors that nobody owns yet.
+fn packed(
+    qkv: &Tensor,
+    heads: i64,
+    initial: Option<&State>,
+    states: bool,
+    bounds: &Bounds,
+    terms: &Terms,
+) -> Result<[*mut C_tensor; 3], KernelError> {
+    let mut made = [null_mut(); 3];
+    // SAFETY: all pointers are to live tensors or null; `made` has room for the three results.
     let code = unsafe {
         ffi::lf_attention_packed(
             made.as_mut_ptr(),
             qkv.as_ptr(),
             heads,
+            ffi::optional(initial.map(|state| &state.s)),
+            ffi::optional(initial.map(|state| &state.z)),
+            i32::from(states),
             bounds.tensor().as_ptr(),
+            ffi::optional(bounds.starts()),
             ffi::optional(terms.rotary.map(|rotary| &rotary.cos)),
             ffi::optional(terms.rotary.map(|rotary| &rotary.sin)),
             ffi::optional(terms.decay),
@@ -100,8 +136,7 @@ pub fn attention_packed(qkv: &Tensor, heads: i64, bounds: &Bounds, terms: &Terms
         )
     };
     outcome("attention_packed", code)?;
-    let [out] = owned(made);
-    Ok(out)
+    Ok(made)
 }
 
 /// One token of each of `B` sequences: `q`, `k` `[B, H, D]`, `v` `[B, H, M]`; the states of `B` sequences change in

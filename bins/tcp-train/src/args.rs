@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Resume(Resume),
     /// Generate a dataset with a model
     Generate(Generate),
+    /// Print how probable a model finds each flow of a dataset
+    Score(Score),
 }
 
 /// Train a model on a dataset.
@@ -123,6 +125,10 @@ pub(crate) struct Changes {
     /// Parts in which a process computes its share of a step, one after another: more take less memory
     #[arg(long, value_name = "N")]
     pub(crate) accumulate: Option<usize>,
+
+    /// Of flows that differ in time alone, keep so many at most; 0: all
+    #[arg(long, alias = "max_repeats", value_name = "N")]
+    pub(crate) max_repeats: Option<u64>,
 
     /// Highest learning rate
     #[arg(long, alias = "learning_rate", value_name = "RATE")]
@@ -255,6 +261,30 @@ pub(crate) struct Generate {
     /// Replace a folder that has something in it
     #[arg(long)]
     pub(crate) force: bool,
+
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+}
+
+/// Print how probable a model finds each flow of a dataset.
+///
+/// A line of JSON for each distinct flow, in the dataset's order, on stdout: `flow` (its number among them), `bits` (what an
+/// ideal coder would need for it with this model), `tokens`, `packets`, `copies` and `source`; and `split` (train, validation
+/// or test): what the flow would be to a run with this model's settings on this dataset, as it was where the model was
+/// trained on it.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Score {
+    /// A model folder, or a model or checkpoint in it
+    #[arg(long, alias = "checkpoint_path", value_name = "PATH")]
+    pub(crate) checkpoint_path: PathBuf,
+
+    /// The dataset: a folder, a file, or - for a stream on stdin
+    #[arg(long, alias = "input_dir", value_name = "DATASET")]
+    pub(crate) input_dir: PathBuf,
+
+    /// Tokens side by side
+    #[arg(long, value_name = "TOKENS", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch: u32,
 
     #[command(flatten)]
     pub(crate) machine: Machine,

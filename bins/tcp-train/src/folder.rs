@@ -38,7 +38,7 @@ pub(crate) struct Config {
     /// The architecture.
     pub(crate) model: ModelConfig,
     /// How it was trained.
-    settings: Settings,
+    pub(crate) settings: Settings,
 }
 
 impl Config {
@@ -55,6 +55,11 @@ impl Config {
     pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(self).context("config.json")?;
         whole(&folder.join(CONFIG), |part| fs::write(part, text + "\n").with_context(|| part.display().to_string()))
+    }
+
+    /// What stands beside a model that a path names.
+    pub(crate) fn of_model(path: &Path) -> anyhow::Result<Config> {
+        Config::read(&if path.is_dir() { path.join(CONFIG) } else { path.with_file_name(CONFIG) })
     }
 
     fn read(path: &Path) -> anyhow::Result<Config> {

@@ -11,8 +11,10 @@ mod memory;
 mod metrics;
 mod patience;
 mod report;
+mod rows;
 mod run;
 mod schedule;
+mod score;
 mod settings;
 mod summary;
 mod train;
@@ -28,5 +30,6 @@ fn main() -> ExitCode {
         Command::Train(train) => train::train(train, console),
         Command::Resume(resume) => train::resume(resume, console),
         Command::Generate(generate) => generate::generate(generate, console),
+        Command::Score(score) => score::score(score, console),
     })
 }

@@ -5,6 +5,11 @@ pub(crate) fn peak_memory() -> Option<u64> {
     field("VmHWM:")
 }
 
+/// What is resident now, in octets.
+pub(crate) fn memory() -> Option<u64> {
+    field("VmRSS:")
+}
+
 fn field(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;

@@ -7,15 +7,16 @@ use std::time::Instant;
 use anyhow::bail;
 use clikit::text::count;
 use clikit::{Console, Progress, Unit};
-use linformer::{Batch, StepReport, Team, Trainer};
+use linformer::{Batch, Memories, StepReport, Team, Trainer};
 use serde::{Deserialize, Serialize};
 
 use crate::data::Data;
 use crate::fields::FieldLoss;
 use crate::folder::{self, Config, MODEL};
-use crate::memory::peak_memory;
+use crate::memory::{memory, peak_memory};
 use crate::metrics::{Line, Metrics};
 use crate::report;
+use crate::rows::{self, Piece};
 use crate::schedule::learning_rate;
 use crate::settings::Settings;
 use crate::summary::{Loss, TrainSummary};
@@ -97,7 +98,7 @@ impl<'a> Run<'a> {
         };
         trainer.set_precision(place.settings.precision);
         team.as_ref().map_or(Ok(()), |team| trainer.spread(team))?;
-        let rows = data.rows(0, &place.settings).len() as u64;
+        let rows = data.epoch(0, &place.settings).len() as u64;
         let whole = place.settings.epochs.saturating_mul(rows);
         let planned = if place.settings.max_steps > 0 { place.settings.max_steps.min(whole) } else { whole };
         tracing::info!("{} weights, at most {planned} steps", trainer.model().size());
@@ -162,7 +163,7 @@ impl<'a> Run<'a> {
     fn steps(&mut self, progress: &Progress) -> anyhow::Result<&'static str> {
         let interrupts = self.console.catch_interrupts();
         loop {
-            let rows = self.data.rows(self.place.epoch, &self.place.settings);
+            let rows = self.data.epoch(self.place.epoch, &self.place.settings);
             while self.place.row < rows.len() {
                 let (reason, done) = self.agreed(self.is_over(interrupts.requested()))?;
                 if let Some(reason) = reason {
@@ -201,16 +202,16 @@ impl<'a> Run<'a> {
         Ok((reason.map(|i| REASONS[i]), sums[REASONS.len()]))
     }
 
-    fn step(&mut self, row: &[u32], done: f64, progress: &Progress) -> anyhow::Result<()> {
+    fn step(&mut self, row: &[Piece], done: f64, progress: &Progress) -> anyhow::Result<()> {
         let settings = &self.place.settings;
         let rate = learning_rate(done, settings.learning_rate, settings.warm_up, settings.final_rate);
         let parts = self.own_parts(row);
-        let packets = self.data.count(row).packets as f64;
-        self.place.row += 1;
-        if self.data.predicted(row) == 0 {
-            return Ok(());
-        }
+        let packets = self.data.packets(row);
         let report = self.trainer.step(&parts, rate, self.team.as_ref())?;
+        if let Some(team) = &self.team {
+            self.trainer.share(&rows::going_on(row), team)?;
+        }
+        self.place.row += 1;
         self.place.fields.add(parts.iter().flat_map(Batch::targets), &report.losses);
         self.place.tokens += report.tokens;
         self.place.packets += packets;
@@ -236,10 +237,10 @@ impl<'a> Run<'a> {
     }
 
     /// This process's share of a step, in the parts that it computes one after another.
-    fn own_parts(&self, row: &[u32]) -> Vec<Batch> {
+    fn own_parts(&self, row: &[Piece]) -> Vec<Batch> {
         let parts = self.place.settings.accumulate;
         let (rank, size) = self.team.as_ref().map_or((0, 1), |team| (team.place().rank, team.place().size));
-        let all = self.data.parts(row, parts * size);
+        let all = rows::parts(row, parts * size);
         all[rank * parts..][..parts].iter().map(|part| self.data.batch(part)).collect()
     }
 
@@ -262,7 +263,8 @@ impl<'a> Run<'a> {
             .with("bits_per_packet", bits)
             .with("learning_rate", rate)
             .with("gradient_norm", report.gradient_norm)
-            .with("tokens", self.place.tokens as f64);
+            .with("tokens", self.place.tokens as f64)
+            .with("memory", memory().unwrap_or(0) as f64);
         self.metrics.as_mut().map_or(Ok(()), |metrics| metrics.write(&line))?;
         let speed = self.place.tokens as f64 / seconds.max(1e-9);
         let left = seconds * (1.0 / self.done().max(1e-9) - 1.0);
@@ -322,11 +324,11 @@ impl<'a> Run<'a> {
     /// The loss on this process's share of the flows held out.
     fn held_out_loss(&self) -> anyhow::Result<FieldLoss> {
         let (rank, size) = self.team.as_ref().map_or((0, 1), |team| (team.place().rank, team.place().size));
-        let rows = self.data.in_rows(self.data.validation(), self.place.settings.batch);
-        let mut loss = FieldLoss::default();
-        for row in rows.iter().skip(rank).step_by(size) {
-            let batch = self.data.batch(row);
-            loss.add(batch.targets(), &self.trainer.model().losses(&batch)?);
+        let own: Vec<u32> = self.data.validation().iter().copied().skip(rank).step_by(size).collect();
+        let (mut loss, mut memories) = (FieldLoss::default(), Memories::new());
+        for row in self.data.in_rows(&own, self.place.settings.batch) {
+            let batch = self.data.batch(&row);
+            loss.add(batch.targets(), &self.trainer.model().losses_going_on(&batch, &mut memories)?);
         }
         Ok(loss)
     }
@@ -374,8 +376,11 @@ impl<'a> Run<'a> {
         TrainSummary {
             train,
             validation: data.count(data.validation()),
+            test: data.count(data.test()),
             duplicates: data.duplicates,
-            cut_flows: data.cut,
+            repeats: data.repeats,
+            max_repeats: place.settings.max_repeats,
+            flows_in_pieces: data.in_pieces,
             weights: self.trainer.model().size() as u64,
             steps: self.trainer.steps(),
             epochs: place.tokens as f64 / train.tokens.saturating_sub(train.flows).max(1) as f64,

@@ -21,12 +21,12 @@ pub(crate) struct Settings {
     pub(crate) max_steps: u64,
     /// Minutes, at most; 0: no limit.
     pub(crate) max_minutes: f64,
-    /// Tokens in a step, over all processes: whole flows, unless one alone is longer.
+    /// Tokens in a step, at most, over all processes.
     pub(crate) batch: usize,
     /// Parts in which a process computes its share of a step, one after another: more take less memory.
     pub(crate) accumulate: usize,
-    /// Tokens of one flow that are trained on; the rest of a longer flow is not.
-    pub(crate) max_flow_tokens: usize,
+    /// Tokens of one flow in a step, at most: a longer flow goes on in the next step from the state that it left.
+    pub(crate) piece: usize,
     /// Highest learning rate.
     pub(crate) learning_rate: f64,
     /// Share of the run in which the learning rate rises.
@@ -35,6 +35,10 @@ pub(crate) struct Settings {
     pub(crate) final_rate: f64,
     /// Share of flows held out for validation.
     pub(crate) validation_share: f64,
+    /// Share of flows that training does not look at.
+    pub(crate) test_share: f64,
+    /// Flows, at most, that differ in time alone; 0: all.
+    pub(crate) max_repeats: u64,
     /// Steps between validations.
     pub(crate) validate_every: u64,
     /// Validations without a better loss after which training ends; 0: however many.
@@ -61,11 +65,13 @@ impl Settings {
             max_minutes: 3.0,
             batch: 1024,
             accumulate: 1,
-            max_flow_tokens: 16_384,
+            piece: 512,
             learning_rate: 3e-3,
             warm_up: 0.05,
             final_rate: 0.05,
             validation_share: 0.1,
+            test_share: 0.0,
+            max_repeats: 16,
             validate_every: 250,
             patience: 0,
             spike: 2.0,
@@ -77,6 +83,7 @@ impl Settings {
         let long = Settings {
             max_minutes: 0.0,
             batch: 16_384,
+            piece: 8192,
             learning_rate: 2e-3,
             validate_every: 250,
             checkpoint_seconds: 120.0,
@@ -114,6 +121,7 @@ impl Settings {
         settings.max_minutes = changes.max_minutes.unwrap_or(settings.max_minutes);
         settings.batch = changes.batch.unwrap_or(settings.batch);
         settings.accumulate = changes.accumulate.unwrap_or(settings.accumulate);
+        put(&mut settings.max_repeats, changes.max_repeats);
         put(&mut settings.patience, changes.patience);
         put(&mut settings.validate_every, changes.validate_every);
         settings.learning_rate = changes.learning_rate.unwrap_or(settings.learning_rate);
@@ -141,8 +149,9 @@ impl Settings {
             ("accumulate", "1 or more", self.accumulate >= 1),
             ("spike", "0 or more", self.spike >= 0.0),
             ("checkpoint_seconds", "0 or more", self.checkpoint_seconds >= 0.0),
-            ("max_flow_tokens", "2 or more", self.max_flow_tokens >= 2),
+            ("piece", "1 or more", self.piece >= 1),
             ("validation_share", "at least 0 and under 1", (0.0..1.0).contains(&self.validation_share)),
+            ("test_share", "at least 0 and under 1", (0.0..1.0).contains(&self.test_share)),
             ("learning_rate", "more than 0", self.learning_rate > 0.0 && self.learning_rate.is_finite()),
             ("warm_up", "0 to 1", (0.0..=1.0).contains(&self.warm_up)),
             ("final_rate", "0 to 1", (0.0..=1.0).contains(&self.final_rate)),

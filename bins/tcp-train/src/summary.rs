@@ -21,8 +21,13 @@ pub(crate) struct Loss {
 pub(crate) struct TrainSummary {
     pub(crate) train: Counts,
     pub(crate) validation: Counts,
+    pub(crate) test: Counts,
     pub(crate) duplicates: u64,
-    pub(crate) cut_flows: u64,
+    /// Flows left out because `max_repeats` others differ from them in time alone.
+    pub(crate) repeats: u64,
+    pub(crate) max_repeats: u64,
+    /// Flows that are learnt in more than one step, with their state carried on.
+    pub(crate) flows_in_pieces: u64,
     pub(crate) weights: u64,
     pub(crate) steps: u64,
     pub(crate) epochs: f64,
@@ -51,9 +56,16 @@ impl fmt::Display for TrainSummary {
             |l: &Loss| format!("{:.4} nats per token, {:.2} bits per packet", l.nats_per_token, l.bits_per_packet);
         rows.push("trained on", counts(&self.train));
         rows.push("validated on", counts(&self.validation));
+        if self.test.flows > 0 {
+            rows.push("kept for a test", counts(&self.test));
+        }
         rows.push("duplicates left out", format!("{} flows", count(self.duplicates)));
-        if self.cut_flows > 0 {
-            rows.push("trained on their beginning", format!("{} flows", count(self.cut_flows)));
+        if self.repeats > 0 {
+            let others = format!("{} others differ in time alone", count(self.max_repeats));
+            rows.push("repeats left out", format!("{} flows, of which {others}", count(self.repeats)));
+        }
+        if self.flows_in_pieces > 0 {
+            rows.push("learnt in pieces", format!("{} flows", count(self.flows_in_pieces)));
         }
         rows.push("weights", count(self.weights));
         rows.push("steps", format!("{} ({:.1} epochs), ended by {}", count(self.steps), self.epochs, self.stopped_by));

@@ -48,14 +48,22 @@ pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
     let (trainer, caller) = folder::read_checkpoint(&args.checkpoint_path, device)?;
     let at = || args.checkpoint_path.display().to_string();
     let mut place: Place = serde_json::from_value(caller).with_context(at)?;
-    let model = place.settings.model.clone();
+    let before = place.settings.clone();
     place.settings = place.settings.changed(&args.changes)?;
-    if place.settings.model != model {
+    if place.settings.model != before.model {
         bail!("{}: the architecture of a model that is trained already cannot be changed", at());
+    }
+    // Rows would be others, and the place in them would mean another one.
+    for (name, now, then) in
+        [("batch", place.settings.batch, before.batch), ("piece", place.settings.piece, before.piece)]
+    {
+        if now != then {
+            bail!("settings: {name}: expected {then}, which {} was trained with, found {now}", at());
+        }
     }
     let data = Data::load(&args.input_dir, &args.output_dir, &place.settings, console)?;
     if data.fingerprint() != place.data {
-        bail!("{}: expected the dataset, batch and seed that {} was trained with", args.input_dir.display(), at());
+        bail!("{}: expected the dataset, split and seed that {} was trained with", args.input_dir.display(), at());
     }
     let writes = is_first(team.as_ref());
     let _held = if writes { folder::hold(&args.output_dir)? } else { None };

@@ -16,6 +16,17 @@ pub struct CorpusOptions {
     pub vocab_size: usize,
     /// An existing folder on a disk that has room for the tokens, two octets each. The file there has no name.
     pub scratch: PathBuf,
+    /// Of flows that are much the same, so many stay at most; absent: all.
+    pub repeats: Option<Repeats>,
+}
+
+/// When flows are much the same, and how many of them are enough.
+#[derive(Clone, Copy, Debug)]
+pub struct Repeats {
+    /// Those that come first in the dataset stay; at least 1.
+    pub most: u32,
+    /// What is compared of a flow. (Its hash is, of 64 bits.)
+    pub outline: fn(&[u16]) -> Vec<u16>,
 }
 
 /// The distinct flows of a dataset, in its order, any of them at any time. Of flows with the same tokens the first one
@@ -43,7 +54,7 @@ pub struct CorpusOptions {
 /// # writer.finish()?;
 /// use arrowio::{Corpus, CorpusOptions, Shares, epoch_order};
 ///
-/// let options = CorpusOptions { vocab_size: 1024, scratch: std::env::temp_dir() };
+/// let options = CorpusOptions { vocab_size: 1024, scratch: std::env::temp_dir(), repeats: None };
 /// let corpus = Corpus::open(&path, &[code], &options, |_flows_read| {})?;
 /// assert_eq!((corpus.len(), corpus.duplicates()), (2, 1));
 /// assert_eq!(corpus.tokens(1), [6, 6, 6]);
@@ -61,6 +72,7 @@ pub struct Corpus {
     sources: Vec<String>,
     map: Mmap,
     duplicates: u64,
+    repeats: u64,
     fingerprint: u64,
 }
 
@@ -95,7 +107,7 @@ impl Corpus {
             intake.take(&row?, read, options.vocab_size).map_err(at)?;
             progress(read);
         }
-        intake.finish(meta)
+        intake.finish(meta, options.repeats.as_ref())
     }
 
     /// What the dataset says of itself.
@@ -120,6 +132,12 @@ impl Corpus {
     #[must_use]
     pub fn duplicates(&self) -> u64 {
         self.duplicates
+    }
+
+    /// Flows left out because as many as [`CorpusOptions::repeats`] allows came before that are much the same.
+    #[must_use]
+    pub fn repeats(&self) -> u64 {
+        self.repeats
     }
 
     /// The tokens of a flow.
@@ -224,15 +242,16 @@ impl Intake {
         number
     }
 
-    fn finish(self, meta: DatasetMeta) -> Result<Corpus, Error> {
+    fn finish(self, meta: DatasetMeta, repeats: Option<&Repeats>) -> Result<Corpus, Error> {
         let at = |e: io::Error| ErrorKind::from(e).at(&self.scratch);
         let file = self.file.into_inner().map_err(|e| at(e.into_error()))?;
         // SAFETY: the file was made above and has no name, so that no other process can open, change or cut it, and this
         // one writes to it no more: its octets stay as they are while they are mapped.
         let map = unsafe { Mmap::map(&file) }.map_err(at)?;
-        let (flows, duplicates) = distinct(&map, self.flows, &self.hashes);
+        let (mut flows, duplicates) = distinct(&map, self.flows, &self.hashes);
+        let repeats = repeats.map_or(0, |repeats| without_repeats(&map, &mut flows, repeats));
         let fingerprint = hash(flows.iter().map(|flow| hash(tokens(&map, flow).iter().copied().map(u64::from))));
-        Ok(Corpus { meta, flows, sources: self.sources, map, duplicates, fingerprint })
+        Ok(Corpus { meta, flows, sources: self.sources, map, duplicates, repeats, fingerprint })
     }
 }
 
@@ -252,6 +271,20 @@ fn distinct(map: &Mmap, mut flows: Vec<Entry>, hashes: &[u64]) -> (Vec<Entry>, u
     flows.shrink_to_fit();
     let duplicates = all - flows.len();
     (flows, duplicates as u64)
+}
+
+/// Takes out flows of which as many as are enough came before; answers how many.
+fn without_repeats(map: &Mmap, flows: &mut Vec<Entry>, repeats: &Repeats) -> u64 {
+    let all = flows.len();
+    let mut met: HashMap<u64, u32> = HashMap::new();
+    flows.retain(|flow| {
+        let outline = (repeats.outline)(tokens(map, flow));
+        let count = met.entry(hash(outline.into_iter().map(u64::from))).or_default();
+        *count = count.saturating_add(1);
+        *count <= repeats.most.max(1)
+    });
+    flows.shrink_to_fit();
+    (all - flows.len()) as u64
 }
 
 fn tokens<'a>(map: &'a Mmap, flow: &Entry) -> &'a [u16] {

@@ -39,7 +39,7 @@ mod split;
 mod write;
 
 pub use column::{COLUMNS, Column, ColumnType};
-pub use corpus::{Corpus, CorpusOptions};
+pub use corpus::{Corpus, CorpusOptions, Repeats};
 pub use error::{Error, ErrorKind, Lost};
 pub use read::{DatasetReader, TokenCode, is_dataset_name};
 pub use row::{DatasetMeta, FlowRow, FlowSummary, Tokens};

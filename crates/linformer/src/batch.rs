@@ -8,6 +8,28 @@ pub struct Batch {
     pub(crate) inputs: Vec<i64>,
     pub(crate) targets: Vec<i64>,
     pub(crate) bounds: Bounds,
+    /// Where some are pieces of longer sequences: which ones, for each.
+    pub(crate) pieces: Option<Vec<PieceOf>>,
+}
+
+/// A part of a sequence, or all of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// The caller's number for the sequence.
+    pub sequence: u64,
+    /// Its place in the sequence: the first of `tokens` is that of this number.
+    pub start: usize,
+    /// All but the last are read and all but the first predicted: the piece after begins with the last.
+    pub tokens: &'a [u16],
+    /// Whether another piece comes after it.
+    pub goes_on: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct PieceOf {
+    pub(crate) sequence: u64,
+    pub(crate) has_begun: bool,
+    pub(crate) goes_on: bool,
 }
 
 impl Batch {
@@ -15,13 +37,27 @@ impl Batch {
     /// two tokens has nothing to predict and is left out.
     #[must_use]
     pub fn pack<'a>(sequences: impl IntoIterator<Item = &'a [u16]>) -> Batch {
-        let (mut inputs, mut targets, mut lengths) = (Vec::new(), Vec::new(), Vec::new());
-        for tokens in sequences.into_iter().filter(|tokens| tokens.len() > 1) {
+        let whole = |(sequence, tokens)| Piece { sequence, start: 0, tokens, goes_on: false };
+        Batch::pack_pieces((0..).zip(sequences).map(whole))
+    }
+
+    /// The same with parts of sequences: what the model remembers of one is carried from batch to batch.
+    #[must_use]
+    pub fn pack_pieces<'a>(pieces: impl IntoIterator<Item = Piece<'a>>) -> Batch {
+        let (mut inputs, mut targets) = (Vec::new(), Vec::new());
+        let (mut lengths, mut starts, mut all) = (Vec::new(), Vec::new(), Vec::new());
+        for piece in pieces.into_iter().filter(|piece| piece.tokens.len() > 1) {
+            let tokens = piece.tokens;
             inputs.extend(tokens[..tokens.len() - 1].iter().map(|&t| i64::from(t)));
             targets.extend(tokens[1..].iter().map(|&t| i64::from(t)));
             lengths.push(tokens.len() - 1);
+            starts.push(piece.start);
+            let (sequence, goes_on) = (piece.sequence, piece.goes_on);
+            all.push(PieceOf { sequence, has_begun: piece.start > 0, goes_on });
         }
-        Batch { inputs, targets, bounds: Bounds::from_lengths(&lengths) }
+        let bounds = Bounds::from_lengths(&lengths).starting_at(&starts);
+        let pieces = all.iter().any(|piece| piece.has_begun || piece.goes_on).then_some(all);
+        Batch { inputs, targets, bounds, pieces }
     }
 
     /// Tokens predicted.
@@ -33,5 +69,10 @@ impl Batch {
     /// The tokens predicted, in order.
     pub fn targets(&self) -> impl Iterator<Item = u16> + '_ {
         self.targets.iter().map(|&t| t as u16)
+    }
+
+    /// How many tokens each sequence has to predict, in order.
+    pub fn lengths(&self) -> impl Iterator<Item = usize> + '_ {
+        self.bounds.ends().windows(2).map(|pair| (pair[1] - pair[0]) as usize)
     }
 }

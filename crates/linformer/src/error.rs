@@ -45,6 +45,12 @@ pub enum ModelError {
     /// libtorch failed.
     #[error("libtorch: {0}")]
     Torch(String),
+    /// A later piece of a sequence without what the earlier ones left behind.
+    #[error("sequence {sequence}: nothing is remembered of its beginning")]
+    Forgotten {
+        /// The caller's number for it.
+        sequence: u64,
+    },
     /// The loss or the gradient is no number any more.
     #[error("step {step}: the {what} is {value}")]
     NotFinite {

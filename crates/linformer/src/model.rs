@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::config::{Activation, Decay, ModelConfig, NormKind};
+use crate::memory::{self, Carry, Memories};
 use crate::{Batch, ModelError};
 
 /// A model: its configuration and its weights on a device.
@@ -168,12 +169,17 @@ impl Model {
     /// # Errors
     /// Where a kernel refuses.
     pub fn forward(&self, tokens: &Tensor, bounds: &Bounds) -> Result<Tensor, ModelError> {
-        self.grow_rotary(bounds.longest() as usize);
+        self.forward_on(tokens, bounds, &mut None)
+    }
+
+    /// [`Model::forward`] of pieces.
+    fn forward_on(&self, tokens: &Tensor, bounds: &Bounds, carry: &mut Option<Carry>) -> Result<Tensor, ModelError> {
+        self.grow_rotary(bounds.reach() as usize);
         let mut x = Tensor::f_embedding(&self.embed, tokens, -1, false, false)?;
-        for block in &self.blocks {
+        for (layer, block) in self.blocks.iter().enumerate() {
             let y = block.attention_norm.forward(&x);
-            let qkv = self.convolve(block, block.qkv.forward(&y), bounds)?;
-            let mixed = block.gated(self.attend(&qkv, bounds)?, &y);
+            let mixed = self.mix((layer, block), block.qkv.forward(&y), bounds, carry)?;
+            let mixed = block.gated(mixed, &y);
             x = added(x, &block.out.forward(&mixed));
             x = self.feed(block, x);
         }
@@ -185,31 +191,36 @@ impl Model {
     /// # Errors
     /// Where a kernel refuses.
     pub fn loss(&self, batch: &Batch) -> Result<Tensor, ModelError> {
-        Ok(self.each_loss(batch)?.mean(Kind::Float))
+        Ok(self.each_loss(batch, &Memories::new())?.0.mean(Kind::Float))
     }
 
-    /// Loss in nats of each token that `batch` predicts, `[N]`, in order.
-    ///
-    /// # Errors
-    /// Where a kernel refuses.
-    pub fn each_loss(&self, batch: &Batch) -> Result<Tensor, ModelError> {
-        let targets = Tensor::from_slice(&batch.targets).to_device(self.device);
-        let scores = self.scores(batch)?.to_kind(Kind::Float);
-        Ok(scores.f_cross_entropy_loss::<Tensor>(&targets, None, Reduction::None, -100, 0.0)?)
+    /// Loss in nats of each token that `batch` predicts, `[N]`, in order, and what is to be remembered of its pieces.
+    pub(crate) fn each_loss(&self, batch: &Batch, memories: &Memories) -> Result<(Tensor, Memories), ModelError> {
+        let mut carry = Carry::new(batch, memories)?;
+        let [inputs, targets] =
+            [&batch.inputs, &batch.targets].map(|ids| Tensor::from_slice(ids).to_device(self.device));
+        let scores = self.forward_on(&inputs, &batch.bounds, &mut carry)?.to_kind(Kind::Float);
+        let losses = scores.f_cross_entropy_loss::<Tensor>(&targets, None, Reduction::None, -100, 0.0)?;
+        Ok((losses, carry.map_or_else(Memories::new, Carry::finish)))
     }
 
     /// Loss in nats of each token that `batch` predicts, in order; no gradient.
     ///
     /// # Errors
-    /// Where a kernel refuses.
+    /// Where a kernel refuses, or the batch holds the later part of a sequence.
     pub fn losses(&self, batch: &Batch) -> Result<Vec<f32>, ModelError> {
-        let _guard = tch::no_grad_guard();
-        Ok(Vec::try_from(&self.each_loss(batch)?.to_device(Device::Cpu))?)
+        self.losses_going_on(batch, &mut Memories::new())
     }
 
-    fn scores(&self, batch: &Batch) -> Result<Tensor, ModelError> {
-        let inputs = Tensor::from_slice(&batch.inputs).to_device(self.device);
-        self.forward(&inputs, &batch.bounds)
+    /// The same where sequences come in pieces, each in a batch of its own; `memories` is carried from one to the next.
+    ///
+    /// # Errors
+    /// Where a kernel refuses, or nothing is remembered of a sequence that goes on.
+    pub fn losses_going_on(&self, batch: &Batch, memories: &mut Memories) -> Result<Vec<f32>, ModelError> {
+        let _guard = tch::no_grad_guard();
+        let (losses, after) = self.each_loss(batch, memories)?;
+        memories.take(batch, after);
+        Ok(Vec::try_from(&losses.to_device(Device::Cpu))?)
     }
 
     /// States of `sequences` sequences, all at their start.
@@ -274,28 +285,60 @@ impl Model {
         Ok(Decoder::new(shape, weights)?)
     }
 
-    /// The one place that chooses the attention's form: fused where there is a kernel, libtorch operations elsewhere.
+    /// What a layer's convolution and attention make of queries, keys and values, `[N, width]`.
+    fn mix(
+        &self,
+        (layer, block): (usize, &Block),
+        qkv: Tensor,
+        bounds: &Bounds,
+        carry: &mut Option<Carry>,
+    ) -> Result<Tensor, ModelError> {
+        let convolved = match &block.conv {
+            Some(weight) => {
+                let alone = memory::convolve(&qkv, weight, bounds)?;
+                carry.as_ref().map_or(alone.shallow_clone(), |c| c.convolved(layer, &qkv, alone, weight, bounds))
+            }
+            None => qkv.shallow_clone(),
+        };
+        let Some(carry) = carry else { return self.attend(&convolved, bounds) };
+        let (mixed, last) = self.attend_on(&convolved, carry.states(layer).as_ref(), bounds)?;
+        carry.keep(layer, &qkv, self.config.conv.saturating_sub(1), &last, bounds);
+        Ok(mixed)
+    }
+
+    /// Chooses the attention's form: fused where there is a kernel, libtorch operations elsewhere.
     fn attend(&self, qkv: &Tensor, bounds: &Bounds) -> Result<Tensor, ModelError> {
-        let (heads, eps) = (self.config.heads as i64, self.config.attention_eps);
-        let (rotary, decay) = (self.rotary.borrow(), self.decay.as_ref());
+        if !fused::runs_on(self.device, self.config.head_size()) {
+            return Ok(self.attend_on(qkv, None, bounds)?.0);
+        }
+        let (rotary, heads) = (self.rotary.borrow(), self.config.heads as i64);
+        let terms = self.terms(&rotary);
+        Ok(fused::attention_packed(&qkv.to_kind(Kind::Float), heads, bounds, &terms)?.flatten(1, 2))
+    }
+
+    /// The same where sequences go on: from each one's state to its next.
+    fn attend_on(
+        &self,
+        qkv: &Tensor,
+        states: Option<&fused::State>,
+        bounds: &Bounds,
+    ) -> Result<(Tensor, fused::State), ModelError> {
+        let (rotary, heads) = (self.rotary.borrow(), self.config.heads as i64);
+        let terms = self.terms(&rotary);
         if fused::runs_on(self.device, self.config.head_size()) {
             let qkv = &qkv.to_kind(Kind::Float);
-            let terms = fused::Terms { eps, rotary: Some(&rotary), decay };
-            return Ok(fused::attention_packed(qkv, heads, bounds, &terms)?.flatten(1, 2));
+            let (mixed, last) = fused::attention_packed_with_state(qkv, heads, states, bounds, &terms)?;
+            return Ok((mixed.flatten(1, 2), last));
         }
         let parts = qkv.view([-1, 3, heads, self.config.head_size() as i64]);
         let [q, k] = [0, 1].map(|i| rotary.apply(&parts.select(1, i), bounds));
-        let mixed = chunked::decayed(&q, &k, &parts.select(1, 2), bounds, decay, eps);
-        Ok(mixed.reshape([-1, self.config.width as i64]))
+        let v = &parts.select(1, 2);
+        let (mixed, last) = chunked::decayed_with_state((&q, &k, v), states, bounds, terms.decay, terms.eps);
+        Ok((mixed.reshape([-1, self.config.width as i64]), last))
     }
 
-    /// Fused on the CPU, libtorch operations elsewhere.
-    fn convolve(&self, block: &Block, qkv: Tensor, bounds: &Bounds) -> Result<Tensor, ModelError> {
-        Ok(match &block.conv {
-            Some(weight) if self.device == Device::Cpu => fused::convolve(&qkv, weight, bounds)?,
-            Some(weight) => chunked::convolve(&qkv, weight, bounds),
-            None => qkv,
-        })
+    fn terms<'a>(&'a self, rotary: &'a Rotary) -> fused::Terms<'a> {
+        fused::Terms { eps: self.config.attention_eps, rotary: Some(rotary), decay: self.decay.as_ref() }
     }
 
     fn feed(&self, block: &Block, x: Tensor) -> Tensor {

@@ -8,7 +8,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::{Model, ModelConfig, ModelError, Optimizer, Precision, Trainer};
+use crate::{Memories, Model, ModelConfig, ModelError, Optimizer, Precision, Trainer};
 
 /// The one entry of a file's metadata: with two, their order in the file would be by chance.
 const METADATA: &str = "linformer";
@@ -70,6 +70,7 @@ impl Trainer {
             [named("model.", weights), named("first.", clones(&self.first)), named("second.", clones(&self.second))]
                 .into_iter()
                 .flatten()
+                .chain(self.memories.named().map(|(name, tensor)| (format!("under_way.{name}"), tensor)))
                 .collect();
         let about = About {
             config: self.model.config().clone(),
@@ -94,6 +95,7 @@ impl Trainer {
             names.iter().map(|name| (name[prefix.len()..].to_owned(), tensors.remove(name).expect("listed"))).collect()
         };
         let (weights, first, second) = (part("model."), part("first."), part("second."));
+        let under_way = part("under_way.");
         let format = |message: String| ModelError::format(path, message);
         let model = Model::from_weights(&about.config, weights, device).map_err(format)?;
         if let Some(name) = model.not_finite() {
@@ -109,10 +111,10 @@ impl Trainer {
             Ok(found)
         };
         let (first, second) = (moments(first, "first.")?, moments(second, "second.")?);
-        Ok((
-            Trainer { model, optimizer: about.optimizer, steps: about.steps, first, second, precision: Precision::F32 },
-            about.caller,
-        ))
+        let memories = Memories::from_named(under_way, &about.config, device)
+            .map_err(|message| format(format!("under_way.{message}")))?;
+        let (optimizer, steps, precision) = (about.optimizer, about.steps, Precision::F32);
+        Ok((Trainer { model, optimizer, steps, first, second, precision, memories }, about.caller))
     }
 }
 

@@ -3,7 +3,7 @@
 use linformer_kernels::{AdamW, Bf16, Team, clip_grad_norm};
 use tch::{Device, Kind, Tensor};
 
-use crate::{Batch, Model, ModelError};
+use crate::{Batch, Memories, Model, ModelError};
 
 /// The optimizer's constants.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
@@ -62,6 +62,8 @@ pub struct Trainer {
     pub(crate) first: Vec<Tensor>,
     pub(crate) second: Vec<Tensor>,
     pub(crate) precision: Precision,
+    /// Of sequences that the next step goes on with.
+    pub(crate) memories: Memories,
 }
 
 impl Trainer {
@@ -70,7 +72,8 @@ impl Trainer {
     pub fn new(model: Model, optimizer: Optimizer) -> Trainer {
         let zeros = || model.parameters().iter().map(|(_, p)| p.detach().zeros_like()).collect();
         let (first, second) = (zeros(), zeros());
-        Trainer { model, optimizer, steps: 0, first, second, precision: Precision::F32 }
+        let memories = Memories::new();
+        Trainer { model, optimizer, steps: 0, first, second, precision: Precision::F32, memories }
     }
 
     /// The model as it is now.
@@ -106,8 +109,24 @@ impl Trainer {
         Ok(())
     }
 
+    /// The sequences that were begun and go on in the next step.
+    #[must_use]
+    pub fn under_way(&self) -> Vec<u64> {
+        self.memories.sequences().collect()
+    }
+
+    /// Tells all processes what is remembered of `sequences`, which go on in the next step.
+    ///
+    /// # Errors
+    /// Where one of them is gone.
+    pub fn share(&mut self, sequences: &[u64], team: &Team) -> Result<(), ModelError> {
+        self.memories.share(sequences, self.model.config(), self.model.device(), team)
+    }
+
     /// One step at this learning rate on all of `parts`, which are computed one after another, and on those of the
     /// other processes of `team`. How tokens are shared out changes rounding alone: the loss is the mean of all.
+    /// What is left of sequences that go on is kept for the next step, which must go on with them; gradients end at the
+    /// piece's start.
     ///
     /// # Errors
     /// Where the loss or a gradient is no number: the weights are then as they were.
@@ -116,7 +135,7 @@ impl Trainer {
         let own: usize = parts.iter().map(Batch::tokens).sum();
         let sum = |x: f64| team.map_or(Ok(x), |team| team.sum_numbers(&[x]).map(|sums| sums[0]));
         let tokens = sum(own as f64)?;
-        let (grads, losses) = self.gradients(parts, tokens)?;
+        let (grads, losses, after) = self.gradients(parts, tokens)?;
         let loss = sum(losses.iter().map(|&loss| f64::from(loss)).sum())? / tokens;
         finite(step, "loss", loss)?;
         if let Some(team) = team {
@@ -126,16 +145,18 @@ impl Trainer {
         finite(step, "gradient", gradient_norm)?;
         self.apply(&grads, step, learning_rate)?;
         self.steps = step;
+        self.memories = after;
         Ok(StepReport { step, loss, gradient_norm, tokens: tokens as u64, losses })
     }
 
-    /// The gradient of the sum of the losses over `tokens`, and the losses.
-    fn gradients(&self, parts: &[Batch], tokens: f64) -> Result<(Vec<Tensor>, Vec<f32>), ModelError> {
+    /// The gradient of the sum of the losses over `tokens`, the losses, and what the parts leave behind.
+    fn gradients(&self, parts: &[Batch], tokens: f64) -> Result<Gradients, ModelError> {
         let leaves: Vec<&Tensor> = self.model.parameters().iter().map(|(_, p)| p).collect();
         let mut all: Option<Vec<Tensor>> = None;
-        let mut losses = Vec::new();
+        let (mut losses, mut after) = (Vec::new(), Memories::new());
         for part in parts.iter().filter(|part| part.tokens() > 0) {
-            let each = self.each_loss(part)?;
+            let (each, memories) = self.each_loss(part)?;
+            after.take(part, memories);
             losses.extend(Vec::<f32>::try_from(&each.detach().to_device(Device::Cpu))?);
             let grads = Tensor::f_run_backward(&[&(each.sum(Kind::Float) / tokens)], &leaves, false, false)?;
             match &mut all {
@@ -143,15 +164,15 @@ impl Trainer {
                 Some(all) => all.iter_mut().zip(&grads).for_each(|(sum, grad)| *sum += grad),
             }
         }
-        Ok((all.unwrap_or_else(|| leaves.iter().map(|p| p.detach().zeros_like()).collect()), losses))
+        Ok((all.unwrap_or_else(|| leaves.iter().map(|p| p.detach().zeros_like()).collect()), losses, after))
     }
 
-    fn each_loss(&self, part: &Batch) -> Result<Tensor, ModelError> {
+    fn each_loss(&self, part: &Batch) -> Result<(Tensor, Memories), ModelError> {
         let _precision = match self.precision {
             Precision::F32 => None,
             Precision::Bf16 => Some(Bf16::begin(self.model.device())?),
         };
-        self.model.each_loss(part)
+        self.model.each_loss(part, &self.memories)
     }
 
     /// AdamW in two groups: matrices decay, vectors do not.
@@ -174,6 +195,9 @@ impl Trainer {
         Ok(())
     }
 }
+
+/// Of the weights; the loss of each token; what the parts leave behind.
+type Gradients = (Vec<Tensor>, Vec<f32>, Memories);
 
 fn finite(step: u64, what: &'static str, value: f64) -> Result<(), ModelError> {
     if value.is_finite() { Ok(()) } else { Err(ModelError::NotFinite { step, what, value }) }

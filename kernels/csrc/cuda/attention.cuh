@@ -57,7 +57,7 @@ struct Block {
         y = to_float(from[col]);
         if (a.cos) {
           const int pair = col < half ? col : col - half;
-          const int64_t place = (t + row - seg.start) * half + pair;
+          const int64_t place = (t + row - seg.origin) * half + pair;
           const float other = to_float(from[col < half ? col + half : pair]);
           y = y * a.cos[place] + (col < half ? -other : other) * a.sin[place];
         }
@@ -148,7 +148,7 @@ struct Block {
       float y = g[col];
       if (a.cos) {
         const int pair = col < half ? col : col - half;
-        const int64_t place = (t + row - seg.start) * half + pair;
+        const int64_t place = (t + row - seg.origin) * half + pair;
         const float other = g[col < half ? col + half : pair];
         y = y * a.cos[place] + (col < half ? other : -other) * a.sin[place];
       }

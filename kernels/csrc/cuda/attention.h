@@ -26,7 +26,7 @@ struct Attention {
 // Long sequences are cut into segments that run side by side; the state before each is known from sums over those
 // before it.
 struct Segment {
-  int64_t seq, begin, end, start;  // of the sequence that it is a part of, `start` being where that begins
+  int64_t seq, begin, end, origin;  // position 0 of its sequence is that of token `origin`
 };
 struct Work {
   const Segment *segments;   // in order

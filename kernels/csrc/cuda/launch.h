@@ -25,7 +25,7 @@ class Call {
     std::vector<int64_t> first{0};
     for (int64_t seq = 0; seq < bounds.sequences; seq++) {
       for (int64_t t = bounds.at[seq]; t < bounds.at[seq + 1]; t += LONGEST_SEGMENT)
-        all.insert(all.end(), {seq, t, std::min(t + LONGEST_SEGMENT, bounds.at[seq + 1]), bounds.at[seq]});
+        all.insert(all.end(), {seq, t, std::min(t + LONGEST_SEGMENT, bounds.at[seq + 1]), bounds.origin(seq)});
       first.push_back(int64_t(all.size()) / 4);
     }
     work_.count = first.back(), work_.sequences = bounds.sequences;

@@ -235,6 +235,50 @@ fn a_sequence_in_pieces_with_its_state() {
     }
 }
 
+/// A row of sequences of which some are cut in two: states and positions are carried on, by each form.
+#[test]
+fn a_row_of_pieces_goes_on_where_the_one_before_ended() {
+    let (heads, size) = (2, 32);
+    let rotary = Rotary::new(100, size as usize, Kind::Double, Device::Cpu);
+    let qkv = Tensor::randn([150, 3 * heads * size], (Kind::Double, Device::Cpu));
+    // Sequences of 40, 90 and 20 tokens; the second one is cut after 33.
+    let rows = [qkv.narrow(0, 0, 73), qkv.narrow(0, 73, 77)];
+    let bounds = || [Bounds::from_lengths(&[40, 33]), Bounds::from_lengths(&[57, 20]).starting_at(&[33, 0])];
+    for decay in [None, Some(decay(heads))] {
+        let terms = fused::Terms { eps: EPS, rotary: Some(&rotary), decay: decay.as_ref() };
+        let expected = fused::attention_packed(&qkv, heads, &Bounds::from_lengths(&[40, 90, 20]), &terms).unwrap();
+        let fused = |x: &Tensor, state: Option<&fused::State>, bounds: &Bounds| {
+            fused::attention_packed_with_state(x, heads, state, bounds, &terms).unwrap()
+        };
+        let chunked = |x: &Tensor, state: Option<&fused::State>, bounds: &Bounds| {
+            let parts = x.view([-1, 3, heads, size]);
+            let [q, k] = [0, 1].map(|i| rotary.apply(&parts.select(1, i), bounds));
+            chunked::decayed_with_state((&q, &k, &parts.select(1, 2)), state, bounds, decay.as_ref(), EPS)
+        };
+        let unpacked = |x: &Tensor, state: Option<&fused::State>, bounds: &Bounds| {
+            let parts = x.view([-1, 3, heads, size]);
+            let [q, k, v] = [0, 1, 2].map(|i| parts.select(1, i));
+            fused::attention_with_state((&q, &k, &v), state, bounds, &terms).unwrap()
+        };
+        let forms: [&dyn Fn(&Tensor, Option<&fused::State>, &Bounds) -> (Tensor, fused::State); 3] =
+            [&fused, &chunked, &unpacked];
+        for (i, form) in forms.iter().enumerate() {
+            let [first, second] = bounds();
+            let (a, state) = form(&rows[0], None, &first);
+            let next = |x: &Tensor| Tensor::stack(&[x.get(1), x.get(1).zeros_like()], 0);
+            let state = fused::State { s: next(&state.s), z: next(&state.z) };
+            let (b, _) = form(&rows[1], Some(&state), &second);
+            assert!(error(&Tensor::cat(&[a, b], 0), &expected) < 1e-11, "form {i}, decay {decay:?}");
+        }
+        let leaf = leaves(&rows[1], Kind::Double);
+        let [_, second] = bounds();
+        fused::attention_packed_with_state(&leaf, heads, None, &second, &terms).unwrap().0.sum(Kind::Double).backward();
+        let by_parts = leaves(&rows[1], Kind::Double);
+        chunked(&by_parts, None, &second).0.sum(Kind::Double).backward();
+        assert!(error(&leaf.grad(), &by_parts.grad()) < 1e-11, "gradient, decay {decay:?}");
+    }
+}
+
 /// The state a sequence ends with, and what flows back through it into the state it began with.
 #[test]
 fn states_and_their_gradients() {

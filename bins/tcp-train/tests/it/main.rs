@@ -3,6 +3,7 @@
 mod generate;
 mod privacy;
 mod resume;
+mod score;
 mod support;
 mod team;
 mod train;

@@ -1,7 +1,7 @@
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use crate::support::{Place, stderr, tensors};
+use crate::support::{Place, head, stderr, tensors};
 
 const TRAIN: &str = "train --input-dir dataset --config settings.toml --threads 1 --epochs 3 --output-dir";
 const RESUME: &str = "resume --input-dir dataset --threads 1";
@@ -42,6 +42,22 @@ fn killed_and_resumed_is_the_same_bit_for_bit() {
     );
     place.succeed(&format!("{RESUME} --checkpoint-path killed --output-dir killed"));
     same_weights(&place, "straight", "killed");
+}
+
+#[test]
+fn stopped_within_a_flow_and_resumed_is_the_same_bit_for_bit() {
+    let place = Place::new();
+    let pieces = "--set piece=16";
+    place.succeed(&format!("{TRAIN} straight {pieces}"));
+    let mut child = place.command(&format!("{TRAIN} stopped {pieces}")).spawn().unwrap();
+    await_steps(&place, "stopped", 3, &mut child);
+    signal(&child, "-KILL");
+    child.wait().unwrap();
+    assert!(head(&place.path("stopped/checkpoint.safetensors")).contains("under_way."), "a flow is under way");
+    place.succeed(&format!("{RESUME} --checkpoint-path stopped --output-dir stopped"));
+    same_weights(&place, "straight", "stopped");
+    let output = place.run(&format!("{RESUME} --checkpoint-path stopped --output-dir stopped --set piece=17"));
+    assert!(stderr(&output).contains("piece: expected 16"), "{}", stderr(&output));
 }
 
 #[test]

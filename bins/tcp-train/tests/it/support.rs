@@ -37,8 +37,7 @@ impl Place {
     pub(crate) fn with_flows(flows: u64) -> Place {
         let place = Place { folder: tempfile::tempdir().unwrap() };
         std::fs::write(place.path("settings.toml"), SETTINGS).unwrap();
-        std::fs::create_dir(place.path("dataset")).unwrap();
-        write_dataset(&place.path("dataset"), flows);
+        write_flows(&place.path("dataset"), (0..flows).map(session));
         place
     }
 
@@ -74,8 +73,9 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Sessions drawn from the grammar alone.
-fn write_dataset(folder: &Path, flows: u64) {
+/// Makes a dataset of these flows.
+pub(crate) fn write_flows(folder: &Path, flows: impl Iterator<Item = Vec<u16>>) {
+    std::fs::create_dir_all(folder).unwrap();
     let meta = DatasetMeta {
         token_code: field::NAME.into(),
         token_version: field::VERSION,
@@ -84,14 +84,14 @@ fn write_dataset(folder: &Path, flows: u64) {
         options: BTreeMap::new(),
     };
     let mut writer = DatasetWriter::folder(folder, &meta, &WriteOptions::default()).unwrap();
-    for seed in 0..flows {
-        let tokens = Tokens::U16(session(seed));
+    for tokens in flows {
+        let tokens = Tokens::U16(tokens);
         writer.write(&FlowRow { tokens, identity: FlowIdentity::default(), summary: None }).unwrap();
     }
     writer.finish().unwrap();
 }
 
-fn session(seed: u64) -> Vec<u16> {
+pub(crate) fn session(seed: u64) -> Vec<u16> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut grammar = Grammar::new(Strength::Session, Limits { max_packets: 12 });
     let mut tokens = Vec::new();
@@ -108,6 +108,13 @@ fn session(seed: u64) -> Vec<u16> {
 pub(crate) fn flows(path: &Path) -> Vec<FlowRow> {
     let code = TokenCode { name: field::NAME, version: field::VERSION };
     DatasetReader::open(path, &[code]).unwrap().map(|row| row.unwrap()).collect()
+}
+
+/// The names in a safetensors file, and more that stands at its beginning.
+pub(crate) fn head(path: &Path) -> String {
+    let octets = std::fs::read(path).unwrap();
+    let head = u64::from_le_bytes(octets[..8].try_into().unwrap()) as usize;
+    String::from_utf8_lossy(&octets[8..8 + head]).into_owned()
 }
 
 /// The tensors of a safetensors file, without what stands beside them.

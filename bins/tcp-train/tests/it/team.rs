@@ -2,8 +2,7 @@ use std::net::TcpListener;
 
 use crate::support::{Place, stderr};
 
-const TRAIN: &str =
-    "train --input-dir dataset --config settings.toml --threads 1 --max-steps 8 --epochs 4 --set batch=1024";
+const TRAIN: &str = "train --input-dir dataset --config settings.toml --threads 1 --max-steps 8 --epochs 4 --set batch=1024 --set piece=40";
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()

@@ -1,4 +1,6 @@
-use crate::support::{Place, stderr, tensors};
+use tokenizer::field::vocab;
+
+use crate::support::{Place, session, stderr, tensors, write_flows};
 
 #[test]
 fn makes_a_model_folder_and_a_summary() {
@@ -59,6 +61,43 @@ fn duplicates_are_trained_on_once() {
     let out = place.succeed("--json train --input-dir dataset --output-dir model --config settings.toml --max-steps 1");
     let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&summary["duplicates"], &summary["train"]["flows"]), (&60.into(), &54.into()));
+}
+
+#[test]
+fn of_flows_that_differ_in_time_alone_so_many_are_trained_on() {
+    let place = Place::new();
+    let first = session(0);
+    let digit = (1..first.len())
+        .find(|&i| vocab::TIME.arg(first[i - 1]).is_some() && vocab::DIGIT.arg(first[i]).is_some())
+        .unwrap();
+    let later = (0..30).map(|n| {
+        let mut tokens = first.clone();
+        tokens[digit] = vocab::DIGIT.at(n);
+        tokens
+    });
+    write_flows(&place.path("alike"), later.chain((1..11).map(session)));
+    let args = "--json train --input-dir alike --config settings.toml --max-steps 1 --output-dir";
+    let left_out = |more: &str| {
+        let summary: serde_json::Value = serde_json::from_str(&place.succeed(&format!("{args} {more}"))).unwrap();
+        (summary["repeats"].as_u64().unwrap(), summary["train"]["flows"].as_u64().unwrap())
+    };
+    assert_eq!(left_out("some --max-repeats 5"), (25, 14));
+    assert_eq!(left_out("all --max-repeats 0"), (0, 36));
+}
+
+/// Where nothing is learnt, a flow costs as much in pieces as at once.
+#[test]
+fn flows_in_pieces_have_the_loss_of_whole_ones() {
+    let place = Place::new();
+    let args =
+        "--json train --input-dir dataset --config settings.toml --max-steps 2 --learning-rate 1e-12 --output-dir";
+    let run =
+        |more: &str| -> serde_json::Value { serde_json::from_str(&place.succeed(&format!("{args} {more}"))).unwrap() };
+    let (whole, pieces) = (run("whole --set piece=512"), run("pieces --set piece=16"));
+    let loss = |summary: &serde_json::Value| summary["validation_loss"]["nats_per_token"].as_f64().unwrap();
+    assert!((loss(&whole) - loss(&pieces)).abs() < 1e-5, "{whole} {pieces}");
+    assert_eq!(whole["flows_in_pieces"], 0);
+    assert!(pieces["flows_in_pieces"].as_u64().unwrap() > 40, "{pieces}");
 }
 
 #[test]

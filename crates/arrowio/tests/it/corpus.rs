@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use arrowio::{Compression, Corpus, CorpusOptions, DatasetWriter, Error, FlowRow, Format, Shares, Tokens};
+use arrowio::{Compression, Corpus, CorpusOptions, DatasetWriter, Error, FlowRow, Format, Repeats, Shares, Tokens};
 use proptest::prelude::*;
 
 use crate::support::{FIELD, WORD16, file, meta, options, row};
 use crate::{COMPRESSIONS, FORMATS};
 
 fn open(path: &Path) -> Result<Corpus, Error> {
-    let options = CorpusOptions { vocab_size: 1024, scratch: std::env::temp_dir() };
+    let options = CorpusOptions { vocab_size: 1024, scratch: std::env::temp_dir(), repeats: None };
     Corpus::open(path, &[FIELD, WORD16], &options, |_| {})
 }
 
@@ -40,6 +40,24 @@ proptest! {
         prop_assert_eq!(found, expected);
         prop_assert_eq!(corpus.duplicates() as usize, contents.len() - corpus.len());
     }
+}
+
+#[test]
+fn of_flows_much_the_same_so_many_stay() {
+    let contents = [[1, 5], [2, 5], [1, 6], [1, 5], [1, 7], [2, 6], [1, 8]]; // the fourth is the first again
+    let rows: Vec<_> = contents.iter().map(|tokens| flow(tokens, "a")).collect();
+    let file = file(&rows, FIELD, &options(Format::Arrow, Compression::None));
+    let open = |repeats| {
+        let options = CorpusOptions { vocab_size: 1024, scratch: std::env::temp_dir(), repeats };
+        Corpus::open(file.path(), &[FIELD], &options, |_| {}).unwrap()
+    };
+    let first = |tokens: &[u16]| tokens[..1].to_vec();
+    let corpus = open(Some(Repeats { most: 2, outline: first }));
+    let found: Vec<_> = (0..corpus.len()).map(|i| corpus.tokens(i)).collect();
+    assert_eq!(found, [[1, 5], [2, 5], [1, 6], [2, 6]]);
+    assert_eq!((corpus.duplicates(), corpus.repeats()), (1, 2));
+    assert_eq!((open(None).len(), open(None).repeats()), (6, 0));
+    assert_ne!(open(None).fingerprint(), corpus.fingerprint());
 }
 
 #[test]
@@ -101,7 +119,7 @@ fn what_a_corpus_cannot_hold_is_refused_by_name() {
     let words = FlowRow { tokens: Tokens::I32(vec![7]), ..row(1) };
     check(words, WORD16, "flow 1: expected tokens of 16 bits, found wider ones");
     let file = file(&[row(1)], FIELD, &options(Format::Arrow, Compression::None));
-    let nowhere = CorpusOptions { vocab_size: 1024, scratch: "/nowhere".into() };
+    let nowhere = CorpusOptions { vocab_size: 1024, scratch: "/nowhere".into(), repeats: None };
     let error = Corpus::open(file.path(), &[FIELD], &nowhere, |_| {}).unwrap_err().to_string();
     assert!(error.starts_with("scratch file in /nowhere: No such file"), "{error}");
 }

@@ -1,4 +1,4 @@
-use linformer::{Activation, Batch, Decay, Device, Model, ModelConfig, NormKind};
+use linformer::{Activation, Batch, Decay, Device, Memories, Model, ModelConfig, NormKind, Piece};
 use tch::{Kind, Tensor};
 
 pub(crate) fn config() -> ModelConfig {
@@ -86,6 +86,48 @@ fn sequences_of_a_row_do_not_see_each_other() {
         let together = model.losses(&Batch::pack([a.as_slice(), &b])).unwrap();
         assert!(close(&Tensor::from_slice(&together), &Tensor::from_slice(&alone)), "{config:?}");
     }
+}
+
+/// One sequence cut before each of `cuts`, each piece in a batch beside a whole sequence that nobody remembers.
+fn in_pieces(model: &Model, tokens: &[u16], cuts: &[usize]) -> Vec<f32> {
+    let ends = || cuts.iter().copied().chain([tokens.len() - 1]);
+    let beside = tokens_from(5, 9);
+    let (mut memories, mut losses) = (Memories::new(), Vec::new());
+    for (start, end) in [0].into_iter().chain(cuts.iter().copied()).zip(ends()) {
+        let goes_on = end + 1 < tokens.len();
+        let piece = Piece { sequence: 7, start, tokens: &tokens[start..=end], goes_on };
+        let other = Piece { sequence: 8, start: 0, tokens: &beside, goes_on: false };
+        let batch = Batch::pack_pieces([piece, other]);
+        losses.extend(&model.losses_going_on(&batch, &mut memories).unwrap()[..end - start]);
+        assert_eq!(memories.sequences().collect::<Vec<_>>(), if goes_on { vec![7] } else { vec![] });
+    }
+    losses
+}
+
+fn tokens_from(first: usize, n: usize) -> Vec<u16> {
+    tokens(first + n)[first..].to_vec()
+}
+
+#[test]
+fn a_sequence_in_pieces_has_the_loss_that_it_has_at_once() {
+    for config in variants() {
+        let model = model(&config);
+        let tokens = tokens(200);
+        let whole = model.losses(&Batch::pack([tokens.as_slice()])).unwrap();
+        for cuts in [&[100][..], &[1, 2, 4, 70], &[64, 128], &[198]] {
+            let pieces = in_pieces(&model, &tokens, cuts);
+            assert_eq!(pieces.len(), whole.len());
+            assert!(close(&Tensor::from_slice(&pieces), &Tensor::from_slice(&whole)), "{config:?}: {cuts:?}");
+        }
+    }
+}
+
+#[test]
+fn a_later_piece_needs_what_the_earlier_ones_left() {
+    let model = model(&config());
+    let batch = Batch::pack_pieces([Piece { sequence: 3, start: 5, tokens: &tokens(9), goes_on: false }]);
+    let error = model.losses(&batch).unwrap_err().to_string();
+    assert_eq!(error, "sequence 3: nothing is remembered of its beginning");
 }
 
 #[test]

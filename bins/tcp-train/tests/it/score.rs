@@ -1,0 +1,41 @@
+use crate::support::{Place, stderr};
+
+fn lines(text: &str) -> Vec<serde_json::Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn every_flow_has_its_bits_and_its_part() {
+    let place = Place::new();
+    let train = "--json train --input-dir dataset --output-dir model --config settings.toml --max-steps 6 --threads 1";
+    let summary: serde_json::Value =
+        serde_json::from_str(&place.succeed(&format!("{train} --set test_share=0.2"))).unwrap();
+    let score = "score --checkpoint-path model --input-dir dataset --threads 1";
+    let flows = lines(&place.succeed(score));
+    assert_eq!(flows.len(), 60);
+    for part in ["train", "validation", "test"] {
+        let of = || flows.iter().filter(|flow| flow["split"] == part);
+        assert_eq!(summary[part]["flows"], of().count(), "{part}");
+        let packets: u64 = of().map(|flow| flow["packets"].as_u64().unwrap()).sum();
+        assert_eq!(summary[part]["packets"], packets, "{part}");
+    }
+    let held_out = || flows.iter().filter(|flow| flow["split"] == "validation");
+    let bits: f64 = held_out().map(|flow| flow["bits"].as_f64().unwrap()).sum();
+    let predicted: u64 = held_out().map(|flow| flow["tokens"].as_u64().unwrap() - 1).sum();
+    let nats = bits * std::f64::consts::LN_2 / predicted as f64;
+    let expected = summary["validation_loss"]["nats_per_token"].as_f64().unwrap();
+    assert!((nats - expected).abs() < 1e-5, "{nats} {expected}");
+    let small = lines(&place.succeed(&format!("{score} --batch 20")));
+    for (a, b) in flows.iter().zip(&small) {
+        let of = |flow: &serde_json::Value| flow["bits"].as_f64().unwrap();
+        assert!((of(a) / of(b) - 1.0).abs() < 1e-4, "{a} {b}");
+    }
+}
+
+#[test]
+fn what_is_no_model_is_named() {
+    let place = Place::new();
+    let output = place.run("score --checkpoint-path nowhere --input-dir dataset");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("nowhere"), "{}", stderr(&output));
+}
