@@ -42,7 +42,7 @@ struct Convolve : torch::autograd::Function<Convolve> {
     c.dx = dx.data_ptr<float>(), c.dw = dw.data_ptr<float>();
     c.channels = x.size(1), c.taps = w.size(0);
     each_channel(c.channels, [&](int64_t from, int64_t to) { table()->convolve_back(c, b.at, b.sequences, from, to); });
-    return {dx, dw.t().unsqueeze(1), Tensor()};
+    return {dx, dw.t().contiguous().unsqueeze(1), Tensor()};
   }
 };
 

@@ -161,6 +161,10 @@ int lf_adamw(Tensor *const *params, Tensor *const *grads, Tensor *const *first, 
     c10::NoGradGuard no_grad;
     if (n == 0) return;
     auto p = list(params, n), g = list(grads, n), m = list(first, n), v = list(second, n);
+    // The fused step on the CPU goes through memory in one go, whatever the strides.
+    for (Tensor &x : g) x = x.contiguous();
+    for (const auto *all : {&p, &m, &v})
+      for (const Tensor &x : *all) TORCH_CHECK(x.is_contiguous(), "adamw: expected contiguous weights and moments, found strides ", x.strides());
     std::vector<Tensor> steps;
     for (int64_t i = 0; i < n; i++) steps.push_back(at::full({}, step, p[i].options().dtype(at::kFloat).requires_grad(false)));
     at::_fused_adamw_(p, g, m, v, {}, steps, lr, beta1, beta2, weight_decay, eps, false, false);

@@ -235,6 +235,9 @@ fn a_sequence_in_pieces_with_its_state() {
     }
 }
 
+/// Of q, k and v in one product, with the states before: what comes out, and the states after.
+type Form<'a> = dyn Fn(&Tensor, Option<&fused::State>, &Bounds) -> (Tensor, fused::State) + 'a;
+
 /// A row of sequences of which some are cut in two: states and positions are carried on, by each form.
 #[test]
 fn a_row_of_pieces_goes_on_where_the_one_before_ended() {
@@ -260,8 +263,7 @@ fn a_row_of_pieces_goes_on_where_the_one_before_ended() {
             let [q, k, v] = [0, 1, 2].map(|i| parts.select(1, i));
             fused::attention_with_state((&q, &k, &v), state, bounds, &terms).unwrap()
         };
-        let forms: [&dyn Fn(&Tensor, Option<&fused::State>, &Bounds) -> (Tensor, fused::State); 3] =
-            [&fused, &chunked, &unpacked];
+        let forms: [&Form; 3] = [&fused, &chunked, &unpacked];
         for (i, form) in forms.iter().enumerate() {
             let [first, second] = bounds();
             let (a, state) = form(&rows[0], None, &first);

@@ -29,6 +29,21 @@ fn adamw_follows_its_formula() {
     assert!(p.allclose(&expected, 1e-5, 1e-6, false), "{p:?} {expected:?}");
 }
 
+/// Gradients come as autograd makes them: transposed ones too.
+#[test]
+fn a_gradient_may_be_laid_out_otherwise() {
+    let options = (Kind::Float, Device::Cpu);
+    let start = Tensor::randn([5, 3], options);
+    let gradient = Tensor::randn([3, 5], options);
+    let adamw = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8 };
+    let after = |gradient: Tensor| {
+        let (p, m, v) = (start.copy(), Tensor::zeros([5, 3], options), Tensor::zeros([5, 3], options));
+        adamw.step(&[p.shallow_clone()], &[gradient], (&[m], &[v]), 1, (0.1, 0.0)).unwrap();
+        p
+    };
+    assert!(after(gradient.tr()).equal(&after(gradient.tr().contiguous())));
+}
+
 #[test]
 fn clipping_keeps_the_direction() {
     let grads = [Tensor::from_slice(&[3.0_f32]), Tensor::from_slice(&[0.0_f32, 4.0])];
