@@ -155,6 +155,8 @@ impl Default for Limits {
 pub struct Grammar {
     strength: Strength,
     limits: Limits,
+    /// Packets that a session has at least.
+    least: u64,
     lexer: Lexer,
     state: Option<FlowState>,
     /// Option octets of the last packet.
@@ -174,6 +176,7 @@ impl Grammar {
         Grammar {
             strength,
             limits,
+            least: 0,
             lexer: Lexer::default(),
             state: None,
             arena: Vec::new(),
@@ -183,6 +186,13 @@ impl Grammar {
             after_close: 0,
             edges: [0; 2],
         }
+    }
+
+    /// The same where a session has at least so many packets, no more than its limit allows.
+    #[must_use]
+    pub fn with_least_packets(mut self, packets: u64) -> Grammar {
+        self.least = packets.min(self.limits.max_packets);
+        self
     }
 
     /// Whether the flow has ended.
@@ -233,7 +243,9 @@ impl Grammar {
         if let Some(state) = &mut self.state {
             let packet = state.resolve(&self.lexer.say, &mut self.arena);
             self.reset |= packet.flags.has(Flags::RST);
-            if packet.flags.has(Flags::ACK) {
+            // What follows on a side's FIN stays inside the window that it offered with it: others watch no further.
+            let has_closed = state.sides[packet.direction.index()].space.fin().is_some();
+            if packet.flags.has(Flags::ACK) && (!has_closed || packet.flags.has(Flags::FIN)) {
                 // The window of a SYN is not scaled (RFC 7323, section 2.2).
                 let d = packet.direction;
                 let scale = if packet.flags.has(Flags::SYN) { 0 } else { state.scale(d) };
@@ -280,15 +292,16 @@ impl Grammar {
         }
     }
 
-    /// Packets that a session has at least, by its length class.
+    /// Packets that a session has at least, also by its length class.
     fn least(&self) -> u64 {
-        1 << self.lexer.head.length
+        self.least.max(1 << self.lexer.head.length)
     }
 
-    /// The length classes of sessions under the limit.
+    /// The length classes of sessions within the limits.
     fn lengths(&self, mask: &mut Mask) {
         let highest = (self.limits.max_packets.max(SHORTEST).ilog2() as usize).min(vocab::LENGTH.count() - 1);
-        mask.set_run(vocab::LENGTH.at(SHORTEST_CLASS), highest + 1 - SHORTEST_CLASS);
+        let lowest = (self.least.max(1).ilog2() as usize).clamp(SHORTEST_CLASS, highest);
+        mask.set_run(vocab::LENGTH.at(lowest), highest + 1 - lowest);
     }
 
     // --- what decodes ------------------------------------------------------------------------------------------
@@ -568,7 +581,11 @@ impl Session<'_> {
                 let is_long = self.grammar.packets + 2 >= self.grammar.least();
                 side.space.holes() == 0 && !blocked && (peer.space.fin().is_none() || is_long)
             }
-            (Some(fin), true, data) => !data && shape.kind == Kind::FinAck && side.space.una() < fin,
+            // The other side's FIN is acknowledged by a packet of its own.
+            (Some(fin), true, data) => {
+                let closes = shape.acks_all && peer.space.fin().is_some();
+                !data && shape.kind == Kind::FinAck && side.space.una() < fin && !closes
+            }
             // After the FIN, only what was sent before it is sent again.
             (Some(_), false, true) => side.space.outstanding() > 0,
             (None, false, true) if blocked => side.space.outstanding() > 0 || side.space.holes() > 0,
