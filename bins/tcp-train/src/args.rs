@@ -237,6 +237,10 @@ pub(crate) struct Generate {
     #[arg(value_parser = clap::value_parser!(u64).range(7..))]
     pub(crate) max_packets_per_flow: u64,
 
+    /// Packets that a flow has at least
+    #[arg(long, alias = "min_packets_per_flow", value_name = "N", default_value_t = 0, help_heading = CONDITIONS)]
+    pub(crate) min_packets_per_flow: u64,
+
     /// Only flows to these server ports
     #[arg(long, alias = "server_port", value_name = "PORT", value_delimiter = ',', help_heading = CONDITIONS)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]

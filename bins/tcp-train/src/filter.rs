@@ -27,11 +27,12 @@ const ALL: [u64; field::VOCAB_SIZE.div_ceil(64)] = {
 };
 
 impl FlowFilter {
-    pub(crate) fn new(constrain: Constrain, max_packets: u64) -> FlowFilter {
+    pub(crate) fn new(constrain: Constrain, least: u64, max_packets: u64) -> FlowFilter {
         let limits = Limits { max_packets };
         let strength = if constrain == Constrain::Session { Strength::Session } else { Strength::Syntax };
         let session = (constrain != Constrain::Session).then(|| Grammar::new(Strength::Session, limits));
-        FlowFilter { constrain, grammar: Grammar::new(strength, limits), session, mask: Mask::default(), ended: false }
+        let grammar = Grammar::new(strength, limits).with_least_packets(least);
+        FlowFilter { constrain, grammar, session, mask: Mask::default(), ended: false }
     }
 
     /// Whether the flow, which is done, is a whole session.

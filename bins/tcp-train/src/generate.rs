@@ -34,7 +34,7 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
     let model = folder::read_model(&args.checkpoint_path, linformer::Device::Cpu)?;
     let generator = Generator::new(model.decoder()?);
     drop(model);
-    let filter = |_| FlowFilter::new(args.constrain, args.max_packets_per_flow);
+    let filter = |_| FlowFilter::new(args.constrain, args.min_packets_per_flow, args.max_packets_per_flow);
     let prompts = Wish::new(args).prompts(&generator, || filter(0), &sampling(args))?;
     let mut output = Output::create(args, console)?;
     let started = Instant::now();
@@ -58,6 +58,13 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
 fn check(args: &Generate) -> anyhow::Result<()> {
     if args.constrain == Constrain::Session && args.ends.contains(&Ends::Open) {
         bail!("--ends open: expected --constrain syntax or none, since a session is closed");
+    }
+    if args.min_packets_per_flow > args.max_packets_per_flow {
+        let (least, most) = (args.min_packets_per_flow, args.max_packets_per_flow);
+        bail!("--min-packets-per-flow: expected at most {most}, as --max-packets-per-flow says, found {least}");
+    }
+    if args.min_packets_per_flow > 0 && args.constrain != Constrain::Session {
+        bail!("--min-packets-per-flow: expected --constrain session");
     }
     Ok(())
 }
@@ -223,6 +230,7 @@ fn meta(args: &Generate) -> DatasetMeta {
         ("temperature", args.temperature.to_string()),
         ("top-k", args.top_k.to_string()),
         ("top-p", args.top_p.to_string()),
+        ("min-packets-per-flow", args.min_packets_per_flow.to_string()),
         ("max-packets-per-flow", args.max_packets_per_flow.to_string()),
     ];
     DatasetMeta {

@@ -134,6 +134,19 @@ fn packets_are_at_most_so_many() {
 }
 
 #[test]
+fn packets_are_at_least_so_many() {
+    let place = Place::new();
+    place.train();
+    let args = "--json generate --checkpoint-path model --flows 3 --min-packets-per-flow 3000";
+    let out = place.succeed(&format!("{args} --max-packets-per-flow 3100 --output-dir out"));
+    let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(summary["sessions"], 3, "{out}");
+    assert!(heads(&place, "out").iter().all(|(_, packets)| (3000..=3100).contains(packets)));
+    let output = place.run(&format!("{args} --max-packets-per-flow 2000 --output-dir none"));
+    assert!(stderr(&output).contains("expected at most 2000"), "{}", stderr(&output));
+}
+
+#[test]
 fn packets_are_counted() {
     let place = Place::new();
     place.train();
