@@ -312,8 +312,41 @@ fn days_from_epoch(year: i64, month: i64, day: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_words_are_a_command_line_or_refused(words in prop::collection::vec(word(), 0..6)) {
+            let line = std::iter::once("tcp-decode".into()).chain(words);
+            drop(<Args as clap::Parser>::try_parse_from(line));
+        }
+    }
+
+    /// A flag, what may stand after one, or any octets: a path need not be text.
+    fn word() -> impl Strategy<Value = std::ffi::OsString> {
+        use std::os::unix::ffi::OsStringExt;
+        let flags = prop::sample::select(
+            [
+                "--client-net",
+                "--server-net",
+                "--start-time",
+                "--seed",
+                "--vlan",
+                "--client-mac",
+                "--flows-per-second",
+                "--split",
+                "--payload",
+            ]
+            .to_vec(),
+        );
+        prop_oneof![
+            flags.prop_map(Into::into),
+            "[-0-9a-z.:/,]{0,12}".prop_map(Into::into),
+            prop::collection::vec(1u8.., 0..12).prop_map(std::ffi::OsString::from_vec),
+        ]
+    }
 
     #[test]
     fn the_command_line_is_sound() {

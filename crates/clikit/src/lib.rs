@@ -37,6 +37,8 @@
 //! Exit codes, here and nowhere else: 0 all done (a reader that closed its pipe included), 1 done but something
 //! was left out and named ([`Console::left_out`]), 2 failed.
 
+#![forbid(unsafe_code)]
+
 mod apart;
 mod args;
 mod console;

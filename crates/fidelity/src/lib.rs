@@ -5,6 +5,8 @@
 //! what learners can tell apart, what generated flows teach, and what is remembered of the training data.
 //! Definitions stand with each measure; `docs/evaluation.md` lists them. Knows nothing of files, Arrow or tensors.
 
+#![forbid(unsafe_code)]
+
 mod categorical;
 mod compare;
 mod comparison;

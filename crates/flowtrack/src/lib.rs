@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of tokens, files or clocks.
 
+#![forbid(unsafe_code)]
+
 #[cfg(feature = "tracker")]
 mod assembler;
 #[cfg(feature = "tracker")]

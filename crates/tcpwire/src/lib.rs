@@ -2,6 +2,8 @@
 //!
 //! *Packet reads, header means, neither judges.* A wrong checksum is a value here, not an error.
 
+#![forbid(unsafe_code)]
+
 #[cfg(feature = "capture")]
 mod checksum;
 #[cfg(feature = "capture")]

@@ -3,6 +3,8 @@
 //! Two codes behind one trait, [`TokenCode`]: [`field`], ours, and [`word16`], tcpflowgen's. Knows nothing of Arrow,
 //! tensors or files.
 
+#![forbid(unsafe_code)]
+
 mod code;
 mod error;
 pub mod field;

@@ -3,6 +3,7 @@
 mod corpus;
 mod hostile;
 mod reference;
+mod seeds;
 mod support;
 
 use std::io::{self, Cursor, Write};

@@ -80,3 +80,17 @@ proptest! {
         }
     }
 }
+
+/// What fuzzing has found, once more: the files of `fuzz/seeds/reader`.
+#[test]
+fn seeds() {
+    let folder = std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../fuzz/seeds/reader");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let octets = std::fs::read(entry.unwrap().path()).unwrap();
+        seen += 1;
+        let Ok(mut reader) = CaptureReader::new(octets.as_slice()) else { continue };
+        while let Ok(Some(_)) = reader.next_frame() {}
+    }
+    assert!(seen > 0);
+}

@@ -5,6 +5,7 @@ mod flows;
 mod grammar;
 mod privacy;
 mod roundtrip;
+mod seeds;
 mod tally;
 #[path = "../support/testdata.rs"]
 mod testdata;

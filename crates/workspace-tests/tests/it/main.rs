@@ -1,4 +1,5 @@
 //! Tests of the workspace itself.
 
+mod docs;
 mod layers;
 mod readme;
