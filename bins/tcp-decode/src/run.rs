@@ -186,7 +186,7 @@ fn unwritable(flow: &Flow, format: CaptureFormat) -> Option<Fault> {
 }
 
 fn existing(args: &Args) -> Existing {
-    if args.force { Existing::Replace } else { Existing::Refuse }
+    if args.force { Existing::Replace(&["flow-*.pcap", "flow-*.pcapng", "*.csv", "*.json"]) } else { Existing::Refuse }
 }
 
 /// Whether times of a flow may be finer than microseconds.

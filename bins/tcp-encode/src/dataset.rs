@@ -111,7 +111,7 @@ impl<'a> Dataset<'a> {
             let writer = DatasetWriter::to(&output.display().to_string(), file, &meta, &options(format))?;
             return Ok(Dataset { writer, appears: Appears::File(lender) });
         }
-        let existing = if args.force { Existing::Replace } else { Existing::Refuse };
+        let existing = if args.force { Existing::Replace(arrowio::SHARDS) } else { Existing::Refuse };
         let folder = AtomicFolder::create(output, existing)?;
         let format = if args.format == Some(args::Format::Parquet) { Format::Parquet } else { Format::Arrow };
         let writer = DatasetWriter::folder(folder.path(), &meta, &options(format))?;

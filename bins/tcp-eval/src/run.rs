@@ -66,7 +66,7 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
 }
 
 fn write(folder: &Path, files: &[(&str, String)], force: bool) -> anyhow::Result<()> {
-    let existing = if force { Existing::Replace } else { Existing::Refuse };
+    let existing = if force { Existing::Replace(&["metrics.json", REPORT]) } else { Existing::Refuse };
     let output = AtomicFolder::create(folder, existing)?;
     for (name, text) in files {
         let path = output.path().join(name);

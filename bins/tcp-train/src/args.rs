@@ -110,7 +110,7 @@ pub(crate) struct Changes {
     #[arg(long, value_name = "N")]
     pub(crate) epochs: Option<u64>,
 
-    /// Steps to make, at most
+    /// Steps to make, at most; 0: no limit
     #[arg(long, alias = "max_steps", value_name = "N")]
     pub(crate) max_steps: Option<u64>,
 
@@ -297,11 +297,11 @@ pub(crate) struct Score {
 /// Sizes of model and training run.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Preset {
-    /// 1.0 million weights: minutes on a laptop
+    /// 0.9 million weights: minutes on a laptop
     Tiny,
-    /// 5.4 million weights: an hour on a workstation
+    /// 5.0 million weights: an hour on a workstation
     Small,
-    /// 28 million weights: a GPU
+    /// 26 million weights: a GPU
     Base,
     /// The architecture of the original tcpflowgen
     Original,

@@ -157,6 +157,15 @@ pub(crate) fn hold(folder: &Path) -> anyhow::Result<Option<File>> {
     }
 }
 
+/// Whether a checkpoint's path is the folder, or a file in it.
+pub(crate) fn is_of(checkpoint: &Path, folder: &Path) -> bool {
+    let place = if checkpoint.is_dir() { Some(checkpoint) } else { checkpoint.parent() };
+    let place = place.map(|place| if place.as_os_str().is_empty() { Path::new(".") } else { place });
+    place
+        .and_then(|place| place.canonicalize().ok())
+        .is_some_and(|place| folder.canonicalize().is_ok_and(|f| f == place))
+}
+
 /// Makes the folder of a fresh run.
 pub(crate) fn create(folder: &Path, force: bool) -> anyhow::Result<()> {
     let at = || folder.display().to_string();

@@ -184,6 +184,9 @@ impl Output {
     fn create(args: &Generate, console: &Console) -> anyhow::Result<Output> {
         let options = |format| WriteOptions { format, compression: Compression::Lz4, ..WriteOptions::default() };
         if is_dash(&args.output_dir) {
+            if args.format == Some(Format::Parquet) {
+                bail!("-: expected a format for a stream (arrow), found parquet");
+            }
             let options = WriteOptions { batch_tokens: 1 << 14, ..options(arrowio::Format::Stream) };
             let writer = DatasetWriter::to("standard output", console.stdout(), &meta(args), &options)?;
             return Ok(Output { writer, appears: Appears::AtOnce });
@@ -199,7 +202,7 @@ impl Output {
             let writer = DatasetWriter::to(&name, file, &meta(args), &options(asked.unwrap_or(named)))?;
             return Ok(Output { writer, appears: Appears::File(lender) });
         }
-        let existing = if args.force { Existing::Replace } else { Existing::Refuse };
+        let existing = if args.force { Existing::Replace(arrowio::SHARDS) } else { Existing::Refuse };
         let folder = AtomicFolder::create(&args.output_dir, existing)?;
         let format = asked.unwrap_or(arrowio::Format::Arrow);
         let writer = DatasetWriter::folder(folder.path(), &meta(args), &options(format))?;

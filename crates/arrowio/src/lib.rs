@@ -44,4 +44,4 @@ pub use error::{Error, ErrorKind, Lost};
 pub use read::{DatasetReader, TokenCode, is_dataset_name};
 pub use row::{DatasetMeta, FlowRow, FlowSummary, Tokens};
 pub use split::{Part, Shares, Split, epoch_order};
-pub use write::{Compression, DatasetWriter, Format, WriteOptions, Written};
+pub use write::{Compression, DatasetWriter, Format, SHARDS, WriteOptions, Written};

@@ -50,6 +50,9 @@ impl Format {
     }
 }
 
+/// Names of the files of a dataset's folder, `*` being a number.
+pub const SHARDS: &[&str] = &["flows-*.arrow", "flows-*.parquet"];
+
 /// How its columns are compressed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Compression {

@@ -18,6 +18,13 @@ pub fn keep_apart(inputs: &[(&str, &Path)], outputs: &[(&str, &Path)]) -> anyhow
     };
     let (inputs, outputs) = (real(inputs), real(outputs));
     for (i, (name, output)) in outputs.iter().enumerate() {
+        // What is written beside the output is a table; a capture or a shard among the inputs is none.
+        if let Some((other, _)) = inputs.iter().find(|(_, input)| i > 0 && output.starts_with(input))
+            && output.is_file()
+            && is_data(output)
+        {
+            bail!("{}: expected {name} apart from {other}, found a file in it", output.display());
+        }
         if let Some((other, input)) = inputs.iter().find(|(_, input)| input.starts_with(output)) {
             let found = if input == output { "the same" } else { "a folder around it" };
             bail!("{}: expected {name} apart from {other}, found {found}", output.display());
@@ -27,6 +34,13 @@ pub fn keep_apart(inputs: &[(&str, &Path)], outputs: &[(&str, &Path)]) -> anyhow
         }
     }
     Ok(())
+}
+
+/// Whether a name is that of a capture or a dataset.
+fn is_data(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str());
+    let all = ["pcap", "pcapng", "cap", "snoop", "gz", "zst", "arrow", "arrows", "feather", "parquet"];
+    extension.is_some_and(|extension| all.contains(&extension))
 }
 
 /// Devices and pipes are read and written at once without harm.
@@ -70,6 +84,8 @@ mod tests {
         check("in/a.pcap", &["new.arrow", "new.arrow"], true);
         check("in/a.pcap", &["new.arrow", "new.jsonl"], false);
         check("in", &["in/out.arrow"], false);
+        check("in", &["out", "in/a.pcap"], true);
+        check("in", &["out", "in/b.pcap"], false);
         check("in/a.pcap", &["-", "-"], false);
         check("in", &["out", "out/labels.csv"], false);
     }

@@ -228,8 +228,9 @@ impl Seek for AtomicFile {
 pub enum Existing {
     /// Refuse.
     Refuse,
-    /// Replace it with all that is in it, once the new one is whole.
-    Replace,
+    /// Replace it with all that is in it, once the new one is whole, where all of that are files that such a run makes: by
+    /// their names, of which each may have one `*`.
+    Replace(&'static [&'static str]),
 }
 
 /// A folder that appears under its name only when [`commit`](AtomicFolder::commit) is called; dropped before that, it
@@ -299,10 +300,30 @@ fn is_full(folder: &Path) -> bool {
 }
 
 fn refuse_full(folder: &Path, existing: Existing) -> anyhow::Result<()> {
-    if existing == Existing::Refuse && is_full(folder) {
-        anyhow::bail!("{}: expected no folder or an empty one, found one that is not empty", folder.display());
+    let Existing::Replace(ours) = existing else {
+        if is_full(folder) {
+            anyhow::bail!("{}: expected no folder or an empty one, found one that is not empty", folder.display());
+        }
+        return Ok(());
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_ours = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let named = name.to_str().is_some_and(|name| ours.iter().any(|pattern| fits(pattern, name)));
+        entry.file_type().is_ok_and(|kind| kind.is_file()) && (named || is_temporary(&entry.path()))
+    };
+    if let Some(other) = entries.into_iter().find(|entry| !is_ours(entry)) {
+        let (folder, name) = (folder.display(), other.file_name());
+        anyhow::bail!("{folder}: expected a folder of an earlier run to replace, found {} in it", name.display());
     }
     Ok(())
+}
+
+/// Whether a name fits a pattern with at most one `*`.
+fn fits(pattern: &str, name: &str) -> bool {
+    pattern.split_once('*').map_or(pattern == name, |(begin, end)| {
+        name.len() >= begin.len() + end.len() && name.starts_with(begin) && name.ends_with(end)
+    })
 }
 
 /// Puts `new` in the place of `target`; says where `target` is then. At one stroke where the system can, so that one of
@@ -398,10 +419,14 @@ mod tests {
         let target = dir.path().join("set");
         fs::create_dir(&target).unwrap();
         fs::write(target.join("old"), "1").unwrap();
-        let folder = AtomicFolder::create(&target, Existing::Replace).unwrap();
+        let ours = Existing::Replace(&["old", "new-*.part"]);
+        let folder = AtomicFolder::create(&target, ours).unwrap();
         fs::write(folder.path().join("new"), "2").unwrap();
         assert_eq!(listing(&target), ["old"]);
         folder.commit().unwrap();
+        assert_eq!(listing(&target), ["new"]);
+        let refused = AtomicFolder::create(&target, ours).unwrap_err().to_string();
+        assert!(refused.ends_with("expected a folder of an earlier run to replace, found new in it"), "{refused}");
         assert_eq!(listing(&target), ["new"]);
         assert_eq!(listing(dir.path()), ["set"]);
     }

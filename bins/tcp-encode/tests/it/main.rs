@@ -265,8 +265,12 @@ fn an_existing_folder_is_not_overwritten_unasked() {
     let output = tcp_encode(&[&testdata("quick.pcap"), &scratch.at("set")]);
     assert_eq!(code(&output), 2);
     assert!(scratch.at("set/precious").exists());
-    let output = tcp_encode(&[&testdata("quick.pcap"), &scratch.at("set"), Path::new("--force")]);
-    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let forced = || tcp_encode(&[&testdata("quick.pcap"), &scratch.at("set"), Path::new("--force")]);
+    assert!(stderr(&forced()).contains("expected a folder of an earlier run to replace, found precious in it"));
+    assert!(scratch.at("set/precious").exists());
+    std::fs::rename(scratch.at("set/precious"), scratch.at("set/flows-00000.parquet")).unwrap();
+    assert_eq!(code(&forced()), 0);
+    assert!(!scratch.at("set/flows-00000.parquet").exists() && scratch.at("set/flows-00000.arrow").exists());
 }
 
 #[test]
