@@ -236,3 +236,20 @@ proptest! {
         }
     }
 }
+
+/// Every token of the flow is one that may come next.
+fn is_let_through(flow: &Flow) -> bool {
+    let mut tokens = Vec::new();
+    field::encode(flow, &mut tokens).unwrap();
+    let mut grammar = Grammar::new(Strength::Session, Limits::default());
+    tokens.iter().all(|&token| grammar.legal_next().contains(token) && grammar.push(token).is_ok())
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "says how many")]
+fn most_real_sessions_are_let_through() {
+    let flows = crate::testdata::flows();
+    let through = flows.iter().filter(|flow| is_let_through(flow)).count();
+    println!("{through} of {} whole sessions of testdata may be said by the grammar", flows.len());
+    assert!(through * 100 >= flows.len() * 85, "{through} of {}", flows.len());
+}
