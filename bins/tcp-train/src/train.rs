@@ -66,10 +66,10 @@ pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
         bail!("{}: expected the dataset, split and seed that {} was trained with", args.input_dir.display(), at());
     }
     let writes = is_first(team.as_ref());
+    let _held = if writes { folder::hold(&args.output_dir)? } else { None };
     if writes && !folder::is_of(&args.checkpoint_path, &args.output_dir) {
         folder::create(&args.output_dir, false)?;
     }
-    let _held = if writes { folder::hold(&args.output_dir)? } else { None };
     if writes {
         carry_over(&args.checkpoint_path, &args.output_dir, trainer.steps())?;
     }

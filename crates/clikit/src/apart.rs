@@ -7,7 +7,8 @@ use anyhow::bail;
 use crate::is_dash;
 
 /// Refuses a run whose outputs are its inputs or one another, or would replace a folder that an input lies in. Each path
-/// comes with its name on the command line; `-` is never another's.
+/// comes with its name on the command line; `-` is never another's. The first output is what the run makes; those after it are
+/// tables, which take the place of no capture and no dataset in a folder of inputs.
 ///
 /// # Errors
 /// Where two of the paths are the same file, or an output is a folder around an input: both names are given.
@@ -18,7 +19,6 @@ pub fn keep_apart(inputs: &[(&str, &Path)], outputs: &[(&str, &Path)]) -> anyhow
     };
     let (inputs, outputs) = (real(inputs), real(outputs));
     for (i, (name, output)) in outputs.iter().enumerate() {
-        // What is written beside the output is a table; a capture or a shard among the inputs is none.
         if let Some((other, _)) = inputs.iter().find(|(_, input)| i > 0 && output.starts_with(input))
             && output.is_file()
             && is_data(output)
