@@ -140,3 +140,16 @@ fn of_a_damaged_checkpoint_the_one_before_is_named() {
     assert!(stderr(&output).contains("checkpoint-previous.safetensors"), "{}", stderr(&output));
     place.succeed(&format!("{RESUME} --checkpoint-path model/checkpoint-previous.safetensors --output-dir model"));
 }
+
+#[test]
+fn another_folder_is_not_written_into_unless_it_is_empty() {
+    let place = Place::new();
+    place.train();
+    std::fs::create_dir(place.path("mine")).unwrap();
+    std::fs::write(place.path("mine/config.json"), "mine").unwrap();
+    let output = place.run(&format!("{RESUME} --checkpoint-path model --output-dir mine"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("mine: expected no folder or an empty one"), "{}", stderr(&output));
+    assert_eq!(std::fs::read(place.path("mine/config.json")).unwrap(), b"mine");
+    place.succeed(&format!("{RESUME} --checkpoint-path model --output-dir other"));
+}

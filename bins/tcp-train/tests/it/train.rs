@@ -166,3 +166,19 @@ fn a_stream_is_trained_on_like_a_file() {
     let of = |folder: &str| tensors(&place.path(folder).join("model.safetensors"));
     assert!(of("piped") == of("read"));
 }
+
+#[test]
+fn settings_beyond_sense_are_refused_by_name() {
+    let place = Place::new();
+    for (set, named) in [
+        ("accumulate=18446744073709", "accumulate: expected 1 to 65536"),
+        ("optimizer.clip=nan", "optimizer.clip: expected more than 0"),
+        ("optimizer.eps=0.0", "optimizer.eps: expected more than 0"),
+        ("optimizer.beta1=1.0", "optimizer.beta1: expected at least 0 and under 1"),
+        ("model.width=100000000", "at most 65536"),
+    ] {
+        let output = place.run(&format!("train --input-dir dataset --output-dir model --set {set}"));
+        assert_eq!(output.status.code(), Some(2), "{set}");
+        assert!(stderr(&output).contains(named), "{set}: {}", stderr(&output));
+    }
+}
