@@ -17,6 +17,11 @@ default:
 pipeline *ARGS:
     @"{{justfile_directory()}}/scripts/pipeline" DATA={{quote(DATA)}} OUT={{quote(OUT)}} PRESET={{quote(PRESET)}} FLOWS={{quote(FLOWS)}} SEED={{quote(SEED)}} "$@"
 
+# a capture from the model that comes with the project: just generate [OUT=generated.pcap] [FLOWS=1000] [SEED=1] [--server-port 443 ...]
+[no-cd]
+generate *ARGS:
+    @"{{justfile_directory()}}/scripts/generate" "$@"
+
 # everything that is checked: format, lints, what is built in, the CUDA kernels compiled, all tests
 test: lint deny compile-cuda test-all test-tools (fuzz "20")
 

@@ -30,12 +30,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TRAINING")]
     pub(crate) training: Option<PathBuf>,
 
-    /// Bits that each flow of the training data takes under the model, from tcp-train score; of its lines that name a split,
-    /// those of the training are taken
-    #[arg(long, value_name = "JSONL", requires = "likelihood_held_out")]
+    /// Bits that each flow of the training data takes under the model, from tcp-train score: lines of the split `train` are
+    /// held against those of the others
+    #[arg(long, value_name = "JSONL")]
     pub(crate) likelihood: Option<PathBuf>,
 
-    /// The same of flows that the model has not seen
+    /// Take the flows that the model has not seen from here
     #[arg(long, value_name = "JSONL", requires = "likelihood")]
     pub(crate) likelihood_held_out: Option<PathBuf>,
 

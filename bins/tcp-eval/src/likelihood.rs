@@ -15,11 +15,22 @@ struct Line {
     split: Option<String>,
 }
 
-/// Bits per packet of each flow: of the training part alone, or of all.
+/// What flows a file of likelihoods is read for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// Those that the model was trained on: where lines name a split, `train` alone.
+    Training,
+    /// Those of the same dataset that it was not trained on: lines that name another split.
+    HeldOut,
+    /// All of them.
+    Others,
+}
+
+/// Bits per packet of each flow.
 ///
 /// # Errors
 /// Where the file cannot be read, or a line is no such line.
-pub(crate) fn read(path: &Path, is_training: bool) -> anyhow::Result<Vec<f64>> {
+pub(crate) fn read(path: &Path, of: Of) -> anyhow::Result<Vec<f64>> {
     let named = || path.display().to_string();
     let mut found = Vec::new();
     for (line, number) in BufReader::new(File::open(path).with_context(named)?).lines().zip(1_u64..) {
@@ -30,13 +41,14 @@ pub(crate) fn read(path: &Path, is_training: bool) -> anyhow::Result<Vec<f64>> {
             bail!("{}: expected packets from 1 and a number of bits", place());
         }
         // Of the dataset that a model was trained on, parts were held out.
-        if is_training && line.split.as_deref().is_some_and(|part| part != "train") {
-            continue;
+        let is_trained_on = line.split.as_deref().is_none_or(|part| part == "train");
+        if of == Of::Others || is_trained_on == (of == Of::Training) {
+            found.push(line.bits / line.packets as f64);
         }
-        found.push(line.bits / line.packets as f64);
     }
-    if found.is_empty() {
-        bail!("{}: expected a line for each flow, found none", path.display());
+    match of {
+        _ if !found.is_empty() => Ok(found),
+        Of::HeldOut => bail!("{}: expected lines of flows held out, or --likelihood-held-out; found none", path.display()),
+        Of::Training | Of::Others => bail!("{}: expected a line for each flow, found none", path.display()),
     }
-    Ok(found)
 }

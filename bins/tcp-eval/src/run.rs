@@ -9,7 +9,7 @@ use fidelity::{Settings, Sides, membership, targets};
 use crate::args::Args;
 use crate::flows;
 use crate::judges::{self, Judges};
-use crate::likelihood;
+use crate::likelihood::{self, Of};
 use crate::report::{self, REPORT};
 use crate::summary::Summary;
 
@@ -32,12 +32,14 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let (real, generated) = (read(&args.real)?, read(&args.generated)?);
     let reference = args.reference.as_deref().map(read).transpose()?;
     let training = args.training.as_deref().map(read).transpose()?;
-    let membership = match (&args.likelihood, &args.likelihood_held_out) {
-        (Some(known), Some(held_out)) => {
-            Some(membership(&likelihood::read(known, true)?, &likelihood::read(held_out, false)?, args.seed))
-        }
-        _ => None,
-    };
+    let membership = args.likelihood.as_deref().map(|known| -> anyhow::Result<_> {
+        let held_out = match &args.likelihood_held_out {
+            Some(path) => likelihood::read(path, Of::Others)?,
+            None => likelihood::read(known, Of::HeldOut)?,
+        };
+        Ok(membership(&likelihood::read(known, Of::Training)?, &held_out, args.seed))
+    });
+    let membership = membership.transpose()?;
     let settings = Settings { seed: args.seed, repeats: args.repeats, ..Settings::default() };
     let sides = Sides {
         real: &real.flows,

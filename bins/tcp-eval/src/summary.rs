@@ -115,6 +115,9 @@ impl Summary {
         let without = || "not measured: a side has no client ports and initial numbers".to_owned();
         rows.push("  trees, with identifiers", told.trees_with_identifiers.as_ref().map_or_else(without, auc));
         rows.push("  sequence model", auc(&told.sequence));
+        for tell in told.tells.iter().take(3).filter(|t| t.generated > t.floor + 0.05) {
+            rows.push("    by itself", format!("{}: {:.3} ({:.3})", tell.name, tell.generated, tell.floor));
+        }
         match &self.found.utility {
             None => rows.push("utility", "not measured: expected two server ports with 15 flows each".to_owned()),
             Some(u) => rows.push(

@@ -272,7 +272,7 @@ pub(crate) struct Generate {
 
 /// Print how probable a model finds each flow of a dataset.
 ///
-/// A line of JSON for each distinct flow, in the dataset's order, on stdout: `flow` (its number among them), `bits` (what an
+/// A line of JSON for each distinct flow, or for some of them, in the dataset's order, on stdout: `flow` (its number among them), `bits` (what an
 /// ideal coder would need for it with this model), `tokens`, `packets`, `copies` and `source`; and `split` (train, validation
 /// or test): what the flow would be to a run with this model's settings on this dataset, as it was where the model was
 /// trained on it.
@@ -285,6 +285,10 @@ pub(crate) struct Score {
     /// The dataset: a folder, a file, or - for a stream on stdin
     #[arg(long, alias = "input_dir", value_name = "DATASET")]
     pub(crate) input_dir: PathBuf,
+
+    /// Score so many distinct flows at most, drawn by the model's seed [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) flows: Option<u64>,
 
     /// Tokens side by side
     #[arg(long, value_name = "TOKENS", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]

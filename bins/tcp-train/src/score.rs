@@ -1,9 +1,11 @@
 //! How probable a model finds each flow of a dataset.
 
+use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
+use arrowio::Part;
 use clikit::text::count;
 use clikit::{Console, Unit, is_dash};
 use linformer::{Memories, Model};
@@ -38,14 +40,14 @@ pub(crate) fn score(args: &Score, console: &Console) -> anyhow::Result<()> {
     settings.piece = settings.batch;
     let scratch = if is_dash(&args.input_dir) { Path::new(".") } else { &args.input_dir };
     let data = Data::load(&args.input_dir, scratch, &settings, console)?;
-    let all = data.all();
+    let all = drawn(data.all(), args.flows, settings.seed);
     let flows: Vec<u32> = all.iter().map(|&(flow, _)| flow).collect();
     let bits = bits(&model, &data, data.in_rows(&flows, settings.batch), console)?;
     let mut out = std::io::BufWriter::new(console.stdout());
     for (flow, part) in all {
         let (tokens, packets) = data.size(flow);
         let (source, copies) = data.origin(flow);
-        let bits = bits[flow as usize];
+        let bits = bits.get(&flow).copied().unwrap_or_default();
         let line = Line { flow, bits, tokens, packets, copies, split: part.name(), source };
         let text = serde_json::to_string(&line).context("standard output")?;
         writeln!(out, "{text}").context("standard output")?;
@@ -58,10 +60,20 @@ pub(crate) fn score(args: &Score, console: &Console) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// So many of the flows, in their order.
+fn drawn(mut all: Vec<(u32, Part)>, most: Option<u64>, seed: u64) -> Vec<(u32, Part)> {
+    let Some(most) = most.filter(|&most| most < all.len() as u64) else { return all };
+    let places: Vec<u32> = (0..all.len() as u32).collect();
+    let taken: BTreeSet<u32> = arrowio::epoch_order(&places, seed, 0).into_iter().take(most as usize).collect();
+    let mut place = 0..;
+    all.retain(|_| place.next().is_some_and(|place| taken.contains(&place)));
+    all
+}
+
 /// The bits of each flow.
-fn bits(model: &Model, data: &Data, rows: Vec<Row>, console: &Console) -> anyhow::Result<Vec<f64>> {
+fn bits(model: &Model, data: &Data, rows: Vec<Row>, console: &Console) -> anyhow::Result<HashMap<u32, f64>> {
     let progress = console.progress("scoring", Some(rows.len() as u64), Unit::Items);
-    let mut bits = vec![0.0; data.all().len()];
+    let mut bits = HashMap::new();
     let mut memories = Memories::new();
     for row in rows {
         let batch = data.batch(&row);
@@ -69,7 +81,7 @@ fn bits(model: &Model, data: &Data, rows: Vec<Row>, console: &Console) -> anyhow
         let mut rest = &losses[..];
         for piece in &row {
             let (own, others) = rest.split_at(piece.tokens());
-            bits[piece.flow as usize] += own.iter().map(|&nats| f64::from(nats)).sum::<f64>() / std::f64::consts::LN_2;
+            *bits.entry(piece.flow).or_default() += own.iter().map(|&nats| f64::from(nats)).sum::<f64>() / std::f64::consts::LN_2;
             rest = others;
         }
         progress.inc(1);

@@ -1,7 +1,7 @@
 //! Baselines of an evaluation: real flows drawn again, and datasets without their near repeats.
 //!
-//!     resample draw FLOWS SEED IN OUT.arrow    rows drawn with replacement, without what identifies a flow
-//!     resample cap MOST IN OUT.arrow           of rows that differ in time alone, the first MOST
+//!     resample draw FLOWS SEED IN OUT.arrows    rows drawn with replacement, without what identifies a flow
+//!     resample cap MOST IN OUT.arrows           of rows that differ in time alone, the first MOST
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,7 +20,7 @@ fn main() -> Result<(), Failure> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["draw", flows, seed, from, to] => draw(flows.parse()?, seed.parse()?, from, to),
         ["cap", most, from, to] => cap(most.parse()?, from, to),
-        _ => Err("usage: resample draw FLOWS SEED IN OUT.arrow | resample cap MOST IN OUT.arrow".into()),
+        _ => Err("usage: resample draw FLOWS SEED IN OUT.arrows | resample cap MOST IN OUT.arrows".into()),
     }
 }
 

@@ -32,7 +32,7 @@ pub use comparison::{
 };
 pub use continuous::{Range, ks, wasserstein1};
 pub use label::flag_letters;
-pub use learn::{Discriminator, Discriminators, HeldOut, Utility, auc};
+pub use learn::{Discriminator, Discriminators, HeldOut, Tell, Utility, auc};
 pub use likelihood::{Membership, membership};
 pub use observe::{CATEGORICAL, CONTINUOUS, Observed, Unit};
 pub use sample::Interval;

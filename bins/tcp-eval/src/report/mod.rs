@@ -173,6 +173,10 @@ fn learnt(summary: &Summary) -> Vec<Value> {
     if let Some(d) = &told.trees_with_identifiers {
         rows.insert(1, auc("trees, with identifiers", d, "given ports and first numbers as well, AUC"));
     }
+    for tell in told.tells.iter().take(5) {
+        let [generated, floor] = [tell.generated, tell.floor].map(|auc| format!("{auc:.3}"));
+        rows.push(row(&format!("{} by itself", tell.name), generated, floor, "this number alone, no learning, AUC"));
+    }
     if let Some(u) = &summary.found.utility {
         let meaning = "server port from the first packets: right after generated flows, over right after real ones";
         rows.push(row("utility", interval(&u.ratio), "1".to_owned(), meaning));

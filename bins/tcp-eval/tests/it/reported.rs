@@ -32,6 +32,11 @@ fn the_report_is_one_page_with_a_verdict_and_pictures() {
     // Of the training data's lines those alone that were trained on.
     assert_eq!(said["membership"]["flows"], serde_json::json!([30, 30]));
     assert_eq!(said["membership"]["auc"]["value"], 1.0);
+    // Without others, the lines of flows that training held out.
+    let more = ["--no-judges", "--likelihood", &known];
+    let (alone, _) = run(&real, &generated, &folder.path().join("alone"), &more);
+    assert_eq!(alone["membership"]["flows"], serde_json::json!([30, 1]));
+    assert_eq!(alone["membership"]["bits_per_packet"][1], 1e9);
     assert_eq!(said["memorisation"]["copies"]["generated"]["value"], 1.0);
     assert!(page.contains("name=\"viewport\"") && page.contains("class=\"verdict\""));
     let targets = said["targets"].as_array().unwrap();

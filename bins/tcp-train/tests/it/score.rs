@@ -25,6 +25,14 @@ fn every_flow_has_its_bits_and_its_part() {
     let nats = bits * std::f64::consts::LN_2 / predicted as f64;
     let expected = summary["validation_loss"]["nats_per_token"].as_f64().unwrap();
     assert!((nats - expected).abs() < 1e-5, "{nats} {expected}");
+    let some = lines(&place.succeed(&format!("{score} --flows 17")));
+    assert_eq!(some.len(), 17);
+    for line in &some {
+        let whole = &flows[line["flow"].as_u64().unwrap() as usize];
+        assert_eq!((&line["split"], &line["packets"]), (&whole["split"], &whole["packets"]));
+        assert!((line["bits"].as_f64().unwrap() / whole["bits"].as_f64().unwrap() - 1.0).abs() < 1e-4, "{line} {whole}");
+    }
+    assert_eq!(lines(&place.succeed(&format!("{score} --flows 61"))).len(), 60);
     let small = lines(&place.succeed(&format!("{score} --batch 20")));
     for (a, b) in flows.iter().zip(&small) {
         let of = |flow: &serde_json::Value| flow["bits"].as_f64().unwrap();

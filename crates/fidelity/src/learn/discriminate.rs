@@ -3,14 +3,16 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::features::Seen;
+use super::features::{Seen, names};
 use super::ngram::Ngrams;
 use super::trees::{Row, learn_and_score};
-use super::{Material, bootstrap_auc};
+use super::{Material, auc, bootstrap_auc};
 use crate::sample::Interval;
 
 /// Parts of which each in turn is held out.
 const FOLDS: usize = 3;
+/// Numbers that are named, of those that tell flows apart.
+const TELLS: usize = 10;
 
 /// ROC-AUC of one kind of learner, 0.5 where it can tell nothing apart, 1 where everything.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
@@ -44,6 +46,19 @@ pub struct Discriminators {
     pub trees_with_identifiers: Option<Discriminator>,
     /// Smoothed n-grams of packets.
     pub sequence: Discriminator,
+    /// What tells most by itself of all that the trees are given, best first.
+    pub tells: Vec<Tell>,
+}
+
+/// One number of a flow, and how well it tells generated flows from real ones without any learning.
+#[derive(Clone, PartialEq, Debug, serde::Serialize)]
+pub struct Tell {
+    /// What is counted or measured.
+    pub name: String,
+    /// ROC-AUC against real flows, from 0.5, whichever side has the higher number.
+    pub generated: f64,
+    /// The same of real flows against real ones.
+    pub floor: f64,
 }
 
 /// Tells real flows from generated ones, and real ones from real ones, in each draw of them.
@@ -73,7 +88,27 @@ pub(crate) fn discriminate(draws: &[Material<'_>], has_identifiers: bool, rounds
         trees_with_identifiers: has_identifiers
             .then(|| both(|seen, labels, others| by_trees(|s| &s.with_identifiers, seen, labels, others))),
         sequence: both(by_sequence),
+        tells: tells(draws, has_identifiers),
     }
+}
+
+/// The numbers whose AUC is furthest above that of real flows.
+fn tells(draws: &[Material<'_>], has_identifiers: bool) -> Vec<Tell> {
+    let row: fn(&Seen) -> &Row = if has_identifiers { |s| &s.with_identifiers } else { |s| &s.behaviour };
+    let column = |flows: &[&Seen], i: usize| flows.iter().map(|s| row(s)[i]).collect::<Vec<_>>();
+    let columns = draws.first().and_then(|m| m.real.first()).map_or(0, |s| row(s).len());
+    let mean = |of: &dyn Fn(&Material<'_>) -> f64| draws.iter().map(of).sum::<f64>() / draws.len().max(1) as f64;
+    let tell = |(i, name)| {
+        let against = |of: &dyn Fn(&Material<'_>) -> Vec<f64>| {
+            let signed = mean(&|m| auc(&column(&m.real, i), &of(m)));
+            signed.max(1.0 - signed)
+        };
+        Tell { name, generated: against(&|m| column(&m.generated, i)), floor: against(&|m| column(&m.floor, i)) }
+    };
+    let mut tells: Vec<Tell> = names().into_iter().take(columns).enumerate().map(tell).collect();
+    tells.sort_by(|a, b| (b.generated - b.floor).total_cmp(&(a.generated - a.floor)));
+    tells.truncate(TELLS);
+    tells
 }
 
 /// Flows of both kinds to learn from, and others to be tried on.

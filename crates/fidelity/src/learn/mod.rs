@@ -10,7 +10,7 @@ mod utility;
 pub use auc::auc;
 pub(crate) use auc::bootstrap_auc;
 pub(crate) use discriminate::discriminate;
-pub use discriminate::{Discriminator, Discriminators, HeldOut};
+pub use discriminate::{Discriminator, Discriminators, HeldOut, Tell};
 pub(crate) use features::{Seen, see};
 pub use utility::Utility;
 pub(crate) use utility::utility;

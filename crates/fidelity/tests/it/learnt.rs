@@ -41,6 +41,9 @@ fn one_field_that_is_off_is_found_by_trees() {
     damaged.iter_mut().flat_map(|f| &mut f.packets).for_each(|p| p.ttl = p.ttl.wrapping_sub(3));
     let found = against(&damaged);
     assert!(trees(&found) > 0.95, "{:?}", found.discriminators);
+    let tells = &found.discriminators.tells;
+    assert!(tells[..2].iter().all(|t| t.name.starts_with("ttl_") && t.generated > t.floor + 0.1), "{tells:?}");
+    assert!(tells[2].generated < tells[2].floor + 0.05, "{tells:?}");
     // Packets in order are as they were.
     assert!(sequence(&found) < 0.6, "{:?}", found.discriminators);
 }
