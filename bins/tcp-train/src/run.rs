@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::bail;
 use clikit::text::count;
 use clikit::{Console, Progress, Unit};
-use linformer::{Batch, Memories, StepReport, Team, Trainer};
+use linformer::{Batch, Memories, StepReport, Team, Trainer, give_back_memory};
 use serde::{Deserialize, Serialize};
 
 use crate::data::Data;
@@ -26,6 +26,8 @@ use crate::train::is_first;
 const RECENT: usize = 50;
 /// Steps whose mean loss is held against that of the others of the recent ones.
 const NEWEST: usize = 5;
+/// Steps after which freed memory goes back to the system.
+const MEMORY_EVERY: u64 = 32;
 
 /// Where a run stands, beside weights and optimizer. Stands in every checkpoint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -221,6 +223,9 @@ impl<'a> Run<'a> {
             self.place.recent.pop_front();
         }
         self.tell(&report, rate, bits, progress)?;
+        if report.step.is_multiple_of(MEMORY_EVERY) {
+            give_back_memory();
+        }
         let rise = self.rise();
         if self.place.settings.spike > 0.0 && rise > self.place.settings.spike {
             bail!("step {}: the loss rose by {rise:.2} nats per token within {NEWEST} steps, a spike", report.step);

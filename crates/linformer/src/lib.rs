@@ -29,7 +29,7 @@ pub use batch::{Batch, Piece};
 pub use config::{Activation, Decay, ModelConfig, NormKind};
 pub use error::ModelError;
 pub use generate::{Ending, Generated, Generator, Job, Prompt, Wanted};
-pub use linformer_kernels::{Place, Team};
+pub use linformer_kernels::{Place, Team, give_back_memory};
 pub use memory::Memories;
 pub use model::{Model, RecurrentState};
 pub use sample::{Sampling, TokenFilter, choose};
