@@ -60,7 +60,7 @@ impl<'a> Run<'a> {
         let metrics = match is_first(team.as_ref()) {
             true => {
                 Config::new(&place.settings, data.server_ports()).write(folder)?;
-                Some(Metrics::open(folder)?)
+                Some(Metrics::open(folder, trainer.steps())?)
             }
             false => None,
         };
