@@ -63,6 +63,9 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     work.summary.left_out = work.reports.failures();
     work.summary.packets_per_flow = work.reports.quantiles();
     work.summary.seconds = begun.elapsed().as_secs_f64();
+    if work.summary.flows_written == 0 {
+        tracing::warn!("{}: no flow of it is written: {} is empty", args.input.display(), args.output.display());
+    }
     console.summary(&work.summary)
 }
 

@@ -111,6 +111,7 @@ impl<'a> Dataset<'a> {
             let writer = DatasetWriter::to(&output.display().to_string(), file, &meta, &options(format))?;
             return Ok(Dataset { writer, appears: Appears::File(lender) });
         }
+        clikit::tell_of_folder(output, arrowio::Format::FILES);
         let existing = if args.force { Existing::Replace(arrowio::SHARDS) } else { Existing::Refuse };
         let folder = AtomicFolder::create(output, existing)?;
         let format = if args.format == Some(args::Format::Parquet) { Format::Parquet } else { Format::Arrow };

@@ -40,6 +40,9 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     read_all(&found.tasks, jobs, &options, &progress, |task, message| writing.take(task, message))?;
     progress.finish();
     let summary = writing.finish()?;
+    if summary.written.flows == 0 {
+        tracing::warn!("{}: no flow of it is kept: {} is empty", args.input.display(), args.output.display());
+    }
     console.summary(&summary)
 }
 

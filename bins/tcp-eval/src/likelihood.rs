@@ -48,7 +48,9 @@ pub(crate) fn read(path: &Path, of: Of) -> anyhow::Result<Vec<f64>> {
     }
     match of {
         _ if !found.is_empty() => Ok(found),
-        Of::HeldOut => bail!("{}: expected lines of flows held out, or --likelihood-held-out; found none", path.display()),
+        Of::HeldOut => {
+            bail!("{}: expected lines of flows held out, or --likelihood-held-out; found none", path.display())
+        }
         Of::Training | Of::Others => bail!("{}: expected a line for each flow, found none", path.display()),
     }
 }

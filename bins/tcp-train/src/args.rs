@@ -307,7 +307,7 @@ pub(crate) enum Preset {
     Small,
     /// 26 million weights: a GPU
     Base,
-    /// The architecture of the original tcpflowgen
+    /// The architecture and the optimizer of the original tcpflowgen
     Original,
 }
 

@@ -9,6 +9,7 @@ use linformer::Batch;
 use tokenizer::field::vocab;
 use tokenizer::{FlowIdentity, field};
 
+use crate::ports::Ports;
 use crate::rows::{Piece, Row, rows};
 use crate::settings::Settings;
 
@@ -111,6 +112,12 @@ impl Data {
             counts.tokens += tokens as u64;
         }
         counts
+    }
+
+    /// The server ports of the flows to train on.
+    pub(crate) fn server_ports(&self) -> Ports {
+        let port = |&flow: &u32| field::header(self.corpus.tokens(flow as usize)).map(|head| head.server_port).ok();
+        self.train().iter().filter_map(port).collect()
     }
 
     /// Packets in a row; of a piece, the flow's in proportion.

@@ -11,10 +11,16 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    pub(crate) fn create(path: &Path, time: f64) -> io::Result<Events> {
+    /// Begins a file for what comes after so many steps: what an earlier file says of later ones counts no more.
+    pub(crate) fn create(path: &Path, time: f64, steps: u64) -> io::Result<Events> {
         let mut events = Events { file: BufWriter::new(File::create_new(path)?) };
         // Event.file_version
         events.record(&[wall_time(time), octets(3, b"brain.Event:2")].concat())?;
+        if steps > 0 {
+            // Event.step, Event.session_log with SessionLog.status START
+            let started = octets(7, &[key(1, 0), varint(1)].concat());
+            events.record(&[wall_time(time), key(2, 0), varint(steps + 1), started].concat())?;
+        }
         events.flush()?;
         Ok(events)
     }
@@ -82,7 +88,7 @@ mod tests {
     fn a_file_begins_as_tensorboards_own() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events");
-        Events::create(&path, 1.0).unwrap();
+        Events::create(&path, 1.0, 0).unwrap();
         let octets = std::fs::read(&path).unwrap();
         assert_eq!(octets[..8], 24_u64.to_le_bytes());
         // The masked CRC-32C of that length, as TensorFlow writes it.
@@ -90,6 +96,15 @@ mod tests {
         assert_eq!(octets.len(), 12 + 24 + 4);
         assert_eq!(octets[12..21], [9, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f]);
         assert_eq!(&octets[21..36], b"\x1a\x0dbrain.Event:2");
+    }
+
+    #[test]
+    fn a_later_file_says_from_which_step_it_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        Events::create(&path, 1.0, 7).unwrap();
+        // step 8, session_log { status: START }
+        assert!(std::fs::read(&path).unwrap()[40..].windows(6).any(|some| some == [0x10, 8, 0x3a, 2, 8, 1]));
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-use linformer::{Device, Model, ModelConfig, Trainer};
+use anyhow::{Context, anyhow, bail};
+use linformer::{Device, Model, ModelConfig, ModelError, Trainer};
 use serde::{Deserialize, Serialize};
 use tokenizer::field;
 
+use crate::ports::Ports;
 use crate::settings::Settings;
 
 /// The weights that did best on the flows held out.
@@ -39,16 +40,27 @@ pub(crate) struct Config {
     pub(crate) model: ModelConfig,
     /// How it was trained.
     pub(crate) settings: Settings,
+    /// What it was trained on; not in folders of programs that did not say.
+    #[serde(default)]
+    pub(crate) trained_on: Option<TrainedOn>,
+}
+
+/// What a model has seen of its dataset.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TrainedOn {
+    /// The server ports of the flows that it learnt from: `22,80,8000-8003`.
+    pub(crate) server_ports: Ports,
 }
 
 impl Config {
-    pub(crate) fn new(settings: &Settings) -> Config {
+    pub(crate) fn new(settings: &Settings, server_ports: Ports) -> Config {
         Config {
             token_code: field::NAME.to_owned(),
             token_version: field::VERSION,
             tool: concat!("tcp-train ", env!("CARGO_PKG_VERSION")).to_owned(),
             model: settings.model.clone(),
             settings: settings.clone(),
+            trained_on: Some(TrainedOn { server_ports }),
         }
     }
 
@@ -93,14 +105,28 @@ pub(crate) fn whole(path: &Path, write: impl FnOnce(&Path) -> anyhow::Result<()>
     path.parent().map_or(Ok(()), |folder| synced(if folder.as_os_str().is_empty() { Path::new(".") } else { folder }))
 }
 
-/// Writes a training state; the one before it is kept.
-pub(crate) fn write_checkpoint(folder: &Path, trainer: &Trainer, caller: &serde_json::Value) -> anyhow::Result<()> {
+/// Which of a folder's two training states stays beside a new one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Keep {
+    /// The last one, which becomes the one before.
+    Last,
+    /// The one before, with which the run went on: the last one is damaged, or not wanted.
+    Previous,
+}
+
+/// Writes a training state; the one that it goes on from is kept.
+pub(crate) fn write_checkpoint(
+    folder: &Path,
+    trainer: &Trainer,
+    caller: &serde_json::Value,
+    keep: Keep,
+) -> anyhow::Result<()> {
     let (last, previous) = (folder.join(CHECKPOINT), folder.join(PREVIOUS));
     let part = folder.join(format!(".{CHECKPOINT}.part"));
     trainer.save(&part, caller)?;
     let at = || last.display().to_string();
     File::open(&part).and_then(|file| file.sync_all()).with_context(at)?;
-    if last.exists() {
+    if keep == Keep::Last && last.exists() {
         fs::rename(&last, &previous).with_context(at)?;
     }
     fs::rename(&part, &last).with_context(at)?;
@@ -115,14 +141,16 @@ fn synced(folder: &Path) -> anyhow::Result<()> {
 /// Reads the training state that a path names: a folder's last one, or a file.
 pub(crate) fn read_checkpoint(path: &Path, device: Device) -> anyhow::Result<(Trainer, serde_json::Value)> {
     let file = if path.is_dir() { path.join(CHECKPOINT) } else { path.to_owned() };
-    let previous = file.with_file_name(PREVIOUS);
-    Trainer::load(&file, device).map_err(|error| {
-        if previous != file && previous.exists() {
-            let hint = format!("the one before it is {}", previous.display());
-            return anyhow::Error::new(error).context(hint);
-        }
-        error.into()
-    })
+    Trainer::load(&file, device).map_err(|error| instead(error, &file, PREVIOUS))
+}
+
+/// An error with a file, and the sound training state beside it that may be used in its stead.
+fn instead(error: ModelError, file: &Path, name: &str) -> anyhow::Error {
+    let other = file.with_file_name(name);
+    match other != file && linformer::is_training_state(&other).unwrap_or(false) {
+        true => anyhow!("{error}; sound is the checkpoint {}", other.display()),
+        false => error.into(),
+    }
 }
 
 /// Reads the model that a path names: a folder's best one, else its last checkpoint, or a file of either kind.
@@ -135,11 +163,25 @@ pub(crate) fn read_model(path: &Path, device: Device) -> anyhow::Result<Model> {
     if !file.exists() {
         bail!("{}: expected a model folder, or a model or checkpoint in one", path.display());
     }
-    let config = Config::read(&file.with_file_name(CONFIG))?;
-    if linformer::is_training_state(&file)? {
-        return Ok(Trainer::load(&file, device)?.0.into_model());
+    let beside = file.with_file_name(CONFIG);
+    let config = Config::read(&beside)?;
+    if linformer::is_training_state(&file).map_err(|error| instead(error, &file, CHECKPOINT))? {
+        let (trainer, _) = Trainer::load(&file, device).map_err(|error| instead(error, &file, PREVIOUS))?;
+        if trainer.steps() == 0 {
+            tracing::warn!("{}: it has not learnt anything yet, its run has made no step", file.display());
+        }
+        let model = trainer.into_model();
+        linformer::same(&config.model, model.config(), &file).with_context(|| unfit(&beside))?;
+        return Ok(model);
     }
-    Ok(Model::load(&config.model, &file, device)?)
+    Model::load(&config.model, &file, device).map_err(|error| match error {
+        ModelError::OtherModel { .. } => anyhow::Error::new(error).context(unfit(&beside)),
+        error => instead(error, &file, CHECKPOINT),
+    })
+}
+
+fn unfit(config: &Path) -> String {
+    format!("{}: it does not go with the weights beside it", config.display())
 }
 
 /// Keeps other runs out of the folder for as long as what comes back is held: the system lets go of it however the run
@@ -166,13 +208,28 @@ pub(crate) fn is_of(checkpoint: &Path, folder: &Path) -> bool {
         .is_some_and(|place| folder.canonicalize().is_ok_and(|f| f == place))
 }
 
-/// Makes the folder of a fresh run.
-pub(crate) fn create(folder: &Path, force: bool) -> anyhow::Result<()> {
+/// Who asks for a folder of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Claim {
+    /// A fresh run.
+    Train,
+    /// A fresh run, whatever lies there.
+    TrainWithForce,
+    /// A run that goes on elsewhere.
+    Resume,
+}
+
+/// Makes the folder of a fresh run, or of one that goes on elsewhere.
+pub(crate) fn create(folder: &Path, claim: Claim) -> anyhow::Result<()> {
     let at = || folder.display().to_string();
     fs::create_dir_all(folder).with_context(at)?;
     let is_empty = fs::read_dir(folder).with_context(at)?.next().is_none();
-    if !is_empty && !force {
-        bail!("{}: expected no folder or an empty one, found one that is not empty (--force, or resume)", at());
+    if !is_empty && claim != Claim::TrainWithForce {
+        let hint = match claim {
+            Claim::Resume => "another, or the folder of the run itself",
+            _ => "--force, or resume",
+        };
+        bail!("{}: expected no folder or an empty one, found one that is not empty ({hint})", at());
     }
     let ours = [MODEL, CHECKPOINT, PREVIOUS, CONFIG, METRICS, REPORT].map(|name| folder.join(name));
     let events = fs::read_dir(folder).with_context(at)?.flatten().map(|entry| entry.path());

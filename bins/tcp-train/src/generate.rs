@@ -14,7 +14,7 @@ use tokenizer::{DecodeError, FlowIdentity, SideIdentity, field};
 
 use crate::args::{Constrain, Ends, Format, Generate};
 use crate::filter::FlowFilter;
-use crate::folder;
+use crate::folder::{self, Config};
 use crate::memory::peak_memory;
 use crate::summary::GenerateSummary;
 use crate::wish::Wish;
@@ -32,6 +32,7 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
         tracing::warn!("generation runs on the CPU");
     }
     let model = folder::read_model(&args.checkpoint_path, linformer::Device::Cpu)?;
+    name_unseen_ports(args)?;
     let generator = Generator::new(model.decoder()?);
     drop(model);
     let filter = |_| FlowFilter::new(args.constrain, args.min_packets_per_flow, args.max_packets_per_flow);
@@ -65,6 +66,15 @@ fn check(args: &Generate) -> anyhow::Result<()> {
     }
     if args.min_packets_per_flow > 0 && args.constrain != Constrain::Session {
         bail!("--min-packets-per-flow: expected --constrain session");
+    }
+    Ok(())
+}
+
+/// A model goes to any port that it is told to: where it has seen none such, it knows nothing of what is said there.
+fn name_unseen_ports(args: &Generate) -> anyhow::Result<()> {
+    let Some(trained_on) = Config::of_model(&args.checkpoint_path)?.trained_on else { return Ok(()) };
+    for port in args.server_port.iter().filter(|&&port| !trained_on.server_ports.contains(port)) {
+        tracing::warn!("--server-port {port}: the model has seen no flow to this port: what it makes of it is a guess");
     }
     Ok(())
 }
@@ -202,6 +212,7 @@ impl Output {
             let writer = DatasetWriter::to(&name, file, &meta(args), &options(asked.unwrap_or(named)))?;
             return Ok(Output { writer, appears: Appears::File(lender) });
         }
+        clikit::tell_of_folder(&args.output_dir, arrowio::Format::FILES);
         let existing = if args.force { Existing::Replace(arrowio::SHARDS) } else { Existing::Refuse };
         let folder = AtomicFolder::create(&args.output_dir, existing)?;
         let format = asked.unwrap_or(arrowio::Format::Arrow);

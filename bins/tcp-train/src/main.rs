@@ -10,6 +10,8 @@ mod generate;
 mod memory;
 mod metrics;
 mod patience;
+mod place;
+mod ports;
 mod report;
 mod rows;
 mod run;

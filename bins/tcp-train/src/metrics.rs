@@ -70,8 +70,8 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Opens the metrics of a folder, to be gone on with.
-    pub(crate) fn open(folder: &Path) -> anyhow::Result<Metrics> {
+    /// Opens the metrics of a folder, to be gone on with after so many steps.
+    pub(crate) fn open(folder: &Path, steps: u64) -> anyhow::Result<Metrics> {
         let path = folder.join(METRICS);
         let at = || path.display().to_string();
         let lines = File::options().create(true).append(true).open(&path).with_context(at)?;
@@ -79,7 +79,7 @@ impl Metrics {
             .map(|n| folder.join(format!("{EVENTS}{:010}.tcp-train.{n}", now() as u64)))
             .find(|path| !path.exists())
             .context("event file")?;
-        let events = Events::create(&events, now()).with_context(|| events.display().to_string())?;
+        let events = Events::create(&events, now(), steps).with_context(|| events.display().to_string())?;
         Ok(Metrics { lines: BufWriter::new(lines), events })
     }
 

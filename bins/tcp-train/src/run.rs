@@ -1,6 +1,5 @@
 //! A training run: steps, validations, checkpoints.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -8,17 +7,16 @@ use anyhow::bail;
 use clikit::text::count;
 use clikit::{Console, Progress, Unit};
 use linformer::{Batch, Memories, StepReport, Team, Trainer, give_back_memory};
-use serde::{Deserialize, Serialize};
 
 use crate::data::Data;
 use crate::fields::FieldLoss;
-use crate::folder::{self, Config, MODEL};
+use crate::folder::{self, CHECKPOINT, Config, Keep, MODEL, PREVIOUS};
 use crate::memory::{memory, peak_memory};
 use crate::metrics::{Line, Metrics};
+use crate::place::{Best, INTERRUPTED, Place, REASONS};
 use crate::report;
 use crate::rows::{self, Piece};
 use crate::schedule::learning_rate;
-use crate::settings::Settings;
 use crate::summary::{Loss, TrainSummary};
 use crate::train::is_first;
 
@@ -28,38 +26,6 @@ const RECENT: usize = 50;
 const NEWEST: usize = 5;
 /// Steps after which freed memory goes back to the system.
 const MEMORY_EVERY: u64 = 32;
-
-/// Where a run stands, beside weights and optimizer. Stands in every checkpoint.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Place {
-    pub(crate) settings: Settings,
-    pub(crate) data: u64,
-    pub(crate) epoch: u64,
-    pub(crate) row: usize,
-    pub(crate) tokens: u64,
-    pub(crate) packets: f64,
-    pub(crate) seconds: f64,
-    pub(crate) best: Option<Best>,
-    /// Validations since the best one.
-    pub(crate) stale: u64,
-    /// Nats per token and bits per packet of the last steps.
-    pub(crate) recent: VecDeque<(f64, f64)>,
-    /// Training loss since the last validation.
-    pub(crate) fields: FieldLoss,
-}
-
-/// The validation that went best.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Best {
-    step: u64,
-    nats_per_token: f64,
-    bits_per_packet: f64,
-}
-
-/// What may end a run, in the order in which it is told.
-const REASONS: [&str; 5] =
-    ["the last epoch", "the number of steps", "the time limit", "validations that got no better", INTERRUPTED];
-const INTERRUPTED: &str = "an interruption";
 
 pub(crate) struct Run<'a> {
     data: &'a Data,
@@ -77,6 +43,8 @@ pub(crate) struct Run<'a> {
     saved: Instant,
     /// Steps at the last checkpoint that this run wrote.
     saved_steps: u64,
+    /// Which of the checkpoints found the next one leaves.
+    keep: Keep,
 }
 
 impl<'a> Run<'a> {
@@ -93,8 +61,8 @@ impl<'a> Run<'a> {
         }
         let metrics = match is_first(team.as_ref()) {
             true => {
-                Config::new(&place.settings).write(folder)?;
-                Some(Metrics::open(folder)?)
+                Config::new(&place.settings, data.server_ports()).write(folder)?;
+                Some(Metrics::open(folder, trainer.steps())?)
             }
             false => None,
         };
@@ -117,10 +85,21 @@ impl<'a> Run<'a> {
             started: Instant::now(),
             saved: Instant::now(),
             saved_steps: 0,
+            keep: Keep::Last,
         })
     }
 
+    /// The same, where the first checkpoint leaves another one than the last.
+    pub(crate) fn keeping(self, keep: Keep) -> Run<'a> {
+        Run { keep, ..self }
+    }
+
     pub(crate) fn go(mut self) -> anyhow::Result<()> {
+        self.place.ended = false;
+        if !self.folder.join(CHECKPOINT).exists() {
+            // Whatever happens, there is a state to go on from.
+            self.checkpoint()?;
+        }
         let progress = self.console.progress("training", Some(self.planned), Unit::Items);
         let outcome = self.steps(&progress);
         progress.finish();
@@ -130,10 +109,10 @@ impl<'a> Run<'a> {
                 self.metrics.as_mut().map_or(Ok(()), Metrics::flush)?;
                 // What went wrong may have begun some steps before it showed.
                 let is_young = self.saved_steps + NEWEST as u64 >= self.trainer.steps();
-                let previous = self.folder.join(folder::PREVIOUS);
+                let previous = self.folder.join(PREVIOUS);
                 let last = match is_young && self.saved_steps > 0 && previous.exists() {
                     true => previous,
-                    false => self.folder.join(folder::CHECKPOINT),
+                    false => self.folder.join(CHECKPOINT),
                 };
                 return Err(if last.exists() {
                     error.context(format!("training stopped; the last good state is {}", last.display()))
@@ -145,20 +124,22 @@ impl<'a> Run<'a> {
         if stopped_by != INTERRUPTED && self.is_unvalidated() {
             self.validate()?;
         }
-        self.checkpoint()?;
         if !self.folder.join(MODEL).exists() {
+            self.check_weights()?;
             self.write_model()?;
         }
+        let summary = self.summary(stopped_by);
+        if let Some(metrics) = &mut self.metrics {
+            metrics.flush()?;
+            report::write(&self.folder, &summary)?;
+        }
+        self.place.ended = stopped_by != INTERRUPTED;
+        self.checkpoint()?;
         if stopped_by == INTERRUPTED {
             let steps = count(self.trainer.steps());
             self.console.left_out(format!("steps after {steps}: interrupted; go on with tcp-train resume"));
         }
-        if self.metrics.is_none() {
-            return Ok(());
-        }
-        let summary = self.summary(stopped_by);
-        report::write(&self.folder, &summary)?;
-        self.console.summary(&summary)
+        if self.metrics.is_some() { self.console.summary(&summary) } else { Ok(()) }
     }
 
     /// Steps until something ends the run; answers what.
@@ -180,15 +161,8 @@ impl<'a> Run<'a> {
 
     /// What ends the run now, as this process sees it: an index into [`REASONS`].
     fn is_over(&self, interrupted: bool) -> Option<usize> {
-        let settings = &self.place.settings;
-        let limits = [
-            self.place.epoch >= settings.epochs,
-            settings.max_steps > 0 && self.trainer.steps() >= settings.max_steps,
-            settings.max_minutes > 0.0 && self.seconds() >= settings.max_minutes * 60.0,
-            settings.patience > 0 && self.place.stale >= settings.patience,
-            interrupted,
-        ];
-        limits.iter().position(|&is_reached| is_reached)
+        let limit = self.place.limit(self.trainer.steps(), self.seconds());
+        limit.or(interrupted.then_some(REASONS.len() - 1))
     }
 
     /// What all processes hold to: a reason to end that any of them has, and the first one's progress.
@@ -365,7 +339,8 @@ impl<'a> Run<'a> {
         self.saved_steps = self.trainer.steps();
         let Some(metrics) = &mut self.metrics else { return Ok(()) };
         metrics.flush()?;
-        folder::write_checkpoint(&self.folder, &self.trainer, &serde_json::to_value(&place)?)
+        let keep = std::mem::replace(&mut self.keep, Keep::Last);
+        folder::write_checkpoint(&self.folder, &self.trainer, &serde_json::to_value(&place)?, keep)
     }
 
     fn training_loss(&self) -> Loss {

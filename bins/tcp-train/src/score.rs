@@ -81,7 +81,8 @@ fn bits(model: &Model, data: &Data, rows: Vec<Row>, console: &Console) -> anyhow
         let mut rest = &losses[..];
         for piece in &row {
             let (own, others) = rest.split_at(piece.tokens());
-            *bits.entry(piece.flow).or_default() += own.iter().map(|&nats| f64::from(nats)).sum::<f64>() / std::f64::consts::LN_2;
+            *bits.entry(piece.flow).or_default() +=
+                own.iter().map(|&nats| f64::from(nats)).sum::<f64>() / std::f64::consts::LN_2;
             rest = others;
         }
         progress.inc(1);

@@ -93,7 +93,16 @@ impl Settings {
             Preset::Tiny => tiny,
             Preset::Small => Settings { model: ModelConfig::small(), ..long },
             Preset::Base => Settings { batch: 65_536, learning_rate: 1e-3, model: ModelConfig::base(), ..long },
-            Preset::Original => Settings { learning_rate: 1e-3, model: ModelConfig::original(), ..long },
+            // As tcpflowgen's train.py: torch's AdamW as it comes, 2 of 10 epochs of warm-up, then constant.
+            Preset::Original => Settings {
+                epochs: 10,
+                learning_rate: 1e-4,
+                warm_up: 0.2,
+                final_rate: 1.0,
+                optimizer: Optimizer { beta2: 0.999, weight_decay: 0.01, ..Optimizer::default() },
+                model: ModelConfig::original(),
+                ..long
+            },
         };
         settings.model.vocab_size = field::VOCAB_SIZE;
         settings
@@ -213,6 +222,16 @@ mod tests {
         let settings = with_file("batch = 99\nmax_steps = 3\n[model]\nlayers = 2\n").unwrap();
         assert_eq!((settings.batch, settings.max_steps, settings.model.layers), (99, 7, 2));
         assert_eq!(settings.model.width, ModelConfig::tiny().width);
+    }
+
+    #[test]
+    fn original_is_the_originals_architecture_and_optimizer() {
+        let settings = Settings::fresh(Preset::Original, &Changes::default()).unwrap();
+        let Optimizer { beta1, beta2, eps, weight_decay, clip } = settings.optimizer;
+        assert_eq!((beta1, beta2, eps, weight_decay, clip), (0.9, 0.999, 1e-8, 0.01, 1.0));
+        assert_eq!((settings.learning_rate, settings.warm_up, settings.final_rate), (1e-4, 0.2, 1.0));
+        let ModelConfig { width, heads, layers, feed, .. } = settings.model;
+        assert_eq!((width, heads, layers, feed, settings.epochs), (256, 8, 8, 1024, 10));
     }
 
     #[test]

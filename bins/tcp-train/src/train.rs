@@ -5,25 +5,28 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use clikit::text::count;
 use clikit::{Console, is_dash};
 use linformer::{Device, Model, Team, Trainer};
 
 use crate::args::{Machine, Resume, Train};
 use crate::data::Data;
 use crate::fields::FieldLoss;
-use crate::folder::{self, METRICS, MODEL};
-use crate::run::{Place, Run};
+use crate::folder::{self, Claim, Keep, METRICS, MODEL, PREVIOUS};
+use crate::place::Place;
+use crate::run::Run;
 use crate::settings::Settings;
 
 /// Makes a model.
 pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
     let settings = Settings::fresh(args.preset, &args.changes)?;
+    clikit::tell_of_folder(&args.output_dir, "a model is a folder");
     let (team, device) = begin(&args.machine, &args.input_dir)?;
     let data = Data::load(&args.input_dir, &args.output_dir, &settings, console)?;
     let writes = is_first(team.as_ref());
     let _held = if writes { folder::hold(&args.output_dir)? } else { None };
     if writes {
-        folder::create(&args.output_dir, args.force)?;
+        folder::create(&args.output_dir, if args.force { Claim::TrainWithForce } else { Claim::Train })?;
     }
     let trainer = Trainer::new(Model::new(&settings.model, settings.seed, device)?, settings.optimizer);
     let place = Place {
@@ -38,6 +41,7 @@ pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
         stale: 0,
         recent: VecDeque::new(),
         fields: FieldLoss::default(),
+        ended: false,
     };
     Run::new(&data, trainer, place, &args.output_dir, team, console)?.go()
 }
@@ -67,13 +71,23 @@ pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
     }
     let writes = is_first(team.as_ref());
     let _held = if writes { folder::hold(&args.output_dir)? } else { None };
-    if writes && !folder::is_of(&args.checkpoint_path, &args.output_dir) {
-        folder::create(&args.output_dir, false)?;
+    let is_own = folder::is_of(&args.checkpoint_path, &args.output_dir);
+    if writes && !is_own {
+        folder::create(&args.output_dir, Claim::Resume)?;
+    }
+    if is_own && let Some(reason) = place.has_ended(trainer.steps()) {
+        let steps = count(trainer.steps());
+        console.line(&format!("{}: nothing to do: the run has ended after {steps} steps, by {reason}", at()));
+        return Ok(());
+    }
+    if trainer.steps() == 0 {
+        console.line(&format!("{}: its run has made no step: training begins anew", at()));
     }
     if writes {
         carry_over(&args.checkpoint_path, &args.output_dir, trainer.steps())?;
     }
-    Run::new(&data, trainer, place, &args.output_dir, team, console)?.go()
+    let keep = if is_own && args.checkpoint_path.ends_with(PREVIOUS) { Keep::Previous } else { Keep::Last };
+    Run::new(&data, trainer, place, &args.output_dir, team, console)?.keeping(keep).go()
 }
 
 /// Joins the other processes, where there are any, and says what to compute with.

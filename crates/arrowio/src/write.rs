@@ -28,6 +28,9 @@ pub enum Format {
 }
 
 impl Format {
+    /// What to say to those who wanted a file and did not name one.
+    pub const FILES: &str = "names of files end in .arrow, .arrows or .parquet";
+
     /// The extension of its files.
     #[must_use]
     pub fn extension(self) -> &'static str {

@@ -56,5 +56,7 @@ pub use console::Console;
 pub use entry::main;
 pub use input::{InputFile, Inputs, is_dash};
 pub use interrupt::Interrupts;
-pub use output::{AtomicFile, AtomicFolder, Existing, Lender, LentFile, TEMPORARY_SUFFIX, is_temporary};
+pub use output::{
+    AtomicFile, AtomicFolder, Existing, Lender, LentFile, TEMPORARY_SUFFIX, is_temporary, tell_of_folder,
+};
 pub use progress::{Progress, Unit};

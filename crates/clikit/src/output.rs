@@ -24,6 +24,14 @@ pub fn is_temporary(path: &Path) -> bool {
     })
 }
 
+/// Says that a folder is made where the name that was given looks like a file's. `hint` says what to write for a file.
+pub fn tell_of_folder(path: &Path, hint: &str) {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    if !path.exists() && ending.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        tracing::warn!("{}: a folder is made; {hint}", path.display());
+    }
+}
+
 /// Temporaries of this process. Held while anything is renamed or removed, so that an interruption cannot come between.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 

@@ -39,6 +39,18 @@ pub enum ModelError {
         /// Expected and found.
         message: String,
     },
+    /// Weights of a model of another configuration.
+    #[error("{}: configuration: {field}: expected {expected}, found {found}", path.display())]
+    OtherModel {
+        /// The file.
+        path: PathBuf,
+        /// The first value that differs.
+        field: String,
+        /// What was asked for.
+        expected: String,
+        /// What the file says.
+        found: String,
+    },
     /// A kernel refused.
     #[error(transparent)]
     Kernel(#[from] linformer_kernels::KernelError),

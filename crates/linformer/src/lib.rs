@@ -16,6 +16,7 @@
 //! ```
 
 mod batch;
+mod checksum;
 mod config;
 mod error;
 mod generate;
@@ -33,7 +34,7 @@ pub use linformer_kernels::{Place, Team, give_back_memory};
 pub use memory::Memories;
 pub use model::{Model, RecurrentState};
 pub use sample::{Sampling, TokenFilter, choose};
-pub use store::is_training_state;
+pub use store::{is_training_state, same};
 pub use tch::Device;
 pub use train::{Optimizer, Precision, StepReport, Trainer};
 

@@ -8,6 +8,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use crate::checksum::{self, NONE_YET};
 use crate::{Memories, Model, ModelConfig, ModelError, Optimizer, Precision, Trainer};
 
 /// The one entry of a file's metadata: with two, their order in the file would be by chance.
@@ -19,16 +20,20 @@ impl Model {
     /// # Errors
     /// Where the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), ModelError> {
-        let about = serde_json::json!({ "format": "pt", "config": self.config() });
-        write(path, self.parameters().iter().map(|(name, p)| (name.clone(), p)), &about.to_string())
+        let about = AboutModel { crc32c: Some(NONE_YET.into()), format: "pt".into(), config: self.config().clone() };
+        write(path, self.parameters().iter().map(|(name, p)| (name.clone(), p)), &about)
     }
 
     /// Reads the weights of a model of this configuration.
     ///
     /// # Errors
-    /// Where the file cannot be read, or lacks a weight or has one of another shape.
+    /// Where the file cannot be read, is damaged, holds another configuration's weights, or lacks a weight or has one of
+    /// another shape.
     pub fn load(config: &ModelConfig, path: &Path, device: Device) -> Result<Model, ModelError> {
-        let (weights, _) = read(path)?;
+        let (weights, about) = read(path)?;
+        let about: AboutModel =
+            about.parse().map_err(|error| ModelError::format(path, format!("no model: {error}")))?;
+        same(config, &about.config, path)?;
         let model =
             Model::from_weights(config, weights, device).map_err(|message| ModelError::format(path, message))?;
         match model.not_finite() {
@@ -45,9 +50,23 @@ impl Model {
     }
 }
 
+/// What stands beside the tensors of a model.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AboutModel {
+    /// First, see [`checksum`]. Not in files of programs that knew of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    crc32c: Option<String>,
+    format: String,
+    config: ModelConfig,
+}
+
 /// What stands beside the tensors of a training state.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct About {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    crc32c: Option<String>,
     config: ModelConfig,
     optimizer: Optimizer,
     steps: u64,
@@ -73,23 +92,23 @@ impl Trainer {
                 .chain(self.memories.named().map(|(name, tensor)| (format!("under_way.{name}"), tensor)))
                 .collect();
         let about = About {
+            crc32c: Some(NONE_YET.into()),
             config: self.model.config().clone(),
             optimizer: self.optimizer,
             steps: self.steps,
             caller: caller.clone(),
         };
-        let about = serde_json::to_string(&about).map_err(|error| ModelError::format(path, error.to_string()))?;
         write(path, all.iter().map(|(name, tensor)| (name.clone(), tensor)), &about)
     }
 
     /// Reads what [`Trainer::save`] has written: the trainer, and what the caller kept beside it.
     ///
     /// # Errors
-    /// Where the file cannot be read or is no whole training state.
+    /// Where the file cannot be read, is damaged or is no whole training state.
     pub fn load(path: &Path, device: Device) -> Result<(Trainer, serde_json::Value), ModelError> {
         let (mut tensors, about) = read(path)?;
-        let about: About = serde_json::from_str(&about)
-            .map_err(|error| ModelError::format(path, format!("no training state: {error}")))?;
+        let about: About =
+            about.parse().map_err(|error| ModelError::format(path, format!("no training state: {error}")))?;
         let mut part = |prefix: &str| -> HashMap<String, Tensor> {
             let names: Vec<String> = tensors.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
             names.iter().map(|name| (name[prefix.len()..].to_owned(), tensors.remove(name).expect("listed"))).collect()
@@ -121,10 +140,29 @@ impl Trainer {
 /// Whether a file holds a training state, and not a model alone.
 ///
 /// # Errors
-/// Where it is no safetensors file.
+/// Where it is no safetensors file, or a damaged one.
 pub fn is_training_state(path: &Path) -> Result<bool, ModelError> {
     let (_, about) = read(path)?;
-    Ok(serde_json::from_str::<About>(&about).is_ok())
+    Ok(about.parse::<About>().is_ok())
+}
+
+/// Refuses a file whose weights are of another configuration than the one asked for.
+///
+/// # Errors
+/// With the first value that differs.
+pub fn same(asked: &ModelConfig, of_file: &ModelConfig, path: &Path) -> Result<(), ModelError> {
+    let values = |config: &ModelConfig| serde_json::to_value(config).unwrap_or_default();
+    let (asked, of_file) = (values(asked), values(of_file));
+    let differs = |(name, value): &(&String, &serde_json::Value)| asked[name.as_str()] != **value;
+    match of_file.as_object().into_iter().flatten().find(differs) {
+        Some((name, value)) => Err(ModelError::OtherModel {
+            path: path.to_owned(),
+            field: name.clone(),
+            expected: asked[name.as_str()].to_string(),
+            found: value.to_string(),
+        }),
+        None => Ok(()),
+    }
 }
 
 struct Bytes {
@@ -132,7 +170,12 @@ struct Bytes {
     octets: Vec<u8>,
 }
 
-fn write<'a>(path: &Path, tensors: impl Iterator<Item = (String, &'a Tensor)>, about: &str) -> Result<(), ModelError> {
+fn write<'a>(
+    path: &Path,
+    tensors: impl Iterator<Item = (String, &'a Tensor)>,
+    about: &impl Serialize,
+) -> Result<(), ModelError> {
+    let about = serde_json::to_string(about).map_err(|error| ModelError::format(path, error.to_string()))?;
     let mut all = Vec::new();
     for (name, tensor) in tensors {
         let shape = tensor.size().iter().map(|&n| n as usize).collect();
@@ -146,17 +189,28 @@ fn write<'a>(path: &Path, tensors: impl Iterator<Item = (String, &'a Tensor)>, a
         let view = TensorView::new(Dtype::F32, bytes.shape.clone(), &bytes.octets).map_err(failed)?;
         views.push((name.clone(), view));
     }
-    let metadata = Some(HashMap::from([(METADATA.to_owned(), about.to_owned())]));
-    serialize_to_file(views, &metadata, path).map_err(failed)
+    let metadata = Some(HashMap::from([(METADATA.to_owned(), about)]));
+    serialize_to_file(views, &metadata, path).map_err(failed)?;
+    checksum::put(path)
+}
+
+/// What stands beside a file's tensors, as text.
+struct Beside(String);
+
+impl Beside {
+    fn parse<T: serde::de::DeserializeOwned>(&self) -> serde_json::Result<T> {
+        serde_json::from_str(&self.0)
+    }
 }
 
 /// Tensors by name, and what stands beside them.
-fn read(path: &Path) -> Result<(HashMap<String, Tensor>, String), ModelError> {
+fn read(path: &Path) -> Result<(HashMap<String, Tensor>, Beside), ModelError> {
     let octets = fs::read(path).map_err(ModelError::io(path))?;
     let failed =
         |error: safetensors::SafeTensorError| ModelError::format(path, format!("no safetensors file: {error}"));
     let (_, metadata) = SafeTensors::read_metadata(&octets).map_err(failed)?;
     let about = metadata.metadata().as_ref().and_then(|all| all.get(METADATA)).cloned().unwrap_or_default();
+    checksum::check(path, &octets, about.contains("crc32c"))?;
     let file = SafeTensors::deserialize(&octets).map_err(failed)?;
     let mut tensors = HashMap::new();
     for (name, view) in file.tensors() {
@@ -168,5 +222,5 @@ fn read(path: &Path) -> Result<(HashMap<String, Tensor>, String), ModelError> {
             view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         tensors.insert(name, Tensor::from_slice(&values).view(shape.as_slice()));
     }
-    Ok((tensors, about))
+    Ok((tensors, Beside(about)))
 }

@@ -134,6 +134,14 @@ fn tshark(path: &str, fields: &[&str]) -> Option<Vec<String>> {
 }
 
 #[test]
+fn a_dataset_without_a_flow_is_told_of() {
+    let scratch = Scratch::new();
+    let output = run(&[&dataset(&scratch, &[], Format::Arrow), &scratch.at("out.pcap")]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("no flow of it is written"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn captured_flows_come_back_as_they_were_interleaved_by_time() {
     let scratch = Scratch::new();
     // The later one stands first in the dataset.

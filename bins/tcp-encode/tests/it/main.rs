@@ -161,6 +161,17 @@ fn a_name_that_promises_a_capture_is_named_where_it_is_none() {
 }
 
 #[test]
+fn a_capture_without_a_flow_is_told_of() {
+    let scratch = Scratch::new();
+    let capture = fs::read(testdata("quick.pcap")).unwrap();
+    let path = scratch.write("in.pcap", &capture[..24]);
+    let output = tcp_encode(&[&path, &scratch.at("set.csv")]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stderr(&output).contains("in.pcap: no flow of it is kept"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("set.csv: a folder is made; names of files end in"), "{}", stderr(&output));
+}
+
+#[test]
 fn empty_folder_fails() {
     let scratch = Scratch::new();
     scratch.write("in/notes.txt", b"x");

@@ -3,7 +3,7 @@ use std::process::Stdio;
 use arrowio::Tokens;
 use tokenizer::field::{self, Grammar, Limits, Strength};
 
-use crate::support::{Place, flows, stderr};
+use crate::support::{Place, flows, stderr, without_checksum};
 
 const GENERATE: &str = "generate --checkpoint-path model --flows 30 --max-packets-per-flow 20";
 
@@ -64,10 +64,13 @@ fn a_dash_is_a_stream_on_stdout() {
     assert!(stderr(&output).contains("whole valid sessions"), "the summary goes to stderr");
 }
 
-/// A model's file with another number at the end of its weights.
+/// A model's file with another number at the end of its weights, and no checksum.
 fn spoil(place: &Place, value: f32) {
     let path = place.path("model/model.safetensors");
     let mut octets = std::fs::read(&path).unwrap();
+    if octets.windows(6).any(|some| some == b"crc32c") {
+        octets = without_checksum(&octets);
+    }
     let end = octets.len();
     octets[end - 4..].copy_from_slice(&value.to_le_bytes());
     std::fs::write(&path, octets).unwrap();
@@ -86,6 +89,64 @@ fn weights_that_are_no_numbers_are_refused() {
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert!(stderr(&output).contains("scores are no numbers"), "{}", stderr(&output));
     assert!(!place.path("out").exists());
+}
+
+#[test]
+fn a_damaged_model_is_refused_and_the_checkpoint_offered() {
+    let place = Place::new();
+    place.train();
+    let path = place.path("model/model.safetensors");
+    let mut octets = std::fs::read(&path).unwrap();
+    let middle = octets.len() / 2;
+    octets[middle] ^= 16;
+    std::fs::write(&path, octets).unwrap();
+    let output = place.run(&format!("{GENERATE} --output-dir out"));
+    assert_eq!(output.status.code(), Some(2));
+    let text = stderr(&output);
+    assert!(text.contains("model/model.safetensors: checksum: expected \""), "{text}");
+    assert!(text.contains("sound is the checkpoint model/checkpoint.safetensors"), "{text}");
+    place.succeed("generate --checkpoint-path model/checkpoint.safetensors --flows 3 --output-dir out");
+}
+
+#[test]
+fn a_configuration_that_does_not_go_with_the_weights_is_refused() {
+    let place = Place::new();
+    place.train();
+    let path = place.path("model/config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("\"heads\": 2", "\"heads\": 1")).unwrap();
+    for from in ["model", "model/checkpoint.safetensors"] {
+        let output = place.run(&format!("generate --checkpoint-path {from} --output-dir out"));
+        assert_eq!(output.status.code(), Some(2));
+        let text = stderr(&output);
+        assert!(text.contains("model/config.json: it does not go with the weights"), "{text}");
+        assert!(text.contains("heads: expected 1, found 2"), "{text}");
+    }
+}
+
+#[test]
+fn a_port_that_no_flow_went_to_is_warned_of() {
+    let place = Place::new();
+    place.train();
+    let text = std::fs::read_to_string(place.path("model/config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let ports = config["trained_on"]["server_ports"].as_str().unwrap();
+    let seen = ports.split([',', '-']).next().unwrap();
+    let unseen = (1..).find(|n| ports.split([',', '-']).all(|port| port != n.to_string())).unwrap();
+    let args = format!("generate --checkpoint-path model --flows 2 --server-port {seen},{unseen} --output-dir out");
+    let text = stderr(&place.run(&args));
+    assert!(text.contains(&format!("--server-port {unseen}: the model has seen no flow to this port")), "{text}");
+    assert!(!text.contains(&format!("--server-port {seen}:")), "{text}");
+}
+
+#[test]
+fn a_folder_with_the_name_of_a_file_is_told_of() {
+    let place = Place::new();
+    place.train();
+    let said = |name: &str| stderr(&place.run(&format!("{GENERATE} --output-dir {name}")));
+    assert!(said("out.csv").contains("out.csv: a folder is made; names of files end in .arrow, .arrows or .parquet"));
+    assert!(place.path("out.csv").is_dir());
+    assert!(!said("out").contains("a folder is made") && !said("out-1.5").contains("a folder is made"));
 }
 
 #[test]

@@ -150,6 +150,78 @@ fn another_folder_is_not_written_into_unless_it_is_empty() {
     let output = place.run(&format!("{RESUME} --checkpoint-path model --output-dir mine"));
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("mine: expected no folder or an empty one"), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("--force"), "{}", stderr(&output));
     assert_eq!(std::fs::read(place.path("mine/config.json")).unwrap(), b"mine");
     place.succeed(&format!("{RESUME} --checkpoint-path model --output-dir other"));
+}
+
+#[test]
+fn of_a_checkpoint_with_one_octet_changed_the_one_before_is_offered() {
+    let place = Place::new();
+    place.succeed(&format!("{TRAIN} model --max-steps 4"));
+    let path = place.path("model/checkpoint.safetensors");
+    let whole = std::fs::read(&path).unwrap();
+    for at in [0, 60, 200, whole.len() / 2, whole.len() - 1] {
+        let mut octets = whole.clone();
+        octets[at] ^= 4;
+        std::fs::write(&path, octets).unwrap();
+        let output = place.run(&format!("{RESUME} --checkpoint-path model --output-dir model"));
+        assert_eq!(output.status.code(), Some(2), "octet {at}");
+        let text = stderr(&output);
+        assert!(text.contains("model/checkpoint.safetensors: "), "{text}");
+        assert!(text.contains("sound is the checkpoint model/checkpoint-previous.safetensors"), "{text}");
+    }
+}
+
+/// The checkpoint that a run goes on from is not replaced by the damaged one that lies before it.
+#[test]
+fn the_checkpoint_gone_on_from_is_kept() {
+    let place = Place::new();
+    place.succeed(&format!("{TRAIN} model --max-steps 4"));
+    std::fs::write(place.path("model/checkpoint.safetensors"), b"damaged").unwrap();
+    let previous = place.path("model/checkpoint-previous.safetensors");
+    let before = std::fs::read(&previous).unwrap();
+    let from = "--checkpoint-path model/checkpoint-previous.safetensors --output-dir model";
+    place.succeed(&format!("{RESUME} {from} --max-steps 5 --set checkpoint_seconds=1000"));
+    assert!(before == std::fs::read(&previous).unwrap());
+    place.succeed(&format!("{RESUME} --checkpoint-path model --output-dir model --max-steps 6"));
+}
+
+#[test]
+fn a_run_that_has_ended_says_so_in_one_line() {
+    let place = Place::new();
+    place.succeed(&format!("{TRAIN} model --max-steps 4"));
+    let files = || -> Vec<_> {
+        let names = std::fs::read_dir(place.path("model")).unwrap().map(|entry| entry.unwrap().path());
+        let mut all: Vec<_> = names.map(|path| (std::fs::read(&path).unwrap(), path)).collect();
+        all.sort();
+        all
+    };
+    let before = files();
+    let output = place.run(&format!("{RESUME} --checkpoint-path model --output-dir model"));
+    assert_eq!(output.status.code(), Some(0));
+    let text = stderr(&output);
+    assert!(text.contains("nothing to do: the run has ended after 4 steps, by the number of steps"), "{text}");
+    assert_eq!((text.lines().count(), output.stdout.len()), (1, 0), "{text}");
+    assert!(before == files(), "nothing is written");
+    let out = place.succeed(&format!("--json {RESUME} --checkpoint-path model --output-dir model --max-steps 6"));
+    assert!(out.contains("\"steps\":6"), "{out}");
+}
+
+#[test]
+fn a_run_that_fails_at_once_leaves_a_state_to_begin_from() {
+    let place = Place::new();
+    for more in ["", "--set checkpoint_seconds=1000"] {
+        let args = format!("{TRAIN} model --force --learning-rate 1e9 --set optimizer.clip=1e9 {more}");
+        let output = place.run(&args);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        let text = stderr(&output);
+        let state = text.split("the last good state is ").nth(1).unwrap_or_else(|| panic!("{text}"));
+        let state = state.split(':').next().unwrap();
+        assert!(place.path(state).is_file(), "{text}");
+        let resume = format!("{RESUME} --checkpoint-path {state} --output-dir model --learning-rate 1e-3");
+        let output = place.run(&format!("{resume} --max-steps 20"));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(more.is_empty() || stderr(&output).contains("training begins anew"), "{}", stderr(&output));
+    }
 }

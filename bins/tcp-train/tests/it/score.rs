@@ -30,7 +30,10 @@ fn every_flow_has_its_bits_and_its_part() {
     for line in &some {
         let whole = &flows[line["flow"].as_u64().unwrap() as usize];
         assert_eq!((&line["split"], &line["packets"]), (&whole["split"], &whole["packets"]));
-        assert!((line["bits"].as_f64().unwrap() / whole["bits"].as_f64().unwrap() - 1.0).abs() < 1e-4, "{line} {whole}");
+        assert!(
+            (line["bits"].as_f64().unwrap() / whole["bits"].as_f64().unwrap() - 1.0).abs() < 1e-4,
+            "{line} {whole}"
+        );
     }
     assert_eq!(lines(&place.succeed(&format!("{score} --flows 61"))).len(), 60);
     let small = lines(&place.succeed(&format!("{score} --batch 20")));

@@ -32,7 +32,13 @@ pub(crate) fn see(flow: &Flow) -> Seen {
     let mut named = behaviour(flow);
     let behaviour = named.row.clone();
     identifiers(flow, &mut named);
-    Seen { behaviour, with_identifiers: named.row, early: early(flow), symbols: symbols(flow), server_port: flow.server.port }
+    Seen {
+        behaviour,
+        with_identifiers: named.row,
+        early: early(flow),
+        symbols: symbols(flow),
+        server_port: flow.server.port,
+    }
 }
 
 const SIDES: [Direction; 2] = [Direction::Forward, Direction::Reverse];

@@ -4,4 +4,5 @@ mod generate;
 mod model;
 mod pytorch;
 mod sample;
+mod store;
 mod train;

@@ -1,0 +1,62 @@
+//! Where a run stands, and what ends it.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fields::FieldLoss;
+use crate::settings::Settings;
+
+/// Where a run stands, beside weights and optimizer. Stands in every checkpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) settings: Settings,
+    pub(crate) data: u64,
+    pub(crate) epoch: u64,
+    pub(crate) row: usize,
+    pub(crate) tokens: u64,
+    pub(crate) packets: f64,
+    pub(crate) seconds: f64,
+    pub(crate) best: Option<Best>,
+    /// Validations since the best one.
+    pub(crate) stale: u64,
+    /// Nats per token and bits per packet of the last steps.
+    pub(crate) recent: VecDeque<(f64, f64)>,
+    /// Training loss since the last validation.
+    pub(crate) fields: FieldLoss,
+    /// Whether the run went to its end, with the last validation and training.html.
+    #[serde(default)]
+    pub(crate) ended: bool,
+}
+
+impl Place {
+    /// What ended the run that went to its end, where the settings do not let it go on.
+    pub(crate) fn has_ended(&self, steps: u64) -> Option<&'static str> {
+        self.limit(steps, self.seconds).filter(|_| self.ended).map(|i| REASONS[i])
+    }
+
+    /// The limit that the run has reached: an index into [`REASONS`].
+    pub(crate) fn limit(&self, steps: u64, seconds: f64) -> Option<usize> {
+        let settings = &self.settings;
+        let limits = [
+            self.epoch >= settings.epochs,
+            settings.max_steps > 0 && steps >= settings.max_steps,
+            settings.max_minutes > 0.0 && seconds >= settings.max_minutes * 60.0,
+            settings.patience > 0 && self.stale >= settings.patience,
+        ];
+        limits.iter().position(|&is_reached| is_reached)
+    }
+}
+
+/// The validation that went best.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Best {
+    pub(crate) step: u64,
+    pub(crate) nats_per_token: f64,
+    pub(crate) bits_per_packet: f64,
+}
+
+/// What may end a run, in the order in which it is told.
+pub(crate) const REASONS: [&str; 5] =
+    ["the last epoch", "the number of steps", "the time limit", "validations that got no better", INTERRUPTED];
+pub(crate) const INTERRUPTED: &str = "an interruption";
