@@ -8,9 +8,10 @@ use clikit::text::count;
 use clikit::{Console, Progress, Unit};
 use linformer::{Batch, Memories, StepReport, Team, Trainer};
 
+use crate::config::Config;
 use crate::data::Data;
 use crate::fields::FieldLoss;
-use crate::folder::{self, CHECKPOINT, Config, Keep, MODEL, PREVIOUS};
+use crate::folder::{self, CHECKPOINT, Keep, MODEL, PREVIOUS};
 use crate::memory::{memory, peak_memory};
 use crate::metrics::{Line, Metrics};
 use crate::place::{Best, INTERRUPTED, Place, REASONS};
