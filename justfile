@@ -23,7 +23,7 @@ generate *ARGS:
     @"{{justfile_directory()}}/scripts/generate" "$@"
 
 # everything that is checked: format, lints, what is built in, the CUDA kernels compiled, all tests
-test: lint deny compile-cuda test-all test-tools (fuzz "20")
+test: lint deny compile-cuda test-all test-tools (fuzz "60")
 
 # rustfmt and clippy, warnings are errors
 lint:
@@ -78,6 +78,14 @@ bench-encode *ARGS:
 bench-inner:
     cargo bench -p tcpwire --bench frames
     cargo bench -p flowtrack --bench tracker
+
+# tests of the crates without unsafe code under miri, on a nightly compiler
+miri *CRATES:
+    scripts/miri "$@"
+
+# the heap of each program over a short and a long run, by heaptrack: a table of docs/reliability.md
+heap *ARGS:
+    scripts/heap "$@"
 
 # each fuzz target for so many seconds, on a nightly compiler
 fuzz SECONDS="60" *TARGETS:

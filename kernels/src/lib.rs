@@ -15,7 +15,6 @@ mod distributed;
 mod error;
 mod ffi;
 pub mod fused;
-mod memory;
 pub mod naive;
 mod optimizer;
 mod rotary;
@@ -24,7 +23,6 @@ pub use bounds::Bounds;
 pub use decoder::{BlockWeights, Decoder, DecoderShape, DecoderState, DecoderWeights, LinearWeights, NormWeights};
 pub use distributed::{Bf16, Place, Team};
 pub use error::KernelError;
-pub use memory::give_back_memory;
 pub use optimizer::{AdamW, clip_grad_norm};
 pub use rotary::Rotary;
 

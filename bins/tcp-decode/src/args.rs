@@ -315,37 +315,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::commandline;
 
     proptest! {
         #[test]
-        fn any_words_are_a_command_line_or_refused(words in prop::collection::vec(word(), 0..6)) {
-            let line = std::iter::once("tcp-decode".into()).chain(words);
-            drop(<Args as clap::Parser>::try_parse_from(line));
+        fn any_words_are_a_command_line_or_refused(words in commandline::words::<Args>()) {
+            commandline::take::<Args>(&words);
         }
     }
 
-    /// A flag, what may stand after one, or any octets: a path need not be text.
-    fn word() -> impl Strategy<Value = std::ffi::OsString> {
-        use std::os::unix::ffi::OsStringExt;
-        let flags = prop::sample::select(
-            [
-                "--client-net",
-                "--server-net",
-                "--start-time",
-                "--seed",
-                "--vlan",
-                "--client-mac",
-                "--flows-per-second",
-                "--split",
-                "--payload",
-            ]
-            .to_vec(),
-        );
-        prop_oneof![
-            flags.prop_map(Into::into),
-            "[-0-9a-z.:/,]{0,12}".prop_map(Into::into),
-            prop::collection::vec(1u8.., 0..12).prop_map(std::ffi::OsString::from_vec),
-        ]
+    #[test]
+    fn seeds() {
+        commandline::take_seeds::<Args>();
     }
 
     #[test]

@@ -92,6 +92,14 @@ impl Labels {
         ))
     }
 
+    /// Writes out what is buffered, not yet under its name.
+    pub(crate) fn settle(&mut self) -> anyhow::Result<()> {
+        match &mut self.to {
+            Place::Stdout(to) => to.flush().context("standard output"),
+            Place::File(to) => to.settle(),
+        }
+    }
+
     pub(crate) fn finish(self) -> anyhow::Result<()> {
         match self.to {
             Place::Stdout(mut to) => to.flush().context("standard output"),

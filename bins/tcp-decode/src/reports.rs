@@ -75,8 +75,8 @@ impl Reports {
         })
     }
 
-    /// Writes the reports into a folder: a CSV file each, and one of JSON with all three.
-    pub(crate) fn write(&self, folder: &Path, existing: Existing) -> anyhow::Result<()> {
+    /// Writes the reports into a folder that is still to appear: a CSV file each, and one of JSON with all three.
+    pub(crate) fn write(&self, folder: &Path, existing: Existing) -> anyhow::Result<AtomicFolder> {
         let out = AtomicFolder::create(folder, existing)?;
         let files = [
             ("packets-per-flow.csv", self.packets_csv()),
@@ -87,7 +87,7 @@ impl Reports {
         for (name, text) in files {
             fs::write(out.path().join(name), text).with_context(|| out.target().join(name).display().to_string())?;
         }
-        out.commit()
+        Ok(out)
     }
 
     fn packets_csv(&self) -> String {

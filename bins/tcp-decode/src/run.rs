@@ -46,6 +46,7 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         labels,
         decoder: Decoder::default(),
         reports: Reports::default(),
+        written_reports: None,
         summary: Summary::default(),
         console,
     };
@@ -56,8 +57,8 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     if let Some(labels) = work.labels.take() {
         labels.finish()?;
     }
-    if let Some(folder) = &args.reports {
-        work.reports.write(folder, existing(&args))?;
+    if let Some(reports) = work.written_reports.take() {
+        reports.commit()?;
     }
     work.summary.classes = work.reports.classes();
     work.summary.left_out = work.reports.failures();
@@ -81,8 +82,20 @@ struct Work<'a> {
     labels: Option<Labels>,
     decoder: Decoder,
     reports: Reports,
+    /// Those that are to appear once the capture has.
+    written_reports: Option<AtomicFolder>,
     summary: Summary,
     console: &'a Console,
+}
+
+impl Work<'_> {
+    /// Writes what stands beside the capture: whatever there is no room for is found before that appears.
+    fn settle(&mut self, args: &Args) -> anyhow::Result<()> {
+        self.labels.as_mut().map_or(Ok(()), Labels::settle)?;
+        self.written_reports =
+            args.reports.as_deref().map(|folder| self.reports.write(folder, existing(args))).transpose()?;
+        Ok(())
+    }
 }
 
 impl Intake {
@@ -220,6 +233,7 @@ fn split(args: &Args, plan: &Plan, folder: &Path, mut intake: Intake, work: &mut
         work.decoder.done(flow);
         progress.inc(1);
     }
+    work.settle(args)?;
     if let Some(labels) = work.labels.take() {
         labels.finish()?;
     }
@@ -263,6 +277,7 @@ fn interleave(args: &Args, plan: &Plan, mut intake: Intake, work: &mut Work<'_>)
     }
     merge.run_until(None, &mut wire)?;
     let Wire { work, capture, .. } = wire;
+    work.settle(args)?;
     work.summary.octets += capture.finish()?;
     work.summary.files += 1;
     Ok(())

@@ -196,15 +196,15 @@ impl Writing<'_> {
         }
         self.outputs()?;
         if let Some(outputs) = self.outputs.take() {
-            self.summary.written = outputs.dataset.finish()?;
-            if let Some(mut log) = outputs.flow_log {
-                log.flush().with_context(|| log.name())?;
-                log.commit()?;
-            }
+            let mut beside = Vec::from_iter(outputs.flow_log);
             if let Some((tally, mut table)) = outputs.tally {
                 writeln!(table, "{tally}").with_context(|| table.name())?;
-                table.commit()?;
+                beside.push(table);
             }
+            // Whatever there is no room for is found before the dataset appears.
+            beside.iter_mut().try_for_each(SideOutput::settle)?;
+            self.summary.written = outputs.dataset.finish()?;
+            beside.into_iter().try_for_each(SideOutput::commit)?;
         }
         Ok(self.summary)
     }

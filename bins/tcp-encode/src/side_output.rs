@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use anyhow::Context;
 use clikit::{AtomicFile, Console, is_dash};
 
 /// Where a flow log or a table goes.
@@ -26,6 +27,14 @@ impl SideOutput {
         match self {
             SideOutput::File(file) => file.target().display().to_string(),
             SideOutput::Stdout(_) => "standard output".to_owned(),
+        }
+    }
+
+    /// Writes out what is buffered, not yet under its name.
+    pub(crate) fn settle(&mut self) -> anyhow::Result<()> {
+        match self {
+            SideOutput::File(file) => file.settle(),
+            SideOutput::Stdout(out) => out.flush().context("standard output"),
         }
     }
 

@@ -68,3 +68,29 @@ impl clikit::Cli for Args {
         &self.common
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::commandline;
+
+    proptest! {
+        #[test]
+        fn any_words_are_a_command_line_or_refused(words in commandline::words::<Args>()) {
+            commandline::take::<Args>(&words);
+        }
+    }
+
+    #[test]
+    fn seeds() {
+        commandline::take_seeds::<Args>();
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+}

@@ -71,8 +71,8 @@ fn write(folder: &Path, files: &[(&str, String)], force: bool) -> anyhow::Result
     let existing = if force { Existing::Replace(&["metrics.json", REPORT]) } else { Existing::Refuse };
     let output = AtomicFolder::create(folder, existing)?;
     for (name, text) in files {
-        let path = output.path().join(name);
-        std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+        let shown = || output.target().join(name).display().to_string();
+        std::fs::write(output.path().join(name), text).with_context(shown)?;
     }
     output.commit()
 }

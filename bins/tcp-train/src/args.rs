@@ -363,3 +363,29 @@ fn positive(text: &str) -> Result<f32, String> {
         _ => Err("expected a number of 0 or more".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::commandline;
+
+    proptest! {
+        #[test]
+        fn any_words_are_a_command_line_or_refused(words in commandline::words::<Args>()) {
+            commandline::take::<Args>(&words);
+        }
+    }
+
+    #[test]
+    fn seeds() {
+        commandline::take_seeds::<Args>();
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+}

@@ -59,6 +59,11 @@ impl FieldLoss {
         FieldLoss { nats: nats.to_vec(), tokens: counts[0] as u64, packets: counts[1] as u64 }
     }
 
+    /// The larger of its counts.
+    pub(crate) fn largest(&self) -> u64 {
+        self.tokens.max(self.packets)
+    }
+
     /// Whether nothing was counted.
     pub(crate) fn is_empty(&self) -> bool {
         self.tokens == 0

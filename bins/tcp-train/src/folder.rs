@@ -4,12 +4,9 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use linformer::{Device, Model, ModelConfig, ModelError, Trainer};
-use serde::{Deserialize, Serialize};
-use tokenizer::field;
+use linformer::{Device, Model, ModelError, Trainer};
 
-use crate::ports::Ports;
-use crate::settings::Settings;
+use crate::config::Config;
 
 /// The weights that did best on the flows held out.
 pub(crate) const MODEL: &str = "model.safetensors";
@@ -27,46 +24,10 @@ pub(crate) const EVENTS: &str = "events.out.tfevents.";
 /// The curves.
 pub(crate) const REPORT: &str = "training.html";
 
-/// config.json.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Config {
-    /// The code of its tokens.
-    token_code: String,
-    /// The code's version.
-    token_version: u32,
-    /// The program that wrote it.
-    tool: String,
-    /// The architecture.
-    pub(crate) model: ModelConfig,
-    /// How it was trained.
-    pub(crate) settings: Settings,
-    /// What it was trained on; not in folders of programs that did not say.
-    #[serde(default)]
-    pub(crate) trained_on: Option<TrainedOn>,
-}
-
-/// What a model has seen of its dataset.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct TrainedOn {
-    /// The server ports of the flows that it learnt from: `22,80,8000-8003`.
-    pub(crate) server_ports: Ports,
-}
-
 impl Config {
-    pub(crate) fn new(settings: &Settings, server_ports: Ports) -> Config {
-        Config {
-            token_code: field::NAME.to_owned(),
-            token_version: field::VERSION,
-            tool: concat!("tcp-train ", env!("CARGO_PKG_VERSION")).to_owned(),
-            model: settings.model.clone(),
-            settings: settings.clone(),
-            trained_on: Some(TrainedOn { server_ports }),
-        }
-    }
-
     pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<()> {
-        let text = serde_json::to_string_pretty(self).context("config.json")?;
-        whole(&folder.join(CONFIG), |part| fs::write(part, text + "\n").with_context(|| part.display().to_string()))
+        let text = self.to_text()?;
+        whole(&folder.join(CONFIG), |part| fs::write(part, text).with_context(|| part.display().to_string()))
     }
 
     /// What stands beside a model that a path names.
@@ -76,21 +37,7 @@ impl Config {
 
     fn read(path: &Path) -> anyhow::Result<Config> {
         let at = || path.display().to_string();
-        let text = fs::read_to_string(path).with_context(at)?;
-        let config: Config = serde_json::from_str(&text).with_context(at)?;
-        if (config.token_code.as_str(), config.token_version) != (field::NAME, field::VERSION) {
-            let found = format!("{} version {}", config.token_code, config.token_version);
-            bail!("{}: expected tokens {} version {}, found {found}", at(), field::NAME, field::VERSION);
-        }
-        if config.model.vocab_size != field::VOCAB_SIZE {
-            let found = config.model.vocab_size;
-            bail!(
-                "{}: model.vocab_size: expected {}, as many tokens as the code has, found {found}",
-                at(),
-                field::VOCAB_SIZE
-            );
-        }
-        Ok(config)
+        Config::from_text(&fs::read_to_string(path).with_context(at)?).with_context(at)
     }
 }
 

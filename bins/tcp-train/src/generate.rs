@@ -13,8 +13,9 @@ use linformer::{Ending, Generated, Generator, Job, Prompt, Sampling};
 use tokenizer::{DecodeError, FlowIdentity, SideIdentity, field};
 
 use crate::args::{Constrain, Ends, Format, Generate};
+use crate::config::Config;
 use crate::filter::FlowFilter;
-use crate::folder::{self, Config};
+use crate::folder;
 use crate::memory::peak_memory;
 use crate::summary::GenerateSummary;
 use crate::wish::Wish;

@@ -1,6 +1,9 @@
 //! A token dataset to a model, and a model to a token dataset.
 
+#[cfg(test)]
+mod any_text;
 mod args;
+mod config;
 mod data;
 mod events;
 mod fields;
@@ -21,6 +24,11 @@ mod settings;
 mod summary;
 mod train;
 mod wish;
+
+/// What the test of the command line shares with other programs'.
+#[cfg(test)]
+#[path = "../../../crates/clikit/tests/support/commandline.rs"]
+mod commandline;
 
 use std::process::ExitCode;
 

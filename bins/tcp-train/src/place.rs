@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use anyhow::bail;
 use serde::{Deserialize, Serialize};
 
 use crate::fields::FieldLoss;
@@ -29,7 +30,35 @@ pub(crate) struct Place {
     pub(crate) ended: bool,
 }
 
+/// What a count in a checkpoint is at most: a double counts so far by ones.
+const MOST: u64 = 1 << 53;
+
 impl Place {
+    /// Reads what a checkpoint holds beside weights and optimizer.
+    ///
+    /// # Errors
+    /// Where it is no place in a training run.
+    pub(crate) fn read(value: serde_json::Value) -> anyhow::Result<Place> {
+        let place: Place = serde_json::from_value(value)?;
+        place.settings.check()?;
+        let counts = [
+            ("epoch", place.epoch),
+            ("row", place.row as u64),
+            ("tokens", place.tokens),
+            ("stale", place.stale),
+            ("fields", place.fields.largest()),
+        ];
+        if let Some((name, found)) = counts.into_iter().find(|(_, n)| *n > MOST) {
+            bail!("{name}: expected at most {MOST}, found {found}");
+        }
+        for (name, found) in [("packets", place.packets), ("seconds", place.seconds)] {
+            if !(0.0..=MOST as f64).contains(&found) {
+                bail!("{name}: expected 0 to {MOST}, found {found}");
+            }
+        }
+        Ok(place)
+    }
+
     /// What ended the run that went to its end, where the settings do not let it go on.
     pub(crate) fn has_ended(&self, steps: u64) -> Option<&'static str> {
         self.limit(steps, self.seconds).filter(|_| self.ended).map(|i| REASONS[i])

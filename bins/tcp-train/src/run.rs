@@ -6,11 +6,12 @@ use std::time::Instant;
 use anyhow::bail;
 use clikit::text::count;
 use clikit::{Console, Progress, Unit};
-use linformer::{Batch, Memories, StepReport, Team, Trainer, give_back_memory};
+use linformer::{Batch, Memories, StepReport, Team, Trainer};
 
+use crate::config::Config;
 use crate::data::Data;
 use crate::fields::FieldLoss;
-use crate::folder::{self, CHECKPOINT, Config, Keep, MODEL, PREVIOUS};
+use crate::folder::{self, CHECKPOINT, Keep, MODEL, PREVIOUS};
 use crate::memory::{memory, peak_memory};
 use crate::metrics::{Line, Metrics};
 use crate::place::{Best, INTERRUPTED, Place, REASONS};
@@ -24,8 +25,6 @@ use crate::train::is_first;
 const RECENT: usize = 50;
 /// Steps whose mean loss is held against that of the others of the recent ones.
 const NEWEST: usize = 5;
-/// Steps after which freed memory goes back to the system.
-const MEMORY_EVERY: u64 = 32;
 
 pub(crate) struct Run<'a> {
     data: &'a Data,
@@ -197,9 +196,6 @@ impl<'a> Run<'a> {
             self.place.recent.pop_front();
         }
         self.tell(&report, rate, bits, progress)?;
-        if report.step.is_multiple_of(MEMORY_EVERY) {
-            give_back_memory();
-        }
         let rise = self.rise();
         if self.place.settings.spike > 0.0 && rise > self.place.settings.spike {
             bail!("step {}: the loss rose by {rise:.2} nats per token within {NEWEST} steps, a spike", report.step);

@@ -12,8 +12,9 @@ use linformer::{Memories, Model};
 use serde::Serialize;
 
 use crate::args::Score;
+use crate::config::Config;
 use crate::data::Data;
-use crate::folder::{self, Config};
+use crate::folder;
 use crate::rows::Row;
 
 /// A line for a flow.

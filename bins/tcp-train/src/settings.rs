@@ -142,7 +142,12 @@ impl Settings {
     fn with_file(self, path: &Path) -> anyhow::Result<Settings> {
         let at = || path.display().to_string();
         let text = std::fs::read_to_string(path).with_context(at)?;
-        self.merged(toml::from_str(&text).with_context(at)?).with_context(at)
+        self.with_text(&text).with_context(at)
+    }
+
+    /// These settings with those of a TOML text in their place; not checked yet.
+    pub(crate) fn with_text(self, text: &str) -> anyhow::Result<Settings> {
+        self.merged(toml::from_str(text)?)
     }
 
     fn merged(self, changes: toml::Table) -> anyhow::Result<Settings> {
@@ -151,7 +156,11 @@ impl Settings {
         Ok(all.try_into()?)
     }
 
-    fn check(&self) -> anyhow::Result<()> {
+    /// Refuses settings that no run can be made with.
+    ///
+    /// # Errors
+    /// Names the first that is wrong.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
         let rules = [
             ("epochs", "1 or more", self.epochs >= 1),
             ("batch", "1 or more", self.batch >= 1),
@@ -160,10 +169,15 @@ impl Settings {
             ("optimizer.beta2", "at least 0 and under 1", (0.0..1.0).contains(&self.optimizer.beta2)),
             ("optimizer.eps", "more than 0", self.optimizer.eps > 0.0 && self.optimizer.eps.is_finite()),
             ("optimizer.weight_decay", "0 to 1", (0.0..=1.0).contains(&self.optimizer.weight_decay)),
-            ("optimizer.clip", "more than 0", self.optimizer.clip > 0.0),
+            ("optimizer.clip", "more than 0", self.optimizer.clip > 0.0 && self.optimizer.clip.is_finite()),
             ("model.norm_eps", "more than 0", self.model.norm_eps > 0.0 && self.model.norm_eps.is_finite()),
-            ("spike", "0 or more", self.spike >= 0.0),
-            ("checkpoint_seconds", "0 or more", self.checkpoint_seconds >= 0.0),
+            (
+                "model.attention_eps",
+                "more than 0",
+                self.model.attention_eps > 0.0 && self.model.attention_eps.is_finite(),
+            ),
+            ("spike", "0 or more", self.spike >= 0.0 && self.spike.is_finite()),
+            ("checkpoint_seconds", "0 or more", self.checkpoint_seconds >= 0.0 && self.checkpoint_seconds.is_finite()),
             ("piece", "1 or more", self.piece >= 1),
             ("validation_share", "at least 0 and under 1", (0.0..1.0).contains(&self.validation_share)),
             ("test_share", "at least 0 and under 1", (0.0..1.0).contains(&self.test_share)),
@@ -171,7 +185,7 @@ impl Settings {
             ("warm_up", "0 to 1", (0.0..=1.0).contains(&self.warm_up)),
             ("final_rate", "0 to 1", (0.0..=1.0).contains(&self.final_rate)),
             ("validate_every", "1 or more", self.validate_every >= 1),
-            ("max_minutes", "0 or more", self.max_minutes >= 0.0),
+            ("max_minutes", "0 or more", self.max_minutes >= 0.0 && self.max_minutes.is_finite()),
         ];
         if let Some((name, expected, _)) = rules.iter().find(|rule| !rule.2) {
             bail!("settings: {name}: expected {expected}");

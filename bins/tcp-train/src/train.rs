@@ -51,7 +51,7 @@ pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
     let (team, device) = begin(&args.machine, &args.input_dir)?;
     let (trainer, caller) = folder::read_checkpoint(&args.checkpoint_path, device)?;
     let at = || args.checkpoint_path.display().to_string();
-    let mut place: Place = serde_json::from_value(caller).with_context(at)?;
+    let mut place = Place::read(caller).with_context(at)?;
     let before = place.settings.clone();
     place.settings = place.settings.changed(&args.changes)?;
     if place.settings.model != before.model {

@@ -34,34 +34,43 @@ pub fn main<A: Cli>(run: impl FnOnce(A, &Console) -> anyhow::Result<()>) -> Exit
 
 /// Answers `--completions SHELL` and `--man`, which need none of the required arguments.
 fn answer_without_arguments<A: Cli>() -> Option<ExitCode> {
-    let args: Vec<OsString> = std::env::args_os().skip(1).take_while(|a| a != "--").collect();
-    let wanted = args.iter().enumerate().find_map(|(i, arg)| {
-        let arg = arg.to_str()?;
-        if arg == "--man" {
-            Some(Ok(None))
-        } else if arg == "--completions" {
-            Some(shell(args.get(i + 1).and_then(|s| s.to_str()).unwrap_or("")))
-        } else {
-            arg.strip_prefix("--completions=").map(shell)
-        }
-    })?;
-    let mut command = A::command();
-    let name = command.get_name().to_owned();
-    let answered = wanted.and_then(|shell| {
-        let mut page = Vec::new();
-        match shell {
-            Some(shell) => clap_complete::generate(shell, &mut command, name.clone(), &mut page),
-            None => clap_mangen::Man::new(named_subcommand(command, &args)).render(&mut page)?,
-        }
-        io::stdout().lock().write_all(&page).context("standard output")
-    });
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let answered = page::<A>(&words)?.and_then(|page| io::stdout().lock().write_all(&page).context("standard output"));
     Some(match answered {
         Err(error) if !is_broken_pipe(&error) => {
-            crate::console::stderr_line(&format!("{name}: {}", one_line(&error)));
+            crate::console::stderr_line(&format!("{}: {}", A::command().get_name(), one_line(&error)));
             ExitCode::from(2)
         }
         _ => ExitCode::SUCCESS,
     })
+}
+
+/// The completion script or manual page that a command line asks for, whatever else stands in it.
+///
+/// # Errors
+/// Where there is no such shell.
+pub fn page<A: Cli>(words: &[OsString]) -> Option<anyhow::Result<Vec<u8>>> {
+    let words: Vec<&OsString> = words.iter().take_while(|word| *word != "--").collect();
+    let wanted = words.iter().enumerate().find_map(|(i, word)| {
+        let word = word.to_str()?;
+        if word == "--man" {
+            Some(Ok(None))
+        } else if word == "--completions" {
+            Some(shell(words.get(i + 1).and_then(|s| s.to_str()).unwrap_or("")))
+        } else {
+            word.strip_prefix("--completions=").map(shell)
+        }
+    })?;
+    let mut command = A::command();
+    let name = command.get_name().to_owned();
+    Some(wanted.and_then(|shell| {
+        let mut page = Vec::new();
+        match shell {
+            Some(shell) => clap_complete::generate(shell, &mut command, name, &mut page),
+            None => clap_mangen::Man::new(named_subcommand(command, &words)).render(&mut page)?,
+        }
+        Ok(page)
+    }))
 }
 
 fn shell(name: &str) -> anyhow::Result<Option<Shell>> {
@@ -72,9 +81,9 @@ fn shell(name: &str) -> anyhow::Result<Option<Shell>> {
 }
 
 /// The subcommand that the arguments name, or the command itself.
-fn named_subcommand(mut command: clap::Command, args: &[OsString]) -> clap::Command {
+fn named_subcommand(mut command: clap::Command, words: &[&OsString]) -> clap::Command {
     command.build();
-    args.iter().find_map(|arg| command.find_subcommand(arg)).cloned().unwrap_or(command)
+    words.iter().find_map(|word| command.find_subcommand(word)).cloned().unwrap_or(command)
 }
 
 /// Whether the reader of our output went away, which is its right.

@@ -53,7 +53,7 @@ pub mod text;
 pub use apart::keep_apart;
 pub use args::{Cli, Common};
 pub use console::Console;
-pub use entry::main;
+pub use entry::{main, page};
 pub use input::{InputFile, Inputs, is_dash};
 pub use interrupt::Interrupts;
 pub use output::{

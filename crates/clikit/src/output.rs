@@ -156,15 +156,25 @@ impl AtomicFile {
         &self.target
     }
 
+    /// Puts all that was written on the disk, not yet under its name. A run with several outputs settles them before it
+    /// commits the first: a full disk is found while none of them stands there.
+    ///
+    /// # Errors
+    /// Where writing fails.
+    pub fn settle(&mut self) -> anyhow::Result<()> {
+        let at = || self.target.display().to_string();
+        self.to.flush().with_context(at)?;
+        if self.temporary.is_some() { self.to.get_ref().sync_all().with_context(at) } else { Ok(()) }
+    }
+
     /// Writes out what is buffered and moves the file to its name.
     ///
     /// # Errors
     /// Where writing or renaming fails; then nothing stands under the name but what stood there before.
     pub fn commit(mut self) -> anyhow::Result<()> {
+        self.settle()?;
         let target = self.target;
-        self.to.flush().with_context(|| target.display().to_string())?;
         if let Some(temporary) = self.temporary.take() {
-            self.to.get_ref().sync_all().with_context(|| target.display().to_string())?;
             temporary.rename_to(&target).with_context(|| target.display().to_string())?;
         }
         Ok(())

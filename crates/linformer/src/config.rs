@@ -1,4 +1,4 @@
-//! What a model is made of. Stands as JSON beside the weights.
+//! What a model is made of, and how it is trained. Stands as JSON beside the weights.
 
 use serde::{Deserialize, Serialize};
 
@@ -161,4 +161,37 @@ impl ModelConfig {
             None => Ok(()),
         }
     }
+}
+
+/// The optimizer's constants.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Optimizer {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decay of matrices; vectors do not decay.
+    pub weight_decay: f64,
+    /// Largest norm of all gradients together.
+    pub clip: f64,
+}
+
+impl Default for Optimizer {
+    fn default() -> Optimizer {
+        Optimizer { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.05, clip: 1.0 }
+    }
+}
+
+/// What a model's matrices are multiplied in. Weights, moments, sums and losses are of 32 bits in any case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// bfloat16: faster on GPUs that have it.
+    Bf16,
 }

@@ -1,6 +1,6 @@
 //! What goes wrong with a model.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A model that cannot be built, read, written or run.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,7 @@ pub enum ModelError {
         found: String,
     },
     /// A kernel refused.
+    #[cfg(feature = "torch")]
     #[error(transparent)]
     Kernel(#[from] linformer_kernels::KernelError),
     /// libtorch failed.
@@ -75,16 +76,18 @@ pub enum ModelError {
     },
 }
 
+#[cfg(feature = "torch")]
 impl ModelError {
-    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ModelError {
+    pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> ModelError {
         move |source| ModelError::Io { path: path.to_owned(), source }
     }
 
-    pub(crate) fn format(path: &Path, message: impl Into<String>) -> ModelError {
+    pub(crate) fn format(path: &std::path::Path, message: impl Into<String>) -> ModelError {
         ModelError::Format { path: path.to_owned(), message: message.into() }
     }
 }
 
+#[cfg(feature = "torch")]
 impl From<tch::TchError> for ModelError {
     fn from(error: tch::TchError) -> ModelError {
         ModelError::Torch(error.to_string().lines().next().unwrap_or_default().to_owned())

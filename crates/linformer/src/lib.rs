@@ -15,30 +15,47 @@
 //! # Ok::<(), linformer::ModelError>(())
 //! ```
 
+#[cfg(feature = "torch")]
 mod batch;
+#[cfg(feature = "torch")]
 mod checksum;
 mod config;
 mod error;
+pub mod file;
+#[cfg(feature = "torch")]
 mod generate;
+#[cfg(feature = "torch")]
 mod memory;
+#[cfg(feature = "torch")]
 mod model;
 mod sample;
+#[cfg(feature = "torch")]
 mod store;
+#[cfg(feature = "torch")]
 mod train;
 
+#[cfg(feature = "torch")]
 pub use batch::{Batch, Piece};
-pub use config::{Activation, Decay, ModelConfig, NormKind};
+pub use config::{Activation, Decay, ModelConfig, NormKind, Optimizer, Precision};
 pub use error::ModelError;
+#[cfg(feature = "torch")]
 pub use generate::{Ending, Generated, Generator, Job, Prompt, Wanted};
-pub use linformer_kernels::{Place, Team, give_back_memory};
+#[cfg(feature = "torch")]
+pub use linformer_kernels::{Place, Team};
+#[cfg(feature = "torch")]
 pub use memory::Memories;
+#[cfg(feature = "torch")]
 pub use model::{Model, RecurrentState};
 pub use sample::{Sampling, TokenFilter, choose};
+#[cfg(feature = "torch")]
 pub use store::{is_training_state, same};
+#[cfg(feature = "torch")]
 pub use tch::Device;
-pub use train::{Optimizer, Precision, StepReport, Trainer};
+#[cfg(feature = "torch")]
+pub use train::{StepReport, Trainer};
 
 /// Threads that libtorch uses inside one operation.
+#[cfg(feature = "torch")]
 pub fn set_threads(threads: usize) {
     tch::set_num_threads(threads.max(1) as i32);
 }
@@ -47,6 +64,7 @@ pub fn set_threads(threads: usize) {
 ///
 /// # Errors
 /// Where there is no such device.
+#[cfg(feature = "torch")]
 pub fn device(name: &str) -> Result<Device, ModelError> {
     let unknown = || ModelError::Device { name: name.to_owned(), found: tch::Cuda::device_count().max(0) };
     let number = match name.split_once(':') {

@@ -4,15 +4,13 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
-use serde::{Deserialize, Serialize};
+use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use crate::checksum::{self, NONE_YET};
-use crate::{Memories, Model, ModelConfig, ModelError, Optimizer, Precision, Trainer};
-
-/// The one entry of a file's metadata: with two, their order in the file would be by chance.
-const METADATA: &str = "linformer";
+use crate::file::{About, AboutModel, METADATA, TensorFile};
+use crate::{Memories, Model, ModelConfig, ModelError, Precision, Trainer};
 
 impl Model {
     /// Writes the weights. Neither renames nor syncs: the caller does.
@@ -31,8 +29,7 @@ impl Model {
     /// another shape.
     pub fn load(config: &ModelConfig, path: &Path, device: Device) -> Result<Model, ModelError> {
         let (weights, about) = read(path)?;
-        let about: AboutModel =
-            about.parse().map_err(|error| ModelError::format(path, format!("no model: {error}")))?;
+        let about = AboutModel::parse(&about).map_err(|message| ModelError::format(path, message))?;
         same(config, &about.config, path)?;
         let model =
             Model::from_weights(config, weights, device).map_err(|message| ModelError::format(path, message))?;
@@ -48,29 +45,6 @@ impl Model {
         let is_finite = |p: &Tensor| bool::try_from(p.isfinite().all()).unwrap_or(false);
         self.parameters().iter().find(|(_, p)| !is_finite(&p.detach())).map(|(name, _)| name.as_str())
     }
-}
-
-/// What stands beside the tensors of a model.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AboutModel {
-    /// First, see [`checksum`]. Not in files of programs that knew of none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    crc32c: Option<String>,
-    format: String,
-    config: ModelConfig,
-}
-
-/// What stands beside the tensors of a training state.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct About {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    crc32c: Option<String>,
-    config: ModelConfig,
-    optimizer: Optimizer,
-    steps: u64,
-    caller: serde_json::Value,
 }
 
 impl Trainer {
@@ -107,8 +81,7 @@ impl Trainer {
     /// Where the file cannot be read, is damaged or is no whole training state.
     pub fn load(path: &Path, device: Device) -> Result<(Trainer, serde_json::Value), ModelError> {
         let (mut tensors, about) = read(path)?;
-        let about: About =
-            about.parse().map_err(|error| ModelError::format(path, format!("no training state: {error}")))?;
+        let about = About::parse(&about).map_err(|message| ModelError::format(path, message))?;
         let mut part = |prefix: &str| -> HashMap<String, Tensor> {
             let names: Vec<String> = tensors.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
             names.iter().map(|name| (name[prefix.len()..].to_owned(), tensors.remove(name).expect("listed"))).collect()
@@ -143,7 +116,7 @@ impl Trainer {
 /// Where it is no safetensors file, or a damaged one.
 pub fn is_training_state(path: &Path) -> Result<bool, ModelError> {
     let (_, about) = read(path)?;
-    Ok(about.parse::<About>().is_ok())
+    Ok(About::parse(&about).is_ok())
 }
 
 /// Refuses a file whose weights are of another configuration than the one asked for.
@@ -194,33 +167,16 @@ fn write<'a>(
     checksum::put(path)
 }
 
-/// What stands beside a file's tensors, as text.
-struct Beside(String);
-
-impl Beside {
-    fn parse<T: serde::de::DeserializeOwned>(&self) -> serde_json::Result<T> {
-        serde_json::from_str(&self.0)
-    }
-}
-
 /// Tensors by name, and what stands beside them.
-fn read(path: &Path) -> Result<(HashMap<String, Tensor>, Beside), ModelError> {
+fn read(path: &Path) -> Result<(HashMap<String, Tensor>, String), ModelError> {
     let octets = fs::read(path).map_err(ModelError::io(path))?;
-    let failed =
-        |error: safetensors::SafeTensorError| ModelError::format(path, format!("no safetensors file: {error}"));
-    let (_, metadata) = SafeTensors::read_metadata(&octets).map_err(failed)?;
-    let about = metadata.metadata().as_ref().and_then(|all| all.get(METADATA)).cloned().unwrap_or_default();
-    checksum::check(path, &octets, about.contains("crc32c"))?;
-    let file = SafeTensors::deserialize(&octets).map_err(failed)?;
+    let file = TensorFile::parse(&octets).map_err(|message| ModelError::format(path, message))?;
+    checksum::check(path, &octets, file.about().contains("crc32c"))?;
     let mut tensors = HashMap::new();
-    for (name, view) in file.tensors() {
-        if view.dtype() != Dtype::F32 {
-            return Err(ModelError::format(path, format!("{name}: expected F32, found {:?}", view.dtype())));
-        }
-        let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-        let values: Vec<f32> =
-            view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        tensors.insert(name, Tensor::from_slice(&values).view(shape.as_slice()));
+    for named in file.tensors() {
+        let values: Vec<f32> = named.values().collect();
+        let tensor = Tensor::f_from_slice(&values)?.f_view(named.shape.as_slice())?;
+        tensors.insert(named.name.clone(), tensor);
     }
-    Ok((tensors, Beside(about)))
+    Ok((tensors, file.about().to_owned()))
 }

@@ -71,7 +71,7 @@ fn check(steps: &[Step], options: TrackerOptions) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(5000))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 5000 }))]
 
     #[test]
     fn every_packet_is_counted_once(steps in steps()) {

@@ -1,5 +1,6 @@
 //! The model, its training and its sampling, with plain integers.
 
+mod file;
 mod generate;
 mod model;
 mod pytorch;

@@ -19,7 +19,7 @@ const STARTS: [&[u8]; 8] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 20_000 }))]
 
     #[test]
     fn any_frame_is_dissected_or_refused(
@@ -51,7 +51,7 @@ fn mutated(name: &str, changes: &[(usize, u8)]) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 300 }))]
 
     #[test]
     fn any_damage_ends_in_an_error_or_in_frames(

@@ -1,0 +1,28 @@
+//! Any octets as a model or a checkpoint: tensors that fill their shapes and what stands beside them, or a refusal.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use linformer::file::{About, TensorFile};
+
+fuzz_target!(|octets: &[u8]| {
+    let Some((&how, rest)) = octets.split_first() else { return };
+    // As they stand; or a header up to a zero, its length put before it, so that changes reach what is behind the length.
+    let file = match how % 2 {
+        0 => rest.to_vec(),
+        _ => {
+            let header = rest.split(|octet| *octet == 0).next().unwrap_or_default();
+            let values = rest.get(header.len() + 1..).unwrap_or_default();
+            [&(header.len() as u64).to_le_bytes(), header, values].concat()
+        }
+    };
+    let Ok(read) = TensorFile::parse(&file) else { return };
+    for tensor in read.tensors() {
+        assert_eq!(tensor.values().count() as i64, tensor.shape.iter().product::<i64>());
+    }
+    let Ok(about) = About::parse(read.about()) else { return };
+    assert_eq!(about.config.decays().len(), about.config.heads);
+    let again = serde_json::to_string(&about).unwrap();
+    let again = About::parse(&again).unwrap();
+    assert_eq!((again.config, again.steps, again.caller), (about.config, about.steps, about.caller));
+});
