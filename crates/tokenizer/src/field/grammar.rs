@@ -2,8 +2,11 @@
 //!
 //! `Syntax` lets through every sequence that decodes. `Session` lets through whole sessions alone: opened by a
 //! three-way handshake, closed by FIN from both sides (acknowledged) or by a RST, every hole in sequence space
-//! filled, no payload beyond the window that was offered, acknowledgments of nothing that was not sent (RFC 9293,
-//! sections 3.5, 3.6, 3.8.6 and 3.10.7).
+//! filled, no payload and no FIN beyond the window that was offered, acknowledgments of nothing that was not sent (RFC
+//! 9293, sections 3.5, 3.6, 3.8.6 and 3.10.7). Where a connection closes it is stricter than real ends are, so that those
+//! who watch without knowing what the ends know (an intrusion detection system) do not lose track of it: no RST follows
+//! on an own FIN that is not acknowledged, and from the first FIN on no window is taken back, and none opens further for
+//! the side that goes on sending.
 
 use std::sync::LazyLock;
 
@@ -34,6 +37,8 @@ const LEAST_MSS: u64 = 64;
 const LEAST_RAW_KIND: u64 = 9;
 /// Packets in which every session can be opened and closed: lower limits count as this one.
 const SHORTEST: u64 = 7;
+/// With fewer packets to spare, windows stay open for the FINs: a packet may close both, and counts itself.
+const SPARE_TO_SHUT: u64 = 3;
 /// The lowest length class that holds a session: 4 to 7 packets.
 const SHORTEST_CLASS: usize = 2;
 
@@ -167,6 +172,8 @@ pub struct Grammar {
     after_close: u64,
     /// The right edge of the furthest window that each side has offered, as an offset in the other side's space.
     edges: [i64; 2],
+    /// The right edge of the window that each side has offered last.
+    latest: [i64; 2],
 }
 
 impl Grammar {
@@ -185,6 +192,7 @@ impl Grammar {
             reset: false,
             after_close: 0,
             edges: [0; 2],
+            latest: [0; 2],
         }
     }
 
@@ -240,18 +248,27 @@ impl Grammar {
         }
         self.after_close += u64::from(self.closed());
         self.arena.clear();
-        if let Some(state) = &mut self.state {
-            let packet = state.resolve(&self.lexer.say, &mut self.arena);
-            self.reset |= packet.flags.has(Flags::RST);
-            // What follows on a side's FIN stays inside the window that it offered with it: others watch no further.
-            let has_closed = state.sides[packet.direction.index()].space.fin().is_some();
-            if packet.flags.has(Flags::ACK) && (!has_closed || packet.flags.has(Flags::FIN)) {
-                // The window of a SYN is not scaled (RFC 7323, section 2.2).
-                let d = packet.direction;
-                let scale = if packet.flags.has(Flags::SYN) { 0 } else { state.scale(d) };
-                let edge = state.sides[d.index()].last_ack + (i64::from(packet.window) << scale);
-                self.edges[d.index()] = self.edges[d.index()].max(edge);
-            }
+        let Some(state) = &mut self.state else { return };
+        let say = &self.lexer.say;
+        let d = say.shape.direction;
+        let before = state.sides[d.index()].space.next() - 1;
+        let is_before = !say.shape.kind.is_syn() && !say.shape.kind.is_fin() && state.seq_said(say) == before;
+        let packet = state.resolve(say, &mut self.arena);
+        self.reset |= packet.flags.has(Flags::RST);
+        // Keep-alives are for the other end alone (RFC 1122, section 4.2.3.6), and so is what is like one.
+        let is_keepalive = is_before && packet.payload_len <= 1;
+        // A SYN-ACK that is sent again offers what the first one did: others may have seen that one alone.
+        let is_again = packet.flags.has(Flags::SYN) && self.edges[d.index()] > 0;
+        if !packet.flags.has(Flags::ACK) || is_keepalive {
+            return;
+        }
+        // The window of a SYN is not scaled (RFC 7323, section 2.2).
+        let scale = if packet.flags.has(Flags::SYN) { 0 } else { state.scale(d) };
+        let edge = state.sides[d.index()].last_ack + (i64::from(packet.window) << scale);
+        self.latest[d.index()] = edge;
+        // What comes on a side's FIN and behind it stays inside the window before: others watch no further.
+        if state.sides[d.index()].space.fin().is_none() && !is_again {
+            self.edges[d.index()] = self.edges[d.index()].max(edge);
         }
     }
 
@@ -260,7 +277,7 @@ impl Grammar {
     pub fn legal_next(&self) -> Mask {
         let mut mask = Mask::default();
         match (self.strength, &self.state) {
-            (Strength::Session, Some(state)) => Session { grammar: self, state }.legal(&mut mask),
+            (Strength::Session, Some(state)) => Session::new(self, state).legal(&mut mask),
             (strength, _) => self.syntax(strength, &mut mask),
         }
         mask
@@ -461,9 +478,21 @@ fn repeats(say: &Say) -> bool {
 struct Session<'a> {
     grammar: &'a Grammar,
     state: &'a FlowState,
+    /// Packets that the session has left beside those that it needs to close.
+    spare: u64,
+    /// Whether each side that has not sent its FIN must keep room for it: one has, or packets run out.
+    is_tight: bool,
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    fn new(grammar: &'a Grammar, state: &'a FlowState) -> Session<'a> {
+        let mut session = Session { grammar, state, spare: 0, is_tight: false };
+        session.spare = session.spare();
+        let is_closing = state.sides.iter().any(|side| side.space.fin().is_some());
+        session.is_tight = is_closing || (!grammar.to_be_reset() && session.spare < SPARE_TO_SHUT);
+        session
+    }
+
     fn legal(&self, mask: &mut Mask) {
         match self.grammar.lexer.at {
             At::Between => self.packets(mask),
@@ -480,10 +509,9 @@ impl Session<'_> {
 
     /// Whether one packet more than the session needs to close would be one too many.
     fn closing(&self) -> bool {
-        self.spare() == 0
+        self.spare == 0
     }
 
-    /// Packets that the session has left beside those that it needs to close.
     fn spare(&self) -> u64 {
         let fills = |d: Direction| -> u64 {
             let space = &self.state.pair(d).0.space;
@@ -511,7 +539,9 @@ impl Session<'_> {
         }
         let waits = |side: &Side, by: &Side| u64::from(side.space.fin().is_some_and(|fin| by.last_ack < fin));
         match (client.space.fin(), server.space.fin()) {
-            (None, None) => 3,
+            (None, None) => {
+                3 + [Direction::Forward, Direction::Reverse].map(|d| u64::from(self.is_shut(d))).iter().sum::<u64>()
+            }
             (Some(_), Some(_)) => waits(client, server) + waits(server, client),
             _ => 2,
         }
@@ -521,11 +551,45 @@ impl Session<'_> {
         self.state.sides[0].last_ack >= 1 && self.state.sides[1].packets > 0
     }
 
-    /// Octets of payload that side `d` may send from `offset` on: up to the right edge of the window that the other side
-    /// offers, and one where the window is full, as a probe (RFC 9293, sections 3.8.6 and 3.8.6.1).
+    /// Up to where side `d` may send: the right edge of the window that the other side offers. From the first FIN on, the
+    /// last one counts too, and where it has to be left open for the FIN, payload ends before it. A probe of a closed window
+    /// (RFC 9293, section 3.8.6.1) is not said.
+    fn edge(&self, d: Direction, is_fin: bool) -> i64 {
+        let other = d.reversed().index();
+        let has_closed = self.state.sides[d.index()].space.fin().is_some();
+        let furthest = self.grammar.edges[other];
+        let edge = if self.is_tight || is_fin { furthest.min(self.grammar.latest[other]) } else { furthest };
+        edge - i64::from((self.is_tight || is_fin) && !has_closed)
+    }
+
+    /// Whether side `d` has no room for its FIN.
+    fn is_shut(&self, d: Direction) -> bool {
+        self.edge(d, true) < self.state.sides[d.index()].space.next()
+    }
+
+    /// Octets of payload that side `d` may send from `offset` on.
     fn room(&self, d: Direction, offset: i64) -> u64 {
-        let room = self.grammar.edges[d.reversed().index()] - offset;
-        if room == 0 { 1 } else { room.max(0) as u64 }
+        let say = &self.grammar.lexer.say;
+        let is_fin = self.grammar.lexer.at != At::Between && say.shape.kind.is_fin();
+        (self.edge(d, is_fin) - offset).max(0) as u64
+    }
+
+    /// The least window that the packet at hand may offer: in the end none is taken back, and room is left for a FIN.
+    fn least_window(&self) -> u64 {
+        let say = &self.grammar.lexer.say;
+        if !(self.is_tight || say.shape.kind.is_fin()) || !say.shape.kind.has_ack() || say.shape.kind.is_rst() {
+            return 0;
+        }
+        let d = say.shape.direction;
+        let peer = &self.state.pair(d).1.space;
+        let needed = peer.next() + i64::from(peer.fin().is_none()) - self.state.ack_said(say);
+        let scale = if say.shape.kind.is_syn() { 0 } else { self.state.scale(d) };
+        (needed.max(0) as u64).div_ceil(1 << scale).min(u16::MAX.into())
+    }
+
+    /// Whether the window has to be said, since the expected one is too small.
+    fn must_widen(&self) -> bool {
+        self.window_before() < self.least_window()
     }
 
     /// Octets that may follow what side `d` has sent.
@@ -569,7 +633,8 @@ impl Session<'_> {
         if shape.kind.is_rst() {
             let holes = side.space.holes() + peer.space.holes();
             let is_long = self.grammar.packets + 1 >= self.grammar.least();
-            return self.grammar.to_be_reset() && !shape.data && holes == 0 && is_long;
+            let is_acked = side.space.fin().is_none_or(|fin| peer.last_ack >= fin);
+            return self.grammar.to_be_reset() && !shape.data && holes == 0 && is_long && is_acked;
         }
         if self.grammar.reset || self.grammar.closed() {
             return shape.kind == Kind::Ack && !shape.data && !shape.acks_all && !self.grammar.reset;
@@ -577,19 +642,30 @@ impl Session<'_> {
         match (side.space.fin(), shape.kind.is_fin(), shape.data) {
             // A FIN comes last and once; its repeats carry nothing.
             // The second one leaves room for its acknowledgment.
-            (None, true, _) => {
+            (None, true, data) => {
                 let is_long = self.grammar.packets + 2 >= self.grammar.least();
-                side.space.holes() == 0 && !blocked && (peer.space.fin().is_none() || is_long)
+                let has_room = self.edge(d, true) >= side.space.next() + i64::from(data);
+                side.space.holes() == 0 && has_room && self.may_close(shape) && (peer.space.fin().is_none() || is_long)
             }
-            // The other side's FIN is acknowledged by a packet of its own.
-            (Some(fin), true, data) => {
-                let closes = shape.acks_all && peer.space.fin().is_some();
-                !data && shape.kind == Kind::FinAck && side.space.una() < fin && !closes
-            }
+            // A repeated FIN says nothing new: what came since is acknowledged by a packet of its own.
+            (Some(fin), true, data) => !data && shape.kind == Kind::FinAck && side.space.una() < fin && !shape.acks_all,
             // After the FIN, only what was sent before it is sent again.
             (Some(_), false, true) => side.space.outstanding() > 0,
             (None, false, true) if blocked => side.space.outstanding() > 0 || side.space.holes() > 0,
             _ => shape.data || shape.kind == Kind::Ack,
+        }
+    }
+
+    /// Whether the other side can still close, or end the session with a RST, once this one has sent its FIN.
+    fn may_close(&self, shape: Shape) -> bool {
+        let (side, peer) = self.state.pair(shape.direction);
+        match peer.space.fin() {
+            Some(fin) => !self.grammar.to_be_reset() || shape.acks_all || side.last_ack >= fin,
+            None => {
+                let acked = if shape.acks_all { peer.space.contiguous() } else { side.last_ack };
+                let furthest = acked + (i64::from(u16::MAX) << self.state.scale(shape.direction));
+                self.grammar.edges[shape.direction.index()] > peer.space.next() && furthest > peer.space.next()
+            }
         }
     }
 
@@ -606,6 +682,7 @@ impl Session<'_> {
                 server.packets > 0
                     && shape.acks_all
                     && !kind.is_rst()
+                    && !kind.is_fin()
                     && (shape.data || kind != Kind::PshAck)
                     && (!kind.is_syn())
             }
@@ -632,6 +709,14 @@ impl Session<'_> {
             return shape.kind.is_rst();
         }
         let side = &self.state.sides[shape.direction.index()];
+        let is_open = client.space.fin().is_none() && server.space.fin().is_none();
+        let shut = [Direction::Forward, Direction::Reverse].map(|d| self.is_shut(d));
+        if is_open && shut.contains(&true) {
+            // The window has to be opened before.
+            let (side, peer) = self.state.pair(shape.direction);
+            let acks = shape.acks_all || peer.space.contiguous() <= side.last_ack;
+            return shut[shape.direction.reversed().index()] && shape.kind == Kind::Ack && !shape.data && acks;
+        }
         if client.space.fin().is_none() || server.space.fin().is_none() {
             let peer = &self.state.sides[1 - shape.direction.index()];
             let acks = shape.acks_all || peer.space.fin().is_none_or(|fin| side.last_ack >= fin);
@@ -666,7 +751,7 @@ impl Session<'_> {
         }
         if from(Rank::Window) {
             self.window(mask);
-            if side.packets == 0 {
+            if side.packets == 0 || self.must_widen() {
                 return;
             }
         }
@@ -731,8 +816,9 @@ impl Session<'_> {
         }
         mask.set_first(vocab::SEQ_OLD, space.outstanding());
         mask.set_first(vocab::SEQ_NEW, space.outstanding());
-        if space.fin().is_none() && space.holes() < HOLES {
-            let (d, spare) = (say.shape.direction, self.spare());
+        let is_closing = self.state.sides.iter().any(|side| side.space.fin().is_some());
+        if !is_closing && space.holes() < HOLES {
+            let (d, spare) = (say.shape.direction, self.spare.saturating_sub(2));
             let full = u64::from(self.state.full(d));
             let beyond = self.room_ahead(d).saturating_sub(1) / full;
             let fits = |k: &u64| self.fills(d, k * full) < spare;
@@ -746,7 +832,8 @@ impl Session<'_> {
         if !say.shape.acks_all || say.shape.kind.is_syn() || say.shape.kind.is_rst() || !self.established() {
             return;
         }
-        if self.closing() {
+        // In a session that ends with a RST, a FIN acknowledges the other side's: see `may_close`.
+        if self.closing() || (say.shape.kind.is_fin() && self.grammar.to_be_reset()) {
             return;
         }
         let (side, peer) = self.state.pair(say.shape.direction);
@@ -784,8 +871,11 @@ impl Session<'_> {
         let digits = &self.grammar.lexer.digits;
         let (least, most) = match digits.target {
             Target::Len => (0, self.room_said().min(LONGEST_PAYLOAD)),
-            Target::WindowUp => (0, u64::from(u16::MAX) - self.window_before()),
-            Target::WindowDown => (0, self.window_before()),
+            Target::WindowUp => {
+                let before = self.window_before();
+                (self.least_window().saturating_sub(before), u64::from(u16::MAX) - before)
+            }
+            Target::WindowDown => (0, self.window_before().saturating_sub(self.least_window())),
             Target::Mss => (LEAST_MSS, u64::MAX),
             Target::Ttl => (1, u64::MAX),
             Target::OptionKind => (LEAST_RAW_KIND, u64::MAX),
@@ -806,24 +896,28 @@ impl Session<'_> {
 
     fn window(&self, mask: &mut Mask) {
         let say = &self.grammar.lexer.say;
-        let d = say.shape.direction;
-        let expected = self.window_before();
-        if self.state.edge_in_range(say) {
-            mask.set(vocab::WIN_EDGE.first);
+        let side = &self.state.sides[say.shape.direction.index()];
+        let (expected, least) = (self.window_before(), self.least_window());
+        // A side opens with a window of its own.
+        if side.packets > 0 {
+            if self.state.edge_said(say).is_some_and(|window| u64::from(window) >= least) {
+                mask.set(vocab::WIN_EDGE.first);
+            }
+            if u64::from(side.window_max()) >= least {
+                mask.set(vocab::WIN_MAX.first);
+            }
         }
-        mask.set_through(vocab::WIN_MAX, vocab::WIN);
-        if self.state.sides[d.index()].packets == 0 {
-            // A side opens with a window of its own.
-            mask.clear(vocab::WIN_EDGE.first);
-            mask.clear(vocab::WIN_MAX.first);
-            mask.clear(vocab::WIN.first);
+        for (i, &window) in vocab::WINDOWS.iter().enumerate() {
+            if u64::from(window) >= least && (side.packets > 0 || i > 0) {
+                mask.set(vocab::WIN.at(i));
+            }
         }
         for i in 0..vocab::WIN_UP.count() {
             let b = bucket::WINDOW_STEPS.bucket(i);
-            if expected + b.first < 1 << 16 {
+            if expected + b.first < 1 << 16 && expected + b.end > least {
                 mask.set(vocab::WIN_UP.at(i));
             }
-            if b.first <= expected {
+            if b.first <= expected && expected - b.first >= least {
                 mask.set(vocab::WIN_DOWN.at(i));
             }
         }

@@ -147,6 +147,11 @@ pub(crate) struct Side {
 }
 
 impl Side {
+    /// The largest window that it has offered since its SYN.
+    pub(crate) fn window_max(&self) -> u16 {
+        self.window_max
+    }
+
     /// Makes it fresh; keeps its buffers.
     fn restart(&mut self, tick_ns: i64) {
         let mut old = std::mem::replace(self, Side { clock: Clock::new(tick_ns), ..Side::default() });
@@ -459,10 +464,10 @@ impl FlowState {
         room >> scale
     }
 
-    /// Whether a window whose right edge stays is one that the header holds.
-    pub(crate) fn edge_in_range(&self, say: &Say) -> bool {
+    /// The window whose right edge stays, where the header holds it.
+    pub(crate) fn edge_said(&self, say: &Say) -> Option<u16> {
         let d = say.shape.direction;
-        u16::try_from(self.window_at_edge(d, say.flags(), self.ack_said(say))).is_ok()
+        u16::try_from(self.window_at_edge(d, say.flags(), self.ack_said(say))).ok()
     }
 
     fn say_window(&self, d: Direction, packet: &Packet, ack: i64) -> SayWindow {

@@ -23,6 +23,10 @@ fn identity() -> FlowIdentity {
     FlowIdentity { start_ns: Some(1), client_port: Some(40_000), client: side(0xffff_fff0), server: side(77) }
 }
 
+fn said(tokens: &[u16]) -> String {
+    tokens.iter().map(|&token| field::vocab::describe(token)).collect::<Vec<_>>().join("; ")
+}
+
 fn walk(seed: u64, strength: Strength, max_packets: u64) -> (Vec<u16>, Flow) {
     let mut walk = Walk(seed);
     let mut grammar = Grammar::new(strength, Limits { max_packets });
@@ -30,7 +34,7 @@ fn walk(seed: u64, strength: Strength, max_packets: u64) -> (Vec<u16>, Flow) {
     while !grammar.is_done() {
         let legal = grammar.legal_next();
         let n = legal.count();
-        assert!(n > 0, "stuck after {} tokens", tokens.len());
+        assert!(n > 0, "stuck after {} tokens: {}", tokens.len(), said(&tokens));
         let token = legal.iter().nth(walk.below(n) as usize).unwrap();
         grammar.push(token).unwrap();
         tokens.push(token);
@@ -103,7 +107,7 @@ fn check_session(flow: &Flow) {
     assert!(p[0].flags.has(Flags::SYN) && !p[0].flags.has(Flags::ACK));
     let mut last_time = p[0].time_ns;
     let mut last_ts: [Option<u32>; 2] = [None; 2];
-    let mut edge = [0i64; 2];
+    let (mut edge, mut latest) = ([0i64; 2], [0i64; 2]);
     let scale = scales(flow);
     for (i, p) in p.iter().enumerate() {
         assert!(p.time_ns >= last_time, "packet {i}: time goes back");
@@ -113,6 +117,7 @@ fn check_session(flow: &Flow) {
         let end = start + i64::from(p.payload_len) + i64::from(p.flags.seq_len());
         if p.flags.has(Flags::RST) {
             reset = true;
+            assert!(fin[d].is_none_or(|f| acked[o] >= f), "packet {i}: RST on an own FIN that is not acknowledged");
         } else {
             assert!(start >= 0, "packet {i}: before the initial sequence number");
             if sent[d].len() < end as usize {
@@ -121,9 +126,11 @@ fn check_session(flow: &Flow) {
             sent[d][start as usize..end as usize].fill(true);
         }
         let new = i64::from(p.payload_len > 0) * (end - i64::from(p.flags.has(Flags::FIN)));
-        let probe = i64::from(p.payload_len == 1);
-        assert!(new <= top[d] || new <= edge[o] + probe, "packet {i}: payload beyond the window");
+        assert!(new <= top[d] || new <= edge[o], "packet {i}: payload beyond the window");
         top[d] = top[d].max(end);
+        if p.flags.has(Flags::FIN) && fin[d].is_none() {
+            assert!(end <= edge[o].min(latest[o]), "packet {i}: FIN beyond the window");
+        }
         if p.flags.has(Flags::FIN) {
             assert!(fin[d].is_none_or(|f| f == end), "packet {i}: a second FIN elsewhere");
             fin[d] = Some(end);
@@ -138,7 +145,13 @@ fn check_session(flow: &Flow) {
             );
             acked[d] = ack;
             let shift = if p.flags.has(Flags::SYN) { 0 } else { scale[d] };
-            edge[d] = edge[d].max(ack + (i64::from(p.window) << shift));
+            let right = ack + (i64::from(p.window) << shift);
+            if fin[d].is_none() {
+                edge[d] = edge[d].max(right);
+            }
+            let is_closing = fin != [None, None] && !p.flags.has(Flags::RST);
+            assert!(!is_closing || right >= top[o], "packet {i}: the window is taken back while the session closes");
+            latest[d] = right;
         } else {
             assert_eq!(p.ack.0, 0);
         }
