@@ -9,6 +9,7 @@ use crate::args::Constrain;
 #[derive(Debug)]
 pub(crate) struct FlowFilter {
     constrain: Constrain,
+    holds_length: bool,
     /// What the flow is held to.
     grammar: Grammar,
     /// The strictest grammar, where the flow is not held to it; `None` once it has been left.
@@ -27,12 +28,19 @@ const ALL: [u64; field::VOCAB_SIZE.div_ceil(64)] = {
 };
 
 impl FlowFilter {
-    pub(crate) fn new(constrain: Constrain, least: u64, max_packets: u64) -> FlowFilter {
+    /// `holds_length`: a session has as many packets as the length class in its head says.
+    pub(crate) fn new(constrain: Constrain, least: u64, max_packets: u64, holds_length: bool) -> FlowFilter {
         let limits = Limits { max_packets };
         let strength = if constrain == Constrain::Session { Strength::Session } else { Strength::Syntax };
         let session = (constrain != Constrain::Session).then(|| Grammar::new(Strength::Session, limits));
         let grammar = Grammar::new(strength, limits).with_least_packets(least);
-        FlowFilter { constrain, grammar, session, mask: Mask::default(), ended: false }
+        let grammar = if holds_length { grammar } else { grammar.with_any_length() };
+        FlowFilter { constrain, holds_length, grammar, session, mask: Mask::default(), ended: false }
+    }
+
+    /// Whether the flow's length class may be another than its head says.
+    pub(crate) fn is_any_length(&self) -> bool {
+        self.constrain == Constrain::Session && !self.holds_length
     }
 
     /// Whether the flow, which is done, is a whole session.

@@ -36,7 +36,10 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
     name_unseen_ports(args)?;
     let generator = Generator::new(model.decoder()?);
     drop(model);
-    let filter = |_| FlowFilter::new(args.constrain, args.min_packets_per_flow, args.max_packets_per_flow);
+    // A length class that was asked for holds. Else it is what the model means a flow to be, and where the flow ends is what it is.
+    let holds_length = args.length_class.is_some();
+    let (least, most) = (args.min_packets_per_flow, args.max_packets_per_flow);
+    let filter = |_| FlowFilter::new(args.constrain, least, most, holds_length);
     let prompts = Wish::new(args).prompts(&generator, || filter(0), &sampling(args))?;
     let mut output = Output::create(args, console)?;
     let started = Instant::now();
@@ -136,7 +139,11 @@ fn take(
             let described = describe(&flow);
             let is_whole = described.class == "graceful" || described.class == "reset";
             summary.add(flow.packets.len() as u64, is_whole && filter.is_session());
-            let tokens = Tokens::U16(generated.tokens.clone());
+            let mut tokens = generated.tokens.clone();
+            if filter.is_any_length() {
+                field::say_length(&mut tokens, flow.packets.len());
+            }
+            let tokens = Tokens::U16(tokens);
             output.writer.write(&FlowRow { tokens, identity: FlowIdentity::default(), summary: Some(described) })?;
         }
         Err(error) => {

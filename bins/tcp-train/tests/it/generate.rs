@@ -8,7 +8,7 @@ use crate::support::{Place, flows, stderr, without_checksum};
 const GENERATE: &str = "generate --checkpoint-path model --flows 30 --max-packets-per-flow 20";
 
 fn is_session(tokens: &[u16]) -> bool {
-    let mut grammar = Grammar::new(Strength::Session, Limits { max_packets: 20 });
+    let mut grammar = Grammar::new(Strength::Session, Limits { max_packets: 20 }).with_any_length();
     tokens.iter().all(|&t| grammar.legal_next().contains(t) && grammar.push(t).is_ok()) && grammar.is_done()
 }
 
@@ -26,6 +26,10 @@ fn every_flow_is_a_whole_session() {
         assert!(is_session(tokens));
         let packets: u64 = row.summary.as_ref().unwrap().packets.iter().sum();
         assert_eq!(packets, field::decode(tokens, &row.identity).unwrap().packets.len() as u64);
+        // Wherever the model let it end, its head says how long it is.
+        let mut said = tokens.clone();
+        field::say_length(&mut said, packets as usize);
+        assert!(said == *tokens);
     }
 }
 

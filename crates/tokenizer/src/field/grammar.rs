@@ -162,6 +162,8 @@ pub struct Grammar {
     limits: Limits,
     /// Packets that a session has at least.
     least: u64,
+    /// Whether a session has as many packets as its length class says.
+    holds_length: bool,
     lexer: Lexer,
     state: Option<FlowState>,
     /// Option octets of the last packet.
@@ -184,6 +186,7 @@ impl Grammar {
             strength,
             limits,
             least: 0,
+            holds_length: true,
             lexer: Lexer::default(),
             state: None,
             arena: Vec::new(),
@@ -194,6 +197,14 @@ impl Grammar {
             edges: [0; 2],
             latest: [0; 2],
         }
+    }
+
+    /// The same where the length class of a session is what was meant, and need not be what it comes to. Its token is then
+    /// put right when it is done: [`say_length`](super::say_length).
+    #[must_use]
+    pub fn with_any_length(mut self) -> Grammar {
+        self.holds_length = false;
+        self
     }
 
     /// The same where a session has at least so many packets, no more than its limit allows.
@@ -304,14 +315,16 @@ impl Grammar {
         let limit = self.limits.max_packets;
         match (self.strength, usize::from(self.lexer.head.length)) {
             (Strength::Syntax, _) => limit,
-            (Strength::Session, class) if class + 1 >= vocab::LENGTH.count() => limit.max(SHORTEST),
+            (Strength::Session, class) if class + 1 >= vocab::LENGTH.count() || !self.holds_length => {
+                limit.max(SHORTEST)
+            }
             (Strength::Session, class) => limit.max(SHORTEST).min((2 << class) - 1),
         }
     }
 
     /// Packets that a session has at least, also by its length class.
     fn least(&self) -> u64 {
-        self.least.max(1 << self.lexer.head.length)
+        if self.holds_length { self.least.max(1 << self.lexer.head.length) } else { self.least }
     }
 
     /// The length classes of sessions within the limits.

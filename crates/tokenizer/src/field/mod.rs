@@ -134,6 +134,21 @@ impl TokenCode for Field {
     }
 }
 
+/// Where the length class stands in a flow's tokens: after `begin`, `flow` and `class`.
+const HEAD_LENGTH: usize = 3;
+
+/// The class of a number of packets: class `n` has from `2^n` to `2^(n+1) - 1`, the last one all beyond.
+fn length_class(packets: usize) -> u8 {
+    packets.max(1).ilog2().min(vocab::LENGTH.count() as u32 - 1) as u8
+}
+
+/// Puts the length class in the head of a flow's tokens right: see [`Grammar::with_any_length`].
+pub fn say_length(tokens: &mut [TokenId], packets: usize) {
+    if let Some(token) = tokens.get_mut(HEAD_LENGTH).filter(|token| vocab::LENGTH.arg(**token).is_some()) {
+        *token = vocab::LENGTH.at(length_class(packets).into());
+    }
+}
+
 /// Encodes one flow: [`Field`]'s [`encode`](TokenCode::encode). For many flows keep a [`Field`].
 ///
 /// # Errors
@@ -221,7 +236,7 @@ impl Survey {
     }
 
     fn head(&self, flow: &Flow, v6: bool) -> Head {
-        let length = flow.packets.len().max(1).ilog2().min(vocab::LENGTH.count() as u32 - 1) as u8;
+        let length = length_class(flow.packets.len());
         let ticks = self.stamped.map(|s| tick_of(flow, s));
         // Microseconds where every time of the flow is a whole number of them, else nanoseconds. Coarser captures are kept
         // in microseconds, since one cannot tell them from a short flow's chance.
