@@ -420,6 +420,12 @@ impl Grammar {
         let first = bucket::GAPS.index(range_ns.start).unwrap_or(count - 1);
         let first = first + usize::from(gap_bucket(unit, first).end <= least);
         let end = range_ns.end.checked_sub(1).map_or(0, |ns| bucket::GAPS.index(ns).map_or(count, |i| i + 1));
+        // A clock that has to be waited for longer than there is room: the shortest wait.
+        let end = if first < end {
+            end
+        } else {
+            (first..count).find(|&i| mask.contains(vocab::TIME.at(i))).map_or(end, |i| i + 1)
+        };
         mask.clear_run(vocab::TIME.first, first);
         mask.clear_run(vocab::TIME.first + end as TokenId, vocab::TIME.count() - end);
     }
