@@ -1,6 +1,6 @@
 //! How probable a model finds each flow of a dataset.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -62,13 +62,13 @@ pub(crate) fn score(args: &Score, console: &Console) -> anyhow::Result<()> {
 }
 
 /// So many of the flows, in their order.
-fn drawn(mut all: Vec<(u32, Part)>, most: Option<u64>, seed: u64) -> Vec<(u32, Part)> {
+fn drawn(all: Vec<(u32, Part)>, most: Option<u64>, seed: u64) -> Vec<(u32, Part)> {
     let Some(most) = most.filter(|&most| most < all.len() as u64) else { return all };
     let places: Vec<u32> = (0..all.len() as u32).collect();
-    let taken: BTreeSet<u32> = arrowio::epoch_order(&places, seed, 0).into_iter().take(most as usize).collect();
-    let mut place = 0..;
-    all.retain(|_| place.next().is_some_and(|place| taken.contains(&place)));
-    all
+    let mut taken = arrowio::epoch_order(&places, seed, 0);
+    taken.truncate(most as usize);
+    taken.sort_unstable();
+    taken.into_iter().map(|place| all[place as usize]).collect()
 }
 
 /// The bits of each flow.
