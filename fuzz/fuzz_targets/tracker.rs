@@ -25,7 +25,8 @@ fuzz_target!(|octets: &[u8]| {
         }
     }
     tracker.finish();
-    assert_eq!(tracker.ended().count(), tracker.conversations());
-    let counted: u64 = (0..tracker.conversations() as u32).map(|id| tracker.record(id).packets).sum();
+    assert_eq!(tracker.ended().count() as u64, tracker.conversations());
+    let forgotten: u64 = tracker.forgotten().map(|record| record.packets).sum();
+    let counted = forgotten + tracker.records().map(|record| record.packets).sum::<u64>();
     assert_eq!(counted, pushed);
 });

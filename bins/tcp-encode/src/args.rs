@@ -55,12 +55,15 @@ pub(crate) struct Args {
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,
 
-    /// End a conversation after so many seconds of capture time without a packet [default: never, as Wireshark]
+    /// End a conversation after so many seconds of capture time without a packet, and forget it after twice as many: memory
+    /// stays flat however long the capture, but for what --flow-log holds back until conversations before it are over
+    /// [default: never, as Wireshark; 150 octets stay of each conversation]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) idle_timeout: Option<i64>,
 
-    /// Hold at most so many mebibytes of packets and open conversations for each capture that is being read; beyond, the conversations
-    /// idle longest are ended [default: no limit]
+    /// Hold at most so many mebibytes of packets and conversations for each capture that is being read. Beyond, the
+    /// conversations idle longest are written or left out as they are, and then forgotten: a later packet of
+    /// such a one begins another conversation [default: no limit]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_memory: Option<u32>,
 

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
-use flowtrack::{Cause, Class, Ended, Flow, NOT_HELD, Tracker, TrackerOptions, Verdict};
+use flowtrack::{Cause, Class, Ended, Flow, NOT_HELD, Record, Tracker, TrackerOptions, Verdict};
 use tcpwire::{CaptureReader, Dissector, Marks, ReadError, Skip, TimeStep};
 
 use crate::anonymize::CryptoPan;
 use crate::args::TokenCode;
-use crate::flow_log::Line;
+use crate::flow_log::{Line, Pending};
 use crate::keep::KeepSet;
 
 /// How captures are read.
@@ -91,7 +91,6 @@ fn merge<K: Ord>(into: &mut BTreeMap<K, u64>, from: BTreeMap<K, u64>) {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) counts: Counts,
-    pub(crate) lines: Vec<Line>,
     /// What stopped the reading before the end.
     pub(crate) damage: Option<ReadError>,
 }
@@ -99,19 +98,42 @@ pub(crate) struct Report {
 /// What the reading of a capture leaves behind.
 pub(crate) struct Read {
     counts: Counts,
-    tracker: Tracker,
+    pub(crate) tracker: Tracker,
     damage: Option<ReadError>,
 }
 
-/// Conversations are handed on when there are so many.
+/// Conversations that ended, to be judged, and what is known of those that were forgotten.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) ended: Vec<Ended>,
+    pub(crate) forgotten: Vec<Record>,
+}
+
+/// Conversations are handed on when there are so many, and so many at a time unless they hold more octets than that.
 const ENDED_AT_A_TIME: usize = 64;
+const OCTETS_AT_A_TIME: usize = 1 << 20;
+
+impl Batch {
+    /// The next batch: what the tracker has, or as much of it as is handed on at a time.
+    fn of(tracker: &mut Tracker) -> Batch {
+        let mut batch = Batch { ended: Vec::with_capacity(ENDED_AT_A_TIME), forgotten: tracker.forgotten().collect() };
+        let mut octets = 0;
+        while batch.ended.len() < ENDED_AT_A_TIME
+            && octets < OCTETS_AT_A_TIME
+            && let Some(one) = tracker.next_ended()
+        {
+            octets += one.flow.as_ref().map_or(0, Flow::held_octets);
+            batch.ended.push(one);
+        }
+        batch
+    }
+}
+
+/// Takes a batch, and may give buffers back.
+pub(crate) type Hand<'h> = dyn FnMut(&mut Tracker, Batch) -> anyhow::Result<()> + 'h;
 
 /// Reads a capture to its end or to where it is damaged, and hands on the conversations as they end.
-pub(crate) fn read(
-    input: impl io::Read + Send,
-    options: &Options,
-    hand: &mut dyn FnMut(&mut Tracker) -> anyhow::Result<()>,
-) -> anyhow::Result<Read> {
+pub(crate) fn read(input: impl io::Read + Send, options: &Options, hand: &mut Hand<'_>) -> anyhow::Result<Read> {
     let mut counts = Counts::default();
     let mut tracker = Tracker::new(options.tracker);
     let mut reader = match CaptureReader::new(input) {
@@ -131,31 +153,39 @@ pub(crate) fn read(
         match dissector.dissect_with(&frame, |segment| tracker.push(frame.time_ns, frame.number, segment)) {
             Ok(_) => {
                 counts.segments += 1;
-                if tracker.ended_count() >= ENDED_AT_A_TIME {
-                    hand(&mut tracker)?;
+                if tracker.ended_count() >= ENDED_AT_A_TIME || tracker.ended_octets() >= OCTETS_AT_A_TIME {
+                    hand_all(&mut tracker, hand)?;
                 }
             }
             Err(skip) => not_read[skip as usize] += 1,
         }
     };
     while tracker.finish_some(ENDED_AT_A_TIME) {
-        hand(&mut tracker)?;
+        hand_all(&mut tracker, hand)?;
     }
-    hand(&mut tracker)?;
+    hand_all(&mut tracker, hand)?;
     counts.frames = reader.frames();
     counts.octets = reader.offset();
     counts.not_read = Skip::ALL.into_iter().zip(not_read).filter(|(_, n)| *n > 0).collect();
     Ok(Read { counts, tracker, damage })
 }
 
+fn hand_all(tracker: &mut Tracker, hand: &mut Hand<'_>) -> anyhow::Result<()> {
+    while tracker.ended_count() + tracker.forgotten_count() > 0 {
+        let batch = Batch::of(tracker);
+        hand(tracker, batch)?;
+    }
+    Ok(())
+}
+
 /// Why a conversation is in the dataset or not.
 #[derive(Clone, Debug)]
-struct Decision {
-    class: Class,
-    close: &'static str,
-    missing_octets: [u64; 2],
-    kept: bool,
-    reason: String,
+pub(crate) struct Decision {
+    pub(crate) class: Class,
+    pub(crate) close: &'static str,
+    pub(crate) missing_octets: [u64; 2],
+    pub(crate) kept: bool,
+    pub(crate) reason: String,
 }
 
 /// Takes a wanted conversation; gives back why, where it can not be encoded.
@@ -165,13 +195,13 @@ pub(crate) type Encode<'e> = dyn FnMut(&Wanted<'_>) -> anyhow::Result<Result<(),
 pub(crate) struct Judge<'c> {
     name: &'c str,
     options: &'c Options,
-    decisions: Vec<Option<Decision>>,
+    log: Pending,
     counts: Counts,
 }
 
 impl<'c> Judge<'c> {
     pub(crate) fn new(name: &'c str, options: &'c Options) -> Self {
-        Judge { name, options, decisions: Vec::new(), counts: Counts::default() }
+        Judge { name, options, log: Pending::default(), counts: Counts::default() }
     }
 
     /// Decides about a conversation, and has it encoded where it is wanted and can be.
@@ -179,13 +209,23 @@ impl<'c> Judge<'c> {
         let decision = self.decide(one, encode)?;
         self.count(one, &decision);
         if self.options.flow_log {
-            let id = one.id as usize;
-            if self.decisions.len() <= id {
-                self.decisions.resize(id + 1, None);
-            }
-            self.decisions[id] = Some(decision);
+            self.log.decided(one.id, decision);
         }
         Ok(())
+    }
+
+    /// Takes in what is known of a conversation to which no packet is counted any more.
+    pub(crate) fn settle(&mut self, record: Record) {
+        self.counts.late_packets += record.late_packets;
+        if self.options.flow_log {
+            self.log.settled(record);
+        }
+    }
+
+    /// The next line of the flow log, if nothing more can come of that conversation.
+    pub(crate) fn next_line(&mut self) -> Option<Line> {
+        let (decision, record) = self.log.next()?;
+        Some(Line::of(self.name, decision, &record, |addr| self.options.shown(addr)))
     }
 
     fn decide(&mut self, one: &Ended, encode: &mut Encode<'_>) -> anyhow::Result<Decision> {
@@ -239,34 +279,10 @@ impl<'c> Judge<'c> {
         }
     }
 
-    /// What there is to say of the capture, once it is read.
+    /// What there is to say of the capture, once it is read and all conversations are settled.
     pub(crate) fn report(mut self, read: Read) -> Report {
-        let mut lines = Vec::new();
-        for id in 0..read.tracker.conversations() as u32 {
-            let record = read.tracker.record(id);
-            self.counts.late_packets += record.late_packets;
-            if let Some(Some(decision)) = self.decisions.get_mut(id as usize).map(Option::take) {
-                lines.push(Line {
-                    file: self.name.to_owned(),
-                    first_packet: record.first_frame,
-                    src: self.options.shown(record.ends[0].addr),
-                    src_port: record.ends[0].port,
-                    dst: self.options.shown(record.ends[1].addr),
-                    dst_port: record.ends[1].port,
-                    packets: record.packets,
-                    late_packets: record.late_packets,
-                    completeness: record.completeness_shown.0,
-                    completeness_final: record.completeness.0,
-                    class: decision.class.name(),
-                    close: decision.close,
-                    missing_octets: decision.missing_octets,
-                    kept: decision.kept,
-                    reason: decision.reason,
-                });
-            }
-        }
         self.counts.add(read.counts);
-        Report { counts: self.counts, lines, damage: read.damage }
+        Report { counts: self.counts, damage: read.damage }
     }
 }
 

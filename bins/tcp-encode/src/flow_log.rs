@@ -1,9 +1,13 @@
 //! `--flow-log`: what became of every conversation.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::net::IpAddr;
 
+use flowtrack::Record;
 use serde::Serialize;
+
+use crate::capture::Decision;
 
 /// One conversation.
 #[derive(Serialize, Clone, Debug)]
@@ -36,6 +40,68 @@ pub(crate) struct Line {
     pub(crate) kept: bool,
     /// Why not; empty where it is.
     pub(crate) reason: String,
+}
+
+impl Line {
+    /// The line of a conversation of the capture `file`; `shown` gives each address as it may be written.
+    pub(crate) fn of(file: &str, decision: Decision, record: &Record, shown: impl Fn(IpAddr) -> IpAddr) -> Line {
+        let [opener, other] = record.ends;
+        Line {
+            file: file.to_owned(),
+            first_packet: record.first_frame,
+            src: shown(opener.addr),
+            src_port: opener.port,
+            dst: shown(other.addr),
+            dst_port: other.port,
+            packets: record.packets,
+            late_packets: record.late_packets,
+            completeness: record.completeness_shown.0,
+            completeness_final: record.completeness.0,
+            class: decision.class.name(),
+            close: decision.close,
+            missing_octets: decision.missing_octets,
+            kept: decision.kept,
+            reason: decision.reason,
+        }
+    }
+}
+
+/// Conversations on their way into the log, which is in order of first packets: each waits for what was decided and for
+/// its last packet, and for those before it.
+#[derive(Default)]
+pub(crate) struct Pending {
+    /// Number of the first that waits.
+    first: u64,
+    waiting: VecDeque<Waiting>,
+}
+
+type Waiting = (Option<Decision>, Option<Record>);
+
+impl Pending {
+    pub(crate) fn decided(&mut self, id: u64, decision: Decision) {
+        self.of(id).0 = Some(decision);
+    }
+
+    pub(crate) fn settled(&mut self, record: Record) {
+        let of = self.of(record.id);
+        of.1 = Some(record);
+    }
+
+    /// The next conversation, where it does not wait any more.
+    pub(crate) fn next(&mut self) -> Option<(Decision, Record)> {
+        let (Some(_), Some(_)) = self.waiting.front()? else { return None };
+        let (decision, record) = self.waiting.pop_front()?;
+        self.first += 1;
+        decision.zip(record)
+    }
+
+    fn of(&mut self, id: u64) -> &mut Waiting {
+        let at = (id - self.first) as usize;
+        if self.waiting.len() <= at {
+            self.waiting.resize_with(at + 1, Default::default);
+        }
+        &mut self.waiting[at]
+    }
 }
 
 /// Writes lines of JSON.

@@ -9,11 +9,12 @@ use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 
 use arrowio::FlowRow;
 use clikit::Progress;
-use flowtrack::Ended;
+use flowtrack::Flow;
 use tcpwire::ReadError;
 
-use crate::capture::{self, Judge, Options, Report, Wanted};
+use crate::capture::{self, Batch, Judge, Options, Report, Wanted};
 use crate::dataset::Encoder;
+use crate::flow_log::Line;
 
 /// One capture to read.
 #[derive(Clone, Debug)]
@@ -38,14 +39,17 @@ impl Task {
     }
 }
 
-/// What comes of a capture, in this order: rows, then what there is to say of it.
+/// What comes of a capture: rows and lines of the flow log, then what there is to say of it.
 pub(crate) enum Message {
     Rows(Vec<FlowRow>),
+    Lines(Vec<Line>),
     Done(Box<Report>),
 }
 
 /// Rows are handed over when they hold so many tokens.
 const TOKENS_AT_A_TIME: usize = 1 << 16;
+/// Lines are handed over when there are so many.
+const LINES_AT_A_TIME: usize = 256;
 /// Hand-overs of one capture that may wait.
 const WAITING: usize = 8;
 
@@ -125,70 +129,84 @@ fn read_one(
         }
     };
     let encoder = Encoder::new(options);
-    let mut rows = Rows { task, encoder, rows: Vec::new(), tokens: 0, hand };
-    let mut judge = Judge::new(&task.name, options);
+    let rows = Rows { task, encoder, rows: Vec::new(), tokens: 0, lines: Vec::new(), hand };
+    let mut taking = Taking { judge: Judge::new(&task.name, options), rows };
     let read = match threads {
-        Threads::One => read_alone(input, options, &mut rows, &mut judge),
-        Threads::Two => read_in_two(input, options, &mut rows, &mut judge),
+        Threads::One => read_alone(input, options, &mut taking),
+        Threads::Two => read_in_two(input, options, &mut taking),
     }?;
-    rows.finish(judge.report(read))
+    taking.finish(read)
 }
 
-fn read_alone(
-    input: impl Read + Send,
-    options: &Options,
-    rows: &mut Rows<'_>,
-    judge: &mut Judge<'_>,
-) -> anyhow::Result<capture::Read> {
-    let mut ended = Vec::new();
-    capture::read(input, options, &mut |tracker| {
-        ended.extend(tracker.ended());
-        for mut one in ended.drain(..) {
-            judge.take(&one, &mut |wanted| rows.encode(wanted))?;
-            one.flow.take().into_iter().for_each(|flow| tracker.recycle(flow));
+/// Judges batches, one after the other.
+struct Taking<'t> {
+    judge: Judge<'t>,
+    rows: Rows<'t>,
+}
+
+impl Taking<'_> {
+    /// Gives the flows back, for their buffers.
+    fn take(&mut self, batch: Batch) -> anyhow::Result<Vec<Flow>> {
+        for one in &batch.ended {
+            self.judge.take(one, &mut |wanted| self.rows.encode(wanted))?;
         }
+        batch.forgotten.into_iter().for_each(|record| self.judge.settle(record));
+        self.log()?;
+        Ok(batch.ended.into_iter().filter_map(|one| one.flow).collect())
+    }
+
+    /// Hands on the lines of the flow log that are whole.
+    fn log(&mut self) -> anyhow::Result<()> {
+        while let Some(line) = self.judge.next_line() {
+            self.rows.log(line)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, read: capture::Read) -> anyhow::Result<()> {
+        for record in read.tracker.records() {
+            self.judge.settle(record);
+            self.log()?;
+        }
+        self.rows.finish(self.judge.report(read))
+    }
+}
+
+fn read_alone(input: impl Read + Send, options: &Options, taking: &mut Taking<'_>) -> anyhow::Result<capture::Read> {
+    capture::read(input, options, &mut |tracker, batch| {
+        taking.take(batch)?.into_iter().for_each(|flow| tracker.recycle(flow));
         Ok(())
     })
 }
 
-/// Conversations on their way to be judged that may wait, in hand-overs.
-const ENDED_WAITING: usize = 64;
+/// Batches on their way to be judged that may wait.
+const BATCHES_WAITING: usize = 8;
 
-fn read_in_two(
-    input: impl Read + Send,
-    options: &Options,
-    rows: &mut Rows<'_>,
-    judge: &mut Judge<'_>,
-) -> anyhow::Result<capture::Read> {
-    let (sender, receiver) = sync_channel::<Vec<Ended>>(ENDED_WAITING);
-    let (back, returned) = channel::<Vec<Ended>>();
+fn read_in_two(input: impl Read + Send, options: &Options, taking: &mut Taking<'_>) -> anyhow::Result<capture::Read> {
+    let (sender, receiver) = sync_channel::<Batch>(BATCHES_WAITING);
+    let (back, returned) = channel::<Vec<Flow>>();
     std::thread::scope(|scope| {
         let reading = scope.spawn(move || {
-            capture::read(input, options, &mut |tracker| {
-                for one in returned.try_iter().flatten() {
-                    one.flow.into_iter().for_each(|flow| tracker.recycle(flow));
-                }
-                let ended = tracker.ended().collect();
-                sender.send(ended).map_err(|_| anyhow::anyhow!("the encoder has stopped"))
+            capture::read(input, options, &mut |tracker, batch| {
+                returned.try_iter().flatten().for_each(|flow| tracker.recycle(flow));
+                sender.send(batch).map_err(|_| anyhow::anyhow!("the encoder has stopped"))
             })
         });
-        for ended in receiver {
-            for one in &ended {
-                judge.take(one, &mut |wanted| rows.encode(wanted))?;
-            }
+        for batch in receiver {
             // The reader may be done, and need no buffers any more.
-            drop(back.send(ended));
+            drop(back.send(taking.take(batch)?));
         }
         reading.join().map_err(|_| anyhow::anyhow!("the reader failed"))?
     })
 }
 
-/// Gathers rows until they are worth handing over.
+/// Gathers rows and lines until they are worth handing over.
 struct Rows<'r> {
     task: &'r Task,
     encoder: Encoder<'r>,
     rows: Vec<FlowRow>,
     tokens: usize,
+    lines: Vec<Line>,
     hand: &'r mut dyn FnMut(Message) -> anyhow::Result<()>,
 }
 
@@ -207,8 +225,17 @@ impl Rows<'_> {
         Ok(Ok(()))
     }
 
+    fn log(&mut self, line: Line) -> anyhow::Result<()> {
+        self.lines.push(line);
+        if self.lines.len() >= LINES_AT_A_TIME {
+            (self.hand)(Message::Lines(std::mem::take(&mut self.lines)))?;
+        }
+        Ok(())
+    }
+
     fn finish(self, report: Report) -> anyhow::Result<()> {
         (self.hand)(Message::Rows(self.rows))?;
+        (self.hand)(Message::Lines(self.lines))?;
         (self.hand)(Message::Done(Box::new(report)))
     }
 }

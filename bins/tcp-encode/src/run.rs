@@ -140,6 +140,10 @@ impl Writing<'_> {
                 }
                 Ok(())
             }
+            Message::Lines(lines) => match &mut self.outputs()?.flow_log {
+                Some(log) => flow_log::write(log, &lines).with_context(|| log.name()),
+                None => Ok(()),
+            },
             Message::Done(report) => self.done(task, *report),
         }
     }
@@ -169,9 +173,6 @@ impl Writing<'_> {
         }
         for (reason, n) in &report.counts.lost {
             self.console.left_out(format!("{}: {n} wanted conversations: {reason}", task.shown()));
-        }
-        if let Some(log) = &mut self.outputs()?.flow_log {
-            flow_log::write(log, &report.lines).with_context(|| log.name())?;
         }
         self.summary.captures += 1;
         self.summary.counts.add(report.counts);

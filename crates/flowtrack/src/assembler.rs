@@ -101,6 +101,12 @@ impl Assembler {
         ends.zip(starts).map(move |(from, to)| from.max(within.start)..to.min(within.end)).filter(|gap| !gap.is_empty())
     }
 
+    /// What it takes beside itself.
+    #[inline]
+    pub(crate) fn held_octets(&self) -> usize {
+        self.above.capacity() * size_of::<Range<i64>>()
+    }
+
     /// Integers in gaps that were given up, because there were too many gaps to hold: they count as seen.
     #[must_use]
     pub fn given_up(&self) -> u64 {

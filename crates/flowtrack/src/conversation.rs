@@ -28,6 +28,10 @@ pub(crate) struct Conversation {
     reset_before_fins: bool,
     strict: StrictFlags,
     ipv4: bool,
+    /// It waits to be given out, closed.
+    pub(crate) closing: bool,
+    /// What [`held_octets`](Self::held_octets) was when it was last counted.
+    pub(crate) counted: usize,
 }
 
 impl Conversation {
@@ -48,6 +52,8 @@ impl Conversation {
             reset_before_fins: false,
             strict: StrictFlags::default(),
             ipv4: matches!(segment.ip, IpRepr::V4(_)),
+            closing: false,
+            counted: 0,
         }
     }
 
@@ -65,6 +71,19 @@ impl Conversation {
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.reset || self.sides.iter().all(Side::fin_acknowledged)
+    }
+
+    /// What it takes beside itself: the room of its buffers, filled or not.
+    #[inline]
+    pub(crate) fn held_octets(&self) -> usize {
+        let gaps = self.sides[0].held_octets() + self.sides[1].held_octets();
+        self.packets.capacity() * size_of::<Packet>() + self.options.capacity() + gaps
+    }
+
+    /// Takes out the buffers, and lets go what else is held.
+    pub(crate) fn empty(&mut self) -> (Vec<Packet>, Vec<u8>) {
+        self.sides = Default::default();
+        (std::mem::take(&mut self.packets), std::mem::take(&mut self.options))
     }
 
     /// Lets the packets go, for good.

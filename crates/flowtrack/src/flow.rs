@@ -116,6 +116,12 @@ impl Flow {
         }
     }
 
+    /// What it takes beside itself: the room of its buffers, filled or not.
+    #[must_use]
+    pub fn held_octets(&self) -> usize {
+        self.packets.capacity() * size_of::<Packet>() + self.options.capacity()
+    }
+
     /// The option octets of a packet of this flow.
     ///
     /// # Panics

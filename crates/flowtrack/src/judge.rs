@@ -16,7 +16,7 @@ impl Flow {
             tracker.push(packet.time_ns, i as u64 + 1, &self.segment(packet)?);
         }
         tracker.finish();
-        let completeness = (tracker.conversations() == 1).then(|| tracker.record(0).completeness)?;
+        let completeness = tracker.records().next().filter(|_| tracker.conversations() == 1)?.completeness;
         let verdict = tracker.ended().next()?.verdict;
         Some((verdict, completeness))
     }

@@ -48,7 +48,7 @@ impl Hash for Key6 {
     }
 }
 
-/// A key's conversation. Hashes are keyed anew in each table, so that no capture can be made to collide; nothing that
+/// A key's conversation, by the place of its mark. Hashes are keyed anew in each table, so that no capture can be made to collide; nothing that
 /// comes out depends on them.
 struct Table<K> {
     ids: HashMap<K, u32, RandomState>,
@@ -78,6 +78,16 @@ impl<K: Hash + Eq + Copy> Table<K> {
     fn set(&mut self, key: K, id: u32) {
         self.ids.insert(key, id);
         self.last = Some((key, id));
+    }
+
+    /// Forgets the key where `id` is its conversation.
+    fn forget(&mut self, key: K, id: u32) {
+        if self.last.is_some_and(|(_, last)| last == id) {
+            self.last = None;
+        }
+        if self.ids.get(&key) == Some(&id) {
+            self.ids.remove(&key);
+        }
     }
 }
 
@@ -120,20 +130,68 @@ fn whole([high, low]: [u64; 2]) -> Ipv6Addr {
     Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low))
 }
 
-/// Where the ends of a conversation are kept: 12 octets with IPv4, 40 with IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EndsRef {
-    V4(u32),
-    V6(u32),
+/// Ends at places that do not change. Places are used again.
+struct Ends<K> {
+    kept: Vec<K>,
+    free: Vec<u32>,
 }
 
-/// The latest conversation of each 4-tuple, and the ends of all conversations.
+impl<K> Default for Ends<K> {
+    fn default() -> Self {
+        Ends { kept: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<K> Ends<K> {
+    fn keep(&mut self, key: K) -> u32 {
+        match self.free.pop() {
+            Some(at) => {
+                self.kept[at as usize] = key;
+                at
+            }
+            None => {
+                self.kept.push(key);
+                self.kept.len() as u32 - 1
+            }
+        }
+    }
+}
+
+/// Where the ends of a conversation are kept: 12 octets with IPv4, 40 with IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EndsRef(u32);
+
+impl EndsRef {
+    /// Set where the ends are of IPv6.
+    const V6: u32 = 1 << 31;
+
+    fn is_v6(self) -> bool {
+        self.0 & Self::V6 != 0
+    }
+
+    fn at(self) -> usize {
+        (self.0 & !Self::V6) as usize
+    }
+
+    /// What the ends take, in the table of keys too: that doubles when it is full to seven eighths, and keeps an octet
+    /// for each place.
+    pub(crate) fn octets(self) -> usize {
+        let of = |ends: usize, place: usize| ends + size_of::<u32>() + (place + 1) * 16 / 7;
+        if self.is_v6() {
+            of(size_of::<Key6>(), size_of::<(Key6, u32)>())
+        } else {
+            of(size_of::<Key4>(), size_of::<(Key4, u32)>())
+        }
+    }
+}
+
+/// The latest conversation of each 4-tuple, and the ends of all conversations that are not forgotten.
 #[derive(Default)]
 pub(crate) struct Keys {
     table4: Table<Key4>,
     table6: Table<Key6>,
-    ends4: Vec<Key4>,
-    ends6: Vec<Key6>,
+    ends4: Ends<Key4>,
+    ends6: Ends<Key6>,
 }
 
 impl Keys {
@@ -153,36 +211,43 @@ impl Keys {
         }
     }
 
-    /// Makes `id` the latest conversation of a segment's ends.
-    pub(crate) fn begin(&mut self, segment: &Segment<'_>, id: u32) -> EndsRef {
+    /// Keeps a segment's ends. Their latest conversation is to be [`set`](Self::set).
+    pub(crate) fn keep(&mut self, segment: &Segment<'_>) -> EndsRef {
         match &segment.ip {
-            IpRepr::V4(ip) => {
-                let (key, _) = Key4::of(ip, &segment.tcp);
-                self.table4.set(key, id);
-                self.ends4.push(key);
-                EndsRef::V4(self.ends4.len() as u32 - 1)
-            }
-            IpRepr::V6(ip) => {
-                let (key, _) = Key6::of(ip, &segment.tcp);
-                self.table6.set(key, id);
-                self.ends6.push(key);
-                EndsRef::V6(self.ends6.len() as u32 - 1)
-            }
+            IpRepr::V4(ip) => EndsRef(self.ends4.keep(Key4::of(ip, &segment.tcp).0)),
+            IpRepr::V6(ip) => EndsRef(self.ends6.keep(Key6::of(ip, &segment.tcp).0) | EndsRef::V6),
+        }
+    }
+
+    /// Makes `id` the latest conversation of its ends.
+    pub(crate) fn set(&mut self, ends: EndsRef, id: u32) {
+        if ends.is_v6() {
+            self.table6.set(self.ends6.kept[ends.at()], id);
+        } else {
+            self.table4.set(self.ends4.kept[ends.at()], id);
+        }
+    }
+
+    /// Forgets the ends of conversation `id`: the next packet between them finds none, but where a later one is there.
+    pub(crate) fn forget(&mut self, ends: EndsRef, id: u32) {
+        if ends.is_v6() {
+            self.table6.forget(self.ends6.kept[ends.at()], id);
+            self.ends6.free.push(ends.at() as u32);
+        } else {
+            self.table4.forget(self.ends4.kept[ends.at()], id);
+            self.ends4.free.push(ends.at() as u32);
         }
     }
 
     /// The ends, the lower one first.
     pub(crate) fn ends(&self, at: EndsRef) -> [Endpoint; 2] {
         let end = |addr: IpAddr, port| Endpoint { addr, port };
-        match at {
-            EndsRef::V4(at) => {
-                let Key4 { addrs, ports } = self.ends4[at as usize];
-                [0, 1].map(|n| end(Ipv4Addr::from_bits(addrs[n]).into(), apart(ports)[n]))
-            }
-            EndsRef::V6(at) => {
-                let Key6 { addrs, ports } = self.ends6[at as usize];
-                [0, 1].map(|n| end(whole(addrs[n]).into(), apart(ports)[n]))
-            }
+        if at.is_v6() {
+            let Key6 { addrs, ports } = self.ends6.kept[at.at()];
+            [0, 1].map(|n| end(whole(addrs[n]).into(), apart(ports)[n]))
+        } else {
+            let Key4 { addrs, ports } = self.ends4.kept[at.at()];
+            [0, 1].map(|n| end(Ipv4Addr::from_bits(addrs[n]).into(), apart(ports)[n]))
         }
     }
 }
@@ -192,8 +257,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_conversation_with_ipv4_costs_28_octets_of_keys() {
-        assert_eq!(size_of::<(Key4, u32)>() + size_of::<Key4>(), 28);
-        assert_eq!(size_of::<EndsRef>(), 8);
+    fn what_ends_take_is_known() {
+        assert_eq!(EndsRef(0).octets(), 12 + 4 + 38);
+        assert_eq!(EndsRef(EndsRef::V6).octets(), 40 + 4 + 112);
     }
 }

@@ -16,6 +16,10 @@ mod judge;
 #[cfg(feature = "tracker")]
 mod keys;
 #[cfg(feature = "tracker")]
+mod marks;
+#[cfg(feature = "tracker")]
+mod recency;
+#[cfg(feature = "tracker")]
 mod side;
 #[cfg(feature = "tracker")]
 mod tracker;
@@ -26,6 +30,8 @@ mod verdict;
 pub use assembler::{Assembler, Inserted};
 pub use flow::{Completeness, Direction, Endpoint, Flow, OptionsRef, Packet};
 #[cfg(feature = "tracker")]
-pub use tracker::{Cause, Ended, NOT_HELD, Record, Tracker, TrackerOptions};
+pub use marks::Record;
+#[cfg(feature = "tracker")]
+pub use tracker::{Cause, Ended, NOT_HELD, Tracker, TrackerOptions};
 #[cfg(feature = "tracker")]
 pub use verdict::{Class, Close, MAX_GAPS_NAMED, Missing, Verdict};

@@ -100,6 +100,12 @@ impl Side {
         self.octets.gaps(extent).map(move |gap| (gap.start - start) as u64..(gap.end - start) as u64)
     }
 
+    /// What it takes beside itself.
+    #[inline]
+    pub(crate) fn held_octets(&self) -> usize {
+        self.octets.held_octets()
+    }
+
     /// Octets of gaps that were given up for space.
     pub(crate) fn given_up(&self) -> u64 {
         self.octets.given_up()

@@ -6,7 +6,9 @@ use tcpwire::{Marks, Segment};
 
 use crate::completeness::{Seen, WiresharkState};
 use crate::conversation::Conversation;
-use crate::keys::{EndsRef, Keys};
+use crate::keys::Keys;
+use crate::marks::{Mark, MarkTable, NONE, Record};
+use crate::recency::{List, Recency};
 use crate::verdict::Verdict;
 use crate::{Completeness, Direction, Endpoint, Flow, Packet};
 
@@ -29,9 +31,13 @@ pub const NOT_HELD: Marks = Marks(
 pub struct TrackerOptions {
     /// Only conversations that begin with a SYN are wanted: others keep counters only.
     pub only_opened: bool,
-    /// A pause longer than this, in nanoseconds of capture time, ends a conversation. Wireshark has none.
+    /// A pause longer than this, in nanoseconds of capture time, ends a conversation. Wireshark has none. Twice as long
+    /// after its last packet a conversation is given out and forgotten. Nothing else depends on that, as long as the
+    /// capture's clock does not go back by more than this.
     pub idle_timeout_ns: Option<i64>,
-    /// Packets and open conversations held at most, in octets; beyond, the conversations idle longest are ended.
+    /// What is held at most, in octets: packets, open conversations, and what stays of those that were given out. Beyond,
+    /// the conversations idle longest are given out, and of those that were the ones idle longest are forgotten, down to
+    /// a quarter of this. A later packet of a forgotten one begins another conversation.
     pub max_octets: Option<usize>,
     /// How long a closed conversation waits for late packets before it is given out, in nanoseconds of capture
     /// time.
@@ -63,7 +69,7 @@ pub enum Cause {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ended {
     /// Number of the conversation, from 0, in order of first packets.
-    pub id: u32,
+    pub id: u64,
     /// Its packets; `None` where they were not held.
     pub flow: Option<Flow>,
     /// What it is.
@@ -74,44 +80,6 @@ pub struct Ended {
     pub cause: Cause,
 }
 
-/// What stays of every conversation: who, and how much.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// The two ends, opener first.
-    pub ends: [Endpoint; 2],
-    /// Number of the first packet's frame.
-    pub first_frame: u64,
-    /// Packets, as Wireshark counts them.
-    pub packets: u64,
-    /// Packets that came after it was given out.
-    pub late_packets: u64,
-    /// `tcp.completeness` as `tshark` prints it with the last packet, which it does before that packet is taken in.
-    pub completeness_shown: Completeness,
-    /// `tcp.completeness` with the last packet: what Wireshark's window shows.
-    pub completeness: Completeness,
-}
-
-const NONE: u32 = u32::MAX;
-
-/// What stays of a conversation in here.
-#[derive(Debug)]
-struct Mark {
-    ends: EndsRef,
-    first_frame: u64,
-    packets: u64,
-    late_packets: u64,
-    last_ns: i64,
-    wireshark: WiresharkState,
-    /// Index among the open ones, or [`NONE`].
-    open: u32,
-    marks: Marks,
-    /// The first packet's sender is the lower end of the key.
-    low_first: bool,
-    /// The second end opened.
-    swapped: bool,
-    closing: bool,
-}
-
 /// Conversations with fewer packets than this may still turn out to begin with a SYN that came late.
 const SYN_MAY_STILL_COME: u64 = 8;
 
@@ -119,63 +87,97 @@ const SYN_MAY_STILL_COME: u64 = 8;
 const MAX_SPARE: usize = 8 * 1024 * 1024;
 const MAX_SPARE_PACKETS: usize = 2048;
 
+/// Idle conversations that are given out after a packet, at most: no packet has to wait for all.
+const IDLE_AT_A_TIME: usize = 4;
+
+/// A closed conversation, and when it was last looked at.
+#[derive(Clone, Copy, Debug)]
+struct Closing {
+    since_ns: i64,
+    id: u64,
+    at: u32,
+}
+
 /// Sorts segments into conversations.
+///
+/// What stays of a conversation, its mark, is kept for as long as a packet of it may come: until others begin between the same
+/// ends, or until it is forgotten as [`TrackerOptions`] say.
 #[derive(Default)]
 pub struct Tracker {
     options: TrackerOptions,
     keys: Keys,
-    marks: Vec<Mark>,
+    marks: MarkTable,
+    /// Number of the next conversation.
+    next_id: u64,
+    /// Where there is a bound in time or space: which marks are quiet for longest.
+    recency: Option<Recency>,
+    /// When the packet before this one was captured.
+    before_ns: i64,
     /// Conversations that are not yet given out, and those that were, for the next ones.
     open: Vec<Conversation>,
     free: Vec<u32>,
     /// Buffers of flows that were taken, for the next ones.
     spare: Vec<(Vec<Packet>, Vec<u8>)>,
     spare_octets: usize,
-    /// Closed ones, with when they were last looked at.
-    closing: VecDeque<(i64, u32)>,
+    closing: VecDeque<Closing>,
+    /// What open conversations and all marks take, and what the marks of those given out take of it.
     held_octets: usize,
-    ended: Vec<Ended>,
-    /// Conversations that the end of the capture has ended.
-    finished: u32,
-    /// All before this one have ended.
-    oldest: u32,
+    given_octets: usize,
+    ended: VecDeque<Ended>,
+    ended_octets: usize,
+    forgotten: Vec<Record>,
+    /// Conversations that the end of the capture ends.
+    finishing: Option<std::vec::IntoIter<u32>>,
 }
 
 impl Tracker {
     /// An empty tracker.
     #[must_use]
     pub fn new(options: TrackerOptions) -> Self {
-        Tracker { options, ..Tracker::default() }
+        let bounded = options.idle_timeout_ns.is_some() || options.max_octets.is_some();
+        Tracker { options, recency: bounded.then(Recency::default), before_ns: i64::MIN, ..Tracker::default() }
     }
 
-    /// Takes in the segment of frame `frame`, captured at `time_ns`. Returns the conversation it belongs to.
+    /// Takes in the segment of frame `frame`, captured at `time_ns`. Returns the number of the conversation it belongs to.
     #[inline]
-    pub fn push(&mut self, time_ns: i64, frame: u64, segment: &Segment<'_>) -> u32 {
-        let (id, direction) = self.find(time_ns, frame, segment);
-        let mark = &mut self.marks[id as usize];
+    pub fn push(&mut self, time_ns: i64, frame: u64, segment: &Segment<'_>) -> u64 {
+        let (at, direction) = self.find(time_ns, frame, segment);
+        let mark = &mut self.marks[at];
         let seen = seen(segment, direction);
         let new = mark.packets == 0 && !mark.wireshark.bits.any(Completeness::SYN);
         mark.wireshark.take(&seen, new);
         mark.packets += 1;
         mark.marks = mark.marks.with(segment.marks);
         mark.last_ns = time_ns;
+        let id = mark.id;
         if mark.open == NONE {
             mark.late_packets += 1;
         } else {
-            self.take(id, time_ns, segment, direction);
+            self.take(at, time_ns, segment, direction);
         }
         self.end_lingering(time_ns);
+        if self.recency.is_some() {
+            self.keep_bounds(at, time_ns);
+        }
         id
     }
 
     /// The conversations that ended since the last call, in the order in which they did.
-    pub fn ended(&mut self) -> std::vec::Drain<'_, Ended> {
+    pub fn ended(&mut self) -> std::collections::vec_deque::Drain<'_, Ended> {
+        self.ended_octets = 0;
         self.ended.drain(..)
+    }
+
+    /// The first of them alone.
+    pub fn next_ended(&mut self) -> Option<Ended> {
+        let one = self.ended.pop_front()?;
+        self.ended_octets -= one.flow.as_ref().map_or(0, Flow::held_octets);
+        Some(one)
     }
 
     /// Gives back the buffers of a flow that is done with: the next ones are put there.
     pub fn recycle(&mut self, mut flow: Flow) {
-        let octets = buffer_octets(&flow.packets, &flow.options);
+        let octets = flow.held_octets();
         if self.spare_octets + octets <= MAX_SPARE && flow.packets.capacity() <= MAX_SPARE_PACKETS {
             flow.packets.clear();
             flow.options.clear();
@@ -190,6 +192,29 @@ impl Tracker {
         self.ended.len()
     }
 
+    /// What the packets of these take, in octets.
+    #[must_use]
+    pub fn ended_octets(&self) -> usize {
+        self.ended_octets
+    }
+
+    /// What is known of the conversations that were forgotten since the last call: they were given out, and no packet is
+    /// counted to them any more.
+    pub fn forgotten(&mut self) -> std::vec::Drain<'_, Record> {
+        self.forgotten.drain(..)
+    }
+
+    /// How many conversations [`forgotten`](Self::forgotten) would give.
+    #[must_use]
+    pub fn forgotten_count(&self) -> usize {
+        self.forgotten.len()
+    }
+
+    /// What is known of all conversations that are not forgotten, in order of their first packets.
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        self.marks.in_order().into_iter().map(|at| self.marks[at].record(&self.keys))
+    }
+
     /// Ends all conversations, in order of their first packets.
     pub fn finish(&mut self) {
         while self.finish_some(usize::MAX) {}
@@ -198,170 +223,187 @@ impl Tracker {
     /// Ends conversations, in order of their first packets, until so many wait to be given out. Says whether there may be
     /// more: a million need not be there all at once.
     pub fn finish_some(&mut self, waiting: usize) -> bool {
-        while self.finished < self.marks.len() as u32 && self.ended.len() < waiting {
-            self.end(self.finished, Cause::EndOfCapture);
-            self.finished += 1;
+        let mut left = self.finishing.take().unwrap_or_else(|| self.marks.in_order().into_iter());
+        while self.ended.len() < waiting
+            && let Some(at) = left.next()
+        {
+            self.end(at, Cause::EndOfCapture);
         }
         self.closing.clear();
-        self.finished < self.marks.len() as u32
+        let more = left.len() > 0;
+        self.finishing = more.then_some(left);
+        more
+    }
+
+    /// What open conversations and the marks of all others take, in octets. Where there is no bound in time or space, the
+    /// packets are not counted.
+    #[must_use]
+    pub fn held_octets(&self) -> usize {
+        self.held_octets
     }
 
     /// Number of conversations so far.
     #[must_use]
-    pub fn conversations(&self) -> usize {
-        self.marks.len()
-    }
-
-    /// What is known of conversation `id`.
-    ///
-    /// # Panics
-    /// Where there is no such conversation.
-    #[must_use]
-    pub fn record(&self, id: u32) -> Record {
-        let mark = &self.marks[id as usize];
-        Record {
-            ends: self.opener_first(mark),
-            first_frame: mark.first_frame,
-            packets: mark.packets,
-            late_packets: mark.late_packets,
-            completeness_shown: mark.wireshark.shown,
-            completeness: mark.wireshark.bits,
-        }
-    }
-
-    /// The ends of a conversation, opener first.
-    fn opener_first(&self, mark: &Mark) -> [Endpoint; 2] {
-        let [low, high] = self.keys.ends(mark.ends);
-        if mark.low_first == mark.swapped { [high, low] } else { [low, high] }
+    pub fn conversations(&self) -> u64 {
+        self.next_id
     }
 
     /// The conversation of a segment, begun where there is none, and the segment's direction in it.
     #[inline]
     fn find(&mut self, time_ns: i64, frame: u64, segment: &Segment<'_>) -> (u32, Direction) {
         let (latest, from_lower) = self.keys.latest(segment);
-        let Some(id) = latest else {
+        let Some(at) = latest else {
             return (self.begin(frame, segment, from_lower, WiresharkState::default()), Direction::Forward);
         };
-        let mark = &self.marks[id as usize];
+        let mark = &self.marks[at];
         let direction = if from_lower == mark.low_first { Direction::Forward } else { Direction::Reverse };
-        if mark.wireshark.is_reused_by(&seen(segment, direction)) {
-            self.end(id, Cause::Reused);
-            return (self.begin(frame, segment, from_lower, WiresharkState::reused()), Direction::Forward);
-        }
+        // What is idle for long is ended, known or forgotten: nothing that comes after it is told by it.
         if self.options.idle_timeout_ns.is_some_and(|timeout| time_ns.saturating_sub(mark.last_ns) > timeout) {
-            self.end(id, Cause::Idle);
+            self.end(at, Cause::Idle);
+            self.forget(at);
             return (self.begin(frame, segment, from_lower, WiresharkState::default()), Direction::Forward);
         }
-        (id, direction)
+        if mark.wireshark.is_reused_by(&seen(segment, direction)) {
+            self.end(at, Cause::Reused);
+            self.forget(at);
+            return (self.begin(frame, segment, from_lower, WiresharkState::reused()), Direction::Forward);
+        }
+        (at, direction)
     }
 
     fn begin(&mut self, frame: u64, segment: &Segment<'_>, low_first: bool, wireshark: WiresharkState) -> u32 {
-        let buffers = self.spare.pop().unwrap_or_default();
-        self.spare_octets -= buffer_octets(&buffers.0, &buffers.1);
+        let conversation = Conversation::new(segment, self.spare.pop().unwrap_or_default());
+        self.spare_octets -= conversation.held_octets();
+        self.held_octets += PER_CONVERSATION;
         let open = match self.free.pop() {
             Some(at) => {
-                self.open[at as usize] = Conversation::new(segment, buffers);
+                self.open[at as usize] = conversation;
                 at
             }
             None => {
-                self.open.push(Conversation::new(segment, buffers));
+                self.open.push(conversation);
                 self.open.len() as u32 - 1
             }
         };
-        self.held_octets += PER_CONVERSATION;
-        let id = self.marks.len() as u32;
-        self.marks.push(Mark {
-            ends: self.keys.begin(segment, id),
+        let ends = self.keys.keep(segment);
+        let mark = Mark {
+            id: self.next_id,
+            ends,
+            open,
             first_frame: frame,
             packets: 0,
             late_packets: 0,
             last_ns: 0,
             wireshark,
-            open,
             marks: Marks::default(),
             low_first,
             swapped: false,
-            closing: false,
-        });
-        id
+        };
+        self.next_id += 1;
+        self.held_octets += mark.octets();
+        let at = self.marks.keep(mark);
+        self.keys.set(ends, at);
+        if let Some(recency) = &mut self.recency {
+            recency.push(List::Open, at);
+        }
+        at
     }
 
     #[inline]
-    fn take(&mut self, id: u32, time_ns: i64, segment: &Segment<'_>, direction: Direction) {
-        let mark = &mut self.marks[id as usize];
+    fn take(&mut self, at: u32, time_ns: i64, segment: &Segment<'_>, direction: Direction) {
+        let mark = &self.marks[at];
         let conversation = &mut self.open[mark.open as usize];
-        if mark.marks.any(NOT_HELD) {
-            if conversation.held {
-                self.held_octets -= held_octets(conversation);
-                conversation.let_go();
-            }
-            if segment.marks.any(Marks::QUOTED.with(Marks::BAD_LENGTH)) || segment.payload_len.is_none() {
-                return;
-            }
+        let not_held = mark.marks.any(NOT_HELD);
+        if !(not_held && (segment.marks.any(Marks::QUOTED.with(Marks::BAD_LENGTH)) || segment.payload_len.is_none())) {
+            conversation.take(time_ns, segment, direction);
         }
-        conversation.take(time_ns, segment, direction);
-        if conversation.held {
-            self.held_octets += size_of::<Packet>() + segment.tcp.options.len();
-            if self.options.only_opened && mark.packets >= SYN_MAY_STILL_COME && !conversation.has_syn() {
-                self.held_octets -= held_octets(conversation);
-                conversation.let_go();
-            }
+        let no_syn = self.options.only_opened && mark.packets >= SYN_MAY_STILL_COME && !conversation.has_syn();
+        if conversation.held && (not_held || no_syn) {
+            conversation.let_go();
         }
-        if !mark.closing && conversation.is_closed() {
-            mark.closing = true;
-            self.closing.push_back((time_ns, id));
+        if self.recency.is_some() {
+            let octets = conversation.held_octets();
+            self.held_octets = self.held_octets - conversation.counted + octets;
+            conversation.counted = octets;
         }
-        if self.options.max_octets.is_some_and(|max| self.held_octets > max) {
-            self.make_space(id);
+        if !conversation.closing && conversation.is_closed() {
+            conversation.closing = true;
+            self.closing.push_back(Closing { since_ns: time_ns, id: mark.id, at });
         }
     }
 
     /// Gives out the closed conversations to which nothing came for a while.
     #[inline]
     fn end_lingering(&mut self, now_ns: i64) {
-        while let Some(&(since_ns, id)) = self.closing.front() {
-            if now_ns.saturating_sub(since_ns) <= self.options.linger_ns {
+        while let Some(&closing) = self.closing.front() {
+            if now_ns.saturating_sub(closing.since_ns) <= self.options.linger_ns {
                 return;
             }
             self.closing.pop_front();
-            let mark = &self.marks[id as usize];
-            if mark.open == NONE {
+            let mark = &self.marks[closing.at];
+            if mark.open == NONE || mark.id != closing.id {
                 continue;
             }
             if now_ns.saturating_sub(mark.last_ns) > self.options.linger_ns {
-                self.end(id, Cause::Closed);
+                self.end(closing.at, Cause::Closed);
             } else {
-                self.closing.push_back((mark.last_ns, id));
+                self.closing.push_back(Closing { since_ns: mark.last_ns, ..closing });
             }
         }
     }
 
-    /// Ends conversations, those idle longest first, until a quarter of the space is free. `current` stays.
-    #[cold]
-    fn make_space(&mut self, current: u32) {
-        let goal = self.options.max_octets.unwrap_or(usize::MAX) / 4 * 3;
-        while self.marks.get(self.oldest as usize).is_some_and(|mark| mark.open == NONE) {
-            self.oldest += 1;
+    /// Gives out and forgets what is idle, and what there is no space for. The packet taken in last, at `now_ns`, is of `current`.
+    fn keep_bounds(&mut self, current: u32, now_ns: i64) {
+        let list = if self.marks[current].open == NONE { List::Given } else { List::Open };
+        let Some(recency) = &mut self.recency else { return };
+        recency.touch(list, current);
+        if let Some(timeout_ns) = self.options.idle_timeout_ns {
+            // One time that is far ahead of those around it ends nothing.
+            let now_ns = now_ns.min(std::mem::replace(&mut self.before_ns, now_ns));
+            self.end_idle(List::Given, now_ns, timeout_ns.saturating_mul(2));
+            self.end_idle(List::Open, now_ns, timeout_ns.saturating_mul(2));
         }
-        let mut idle: Vec<(i64, u32)> = (self.oldest..self.marks.len() as u32)
-            .map(|id| (&self.marks[id as usize], id))
-            .filter(|(mark, id)| mark.open != NONE && *id != current)
-            .map(|(mark, id)| (mark.last_ns, id))
-            .collect();
-        idle.sort_unstable();
-        for (_, id) in idle {
-            if self.held_octets <= goal {
+        if let Some(max) = self.options.max_octets {
+            while self.held_octets > max && self.make_space(current, max) {}
+        }
+    }
+
+    /// Gives out and forgets those quiet for longest, where they are so for longer than `limit_ns`: the next packet between
+    /// their ends would begin another conversation anyway.
+    fn end_idle(&mut self, list: List, now_ns: i64, limit_ns: i64) {
+        for _ in 0..IDLE_AT_A_TIME {
+            let Some(recency) = &mut self.recency else { return };
+            let Some(first) = recency.first(list) else { return };
+            let last_ns = self.marks[first].last_ns;
+            if now_ns.saturating_sub(last_ns) > limit_ns {
+                self.end(first, Cause::Idle);
+                self.forget(first);
+            } else if last_ns > now_ns {
+                // The clock has gone back since: those behind it need not wait until it gets there again.
+                recency.touch(list, first);
+            } else {
                 return;
             }
-            self.end(id, Cause::Space);
-        }
-        if self.held_octets > goal {
-            self.end(current, Cause::Space);
         }
     }
 
-    fn end(&mut self, id: u32, cause: Cause) {
-        let mark = &mut self.marks[id as usize];
+    /// Forgets the conversation quiet for longest of those given out, or gives out the one of those open. `current` comes
+    /// last. Says whether there was one.
+    #[cold]
+    fn make_space(&mut self, current: u32, max: usize) -> bool {
+        let Some(recency) = &self.recency else { return false };
+        let first = |list| recency.first(list).filter(|at| *at != current);
+        match (first(List::Given), first(List::Open)) {
+            (Some(given), open) if self.given_octets > max / 4 || open.is_none() => self.forget(given),
+            (_, Some(open)) => self.end(open, Cause::Space),
+            _ if self.marks[current].open != NONE => self.end(current, Cause::Space),
+            _ => return false,
+        }
+        true
+    }
+
+    fn end(&mut self, at: u32, cause: Cause) {
+        let mark = &mut self.marks[at];
         if mark.open == NONE {
             return;
         }
@@ -369,26 +411,38 @@ impl Tracker {
         self.free.push(mark.open);
         mark.open = NONE;
         mark.swapped = conversation.opener() == Direction::Reverse;
-        self.held_octets -= held_octets(conversation) + PER_CONVERSATION;
+        self.held_octets -= conversation.counted + PER_CONVERSATION;
+        self.given_octets += mark.octets();
+        if let Some(recency) = &mut self.recency {
+            recency.remove(List::Open, at);
+            recency.push(List::Given, at);
+        }
+        // What is closed has not ended early.
+        let cause = if cause == Cause::Idle && conversation.is_closed() { Cause::Closed } else { cause };
         let verdict = conversation.verdict();
-        let buffers = (std::mem::take(&mut conversation.packets), std::mem::take(&mut conversation.options));
-        let held = conversation.held;
-        let mark = &self.marks[id as usize];
-        let flow = held.then(|| flow_of(mark, self.opener_first(mark), buffers));
-        self.ended.push(Ended { id, flow, verdict, marks: mark.marks, cause });
+        let (held, buffers) = (conversation.held, conversation.empty());
+        let flow = held.then(|| flow_of(mark, mark.opener_first(&self.keys), buffers));
+        self.ended_octets += flow.as_ref().map_or(0, Flow::held_octets);
+        self.ended.push_back(Ended { id: mark.id, flow, verdict, marks: mark.marks, cause });
+    }
+
+    /// Lets go the mark of a conversation that was given out.
+    fn forget(&mut self, at: u32) {
+        let mark = &self.marks[at];
+        self.forgotten.push(mark.record(&self.keys));
+        self.held_octets -= mark.octets();
+        self.given_octets -= mark.octets();
+        self.keys.forget(mark.ends, at);
+        if let Some(recency) = &mut self.recency {
+            recency.remove(List::Given, at);
+        }
+        self.marks.let_go(at);
     }
 }
 
-/// What an open conversation takes beside its packets: its state, and the room that buffers begin with.
-const PER_CONVERSATION: usize = size_of::<Conversation>() + 3 * size_of::<Packet>();
-
-fn held_octets(conversation: &Conversation) -> usize {
-    conversation.packets.len() * size_of::<Packet>() + conversation.options.len()
-}
-
-fn buffer_octets(packets: &Vec<Packet>, options: &Vec<u8>) -> usize {
-    packets.capacity() * size_of::<Packet>() + options.capacity()
-}
+/// What an open conversation takes beside its buffers: its state, the number of its place, and what two buffers cost an
+/// allocator.
+const PER_CONVERSATION: usize = size_of::<Conversation>() + size_of::<u32>() + 32;
 
 fn flow_of(mark: &Mark, [client, server]: [Endpoint; 2], (mut packets, options): (Vec<Packet>, Vec<u8>)) -> Flow {
     if mark.swapped {
@@ -409,15 +463,5 @@ fn seen(segment: &Segment<'_>, direction: Direction) -> Seen {
         flags: tcp.flags,
         payload_len: segment.payload_len,
         bogus: tcp.header_len < 20,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mark_takes_64_octets() {
-        assert_eq!(size_of::<Mark>(), 64);
     }
 }

@@ -1,6 +1,7 @@
 //! The program from outside: what it reads, writes and says, and how it exits.
 
 mod anonymize;
+mod flow_log;
 
 use std::fs;
 use std::path::{Path, PathBuf};

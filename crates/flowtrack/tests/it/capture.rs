@@ -126,7 +126,9 @@ pub(crate) fn track(capture: &[u8], options: TrackerOptions) -> Tracked {
     tracker.finish();
     let mut ended: Vec<Ended> = tracker.ended().collect();
     ended.sort_by_key(|e| e.id);
-    let records = (0..tracker.conversations() as u32).map(|id| tracker.record(id)).collect();
+    let mut records: Vec<Record> = tracker.forgotten().collect();
+    records.extend(tracker.records());
+    records.sort_by_key(|r| r.id);
     Tracked { ended, records }
 }
 

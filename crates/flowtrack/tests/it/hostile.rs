@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use tcpwire::{Flags, IpRepr, Ipv4Repr, Marks, Segment, SeqNum, TcpView};
 
 /// (seconds since the last, who and where, sequence number, acknowledgment, flags, payload, marks)
-type Step = (u16, u8, u32, u32, u16, Option<u32>, u16);
+pub(crate) type Step = (u16, u8, u32, u32, u16, Option<u32>, u16);
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let number = prop_oneof![0u32..50, Just(u32::MAX), Just(1 << 31), any::<u32>()];
@@ -15,7 +15,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..60)
 }
 
-fn segment(&(_, who, seq, ack, flags, payload_len, marks): &Step) -> Segment<'static> {
+pub(crate) fn segment(&(_, who, seq, ack, flags, payload_len, marks): &Step) -> Segment<'static> {
     let host = |n: u8| [10, 0, 0, n].into();
     let (src, dst) = if who & 1 == 0 { (host(1), host(2)) } else { (host(2), host(1)) };
     let (src_port, dst_port) = if who & 1 == 0 { (1000, 80) } else { (80, 1000) };
@@ -47,9 +47,11 @@ fn check(steps: &[Step], options: TrackerOptions) -> Result<(), TestCaseError> {
     for (n, step) in steps.iter().enumerate() {
         now_ns += i64::from(step.0) * 1_000_000;
         ids.push(tracker.push(now_ns, n as u64 + 1, &segment(step)));
+        let mark = 200;
+        prop_assert!(options.max_octets.is_none_or(|max| tracker.held_octets() <= max.max(mark)));
     }
     tracker.finish();
-    let mut seen = vec![false; tracker.conversations()];
+    let mut seen = vec![false; tracker.conversations() as usize];
     for one in tracker.ended() {
         prop_assert!(!std::mem::replace(&mut seen[one.id as usize], true), "given out once");
         let Some(flow) = one.flow else { continue };
@@ -59,13 +61,17 @@ fn check(steps: &[Step], options: TrackerOptions) -> Result<(), TestCaseError> {
         }
     }
     prop_assert!(seen.iter().all(|s| *s), "all given out");
+    let mut records: Vec<_> = tracker.forgotten().collect();
+    records.extend(tracker.records());
+    records.sort_by_key(|record| record.id);
     let mut packets = 0;
-    for id in 0..tracker.conversations() as u32 {
-        let record = tracker.record(id);
+    for (id, record) in (0..).zip(&records) {
+        prop_assert_eq!(record.id, id, "known of each once");
         prop_assert_eq!(ids[record.first_frame as usize - 1], id);
         prop_assert_eq!(record.packets, ids.iter().filter(|i| **i == id).count() as u64);
         packets += record.packets;
     }
+    prop_assert_eq!(records.len() as u64, tracker.conversations());
     prop_assert_eq!(packets, steps.len() as u64);
     Ok(())
 }
@@ -79,7 +85,7 @@ proptest! {
     }
 
     #[test]
-    fn also_where_space_and_time_are_short(steps in steps(), octets in 0usize..2000, seconds in 0i64..20) {
+    fn also_where_space_and_time_are_short(steps in steps(), octets in 0usize..4000, seconds in 0i64..20) {
         let options = TrackerOptions {
             only_opened: true,
             idle_timeout_ns: Some(seconds * 1_000_000_000),

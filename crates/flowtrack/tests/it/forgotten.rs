@@ -1,0 +1,147 @@
+//! What a tracker forgets: that nothing else depends on it, and that what it holds stays bounded.
+
+use std::collections::HashMap;
+
+use flowtrack::{Cause, Ended, Record, Tracker, TrackerOptions};
+use proptest::prelude::*;
+use tcpwire::{Flags, IpRepr, Segment};
+
+use crate::hostile::{Step, segment};
+
+const SECOND: i64 = 1_000_000_000;
+const TIMEOUT: i64 = 10 * SECOND;
+
+/// Steps with two to eight pairs of ends, whose clock goes on, and now and then back by less than the time-out.
+fn steps() -> impl Strategy<Value = Vec<(i64, u8, Step)>> {
+    let number = prop_oneof![0u32..50, Just(u32::MAX)];
+    let on = prop_oneof![3 => 0..2 * SECOND, 1 => 0..4 * TIMEOUT];
+    let back = prop_oneof![3 => Just(0), 1 => 0..TIMEOUT];
+    let step = (Just(0u16), any::<u8>(), number.clone(), number, 0u16..0x40, (0u32..40).prop_map(Some), Just(0u16));
+    let timed = (on, back, 0u8..4, step);
+    prop::collection::vec(timed, 0..120).prop_map(|steps| {
+        let mut highest_ns = 0;
+        let at = |(on, back, host, step)| {
+            highest_ns += on;
+            (highest_ns - back, host, step)
+        };
+        steps.into_iter().map(at).collect()
+    })
+}
+
+/// The segment of a step between hosts of their own, so that there are more conversations: `host` picks the pair.
+fn between(host: u8, epoch: u16, step: &Step) -> Segment<'static> {
+    let mut segment = segment(step);
+    if let IpRepr::V4(ip) = &mut segment.ip {
+        let place = |addr: std::net::Ipv4Addr| {
+            let [_, _, _, end] = addr.octets();
+            [10 + host, (epoch >> 8) as u8, epoch as u8, end].into()
+        };
+        (ip.src, ip.dst) = (place(ip.src), place(ip.dst));
+    }
+    segment
+}
+
+/// Everything that came out, in order of first packets, but for the addresses and why it was given out.
+fn all(mut tracker: Tracker, ids: Vec<u64>) -> (Vec<u64>, Vec<Ended>, Vec<Record>) {
+    tracker.finish();
+    let mut ended: Vec<Ended> = tracker.ended().collect();
+    ended.sort_by_key(|one| one.id);
+    let mut records: Vec<Record> = tracker.forgotten().collect();
+    records.extend(tracker.records());
+    records.sort_by_key(|record| record.id);
+    let nowhere = std::net::IpAddr::from([0; 4]);
+    for one in &mut ended {
+        one.cause = Cause::EndOfCapture;
+        if let Some(flow) = &mut one.flow {
+            (flow.client.addr, flow.server.addr) = (nowhere, nowhere);
+        }
+    }
+    for record in &mut records {
+        record.ends.iter_mut().for_each(|end| end.addr = nowhere);
+    }
+    (ids, ended, records)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 1000 }))]
+
+    /// The reference never forgets and knows no time-out: where a pause is longer, its packets come from other ends.
+    #[test]
+    fn with_a_time_out_nothing_depends_on_what_is_forgotten(steps in steps(), linger in 0..TIMEOUT) {
+        let options = TrackerOptions { linger_ns: linger, ..TrackerOptions::default() };
+        let mut forgetful = Tracker::new(TrackerOptions { idle_timeout_ns: Some(TIMEOUT), ..options });
+        let mut reference = Tracker::new(options);
+        let mut last: HashMap<_, (i64, u16)> = HashMap::new();
+        let (mut ids, mut expected) = (Vec::new(), Vec::new());
+        for (n, (time_ns, host, step)) in steps.iter().enumerate() {
+            let ends = (host, step.1 & 2);
+            let (last_ns, epoch) = last.entry(ends).or_insert((*time_ns, 0));
+            *epoch += u16::from(time_ns - *last_ns > TIMEOUT);
+            *last_ns = *time_ns;
+            ids.push(forgetful.push(*time_ns, n as u64, &between(*host, 0, step)));
+            expected.push(reference.push(*time_ns, n as u64, &between(*host, *epoch, step)));
+        }
+        prop_assert_eq!(all(forgetful, ids), all(reference, expected));
+    }
+}
+
+/// A SYN between ends of its own.
+fn syn(n: u32) -> Segment<'static> {
+    let mut segment = segment(&(0, 0, n, 0, Flags::SYN.0, Some(0), 0));
+    if let IpRepr::V4(ip) = &mut segment.ip {
+        ip.src = std::net::Ipv4Addr::from_bits(n);
+    }
+    segment
+}
+
+/// What is held at most, and how many were given out and forgotten before the end.
+fn flood(options: TrackerOptions, n: u32, at: impl Fn(u32) -> i64) -> (usize, u64, usize) {
+    let mut tracker = Tracker::new(options);
+    let (mut most, mut given, mut forgotten) = (0, 0, 0);
+    for i in 0..n {
+        tracker.push(at(i), u64::from(i), &syn(i));
+        most = most.max(tracker.held_octets());
+        given += tracker.ended().count() as u64;
+        forgotten += tracker.forgotten().count();
+    }
+    (most, given, forgotten)
+}
+
+#[test]
+fn with_a_time_out_what_is_held_does_not_grow() {
+    let options = TrackerOptions { idle_timeout_ns: Some(TIMEOUT), ..TrackerOptions::default() };
+    let (short, ..) = flood(options, 100, |i| i64::from(i) * SECOND);
+    let (long, given, forgotten) = flood(options, 10_000, |i| i64::from(i) * SECOND);
+    assert_eq!(short, long);
+    assert_eq!((given, forgotten), (10_000 - 22, 10_000 - 22), "all but those of the last two time-outs");
+}
+
+#[test]
+fn with_a_bound_in_space_no_more_is_held() {
+    let options = TrackerOptions { max_octets: Some(100_000), ..TrackerOptions::default() };
+    let (most, given, forgotten) = flood(options, 10_000, i64::from);
+    assert!(most <= 100_000 && most > 99_000, "{most}");
+    assert!(given as usize > forgotten && forgotten > 9_000, "{given} given out, {forgotten} forgotten");
+}
+
+#[test]
+fn without_bounds_nothing_is_forgotten() {
+    let (_, given, forgotten) = flood(TrackerOptions::default(), 1000, |i| i64::from(i) * 1000 * SECOND);
+    assert_eq!((given, forgotten), (0, 0));
+}
+
+#[test]
+fn one_time_far_ahead_ends_nothing() {
+    let options = TrackerOptions { idle_timeout_ns: Some(TIMEOUT), ..TrackerOptions::default() };
+    let ahead = |i| if i == 50 { 1_000_000 * SECOND } else { i64::from(i) };
+    assert_eq!(flood(options, 100, ahead).1, 0);
+}
+
+#[test]
+fn a_clock_that_goes_back_by_a_day_keeps_nothing_that_comes_after() {
+    let options = TrackerOptions { idle_timeout_ns: Some(TIMEOUT), ..TrackerOptions::default() };
+    let back = |i| i64::from(i) * SECOND + if i < 50 { 86_400 * SECOND } else { 0 };
+    let (_, given, forgotten) = flood(options, 1000, back);
+    // What was there before the clock went back waits until it comes to that day again.
+    assert_eq!((given, forgotten), (1000 - 44, 1000 - 44));
+}
