@@ -100,13 +100,21 @@ fn compile_shim(lib: &Path, cuda: Option<&Path>) {
     if let Some(home) = cuda {
         shim.define("LF_CUDA_KERNELS", None).flag("-isystem").flag(home.join("include").display().to_string());
     }
-    shim.define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+    let mimalloc = env::var_os("DEP_MIMALLOC_INCLUDE_DIR").expect("libmimalloc-sys names its headers");
+    shim.include(mimalloc)
+        .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .flag("-isystem")
         .flag(include.display().to_string())
         .flag("-isystem")
         .flag(include.join("torch/csrc/api/include").display().to_string())
         .flag("-fopenmp") // at::parallel_for is a template: without this it is silently serial
-        .files(["csrc/shim.cpp", "csrc/attention.cpp", "csrc/convolution.cpp", "csrc/distributed.cpp"])
+        .files([
+            "csrc/shim.cpp",
+            "csrc/allocator.cpp",
+            "csrc/attention.cpp",
+            "csrc/convolution.cpp",
+            "csrc/distributed.cpp",
+        ])
         .compile("lf_shim");
 }
 

@@ -31,6 +31,9 @@ const Table *best_table() {
 
 std::atomic<const Table *> chosen{nullptr};
 
+// Before main, and so before the first tensor.
+[[maybe_unused]] const bool heap_in_use = use_tensor_heap();
+
 }  // namespace
 
 const Table *table() {

@@ -17,6 +17,9 @@ using Maybe = std::optional<Tensor>;
 // The CPU kernels in use.
 const Table *table();
 
+// Gives tensors on the CPU a heap of their own, those that are made from now on.
+bool use_tensor_heap();
+
 // Where this thread's last failure is told.
 extern thread_local std::string last_error;
 

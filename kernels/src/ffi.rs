@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_char};
 
+use libmimalloc_sys as _; // csrc/allocator.cpp calls it
 use tch::Tensor;
 use torch_sys::C_tensor;
 
@@ -75,6 +76,7 @@ unsafe extern "C" {
     ) -> i32;
     pub(crate) fn lf_team_sum(team: *mut CTeam, x: *mut C_tensor) -> i32;
     pub(crate) fn lf_team_leave(team: *mut CTeam);
+    pub(crate) fn lf_tensor_memory(at_present: *mut i64, at_most: *mut i64);
     pub(crate) fn lf_autocast_bf16(cuda: i32, on: i32) -> i32;
     fn lf_last_error() -> *const c_char;
     pub(crate) fn lf_instruction_set() -> *const c_char;

@@ -4,7 +4,8 @@
 //! over sequences of different length laid end to end: `q`, `k` `[N, H, D]`, `v` `[N, H, M]`, and [`Bounds`] that
 //! say where each sequence begins. The same operator in three forms: [`naive`] is the definition, [`chunked`] is
 //! plain libtorch operations and runs on any device, [`fused`] is C++ for the CPU. `docs/causal-linear-attention.md`
-//! has the formulas. Beside them: AdamW's fused step, and a [`Decoder`] that runs a whole model one token at a time.
+//! has the formulas. Beside them: AdamW's fused step, a
+//! [`Decoder`] that runs a whole model one token at a time, and the heap that tensors on the CPU live in.
 //!
 //! Knows nothing of the model's training or its data.
 
@@ -15,6 +16,7 @@ mod distributed;
 mod error;
 mod ffi;
 pub mod fused;
+mod memory;
 pub mod naive;
 mod optimizer;
 mod rotary;
@@ -23,6 +25,7 @@ pub use bounds::Bounds;
 pub use decoder::{BlockWeights, Decoder, DecoderShape, DecoderState, DecoderWeights, LinearWeights, NormWeights};
 pub use distributed::{Bf16, Place, Team};
 pub use error::KernelError;
+pub use memory::TensorMemory;
 pub use optimizer::{AdamW, clip_grad_norm};
 pub use rotary::Rotary;
 

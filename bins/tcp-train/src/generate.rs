@@ -9,7 +9,7 @@ use arrowio::{Compression, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Tok
 use clikit::text::count;
 use clikit::{AtomicFile, AtomicFolder, Console, Existing, Lender, Unit, is_dash};
 use flowtrack::{Class, Close, Direction, Flow};
-use linformer::{Ending, Generated, Generator, Job, Prompt, Sampling};
+use linformer::{Ending, Generated, Generator, Job, Prompt, Sampling, TensorMemory};
 use tokenizer::{DecodeError, FlowIdentity, SideIdentity, field};
 
 use crate::args::{Constrain, Ends, Format, Generate};
@@ -55,6 +55,7 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
     progress.finish();
     summary.seconds = started.elapsed().as_secs_f64();
     summary.peak_memory = peak_memory();
+    summary.peak_tensor_memory = TensorMemory::read().peak;
     name_what_is_missing(args, &summary, console);
     output.finish()?;
     console.summary(&summary)

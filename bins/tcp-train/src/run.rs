@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::bail;
 use clikit::text::count;
 use clikit::{Console, Progress, Unit};
-use linformer::{Batch, Memories, StepReport, Team, Trainer};
+use linformer::{Batch, Memories, StepReport, Team, TensorMemory, Trainer};
 
 use crate::config::Config;
 use crate::data::Data;
@@ -239,7 +239,8 @@ impl<'a> Run<'a> {
             .with("learning_rate", rate)
             .with("gradient_norm", report.gradient_norm)
             .with("tokens", self.place.tokens as f64)
-            .with("memory", memory().unwrap_or(0) as f64);
+            .with("memory", memory().unwrap_or(0) as f64)
+            .with("tensor_memory", TensorMemory::read().now as f64);
         self.metrics.as_mut().map_or(Ok(()), |metrics| metrics.write(&line))?;
         let speed = self.place.tokens as f64 / seconds.max(1e-9);
         let left = seconds * (1.0 / self.done().max(1e-9) - 1.0);
@@ -369,6 +370,7 @@ impl<'a> Run<'a> {
             stopped_by,
             processes: self.team.as_ref().map_or(1, |team| team.place().size),
             peak_memory: peak_memory(),
+            peak_tensor_memory: TensorMemory::read().peak,
         }
     }
 }

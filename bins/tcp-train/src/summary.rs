@@ -45,6 +45,8 @@ pub(crate) struct TrainSummary {
     pub(crate) processes: usize,
     /// Octets resident at most, in this process.
     pub(crate) peak_memory: Option<u64>,
+    /// Octets in tensors on the CPU at most.
+    pub(crate) peak_tensor_memory: u64,
 }
 
 impl fmt::Display for TrainSummary {
@@ -79,7 +81,7 @@ impl fmt::Display for TrainSummary {
         if self.processes > 1 {
             rows.push("processes", count(self.processes as u64));
         }
-        push_memory(&mut rows, self.peak_memory);
+        push_memory(&mut rows, self.peak_memory, self.peak_tensor_memory);
         write!(to, "{rows}")
     }
 }
@@ -103,6 +105,8 @@ pub(crate) struct GenerateSummary {
     pub(crate) longest: u64,
     /// Octets resident at most.
     pub(crate) peak_memory: Option<u64>,
+    /// Octets in tensors on the CPU at most.
+    pub(crate) peak_tensor_memory: u64,
     /// Why the first flow that does not decode does not.
     pub(crate) first_fault: Option<String>,
 }
@@ -134,15 +138,18 @@ impl fmt::Display for GenerateSummary {
         );
         rows.push("packets per flow", format!("{} in the longest", count(self.longest)));
         rows.push("time", format!("{:.1} s", self.seconds));
-        push_memory(&mut rows, self.peak_memory);
+        push_memory(&mut rows, self.peak_memory, self.peak_tensor_memory);
         let speeds = [self.generated, self.packets, self.tokens].map(rate);
         rows.push("speed", format!("{} flows/s, {} packets/s, {} tokens/s", speeds[0], speeds[1], speeds[2]));
         write!(to, "{rows}")
     }
 }
 
-fn push_memory(rows: &mut Rows, peak: Option<u64>) {
+fn push_memory(rows: &mut Rows, peak: Option<u64>, tensors: u64) {
     if let Some(peak) = peak {
-        rows.push("memory", format!("{} MiB at most", count(peak >> 20)));
+        rows.push(
+            "memory",
+            format!("{} MiB at most, {} MiB in tensors at most", count(peak >> 20), count(tensors >> 20)),
+        );
     }
 }

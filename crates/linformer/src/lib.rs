@@ -41,7 +41,7 @@ pub use error::ModelError;
 #[cfg(feature = "torch")]
 pub use generate::{Ending, Generated, Generator, Job, Prompt, Wanted};
 #[cfg(feature = "torch")]
-pub use linformer_kernels::{Place, Team};
+pub use linformer_kernels::{Place, Team, TensorMemory};
 #[cfg(feature = "torch")]
 pub use memory::Memories;
 #[cfg(feature = "torch")]

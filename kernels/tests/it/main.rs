@@ -4,6 +4,5 @@ mod attention;
 mod cuda;
 mod decoder;
 mod gpu;
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod memory;
 mod optimizer;
