@@ -53,7 +53,7 @@ test-tools:
 
 # build the binaries, optimised
 build:
-    scripts/with-libtorch cargo build --release -p tcp-encode -p tcp-decode -p tcp-train -p tcp-eval
+    scripts/programs release
 
 # write docs/tokens.md from the table of token ids
 docs-tokens:
