@@ -116,6 +116,8 @@ mod tests {
     use crate::commandline;
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
         #[test]
         fn any_words_are_a_command_line_or_refused(words in commandline::words::<Args>()) {
             commandline::take::<Args>(&words);

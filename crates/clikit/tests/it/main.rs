@@ -1,5 +1,7 @@
 //! The contract of a binary, checked on the example `copy`, a whole process each time.
 
+mod paths;
+
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};

@@ -7,28 +7,42 @@ use std::path::Path;
 use clikit::Cli;
 use proptest::prelude::*;
 
-/// Words: flags, values and subcommands that the program knows, what may stand after one, or any octets, since a path need
-/// not be text.
+/// Words: a subcommand where there are some, then its flags, each mostly with something after it: what it may take, letters
+/// and figures, or any octets, since a path need not be text.
 pub(crate) fn words<A: Cli>() -> impl Strategy<Value = Vec<OsString>> {
-    let mut known = Vec::new();
-    add_known(&A::command(), &mut known);
-    let word = prop_oneof![
-        4 => prop::sample::select(known),
-        2 => "[-0-9a-z.:/,]{0,12}".prop_map(Into::into),
-        1 => prop::collection::vec(1u8.., 0..12).prop_map(OsString::from_vec),
-    ];
-    prop::collection::vec(word, 0..8)
+    let mut commands = Vec::new();
+    gather(&A::command(), &[], &mut commands);
+    prop::sample::select(commands).prop_flat_map(|(path, known)| {
+        let value = || {
+            prop_oneof![
+                2 => "[-0-9a-z.:/,]{0,12}".prop_map(OsString::from),
+                1 => prop::collection::vec(1u8.., 0..12).prop_map(OsString::from_vec),
+            ]
+        };
+        let word = prop_oneof![
+            3 => (prop::sample::select(known.clone()), value()).prop_map(|(flag, value)| vec![flag, value]),
+            1 => prop::sample::select(known).prop_map(|word| vec![word]),
+            1 => value().prop_map(|word| vec![word]),
+        ];
+        let line = move |words: Vec<Vec<OsString>>| path.iter().cloned().chain(words.concat()).collect();
+        prop::collection::vec(word, 0..6).prop_map(line)
+    })
 }
 
-fn add_known(command: &clap::Command, known: &mut Vec<OsString>) {
+/// Words that lead to a command, and those that it knows.
+type Known = (Vec<OsString>, Vec<OsString>);
+
+fn gather(command: &clap::Command, path: &[OsString], commands: &mut Vec<Known>) {
+    let mut known = vec!["--help".into()];
     for argument in command.get_arguments() {
         known.extend(argument.get_long().map(|long| format!("--{long}").into()));
         known.extend(argument.get_possible_values().iter().map(|value| value.get_name().into()));
     }
     for inner in command.get_subcommands() {
         known.push(inner.get_name().into());
-        add_known(inner, known);
+        gather(inner, &[path, &[inner.get_name().into()]].concat(), commands);
     }
+    commands.push((path.to_vec(), known));
 }
 
 /// Takes words for a command line: arguments, a page, or a message.
