@@ -57,7 +57,7 @@ pub(crate) struct Args {
 
     /// End a conversation after so many seconds of capture time without a packet, and forget it after twice as many: memory
     /// stays flat however long the capture, but for what --flow-log holds back until conversations before it are over
-    /// [default: never, as Wireshark; 150 octets stay of each conversation]
+    /// [default: never, as Wireshark; 120 octets stay of each conversation, 230 with IPv6]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) idle_timeout: Option<i64>,
 
