@@ -40,7 +40,11 @@ fn walk(random: &mut ChaCha8Rng) -> Result<Vec<u16>, Failure> {
     let mut tokens = Vec::new();
     while !grammar.is_done() {
         let legal = grammar.legal_next();
-        let token = legal.iter().nth(random.random_range(0..legal.count() as usize)).ok_or("no token may follow")?;
+        let nth = random.random_range(0..legal.count().max(1) as usize);
+        let Some(token) = legal.iter().nth(nth) else {
+            let said: Vec<_> = tokens.iter().map(|&token| field::vocab::describe(token)).collect();
+            return Err(format!("no token may follow {}", said.join("; ")).into());
+        };
         grammar.push(token)?;
         tokens.push(token);
     }

@@ -1,5 +1,9 @@
 //! A TCP timestamp clock (RFC 7323, section 5): what TSval to expect at a time.
 
+/// Ticks that a value in a session may be past the last one that everyone has noted: short of 2^31, from which on it would
+/// seem to lie before it, by what a packet may say beyond its clock.
+const NOTED_TICKS: u32 = (1 << 31) - (1 << 24);
+
 /// The timestamp clock of one side.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clock {
@@ -7,6 +11,8 @@ pub(crate) struct Clock {
     bound: bool,
     running: bool,
     last: u32,
+    /// The last value that everyone has noted: those who only watch go by packets without payload.
+    noted: u32,
     /// The moment at which the clock turned to `last` lies in `from..=to`.
     from: i64,
     to: i64,
@@ -25,6 +31,7 @@ impl Clock {
     pub(crate) fn bind(&mut self, base: u32) {
         self.bound = true;
         self.last = base;
+        self.noted = base;
     }
 
     /// The last value.
@@ -55,17 +62,19 @@ impl Clock {
         turned.saturating_add(self.tick_ns.saturating_mul(ticks.into()))
     }
 
-    /// Nanoseconds from `time_ns` until the clock is 2^30 ticks past its last value; no end before it runs.
+    /// Nanoseconds from `time_ns` until the clock is 2^30 ticks past its last value, or close to 2^31 ticks past the last one
+    /// that everyone has noted; no end before it runs.
     pub(crate) fn room_ns(&self, time_ns: i64) -> u64 {
         if !self.running {
             return u64::MAX;
         }
-        let full = self.from.saturating_add(self.tick_ns.saturating_mul(1 << 30));
+        let ticks = NOTED_TICKS.saturating_sub(self.last.wrapping_sub(self.noted)).min(1 << 30);
+        let full = self.from.saturating_add(self.tick_ns.saturating_mul(ticks.into()));
         full.saturating_sub(time_ns).max(1) as u64
     }
 
-    /// Takes in the value of a packet, which narrows down when the clock turns.
-    pub(crate) fn learn(&mut self, value: u32, time_ns: i64) {
+    /// Takes in the value of a packet, which narrows down when the clock turns. `is_noted` says that everyone notes it.
+    pub(crate) fn learn(&mut self, value: u32, time_ns: i64, is_noted: bool) {
         let ahead = i64::from(value.wrapping_sub(self.last) as i32);
         let shift = ahead.saturating_mul(self.tick_ns);
         let (from, to) = (time_ns.saturating_sub(self.tick_ns).saturating_add(1), time_ns);
@@ -73,6 +82,9 @@ impl Clock {
         let (both_from, both_to) = (from.max(old_from), to.min(old_to));
         let agrees = self.running && both_from <= both_to;
         (self.from, self.to) = if agrees { (both_from, both_to) } else { (from, to) };
+        if is_noted || !self.running {
+            self.noted = value;
+        }
         self.running = true;
         self.bound = true;
         self.last = value;

@@ -5,8 +5,8 @@
 //! filled, no payload and no FIN beyond the window that was offered, acknowledgments of nothing that was not sent (RFC
 //! 9293, sections 3.5, 3.6, 3.8.6 and 3.10.7). Where a connection closes it is stricter than real ends are, so that those
 //! who watch without knowing what the ends know (an intrusion detection system) do not lose track of it: no RST follows
-//! on an own FIN that is not acknowledged, and from the first FIN on no window is taken back, and none opens further for
-//! the side that goes on sending.
+//! on an own FIN that is not acknowledged, nothing that comes again acknowledges the last FIN, and from the first FIN on no
+//! window is taken back, and none opens further for the side that goes on sending.
 
 use std::sync::LazyLock;
 
@@ -171,11 +171,18 @@ pub struct Grammar {
     tokens: usize,
     packets: u64,
     reset: bool,
+    /// Whether a packet has acknowledged and done nothing else: others take no handshake for whole without one.
+    has_plain_ack: bool,
     after_close: u64,
     /// The right edge of the furthest window that each side has offered, as an offset in the other side's space.
     edges: [i64; 2],
-    /// The right edge of the window that each side has offered last.
+    /// The right edge of the window that each side has offered last; where others may not have noted it, the lesser one.
     latest: [i64; 2],
+    /// The window that each side has offered last, in octets as others count them (a client's by the shift that it offered,
+    /// agreed on or not); where they may not have noted it, the greater one.
+    widest: [i64; 2],
+    /// What others take for the next octet of each side, up to the first FIN: payload behind a hole does not count.
+    seen: [i64; 2],
 }
 
 impl Grammar {
@@ -193,9 +200,12 @@ impl Grammar {
             tokens: 0,
             packets: 0,
             reset: false,
+            has_plain_ack: false,
             after_close: 0,
             edges: [0; 2],
             latest: [0; 2],
+            widest: [0; 2],
+            seen: [0; 2],
         }
     }
 
@@ -261,25 +271,42 @@ impl Grammar {
         self.arena.clear();
         let Some(state) = &mut self.state else { return };
         let say = &self.lexer.say;
-        let d = say.shape.direction;
-        let before = state.sides[d.index()].space.next() - 1;
-        let is_before = !say.shape.kind.is_syn() && !say.shape.kind.is_fin() && state.seq_said(say) == before;
+        let (d, o) = (say.shape.direction.index(), say.shape.direction.reversed().index());
+        let (seq, next) = (state.seq_said(say), state.sides[d].space.next());
+        let is_closing = state.sides.iter().any(|side| side.space.fin().is_some());
+        let had_fin = state.sides[d].space.fin().is_some();
+        let is_before = !say.shape.kind.is_syn() && !say.shape.kind.is_fin() && seq == next - 1;
         let packet = state.resolve(say, &mut self.arena);
         self.reset |= packet.flags.has(Flags::RST);
+        self.has_plain_ack |= say.shape.kind == Kind::Ack && packet.payload_len == 0;
         // Keep-alives are for the other end alone (RFC 1122, section 4.2.3.6), and so is what is like one.
         let is_keepalive = is_before && packet.payload_len <= 1;
+        let is_probe = packet.payload_len == 1 && seq == self.seen[d] && self.latest[o] <= state.sides[o].last_ack;
+        if !is_closing && !is_probe && !packet.flags.has(Flags::RST) {
+            let end = seq + i64::from(packet.flags.has(Flags::SYN)) + i64::from(packet.payload_len);
+            let is_behind = self.seen[d] < state.sides[d].space.una() && !packet.flags.has(Flags::FIN);
+            if (seq <= self.seen[d] && self.seen[d] < end) || is_behind {
+                self.seen[d] = end;
+            }
+        }
         // A SYN-ACK that is sent again offers what the first one did: others may have seen that one alone.
-        let is_again = packet.flags.has(Flags::SYN) && self.edges[d.index()] > 0;
+        let is_again = packet.flags.has(Flags::SYN) && self.edges[d] > 0;
         if !packet.flags.has(Flags::ACK) || is_keepalive {
             return;
         }
         // The window of a SYN is not scaled (RFC 7323, section 2.2).
-        let scale = if packet.flags.has(Flags::SYN) { 0 } else { state.scale(d) };
-        let edge = state.sides[d.index()].last_ack + (i64::from(packet.window) << scale);
-        self.latest[d.index()] = edge;
+        let direction = say.shape.direction;
+        let scales = [state.scale(direction), state.offered_scale(direction)];
+        let scales = if packet.flags.has(Flags::SYN) { [0; 2] } else { scales };
+        let [window, counted] = scales.map(|scale| i64::from(packet.window) << scale);
+        let edge = state.sides[d].last_ack + window;
+        // Others do not note the window of a probe, nor, while a session closes, of what comes again.
+        let is_unnoted = is_probe || (is_closing && (repeats(say) || (had_fin && packet.flags.has(Flags::FIN))));
+        self.latest[d] = if is_unnoted { self.latest[d].min(edge) } else { edge };
+        self.widest[d] = if is_unnoted { self.widest[d].max(counted) } else { counted };
         // What comes on a side's FIN and behind it stays inside the window before: others watch no further.
-        if state.sides[d.index()].space.fin().is_none() && !is_again {
-            self.edges[d.index()] = self.edges[d.index()].max(edge);
+        if state.sides[d].space.fin().is_none() && !is_again && !is_unnoted {
+            self.edges[d] = self.edges[d].max(edge);
         }
     }
 
@@ -420,12 +447,9 @@ impl Grammar {
         let first = bucket::GAPS.index(range_ns.start).unwrap_or(count - 1);
         let first = first + usize::from(gap_bucket(unit, first).end <= least);
         let end = range_ns.end.checked_sub(1).map_or(0, |ns| bucket::GAPS.index(ns).map_or(count, |i| i + 1));
-        // A clock that has to be waited for longer than there is room: the shortest wait.
-        let end = if first < end {
-            end
-        } else {
-            (first..count).find(|&i| mask.contains(vocab::TIME.at(i))).map_or(end, |i| i + 1)
-        };
+        // Where the unit can say none of them: the shortest wait that it can.
+        let shortest = (first..count).find(|&i| mask.contains(vocab::TIME.at(i)));
+        let end = shortest.map_or(end, |i| end.max(i + 1));
         mask.clear_run(vocab::TIME.first, first);
         mask.clear_run(vocab::TIME.first + end as TokenId, vocab::TIME.count() - end);
     }
@@ -554,7 +578,7 @@ impl<'a> Session<'a> {
             return handshake + if self.grammar.to_be_reset() { 1 } else { 3 };
         }
         if self.grammar.to_be_reset() {
-            return u64::from(!self.grammar.reset);
+            return if self.grammar.reset { 0 } else { 1 + u64::from(!self.grammar.has_plain_ack) };
         }
         let waits = |side: &Side, by: &Side| u64::from(side.space.fin().is_some_and(|fin| by.last_ack < fin));
         match (client.space.fin(), server.space.fin()) {
@@ -572,12 +596,13 @@ impl<'a> Session<'a> {
 
     /// Up to where side `d` may send: the right edge of the window that the other side offers. From the first FIN on, the
     /// last one counts too, and where it has to be left open for the FIN, payload ends before it. A probe of a closed window
-    /// (RFC 9293, section 3.8.6.1) is not said.
+    /// (RFC 9293, section 3.8.6.1) is not said: nothing new comes while the window is closed.
     fn edge(&self, d: Direction, is_fin: bool) -> i64 {
         let other = d.reversed().index();
         let has_closed = self.state.sides[d.index()].space.fin().is_some();
-        let furthest = self.grammar.edges[other];
-        let edge = if self.is_tight || is_fin { furthest.min(self.grammar.latest[other]) } else { furthest };
+        let (furthest, latest) = (self.grammar.edges[other], self.grammar.latest[other]);
+        let is_closed = latest <= self.state.sides[other].last_ack;
+        let edge = if self.is_tight || is_fin || is_closed { furthest.min(latest) } else { furthest };
         edge - i64::from((self.is_tight || is_fin) && !has_closed)
     }
 
@@ -593,17 +618,28 @@ impl<'a> Session<'a> {
         (self.edge(d, is_fin) - offset).max(0) as u64
     }
 
-    /// The least window that the packet at hand may offer: in the end none is taken back, and room is left for a FIN.
+    /// The least window that the packet at hand may offer: in the end none is taken back of what is used, and room is left
+    /// for a FIN. Behind an own FIN none is taken back at all with what came since the first FIN: others would not take in a
+    /// packet that does both.
     fn least_window(&self) -> u64 {
         let say = &self.grammar.lexer.say;
         if !(self.is_tight || say.shape.kind.is_fin()) || !say.shape.kind.has_ack() || say.shape.kind.is_rst() {
             return 0;
         }
         let d = say.shape.direction;
-        let peer = &self.state.pair(d).1.space;
-        let needed = peer.next() + i64::from(peer.fin().is_none()) - self.state.ack_said(say);
+        let (side, peer) = self.state.pair(d);
+        let ack = self.state.ack_said(say);
+        let units = |octets: i64, scale: u32| (octets.max(0) as u64).div_ceil(1 << scale).min(u16::MAX.into());
         let scale = if say.shape.kind.is_syn() { 0 } else { self.state.scale(d) };
-        (needed.max(0) as u64).div_ceil(1 << scale).min(u16::MAX.into())
+        let used = units(peer.space.next() + i64::from(peer.space.fin().is_none()) - ack, scale);
+        // An ACK and no other flag is known for the last one by its numbers.
+        let is_last = peer.space.fin() == Some(ack) && say.flags() == Flags::ACK;
+        let is_news = ack - i64::from(is_last) > self.grammar.seen[d.reversed().index()];
+        if side.space.fin().is_none() || say.shape.data || say.shape.kind.is_fin() || !is_news {
+            return used;
+        }
+        let offered = side.last_ack + self.grammar.widest[d.index()];
+        used.max(units(offered - ack, self.state.offered_scale(d)))
     }
 
     /// Whether the window has to be said, since the expected one is too small.
@@ -653,7 +689,8 @@ impl<'a> Session<'a> {
             let holes = side.space.holes() + peer.space.holes();
             let is_long = self.grammar.packets + 1 >= self.grammar.least();
             let is_acked = side.space.fin().is_none_or(|fin| peer.last_ack >= fin);
-            return self.grammar.to_be_reset() && !shape.data && holes == 0 && is_long && is_acked;
+            let is_whole = is_long && is_acked && self.grammar.has_plain_ack;
+            return self.grammar.to_be_reset() && !shape.data && holes == 0 && is_whole;
         }
         if self.grammar.reset || self.grammar.closed() {
             return shape.kind == Kind::Ack && !shape.data && !shape.acks_all && !self.grammar.reset;
@@ -668,18 +705,27 @@ impl<'a> Session<'a> {
             }
             // A repeated FIN says nothing new: what came since is acknowledged by a packet of its own.
             (Some(fin), true, data) => !data && shape.kind == Kind::FinAck && side.space.una() < fin && !shape.acks_all,
-            // After the FIN, only what was sent before it is sent again.
-            (Some(_), false, true) => side.space.outstanding() > 0,
+            // After the FIN, only what was sent before it is sent again. The other side's FIN is acknowledged by a packet of
+            // its own: what repeats is not looked at by those who watch.
+            (Some(_), false, true) => side.space.outstanding() > 0 && !(shape.acks_all && peer.space.fin().is_some()),
             (None, false, true) if blocked => side.space.outstanding() > 0 || side.space.holes() > 0,
             _ => shape.data || shape.kind == Kind::Ack,
         }
+    }
+
+    /// Whether a side's FIN has to acknowledge the other side's: where a RST is to follow, and where others have lost count of
+    /// the other side's octets, so that they know of its FIN by the acknowledgment alone.
+    fn must_acknowledge_fin(&self, d: Direction) -> bool {
+        let seen = self.grammar.seen[d.reversed().index()];
+        let fin = self.state.pair(d).1.space.fin();
+        self.grammar.to_be_reset() || fin.is_some_and(|fin| seen != fin - 1)
     }
 
     /// Whether the other side can still close, or end the session with a RST, once this one has sent its FIN.
     fn may_close(&self, shape: Shape) -> bool {
         let (side, peer) = self.state.pair(shape.direction);
         match peer.space.fin() {
-            Some(fin) => !self.grammar.to_be_reset() || shape.acks_all || side.last_ack >= fin,
+            Some(fin) => !self.must_acknowledge_fin(shape.direction) || shape.acks_all || side.last_ack >= fin,
             None => {
                 let acked = if shape.acks_all { peer.space.contiguous() } else { side.last_ack };
                 let furthest = acked + (i64::from(u16::MAX) << self.state.scale(shape.direction));
@@ -725,7 +771,11 @@ impl<'a> Session<'a> {
             }
         }
         if self.grammar.to_be_reset() {
-            return shape.kind.is_rst();
+            return if self.grammar.has_plain_ack {
+                shape.kind.is_rst()
+            } else {
+                shape.kind == Kind::Ack && !shape.data
+            };
         }
         let side = &self.state.sides[shape.direction.index()];
         let is_open = client.space.fin().is_none() && server.space.fin().is_none();
@@ -779,9 +829,10 @@ impl<'a> Session<'a> {
         }
         let timestamps = self.state.will_carry_timestamps(say);
         if from(Rank::TsVal) && timestamps {
-            // The lower half are values behind the clock: it takes a while until they are not behind the last one.
-            let late = if self.state.clock_is_running(say.shape.direction) { 0 } else { vocab::TSVAL.count() / 2 };
-            mask.set_run(vocab::TSVAL.at(late), vocab::TSVAL.count() - late);
+            // The lower half are values behind the clock.
+            let half = vocab::TSVAL.count() / 2;
+            let late = self.state.ticks_behind(say.shape.direction, self.longest_gap_ns());
+            mask.set_run(vocab::TSVAL.at(half - late), half + late);
             mask.set(vocab::TSVAL_FORWARD.first);
         }
         if from(Rank::TsEcr) && timestamps && say.shape.kind.has_ack() {
@@ -791,9 +842,13 @@ impl<'a> Session<'a> {
         if self.grammar.packets == 0 {
             mask.set(vocab::TIME.first);
         } else {
-            let longest = LONGEST_GAP_NS.min(self.state.clock_room_ns());
-            self.grammar.gaps(self.state.catch_up_ns(say)..longest, mask);
+            self.grammar.gaps(self.state.catch_up_ns(say)..self.longest_gap_ns(), mask);
         }
+    }
+
+    /// Gaps are shorter than this: no timestamp clock may seem to have gone back.
+    fn longest_gap_ns(&self) -> u64 {
+        LONGEST_GAP_NS.min(self.state.clock_room_ns())
     }
 
     /// Whether this packet has to be one that was sent before, or fill a hole.
@@ -813,7 +868,7 @@ impl<'a> Session<'a> {
     /// Octets of payload that the packet at hand may carry, once its sequence number is said.
     fn room_said(&self) -> u64 {
         let say = &self.grammar.lexer.say;
-        self.room(say.shape.direction, self.state.seq_said(say))
+        self.room(say.shape.direction, self.state.seq_said(say)).min(LONGEST_PAYLOAD)
     }
 
     fn seq(&self, mask: &mut Mask) {
@@ -836,9 +891,9 @@ impl<'a> Session<'a> {
         mask.set_first(vocab::SEQ_OLD, space.outstanding());
         mask.set_first(vocab::SEQ_NEW, space.outstanding());
         let is_closing = self.state.sides.iter().any(|side| side.space.fin().is_some());
-        if !is_closing && space.holes() < HOLES {
+        let full = u64::from(self.state.full(say.shape.direction));
+        if !is_closing && space.holes() < HOLES && full <= LONGEST_PAYLOAD {
             let (d, spare) = (say.shape.direction, self.spare.saturating_sub(2));
-            let full = u64::from(self.state.full(d));
             let beyond = self.room_ahead(d).saturating_sub(1) / full;
             let fits = |k: &u64| self.fills(d, k * full) < spare;
             let count = (1..=beyond.min(vocab::SEQ_SKIP.count() as u64)).take_while(fits).count();
@@ -851,8 +906,7 @@ impl<'a> Session<'a> {
         if !say.shape.acks_all || say.shape.kind.is_syn() || say.shape.kind.is_rst() || !self.established() {
             return;
         }
-        // In a session that ends with a RST, a FIN acknowledges the other side's: see `may_close`.
-        if self.closing() || (say.shape.kind.is_fin() && self.grammar.to_be_reset()) {
+        if self.closing() || (say.shape.kind.is_fin() && self.must_acknowledge_fin(say.shape.direction)) {
             return;
         }
         let (side, peer) = self.state.pair(say.shape.direction);
@@ -872,7 +926,7 @@ impl<'a> Session<'a> {
             return;
         }
         let d = say.shape.direction;
-        let most = self.room_said().min(LONGEST_PAYLOAD);
+        let most = self.room_said();
         if (1..=most).contains(&self.state.last_len(d).into()) {
             mask.set(vocab::LEN_SAME.first);
         }
@@ -889,7 +943,7 @@ impl<'a> Session<'a> {
     fn digits(&self, mask: &mut Mask) {
         let digits = &self.grammar.lexer.digits;
         let (least, most) = match digits.target {
-            Target::Len => (0, self.room_said().min(LONGEST_PAYLOAD)),
+            Target::Len => (0, self.room_said()),
             Target::WindowUp => {
                 let before = self.window_before();
                 (self.least_window().saturating_sub(before), u64::from(u16::MAX) - before)
@@ -900,7 +954,8 @@ impl<'a> Session<'a> {
             Target::OptionKind => (LEAST_RAW_KIND, u64::MAX),
             Target::Gap { back: false } => {
                 let unit_ns = self.grammar.lexer.head.unit_ns() as u64;
-                (self.state.catch_up_ns(&self.grammar.lexer.say).div_ceil(unit_ns), u64::MAX)
+                let least = self.state.catch_up_ns(&self.grammar.lexer.say).div_ceil(unit_ns);
+                (least, (self.longest_gap_ns() / unit_ns).max(least))
             }
             _ => (0, u64::MAX),
         };

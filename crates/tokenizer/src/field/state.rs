@@ -447,8 +447,12 @@ impl FlowState {
 
     /// The shift of side `d`'s windows: 0 unless both SYNs offered one (RFC 7323, section 2.2).
     pub(crate) fn scale(&self, d: Direction) -> u32 {
-        let both = self.agreed(|o| o.scale.is_some());
-        self.sides[d.index()].offer.scale.filter(|_| both).map_or(0, |s| u32::from(s.min(14)))
+        if self.agreed(|o| o.scale.is_some()) { self.offered_scale(d) } else { 0 }
+    }
+
+    /// The shift that side `d` offered, whether the other side did too or not.
+    pub(crate) fn offered_scale(&self, d: Direction) -> u32 {
+        self.sides[d.index()].offer.scale.map_or(0, |s| u32::from(s.min(14)))
     }
 
     /// The window that goes without saying.
@@ -650,18 +654,23 @@ impl FlowState {
 
     /// Nanoseconds until this packet's TSval, where it is said to be late, is not behind its side's last.
     pub(crate) fn catch_up_ns(&self, say: &Say) -> u64 {
-        let clock = &self.sides[say.shape.direction.index()].clock;
         match say.ts_val {
-            SayTsVal::Off(by @ ..0) => {
-                clock.catches_up(by.unsigned_abs()).saturating_sub(self.time_ns).max(0).unsigned_abs()
-            }
+            SayTsVal::Off(by @ ..0) => self.wait_ns(say.shape.direction, by.unsigned_abs()),
             _ => 0,
         }
     }
 
-    /// Whether a side's timestamp clock has been seen running.
-    pub(crate) fn clock_is_running(&self, d: Direction) -> bool {
-        self.sides[d.index()].clock.is_running()
+    /// Nanoseconds until a TSval so many ticks behind its clock is not behind side `d`'s last.
+    fn wait_ns(&self, d: Direction, ticks: u8) -> u64 {
+        let clock = &self.sides[d.index()].clock;
+        clock.catches_up(ticks).saturating_sub(self.time_ns).max(0).unsigned_abs()
+    }
+
+    /// How many ticks behind its clock a TSval of side `d` may be, if the wait is to be shorter than `room_ns`.
+    pub(crate) fn ticks_behind(&self, d: Direction, room_ns: u64) -> usize {
+        // It takes a while until the values behind a clock that is new are not behind the last one.
+        let most = if self.sides[d.index()].clock.is_running() { vocab::TSVAL.count() as u8 / 2 } else { 0 };
+        (1..=most).rev().find(|&ticks| self.wait_ns(d, ticks) < room_ns).unwrap_or(0).into()
     }
 
     /// How many TSvals of the other side an echo of side `d` may name.
@@ -960,7 +969,8 @@ impl FlowState {
         let syn = packet.flags.has(Flags::SYN);
         let end = seq + i64::from(packet.flags.seq_len()) + i64::from(packet.payload_len);
         if let Some(ts) = ts {
-            side.clock.learn(ts.value, packet.time_ns);
+            let is_plain = packet.payload_len == 0 && packet.flags.seq_len() == 0 && side.space.fin().is_none();
+            side.clock.learn(ts.value, packet.time_ns, is_plain);
             side.stamps.push(ts.value);
             if side.pending.len() == PENDING {
                 side.pending.pop_front();

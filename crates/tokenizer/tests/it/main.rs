@@ -9,4 +9,5 @@ mod seeds;
 mod tally;
 #[path = "../support/testdata.rs"]
 mod testdata;
+mod watcher;
 mod word16;

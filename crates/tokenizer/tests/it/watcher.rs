@@ -1,0 +1,174 @@
+//! One who only watches: follows a session as intrusion detection systems do, knows nothing of the ends, and is strict.
+
+use flowtrack::{Direction, Flow, Packet};
+use tcpwire::Flags;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum State {
+    #[default]
+    Open,
+    /// The client has sent its FIN, and waits for the server's.
+    ClientShut,
+    /// Then the server has too: the client's acknowledgment is the last.
+    LastAck,
+    /// The server has sent its FIN, and waits for the client's.
+    ServerShut,
+    /// Then the client has too.
+    TimeWait,
+    Closed,
+}
+
+/// A packet with numbers as offsets, and its window in octets.
+pub(crate) struct Seen {
+    pub(crate) seq: i64,
+    pub(crate) ack: i64,
+    pub(crate) window: i64,
+}
+
+#[derive(Default)]
+pub(crate) struct Watcher {
+    pub(crate) state: State,
+    /// The next octet of each side, holes and FINs not counted.
+    next: [i64; 2],
+    /// Up to where each side is acknowledged.
+    acked: [i64; 2],
+    /// The window that each side has offered.
+    window: [i64; 2],
+    /// The last TSval of each side that it has noted.
+    stamp: [Option<u32>; 2],
+}
+
+impl Watcher {
+    pub(crate) fn take(&mut self, packet: &Packet, tsval: Option<u32>, seen: &Seen) {
+        let (d, o) = (packet.direction.index(), 1 - packet.direction.index());
+        let (flags, len, seq) = (packet.flags, i64::from(packet.payload_len), seen.seq);
+        if flags.has(Flags::RST) {
+            self.state = State::Closed;
+            return;
+        }
+        if flags.has(Flags::SYN) {
+            if self.next[d] == 0 {
+                (self.next[d], self.window[d], self.stamp[d]) = (1, seen.window, tsval);
+                self.acked[o] = seen.ack.max(0);
+            }
+            return;
+        }
+        let fin = flags.has(Flags::FIN);
+        let is_keepalive = len <= 1 && !fin && seq == self.next[d] - 1 && seen.ack == self.acked[o];
+        if is_keepalive || self.is_stale(d, tsval) || self.takes_window_back(packet, seen) {
+            return;
+        }
+        if self.state == State::Open {
+            self.open(packet, seen)
+        } else {
+            self.closing(packet, seen)
+        }
+        if len == 0 && !fin && seq == self.next[d] {
+            self.stamp[d] = tsval.or(self.stamp[d]);
+        }
+    }
+
+    /// Whether a packet's TSval lies before the one noted last.
+    fn is_stale(&self, d: usize, tsval: Option<u32>) -> bool {
+        tsval.zip(self.stamp[d]).is_some_and(|(value, noted)| (value.wrapping_sub(noted) as i32) < 0)
+    }
+
+    /// Whether a packet is beyond what was seen of both sides, and takes back more of its window than it acknowledges.
+    fn takes_window_back(&self, packet: &Packet, seen: &Seen) -> bool {
+        let (d, o) = (packet.direction.index(), 1 - packet.direction.index());
+        let (less, more) = (self.window[d] - seen.window, seen.ack - self.acked[o]);
+        let is_last = packet.flags == Flags::ACK
+            && packet.payload_len == 0
+            && self.state != State::Open
+            && (seen.seq, seen.ack) == (self.next[d] + 1, self.next[o] + 1);
+        !packet.flags.has(Flags::FIN)
+            && !is_last
+            && seen.seq > self.next[d]
+            && seen.ack > self.next[o]
+            && less > i64::from(packet.payload_len)
+            && less > more + if seen.window > 1024 { 32 } else { 0 }
+    }
+
+    fn open(&mut self, packet: &Packet, seen: &Seen) {
+        let (d, o) = (packet.direction.index(), 1 - packet.direction.index());
+        let end = seen.seq + i64::from(packet.payload_len);
+        if packet.flags.has(Flags::FIN) {
+            if seen.seq > self.acked[d] + self.window[o] {
+                return;
+            }
+            if seen.seq == self.next[d] {
+                self.next[d] = end;
+            }
+            self.next[o] = self.next[o].max(seen.ack);
+            self.state = if packet.direction == Direction::Forward { State::ClientShut } else { State::ServerShut };
+        } else if packet.payload_len == 1 && seen.seq == self.next[d] && self.window[o] == 0 {
+            return;
+        } else if (seen.seq <= self.next[d] && self.next[d] < end) || self.next[d] < self.acked[d] {
+            self.next[d] = end;
+        }
+        self.window[d] = seen.window;
+        self.acked[o] = self.acked[o].max(seen.ack);
+    }
+
+    fn closing(&mut self, packet: &Packet, seen: &Seen) {
+        let (d, o) = (packet.direction.index(), 1 - packet.direction.index());
+        let (len, fin) = (i64::from(packet.payload_len), packet.flags.has(Flags::FIN));
+        let is_client = packet.direction == Direction::Forward;
+        let is_again = len > 0 && (seen.seq + len <= self.next[d] || seen.seq < self.acked[d]);
+        let is_next = !fin && !is_again && (0..=1).contains(&(seen.seq - self.next[d]));
+        match self.state {
+            State::LastAck | State::TimeWait => {
+                if is_next && (is_client || self.state == State::TimeWait) {
+                    self.state = State::Closed;
+                }
+                return;
+            }
+            State::Closed => return,
+            _ => {}
+        }
+        let is_second = is_client == (self.state == State::ServerShut);
+        if fin && !is_again && seen.seq > self.acked[d] + self.window[o] {
+            return;
+        }
+        if fin && !is_again && is_second {
+            self.state = if is_client { State::TimeWait } else { State::LastAck };
+        }
+        if !is_again && (!fin || is_second) {
+            self.window[d] = seen.window;
+        }
+        if !fin && seen.seq == self.next[d] {
+            self.next[d] += len;
+        }
+        self.next[o] = self.next[o].max(seen.ack);
+        self.acked[o] = self.acked[o].max(seen.ack);
+    }
+}
+
+/// What one who only watches takes the end of a flow for. `bases` are the sides' initial sequence numbers, `shifts` those of
+/// their windows as they offered them.
+pub(crate) fn state(flow: &Flow, bases: [u32; 2], shifts: [u8; 2]) -> State {
+    let mut watcher = Watcher::default();
+    for packet in &flow.packets {
+        let (d, o) = (packet.direction.index(), 1 - packet.direction.index());
+        let offset = |number: tcpwire::SeqNum, side: usize| i64::from(number.distance(tcpwire::SeqNum(bases[side])));
+        let shift = if packet.flags.has(Flags::SYN) { 0 } else { shifts[d] };
+        let ack = if packet.flags.has(Flags::ACK) { offset(packet.ack, o) } else { 0 };
+        let seen = Seen { seq: offset(packet.seq, d), ack, window: i64::from(packet.window) << shift };
+        watcher.take(packet, tsval(flow.options_of(packet)), &seen);
+    }
+    watcher.state
+}
+
+/// The TSval among the options of a packet.
+pub(crate) fn tsval(mut octets: &[u8]) -> Option<u32> {
+    while let Some((&kind, rest)) = octets.split_first() {
+        octets = match (kind, rest) {
+            (0, _) => return None,
+            (1, _) => rest,
+            (8, [10, value @ ..]) => return Some(u32::from_be_bytes(value.get(..4)?.try_into().ok()?)),
+            (_, &[len, ..]) if len >= 2 => octets.get(usize::from(len)..)?,
+            _ => return None,
+        };
+    }
+    None
+}
