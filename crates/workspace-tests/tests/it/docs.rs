@@ -73,6 +73,7 @@ const OTHERS: &[&str] = &[
     "client_port",
     "first_frame",
     "server_flow_label_base",
+    "tensor_memory",
 ];
 
 #[test]
