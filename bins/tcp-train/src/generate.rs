@@ -130,8 +130,13 @@ fn take(
     summary: &mut GenerateSummary,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    if generated.ending == Ending::NoNumbers {
-        bail!("flow {}: token {}: the model's scores are no numbers", generated.index, generated.tokens.len());
+    let why = match generated.ending {
+        Ending::Done | Ending::CutOff => None,
+        Ending::NoNumbers => Some("the model's scores are no numbers"),
+        Ending::DeadEnd => Some("no token may follow by the grammar, which is a fault of the program"),
+    };
+    if let Some(why) = why {
+        bail!("flow {}: token {}: {why}", generated.index, generated.tokens.len());
     }
     summary.generated += 1;
     summary.tokens += generated.tokens.len() as u64;

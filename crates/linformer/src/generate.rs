@@ -72,6 +72,8 @@ pub enum Ending {
     CutOff,
     /// The model gave scores that are no numbers.
     NoNumbers,
+    /// Its filter let nothing come next, and did not call it done.
+    DeadEnd,
 }
 
 /// A sequence that is finished.
@@ -315,7 +317,8 @@ impl Worker<'_> {
         }
         let logits = self.decoder.logits(state, place);
         let Some(token) = choose(logits, slot.filter.legal(), &self.job.sampling, &mut slot.rng, candidates) else {
-            slot.generated.ending = Ending::NoNumbers;
+            let is_stuck = slot.filter.legal().iter().all(|word| *word == 0);
+            slot.generated.ending = if is_stuck { Ending::DeadEnd } else { Ending::NoNumbers };
             return false;
         };
         slot.filter.push(token);

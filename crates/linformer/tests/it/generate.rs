@@ -51,6 +51,31 @@ fn all_come_in_order_and_are_legal() {
     assert!(all.iter().any(|g| g.ending == Ending::Done) && all.iter().any(|g| g.tokens != all[0].tokens));
 }
 
+/// Nothing may follow the prompt.
+struct Nothing;
+
+impl TokenFilter for Nothing {
+    fn legal(&mut self) -> &[u64] {
+        &[0]
+    }
+    fn push(&mut self, _: u16) {}
+    fn is_done(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn where_nothing_may_follow_the_filter_is_blamed_and_not_the_scores() {
+    let generator = Generator::new(Model::new(&config(), 3, Device::Cpu).unwrap().decoder().unwrap());
+    let mut endings = Vec::new();
+    let deliver = |generated: Generated, _| {
+        endings.push(generated.ending);
+        Ok::<_, ()>(true)
+    };
+    generator.run(&Job { sequences: 3, ..job() }, |_| Nothing, deliver).unwrap();
+    assert_eq!(endings, [Ending::DeadEnd; 3]);
+}
+
 #[test]
 fn the_same_whatever_the_slots_and_threads() {
     let expected = run(&job());
