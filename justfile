@@ -23,7 +23,7 @@ generate *ARGS:
     @"{{justfile_directory()}}/scripts/generate" "$@"
 
 # everything that is checked: format, lints, what is built in, the CUDA kernels compiled, all tests
-test: lint deny compile-cuda test-all test-tools (fuzz "60")
+test: lint deny compile-cuda test-all test-tools (fuzz "60" "--seed" "1")
 
 # rustfmt and clippy, warnings are errors
 lint:
@@ -87,8 +87,8 @@ miri *CRATES:
 heap *ARGS:
     scripts/heap "$@"
 
-# each fuzz target for so many seconds, on a nightly compiler
-fuzz SECONDS="60" *TARGETS:
+# each fuzz target for so many seconds, on a nightly compiler: just fuzz 600 [--seed N] [TARGET...]
+fuzz SECONDS="60" *ARGS:
     scripts/fuzz "$@"
 
 # training by the original's recipe and by ours: what vocabulary, tokens per packet, packing and kernel each give

@@ -708,10 +708,10 @@ impl FlowState {
         let clock = &self.sides[d.index()].clock;
         let off = ts.value.wrapping_sub(clock.expected(time_ns)) as i32;
         let forward = ts.value.wrapping_sub(clock.last());
-        let reach = (vocab::TSVAL.count() / 2) as i32;
+        let reach = vocab::TSVAL.count() as u32 / 2;
         say.ts_val = match off {
             0 => SayTsVal::Expected,
-            _ if off.abs() <= reach => SayTsVal::Off(off as i8),
+            _ if off.unsigned_abs() <= reach => SayTsVal::Off(off as i8),
             _ => u16::try_from(forward).map_or(SayTsVal::Raw(forward), SayTsVal::Forward),
         };
         if ts.echo == self.expected_echo(d) {

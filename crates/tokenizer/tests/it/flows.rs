@@ -57,7 +57,7 @@ fn option_octets() -> impl Strategy<Value = Vec<u8>> {
         any::<u16>().prop_map(|m| [&[2, 4][..], &m.to_be_bytes()].concat()),
         any::<u8>().prop_map(|s| vec![3, 3, s]),
         Just(vec![4, 2]),
-        any::<(u32, u32)>().prop_map(|(a, b)| [&[8, 10][..], &a.to_be_bytes(), &b.to_be_bytes()].concat()),
+        (moment(), moment()).prop_map(|(a, b)| [&[8, 10][..], &a.to_be_bytes(), &b.to_be_bytes()].concat()),
         (0u32..4, any::<[u8; 32]>()).prop_map(|(n, o)| [&[5, 10 + 8 * n as u8][..], &o[..8 + 8 * n as usize]].concat()),
         prop::collection::vec(any::<u8>(), 1..12),
     ];
@@ -69,6 +69,11 @@ fn option_octets() -> impl Strategy<Value = Vec<u8>> {
         }
         octets
     })
+}
+
+/// Values of timestamps: any, and some as far apart as can be.
+fn moment() -> impl Strategy<Value = u32> {
+    prop_oneof![3 => any::<u32>(), 1 => (0u32..3, 0u32..2).prop_map(|(near, half)| near + (half << 31))]
 }
 
 /// Sequence numbers near one another, and anywhere.
