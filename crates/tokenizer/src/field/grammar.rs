@@ -3,7 +3,8 @@
 //! `Syntax` lets through every sequence that decodes. `Session` lets through whole sessions alone: opened by a
 //! three-way handshake, closed by FIN from both sides (acknowledged) or by a RST, every hole in sequence space
 //! filled, no payload and no FIN beyond the window that was offered, acknowledgments of nothing that was not sent (RFC
-//! 9293, sections 3.5, 3.6, 3.8.6 and 3.10.7). Where a connection closes it is stricter than real ends are, so that those
+//! 9293, sections 3.5, 3.6, 3.8.6 and 3.10.7), and no rows of acknowledgments that say nothing and answer nothing (section
+//! 3.10.7.4; RFC 5681, section 4.2). Where a connection closes it is stricter than real ends are, so that those
 //! who watch without knowing what the ends know (an intrusion detection system) do not lose track of it: no RST follows
 //! on an own FIN that is not acknowledged, nothing that comes again acknowledges the last FIN, and from the first FIN on no
 //! window is taken back, and none opens further for the side that goes on sending.
@@ -29,6 +30,8 @@ const LONGEST_GAP_NS: u64 = 1 << 42;
 const LONGEST_PAYLOAD: u64 = 57_344;
 /// Packets that may follow once a session is closed, and SYNs that may be repeated.
 const REPEATS: u64 = 4;
+/// Acknowledgments of nothing new that a side may send in a row with nothing to answer: windows open, captures lose packets.
+const UNASKED: i64 = 2;
 /// Holes that may be open at once in a sampled session.
 const HOLES: usize = 4;
 /// The least maximum segment size of a sampled session that is not from the list.
@@ -181,6 +184,9 @@ pub struct Grammar {
     /// The window that each side has offered last, in octets as others count them (a client's by the shift that it offered,
     /// agreed on or not); where they may not have noted it, the greater one.
     widest: [i64; 2],
+    /// Packets of the other side that each side is still to answer: those with payload, SYN or FIN, and keep-alives. Below
+    /// 0: acknowledgments of nothing new that it has sent since, and that answer none.
+    owed: [i64; 2],
     /// What others take for the next octet of each side, up to the first FIN: payload behind a hole does not count.
     seen: [i64; 2],
 }
@@ -205,6 +211,7 @@ impl Grammar {
             edges: [0; 2],
             latest: [0; 2],
             widest: [0; 2],
+            owed: [0; 2],
             seen: [0; 2],
         }
     }
@@ -281,6 +288,11 @@ impl Grammar {
         self.has_plain_ack |= say.shape.kind == Kind::Ack && packet.payload_len == 0;
         // Keep-alives are for the other end alone (RFC 1122, section 4.2.3.6), and so is what is like one.
         let is_keepalive = is_before && packet.payload_len <= 1;
+        if packet.payload_len > 0 || packet.flags.has(Flags::SYN) || packet.flags.has(Flags::FIN) || is_keepalive {
+            self.owed[o] = self.owed[o].max(0) + 1;
+        }
+        let is_bare = is_bare(say.shape) && !is_keepalive;
+        self.owed[d] -= i64::from(is_bare || self.owed[d] > 0);
         let is_probe = packet.payload_len == 1 && seq == self.seen[d] && self.latest[o] <= state.sides[o].last_ack;
         if !is_closing && !is_probe && !packet.flags.has(Flags::RST) {
             let end = seq + i64::from(packet.flags.has(Flags::SYN)) + i64::from(packet.payload_len);
@@ -291,7 +303,7 @@ impl Grammar {
         }
         // A SYN-ACK that is sent again offers what the first one did: others may have seen that one alone.
         let is_again = packet.flags.has(Flags::SYN) && self.edges[d] > 0;
-        if !packet.flags.has(Flags::ACK) || is_keepalive {
+        if !packet.flags.has(Flags::ACK) {
             return;
         }
         // The window of a SYN is not scaled (RFC 7323, section 2.2).
@@ -300,8 +312,9 @@ impl Grammar {
         let scales = if packet.flags.has(Flags::SYN) { [0; 2] } else { scales };
         let [window, counted] = scales.map(|scale| i64::from(packet.window) << scale);
         let edge = state.sides[d].last_ack + window;
-        // Others do not note the window of a probe, nor, while a session closes, of what comes again.
-        let is_unnoted = is_probe || (is_closing && (repeats(say) || (had_fin && packet.flags.has(Flags::FIN))));
+        // Others do not note the window of a probe or a keep-alive, nor, while a session closes, of what comes again.
+        let is_unnoted =
+            is_probe || is_keepalive || (is_closing && (repeats(say) || (had_fin && packet.flags.has(Flags::FIN))));
         self.latest[d] = if is_unnoted { self.latest[d].min(edge) } else { edge };
         self.widest[d] = if is_unnoted { self.widest[d].max(counted) } else { counted };
         // What comes on a side's FIN and behind it stays inside the window before: others watch no further.
@@ -512,6 +525,11 @@ fn opening() -> Shape {
     Shape { direction: Direction::Forward, kind: Kind::Syn, data: false, acks_all: false }
 }
 
+/// Whether a packet acknowledges nothing new and does nothing else, but for the window: or it is a keep-alive.
+fn is_bare(shape: Shape) -> bool {
+    shape.kind == Kind::Ack && !shape.data && !shape.acks_all
+}
+
 /// Whether a packet repeats what was sent before, or fills a hole.
 fn repeats(say: &Say) -> bool {
     matches!(say.seq, SaySeq::Old(_) | SaySeq::New(_) | SaySeq::Hole(_))
@@ -620,18 +638,19 @@ impl<'a> Session<'a> {
 
     /// The least window that the packet at hand may offer: in the end none is taken back of what is used, and room is left
     /// for a FIN. Behind an own FIN none is taken back at all with what came since the first FIN: others would not take in a
-    /// packet that does both.
+    /// packet that does both. A keep-alive closes no window: others do not note its own.
     fn least_window(&self) -> u64 {
         let say = &self.grammar.lexer.say;
+        let open = u64::from(say.seq == SaySeq::KeepAlive && self.window_before() > 0);
         if !(self.is_tight || say.shape.kind.is_fin()) || !say.shape.kind.has_ack() || say.shape.kind.is_rst() {
-            return 0;
+            return open;
         }
         let d = say.shape.direction;
         let (side, peer) = self.state.pair(d);
         let ack = self.state.ack_said(say);
         let units = |octets: i64, scale: u32| (octets.max(0) as u64).div_ceil(1 << scale).min(u16::MAX.into());
         let scale = if say.shape.kind.is_syn() { 0 } else { self.state.scale(d) };
-        let used = units(peer.space.next() + i64::from(peer.space.fin().is_none()) - ack, scale);
+        let used = units(peer.space.next() + i64::from(peer.space.fin().is_none()) - ack, scale).max(open);
         // An ACK and no other flag is known for the last one by its numbers.
         let is_last = peer.space.fin() == Some(ack) && say.flags() == Flags::ACK;
         let is_news = ack - i64::from(is_last) > self.grammar.seen[d.reversed().index()];
@@ -709,8 +728,20 @@ impl<'a> Session<'a> {
             // its own: what repeats is not looked at by those who watch.
             (Some(_), false, true) => side.space.outstanding() > 0 && !(shape.acks_all && peer.space.fin().is_some()),
             (None, false, true) if blocked => side.space.outstanding() > 0 || side.space.holes() > 0,
+            _ if is_bare(shape) => !self.is_unasked(d) || self.may_keep_alive(d),
             _ => shape.data || shape.kind == Kind::Ack,
         }
+    }
+
+    /// Whether side `d` has sent enough acknowledgments that answer nothing. In the end each packet has its own reason.
+    fn is_unasked(&self, d: Direction) -> bool {
+        self.grammar.owed[d.index()] <= -UNASKED && !self.closing()
+    }
+
+    /// Whether side `d` may send a keep-alive: all that it has sent is acknowledged (RFC 9293, section 3.8.4).
+    fn may_keep_alive(&self, d: Direction) -> bool {
+        let space = &self.state.sides[d.index()].space;
+        space.una() == space.next() && space.fin().is_none()
     }
 
     /// Whether a side's FIN has to acknowledge the other side's: where a RST is to follow, and where others have lost count of
@@ -805,7 +836,9 @@ impl<'a> Session<'a> {
         }
         if from(Rank::Seq) {
             self.seq(mask);
-            if self.must_repeat() {
+            if self.must_repeat()
+                || (is_bare(say.shape) && self.is_unasked(say.shape.direction) && !self.grammar.closed())
+            {
                 return;
             }
         }
@@ -878,7 +911,7 @@ impl<'a> Session<'a> {
             return;
         }
         if !say.shape.data {
-            if space.una() == space.next() && space.fin().is_none() {
+            if self.may_keep_alive(say.shape.direction) {
                 mask.set(vocab::SEQ_KEEPALIVE.first);
             }
             return;

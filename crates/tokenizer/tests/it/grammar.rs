@@ -29,6 +29,11 @@ fn said(tokens: &[u16]) -> String {
 }
 
 fn walk(seed: u64, strength: Strength, max_packets: u64) -> (Vec<u16>, Flow) {
+    walk_that_prefers(&[], seed, strength, max_packets)
+}
+
+/// A walk that takes any of these tokens wherever it may, seven times out of eight.
+fn walk_that_prefers(liked: &[u16], seed: u64, strength: Strength, max_packets: u64) -> (Vec<u16>, Flow) {
     let mut walk = Walk(seed);
     let mut grammar = Grammar::new(strength, Limits { max_packets });
     let mut tokens = Vec::new();
@@ -36,7 +41,11 @@ fn walk(seed: u64, strength: Strength, max_packets: u64) -> (Vec<u16>, Flow) {
         let legal = grammar.legal_next();
         let n = legal.count();
         assert!(n > 0, "stuck after {} tokens: {}", tokens.len(), said(&tokens));
-        let token = legal.iter().nth(walk.below(n) as usize).unwrap();
+        let liked = liked.iter().copied().find(|&token| legal.contains(token));
+        let token = match liked {
+            Some(token) if walk.below(8) > 0 => token,
+            _ => legal.iter().nth(walk.below(n) as usize).unwrap(),
+        };
         grammar.push(token).unwrap();
         tokens.push(token);
         assert!(tokens.len() < 200_000, "the walk does not end");
@@ -195,6 +204,46 @@ fn every_walk_of_sessions_is_a_whole_session() {
         check_session(&flow);
         assert!(flow.packets.len() as u64 <= 8 + seed % 232, "{seed}: {} packets", flow.packets.len());
     }
+}
+
+/// How many acknowledgments a side sends in a row at most that acknowledge nothing new and answer nothing, until the
+/// session closes.
+fn longest_unasked(flow: &Flow) -> u32 {
+    let (mut owed, mut row, mut longest) = ([0u32; 2], [0u32; 2], 0);
+    let (mut top, mut acked) = ([0i64; 2], [0i64; 2]);
+    for p in &flow.packets {
+        let (d, o) = (p.direction.index(), 1 - p.direction.index());
+        let seq = offset(flow, p.direction, p.seq);
+        let taken = i64::from(p.payload_len) + i64::from(p.flags.seq_len());
+        let is_keepalive = taken <= 1 && seq == top[d] - 1;
+        if p.flags.has(Flags::FIN) || p.flags.has(Flags::RST) {
+            break;
+        }
+        if taken > 0 || is_keepalive {
+            (owed[o], row[o]) = (owed[o] + 1, 0);
+        }
+        let ack = if p.flags.has(Flags::ACK) { offset(flow, p.direction.reversed(), p.ack) } else { 0 };
+        if taken == 0 && !is_keepalive && ack == acked[d] && owed[d] == 0 {
+            row[d] += 1;
+            longest = longest.max(row[d]);
+        }
+        owed[d] = owed[d].saturating_sub(1);
+        (top[d], acked[d]) = (top[d].max(seq + taken), ack);
+    }
+    longest
+}
+
+#[test]
+fn no_row_of_acknowledgments_answers_nothing() {
+    // ACK without payload that acknowledges what it did before, of either direction.
+    let acks = [8, 40].map(|i| field::vocab::PACKET.at(i));
+    let mut longest = 0;
+    for seed in 0..300 {
+        let (_, flow) = walk_that_prefers(&acks[seed as usize % 2..][..1], seed, Strength::Session, 300);
+        check_session(&flow);
+        longest = longest.max(longest_unasked(&flow));
+    }
+    assert_eq!(longest, 2);
 }
 
 #[test]
