@@ -15,6 +15,10 @@ pub(crate) const CODES: [TokenCode; 2] = [
     TokenCode { name: word16::NAME, version: word16::VERSION },
 ];
 
+/// So many tokens hold the first packet of most flows, and of every one.
+const OPENING: usize = 32;
+const LONGEST_OPENING: usize = 256;
+
 /// What the head of a row says. The original's code has no head: there the whole flow is looked at.
 pub(crate) fn header(row: &FlowRow) -> Result<FlowHeader, DecodeError> {
     match &row.tokens {
@@ -42,13 +46,36 @@ impl Decoder {
         decoded.map(|invented| (flow, invented))
     }
 
+    /// What `look` makes of the flow's first packets, identity apart: there are none where the tokens do not say any.
+    pub(crate) fn opening<T>(&mut self, row: &FlowRow, look: impl FnOnce(&Flow) -> T) -> T {
+        let mut flow = self.spare.pop().unwrap_or_else(no_flow);
+        // Cut off, it is refused, with the packets before the cut in place.
+        match &row.tokens {
+            Tokens::U16(tokens) => {
+                let _cut = self.field.decode(start(tokens, OPENING), &row.identity, &mut flow);
+                if flow.packets.is_empty() {
+                    let _cut = self.field.decode(start(tokens, LONGEST_OPENING), &row.identity, &mut flow);
+                }
+            }
+            Tokens::I32(words) => drop(self.word16.decode(words, &row.identity, &mut flow)),
+        }
+        let seen = look(&flow);
+        self.done(flow);
+        seen
+    }
+
     /// Takes a flow back.
     pub(crate) fn done(&mut self, flow: Flow) {
         self.spare.push(flow);
     }
 }
 
-fn no_flow() -> Flow {
+fn start<T>(all: &[T], most: usize) -> &[T] {
+    &all[..all.len().min(most)]
+}
+
+/// A flow without packets.
+pub(crate) fn no_flow() -> Flow {
     let nobody = Endpoint { addr: Ipv4Addr::UNSPECIFIED.into(), port: 0 };
     Flow {
         client: nobody,

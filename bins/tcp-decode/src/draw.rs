@@ -16,9 +16,13 @@ use tokenizer::{FlowIdentity, SideIdentity};
 use crate::args::{CLIENT_NETS, IdentityArgs, Net, SERVER_NETS};
 use crate::codec::Decoder;
 use crate::fault::Fault;
+use crate::ports::Ports;
 
-/// The ports that Linux gives to clients by default (`net.ipv4.ip_local_port_range`).
-const CLIENT_PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
+/// The share of timestamp clocks that count from when their machine was started, as in Linux before 4.10; others have an
+/// offset of their own (RFC 7323, section 7.1). Of the sides of 7,900 captured flows 9 in 100 begin below 14,000,000.
+const FROM_START: f64 = 0.13;
+/// Ticks since then: two seconds to a month of milliseconds, as often in each decade.
+const UPTIME_TICKS: Range<f64> = 2e3..2.6e9;
 /// So many of the latest flows have ends unlike any other's, where the networks are large enough.
 const REMEMBERED: usize = 1 << 20;
 /// So often ends are drawn before some that an earlier flow had, which is over, will do.
@@ -36,6 +40,7 @@ pub(crate) struct Draw {
     next_start_ns: i64,
     flows_per_second: f64,
     taken: Taken,
+    decoder: Decoder,
 }
 
 /// A network per IP version.
@@ -53,6 +58,7 @@ impl Draw {
             next_start_ns: args.start_time.0,
             flows_per_second: args.flows_per_second,
             taken: Taken::default(),
+            decoder: Decoder::default(),
         })
     }
 
@@ -73,7 +79,8 @@ impl Draw {
         }
         let start = row.identity.start_ns.unwrap_or(0);
         let until = start.saturating_add(duration_ns(row)).saturating_add(TIME_WAIT_NS);
-        Ok(self.ends(&mut row.identity, header, start..until))
+        let ports = self.decoder.opening(row, Ports::of);
+        Ok(self.ends(&mut row.identity, header, ports, start..until))
     }
 
     /// The start of the next flow, in whole units of its clock. The gaps are exponential: arrivals are a Poisson process.
@@ -88,7 +95,9 @@ impl Draw {
     fn bases(&mut self, side: &mut SideIdentity, ip_version: u8) {
         let numbers: [u32; 4] = self.random.random();
         side.seq_base.get_or_insert(numbers[0]);
-        side.ts_base.get_or_insert(numbers[1]);
+        let uptime = self.random.random_range(UPTIME_TICKS.start.ln()..UPTIME_TICKS.end.ln()).exp() as u32;
+        let is_from_start = self.random.random_bool(FROM_START);
+        side.ts_base.get_or_insert(if is_from_start { uptime } else { numbers[1] });
         if ip_version == 4 {
             side.ip_id_base.get_or_insert((numbers[2] >> 16) as u16);
         } else {
@@ -99,9 +108,15 @@ impl Draw {
 
     /// Addresses and the client's port, taken for the time of `alive`: ends that no flow before had, or else ones whose
     /// flow is over.
-    fn ends(&mut self, identity: &mut FlowIdentity, header: &FlowHeader, alive: Range<i64>) -> Option<Fault> {
+    fn ends(
+        &mut self,
+        identity: &mut FlowIdentity,
+        header: &FlowHeader,
+        ports: Ports,
+        alive: Range<i64>,
+    ) -> Option<Fault> {
         let given = *identity;
-        let found = self.new_ends(&given, header).or_else(|| self.free_ends(&given, header, alive.start));
+        let found = self.new_ends(&given, header, ports).or_else(|| self.free_ends(&given, header, ports, alive.start));
         let Some((client, port, server)) = found else {
             let nets = (self.clients.of(header.ip_version), self.servers.of(header.ip_version));
             let said = format!("addresses and ports: expected free ones in {} and {}, found none", nets.0, nets.1);
@@ -119,21 +134,28 @@ impl Draw {
         (client, server)
     }
 
-    fn new_ends(&mut self, given: &FlowIdentity, header: &FlowHeader) -> Option<(IpAddr, u16, IpAddr)> {
+    fn new_ends(&mut self, given: &FlowIdentity, header: &FlowHeader, ports: Ports) -> Option<(IpAddr, u16, IpAddr)> {
         (0..TRIES).find_map(|_| {
             let (client, server) = self.addresses(given, header);
-            let port = given.client_port.unwrap_or_else(|| self.random.random_range(CLIENT_PORTS));
+            let port = given.client_port.unwrap_or_else(|| ports.draw(&mut self.random));
             let is_new = client != server && self.taken.is_new(ends_hash(client, port, server, header.server_port));
             is_new.then_some((client, port, server))
         })
     }
 
     /// Looks through all ports between some pairs of addresses.
-    fn free_ends(&mut self, given: &FlowIdentity, header: &FlowHeader, at: i64) -> Option<(IpAddr, u16, IpAddr)> {
+    fn free_ends(
+        &mut self,
+        given: &FlowIdentity,
+        header: &FlowHeader,
+        ports: Ports,
+        at: i64,
+    ) -> Option<(IpAddr, u16, IpAddr)> {
+        let range = ports.range();
         (0..PAIRS).find_map(|_| {
             let (client, server) = self.addresses(given, header);
-            let first = self.random.random_range(CLIENT_PORTS);
-            let ports = given.client_port.map_or(CLIENT_PORTS, |port| port..=port);
+            let first = self.random.random_range(range.clone());
+            let ports = given.client_port.map_or(range.clone(), |port| port..=port);
             let (from, to) = (first.clamp(*ports.start(), *ports.end()), *ports.end());
             let mut ports = (from..=to).chain(*ports.start()..from).filter(|_| client != server);
             let port =
@@ -278,6 +300,17 @@ mod tests {
     }
 
     #[test]
+    fn some_clocks_count_from_the_start_of_their_machine() {
+        let mut draw = draw(&[]);
+        let bases: Vec<_> = (0..4_000).map(|_| drawn(&mut draw, 4).server.ts_base.unwrap()).collect();
+        // Of those from the start 63 %, of the others 0.3 %.
+        let early = bases.iter().filter(|base| **base < 14_000_000).count();
+        assert!((270..420).contains(&early), "{early}");
+        let late = bases.iter().filter(|base| **base > 1 << 31).count();
+        assert!((1_600..2_000).contains(&late), "{late}");
+    }
+
+    #[test]
     fn no_two_flows_share_their_ends() {
         // One client and one server: only the port is left to differ, out of 28,232.
         let mut draw = draw(&["--client-net", "10.0.0.1/32", "--server-net", "10.0.0.2/32"]);
@@ -318,7 +351,7 @@ mod tests {
 
     #[test]
     fn ends_are_used_again_only_once_their_flow_is_over() {
-        let ports = CLIENT_PORTS.len();
+        let ports = Ports::Linux.range().len();
         let nets = ["--client-net", "10.0.0.1/32", "--server-net", "10.0.0.2/32", "--flows-per-second", "1000000"];
         let mut long = draw(&nets);
         // All begin within a fraction of a second and last for an hour.

@@ -9,6 +9,7 @@ mod labels;
 mod merge;
 mod order;
 mod output;
+mod ports;
 mod reports;
 mod run;
 mod summary;
