@@ -38,6 +38,11 @@ const HOLES: usize = 4;
 const LEAST_MSS: u64 = 64;
 /// The least kind of an option that a sampled session holds as octets: those below have tokens of their own, or are obsolete.
 const LEAST_RAW_KIND: u64 = 9;
+/// Kinds of options that are not said as octets, since their octets have a form or they stand in every segment: signatures
+/// (RFC 2385, RFC 5925), SCPS, Quick-Start, user time-out, multipath (RFC 8684), Riverbed's, and experiments (RFC 6994).
+const FORMED: [usize; 13] = [19, 20, 21, 22, 23, 27, 28, 29, 30, 76, 78, 253, 254];
+/// Fast open: with a cookie of 4 to 16 octets, an even number of them, or with none (RFC 7413, section 2).
+const FAST_OPEN: u8 = 34;
 /// Packets in which every session can be opened and closed: lower limits count as this one.
 const SHORTEST: u64 = 7;
 /// With fewer packets to spare, windows stay open for the FINs: a packet may close both, and counts itself.
@@ -993,6 +998,15 @@ impl<'a> Session<'a> {
             _ => (0, u64::MAX),
         };
         self.grammar.digits(least.saturating_sub(digits.first), most.saturating_sub(digits.first), mask);
+        match digits.target {
+            Target::OptionKind => FORMED.into_iter().for_each(|kind| mask.clear(vocab::DIGIT.at(kind))),
+            Target::OptionLen { kind: FAST_OPEN } => {
+                let has_form = |len: usize| len == 2 || ((6..=18).contains(&len) && len.is_multiple_of(2));
+                let odd = (0..vocab::DIGIT.count()).filter(|&len| !has_form(len));
+                odd.for_each(|len| mask.clear(vocab::DIGIT.at(len)));
+            }
+            _ => {}
+        }
     }
 
     /// The window that goes without saying.

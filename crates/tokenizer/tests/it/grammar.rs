@@ -19,6 +19,11 @@ impl Walk {
     }
 }
 
+/// So many seeds, or two where each takes hundreds of times as long.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    0..if cfg!(miri) { 2 } else { count }
+}
+
 fn identity() -> FlowIdentity {
     let side = |n: u32| SideIdentity { seq_base: Some(n), ts_base: Some(n / 2), ..SideIdentity::default() };
     FlowIdentity { start_ns: Some(1), client_port: Some(40_000), client: side(0xffff_fff0), server: side(77) }
@@ -101,10 +106,13 @@ fn well_formed(mut octets: &[u8]) -> bool {
             | (4, Some(2))
             | (5, Some(10 | 18 | 26 | 34))
             | (8, Some(10))
-            | (9.., Some(2..)) => match octets.get(usize::from(rest[0])..) {
-                Some(later) => later,
-                None => return false,
-            },
+            | (34, Some(2 | 6 | 8 | 10 | 12 | 14 | 16 | 18))
+            | (9..=18 | 24..=26 | 31..=33 | 35..=75 | 77 | 79..=252 | 255, Some(2..)) => {
+                match octets.get(usize::from(rest[0])..) {
+                    Some(later) => later,
+                    None => return false,
+                }
+            }
             _ => return false,
         };
     }
@@ -199,7 +207,7 @@ fn check_session(flow: &Flow) {
 
 #[test]
 fn every_walk_of_sessions_is_a_whole_session() {
-    for seed in 0..2_000 {
+    for seed in seeds(2_000) {
         let (_, flow) = walk(seed, Strength::Session, 8 + seed % 232);
         check_session(&flow);
         assert!(flow.packets.len() as u64 <= 8 + seed % 232, "{seed}: {} packets", flow.packets.len());
@@ -238,17 +246,30 @@ fn no_row_of_acknowledgments_answers_nothing() {
     // ACK without payload that acknowledges what it did before, of either direction.
     let acks = [8, 40].map(|i| field::vocab::PACKET.at(i));
     let mut longest = 0;
-    for seed in 0..300 {
+    for seed in seeds(300) {
         let (_, flow) = walk_that_prefers(&acks[seed as usize % 2..][..1], seed, Strength::Session, 300);
         check_session(&flow);
         longest = longest.max(longest_unasked(&flow));
     }
-    assert_eq!(longest, 2);
+    assert!(longest == 2 || (cfg!(miri) && longest < 2), "{longest}");
+}
+
+#[test]
+fn options_with_a_form_keep_to_it() {
+    let liked = [field::vocab::OPT_LIST.first, field::vocab::OPT_RAW.first, field::vocab::DIGIT.at(30)];
+    let mut fast_open = 0;
+    for seed in seeds(300) {
+        let (_, flow) =
+            walk_that_prefers(&[&liked[..], &[field::vocab::DIGIT.at(34)]].concat(), seed, Strength::Session, 1);
+        check_session(&flow);
+        fast_open += flow.packets.iter().filter(|p| flow.options_of(p).first() == Some(&34)).count();
+    }
+    assert!(fast_open > 100 || cfg!(miri), "{fast_open}");
 }
 
 #[test]
 fn a_session_is_as_long_as_its_head_says() {
-    for seed in 0..300 {
+    for seed in seeds(300) {
         let (tokens, flow) = walk(seed, Strength::Session, if seed % 2 == 0 { 9 } else { 700 });
         let class = field::header(&tokens).unwrap().length_class;
         assert_eq!(flow.packets.len().ilog2(), u32::from(class), "{seed}: {} packets", flow.packets.len());
@@ -257,7 +278,7 @@ fn a_session_is_as_long_as_its_head_says() {
 
 #[test]
 fn short_limits_close_at_once() {
-    for seed in 0..500 {
+    for seed in seeds(500) {
         let (_, flow) = walk(seed, Strength::Session, 1);
         check_session(&flow);
         assert!(flow.packets.len() <= 7, "{} packets", flow.packets.len());
@@ -266,7 +287,7 @@ fn short_limits_close_at_once() {
 
 #[test]
 fn every_walk_of_syntax_decodes() {
-    for seed in 0..12_000 {
+    for seed in seeds(12_000) {
         let (tokens, flow) = walk(seed, Strength::Syntax, 30);
         // What decodes can be encoded, and then says the same headers.
         let mut again = Vec::new();
