@@ -84,7 +84,7 @@ pub(crate) struct IdentityArgs {
     #[arg(long, value_name = "NET", value_delimiter = ',', default_value = SERVER_NETS)]
     pub(crate) server_net: Vec<Net>,
 
-    /// Time of the first flow: RFC 3339 in UTC (2025-01-31T12:00:00.5Z), or seconds since 1970
+    /// Time of the first flow: RFC 3339 (2025-01-31T12:00:00.5Z, or +01:00 for Z), or seconds since 1970
     #[arg(long, value_name = "TIME", default_value = "2025-01-01T00:00:00Z")]
     pub(crate) start_time: StartTime,
 

@@ -88,7 +88,9 @@ impl Draw {
         let start = self.next_start_ns;
         let gap = -(1.0 - self.random.random::<f64>()).ln() / self.flows_per_second;
         let gap_ns = (gap * 1e9) as i64;
-        self.next_start_ns = start.checked_add(gap_ns).context("start of a flow: beyond the year 2261")?;
+        self.next_start_ns = start
+            .checked_add(gap_ns)
+            .context("start of a flow: expected one before 2262-04-11T23:47:16Z, found a later one")?;
         Ok(start - start.rem_euclid(unit_ns.max(1)))
     }
 

@@ -49,6 +49,11 @@ impl Plan {
             (ResolutionArg::Ns, _) | (ResolutionArg::Auto, Target::Stdout) => Some(Resolution::Nanos),
             (ResolutionArg::Auto, _) => None,
         };
+        if format == FormatArg::Pcap && args.identity.start_time.0 > LAST_OF_PCAP_NS {
+            anyhow::bail!(
+                "--start-time: expected a time before 2106-02-07T06:28:16Z for pcap, found a later one, which pcapng takes"
+            );
+        }
         Ok(Plan { target, format, resolution })
     }
 
@@ -70,6 +75,9 @@ impl Plan {
         }
     }
 }
+
+/// Seconds are 32 bits there.
+const LAST_OF_PCAP_NS: i64 = (u32::MAX as i64 + 1) * 1_000_000_000 - 1;
 
 /// A name that says what is not written here would be believed.
 fn refuse_other_formats(path: &Path) -> anyhow::Result<()> {

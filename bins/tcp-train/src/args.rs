@@ -232,7 +232,8 @@ pub(crate) struct Generate {
     #[arg(long, alias = "top_p", value_name = "P", default_value_t = 1.0, value_parser = probability)]
     pub(crate) top_p: f32,
 
-    /// Packets that a flow has at most: those of the length classes that fit are drawn [a session takes 7]
+    /// Packets that a flow has at most: those of the length classes that fit are drawn [a session takes 7; with --constrain
+    /// none, which knows of no packets, 128 tokens are let through for each]
     #[arg(long, alias = "max_packets_per_flow", value_name = "N", default_value_t = 10_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(7..))]
     pub(crate) max_packets_per_flow: u64,

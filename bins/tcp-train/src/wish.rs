@@ -40,7 +40,9 @@ impl Wish {
         }
         let prompts = generator.beginnings(&[BOS], filter, sampling, |tokens| self.wanted(tokens));
         if prompts.iter().all(|prompt| prompt.weight <= 0.0 || prompt.weight.is_nan()) {
-            bail!("conditions: expected ones that a flow of this model can fulfil, found none that does");
+            let cuts = sampling.temperature < 1.0 || sampling.top_k > 0 || sampling.top_p < 1.0;
+            let under = if cuts { " under this --temperature, --top-k and --top-p" } else { "" };
+            bail!("conditions: expected ones that a flow of this model can fulfil{under}, found none that does");
         }
         Ok(prompts)
     }

@@ -175,8 +175,12 @@ impl Tracker {
         Some(one)
     }
 
-    /// Gives back the buffers of a flow that is done with: the next ones are put there.
+    /// Gives back the buffers of a flow that is done with: the next ones are put there. Where space is bounded they are let
+    /// go: how much room a conversation's buffers have would depend on when those of others come back.
     pub fn recycle(&mut self, mut flow: Flow) {
+        if self.options.max_octets.is_some() {
+            return;
+        }
         let octets = flow.held_octets();
         if self.spare_octets + octets <= MAX_SPARE && flow.packets.capacity() <= MAX_SPARE_PACKETS {
             flow.packets.clear();

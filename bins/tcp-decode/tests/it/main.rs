@@ -142,6 +142,18 @@ fn a_dataset_without_a_flow_is_told_of() {
 }
 
 #[test]
+fn a_start_that_pcap_can_not_say_is_refused_at_once() {
+    let scratch = Scratch::new();
+    let input = dataset(&scratch, &[generated(&flow(1, 0, 1))], Format::Arrow);
+    let written = |name: &str| run(&[&input, &scratch.at(name), "--start-time", "2106-02-07T06:28:16Z"]);
+    let refused = written("out.pcap");
+    assert_eq!(refused.status.code(), Some(2));
+    let expected = "tcp-decode: --start-time: expected a time before 2106";
+    assert!(text(&refused.stderr).starts_with(expected), "{}", text(&refused.stderr));
+    assert_eq!(written("out.pcapng").status.code(), Some(0));
+}
+
+#[test]
 fn captured_flows_come_back_as_they_were_interleaved_by_time() {
     let scratch = Scratch::new();
     // The later one stands first in the dataset.

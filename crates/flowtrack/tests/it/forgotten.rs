@@ -124,6 +124,31 @@ fn with_a_bound_in_space_no_more_is_held() {
     assert!(given as usize > forgotten && forgotten > 9_000, "{given} given out, {forgotten} forgotten");
 }
 
+/// What comes out does not depend on when, or whether, buffers come back.
+#[test]
+fn with_a_bound_in_space_recycling_changes_nothing() {
+    let run = |recycles: bool| {
+        let options = TrackerOptions { max_octets: Some(20_000), ..TrackerOptions::default() };
+        let (mut tracker, mut came_out) = (Tracker::new(options), Vec::new());
+        for i in 0..5_000u32 {
+            // Conversations of one to forty packets, a few at a time.
+            let mut segment = syn(i / 40 * 4 + i % 4);
+            if i % 40 >= 4 + i / 40 % 36 {
+                segment = syn(i);
+            }
+            tracker.push(i64::from(i), i.into(), &segment);
+            let ended: Vec<Ended> = tracker.ended().collect();
+            came_out.extend(ended.iter().map(|one| (i, one.id, one.cause)));
+            let flows = ended.into_iter().filter_map(|one| one.flow).filter(|_| recycles);
+            flows.for_each(|flow| tracker.recycle(flow));
+        }
+        came_out
+    };
+    let (never, at_once) = (run(false), run(true));
+    assert!(never.len() > 1_000, "{}", never.len());
+    assert_eq!(never, at_once);
+}
+
 #[test]
 fn without_bounds_nothing_is_forgotten() {
     let (_, given, forgotten) = flood(TrackerOptions::default(), 1000, |i| i64::from(i) * 1000 * SECOND);
