@@ -299,9 +299,15 @@ impl AtomicFolder {
         let at = || target.display().to_string();
         refuse_full(&target, existing)?;
         let mut all = unfinished();
-        let old = if is_full(&target) { Some(exchange(&temporary.path, &target).with_context(at)?) } else { None };
-        if old.is_none() {
-            fs::rename(&temporary.path, &target).with_context(at)?;
+        // What another run has put there since is exchanged only where it may be replaced; a full folder is not renamed over.
+        let replaces = matches!(existing, Existing::Replace(_)) && is_full(&target);
+        let old = if replaces { Some(exchange(&temporary.path, &target).with_context(at)?) } else { None };
+        if old.is_none()
+            && let Err(e) = fs::rename(&temporary.path, &target)
+        {
+            drop(all);
+            refuse_full(&target, existing)?;
+            return Err(e).with_context(at);
         }
         all.remove(&temporary.path);
         if let Some(old) = old {
@@ -381,6 +387,32 @@ mod tests {
             fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn of_runs_that_end_at_once_one_makes_the_folder() {
+        for _ in 0..200 {
+            let dir = tempfile::tempdir().unwrap();
+            let target = dir.path().join("set");
+            let ready = std::sync::atomic::AtomicU8::new(0);
+            let run = |name: &'static str| {
+                let folder = AtomicFolder::create(&target, Existing::Refuse).unwrap();
+                fs::write(folder.path().join(name), name).unwrap();
+                // A thread that sleeps here would wake too late to meet the other one.
+                ready.fetch_add(1, Ordering::SeqCst);
+                while ready.load(Ordering::SeqCst) < 2 {
+                    std::thread::yield_now();
+                }
+                folder.commit().map(|()| name)
+            };
+            let ends = std::thread::scope(|scope| {
+                [scope.spawn(|| run("one")), scope.spawn(|| run("two"))].map(|thread| thread.join().unwrap())
+            });
+            let won: Vec<_> = ends.iter().flatten().copied().collect();
+            assert_eq!(listing(&target), won);
+            let lost = ends.into_iter().find_map(Result::err).unwrap().to_string();
+            assert!(lost.ends_with("found one that is not empty"), "{lost}");
+        }
     }
 
     #[test]
