@@ -74,7 +74,14 @@ pub(crate) fn write_checkpoint(
     let at = || last.display().to_string();
     File::open(&part).and_then(|file| file.sync_all()).with_context(at)?;
     if keep == Keep::Last && last.exists() {
-        fs::rename(&last, &previous).with_context(at)?;
+        // It keeps its own name until the new one takes it, where the file system has links: there is one at any moment.
+        let second = folder.join(format!(".{PREVIOUS}.part"));
+        let linked = fs::hard_link(&last, &second).and_then(|()| fs::rename(&second, &previous));
+        // One that a killed run left, or that is the one before already.
+        let _absent = fs::remove_file(&second);
+        if linked.is_err() {
+            fs::rename(&last, &previous).with_context(at)?;
+        }
     }
     fs::rename(&part, &last).with_context(at)?;
     synced(folder)

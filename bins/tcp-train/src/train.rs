@@ -49,6 +49,10 @@ pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
 /// Goes on with a run that was stopped.
 pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
     let (team, device) = begin(&args.machine, &args.input_dir)?;
+    let writes = is_first(team.as_ref());
+    let is_own = folder::is_of(&args.checkpoint_path, &args.output_dir);
+    // Before its checkpoint is read: a run that still writes there would go on from a later one.
+    let own = if writes && is_own { folder::hold(&args.output_dir)? } else { None };
     let (trainer, caller) = folder::read_checkpoint(&args.checkpoint_path, device)?;
     let at = || args.checkpoint_path.display().to_string();
     let mut place = Place::read(caller).with_context(at)?;
@@ -69,9 +73,7 @@ pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
     if data.fingerprint() != place.data {
         bail!("{}: expected the dataset, split and seed that {} was trained with", args.input_dir.display(), at());
     }
-    let writes = is_first(team.as_ref());
-    let _held = if writes { folder::hold(&args.output_dir)? } else { None };
-    let is_own = folder::is_of(&args.checkpoint_path, &args.output_dir);
+    let _held = if writes && !is_own { folder::hold(&args.output_dir)? } else { own };
     if writes && !is_own {
         folder::create(&args.output_dir, Claim::Resume)?;
     }

@@ -78,6 +78,23 @@ fn a_signal_writes_a_checkpoint_to_go_on_from() {
     }
 }
 
+#[test]
+fn there_is_a_checkpoint_at_any_moment() {
+    let place = Place::new();
+    let mut child = place.command(&format!("{TRAIN} model --set checkpoint_seconds=0")).spawn().unwrap();
+    await_steps(&place, "model", 2, &mut child);
+    let last = place.path("model/checkpoint.safetensors");
+    let (mut looks, mut misses) = (0, 0);
+    while child.try_wait().unwrap().is_none() {
+        for _ in 0..1_000 {
+            looks += 1;
+            misses += u32::from(!last.exists());
+        }
+    }
+    assert!(looks > 10_000, "{looks}");
+    assert_eq!(misses, 0, "of {looks} looks");
+}
+
 /// What a power cut may leave: a checkpoint half written beside, and none under the last one's name.
 #[test]
 fn a_checkpoint_torn_while_it_was_written_harms_nothing() {
