@@ -78,7 +78,7 @@ impl Draw {
             self.bases(side, header.ip_version);
         }
         let start = row.identity.start_ns.unwrap_or(0);
-        let until = start.saturating_add(duration_ns(row)).saturating_add(TIME_WAIT_NS);
+        let until = start.saturating_add(duration_ns(row, &mut self.decoder)).saturating_add(TIME_WAIT_NS);
         let ports = self.decoder.opening(row, Ports::of);
         Ok(self.ends(&mut row.identity, header, ports, start..until))
     }
@@ -178,15 +178,13 @@ fn wrong_version(identity: &FlowIdentity, header: &FlowHeader) -> Option<Fault> 
 }
 
 /// From the dataset's column, or else from the tokens.
-fn duration_ns(row: &FlowRow) -> i64 {
+fn duration_ns(row: &FlowRow, decoder: &mut Decoder) -> i64 {
     if let Some(summary) = &row.summary {
         return summary.duration_ns.max(0);
     }
-    let decoded = Decoder::default().decode(row);
-    let [first, last] = match &decoded {
-        Ok((flow, _)) => [flow.packets.first(), flow.packets.last()].map(|p| p.map_or(0, |p| p.time_ns)),
-        Err(_) => [0; 2],
-    };
+    let Ok((flow, _)) = decoder.decode(row) else { return 0 };
+    let [first, last] = [flow.packets.first(), flow.packets.last()].map(|p| p.map_or(0, |p| p.time_ns));
+    decoder.done(flow);
     last.saturating_sub(first).max(0)
 }
 
