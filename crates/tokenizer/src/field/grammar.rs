@@ -738,9 +738,10 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether side `d` has sent enough acknowledgments that answer nothing. In the end each packet has its own reason.
+    /// Whether side `d` has sent enough acknowledgments that answer nothing. In the end each packet has its own reason,
+    /// and behind it few may come.
     fn is_unasked(&self, d: Direction) -> bool {
-        self.grammar.owed[d.index()] <= -UNASKED && !self.closing()
+        self.grammar.owed[d.index()] <= -UNASKED && !self.closing() && !self.grammar.closed()
     }
 
     /// Whether side `d` may send a keep-alive: all that it has sent is acknowledged (RFC 9293, section 3.8.4).
@@ -841,9 +842,7 @@ impl<'a> Session<'a> {
         }
         if from(Rank::Seq) {
             self.seq(mask);
-            if self.must_repeat()
-                || (is_bare(say.shape) && self.is_unasked(say.shape.direction) && !self.grammar.closed())
-            {
+            if self.must_repeat() || (is_bare(say.shape) && self.is_unasked(say.shape.direction)) {
                 return;
             }
         }
