@@ -1,9 +1,11 @@
-//! Compiles `csrc/` against the libtorch that torch-sys has found, and tells dependents where that is.
+//! Compiles `csrc/` against the libtorch that torch-sys has found, and tells dependents where that
+//! is.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// What the CPU kernels may assume of floating point: results are the same from run to run, NaN stays NaN.
+/// What the CPU kernels may assume of floating point: results are the same from run to run, NaN
+/// stays NaN.
 const ARITHMETIC: [&str; 6] = [
     "-fno-math-errno",
     "-fno-trapping-math",
@@ -17,11 +19,19 @@ fn main() {
     println!("cargo:rerun-if-changed=csrc");
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
     println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
-    let lib = PathBuf::from(env::var_os("DEP_TCH_LIBTORCH_LIB").expect("torch-sys names its libtorch"));
+    let lib =
+        PathBuf::from(env::var_os("DEP_TCH_LIBTORCH_LIB").expect("torch-sys names its libtorch"));
     compile_kernel("cpu_baseline", &[]);
     if env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64") {
         compile_kernel("cpu_avx2", &["-mavx2", "-mfma"]);
-        let avx512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"];
+        let avx512 = [
+            "-mavx512f",
+            "-mavx512bw",
+            "-mavx512dq",
+            "-mavx512vl",
+            "-mfma",
+            "-mprefer-vector-width=512",
+        ];
         compile_kernel("cpu_avx512", &avx512);
     }
     let cuda = env::var_os("CARGO_FEATURE_CUDA").is_some().then(cuda_home);
@@ -48,14 +58,19 @@ fn cuda_home() -> PathBuf {
     env::var_os("CUDA_HOME").map_or_else(|| PathBuf::from("/usr/local/cuda"), PathBuf::from)
 }
 
-/// For Ampere and Hopper, and as PTX for what comes after. The runtime is libtorch's: a second one would not know it.
+/// For Ampere and Hopper, and as PTX for what comes after. The runtime is libtorch's: a second one
+/// would not know it.
 fn compile_cuda(home: &Path) {
     let mut build = cc::Build::new();
     build.cuda(true).cudart("none").std("c++17").opt_level(3).debug(false);
     if env::var_os("NVCC").is_none() {
         build.compiler(home.join("bin/nvcc"));
     }
-    for code in ["arch=compute_80,code=sm_80", "arch=compute_90,code=sm_90", "arch=compute_90,code=compute_90"] {
+    for code in [
+        "arch=compute_80,code=sm_80",
+        "arch=compute_90,code=sm_90",
+        "arch=compute_90,code=compute_90",
+    ] {
         build.flag(format!("-gencode={code}"));
     }
     build.flag("-Xptxas=-warn-spills,-warn-lmem-usage");
@@ -91,16 +106,20 @@ fn compile_emulation() {
 
 fn compile_shim(lib: &Path, cuda: Option<&Path>) {
     let beside = lib.parent().expect("a library folder has a parent").join("include");
-    let include = env::var_os("LIBTORCH_INCLUDE").map_or(beside, |root| PathBuf::from(root).join("include"));
+    let include =
+        env::var_os("LIBTORCH_INCLUDE").map_or(beside, |root| PathBuf::from(root).join("include"));
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
     let mut shim = cpp();
     if let Some(cuda) = cuda_headers(lib) {
         shim.define("LF_CUDA", None).flag("-isystem").flag(cuda.display().to_string());
     }
     if let Some(home) = cuda {
-        shim.define("LF_CUDA_KERNELS", None).flag("-isystem").flag(home.join("include").display().to_string());
+        shim.define("LF_CUDA_KERNELS", None)
+            .flag("-isystem")
+            .flag(home.join("include").display().to_string());
     }
-    let mimalloc = env::var_os("DEP_MIMALLOC_INCLUDE_DIR").expect("libmimalloc-sys names its headers");
+    let mimalloc =
+        env::var_os("DEP_MIMALLOC_INCLUDE_DIR").expect("libmimalloc-sys names its headers");
     shim.include(mimalloc)
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .flag("-isystem")
@@ -121,7 +140,9 @@ fn compile_shim(lib: &Path, cuda: Option<&Path>) {
 /// CUDA's headers, where this libtorch is one for GPUs: sums over processes then run on them.
 fn cuda_headers(lib: &Path) -> Option<PathBuf> {
     println!("cargo:rerun-if-env-changed=CUDA_HOME");
-    let home = env::var_os("CUDA_HOME").map_or_else(|| PathBuf::from("/usr/local/cuda"), PathBuf::from);
+    let home =
+        env::var_os("CUDA_HOME").map_or_else(|| PathBuf::from("/usr/local/cuda"), PathBuf::from);
     let include = home.join("include");
-    (lib.join("libtorch_cuda.so").exists() && include.join("cuda_runtime_api.h").exists()).then_some(include)
+    (lib.join("libtorch_cuda.so").exists() && include.join("cuda_runtime_api.h").exists())
+        .then_some(include)
 }

@@ -1,4 +1,5 @@
-//! Any octets as a model or a checkpoint: tensors that fill their shapes and what stands beside them, or a refusal.
+//! Any octets as a model or a checkpoint: tensors that fill their shapes and what stands beside
+//! them, or a refusal.
 
 #![no_main]
 
@@ -7,7 +8,8 @@ use linformer::file::{About, TensorFile};
 
 fuzz_target!(|octets: &[u8]| {
     let Some((&how, rest)) = octets.split_first() else { return };
-    // As they stand; or a header up to a zero, its length put before it, so that changes reach what is behind the length.
+    // As they stand; or a header up to a zero, its length put before it, so that changes reach what
+    // is behind the length.
     let file = match how % 2 {
         0 => rest.to_vec(),
         _ => {
@@ -24,5 +26,8 @@ fuzz_target!(|octets: &[u8]| {
     assert_eq!(about.config.decays().len(), about.config.heads);
     let again = serde_json::to_string(&about).unwrap();
     let again = About::parse(&again).unwrap();
-    assert_eq!((again.config, again.steps, again.caller), (about.config, about.steps, about.caller));
+    assert_eq!(
+        (again.config, again.steps, again.caller),
+        (about.config, about.steps, about.caller)
+    );
 });

@@ -1,4 +1,5 @@
-//! Any text as settings, a model's configuration, a checkpoint's place, or a list of likelihoods: a value, or a message.
+//! Any text as settings, a model's configuration, a checkpoint's place, or a list of likelihoods: a
+//! value, or a message.
 
 #![no_main]
 #![allow(dead_code, reason = "parts of the programs, as they stand")]
@@ -28,7 +29,10 @@ use likelihood::Of;
 fuzz_target!(|octets: &[u8]| {
     let Some((&kind, rest)) = octets.split_first() else { return };
     if kind & 4 == 4 {
-        if let Ok(all) = likelihood::from_lines(rest, [Of::Training, Of::HeldOut, Of::Others][usize::from(kind % 3)]) {
+        if let Ok(all) = likelihood::from_lines(
+            rest,
+            [Of::Training, Of::HeldOut, Of::Others][usize::from(kind % 3)],
+        ) {
             assert!(!all.is_empty() && all.iter().all(|bits| bits.is_finite()));
         }
     } else if let Ok(text) = std::str::from_utf8(rest) {

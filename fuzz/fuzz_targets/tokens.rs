@@ -1,4 +1,5 @@
-//! Any ids as a flow: packets, or a refusal that says where. What decodes can be encoded again, and then means the same.
+//! Any ids as a flow: packets, or a refusal that says where. What decodes can be encoded again, and
+//! then means the same.
 
 #![no_main]
 
@@ -7,8 +8,10 @@ use tokenizer::field::{self, Grammar, Limits, Strength};
 use tokenizer::{EncodeError, FlowIdentity, word16};
 
 fuzz_target!(|octets: &[u8]| {
-    let ids: Vec<u16> = octets.chunks_exact(2).map(|o| u16::from_le_bytes([o[0], o[1]]) % 1100).collect();
-    let words: Vec<i32> = octets.chunks_exact(4).map(|o| i32::from_le_bytes([o[0], o[1], o[2], 0])).collect();
+    let ids: Vec<u16> =
+        octets.chunks_exact(2).map(|o| u16::from_le_bytes([o[0], o[1]]) % 1100).collect();
+    let words: Vec<i32> =
+        octets.chunks_exact(4).map(|o| i32::from_le_bytes([o[0], o[1], o[2], 0])).collect();
     let _ = word16::decode(&words, &FlowIdentity::default());
     let Ok(flow) = field::decode(&ids, &FlowIdentity::default()) else { return };
     let mut again = Vec::new();
@@ -16,7 +19,9 @@ fuzz_target!(|octets: &[u8]| {
         // Gaps of centuries add up to more than 64 bits of nanoseconds.
         Err(EncodeError::OutOfRange { what: "time", .. }) => return,
         Err(other) => panic!("{other}"),
-        Ok(identity) => assert_eq!(field::decode(&again, &identity).unwrap().packets.len(), flow.packets.len()),
+        Ok(identity) => {
+            assert_eq!(field::decode(&again, &identity).unwrap().packets.len(), flow.packets.len())
+        }
     }
     let mut grammar = Grammar::new(Strength::Syntax, Limits::default());
     for &token in &again {

@@ -1,4 +1,5 @@
-//! Forward, and forward with backward, of the fused operator and of the chunked form in libtorch operations.
+//! Forward, and forward with backward, of the fused operator and of the chunked form in libtorch
+//! operations.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use linformer_kernels::{Bounds, chunked, fused};
@@ -9,13 +10,22 @@ const EPS: f64 = 1e-6;
 fn attention(c: &mut Criterion) {
     for size in [32, 64] {
         let bounds = Bounds::from_lengths(&[1024; 4]);
-        let leaf = || Tensor::randn([bounds.tokens(), 4, size], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let leaf = || {
+            Tensor::randn([bounds.tokens(), 4, size], (Kind::Float, Device::Cpu))
+                .set_requires_grad(true)
+        };
         let (q, k, v) = (leaf(), leaf(), leaf());
         let grad = Tensor::randn([bounds.tokens(), 4, size], (Kind::Float, Device::Cpu));
         let fused = || fused::attention(&q, &k, &v, &bounds, EPS).expect("shapes fit");
         let chunked = || chunked::attention(&q, &k, &v, &bounds, EPS);
-        let back =
-            |out: Tensor| drop(Tensor::run_backward(&[&(out * &grad).sum(Kind::Float)], &[&q, &k, &v], false, false));
+        let back = |out: Tensor| {
+            drop(Tensor::run_backward(
+                &[&(out * &grad).sum(Kind::Float)],
+                &[&q, &k, &v],
+                false,
+                false,
+            ))
+        };
         let mut group = c.benchmark_group(format!("4 x 1024 tokens, 4 heads of {size}"));
         group.sample_size(10);
         group.bench_function("fused, forward", |b| b.iter(|| tch::no_grad(fused)));

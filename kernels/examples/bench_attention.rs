@@ -1,5 +1,6 @@
-//! A table: the fused operator beside the loops of fast-transformers, its whole attention step and the chunked form in
-//! libtorch operations; same inputs, same run. `scripts/bench-attention` builds the library of the peer.
+//! A table: the fused operator beside the loops of fast-transformers, its whole attention step and
+//! the chunked form in libtorch operations; same inputs, same run. `scripts/bench-attention` builds
+//! the library of the peer.
 //!
 //! usage: bench_attention [THREADS [PEER.so]]
 
@@ -32,7 +33,10 @@ fn main() -> std::io::Result<()> {
     for size in [32, 64] {
         bare_product(&mut out, Shape { b: 8, h: 8, t: 4096, d: size }, peer.as_ref())?;
     }
-    writeln!(out, "\nThe whole attention step, {threads} threads (wall time), B 4 H 8 T 4096 D 64:")?;
+    writeln!(
+        out,
+        "\nThe whole attention step, {threads} threads (wall time), B 4 H 8 T 4096 D 64:"
+    )?;
     tch::set_num_threads(threads);
     writeln!(out, "{HEADER}")?;
     whole_step(&mut out, Shape { b: 4, h: 8, t: 4096, d: 64 }, peer.as_ref())?;
@@ -40,7 +44,8 @@ fn main() -> std::io::Result<()> {
     whole_step(&mut out, Shape { b: 64, h: 4, t: 128, d: 32 }, peer.as_ref())
 }
 
-const HEADER: &str = "                                     forward   times    forward and backward   times";
+const HEADER: &str =
+    "                                     forward   times    forward and backward   times";
 
 #[derive(Clone, Copy)]
 struct Shape {
@@ -59,7 +64,8 @@ impl Shape {
     }
 
     fn leaf(self) -> Tensor {
-        Tensor::randn([self.b, self.t, self.h, self.d], (Kind::Float, Device::Cpu)).set_requires_grad(true)
+        Tensor::randn([self.b, self.t, self.h, self.d], (Kind::Float, Device::Cpu))
+            .set_requires_grad(true)
     }
 
     fn bounds(self) -> Bounds {
@@ -72,11 +78,16 @@ impl Shape {
 }
 
 fn bare_product(out: &mut impl Write, shape: Shape, peer: Option<&Peer>) -> std::io::Result<()> {
-    let (q, k, v, g, bounds) = (shape.leaf(), shape.leaf(), shape.leaf(), shape.leaf().detach(), shape.bounds());
+    let (q, k, v, g, bounds) =
+        (shape.leaf(), shape.leaf(), shape.leaf(), shape.leaf().detach(), shape.bounds());
     let [q, k, v] = [&q, &k, &v].map(|x| shape.packed(x).detach().set_requires_grad(true));
     let g = shape.packed(&g);
     let heads_first = |x: &Tensor| {
-        x.detach().view([shape.b, shape.t, shape.h, shape.d]).transpose(1, 2).contiguous().set_requires_grad(true)
+        x.detach()
+            .view([shape.b, shape.t, shape.h, shape.d])
+            .transpose(1, 2)
+            .contiguous()
+            .set_requires_grad(true)
     };
     let [tq, tk, tv, tg] = [&q, &k, &v, &g].map(heads_first);
     let (theirs, tg) = ([&tq, &tk, &tv], tg.detach());
@@ -102,16 +113,24 @@ fn bare_product(out: &mut impl Write, shape: Shape, peer: Option<&Peer>) -> std:
     let shares = format!("{:.0} % and {:.0} % of {:.0} GFLOP/s", share.0, share.1, peak / 1e9);
     row(out, &name("fused"), (found[0], found[1]), None, &shares)?;
     match peer {
-        Some(_) => row(out, &name("fast-transformers"), (found[3], found[4]), Some((found[0], found[1])), ""),
+        Some(_) => row(
+            out,
+            &name("fast-transformers"),
+            (found[3], found[4]),
+            Some((found[0], found[1])),
+            "",
+        ),
         None => writeln!(out, "{:>30}", "fast-transformers: missing"),
     }
 }
 
 fn whole_step(out: &mut impl Write, shape: Shape, peer: Option<&Peer>) -> std::io::Result<()> {
-    let (q, k, v, g, bounds) = (shape.leaf(), shape.leaf(), shape.leaf(), shape.leaf().detach(), shape.bounds());
+    let (q, k, v, g, bounds) =
+        (shape.leaf(), shape.leaf(), shape.leaf(), shape.leaf().detach(), shape.bounds());
     let leaves = [&q, &k, &v];
     let flat = |form: &dyn Fn(&Tensor, &Tensor, &Tensor) -> Tensor| {
-        form(&shape.packed(&q), &shape.packed(&k), &shape.packed(&v)).view([shape.b, shape.t, shape.h, shape.d])
+        form(&shape.packed(&q), &shape.packed(&k), &shape.packed(&v))
+            .view([shape.b, shape.t, shape.h, shape.d])
     };
     let fused = || flat(&|q, k, v| fused::attention(q, k, v, &bounds, EPS).expect("shapes fit"));
     let chunked = || flat(&|q, k, v| chunked::attention(q, k, v, &bounds, EPS));
@@ -142,9 +161,16 @@ fn row(
     ours: Option<(f64, f64)>,
     more: &str,
 ) -> std::io::Result<()> {
-    let times = |theirs: f64, ours: Option<f64>| ours.map_or(String::new(), |ours| format!("{:.1}", theirs / ours));
+    let times = |theirs: f64, ours: Option<f64>| {
+        ours.map_or(String::new(), |ours| format!("{:.1}", theirs / ours))
+    };
     let (f, b) = (times(forward, ours.map(|o| o.0)), times(both, ours.map(|o| o.1)));
-    writeln!(out, "{name:>30} {:>10.1} ms {f:>7} {:>20.1} ms {b:>7}   {more}", forward * 1e3, both * 1e3)?;
+    writeln!(
+        out,
+        "{name:>30} {:>10.1} ms {f:>7} {:>20.1} ms {b:>7}   {more}",
+        forward * 1e3,
+        both * 1e3
+    )?;
     out.flush()
 }
 
@@ -227,6 +253,7 @@ impl Peer {
 }
 
 fn made(form: Form, [q, k, v]: [&Tensor; 3]) -> Tensor {
-    // SAFETY: live tensors of the shapes it expects; the result is a new tensor that nobody else owns.
+    // SAFETY: live tensors of the shapes it expects; the result is a new tensor that nobody else
+    // owns.
     unsafe { Tensor::from_ptr(form(q.as_ptr(), k.as_ptr(), v.as_ptr())) }
 }

@@ -18,7 +18,11 @@ fn main() -> std::io::Result<()> {
     for (b, t) in [(8_i64, 4096_i64), (8, 1024)] {
         for kind in [Kind::BFloat16, Kind::Float] {
             let bounds = Bounds::from_lengths(&vec![t as usize; b as usize]);
-            let leaf = || Tensor::randn([b * t, 8, 64], (Kind::Float, GPU)).to_kind(kind).set_requires_grad(true);
+            let leaf = || {
+                Tensor::randn([b * t, 8, 64], (Kind::Float, GPU))
+                    .to_kind(kind)
+                    .set_requires_grad(true)
+            };
             let (q, k, v, g) = (leaf(), leaf(), leaf(), leaf().detach());
             let forward = || fused::attention(&q, &k, &v, &bounds, 1e-6).expect("shapes fit");
             let alone = microseconds(|| drop(tch::no_grad(forward)));

@@ -2,7 +2,8 @@
 
 use tch::{Kind, Tensor};
 
-/// Sequences laid end to end: 0, then the end of each (`cu_seqlens` elsewhere). The state restarts at each.
+/// Sequences laid end to end: 0, then the end of each (`cu_seqlens` elsewhere). The state restarts
+/// at each.
 #[derive(Debug)]
 pub struct Bounds {
     ends: Vec<i64>,
@@ -82,7 +83,8 @@ impl Bounds {
     /// `[N]`: the index of the sequence that each token is in.
     pub fn sequence_of(&self) -> Tensor {
         let each = self.ends.windows(2).enumerate();
-        let all: Vec<i64> = each.flat_map(|(i, pair)| (pair[0]..pair[1]).map(move |_| i as i64)).collect();
+        let all: Vec<i64> =
+            each.flat_map(|(i, pair)| (pair[0]..pair[1]).map(move |_| i as i64)).collect();
         Tensor::from_slice(&all)
     }
 
@@ -98,7 +100,8 @@ impl Bounds {
 
     fn counted(&self, first: impl Fn(usize) -> i64) -> Tensor {
         let each = self.ends.windows(2).enumerate();
-        let all: Vec<i64> = each.flat_map(|(i, pair)| first(i)..first(i) + pair[1] - pair[0]).collect();
+        let all: Vec<i64> =
+            each.flat_map(|(i, pair)| first(i)..first(i) + pair[1] - pair[0]).collect();
         Tensor::from_slice(&all).to_kind(Kind::Int64)
     }
 

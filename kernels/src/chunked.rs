@@ -1,4 +1,5 @@
-//! Plain libtorch operations, chunk by chunk: linear in length, differentiable by autograd, runs on any device.
+//! Plain libtorch operations, chunk by chunk: linear in length, differentiable by autograd, runs on
+//! any device.
 
 use tch::{Kind, Tensor};
 
@@ -14,12 +15,19 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, eps: f64) 
 }
 
 /// The same with scores times `decay^(t - s)`, `decay` `[H]`.
-pub fn decayed(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, decay: Option<&Tensor>, eps: f64) -> Tensor {
+pub fn decayed(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    bounds: &Bounds,
+    decay: Option<&Tensor>,
+    eps: f64,
+) -> Tensor {
     divided(&sums(&prepared(q, k, v), bounds, decay), eps)
 }
 
-/// The same where sequences go on, as [`crate::fused::attention_with_state`]: `initial` is each one's state before its
-/// first token, and the final states come back too.
+/// The same where sequences go on, as [`crate::fused::attention_with_state`]: `initial` is each
+/// one's state before its first token, and the final states come back too.
 pub fn decayed_with_state(
     (q, k, v): (&Tensor, &Tensor, &Tensor),
     initial: Option<&State>,
@@ -37,9 +45,13 @@ pub fn decayed_with_state(
             || Tensor::zeros([q.size()[0], q.size()[2], v.size()[2]], (q.kind(), q.device())),
             |state| Tensor::cat(&[state.s.get(i as i64), state.z.get(i as i64).unsqueeze(-1)], -1),
         );
-        let [after, until] = [1, 0].map(|from| left.narrow(1, from, pair[1] - pair[0]).unsqueeze(-1));
+        let [after, until] =
+            [1, 0].map(|from| left.narrow(1, from, pair[1] - pair[0]).unsqueeze(-1));
         carried.push(q.matmul(&first) * after);
-        last.push((k * until.flip([1])).transpose(1, 2).matmul(&v) + first * left.narrow(1, -1, 1).unsqueeze(-1));
+        last.push(
+            (k * until.flip([1])).transpose(1, 2).matmul(&v)
+                + first * left.narrow(1, -1, 1).unsqueeze(-1),
+        );
     }
     let all = sums(&parts, bounds, decay);
     let out = if carried.is_empty() { all } else { all + Tensor::cat(&carried, 1) };
@@ -48,7 +60,10 @@ pub fn decayed_with_state(
         true => Tensor::zeros([0, q.size()[0], q.size()[2], m + 1], (q.kind(), q.device())),
         false => Tensor::stack(&last, 0),
     };
-    (divided(&out, eps), State { s: last.narrow(-1, 0, m).contiguous(), z: last.select(-1, m).contiguous() })
+    (
+        divided(&out, eps),
+        State { s: last.narrow(-1, 0, m).contiguous(), z: last.select(-1, m).contiguous() },
+    )
 }
 
 /// Features of `q` and `k`, and `v` with a column of ones, which sums the scores: `[H, N, ..]`.
@@ -75,7 +90,8 @@ fn powers(decay: Option<&Tensor>, n: i64, like: &Tensor) -> Tensor {
     decay.unsqueeze(1).pow(&place.unsqueeze(0)).to_kind(like.kind())
 }
 
-/// What each token's query sums up over its sequence so far, the state at the start of each being zero.
+/// What each token's query sums up over its sequence so far, the state at the start of each being
+/// zero.
 fn sums([q, k, v]: &[Tensor; 3], bounds: &Bounds, decay: Option<&Tensor>) -> Tensor {
     let sequence = bounds.sequence_of();
     let sequence_of: Vec<i64> = Vec::try_from(&sequence).unwrap_or_default();
@@ -148,8 +164,8 @@ pub fn convolve(x: &Tensor, weight: &Tensor, bounds: &Bounds) -> Tensor {
     (1..taps).fold(tap(0), |sum, j| sum + tap(j))
 }
 
-/// One token of each of `B` sequences: `q`, `k` `[B, H, D]`, `v` `[B, H, M]`, with states `s` `[B, H, D, M]` and
-/// `z` `[B, H, D]` that change in place. The result is `[B, H, M]`.
+/// One token of each of `B` sequences: `q`, `k` `[B, H, D]`, `v` `[B, H, M]`, with states `s` `[B,
+/// H, D, M]` and `z` `[B, H, D]` that change in place. The result is `[B, H, M]`.
 pub fn step(
     (q, k, v): (&Tensor, &Tensor, &Tensor),
     (s, z): (&mut Tensor, &mut Tensor),

@@ -1,7 +1,8 @@
-//! A whole model, one token at a time, on the CPU: no tensor, no allocation, no shared state between threads.
+//! A whole model, one token at a time, on the CPU: no tensor, no allocation, no shared state
+//! between threads.
 //!
-//! What a slot computes depends on its own tokens alone: the same bits whatever the number of slots, their order
-//! or the number of threads.
+//! What a slot computes depends on its own tokens alone: the same bits whatever the number of
+//! slots, their order or the number of threads.
 
 use std::sync::Arc;
 
@@ -137,17 +138,26 @@ impl Decoder {
         }
     }
 
-    /// Every slot that has a token takes it; afterwards [`Decoder::logits`] has the scores of its next one.
+    /// Every slot that has a token takes it; afterwards [`Decoder::logits`] has the scores of its
+    /// next one.
     ///
     /// # Panics
     /// Where a token is no id of the vocabulary, or `state` is of another model.
     pub fn step(&self, state: &mut DecoderState) {
-        assert_eq!(state.logits.len(), state.slots.len().next_multiple_of(ROWS) * self.padded_vocab(), "its own state");
+        assert_eq!(
+            state.logits.len(),
+            state.slots.len().next_multiple_of(ROWS) * self.padded_vocab(),
+            "its own state"
+        );
         state.gather();
-        assert!(state.tokens.iter().all(|&t| (t as usize) < self.shape.vocab), "tokens are ids of the vocabulary");
+        assert!(
+            state.tokens.iter().all(|&t| (t as usize) < self.shape.vocab),
+            "tokens are ids of the vocabulary"
+        );
         self.with_model(|model| {
-            // SAFETY: the model's pointers are to memory that `self` holds and whose sizes `new` has checked; the
-            // state's buffers were made by `state` for as many rows and slots as `gather` names, and this model.
+            // SAFETY: the model's pointers are to memory that `self` holds and whose sizes `new`
+            // has checked; the state's buffers were made by `state` for as many rows and slots as
+            // `gather` names, and this model.
             unsafe {
                 ffi::lf_decode(
                     model,
@@ -244,7 +254,8 @@ impl DecoderState {
         self.slots[slot].token = Some(token);
     }
 
-    /// Rows for the slots that have a token, then rows of a slot that nobody reads, up to whole register blocks.
+    /// Rows for the slots that have a token, then rows of a slot that nobody reads, up to whole
+    /// register blocks.
     fn gather(&mut self) {
         self.slot.clear();
         self.tokens.clear();
@@ -282,7 +293,10 @@ fn c_block(block: &BlockWeights) -> CBlock {
         attention_norm: c_norm(&block.attention_norm),
         feed_norm: c_norm(&block.feed_norm),
         qkv: c_linear(&block.qkv),
-        gate: block.gate.as_ref().map_or(CLinear { weight: std::ptr::null(), bias: std::ptr::null() }, c_linear),
+        gate: block
+            .gate
+            .as_ref()
+            .map_or(CLinear { weight: std::ptr::null(), bias: std::ptr::null() }, c_linear),
         out: c_linear(&block.out),
         up: c_linear(&block.up),
         down: c_linear(&block.down),
@@ -292,7 +306,11 @@ fn c_block(block: &BlockWeights) -> CBlock {
 
 fn check_shape(shape: &DecoderShape) -> Result<(), KernelError> {
     let wrong = |what: &str, expected: &str, found: usize| {
-        Err(KernelError::Shape { what: what.to_owned(), expected: expected.to_owned(), found: found.to_string() })
+        Err(KernelError::Shape {
+            what: what.to_owned(),
+            expected: expected.to_owned(),
+            found: found.to_string(),
+        })
     };
     if shape.width == 0 || !shape.width.is_multiple_of(LANES) {
         return wrong("width", "a multiple of 16", shape.width);
@@ -318,7 +336,10 @@ fn check_weights(shape: &DecoderShape, weights: &DecoderWeights) -> Result<(), K
         check_norm(&name("attention_norm"), &block.attention_norm, width)?;
         check_linear(&name("qkv"), &block.qkv, width, 3 * width)?;
         check_size(&name("conv"), block.conv.as_ref().map_or(0, Vec::len), shape.taps * 3 * width)?;
-        block.gate.as_ref().map_or(Ok(()), |gate| check_linear(&name("gate"), gate, width, width))?;
+        block
+            .gate
+            .as_ref()
+            .map_or(Ok(()), |gate| check_linear(&name("gate"), gate, width, width))?;
         check_linear(&name("out"), &block.out, width, width)?;
         check_norm(&name("feed_norm"), &block.feed_norm, width)?;
         check_linear(&name("up"), &block.up, width, up)?;
@@ -333,9 +354,17 @@ fn check_norm(name: &str, norm: &NormWeights, width: usize) -> Result<(), Kernel
     norm.bias.as_ref().map_or(Ok(()), |bias| check_size(&format!("{name}.bias"), bias.len(), width))
 }
 
-fn check_linear(name: &str, linear: &LinearWeights, inputs: usize, outputs: usize) -> Result<(), KernelError> {
+fn check_linear(
+    name: &str,
+    linear: &LinearWeights,
+    inputs: usize,
+    outputs: usize,
+) -> Result<(), KernelError> {
     check_size(name, linear.weight.len(), inputs * outputs)?;
-    linear.bias.as_ref().map_or(Ok(()), |bias| check_size(&format!("{name}.bias"), bias.len(), outputs))
+    linear
+        .bias
+        .as_ref()
+        .map_or(Ok(()), |bias| check_size(&format!("{name}.bias"), bias.len(), outputs))
 }
 
 fn check_size(name: &str, found: usize, expected: usize) -> Result<(), KernelError> {
@@ -343,14 +372,22 @@ fn check_size(name: &str, found: usize, expected: usize) -> Result<(), KernelErr
         return Ok(());
     }
     let values = |n: usize| format!("{n} values");
-    Err(KernelError::Shape { what: name.to_owned(), expected: values(expected), found: values(found) })
+    Err(KernelError::Shape {
+        what: name.to_owned(),
+        expected: values(expected),
+        found: values(found),
+    })
 }
 
 /// Adds columns of zeros up to whole vectors.
 fn pad_head(shape: &DecoderShape, head: &mut LinearWeights) {
     let padded = shape.vocab.next_multiple_of(LANES);
-    let widen =
-        |row: &[f32]| row.iter().copied().chain(std::iter::repeat_n(0.0, padded - shape.vocab)).collect::<Vec<_>>();
+    let widen = |row: &[f32]| {
+        row.iter()
+            .copied()
+            .chain(std::iter::repeat_n(0.0, padded - shape.vocab))
+            .collect::<Vec<_>>()
+    };
     head.weight = head.weight.chunks(shape.vocab).flat_map(widen).collect();
     head.bias = head.bias.take().map(|bias| widen(&bias));
 }
@@ -367,7 +404,8 @@ fn pack_all(shape: &DecoderShape, weights: &mut DecoderWeights) {
     pack(&mut weights.head, shape.width);
 }
 
-/// From `[inputs, outputs]` to panels of columns, each `[inputs, 32]`; the last one may be narrower.
+/// From `[inputs, outputs]` to panels of columns, each `[inputs, 32]`; the last one may be
+/// narrower.
 fn pack(linear: &mut LinearWeights, inputs: usize) {
     let outputs = linear.weight.len() / inputs;
     let mut packed = Vec::with_capacity(linear.weight.len());

@@ -31,22 +31,25 @@ pub struct Place {
 }
 
 impl Place {
-    /// Reads what `torchrun` sets: `RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `MASTER_ADDR`, `MASTER_PORT`. `None` without
-    /// `WORLD_SIZE`.
+    /// Reads what `torchrun` sets: `RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `MASTER_ADDR`,
+    /// `MASTER_PORT`. `None` without `WORLD_SIZE`.
     ///
     /// # Errors
     /// Where a variable is missing or makes no sense.
-    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Place>, KernelError> {
+    pub fn from_variables(
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Option<Place>, KernelError> {
         let Some(size) = variable("WORLD_SIZE") else { return Ok(None) };
         let wrong = |name: &str, expected: &str, found: Option<String>| KernelError::Shape {
             what: name.to_owned(),
             expected: expected.to_owned(),
             found: found.unwrap_or_else(|| "nothing".to_owned()),
         };
-        let number = |name: &str, below: usize| match variable(name).as_deref().map(str::parse::<usize>) {
-            Some(Ok(n)) if n < below => Ok(n),
-            _ => Err(wrong(name, &format!("a number below {below}"), variable(name))),
-        };
+        let number =
+            |name: &str, below: usize| match variable(name).as_deref().map(str::parse::<usize>) {
+                Some(Ok(n)) if n < below => Ok(n),
+                _ => Err(wrong(name, &format!("a number below {below}"), variable(name))),
+            };
         let size = match size.parse::<usize>() {
             Ok(n) if (1..=1 << 16).contains(&n) => n,
             _ => return Err(wrong("WORLD_SIZE", "a number of processes", Some(size))),
@@ -56,7 +59,11 @@ impl Place {
         Ok(Some(Place {
             rank,
             size,
-            local_rank: if variable("LOCAL_RANK").is_some() { number("LOCAL_RANK", size)? } else { rank },
+            local_rank: if variable("LOCAL_RANK").is_some() {
+                number("LOCAL_RANK", size)?
+            } else {
+                rank
+            },
             host: variable("MASTER_ADDR").ok_or_else(|| wrong("MASTER_ADDR", "a host", None))?,
             port: number("MASTER_PORT", 1 << 16)? as u16,
             is_served: variable("TORCHELASTIC_USE_AGENT_STORE").as_deref() == Some("True"),
@@ -78,7 +85,8 @@ impl Team {
     /// # Errors
     /// Where they do not come in time.
     pub fn join(place: Place) -> Result<Team, KernelError> {
-        let refused = |message: &str| KernelError::Refused { operator: "team", message: message.to_owned() };
+        let refused =
+            |message: &str| KernelError::Refused { operator: "team", message: message.to_owned() };
         let text = |s: &str| CString::new(s).map_err(|_| refused("a name with a zero octet"));
         let (host, prefix) = (text(&place.host)?, text(&place.prefix)?);
         let serves = i32::from(place.rank == 0 && !place.is_served);
@@ -167,8 +175,8 @@ impl Drop for Team {
     }
 }
 
-/// While it lives, operations on this thread that gain from it compute in bfloat16; weights, sums and losses stay in
-/// 32 bits.
+/// While it lives, operations on this thread that gain from it compute in bfloat16; weights, sums
+/// and losses stay in 32 bits.
 #[derive(Debug)]
 pub struct Bf16 {
     cuda: i32,

@@ -140,7 +140,12 @@ unsafe extern "C" {
         weight_decay: f64,
         eps: f64,
     ) -> i32;
-    pub(crate) fn lf_clip_grad_norm(grads: *const *const C_tensor, n: i64, limit: f64, norm: *mut f64) -> i32;
+    pub(crate) fn lf_clip_grad_norm(
+        grads: *const *const C_tensor,
+        n: i64,
+        limit: f64,
+        norm: *mut f64,
+    ) -> i32;
     pub(crate) fn lf_decode_scratch(model: *const CModel, rows: i64) -> i64;
     pub(crate) fn lf_decode(
         model: *const CModel,
@@ -165,7 +170,10 @@ pub(crate) fn outcome(operator: &'static str, code: i32) -> Result<(), KernelErr
     // SAFETY: the pointer is to this thread's message, which lives until its next failure.
     let message = unsafe { CStr::from_ptr(lf_last_error()) };
     let message = message.to_string_lossy();
-    Err(KernelError::Refused { operator, message: message.lines().next().unwrap_or_default().to_owned() })
+    Err(KernelError::Refused {
+        operator,
+        message: message.lines().next().unwrap_or_default().to_owned(),
+    })
 }
 
 /// Takes over tensors that a successful call has made.

@@ -1,7 +1,7 @@
 //! C++ for the CPU and, with feature `cuda`, for GPUs: nothing of size tokens x state is kept.
 //!
-//! Kernels for AVX-512, AVX2 and any machine are built; the best one is chosen at run time. The same input gives the
-//! same bits whatever the number of threads.
+//! Kernels for AVX-512, AVX2 and any machine are built; the best one is chosen at run time. The
+//! same input gives the same bits whatever the number of threads.
 
 use std::ffi::{CStr, CString};
 use std::ptr::null_mut;
@@ -19,7 +19,8 @@ pub struct Terms<'a> {
     pub eps: f64,
     /// Turns `q` and `k` first, by each token's place in its sequence.
     pub rotary: Option<&'a Rotary>,
-    /// `[H]`, each above 0 and at most 1: what is left of the state after a token. Absent: all of it.
+    /// `[H]`, each above 0 and at most 1: what is left of the state after a token. Absent: all of
+    /// it.
     pub decay: Option<&'a Tensor>,
 }
 
@@ -40,8 +41,9 @@ pub struct State {
     pub z: Tensor,
 }
 
-/// `q`, `k` `[N, H, D]`, `v` `[N, H, M]` of any strides; the result is `[N, H, M]` and each sequence's final state.
-/// `initial` is each sequence's state before its first token: zero where absent. Gradients flow through all.
+/// `q`, `k` `[N, H, D]`, `v` `[N, H, M]` of any strides; the result is `[N, H, M]` and each
+/// sequence's final state. `initial` is each sequence's state before its first token: zero where
+/// absent. Gradients flow through all.
 ///
 /// # Errors
 /// Where shapes, kinds or devices do not fit.
@@ -78,7 +80,13 @@ pub fn attention_with_state(
 ///
 /// # Errors
 /// Where shapes, kinds or devices do not fit.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, eps: f64) -> Result<Tensor, KernelError> {
+pub fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    bounds: &Bounds,
+    eps: f64,
+) -> Result<Tensor, KernelError> {
     Ok(attention_with_state((q, k, v), None, bounds, &Terms::plain(eps))?.0)
 }
 
@@ -86,14 +94,19 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, eps: f64) 
 ///
 /// # Errors
 /// Where shapes, kinds or devices do not fit.
-pub fn attention_packed(qkv: &Tensor, heads: i64, bounds: &Bounds, terms: &Terms) -> Result<Tensor, KernelError> {
+pub fn attention_packed(
+    qkv: &Tensor,
+    heads: i64,
+    bounds: &Bounds,
+    terms: &Terms,
+) -> Result<Tensor, KernelError> {
     let made = packed(qkv, heads, None, false, bounds, terms)?;
     let [out] = owned([made[0]]);
     Ok(out)
 }
 
-/// The same where sequences go on: `initial` is each one's state before its first token, zero where absent, and the
-/// final states come back too. No gradient flows through states.
+/// The same where sequences go on: `initial` is each one's state before its first token, zero where
+/// absent, and the final states come back too. No gradient flows through states.
 ///
 /// # Errors
 /// Where shapes, kinds or devices do not fit.
@@ -139,8 +152,8 @@ fn packed(
     Ok(made)
 }
 
-/// One token of each of `B` sequences: `q`, `k` `[B, H, D]`, `v` `[B, H, M]`; the states of `B` sequences change in
-/// place. The result is `[B, H, M]`.
+/// One token of each of `B` sequences: `q`, `k` `[B, H, D]`, `v` `[B, H, M]`; the states of `B`
+/// sequences change in place. The result is `[B, H, M]`.
 ///
 /// # Errors
 /// Where shapes, kinds or devices do not fit.
@@ -153,7 +166,8 @@ pub fn step(
     eps: f64,
 ) -> Result<Tensor, KernelError> {
     let mut made = [null_mut(); 1];
-    // SAFETY: all pointers are to live tensors; the states are borrowed mutably, and checked to be contiguous floats.
+    // SAFETY: all pointers are to live tensors; the states are borrowed mutably, and checked to be
+    // contiguous floats.
     let code = unsafe {
         ffi::lf_step(
             made.as_mut_ptr(),
@@ -171,29 +185,32 @@ pub fn step(
     Ok(out)
 }
 
-/// A causal convolution of each channel that begins anew with each sequence: `x` `[N, channels]`, `weight`
-/// `[channels, 1, taps]` as PyTorch's `Conv1d` keeps it, the last tap for the token itself. The result is
-/// `[N, channels]`.
+/// A causal convolution of each channel that begins anew with each sequence: `x` `[N, channels]`,
+/// `weight` `[channels, 1, taps]` as PyTorch's `Conv1d` keeps it, the last tap for the token
+/// itself. The result is `[N, channels]`.
 ///
 /// # Errors
 /// Where shapes, kinds or devices do not fit.
 pub fn convolve(x: &Tensor, weight: &Tensor, bounds: &Bounds) -> Result<Tensor, KernelError> {
     let mut made = [null_mut(); 1];
     // SAFETY: all pointers are to live tensors; `made` has room for the result.
-    let code = unsafe { ffi::lf_convolve(made.as_mut_ptr(), x.as_ptr(), weight.as_ptr(), bounds.tensor().as_ptr()) };
+    let code = unsafe {
+        ffi::lf_convolve(made.as_mut_ptr(), x.as_ptr(), weight.as_ptr(), bounds.tensor().as_ptr())
+    };
     outcome("convolve", code)?;
     let [out] = owned(made);
     Ok(out)
 }
 
-/// Makes libtorch fill memory with NaN before an operator writes to it, in the whole process: for tests.
+/// Makes libtorch fill memory with NaN before an operator writes to it, in the whole process: for
+/// tests.
 pub fn fill_outputs_with_nan(on: bool) {
     // SAFETY: sets a flag of libtorch's.
     unsafe { ffi::lf_fill_outputs(i32::from(on)) }
 }
 
-/// Does at least `rounds` float multiply-adds with the instruction set in use, in registers, and answers how many:
-/// with a clock, the most that this core can do.
+/// Does at least `rounds` float multiply-adds with the instruction set in use, in registers, and
+/// answers how many: with a clock, the most that this core can do.
 #[must_use]
 pub fn multiply_adds(rounds: i64) -> i64 {
     // SAFETY: touches no memory but its own.
@@ -217,9 +234,10 @@ pub fn instruction_set() -> String {
     unsafe { CStr::from_ptr(ffi::lf_instruction_set()) }.to_string_lossy().into_owned()
 }
 
-/// Uses another instruction set (`best`, `avx512`, `avx2`, `baseline`) from here on, for comparison. False where
-/// this machine lacks it. Not to be called while kernels run.
+/// Uses another instruction set (`best`, `avx512`, `avx2`, `baseline`) from here on, for
+/// comparison. False where this machine lacks it. Not to be called while kernels run.
 pub fn choose_instruction_set(name: &str) -> bool {
     // SAFETY: the string ends in 0 and outlives the call.
-    CString::new(name).is_ok_and(|name| unsafe { ffi::lf_choose_instruction_set(name.as_ptr()) } != 0)
+    CString::new(name)
+        .is_ok_and(|name| unsafe { ffi::lf_choose_instruction_set(name.as_ptr()) } != 0)
 }

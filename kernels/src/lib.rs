@@ -1,11 +1,12 @@
 //! Causal linear attention for libtorch: C++ kernels and their safe Rust face.
 //!
-//! `O_t = (sum_{s<=t} phi(q_t).phi(k_s) v_s) / (sum_{s<=t} phi(q_t).phi(k_s) + eps)` with `phi(x) = elu(x) + 1`,
-//! over sequences of different length laid end to end: `q`, `k` `[N, H, D]`, `v` `[N, H, M]`, and [`Bounds`] that
-//! say where each sequence begins. The same operator in three forms: [`naive`] is the definition, [`chunked`] is
-//! plain libtorch operations and runs on any device, [`fused`] is C++ for the CPU. `docs/causal-linear-attention.md`
-//! has the formulas. Beside them: AdamW's fused step, a
-//! [`Decoder`] that runs a whole model one token at a time, and the heap that tensors on the CPU live in.
+//! `O_t = (sum_{s<=t} phi(q_t).phi(k_s) v_s) / (sum_{s<=t} phi(q_t).phi(k_s) + eps)` with `phi(x) =
+//! elu(x) + 1`, over sequences of different length laid end to end: `q`, `k` `[N, H, D]`, `v` `[N,
+//! H, M]`, and [`Bounds`] that say where each sequence begins. The same operator in three forms:
+//! [`naive`] is the definition, [`chunked`] is plain libtorch operations and runs on any device,
+//! [`fused`] is C++ for the CPU. `docs/causal-linear-attention.md` has the formulas. Beside them:
+//! AdamW's fused step, a [`Decoder`] that runs a whole model one token at a time, and the heap that
+//! tensors on the CPU live in.
 //!
 //! Knows nothing of the model's training or its data.
 
@@ -22,7 +23,9 @@ mod optimizer;
 mod rotary;
 
 pub use bounds::Bounds;
-pub use decoder::{BlockWeights, Decoder, DecoderShape, DecoderState, DecoderWeights, LinearWeights, NormWeights};
+pub use decoder::{
+    BlockWeights, Decoder, DecoderShape, DecoderState, DecoderWeights, LinearWeights, NormWeights,
+};
 pub use distributed::{Bf16, Place, Team};
 pub use error::KernelError;
 pub use memory::TensorMemory;

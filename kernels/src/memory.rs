@@ -2,7 +2,8 @@
 
 use crate::ffi::lf_tensor_memory;
 
-/// Octets in tensors on the CPU, in this process, as the heap hands them out: up to an eighth more than was asked for.
+/// Octets in tensors on the CPU, in this process, as the heap hands them out: up to an eighth more
+/// than was asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TensorMemory {
     /// At present.

@@ -1,4 +1,5 @@
-//! The definition: a row of scores for every token. Quadratic, never optimised; every other form is held to it.
+//! The definition: a row of scores for every token. Quadratic, never optimised; every other form is
+//! held to it.
 
 use tch::{Kind, Tensor};
 
@@ -10,7 +11,14 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, eps: f64) 
 }
 
 /// The same with scores times `decay^(t - s)`, `decay` `[H]`.
-pub fn decayed(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, decay: Option<&Tensor>, eps: f64) -> Tensor {
+pub fn decayed(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    bounds: &Bounds,
+    decay: Option<&Tensor>,
+    eps: f64,
+) -> Tensor {
     let sequence = bounds.sequence_of().to_device(q.device());
     let same = sequence.unsqueeze(0).eq_tensor(&sequence.unsqueeze(1));
     let visible = same.tril(0).to_kind(q.kind()); // [N, N]: row t sees s <= t of its own sequence

@@ -17,8 +17,8 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// One step in place: parameters, their gradients, first and second moments, in the same order. `step` counts
-    /// from 1.
+    /// One step in place: parameters, their gradients, first and second moments, in the same order.
+    /// `step` counts from 1.
     ///
     /// # Errors
     /// Where libtorch refuses.
@@ -34,7 +34,10 @@ impl AdamW {
         (lr, weight_decay): (f64, f64),
     ) -> Result<(), KernelError> {
         let lengths = [grads.len(), moments.0.len(), moments.1.len()];
-        assert!(lengths.iter().all(|&n| n == params.len()), "a gradient and two moments for each parameter");
+        assert!(
+            lengths.iter().all(|&n| n == params.len()),
+            "a gradient and two moments for each parameter"
+        );
         let lists = [params, grads, moments.0, moments.1].map(ffi::pointers);
         // SAFETY: each list has as many pointers to live tensors as is said.
         let code = unsafe {
@@ -64,7 +67,8 @@ pub fn clip_grad_norm(grads: &[Tensor], limit: f64) -> Result<f64, KernelError> 
     let list = ffi::pointers(grads);
     let mut norm = 0.0;
     // SAFETY: the list has as many pointers to live tensors as is said; `norm` outlives the call.
-    let code = unsafe { ffi::lf_clip_grad_norm(list.as_ptr(), list.len() as i64, limit, &raw mut norm) };
+    let code =
+        unsafe { ffi::lf_clip_grad_norm(list.as_ptr(), list.len() as i64, limit, &raw mut norm) };
     outcome("clip_grad_norm", code)?;
     Ok(norm)
 }

@@ -4,7 +4,8 @@ use tch::{Device, Kind, Tensor};
 
 use crate::Bounds;
 
-/// Cosines and sines for positions from 0: each `[P, D / 2]`. Pair `i` of a head is its elements `i` and `i + D / 2`.
+/// Cosines and sines for positions from 0: each `[P, D / 2]`. Pair `i` of a head is its elements
+/// `i` and `i + D / 2`.
 #[derive(Debug)]
 pub struct Rotary {
     pub(crate) cos: Tensor,
@@ -25,7 +26,10 @@ impl Rotary {
         let turns = Tensor::from_slice(&Rotary::frequencies(head_size));
         let places = Tensor::arange(positions as i64, (Kind::Double, Device::Cpu));
         let angles = places.unsqueeze(1) * turns.unsqueeze(0);
-        Rotary { cos: angles.cos().to_kind(kind).to_device(device), sin: angles.sin().to_kind(kind).to_device(device) }
+        Rotary {
+            cos: angles.cos().to_kind(kind).to_device(device),
+            sin: angles.sin().to_kind(kind).to_device(device),
+        }
     }
 
     /// Number of positions.
@@ -55,6 +59,9 @@ impl Rotary {
         let cos = self.cos.index_select(0, positions).unsqueeze(1);
         let sin = self.sin.index_select(0, positions).unsqueeze(1);
         let halves = x.chunk(2, -1);
-        Tensor::cat(&[&halves[0] * &cos - &halves[1] * &sin, &halves[1] * &cos + &halves[0] * &sin], -1)
+        Tensor::cat(
+            &[&halves[0] * &cos - &halves[1] * &sin, &halves[1] * &cos + &halves[0] * &sin],
+            -1,
+        )
     }
 }

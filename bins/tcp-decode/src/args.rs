@@ -10,18 +10,19 @@ use clikit::Common;
 
 /// Turns a dataset of tokens back into captures.
 ///
-/// Flows from real captures get their own addresses, ports, sequence numbers and times back. For generated flows, whose
-/// identity columns are empty, these are drawn from --seed.
+/// Flows from real captures get their own addresses, ports, sequence numbers and times back. For
+/// generated flows, whose identity columns are empty, these are drawn from --seed.
 ///
-/// Exit codes: 0 all done; 1 done, but something was left out and named (flows that do not decode); 2 failed, nothing
-/// written.
+/// Exit codes: 0 all done; 1 done, but something was left out and named (flows that do not decode);
+/// 2 failed, nothing written.
 #[derive(Parser, Debug)]
 #[command(name = "tcp-decode", version, max_term_width = 110)]
 pub(crate) struct Args {
     /// Dataset: a file, a folder of shards, or - for an Arrow IPC stream on stdin
     pub(crate) input: PathBuf,
 
-    /// Capture: a file (compressed where its name ends in .gz), a folder (with --split, or for one `capture.pcap` in it), or
+    /// Capture: a file (compressed where its name ends in .gz), a folder (with --split, or for one
+    /// `capture.pcap` in it), or
     /// - for a pcap stream on stdout
     pub(crate) output: PathBuf,
 
@@ -41,11 +42,13 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = SplitArg::None)]
     pub(crate) split: SplitArg,
 
-    /// Also write a CSV file with a line per flow: where it is, who talked, how it ended; - is stdout
+    /// Also write a CSV file with a line per flow: where it is, who talked, how it ended; - is
+    /// stdout
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
 
-    /// Also write reports into a folder, as CSV and JSON: packets per flow, failures by field, valid flows by class
+    /// Also write reports into a folder, as CSV and JSON: packets per flow, failures by field,
+    /// valid flows by class
     #[arg(long, value_name = "FOLDER")]
     pub(crate) reports: Option<PathBuf>,
 
@@ -67,24 +70,29 @@ pub(crate) struct Args {
     pub(crate) common: Common,
 }
 
-/// Networks of generated clients where none are given: private ones, and ones for documentation (RFC 1918, RFC 3849).
+/// Networks of generated clients where none are given: private ones, and ones for documentation
+/// (RFC 1918, RFC 3849).
 pub(crate) const CLIENT_NETS: &str = "192.168.0.0/16,2001:db8:c::/64";
-/// Networks of generated servers where none are given: one for tests of devices (RFC 2544), one for documentation.
+/// Networks of generated servers where none are given: one for tests of devices (RFC 2544), one for
+/// documentation.
 pub(crate) const SERVER_NETS: &str = "198.18.0.0/24,2001:db8:5::/120";
 
 /// What generated flows get that their tokens do not say.
 #[derive(ClapArgs, Clone, Debug)]
 #[command(next_help_heading = "Generated flows")]
 pub(crate) struct IdentityArgs {
-    /// Networks of the clients, one for IPv4 and one for IPv6; the default stays where one is not given
+    /// Networks of the clients, one for IPv4 and one for IPv6; the default stays where one is not
+    /// given
     #[arg(long, value_name = "NET", value_delimiter = ',', default_value = CLIENT_NETS)]
     pub(crate) client_net: Vec<Net>,
 
-    /// Networks of the servers, one for IPv4 and one for IPv6; the default stays where one is not given
+    /// Networks of the servers, one for IPv4 and one for IPv6; the default stays where one is not
+    /// given
     #[arg(long, value_name = "NET", value_delimiter = ',', default_value = SERVER_NETS)]
     pub(crate) server_net: Vec<Net>,
 
-    /// Time of the first flow: RFC 3339 (2025-01-31T12:00:00.5Z, or +01:00 for Z), or seconds since 1970
+    /// Time of the first flow: RFC 3339 (2025-01-31T12:00:00.5Z, or +01:00 for Z), or seconds since
+    /// 1970
     #[arg(long, value_name = "TIME", default_value = "2025-01-01T00:00:00Z")]
     pub(crate) start_time: StartTime,
 
@@ -199,14 +207,16 @@ impl Net {
         if self.addr.is_ipv6() { 128 } else { 32 }
     }
 
-    /// The address with the host part of `random`. All zeros and all ones are left to the network where it has more
-    /// than two addresses.
+    /// The address with the host part of `random`. All zeros and all ones are left to the network
+    /// where it has more than two addresses.
     pub(crate) fn host(self, random: u128) -> IpAddr {
         let host_bits = u32::from(self.bits() - self.prefix);
         let mask = u128::MAX.checked_shr(128 - host_bits).unwrap_or(0);
         let host = if host_bits < 2 { random & mask } else { 1 + random % (mask - 1) };
         match self.addr {
-            IpAddr::V4(addr) => IpAddr::V4(Ipv4Addr::from_bits((addr.to_bits() & !(mask as u32)) | host as u32)),
+            IpAddr::V4(addr) => {
+                IpAddr::V4(Ipv4Addr::from_bits((addr.to_bits() & !(mask as u32)) | host as u32))
+            }
             IpAddr::V6(addr) => IpAddr::V6(Ipv6Addr::from_bits((addr.to_bits() & !mask) | host)),
         }
     }
@@ -222,8 +232,10 @@ impl FromStr for Net {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Net, String> {
-        let wrong = || format!("expected a network such as 10.0.0.0/8 or 2001:db8::/32, found '{text}'");
-        let (addr, prefix) = text.split_once('/').map_or((text, None), |(addr, prefix)| (addr, Some(prefix)));
+        let wrong =
+            || format!("expected a network such as 10.0.0.0/8 or 2001:db8::/32, found '{text}'");
+        let (addr, prefix) =
+            text.split_once('/').map_or((text, None), |(addr, prefix)| (addr, Some(prefix)));
         let addr: IpAddr = addr.trim().parse().map_err(|_| wrong())?;
         let mut net = Net { addr, prefix: 0 };
         net.prefix = prefix.map_or(Ok(net.bits()), |p| p.trim().parse()).map_err(|_| wrong())?;
@@ -239,10 +251,13 @@ impl FromStr for Mac {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Mac, String> {
-        let parts: Vec<_> = text.split([':', '-']).map(|part| u8::from_str_radix(part, 16)).collect();
+        let parts: Vec<_> =
+            text.split([':', '-']).map(|part| u8::from_str_radix(part, 16)).collect();
         let octets: Option<Vec<u8>> = parts.into_iter().map(Result::ok).collect();
         let octets = octets.and_then(|octets| octets.try_into().ok());
-        octets.map(Mac).ok_or_else(|| format!("expected six octets such as 02:00:00:00:00:01, found '{text}'"))
+        octets
+            .map(Mac)
+            .ok_or_else(|| format!("expected six octets such as 02:00:00:00:00:01, found '{text}'"))
     }
 }
 
@@ -254,7 +269,12 @@ impl FromStr for StartTime {
     type Err = String;
 
     fn from_str(text: &str) -> Result<StartTime, String> {
-        let date = || chrono::DateTime::parse_from_rfc3339(text).ok()?.timestamp_nanos_opt().filter(|ns| *ns >= 0);
+        let date = || {
+            chrono::DateTime::parse_from_rfc3339(text)
+                .ok()?
+                .timestamp_nanos_opt()
+                .filter(|ns| *ns >= 0)
+        };
         date().or_else(|| decimal_ns(text)).map(StartTime).ok_or_else(|| {
             format!("expected a time from 1970 to 2262, such as 2025-01-31T12:00:00Z or 1738324800.5, found '{text}'")
         })

@@ -23,7 +23,9 @@ const LONGEST_OPENING: usize = 256;
 pub(crate) fn header(row: &FlowRow) -> Result<FlowHeader, DecodeError> {
     match &row.tokens {
         Tokens::U16(tokens) => field::header(tokens),
-        Tokens::I32(words) => word16::decode(words, &row.identity).map(|(flow, _)| header_of(&flow)),
+        Tokens::I32(words) => {
+            word16::decode(words, &row.identity).map(|(flow, _)| header_of(&flow))
+        }
     }
 }
 
@@ -46,7 +48,8 @@ impl Decoder {
         decoded.map(|invented| (flow, invented))
     }
 
-    /// What `look` makes of the flow's first packets, identity apart: there are none where the tokens do not say any.
+    /// What `look` makes of the flow's first packets, identity apart: there are none where the
+    /// tokens do not say any.
     pub(crate) fn opening<T>(&mut self, row: &FlowRow, look: impl FnOnce(&Flow) -> T) -> T {
         let mut flow = self.spare.pop().unwrap_or_else(no_flow);
         // Cut off, it is refused, with the packets before the cut in place.
@@ -54,7 +57,8 @@ impl Decoder {
             Tokens::U16(tokens) => {
                 let _cut = self.field.decode(start(tokens, OPENING), &row.identity, &mut flow);
                 if flow.packets.is_empty() {
-                    let _cut = self.field.decode(start(tokens, LONGEST_OPENING), &row.identity, &mut flow);
+                    let _cut =
+                        self.field.decode(start(tokens, LONGEST_OPENING), &row.identity, &mut flow);
                 }
             }
             Tokens::I32(words) => drop(self.word16.decode(words, &row.identity, &mut flow)),

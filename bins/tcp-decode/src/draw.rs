@@ -18,8 +18,9 @@ use crate::codec::Decoder;
 use crate::fault::Fault;
 use crate::ports::Ports;
 
-/// The share of timestamp clocks that count from when their machine was started, as in Linux before 4.10; others have an
-/// offset of their own (RFC 7323, section 7.1). Of the sides of 7,900 captured flows 9 in 100 begin below 14,000,000.
+/// The share of timestamp clocks that count from when their machine was started, as in Linux before
+/// 4.10; others have an offset of their own (RFC 7323, section 7.1). Of the sides of 7,900 captured
+/// flows 9 in 100 begin below 14,000,000.
 const FROM_START: f64 = 0.13;
 /// Ticks since then: two seconds to a month of milliseconds, as often in each decade.
 const UPTIME_TICKS: Range<f64> = 2e3..2.6e9;
@@ -29,7 +30,8 @@ const REMEMBERED: usize = 1 << 20;
 const TRIES: usize = 100;
 /// So many pairs of addresses are then searched for a free port.
 const PAIRS: usize = 16;
-/// Ends stay taken for so long after a flow's last packet: a TIME-WAIT state (RFC 9293, section 3.6.1) in Linux.
+/// Ends stay taken for so long after a flow's last packet: a TIME-WAIT state (RFC 9293, section
+/// 3.6.1) in Linux.
 const TIME_WAIT_NS: i64 = 60_000_000_000;
 
 /// Draws identities, one flow after the other.
@@ -62,9 +64,14 @@ impl Draw {
         })
     }
 
-    /// Fills in what is missing. A flow with its addresses came from a capture and keeps what it has and has not; only
-    /// its start is drawn where it is unknown. Answers what keeps the flow from being written.
-    pub(crate) fn fill(&mut self, row: &mut FlowRow, header: &FlowHeader) -> anyhow::Result<Option<Fault>> {
+    /// Fills in what is missing. A flow with its addresses came from a capture and keeps what it
+    /// has and has not; only its start is drawn where it is unknown. Answers what keeps the flow
+    /// from being written.
+    pub(crate) fn fill(
+        &mut self,
+        row: &mut FlowRow,
+        header: &FlowHeader,
+    ) -> anyhow::Result<Option<Fault>> {
         if let Some(fault) = wrong_version(&row.identity, header) {
             return Ok(Some(fault));
         }
@@ -78,26 +85,29 @@ impl Draw {
             self.bases(side, header.ip_version);
         }
         let start = row.identity.start_ns.unwrap_or(0);
-        let until = start.saturating_add(duration_ns(row, &mut self.decoder)).saturating_add(TIME_WAIT_NS);
+        let until =
+            start.saturating_add(duration_ns(row, &mut self.decoder)).saturating_add(TIME_WAIT_NS);
         let ports = self.decoder.opening(row, Ports::of);
         Ok(self.ends(&mut row.identity, header, ports, start..until))
     }
 
-    /// The start of the next flow, in whole units of its clock. The gaps are exponential: arrivals are a Poisson process.
+    /// The start of the next flow, in whole units of its clock. The gaps are exponential: arrivals
+    /// are a Poisson process.
     fn start(&mut self, unit_ns: i64) -> anyhow::Result<i64> {
         let start = self.next_start_ns;
         let gap = -(1.0 - self.random.random::<f64>()).ln() / self.flows_per_second;
         let gap_ns = (gap * 1e9) as i64;
-        self.next_start_ns = start
-            .checked_add(gap_ns)
-            .context("start of a flow: expected one before 2262-04-11T23:47:16Z, found a later one")?;
+        self.next_start_ns = start.checked_add(gap_ns).context(
+            "start of a flow: expected one before 2262-04-11T23:47:16Z, found a later one",
+        )?;
         Ok(start - start.rem_euclid(unit_ns.max(1)))
     }
 
     fn bases(&mut self, side: &mut SideIdentity, ip_version: u8) {
         let numbers: [u32; 4] = self.random.random();
         side.seq_base.get_or_insert(numbers[0]);
-        let uptime = self.random.random_range(UPTIME_TICKS.start.ln()..UPTIME_TICKS.end.ln()).exp() as u32;
+        let uptime =
+            self.random.random_range(UPTIME_TICKS.start.ln()..UPTIME_TICKS.end.ln()).exp() as u32;
         let is_from_start = self.random.random_bool(FROM_START);
         side.ts_base.get_or_insert(if is_from_start { uptime } else { numbers[1] });
         if ip_version == 4 {
@@ -108,8 +118,8 @@ impl Draw {
         }
     }
 
-    /// Addresses and the client's port, taken for the time of `alive`: ends that no flow before had, or else ones whose
-    /// flow is over.
+    /// Addresses and the client's port, taken for the time of `alive`: ends that no flow before
+    /// had, or else ones whose flow is over.
     fn ends(
         &mut self,
         identity: &mut FlowIdentity,
@@ -118,29 +128,44 @@ impl Draw {
         alive: Range<i64>,
     ) -> Option<Fault> {
         let given = *identity;
-        let found = self.new_ends(&given, header, ports).or_else(|| self.free_ends(&given, header, ports, alive.start));
+        let found = self
+            .new_ends(&given, header, ports)
+            .or_else(|| self.free_ends(&given, header, ports, alive.start));
         let Some((client, port, server)) = found else {
             let nets = (self.clients.of(header.ip_version), self.servers.of(header.ip_version));
-            let said = format!("addresses and ports: expected free ones in {} and {}, found none", nets.0, nets.1);
+            let said = format!(
+                "addresses and ports: expected free ones in {} and {}, found none",
+                nets.0, nets.1
+            );
             return Some(Fault::new("addresses and ports", "none is free in the networks", said));
         };
         self.taken.take(ends_hash(client, port, server, header.server_port), alive);
-        (identity.client.addr, identity.client_port, identity.server.addr) = (Some(client), Some(port), Some(server));
+        (identity.client.addr, identity.client_port, identity.server.addr) =
+            (Some(client), Some(port), Some(server));
         None
     }
 
     fn addresses(&mut self, given: &FlowIdentity, header: &FlowHeader) -> (IpAddr, IpAddr) {
-        let (clients, servers) = (self.clients.of(header.ip_version), self.servers.of(header.ip_version));
-        let client = given.client.addr.unwrap_or_else(|| clients.host(random_host(&mut self.random)));
-        let server = given.server.addr.unwrap_or_else(|| servers.host(random_host(&mut self.random)));
+        let (clients, servers) =
+            (self.clients.of(header.ip_version), self.servers.of(header.ip_version));
+        let client =
+            given.client.addr.unwrap_or_else(|| clients.host(random_host(&mut self.random)));
+        let server =
+            given.server.addr.unwrap_or_else(|| servers.host(random_host(&mut self.random)));
         (client, server)
     }
 
-    fn new_ends(&mut self, given: &FlowIdentity, header: &FlowHeader, ports: Ports) -> Option<(IpAddr, u16, IpAddr)> {
+    fn new_ends(
+        &mut self,
+        given: &FlowIdentity,
+        header: &FlowHeader,
+        ports: Ports,
+    ) -> Option<(IpAddr, u16, IpAddr)> {
         (0..TRIES).find_map(|_| {
             let (client, server) = self.addresses(given, header);
             let port = given.client_port.unwrap_or_else(|| ports.draw(&mut self.random));
-            let is_new = client != server && self.taken.is_new(ends_hash(client, port, server, header.server_port));
+            let is_new = client != server
+                && self.taken.is_new(ends_hash(client, port, server, header.server_port));
             is_new.then_some((client, port, server))
         })
     }
@@ -160,8 +185,9 @@ impl Draw {
             let ports = given.client_port.map_or(range.clone(), |port| port..=port);
             let (from, to) = (first.clamp(*ports.start(), *ports.end()), *ports.end());
             let mut ports = (from..=to).chain(*ports.start()..from).filter(|_| client != server);
-            let port =
-                ports.find(|port| self.taken.is_free(ends_hash(client, *port, server, header.server_port), at))?;
+            let port = ports.find(|port| {
+                self.taken.is_free(ends_hash(client, *port, server, header.server_port), at)
+            })?;
             Some((client, port, server))
         })
     }
@@ -172,7 +198,8 @@ fn wrong_version(identity: &FlowIdentity, header: &FlowHeader) -> Option<Fault> 
     let sides = [("client_addr", identity.client.addr), ("server_addr", identity.server.addr)];
     sides.into_iter().find_map(|(column, addr)| {
         let addr = addr.filter(|addr| addr.is_ipv6() != (header.ip_version == 6))?;
-        let said = format!("column {column}: expected an IPv{} address, found {addr}", header.ip_version);
+        let said =
+            format!("column {column}: expected an IPv{} address, found {addr}", header.ip_version);
         Some(Fault::new(&format!("column {column}"), "an address of the other IP version", said))
     })
 }
@@ -183,7 +210,8 @@ fn duration_ns(row: &FlowRow, decoder: &mut Decoder) -> i64 {
         return summary.duration_ns.max(0);
     }
     let Ok((flow, _)) = decoder.decode(row) else { return 0 };
-    let [first, last] = [flow.packets.first(), flow.packets.last()].map(|p| p.map_or(0, |p| p.time_ns));
+    let [first, last] =
+        [flow.packets.first(), flow.packets.last()].map(|p| p.map_or(0, |p| p.time_ns));
     decoder.done(flow);
     last.saturating_sub(first).max(0)
 }
@@ -204,9 +232,15 @@ impl Nets {
         let of = |v6: bool| {
             let mut given = nets.iter().copied().filter(|net| net.addr.is_ipv6() == v6);
             let first = given.next();
-            anyhow::ensure!(given.next().is_none(), "{flag}: expected one network per IP version, found two");
-            let default =
-                || defaults.split(',').find_map(|net| net.parse().ok().filter(|n: &Net| n.addr.is_ipv6() == v6));
+            anyhow::ensure!(
+                given.next().is_none(),
+                "{flag}: expected one network per IP version, found two"
+            );
+            let default = || {
+                defaults
+                    .split(',')
+                    .find_map(|net| net.parse().ok().filter(|n: &Net| n.addr.is_ipv6() == v6))
+            };
             first.or_else(default).with_context(|| format!("{flag}: no default network"))
         };
         Ok(Nets { v4: of(false)?, v6: of(true)? })
@@ -302,7 +336,8 @@ mod tests {
     #[test]
     fn some_clocks_count_from_the_start_of_their_machine() {
         let mut draw = draw(&[]);
-        let bases: Vec<_> = (0..4_000).map(|_| drawn(&mut draw, 4).server.ts_base.unwrap()).collect();
+        let bases: Vec<_> =
+            (0..4_000).map(|_| drawn(&mut draw, 4).server.ts_base.unwrap()).collect();
         // Of those from the start 63 %, of the others 0.3 %.
         let early = bases.iter().filter(|base| **base < 14_000_000).count();
         assert!((270..420).contains(&early), "{early}");
@@ -320,7 +355,8 @@ mod tests {
 
     #[test]
     fn what_a_captured_flow_never_showed_stays_unknown() {
-        let mut identity = FlowIdentity { start_ns: Some(5), client_port: Some(1), ..FlowIdentity::default() };
+        let mut identity =
+            FlowIdentity { start_ns: Some(5), client_port: Some(1), ..FlowIdentity::default() };
         identity.client.addr = Some([192, 0, 2, 1].into());
         identity.server.addr = Some([192, 0, 2, 2].into());
         let mut row = row(identity, 0);
@@ -330,7 +366,8 @@ mod tests {
 
     #[test]
     fn loopback_traffic_keeps_its_one_address() {
-        let mut identity = FlowIdentity { start_ns: Some(5), client_port: Some(1), ..FlowIdentity::default() };
+        let mut identity =
+            FlowIdentity { start_ns: Some(5), client_port: Some(1), ..FlowIdentity::default() };
         identity.client.addr = Some([127, 0, 0, 1].into());
         identity.server.addr = identity.client.addr;
         let mut row = row(identity, 0);
@@ -352,11 +389,20 @@ mod tests {
     #[test]
     fn ends_are_used_again_only_once_their_flow_is_over() {
         let ports = Ports::Linux.range().len();
-        let nets = ["--client-net", "10.0.0.1/32", "--server-net", "10.0.0.2/32", "--flows-per-second", "1000000"];
+        let nets = [
+            "--client-net",
+            "10.0.0.1/32",
+            "--server-net",
+            "10.0.0.2/32",
+            "--flows-per-second",
+            "1000000",
+        ];
         let mut long = draw(&nets);
         // All begin within a fraction of a second and last for an hour.
-        let filled: Vec<_> = (0..ports + 5).map(|_| fill(&mut long, 4, 3_600_000_000_000)).collect();
-        let used: HashSet<_> = filled.iter().flatten().map(|identity| identity.client_port).collect();
+        let filled: Vec<_> =
+            (0..ports + 5).map(|_| fill(&mut long, 4, 3_600_000_000_000)).collect();
+        let used: HashSet<_> =
+            filled.iter().flatten().map(|identity| identity.client_port).collect();
         assert_eq!((used.len(), filled.iter().filter(|f| f.is_err()).count()), (ports, 5));
         // Ports of flows that ended a minute ago are free.
         long.next_start_ns += 3_661_000_000_000;
@@ -383,12 +429,16 @@ mod tests {
 
     #[test]
     fn each_version_has_its_own_networks() {
-        let mut draw = draw(&["--client-net", "10.0.0.0/8,fd00::/64", "--server-net", "172.16.0.0/12"]);
+        let mut draw =
+            draw(&["--client-net", "10.0.0.0/8,fd00::/64", "--server-net", "172.16.0.0/12"]);
         let v4 = drawn(&mut draw, 4);
         assert!(v4.client.addr.unwrap().to_string().starts_with("10."));
         assert!(v4.client.ip_id_base.is_some() && v4.client.flow_label_base.is_none());
         let v6 = drawn(&mut draw, 6);
         assert!(v6.client.addr.unwrap().to_string().starts_with("fd00:"));
-        assert!(v6.server.addr.unwrap().to_string().starts_with("2001:db8:5:"), "the default stays");
+        assert!(
+            v6.server.addr.unwrap().to_string().starts_with("2001:db8:5:"),
+            "the default stays"
+        );
     }
 }

@@ -6,7 +6,8 @@ use tokenizer::DecodeError;
 /// What was wrong with a flow: by field and reason for counting, and in full.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Fault {
-    /// The field that was wrong: of tokens what may stand there, else a column or what was made of it.
+    /// The field that was wrong: of tokens what may stand there, else a column or what was made of
+    /// it.
     pub(crate) field: String,
     /// What was wrong with it.
     pub(crate) reason: String,
@@ -39,7 +40,9 @@ impl From<&arrowio::Error> for Fault {
                 Fault::new(column, &format!("not {expected}"), error.to_string())
             }
             (_, Lost::Row) => Fault::new("row", "unreadable", error.to_string()),
-            (_, Lost::Rest) => Fault::new("file", "the rest of one cannot be read", format!("rest of {error}")),
+            (_, Lost::Rest) => {
+                Fault::new("file", "the rest of one cannot be read", format!("rest of {error}"))
+            }
         }
     }
 }

@@ -7,7 +7,8 @@ use tcpwire::{EthernetRepr, Payload, TcpRepr, emit_packet};
 
 use crate::args::{FrameArgs, PayloadArg};
 
-/// At most so many octets of a payload are written: readers of captures refuse frames beyond 262,144.
+/// At most so many octets of a payload are written: readers of captures refuse frames beyond
+/// 262,144.
 const MAX_PAYLOAD: u32 = 262_144 - 128;
 
 /// Makes frames, one at a time, in the same memory.
@@ -22,7 +23,8 @@ pub(crate) struct Framer {
 
 impl Framer {
     pub(crate) fn new(args: &FrameArgs, payload: PayloadArg, seed: u64) -> Framer {
-        let forward = EthernetRepr { src: args.client_mac.0, dst: args.server_mac.0, vlan: args.vlan };
+        let forward =
+            EthernetRepr { src: args.client_mac.0, dst: args.server_mac.0, vlan: args.vlan };
         let reverse = EthernetRepr { src: forward.dst, dst: forward.src, vlan: args.vlan };
         Framer {
             ethernet: [forward, reverse],

@@ -59,7 +59,11 @@ enum Place {
 impl Labels {
     /// `-` is stdout.
     pub(crate) fn create(path: &Path, console: &Console) -> anyhow::Result<Labels> {
-        let to = if is_dash(path) { Place::Stdout(console.stdout()) } else { Place::File(AtomicFile::create(path)?) };
+        let to = if is_dash(path) {
+            Place::Stdout(console.stdout())
+        } else {
+            Place::File(AtomicFile::create(path)?)
+        };
         let mut labels = Labels { to, shown: path.display().to_string() };
         labels.put(HEAD)?;
         Ok(labels)
@@ -74,7 +78,8 @@ impl Labels {
         flow: &Flow,
         label: &Label,
     ) -> anyhow::Result<()> {
-        let [start, end] = [flow.packets.first(), flow.packets.last()].map(|p| p.map_or(0, |p| p.time_ns));
+        let [start, end] =
+            [flow.packets.first(), flow.packets.last()].map(|p| p.map_or(0, |p| p.time_ns));
         let duration = end.saturating_sub(start);
         let Flow { client, server, .. } = flow;
         self.put(&format!(

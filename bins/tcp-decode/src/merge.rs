@@ -12,7 +12,8 @@ struct Open<T> {
     next: usize,
 }
 
-/// The open flows. Packets of one flow keep their order even where a capture's clock went back between them.
+/// The open flows. Packets of one flow keep their order even where a capture's clock went back
+/// between them.
 pub(crate) struct Merge<T> {
     open: Vec<Option<Open<T>>>,
     free: Vec<usize>,
@@ -23,7 +24,13 @@ pub(crate) struct Merge<T> {
 /// What to do with packets.
 pub(crate) trait Sink<T> {
     /// Takes a packet; `is_first` says whether it is its flow's first.
-    fn packet(&mut self, flow: &Flow, packet: &Packet, label: &mut T, is_first: bool) -> anyhow::Result<()>;
+    fn packet(
+        &mut self,
+        flow: &Flow,
+        packet: &Packet,
+        label: &mut T,
+        is_first: bool,
+    ) -> anyhow::Result<()>;
 
     /// Takes a flow of which there are no packets more.
     fn done(&mut self, _flow: Flow) {}
@@ -54,7 +61,11 @@ impl<T> Merge<T> {
     }
 
     /// Gives out all packets before `time_ns`; with `None`, all there are.
-    pub(crate) fn run_until(&mut self, time_ns: Option<i64>, sink: &mut impl Sink<T>) -> anyhow::Result<()> {
+    pub(crate) fn run_until(
+        &mut self,
+        time_ns: Option<i64>,
+        sink: &mut impl Sink<T>,
+    ) -> anyhow::Result<()> {
         while let Some(&Reverse((due, order, slot))) = self.due.peek() {
             if time_ns.is_some_and(|limit| due >= limit) {
                 break;
@@ -72,7 +83,9 @@ impl<T> Merge<T> {
                 }
                 open.next += 1;
                 let now = open.flow.packets[open.next].time_ns;
-                if time_ns.is_some_and(|limit| now >= limit) || rival.is_some_and(|rival| (now, order) > rival) {
+                if time_ns.is_some_and(|limit| now >= limit)
+                    || rival.is_some_and(|rival| (now, order) > rival)
+                {
                     break Some(now);
                 }
             };
@@ -129,7 +142,13 @@ mod tests {
     struct Seen(Vec<(i64, usize, u32)>);
 
     impl Sink<usize> for Seen {
-        fn packet(&mut self, _: &Flow, packet: &Packet, label: &mut usize, is_first: bool) -> anyhow::Result<()> {
+        fn packet(
+            &mut self,
+            _: &Flow,
+            packet: &Packet,
+            label: &mut usize,
+            is_first: bool,
+        ) -> anyhow::Result<()> {
             assert_eq!(is_first, packet.seq.0 == 0);
             self.0.push((packet.time_ns, *label, packet.seq.0));
             Ok(())

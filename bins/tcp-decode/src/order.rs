@@ -1,5 +1,5 @@
-//! Flows in the order of their starts, whatever order they come in, in bounded memory: what does not fit is sorted in
-//! parts, kept in temporary files, and merged, a number of them at a time.
+//! Flows in the order of their starts, whatever order they come in, in bounded memory: what does
+//! not fit is sorted in parts, kept in temporary files, and merged, a number of them at a time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,13 +7,16 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom};
 
 use anyhow::Context;
-use arrowio::{Compression, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, Format, WriteOptions};
+use arrowio::{
+    Compression, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, Format, WriteOptions,
+};
 
 use crate::codec::CODES;
 
 /// Octets of a row beside its tokens and texts.
 const ROW_OCTETS: u64 = 350;
-/// So many sorted parts become one of the next level, and no more are open at a time: each takes memory and a file handle.
+/// So many sorted parts become one of the next level, and no more are open at a time: each takes
+/// memory and a file handle.
 const FAN_IN: usize = 16;
 
 /// Takes flows in any order.
@@ -21,7 +24,8 @@ pub(crate) struct Sorter {
     memory: u64,
     used: u64,
     rows: Vec<FlowRow>,
-    /// Sorted parts by level: one of a level holds `FAN_IN` of the level below, which came before those still there.
+    /// Sorted parts by level: one of a level holds `FAN_IN` of the level below, which came before
+    /// those still there.
     levels: Vec<Vec<File>>,
     meta: DatasetMeta,
     count: u64,
@@ -30,7 +34,14 @@ pub(crate) struct Sorter {
 impl Sorter {
     /// `memory` is in octets.
     pub(crate) fn new(memory: u64, meta: &DatasetMeta) -> Sorter {
-        Sorter { memory, used: 0, rows: Vec::new(), levels: Vec::new(), meta: meta.clone(), count: 0 }
+        Sorter {
+            memory,
+            used: 0,
+            rows: Vec::new(),
+            levels: Vec::new(),
+            meta: meta.clone(),
+            count: 0,
+        }
     }
 
     /// Flows taken so far.
@@ -39,7 +50,8 @@ impl Sorter {
     }
 
     pub(crate) fn push(&mut self, row: FlowRow) -> anyhow::Result<()> {
-        let texts = row.summary.as_ref().map_or(0, |s| s.source.len() + s.close.len() + s.class.len());
+        let texts =
+            row.summary.as_ref().map_or(0, |s| s.source.len() + s.close.len() + s.class.len());
         self.used += ROW_OCTETS + 4 * row.tokens.len() as u64 + texts as u64;
         self.rows.push(row);
         self.count += 1;
@@ -75,7 +87,10 @@ impl Sorter {
     }
 
     /// A temporary file with the rows.
-    fn part(&self, mut rows: impl Iterator<Item = anyhow::Result<FlowRow>>) -> anyhow::Result<File> {
+    fn part(
+        &self,
+        mut rows: impl Iterator<Item = anyhow::Result<FlowRow>>,
+    ) -> anyhow::Result<File> {
         let mut file = tempfile::tempfile().context(PLACE)?;
         let options = WriteOptions {
             format: Format::Stream,
@@ -93,8 +108,10 @@ impl Sorter {
     /// The flows by start; those that start together in the order they came in.
     pub(crate) fn sorted(mut self) -> anyhow::Result<Sorted> {
         self.rows.sort_by_key(start);
-        // The higher a level, the earlier its rows came, and the more they are: it is the last parts that are merged.
-        let mut parts: Vec<File> = std::mem::take(&mut self.levels).into_iter().rev().flatten().collect();
+        // The higher a level, the earlier its rows came, and the more they are: it is the last
+        // parts that are merged.
+        let mut parts: Vec<File> =
+            std::mem::take(&mut self.levels).into_iter().rev().flatten().collect();
         while parts.len() > FAN_IN {
             let last = parts.split_off(parts.len() - FAN_IN.min(parts.len() - FAN_IN + 1));
             parts.push(self.merged(last)?);
@@ -129,7 +146,8 @@ pub(crate) struct Sorted {
 
 impl Sorted {
     fn new(runs: Vec<Run>) -> anyhow::Result<Sorted> {
-        let mut sorted = Sorted { heads: BinaryHeap::new(), waiting: runs.iter().map(|_| None).collect(), runs };
+        let mut sorted =
+            Sorted { heads: BinaryHeap::new(), waiting: runs.iter().map(|_| None).collect(), runs };
         (0..sorted.runs.len()).try_for_each(|run| sorted.refill(run))?;
         Ok(sorted)
     }
@@ -163,7 +181,11 @@ mod tests {
     use super::*;
 
     fn row(number: usize, start_ns: i64) -> FlowRow {
-        let mut row = FlowRow { tokens: Tokens::U16(vec![number as u16]), identity: Default::default(), summary: None };
+        let mut row = FlowRow {
+            tokens: Tokens::U16(vec![number as u16]),
+            identity: Default::default(),
+            summary: None,
+        };
         row.identity.start_ns = Some(start_ns);
         row
     }

@@ -46,7 +46,9 @@ impl Plan {
         };
         let resolution = match (args.resolution, &target) {
             (ResolutionArg::Us, _) => Some(Resolution::Micros),
-            (ResolutionArg::Ns, _) | (ResolutionArg::Auto, Target::Stdout) => Some(Resolution::Nanos),
+            (ResolutionArg::Ns, _) | (ResolutionArg::Auto, Target::Stdout) => {
+                Some(Resolution::Nanos)
+            }
             (ResolutionArg::Auto, _) => None,
         };
         if format == FormatArg::Pcap && args.identity.start_time.0 > LAST_OF_PCAP_NS {
@@ -81,10 +83,16 @@ const LAST_OF_PCAP_NS: i64 = (u32::MAX as i64 + 1) * 1_000_000_000 - 1;
 
 /// A name that says what is not written here would be believed.
 fn refuse_other_formats(path: &Path) -> anyhow::Result<()> {
-    let others = ["arrow", "arrows", "parquet", "csv", "json", "zst", "xz", "bz2", "lz4", "zip", "zeek", "erf"];
+    let others = [
+        "arrow", "arrows", "parquet", "csv", "json", "zst", "xz", "bz2", "lz4", "zip", "zeek",
+        "erf",
+    ];
     match path.extension().and_then(|extension| extension.to_str()) {
         Some(found) if others.contains(&found) && !path.is_dir() => {
-            anyhow::bail!("{}: expected the name of a .pcap or .pcapng (or .gz) file, found .{found}", path.display())
+            anyhow::bail!(
+                "{}: expected the name of a .pcap or .pcapng (or .gz) file, found .{found}",
+                path.display()
+            )
         }
         _ => Ok(()),
     }
@@ -124,7 +132,11 @@ impl Capture {
     }
 
     /// `path` is where the file is now, `shown` where it will be.
-    pub(crate) fn inner(path: &Path, shown: &Path, format: CaptureFormat) -> anyhow::Result<Capture> {
+    pub(crate) fn inner(
+        path: &Path,
+        shown: &Path,
+        format: CaptureFormat,
+    ) -> anyhow::Result<Capture> {
         let shown = shown.display().to_string();
         let file = std::fs::File::create_new(path).with_context(|| shown.clone())?;
         Capture::new(Place::Inner(BufWriter::new(file)), shown, format)
@@ -135,7 +147,12 @@ impl Capture {
         Ok(Capture { writer, shown })
     }
 
-    pub(crate) fn write(&mut self, time_ns: i64, wire_len: u32, octets: &[u8]) -> anyhow::Result<()> {
+    pub(crate) fn write(
+        &mut self,
+        time_ns: i64,
+        wire_len: u32,
+        octets: &[u8],
+    ) -> anyhow::Result<()> {
         self.writer.write(time_ns, wire_len, octets).with_context(|| self.shown.clone())
     }
 

@@ -1,4 +1,5 @@
-//! The ports that a flow's client may have been given: systems differ, and a SYN shows which one sent it.
+//! The ports that a flow's client may have been given: systems differ, and a SYN shows which one
+//! sent it.
 
 use std::ops::RangeInclusive;
 
@@ -16,18 +17,19 @@ const SACK_PERMITTED: u8 = 4;
 /// Where a client's port comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ports {
-    /// Even ones before odd ones: `connect` leaves the odd ones to `bind`. Of 11,278 Linux clients in captures 25 % had an
-    /// odd port, of others half.
+    /// Even ones before odd ones: `connect` leaves the odd ones to `bind`. Of 11,278 Linux clients
+    /// in captures 25 % had an odd port, of others half.
     Linux,
     Dynamic,
 }
 
 impl Ports {
-    /// By the first packet: the initial TTL of Linux is 64, and its SYN offers SACK before window scaling, where it offers
-    /// both; the SYNs of Apple's systems, whose TTL is the same, do not.
+    /// By the first packet: the initial TTL of Linux is 64, and its SYN offers SACK before window
+    /// scaling, where it offers both; the SYNs of Apple's systems, whose TTL is the same, do not.
     pub(crate) fn of(opening: &Flow) -> Ports {
         let Some(syn) = opening.packets.first() else { return Ports::Linux };
-        let offers = kinds(opening.options_of(syn)).find(|kind| [WINDOW_SCALE, SACK_PERMITTED].contains(kind));
+        let offers = kinds(opening.options_of(syn))
+            .find(|kind| [WINDOW_SCALE, SACK_PERMITTED].contains(kind));
         if syn.ttl <= 64 && offers != Some(WINDOW_SCALE) { Ports::Linux } else { Ports::Dynamic }
     }
 
@@ -46,7 +48,8 @@ impl Ports {
     }
 }
 
-/// The kinds of the options of a header, up to their end or what does not parse (RFC 9293, section 3.2).
+/// The kinds of the options of a header, up to their end or what does not parse (RFC 9293, section
+/// 3.2).
 fn kinds(mut octets: &[u8]) -> impl Iterator<Item = u8> {
     std::iter::from_fn(move || {
         let (&kind, rest) = octets.split_first()?;
@@ -67,7 +70,8 @@ mod tests {
 
     use super::*;
 
-    /// The share of odd ports of the clients with this TTL and these options, the least of them and the greatest.
+    /// The share of odd ports of the clients with this TTL and these options, the least of them and
+    /// the greatest.
     fn drawn(ttl: u8, options: &[u8]) -> (f64, u16, u16) {
         let mut flow = crate::codec::no_flow();
         flow.options = options.to_vec();
@@ -102,12 +106,19 @@ mod tests {
         let linux = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
         let apple = [2, 4, 5, 180, 1, 3, 3, 6, 1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 4, 2, 0, 0];
         let windows = [2, 4, 5, 180, 1, 3, 3, 8, 1, 1, 4, 2];
-        for (ttl, options) in [(64, &linux[..]), (57, &linux), (64, &[]), (64, &[1, 1, 4, 2]), (64, &[2, 0, 3, 3])] {
+        for (ttl, options) in
+            [(64, &linux[..]), (57, &linux), (64, &[]), (64, &[1, 1, 4, 2]), (64, &[2, 0, 3, 3])]
+        {
             let (odd, least, most) = drawn(ttl, options);
             assert!((0.23..0.27).contains(&odd), "{odd}");
-            assert!((32_768..32_800).contains(&least) && (60_970..=60_999).contains(&most), "{least} {most}");
+            assert!(
+                (32_768..32_800).contains(&least) && (60_970..=60_999).contains(&most),
+                "{least} {most}"
+            );
         }
-        for (ttl, options) in [(64, &apple[..]), (128, &windows), (117, &windows), (128, &linux), (255, &[])] {
+        for (ttl, options) in
+            [(64, &apple[..]), (128, &windows), (117, &windows), (128, &linux), (255, &[])]
+        {
             let (odd, least, most) = drawn(ttl, options);
             assert!((0.48..0.52).contains(&odd), "{odd}");
             assert!((49_152..49_180).contains(&least) && most > 65_500, "{least} {most}");

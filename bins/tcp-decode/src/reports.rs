@@ -1,4 +1,5 @@
-//! Three reports about what was decoded: packets per flow, what was wrong by field, and how many flows were valid.
+//! Three reports about what was decoded: packets per flow, what was wrong by field, and how many
+//! flows were valid.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -58,10 +59,14 @@ impl Reports {
 
     /// What was left out, by field and reason.
     pub(crate) fn failures(&self) -> BTreeMap<String, u64> {
-        self.failures.iter().map(|((field, reason), times)| (format!("{field}: {reason}"), *times)).collect()
+        self.failures
+            .iter()
+            .map(|((field, reason), times)| (format!("{field}: {reason}"), *times))
+            .collect()
     }
 
-    /// Packets per flow: smallest, median, nine tenths, 99 hundredths, largest; zeros where there is nothing.
+    /// Packets per flow: smallest, median, nine tenths, 99 hundredths, largest; zeros where there
+    /// is nothing.
     pub(crate) fn quantiles(&self) -> [u64; 5] {
         let all: u64 = self.packets_per_flow.values().sum();
         [0, 50, 90, 99, 100].map(|q| {
@@ -75,7 +80,8 @@ impl Reports {
         })
     }
 
-    /// Writes the reports into a folder that is still to appear: a CSV file each, and one of JSON with all three.
+    /// Writes the reports into a folder that is still to appear: a CSV file each, and one of JSON
+    /// with all three.
     pub(crate) fn write(&self, folder: &Path, existing: Existing) -> anyhow::Result<AtomicFolder> {
         let out = AtomicFolder::create(folder, existing)?;
         let files = [
@@ -85,20 +91,26 @@ impl Reports {
             ("reports.json", self.json()),
         ];
         for (name, text) in files {
-            fs::write(out.path().join(name), text).with_context(|| out.target().join(name).display().to_string())?;
+            fs::write(out.path().join(name), text)
+                .with_context(|| out.target().join(name).display().to_string())?;
         }
         Ok(out)
     }
 
     fn packets_csv(&self) -> String {
-        csv("packets,flows", self.packets_per_flow.iter().map(|(packets, flows)| format!("{packets},{flows}")))
+        csv(
+            "packets,flows",
+            self.packets_per_flow.iter().map(|(packets, flows)| format!("{packets},{flows}")),
+        )
     }
 
     fn failures_csv(&self) -> String {
         let failures = self.failures.iter();
         csv(
             "field,reason,times",
-            failures.map(|((field, reason), times)| format!("{},{},{times}", quoted(field), quoted(reason))),
+            failures.map(|((field, reason), times)| {
+                format!("{},{},{times}", quoted(field), quoted(reason))
+            }),
         )
     }
 
@@ -113,9 +125,13 @@ impl Reports {
     }
 
     fn json(&self) -> String {
-        let packets = self.packets_per_flow.iter().map(|(packets, flows)| json!({"packets": packets, "flows": flows}));
+        let packets = self
+            .packets_per_flow
+            .iter()
+            .map(|(packets, flows)| json!({"packets": packets, "flows": flows}));
         let failures = self.failures.iter();
-        let failures = failures.map(|((f, r), times)| json!({"field": f, "reason": r, "times": times}));
+        let failures =
+            failures.map(|((f, r), times)| json!({"field": f, "reason": r, "times": times}));
         let validity = self.validity.iter().map(|(class, Validity { written, left_out })| {
             json!({"class": class, "read": written + left_out, "written": written, "left_out": left_out})
         });
@@ -134,7 +150,11 @@ fn csv(head: &str, lines: impl Iterator<Item = String>) -> String {
 
 /// A field of CSV (RFC 4180).
 pub(crate) fn quoted(text: &str) -> String {
-    if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+    if text.contains(['"', ',', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -164,9 +184,18 @@ mod tests {
         reports.left_out(None, &Fault::new("time", "too late", ""));
         reports.failed(&Fault::new("time", "too late", ""));
         assert_eq!(reports.packets_csv(), "packets,flows\n3,1\n");
-        assert_eq!(reports.failures_csv(), "field,reason,times\n\"a, b\",wrong,1\ntime,too late,2\n");
-        assert_eq!(reports.validity_csv(), "class,read,written,left_out\nreset,2,1,1\nunknown,1,0,1\n");
+        assert_eq!(
+            reports.failures_csv(),
+            "field,reason,times\n\"a, b\",wrong,1\ntime,too late,2\n"
+        );
+        assert_eq!(
+            reports.validity_csv(),
+            "class,read,written,left_out\nreset,2,1,1\nunknown,1,0,1\n"
+        );
         let json: serde_json::Value = serde_json::from_str(&reports.json()).unwrap();
-        assert_eq!(json["validity"][0], json!({"class": "reset", "read": 2, "written": 1, "left_out": 1}));
+        assert_eq!(
+            json["validity"][0],
+            json!({"class": "reset", "read": 2, "written": 1, "left_out": 1})
+        );
     }
 }

@@ -65,7 +65,11 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     work.summary.packets_per_flow = work.reports.quantiles();
     work.summary.seconds = begun.elapsed().as_secs_f64();
     if work.summary.flows_written == 0 {
-        tracing::warn!("{}: no flow of it is written: {} is empty", args.input.display(), args.output.display());
+        tracing::warn!(
+            "{}: no flow of it is written: {} is empty",
+            args.input.display(),
+            args.output.display()
+        );
     }
     console.summary(&work.summary)
 }
@@ -89,11 +93,15 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Writes what stands beside the capture: whatever there is no room for is found before that appears.
+    /// Writes what stands beside the capture: whatever there is no room for is found before that
+    /// appears.
     fn settle(&mut self, args: &Args) -> anyhow::Result<()> {
         self.labels.as_mut().map_or(Ok(()), Labels::settle)?;
-        self.written_reports =
-            args.reports.as_deref().map(|folder| self.reports.write(folder, existing(args))).transpose()?;
+        self.written_reports = args
+            .reports
+            .as_deref()
+            .map(|folder| self.reports.write(folder, existing(args)))
+            .transpose()?;
         Ok(())
     }
 }
@@ -138,12 +146,18 @@ impl Intake {
 /// How a flow is named in messages.
 fn name(row: &FlowRow) -> String {
     match &row.summary {
-        Some(summary) if summary.first_frame > 0 => format!("{}, frame {}", summary.source, summary.first_frame),
+        Some(summary) if summary.first_frame > 0 => {
+            format!("{}, frame {}", summary.source, summary.first_frame)
+        }
         _ => {
             let shown = |addr: Option<std::net::IpAddr>| addr.map_or("?".into(), |a| a.to_string());
             let identity = &row.identity;
             let port = identity.client_port.unwrap_or(0);
-            format!("{} port {port} to {}", shown(identity.client.addr), shown(identity.server.addr))
+            format!(
+                "{} port {port} to {}",
+                shown(identity.client.addr),
+                shown(identity.server.addr)
+            )
         }
     }
 }
@@ -180,11 +194,19 @@ impl Work<'_> {
     }
 
     /// Counts a flow whose first packet is to be written, and labels it.
-    fn begin(&mut self, file: &str, first_frame: u64, flow: &Flow, label: &Label) -> anyhow::Result<()> {
+    fn begin(
+        &mut self,
+        file: &str,
+        first_frame: u64,
+        flow: &Flow,
+        label: &Label,
+    ) -> anyhow::Result<()> {
         self.summary.flows_written += 1;
         self.reports.written(&label.class, flow.packets.len() as u64);
         match &mut self.labels {
-            Some(labels) => labels.write(self.summary.flows_written, file, first_frame, flow, label),
+            Some(labels) => {
+                labels.write(self.summary.flows_written, file, first_frame, flow, label)
+            }
             None => Ok(()),
         }
     }
@@ -202,7 +224,11 @@ fn unwritable(flow: &Flow, format: CaptureFormat) -> Option<Fault> {
 }
 
 fn existing(args: &Args) -> Existing {
-    if args.force { Existing::Replace(&["flow-*.pcap", "flow-*.pcapng", "*.csv", "*.json"]) } else { Existing::Refuse }
+    if args.force {
+        Existing::Replace(&["flow-*.pcap", "flow-*.pcapng", "*.csv", "*.json"])
+    } else {
+        Existing::Refuse
+    }
 }
 
 /// Whether times of a flow may be finer than microseconds.
@@ -211,7 +237,13 @@ fn needs_ns(row: &FlowRow, header: &FlowHeader) -> bool {
 }
 
 /// One capture per flow.
-fn split(args: &Args, plan: &Plan, folder: &Path, mut intake: Intake, work: &mut Work<'_>) -> anyhow::Result<()> {
+fn split(
+    args: &Args,
+    plan: &Plan,
+    folder: &Path,
+    mut intake: Intake,
+    work: &mut Work<'_>,
+) -> anyhow::Result<()> {
     let out = AtomicFolder::create(folder, existing(args))?;
     if let Some(name) = args.labels.as_deref().and_then(|path| plan.inside(path)) {
         work.labels = Some(Labels::create(&out.path().join(name), work.console)?);
@@ -220,8 +252,10 @@ fn split(args: &Args, plan: &Plan, folder: &Path, mut intake: Intake, work: &mut
     while let Some((row, header)) = intake.next(work)? {
         let format = plan.capture_format(needs_ns(&row, &header));
         let Some(flow) = work.decode(&row, format) else { continue };
-        let file = format!("flow-{:07}.{}", work.summary.flows_written + 1, plan.format.extension());
-        let mut capture = Capture::inner(&out.path().join(&file), &out.target().join(&file), format)?;
+        let file =
+            format!("flow-{:07}.{}", work.summary.flows_written + 1, plan.format.extension());
+        let mut capture =
+            Capture::inner(&out.path().join(&file), &out.target().join(&file), format)?;
         work.begin(&file, 1, &flow, &Label::new(row.summary, &header))?;
         for packet in &flow.packets {
             let (octets, wire_len) = work.framer.frame(&flow, packet);
@@ -241,9 +275,15 @@ fn split(args: &Args, plan: &Plan, folder: &Path, mut intake: Intake, work: &mut
 }
 
 /// One capture with the flows interleaved by time.
-fn interleave(args: &Args, plan: &Plan, mut intake: Intake, work: &mut Work<'_>) -> anyhow::Result<()> {
+fn interleave(
+    args: &Args,
+    plan: &Plan,
+    mut intake: Intake,
+    work: &mut Work<'_>,
+) -> anyhow::Result<()> {
     let reading = work.console.progress("reading flows", None, Unit::Items);
-    let mut sorter = Sorter::new(args.sort_memory.saturating_mul(1 << 20).max(1), intake.reader.meta());
+    let mut sorter =
+        Sorter::new(args.sort_memory.saturating_mul(1 << 20).max(1), intake.reader.meta());
     let mut any_needs_ns = false;
     while let Some((row, header)) = intake.next(work)? {
         any_needs_ns |= needs_ns(&row, &header);
@@ -291,7 +331,13 @@ struct Wire<'w, 'a> {
 }
 
 impl Sink<Label> for Wire<'_, '_> {
-    fn packet(&mut self, flow: &Flow, packet: &Packet, label: &mut Label, is_first: bool) -> anyhow::Result<()> {
+    fn packet(
+        &mut self,
+        flow: &Flow,
+        packet: &Packet,
+        label: &mut Label,
+        is_first: bool,
+    ) -> anyhow::Result<()> {
         if is_first {
             self.work.begin(&self.file, self.work.summary.packets + 1, flow, label)?;
         }

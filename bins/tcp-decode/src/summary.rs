@@ -47,23 +47,33 @@ impl fmt::Display for Summary {
         rows.push("flows read", count(self.flows_read));
         rows.push("flows written", count(self.flows_written));
         for (class, flows) in &self.classes {
-            rows.push(format!("  {class}"), format!("{} ({})", count(*flows), percent(*flows, self.flows_written)));
+            rows.push(
+                format!("  {class}"),
+                format!("{} ({})", count(*flows), percent(*flows, self.flows_written)),
+            );
         }
         rows.push("left out", count(self.left_out_count()));
         for (reason, times) in &self.left_out {
             rows.push(format!("  {reason}"), count(*times));
         }
         rows.push("packets", count(self.packets));
-        for (what, packets) in
-            [("times made up", self.packets_without_times), ("headers mended", self.repaired_packets)]
-        {
+        for (what, packets) in [
+            ("times made up", self.packets_without_times),
+            ("headers mended", self.repaired_packets),
+        ] {
             if packets > 0 {
                 rows.push(format!("  {what}"), count(packets));
             }
         }
         let [least, median, q90, q99, most] = self.packets_per_flow.map(count);
-        rows.push("  per flow (least, median, 90 %, 99 %, most)", format!("{least}, {median}, {q90}, {q99}, {most}"));
-        rows.push("tokens per packet", format!("{:.2}", self.tokens as f64 / self.packets.max(1) as f64));
+        rows.push(
+            "  per flow (least, median, 90 %, 99 %, most)",
+            format!("{least}, {median}, {q90}, {q99}, {most}"),
+        );
+        rows.push(
+            "tokens per packet",
+            format!("{:.2}", self.tokens as f64 / self.packets.max(1) as f64),
+        );
         rows.push("files", format!("{} ({})", count(self.files), octets(self.octets)));
         let rate = (self.packets as f64 / self.seconds.max(1e-9)) as u64;
         rows.push("time", format!("{:.2} s ({} packets/s)", self.seconds, count(rate)));

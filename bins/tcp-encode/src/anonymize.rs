@@ -1,8 +1,9 @@
 //! `--anonymize`: addresses that keep their common prefixes and nothing else (Crypto-PAn).
 //!
-//! J. Fan, J. Xu, M. H. Ammar, S. B. Moon: "Prefix-preserving IP address anonymization: measurement-based security
-//! evaluation and a new cryptography-based scheme", Computer Networks 46 (2004). IPv4 as in the authors' own code; IPv6 the
-//! same way over 128 bits, as later implementations do it.
+//! J. Fan, J. Xu, M. H. Ammar, S. B. Moon: "Prefix-preserving IP address anonymization:
+//! measurement-based security evaluation and a new cryptography-based scheme", Computer Networks 46
+//! (2004). IPv4 as in the authors' own code; IPv6 the same way over 128 bits, as later
+//! implementations do it.
 
 use std::fs::File;
 use std::io::Read;
@@ -47,7 +48,8 @@ impl CryptoPan {
     /// Where the file cannot be read or holds something else.
     pub(crate) fn from_file(path: &Path) -> anyhow::Result<CryptoPan> {
         let shown = path.display();
-        let file = File::open(path).with_context(|| format!("{shown}: no key for --anonymize; {HOW_TO}"))?;
+        let file = File::open(path)
+            .with_context(|| format!("{shown}: no key for --anonymize; {HOW_TO}"))?;
         warn_if_shared(&file, path);
         let mut text = Vec::new();
         file.take(1024).read_to_end(&mut text).with_context(|| shown.to_string())?;
@@ -93,7 +95,8 @@ fn key(text: &[u8]) -> Option<[u8; KEY_LEN]> {
 
 fn from_hex(text: &[u8]) -> Option<[u8; KEY_LEN]> {
     let digit = |c: u8| char::from(c).to_digit(16).map(|d| d as u8);
-    let octets: Option<Vec<u8>> = text.chunks(2).map(|c| Some(digit(c[0])? << 4 | digit(*c.get(1)?)?)).collect();
+    let octets: Option<Vec<u8>> =
+        text.chunks(2).map(|c| Some(digit(c[0])? << 4 | digit(*c.get(1)?)?)).collect();
     octets?.try_into().ok()
 }
 
@@ -102,7 +105,10 @@ fn warn_if_shared(file: &File, path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let open = file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o077 != 0);
     if open {
-        tracing::warn!("{}: others can read this key: chmod 600 keeps them from it", path.display());
+        tracing::warn!(
+            "{}: others can read this key: chmod 600 keeps them from it",
+            path.display()
+        );
     }
 }
 
@@ -112,8 +118,9 @@ fn warn_if_shared(_file: &File, _path: &Path) {}
 /// Why a flow with these options is not for sharing: they may hold an address or a host's secret.
 pub(crate) const OPTIONS: &str = "options that may hold an address";
 
-/// Whether options are nothing but those whose content is known, and is no address: MSS, window scale, SACK, timestamps.
-/// Others may be (MPTCP's ADD_ADDR, a load balancer's client address) or may name a host (a Fast Open cookie).
+/// Whether options are nothing but those whose content is known, and is no address: MSS, window
+/// scale, SACK, timestamps. Others may be (MPTCP's ADD_ADDR, a load balancer's client address) or
+/// may name a host (a Fast Open cookie).
 pub(crate) fn options_are_known(mut options: &[u8]) -> bool {
     loop {
         options = match options {
@@ -121,7 +128,9 @@ pub(crate) fn options_are_known(mut options: &[u8]) -> bool {
             [0, rest @ ..] => return rest.iter().all(|octet| *octet == 0),
             [1, rest @ ..] => rest,
             [2, 4, _, _, rest @ ..] | [3, 3, _, rest @ ..] | [4, 2, rest @ ..] => rest,
-            [5, len @ (10 | 18 | 26 | 34), ..] | [8, len @ 10, ..] if options.len() >= usize::from(*len) => {
+            [5, len @ (10 | 18 | 26 | 34), ..] | [8, len @ 10, ..]
+                if options.len() >= usize::from(*len) =>
+            {
                 &options[usize::from(*len)..]
             }
             _ => return false,
@@ -137,8 +146,8 @@ mod tests {
 
     /// The key of the sample that the authors published with their code.
     const SAMPLE: [u8; KEY_LEN] = [
-        21, 34, 23, 141, 51, 164, 207, 128, 19, 10, 91, 22, 73, 144, 125, 16, 216, 152, 143, 131, 121, 121, 101, 39,
-        98, 87, 76, 45, 42, 132, 34, 2,
+        21, 34, 23, 141, 51, 164, 207, 128, 19, 10, 91, 22, 73, 144, 125, 16, 216, 152, 143, 131,
+        121, 121, 101, 39, 98, 87, 76, 45, 42, 132, 34, 2,
     ];
 
     fn check(addr: &str, expected: &str) {
@@ -211,7 +220,14 @@ mod tests {
         assert_eq!(key(&SAMPLE), Some(SAMPLE));
         assert_eq!(key(hex.as_bytes()), Some(SAMPLE));
         assert_eq!(key(format!("{}\n", hex.to_uppercase()).as_bytes()), Some(SAMPLE));
-        for bad in [&b""[..], &SAMPLE[..31], &[0; 32], &[b'0'; 64], &hex.as_bytes()[..63], "é".repeat(32).as_bytes()] {
+        for bad in [
+            &b""[..],
+            &SAMPLE[..31],
+            &[0; 32],
+            &[b'0'; 64],
+            &hex.as_bytes()[..63],
+            "é".repeat(32).as_bytes(),
+        ] {
             assert_eq!(key(bad), None);
         }
     }

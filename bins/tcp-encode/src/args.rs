@@ -7,21 +7,22 @@ use clikit::Common;
 
 use crate::keep::Keep;
 
-/// Turns captures into a token dataset: every TCP conversation found, split as Wireshark splits them, those wanted
-/// encoded.
+/// Turns captures into a token dataset: every TCP conversation found, split as Wireshark splits
+/// them, those wanted encoded.
 ///
-/// Reads pcap, pcapng and snoop, plain or compressed with gzip or zstd. What is left out, and why, is in the summary
-/// and, conversation by conversation, in the flow log.
+/// Reads pcap, pcapng and snoop, plain or compressed with gzip or zstd. What is left out, and why,
+/// is in the summary and, conversation by conversation, in the flow log.
 ///
-/// Exit codes: 0 all done; 1 done, but something was left out and named (a capture damaged in the middle, a wanted
-/// conversation that tokens can not hold); 2 failed, nothing written.
+/// Exit codes: 0 all done; 1 done, but something was left out and named (a capture damaged in the
+/// middle, a wanted conversation that tokens can not hold); 2 failed, nothing written.
 #[derive(Parser, Debug)]
 #[command(name = "tcp-encode", version)]
 pub(crate) struct Args {
     /// A capture, a folder searched in depth for captures, or - for stdin
     pub(crate) input: PathBuf,
 
-    /// A new folder, a file that ends in .arrow, .arrows or .parquet, or - for an Arrow stream on stdout
+    /// A new folder, a file that ends in .arrow, .arrows or .parquet, or - for an Arrow stream on
+    /// stdout
     pub(crate) output: PathBuf,
 
     /// Which conversations to keep; several with commas
@@ -45,9 +46,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) token_table: Option<PathBuf>,
 
-    /// Replace addresses, each by another with the same prefixes in common (Crypto-PAn), with the key in this file:
-    /// 32 octets or 64 hexadecimal digits, made with `head -c 32 /dev/urandom > FILE`. Names of captures become
-    /// numbers, and flows with options that may hold an address are left out
+    /// Replace addresses, each by another with the same prefixes in common (Crypto-PAn), with the
+    /// key in this file: 32 octets or 64 hexadecimal digits, made with `head -c 32 /dev/urandom >
+    /// FILE`. Names of captures become numbers, and flows with options that may hold an address are
+    /// left out
     #[arg(long, value_name = "KEYFILE")]
     pub(crate) anonymize: Option<PathBuf>,
 
@@ -55,15 +57,16 @@ pub(crate) struct Args {
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,
 
-    /// End a conversation after so many seconds of capture time without a packet, and forget it after twice as many: memory
-    /// stays flat however long the capture, but for what --flow-log holds back until conversations before it are over
-    /// [default: never, as Wireshark; 120 octets stay of each conversation, 230 with IPv6]
+    /// End a conversation after so many seconds of capture time without a packet, and forget it
+    /// after twice as many: memory stays flat however long the capture, but for what --flow-log
+    /// holds back until conversations before it are over [default: never, as Wireshark; 120 octets
+    /// stay of each conversation, 230 with IPv6]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) idle_timeout: Option<i64>,
 
-    /// Hold at most so many mebibytes of packets and conversations for each capture that is being read. Beyond, the
-    /// conversations idle longest are written or left out as they are, and then forgotten: a later packet of
-    /// such a one begins another conversation [default: no limit]
+    /// Hold at most so many mebibytes of packets and conversations for each capture that is being
+    /// read. Beyond, the conversations idle longest are written or left out as they are, and then
+    /// forgotten: a later packet of such a one begins another conversation [default: no limit]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_memory: Option<u32>,
 

@@ -109,14 +109,18 @@ pub(crate) struct Batch {
     pub(crate) forgotten: Vec<Record>,
 }
 
-/// Conversations are handed on when there are so many, and so many at a time unless they hold more octets than that.
+/// Conversations are handed on when there are so many, and so many at a time unless they hold more
+/// octets than that.
 const ENDED_AT_A_TIME: usize = 64;
 const OCTETS_AT_A_TIME: usize = 1 << 20;
 
 impl Batch {
     /// The next batch: what the tracker has, or as much of it as is handed on at a time.
     fn of(tracker: &mut Tracker) -> Batch {
-        let mut batch = Batch { ended: Vec::with_capacity(ENDED_AT_A_TIME), forgotten: tracker.forgotten().collect() };
+        let mut batch = Batch {
+            ended: Vec::with_capacity(ENDED_AT_A_TIME),
+            forgotten: tracker.forgotten().collect(),
+        };
         let mut octets = 0;
         while batch.ended.len() < ENDED_AT_A_TIME
             && octets < OCTETS_AT_A_TIME
@@ -132,8 +136,13 @@ impl Batch {
 /// Takes a batch, and may give buffers back.
 pub(crate) type Hand<'h> = dyn FnMut(&mut Tracker, Batch) -> anyhow::Result<()> + 'h;
 
-/// Reads a capture to its end or to where it is damaged, and hands on the conversations as they end.
-pub(crate) fn read(input: impl io::Read + Send, options: &Options, hand: &mut Hand<'_>) -> anyhow::Result<Read> {
+/// Reads a capture to its end or to where it is damaged, and hands on the conversations as they
+/// end.
+pub(crate) fn read(
+    input: impl io::Read + Send,
+    options: &Options,
+    hand: &mut Hand<'_>,
+) -> anyhow::Result<Read> {
     let mut counts = Counts::default();
     let mut tracker = Tracker::new(options.tracker);
     let mut reader = match CaptureReader::new(input) {
@@ -150,10 +159,14 @@ pub(crate) fn read(input: impl io::Read + Send, options: &Options, hand: &mut Ha
         }
         let frame = reader.frame();
         counts.finer_times += u64::from(frame.step == TimeStep::Finer);
-        match dissector.dissect_with(&frame, |segment| tracker.push(frame.time_ns, frame.number, segment)) {
+        match dissector
+            .dissect_with(&frame, |segment| tracker.push(frame.time_ns, frame.number, segment))
+        {
             Ok(_) => {
                 counts.segments += 1;
-                if tracker.ended_count() >= ENDED_AT_A_TIME || tracker.ended_octets() >= OCTETS_AT_A_TIME {
+                if tracker.ended_count() >= ENDED_AT_A_TIME
+                    || tracker.ended_octets() >= OCTETS_AT_A_TIME
+                {
                     hand_all(&mut tracker, hand)?;
                 }
             }
@@ -298,7 +311,8 @@ fn with_all_missing(refusal: &str, verdict: &Verdict) -> String {
 
 /// What a conversation carries that a flow does not hold.
 fn not_held(marks: Marks) -> String {
-    let names: Vec<&str> = marks.iter().filter(|(mark, _)| NOT_HELD.any(*mark)).map(|(_, name)| name).collect();
+    let names: Vec<&str> =
+        marks.iter().filter(|(mark, _)| NOT_HELD.any(*mark)).map(|(_, name)| name).collect();
     if names.is_empty() {
         "its packets were not held".to_owned()
     } else {

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::bail;
-use arrowio::{Compression, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Format, Tokens, WriteOptions, Written};
+use arrowio::{
+    Compression, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Format, Tokens, WriteOptions,
+    Written,
+};
 use clikit::{AtomicFile, AtomicFolder, Console, Existing, Lender, is_dash};
 use flowtrack::Flow;
 use tokenizer::TokenCode as _;
@@ -38,12 +41,14 @@ impl<'o> Encoder<'o> {
         let (tokens, mut identity) = match self.options.tokens {
             TokenCode::Field => {
                 let mut tokens = Vec::with_capacity(packets * 6 + 16);
-                let identity = self.field.encode(wanted.flow, &mut tokens).map_err(|e| e.to_string())?;
+                let identity =
+                    self.field.encode(wanted.flow, &mut tokens).map_err(|e| e.to_string())?;
                 (Tokens::U16(tokens), identity)
             }
             TokenCode::Word16 => {
                 let mut words = Vec::with_capacity(packets * 21 + 16);
-                let identity = word16::encode(wanted.flow, &mut words).map_err(|e| e.to_string())?;
+                let identity =
+                    word16::encode(wanted.flow, &mut words).map_err(|e| e.to_string())?;
                 (Tokens::I32(words), identity)
             }
         };
@@ -68,7 +73,11 @@ fn summary(wanted: &Wanted<'_>, source: &str) -> FlowSummary {
         payload_octets[packet.direction.index()] += u64::from(packet.payload_len);
     }
     FlowSummary {
-        duration_ns: if wanted.flow.packets.is_empty() { 0 } else { last_ns.saturating_sub(first_ns) },
+        duration_ns: if wanted.flow.packets.is_empty() {
+            0
+        } else {
+            last_ns.saturating_sub(first_ns)
+        },
         server_port: wanted.flow.server.port,
         ip_version: if wanted.flow.server.addr.is_ipv4() { 4 } else { 6 },
         packets,
@@ -98,23 +107,38 @@ impl<'a> Dataset<'a> {
     pub(crate) fn create(args: &Args, console: &Console) -> anyhow::Result<Dataset<'a>> {
         let output = args.output.as_path();
         let meta = meta(args);
-        let options = |format| WriteOptions { format, compression: Compression::Lz4, ..WriteOptions::default() };
+        let options = |format| WriteOptions {
+            format,
+            compression: Compression::Lz4,
+            ..WriteOptions::default()
+        };
         if is_dash(output) {
             if args.format == Some(args::Format::Parquet) {
                 bail!("-: expected a format for a stream (arrow), found parquet");
             }
-            let writer = DatasetWriter::to("standard output", console.stdout(), &meta, &options(Format::Stream))?;
+            let writer = DatasetWriter::to(
+                "standard output",
+                console.stdout(),
+                &meta,
+                &options(Format::Stream),
+            )?;
             return Ok(Dataset { writer, appears: Appears::AtOnce });
         }
         if let Some(format) = file_format(output, args.format) {
             let (file, lender) = AtomicFile::create(output)?.lend();
-            let writer = DatasetWriter::to(&output.display().to_string(), file, &meta, &options(format))?;
+            let writer =
+                DatasetWriter::to(&output.display().to_string(), file, &meta, &options(format))?;
             return Ok(Dataset { writer, appears: Appears::File(lender) });
         }
         clikit::tell_of_folder(output, arrowio::Format::FILES);
-        let existing = if args.force { Existing::Replace(arrowio::SHARDS) } else { Existing::Refuse };
+        let existing =
+            if args.force { Existing::Replace(arrowio::SHARDS) } else { Existing::Refuse };
         let folder = AtomicFolder::create(output, existing)?;
-        let format = if args.format == Some(args::Format::Parquet) { Format::Parquet } else { Format::Arrow };
+        let format = if args.format == Some(args::Format::Parquet) {
+            Format::Parquet
+        } else {
+            Format::Arrow
+        };
         let writer = DatasetWriter::folder(folder.path(), &meta, &options(format))?;
         Ok(Dataset { writer, appears: Appears::Folder(folder) })
     }

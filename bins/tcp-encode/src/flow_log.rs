@@ -24,7 +24,8 @@ pub(crate) struct Line {
     pub(crate) dst_port: u16,
     /// Packets, as Wireshark counts them.
     pub(crate) packets: u64,
-    /// Of these, packets that came after the conversation was given out: they are not in the dataset.
+    /// Of these, packets that came after the conversation was given out: they are not in the
+    /// dataset.
     pub(crate) late_packets: u64,
     /// `tcp.completeness` as tshark prints it in one pass: without the last packet.
     pub(crate) completeness: u8,
@@ -43,8 +44,14 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// The line of a conversation of the capture `file`; `shown` gives each address as it may be written.
-    pub(crate) fn of(file: &str, decision: Decision, record: &Record, shown: impl Fn(IpAddr) -> IpAddr) -> Line {
+    /// The line of a conversation of the capture `file`; `shown` gives each address as it may be
+    /// written.
+    pub(crate) fn of(
+        file: &str,
+        decision: Decision,
+        record: &Record,
+        shown: impl Fn(IpAddr) -> IpAddr,
+    ) -> Line {
         let [opener, other] = record.ends;
         Line {
             file: file.to_owned(),
@@ -66,8 +73,8 @@ impl Line {
     }
 }
 
-/// Conversations on their way into the log, which is in order of first packets: each waits for what was decided and for
-/// its last packet, and for those before it.
+/// Conversations on their way into the log, which is in order of first packets: each waits for what
+/// was decided and for its last packet, and for those before it.
 #[derive(Default)]
 pub(crate) struct Pending {
     /// Number of the first that waits.

@@ -21,7 +21,8 @@ use crate::flow_log::Line;
 pub(crate) struct Task {
     /// Its file; `None` for stdin.
     pub(crate) path: Option<PathBuf>,
-    /// Its name in the flow log and the dataset; a number where what is written is to say nothing of whence it came.
+    /// Its name in the flow log and the dataset; a number where what is written is to say nothing
+    /// of whence it came.
     pub(crate) name: String,
 }
 
@@ -62,9 +63,9 @@ pub(crate) fn read_all(
     mut take: impl FnMut(&Task, Message) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     if jobs == 1 {
-        return tasks
-            .iter()
-            .try_for_each(|task| read_one(task, Threads::One, options, progress, &mut |m| take(task, m)));
+        return tasks.iter().try_for_each(|task| {
+            read_one(task, Threads::One, options, progress, &mut |m| take(task, m))
+        });
     }
     if let [task] = tasks {
         return read_one(task, Threads::Two, options, progress, &mut |m| take(task, m));
@@ -82,10 +83,15 @@ pub(crate) fn read_all(
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(task) = tasks.get(at) else { return };
-                    let sender = senders[at].lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                    let sender = senders[at]
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner)
+                        .take();
                     let Some(sender) = sender else { return };
                     let sent = read_one(task, Threads::One, options, progress, &mut |message| {
-                        sender.send(Ok(message)).map_err(|_| anyhow::anyhow!("the writer has stopped"))
+                        sender
+                            .send(Ok(message))
+                            .map_err(|_| anyhow::anyhow!("the writer has stopped"))
                     });
                     if let Err(error) = sent {
                         // Where nobody listens any more, the writer's own error is the one to tell.
@@ -94,10 +100,9 @@ pub(crate) fn read_all(
                 }
             });
         }
-        let taken = tasks
-            .iter()
-            .zip(receivers)
-            .try_for_each(|(task, receiver)| receiver.into_iter().try_for_each(|message| take(task, message?)));
+        let taken = tasks.iter().zip(receivers).try_for_each(|(task, receiver)| {
+            receiver.into_iter().try_for_each(|message| take(task, message?))
+        });
         if taken.is_err() {
             next.store(tasks.len(), Ordering::Relaxed);
         }
@@ -172,7 +177,11 @@ impl Taking<'_> {
     }
 }
 
-fn read_alone(input: impl Read + Send, options: &Options, taking: &mut Taking<'_>) -> anyhow::Result<capture::Read> {
+fn read_alone(
+    input: impl Read + Send,
+    options: &Options,
+    taking: &mut Taking<'_>,
+) -> anyhow::Result<capture::Read> {
     capture::read(input, options, &mut |tracker, batch| {
         taking.take(batch)?.into_iter().for_each(|flow| tracker.recycle(flow));
         Ok(())
@@ -182,7 +191,11 @@ fn read_alone(input: impl Read + Send, options: &Options, taking: &mut Taking<'_
 /// Batches on their way to be judged that may wait.
 const BATCHES_WAITING: usize = 8;
 
-fn read_in_two(input: impl Read + Send, options: &Options, taking: &mut Taking<'_>) -> anyhow::Result<capture::Read> {
+fn read_in_two(
+    input: impl Read + Send,
+    options: &Options,
+    taking: &mut Taking<'_>,
+) -> anyhow::Result<capture::Read> {
     let (sender, receiver) = sync_channel::<Batch>(BATCHES_WAITING);
     let (back, returned) = channel::<Vec<Flow>>();
     std::thread::scope(|scope| {

@@ -22,7 +22,8 @@ pub(crate) enum Keep {
     Partial,
     /// All conversations
     All,
-    /// The original's pattern: IPv4, flags exactly S, SA, A at the begin and FA, A, FA, A at the end
+    /// The original's pattern: IPv4, flags exactly S, SA, A at the begin and FA, A, FA, A at the
+    /// end
     Strict,
 }
 
@@ -68,8 +69,11 @@ impl KeepSet {
 
 impl fmt::Display for KeepSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<String> =
-            self.0.iter().filter_map(|k| Some(k.to_possible_value()?.get_name().to_owned())).collect();
+        let names: Vec<String> = self
+            .0
+            .iter()
+            .filter_map(|k| Some(k.to_possible_value()?.get_name().to_owned()))
+            .collect();
         f.write_str(&names.join(","))
     }
 }

@@ -28,20 +28,28 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let mut inputs = vec![("INPUT", args.input.as_path())];
     inputs.extend(args.anonymize.as_deref().map(|path| ("--anonymize", path)));
     clikit::keep_apart(&inputs, &outputs)?;
-    let to_stdout: Vec<&str> = outputs.iter().filter(|(_, path)| is_dash(path)).map(|(name, _)| *name).collect();
+    let to_stdout: Vec<&str> =
+        outputs.iter().filter(|(_, path)| is_dash(path)).map(|(name, _)| *name).collect();
     if let [first, second, ..] = to_stdout[..] {
         bail!("-: expected one output on stdout, found {first} and {second}");
     }
     let found = find(&args, console)?;
     let options = options(&args)?;
-    let jobs = args.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let jobs = args
+        .jobs
+        .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let progress = console.progress("reading", found.octets, Unit::Octets);
-    let mut writing = Writing { args: &args, console, found: &found, outputs: None, summary: Summary::default() };
+    let mut writing =
+        Writing { args: &args, console, found: &found, outputs: None, summary: Summary::default() };
     read_all(&found.tasks, jobs, &options, &progress, |task, message| writing.take(task, message))?;
     progress.finish();
     let summary = writing.finish()?;
     if summary.written.flows == 0 {
-        tracing::warn!("{}: no flow of it is kept: {} is empty", args.input.display(), args.output.display());
+        tracing::warn!(
+            "{}: no flow of it is kept: {} is empty",
+            args.input.display(),
+            args.output.display()
+        );
     }
     console.summary(&summary)
 }
@@ -91,9 +99,14 @@ fn find(args: &Args, console: &Console) -> anyhow::Result<Found> {
         bail!("{}: expected captures, found none", args.input.display());
     }
     // A name may say more than an address does.
-    let name = |n: usize, name| if args.anonymize.is_some() { format!("capture-{:05}", n + 1) } else { name };
-    let tasks =
-        files.into_iter().enumerate().map(|(n, f)| Task { path: Some(f.path), name: name(n, f.name) }).collect();
+    let name = |n: usize, name| {
+        if args.anonymize.is_some() { format!("capture-{:05}", n + 1) } else { name }
+    };
+    let tasks = files
+        .into_iter()
+        .enumerate()
+        .map(|(n, f)| Task { path: Some(f.path), name: name(n, f.name) })
+        .collect();
     Ok(Found { tasks, octets, single: !args.input.is_dir() })
 }
 
@@ -111,7 +124,8 @@ fn begins_as_capture(path: &Path) -> bool {
     read.is_ok() && tcpwire::is_capture_magic(&head)
 }
 
-/// What is written while captures are read. Nothing is begun before something of a capture is there.
+/// What is written while captures are read. Nothing is begun before something of a capture is
+/// there.
 struct Writing<'a> {
     args: &'a Args,
     console: &'a Console,
@@ -134,7 +148,9 @@ impl Writing<'_> {
                 let outputs = self.outputs()?;
                 for row in &rows {
                     outputs.dataset.write(row)?;
-                    if let (Some((tally, _)), Tokens::U16(tokens)) = (&mut outputs.tally, &row.tokens) {
+                    if let (Some((tally, _)), Tokens::U16(tokens)) =
+                        (&mut outputs.tally, &row.tokens)
+                    {
                         tally.add(tokens);
                     }
                 }
@@ -153,13 +169,19 @@ impl Writing<'_> {
             let shown = task.shown();
             match damage {
                 ReadError::NotACapture { .. } if self.found.single => bail!("{shown}: {damage}"),
-                ReadError::NotACapture { .. } if task.path.as_deref().is_some_and(|p| !is_capture_name(p)) => {
+                ReadError::NotACapture { .. }
+                    if task.path.as_deref().is_some_and(|p| !is_capture_name(p)) =>
+                {
                     tracing::info!("{shown}: {damage}");
                     return Ok(());
                 }
-                ReadError::Io { offset: 0, source, .. } if self.found.single => bail!("{shown}: {source}"),
+                ReadError::Io { offset: 0, source, .. } if self.found.single => {
+                    bail!("{shown}: {source}")
+                }
                 _ if self.found.single && report.counts.frames == 0 => bail!("{shown}: {damage}"),
-                ReadError::Io { offset: 0, source, .. } => self.console.left_out(format!("{shown}: {source}")),
+                ReadError::Io { offset: 0, source, .. } => {
+                    self.console.left_out(format!("{shown}: {source}"))
+                }
                 _ => self.console.left_out(format!("{shown}: {damage}")),
             }
             if damage.is_not_a_capture() {

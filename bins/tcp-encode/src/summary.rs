@@ -62,8 +62,11 @@ impl Serialize for Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let c = &self.counts;
-        let damaged =
-            if self.damaged > 0 { format!(", {} of them damaged", count(self.damaged)) } else { String::new() };
+        let damaged = if self.damaged > 0 {
+            format!(", {} of them damaged", count(self.damaged))
+        } else {
+            String::new()
+        };
         line(
             f,
             "read",
@@ -79,12 +82,21 @@ impl fmt::Display for Summary {
         for (class, n) in &c.classes {
             line(f, "", *n, &format!("  {class} ({})", percent(*n, c.conversations)))?;
         }
-        line(f, "kept", c.kept, &format!("{} ({})", plural(c.kept, "flow"), percent(c.kept, c.conversations)))?;
+        line(
+            f,
+            "kept",
+            c.kept,
+            &format!("{} ({})", plural(c.kept, "flow"), percent(c.kept, c.conversations)),
+        )?;
         line(
             f,
             "",
             c.kept_packets,
-            &format!("{} ({})", plural(c.kept_packets, "packet"), percent(c.kept_packets, c.segments)),
+            &format!(
+                "{} ({})",
+                plural(c.kept_packets, "packet"),
+                percent(c.kept_packets, c.segments)
+            ),
         )?;
         for (what, n) in &c.stripped {
             line(f, "", *n, &format!("  {} without their {what}", plural(*n, "flow")))?;
@@ -94,7 +106,12 @@ impl fmt::Display for Summary {
             line(f, "", *n, &format!("  {reason}"))?;
         }
         self.rarities(f)?;
-        line(f, "tokens", self.written.tokens, &format!("tokens, {:.2} a packet", self.tokens_per_packet()))?;
+        line(
+            f,
+            "tokens",
+            self.written.tokens,
+            &format!("tokens, {:.2} a packet", self.tokens_per_packet()),
+        )?;
         line(
             f,
             "written",
@@ -116,7 +133,10 @@ impl Summary {
                 f,
                 "",
                 c.late_packets,
-                &format!("{} that came after the flow was written", plural(c.late_packets, "packet")),
+                &format!(
+                    "{} that came after the flow was written",
+                    plural(c.late_packets, "packet")
+                ),
             )?;
         }
         if c.finer_times > 0 {
@@ -124,7 +144,10 @@ impl Summary {
                 f,
                 "",
                 c.finer_times,
-                &format!("{} with times finer than nanoseconds, cut", plural(c.finer_times, "frame")),
+                &format!(
+                    "{} with times finer than nanoseconds, cut",
+                    plural(c.finer_times, "frame")
+                ),
             )?;
         }
         Ok(())

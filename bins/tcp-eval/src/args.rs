@@ -7,12 +7,13 @@ use clikit::Common;
 
 /// Says how far generated flows are from real ones.
 ///
-/// Both sides may be captures or datasets: a file, or a folder of them. Whole sessions alone are compared: opened, and
-/// closed by FIN from both sides or by RST, with no octet missing. Every distance stands beside its noise floor, the same
-/// distance between two real samples of the same size. tshark and suricata are asked for their verdicts where they are
-/// installed.
+/// Both sides may be captures or datasets: a file, or a folder of them. Whole sessions alone are
+/// compared: opened, and closed by FIN from both sides or by RST, with no octet missing. Every
+/// distance stands beside its noise floor, the same distance between two real samples of the same
+/// size. tshark and suricata are asked for their verdicts where they are installed.
 ///
-/// Exit codes: 0 all done; 1 done, but something could not be read and was named; 2 failed, nothing written.
+/// Exit codes: 0 all done; 1 done, but something could not be read and was named; 2 failed, nothing
+/// written.
 #[derive(Parser, Debug)]
 #[command(name = "tcp-eval", version, max_term_width = 110)]
 pub(crate) struct Args {
@@ -26,12 +27,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "REAL2")]
     pub(crate) reference: Option<PathBuf>,
 
-    /// What the model was trained on, to say whether generated flows repeat it; REAL should be flows that it has not seen
+    /// What the model was trained on, to say whether generated flows repeat it; REAL should be
+    /// flows that it has not seen
     #[arg(long, value_name = "TRAINING")]
     pub(crate) training: Option<PathBuf>,
 
-    /// Bits that each flow of the training data takes under the model, from tcp-train score: lines of the split `train` are
-    /// held against those of the others
+    /// Bits that each flow of the training data takes under the model, from tcp-train score: lines
+    /// of the split `train` are held against those of the others
     #[arg(long, value_name = "JSONL")]
     pub(crate) likelihood: Option<PathBuf>,
 

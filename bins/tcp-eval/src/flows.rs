@@ -39,7 +39,9 @@ impl Side {
 pub(crate) fn read(path: &Path, console: &Console) -> anyhow::Result<Side> {
     let inputs = Inputs::find(path, |p| arrowio::is_dataset_name(p) || is_capture(p))?;
     let total = inputs.total_size();
-    let Inputs::Files { files, unreadable } = inputs else { bail!("expected a file or a folder, found -") };
+    let Inputs::Files { files, unreadable } = inputs else {
+        bail!("expected a file or a folder, found -")
+    };
     unreadable.iter().for_each(|line| console.left_out(line));
     if files.is_empty() {
         bail!("{}: expected captures or a dataset, found none", path.display());
@@ -81,7 +83,9 @@ fn dataset(path: &Path, side: &mut Side, console: &Console) -> anyhow::Result<()
                 continue;
             }
         };
-        let Tokens::U16(tokens) = &row.tokens else { bail!("{}: expected field tokens", path.display()) };
+        let Tokens::U16(tokens) = &row.tokens else {
+            bail!("{}: expected field tokens", path.display())
+        };
         match decode(&mut decoder, tokens, &row.identity) {
             Ok(flow) => match flow.judge() {
                 Some((verdict, _)) => {
@@ -90,7 +94,9 @@ fn dataset(path: &Path, side: &mut Side, console: &Console) -> anyhow::Result<()
                 }
                 None => side.not_whole += 1,
             },
-            Err(error) => console.left_out(format!("{}: row {index} (from 0): {error}", path.display())),
+            Err(error) => {
+                console.left_out(format!("{}: row {index} (from 0): {error}", path.display()))
+            }
         }
     }
     Ok(())

@@ -56,7 +56,9 @@ pub(crate) fn from_lines(lines: impl BufRead, of: Of) -> anyhow::Result<Vec<f64>
     }
     match of {
         _ if !found.is_empty() => Ok(found),
-        Of::HeldOut => bail!("expected lines of flows held out, or --likelihood-held-out; found none"),
+        Of::HeldOut => {
+            bail!("expected lines of flows held out, or --likelihood-held-out; found none")
+        }
         Of::Training | Of::Others => bail!("expected a line for each flow, found none"),
     }
 }
@@ -67,8 +69,7 @@ mod tests {
 
     #[test]
     fn lines_are_read_or_named() {
-        let lines =
-            "{\"bits\":8.0,\"packets\":4,\"split\":\"train\"}\n{\"bits\":9.0,\"packets\":3,\"split\":\"test\"}\n";
+        let lines = "{\"bits\":8.0,\"packets\":4,\"split\":\"train\"}\n{\"bits\":9.0,\"packets\":3,\"split\":\"test\"}\n";
         assert_eq!(from_lines(lines.as_bytes(), Of::Others).unwrap(), [2.0, 3.0]);
         assert_eq!(from_lines(lines.as_bytes(), Of::Training).unwrap(), [2.0]);
         assert_eq!(from_lines(lines.as_bytes(), Of::HeldOut).unwrap(), [3.0]);

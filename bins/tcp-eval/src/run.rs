@@ -26,7 +26,8 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     .into_iter()
     .filter_map(|(name, path)| Some((name, path?.as_path())))
     .collect();
-    let outputs: Vec<(&str, &Path)> = args.output.as_deref().map(|path| ("--output", path)).into_iter().collect();
+    let outputs: Vec<(&str, &Path)> =
+        args.output.as_deref().map(|path| ("--output", path)).into_iter().collect();
     clikit::keep_apart(&inputs, &outputs)?;
     let read = |path: &Path| flows::read(path, console);
     let (real, generated) = (read(&args.real)?, read(&args.generated)?);
@@ -46,7 +47,10 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         generated: &generated.flows,
         reference: reference.as_ref().map(|side| &side.flows[..]),
         training: training.as_ref().map(|side| &side.flows[..]),
-        has_identifiers: [Some(&real), Some(&generated), reference.as_ref()].iter().flatten().all(|s| s.nameless == 0),
+        has_identifiers: [Some(&real), Some(&generated), reference.as_ref()]
+            .iter()
+            .flatten()
+            .all(|s| s.nameless == 0),
     };
     let progress = console.progress("comparing", None, Unit::Items);
     let found = fidelity::compare(&sides, settings, |what| progress.message(what))?;
@@ -58,17 +62,28 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     };
     progress.finish();
     let targets = targets(&found, judges.rates().as_deref());
-    let summary = Summary { not_whole: [real.not_whole, generated.not_whole], found, targets, judges, membership };
+    let summary = Summary {
+        not_whole: [real.not_whole, generated.not_whole],
+        found,
+        targets,
+        judges,
+        membership,
+    };
     if let Some(folder) = &args.output {
         let names = [&args.real, &args.generated].map(|path| path.display().to_string());
         let page = report::render(&summary, [&names[0], &names[1]], &real.flows, &generated.flows)?;
-        write(folder, &[("metrics.json", serde_json::to_string_pretty(&summary)? + "\n"), (REPORT, page)], args.force)?;
+        write(
+            folder,
+            &[("metrics.json", serde_json::to_string_pretty(&summary)? + "\n"), (REPORT, page)],
+            args.force,
+        )?;
     }
     console.summary(&summary)
 }
 
 fn write(folder: &Path, files: &[(&str, String)], force: bool) -> anyhow::Result<()> {
-    let existing = if force { Existing::Replace(&["metrics.json", REPORT]) } else { Existing::Refuse };
+    let existing =
+        if force { Existing::Replace(&["metrics.json", REPORT]) } else { Existing::Refuse };
     let output = AtomicFolder::create(folder, existing)?;
     for (name, text) in files {
         let shown = || output.target().join(name).display().to_string();

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use clikit::text::{Rows, count};
-use fidelity::{Against, CHECKS, Comparison, Discriminator, Interval, Membership, Target, Validity};
+use fidelity::{
+    Against, CHECKS, Comparison, Discriminator, Interval, Membership, Target, Validity,
+};
 use serde::Serialize;
 
 use crate::judges::{Judge, Judges};
@@ -11,7 +13,8 @@ use crate::judges::{Judge, Judges};
 /// What was found.
 #[derive(Serialize)]
 pub(crate) struct Summary {
-    /// Conversations of each side that are no whole sessions and were not compared: real, generated.
+    /// Conversations of each side that are no whole sessions and were not compared: real,
+    /// generated.
     pub(crate) not_whole: [u64; 2],
     /// The comparison.
     #[serde(flatten)]
@@ -33,19 +36,31 @@ impl fmt::Display for Summary {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let found = &self.found;
         let mut rows = Rows::default();
-        for (side, [flows, packets], not_whole) in
-            [("real", found.real, self.not_whole[0]), ("generated", found.generated, self.not_whole[1])]
-        {
-            let more =
-                if not_whole > 0 { format!("; {} not whole, not compared", count(not_whole)) } else { String::new() };
+        for (side, [flows, packets], not_whole) in [
+            ("real", found.real, self.not_whole[0]),
+            ("generated", found.generated, self.not_whole[1]),
+        ] {
+            let more = if not_whole > 0 {
+                format!("; {} not whole, not compared", count(not_whole))
+            } else {
+                String::new()
+            };
             rows.push(side, format!("{} sessions, {} packets{more}", count(flows), count(packets)));
         }
-        let floor = if found.has_reference { "the reference" } else { "disjoint halves of the real flows" };
+        let floor =
+            if found.has_reference { "the reference" } else { "disjoint halves of the real flows" };
         rows.push(
             "samples",
-            format!("{} of {} flows; the floor is from {floor}", found.settings.repeats, count(found.sample as u64)),
+            format!(
+                "{} of {} flows; the floor is from {floor}",
+                found.settings.repeats,
+                count(found.sample as u64)
+            ),
         );
-        rows.push("valid", shares(&found.validity_real, &found.validity_generated, Validity::share_all));
+        rows.push(
+            "valid",
+            shares(&found.validity_real, &found.validity_generated, Validity::share_all),
+        );
         for (i, check) in CHECKS.iter().enumerate() {
             rows.push(
                 format!("  {}", check.name),
@@ -58,7 +73,10 @@ impl fmt::Display for Summary {
         }
         rows.push("Wasserstein-1, decades", "generated [95 %] (floor)".to_owned());
         for field in &found.continuous {
-            rows.push(format!("  {}", field.name), against(&field.wasserstein1, Some(NEAR_DECADES)));
+            rows.push(
+                format!("  {}", field.name),
+                against(&field.wasserstein1, Some(NEAR_DECADES)),
+            );
         }
         rows.push("correlations, PCD", against(&found.dependence.pcd, None));
         rows.push("contingencies, CMD", against(&found.dependence.cmd, None));
@@ -78,7 +96,10 @@ impl fmt::Display for Summary {
         let met = self.targets.iter().filter(|t| t.is_met).count();
         rows.push("targets met", format!("{met} of {}", self.targets.len()));
         for target in self.targets.iter().filter(|t| !t.is_met) {
-            rows.push(format!("  not: {}", target.name), format!("{}, wanted {}", target.found, target.wanted));
+            rows.push(
+                format!("  not: {}", target.name),
+                format!("{}, wanted {}", target.found, target.wanted),
+            );
         }
         rows.fmt(to)
     }
@@ -100,7 +121,11 @@ impl Summary {
                 let rate = |i: &Interval| format!("{:.3} %", 100.0 * i.value);
                 let ratio = verdict.ratio.as_ref().map_or_else(|| "no ratio".to_owned(), interval);
                 let mark = if verdict.is_off() { "  off" } else { "" };
-                let text = format!("{} ({}), {ratio}{mark}", rate(&verdict.generated), rate(&verdict.real));
+                let text = format!(
+                    "{} ({}), {ratio}{mark}",
+                    rate(&verdict.generated),
+                    rate(&verdict.real)
+                );
                 rows.push(format!("  {}", verdict.name), text);
             }
         }
@@ -109,14 +134,21 @@ impl Summary {
     /// The measures that learn.
     fn learnt(&self, rows: &mut Rows) {
         let told = &self.found.discriminators;
-        let auc = |d: &Discriminator| against(&Against { generated: d.generated, floor: d.floor }, None);
+        let auc =
+            |d: &Discriminator| against(&Against { generated: d.generated, floor: d.floor }, None);
         rows.push("told apart, AUC", "generated [95 %] (floor)".to_owned());
         rows.push("  trees", auc(&told.trees));
         let without = || "not measured: a side has no client ports and initial numbers".to_owned();
-        rows.push("  trees, with identifiers", told.trees_with_identifiers.as_ref().map_or_else(without, auc));
+        rows.push(
+            "  trees, with identifiers",
+            told.trees_with_identifiers.as_ref().map_or_else(without, auc),
+        );
         rows.push("  sequence model", auc(&told.sequence));
         for tell in told.tells.iter().take(3).filter(|t| t.generated > t.floor + 0.05) {
-            rows.push("    by itself", format!("{}: {:.3} ({:.3})", tell.name, tell.generated, tell.floor));
+            rows.push(
+                "    by itself",
+                format!("{}: {:.3} ({:.3})", tell.name, tell.generated, tell.floor),
+            );
         }
         match &self.found.utility {
             None => rows.push("utility", "not measured: expected two server ports with 15 flows each".to_owned()),
@@ -153,7 +185,10 @@ fn against(value: &Against, near: Option<f64>) -> String {
     let Against { generated, floor } = value;
     let off = near.is_some_and(|near| generated.value > floor.value + near);
     let mark = if off { "  off" } else { "" };
-    format!("{:.4} [{:.4}, {:.4}] ({:.4}){mark}", generated.value, generated.low, generated.high, floor.value)
+    format!(
+        "{:.4} [{:.4}, {:.4}] ({:.4}){mark}",
+        generated.value, generated.low, generated.high, floor.value
+    )
 }
 
 fn interval(value: &Interval) -> String {

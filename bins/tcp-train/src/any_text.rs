@@ -1,5 +1,6 @@
-//! What holds of any text that is taken for settings, a model's configuration or a checkpoint's place: it is refused, or its
-//! values come back as they were when they are written and read again. The fuzz target `settings` includes this file.
+//! What holds of any text that is taken for settings, a model's configuration or a checkpoint's
+//! place: it is refused, or its values come back as they were when they are written and read again.
+//! The fuzz target `settings` includes this file.
 
 use clap::ValueEnum;
 
@@ -45,7 +46,8 @@ fn accepted(settings: &Settings) {
     let text = Config::new(settings, Ports::default()).to_text().unwrap();
     assert_eq!(&Config::from_text(&text).unwrap().settings, settings);
     for done in [0.0, 0.01, 0.5, 1.0] {
-        let rate = learning_rate(done, settings.learning_rate, settings.warm_up, settings.final_rate);
+        let rate =
+            learning_rate(done, settings.learning_rate, settings.warm_up, settings.final_rate);
         assert!((0.0..=settings.learning_rate).contains(&rate), "{rate}");
     }
     assert_eq!(settings.model.decays().len(), settings.model.heads);
@@ -60,7 +62,9 @@ mod tests {
     fn seeds() {
         let manifest = std::env::var("CARGO_MANIFEST_DIR").unwrap();
         let mut seen = 0;
-        for entry in std::fs::read_dir(Path::new(&manifest).join("../../fuzz/seeds/settings")).unwrap() {
+        for entry in
+            std::fs::read_dir(Path::new(&manifest).join("../../fuzz/seeds/settings")).unwrap()
+        {
             let octets = std::fs::read(entry.unwrap().path()).unwrap();
             super::take(octets[0], std::str::from_utf8(&octets[1..]).unwrap());
             seen += 1;
@@ -70,12 +74,18 @@ mod tests {
 
     #[test]
     fn what_json_can_not_hold_is_refused() {
-        for value in
-            ["spike=inf", "optimizer.clip=inf", "max_minutes=inf", "checkpoint_seconds=inf", "model.attention_eps=nan"]
-        {
-            let changes = crate::args::Changes { set: vec![value.to_owned()], ..Default::default() };
-            let refused =
-                crate::settings::Settings::fresh(crate::args::Preset::Tiny, &changes).unwrap_err().to_string();
+        for value in [
+            "spike=inf",
+            "optimizer.clip=inf",
+            "max_minutes=inf",
+            "checkpoint_seconds=inf",
+            "model.attention_eps=nan",
+        ] {
+            let changes =
+                crate::args::Changes { set: vec![value.to_owned()], ..Default::default() };
+            let refused = crate::settings::Settings::fresh(crate::args::Preset::Tiny, &changes)
+                .unwrap_err()
+                .to_string();
             assert!(refused.starts_with("settings: ") && refused.contains("expected"), "{refused}");
         }
     }

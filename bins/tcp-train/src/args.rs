@@ -8,8 +8,8 @@ use clikit::Common;
 
 /// Trains a model on a token dataset, and generates token datasets with it.
 ///
-/// Exit codes: 0 all done; 1 done, but something was left out and named (a training run that was interrupted, flows that
-/// do not decode); 2 failed.
+/// Exit codes: 0 all done; 1 done, but something was left out and named (a training run that was
+/// interrupted, flows that do not decode); 2 failed.
 #[derive(Parser, Debug)]
 #[command(name = "tcp-train", version)]
 pub(crate) struct Args {
@@ -41,10 +41,11 @@ pub(crate) enum Command {
 
 /// Train a model on a dataset.
 ///
-/// The model folder holds model.safetensors (the weights that did best on flows held out), config.json, metrics.jsonl
-/// (a line for each step and each validation), event files for TensorBoard, training.html with the curves, and
-/// checkpoint.safetensors, from which `resume` goes on. Ctrl-C writes a checkpoint first. Started by torchrun, or with its
-/// variables RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, processes share out each step.
+/// The model folder holds model.safetensors (the weights that did best on flows held out),
+/// config.json, metrics.jsonl (a line for each step and each validation), event files for
+/// TensorBoard, training.html with the curves, and checkpoint.safetensors, from which `resume` goes
+/// on. Ctrl-C writes a checkpoint first. Started by torchrun, or with its variables RANK,
+/// WORLD_SIZE, MASTER_ADDR and MASTER_PORT, processes share out each step.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Train {
     /// The dataset: a folder, a file, or - for a stream on stdin
@@ -72,7 +73,8 @@ pub(crate) struct Train {
 
 /// Go on with a training run that was stopped.
 ///
-/// The settings are the stopped run's; flags given here change them. The dataset must be the same one.
+/// The settings are the stopped run's; flags given here change them. The dataset must be the same
+/// one.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Resume {
     /// The model folder of the run that was stopped, or a checkpoint in it
@@ -98,7 +100,8 @@ pub(crate) struct Resume {
 #[derive(clap::Args, Debug, Default)]
 #[command(next_help_heading = "Training settings")]
 pub(crate) struct Changes {
-    /// Read settings from a TOML file, as they stand under `settings` in config.json; flags go before it
+    /// Read settings from a TOML file, as they stand under `settings` in config.json; flags go
+    /// before it
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
@@ -122,7 +125,8 @@ pub(crate) struct Changes {
     #[arg(long, value_name = "TOKENS")]
     pub(crate) batch: Option<usize>,
 
-    /// Parts in which a process computes its share of a step, one after another: more take less memory
+    /// Parts in which a process computes its share of a step, one after another: more take less
+    /// memory
     #[arg(long, value_name = "N")]
     pub(crate) accumulate: Option<usize>,
 
@@ -146,7 +150,8 @@ pub(crate) struct Changes {
     #[arg(long, value_enum)]
     pub(crate) precision: Option<Precision>,
 
-    /// Any setting by the name that it has in config.json, as often as needed: --set model.width=192
+    /// Any setting by the name that it has in config.json, as often as needed: --set
+    /// model.width=192
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,
 }
@@ -193,14 +198,16 @@ const CONDITIONS: &str = "Conditions";
 
 /// Generate a dataset with a model.
 ///
-/// Conditions are fulfilled exactly: what they leave open is drawn as the model gives it under them. The same seed gives the same flows, whatever the batch and the threads.
+/// Conditions are fulfilled exactly: what they leave open is drawn as the model gives it under
+/// them. The same seed gives the same flows, whatever the batch and the threads.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Generate {
     /// A model folder, or a model or checkpoint in it
     #[arg(long, alias = "checkpoint_path", value_name = "PATH")]
     pub(crate) checkpoint_path: PathBuf,
 
-    /// The dataset to make: a folder, a file by its name (.arrow, .arrows, .parquet), or - for an Arrow stream on stdout
+    /// The dataset to make: a folder, a file by its name (.arrow, .arrows, .parquet), or - for an
+    /// Arrow stream on stdout
     #[arg(long, alias = "output_dir", value_name = "DATASET")]
     pub(crate) output_dir: PathBuf,
 
@@ -208,7 +215,8 @@ pub(crate) struct Generate {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) flows: Option<u64>,
 
-    /// Generate flows until they have so many packets together; the last one is whole and may go beyond
+    /// Generate flows until they have so many packets together; the last one is whole and may go
+    /// beyond
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) packets: Option<u64>,
 
@@ -232,8 +240,9 @@ pub(crate) struct Generate {
     #[arg(long, alias = "top_p", value_name = "P", default_value_t = 1.0, value_parser = probability)]
     pub(crate) top_p: f32,
 
-    /// Packets that a flow has at most: those of the length classes that fit are drawn [a session takes 7; with --constrain
-    /// none, which knows of no packets, 128 tokens are let through for each]
+    /// Packets that a flow has at most: those of the length classes that fit are drawn [a session
+    /// takes 7; with --constrain none, which knows of no packets, 128 tokens are let through for
+    /// each]
     #[arg(long, alias = "max_packets_per_flow", value_name = "N", default_value_t = 10_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(7..))]
     pub(crate) max_packets_per_flow: u64,
@@ -251,7 +260,8 @@ pub(crate) struct Generate {
     #[arg(long, value_enum, value_delimiter = ',', help_heading = CONDITIONS)]
     pub(crate) ends: Vec<Ends>,
 
-    /// Only flows of these length classes: class N has 2^N to 2^(N+1) - 1 packets; class 15, all from 32,768 on
+    /// Only flows of these length classes: class N has 2^N to 2^(N+1) - 1 packets; class 15, all
+    /// from 32,768 on
     #[arg(long, alias = "length_class", value_name = "N or N-N", value_parser = classes, help_heading = CONDITIONS)]
     pub(crate) length_class: Option<RangeInclusive<u8>>,
 
@@ -273,9 +283,10 @@ pub(crate) struct Generate {
 
 /// Print how probable a model finds each flow of a dataset.
 ///
-/// A line of JSON for each distinct flow, or for some of them, in the dataset's order, on stdout: `flow` (its number among them), `bits` (what an
-/// ideal coder would need for it with this model), `tokens`, `packets`, `copies` and `source`; and `split` (train, validation
-/// or test): what the flow would be to a run with this model's settings on this dataset, as it was where the model was
+/// A line of JSON for each distinct flow, or for some of them, in the dataset's order, on stdout:
+/// `flow` (its number among them), `bits` (what an ideal coder would need for it with this model),
+/// `tokens`, `packets`, `copies` and `source`; and `split` (train, validation or test): what the
+/// flow would be to a run with this model's settings on this dataset, as it was where the model was
 /// trained on it.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Score {

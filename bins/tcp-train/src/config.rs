@@ -61,7 +61,9 @@ impl Config {
         }
         if config.model.vocab_size != field::VOCAB_SIZE {
             let (expected, found) = (field::VOCAB_SIZE, config.model.vocab_size);
-            bail!("model.vocab_size: expected {expected}, as many tokens as the code has, found {found}");
+            bail!(
+                "model.vocab_size: expected {expected}, as many tokens as the code has, found {found}"
+            );
         }
         config.model.check()?;
         Ok(config)

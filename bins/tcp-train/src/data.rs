@@ -33,15 +33,24 @@ pub(crate) struct Data {
 
 impl Data {
     /// Reads and splits a dataset. What does not fit into memory is kept on the disk of `output`.
-    pub(crate) fn load(path: &Path, output: &Path, settings: &Settings, console: &Console) -> anyhow::Result<Data> {
+    pub(crate) fn load(
+        path: &Path,
+        output: &Path,
+        settings: &Settings,
+        console: &Console,
+    ) -> anyhow::Result<Data> {
         let scratch = existing(output);
         let most = u32::try_from(settings.max_repeats).unwrap_or(u32::MAX);
         let repeats = (most > 0).then_some(Repeats { most, outline: without_time });
         let options = CorpusOptions { vocab_size: field::VOCAB_SIZE, scratch, repeats };
         let progress = console.progress("reading flows", None, Unit::Items);
         let stream = is_dash(path).then(|| spooled(&options.scratch)).transpose()?;
-        let corpus =
-            Corpus::open(stream.as_ref().map_or(path, |file| file.path()), &[CODE], &options, |_| progress.inc(1))?;
+        let corpus = Corpus::open(
+            stream.as_ref().map_or(path, |file| file.path()),
+            &[CODE],
+            &options,
+            |_| progress.inc(1),
+        )?;
         progress.finish();
         let found = corpus.meta().vocab_size as usize;
         if found != field::VOCAB_SIZE {
@@ -63,7 +72,9 @@ impl Data {
             duplicates: corpus.duplicates(),
             repeats: corpus.repeats(),
             in_pieces: lengths.filter(|&length| length > piece + 1).count() as u64,
-            packets: (0..corpus.len()).map(|flow| packets_of(&corpus, flow)).collect::<anyhow::Result<_>>()?,
+            packets: (0..corpus.len())
+                .map(|flow| packets_of(&corpus, flow))
+                .collect::<anyhow::Result<_>>()?,
             split,
             corpus,
         })
@@ -116,7 +127,9 @@ impl Data {
 
     /// The server ports of the flows to train on.
     pub(crate) fn server_ports(&self) -> Ports {
-        let port = |&flow: &u32| field::header(self.corpus.tokens(flow as usize)).map(|head| head.server_port).ok();
+        let port = |&flow: &u32| {
+            field::header(self.corpus.tokens(flow as usize)).map(|head| head.server_port).ok()
+        };
         self.train().iter().filter_map(port).collect()
     }
 
@@ -156,12 +169,14 @@ impl Data {
     }
 }
 
-/// A flow's tokens without times, time stamps and their digits: flows alike in these differ in their clocks alone.
+/// A flow's tokens without times, time stamps and their digits: flows alike in these differ in
+/// their clocks alone.
 fn without_time(tokens: &[u16]) -> Vec<u16> {
     let mut is_left_out = false;
     let is_kept = |token: &u16| {
         if vocab::DIGIT.arg(*token).is_none() {
-            is_left_out = vocab::row(*token).is_some_and(|row| ["time", "timestamps"].contains(&row.field));
+            is_left_out =
+                vocab::row(*token).is_some_and(|row| ["time", "timestamps"].contains(&row.field));
         }
         !is_left_out
     };
@@ -178,14 +193,18 @@ fn packets_of(corpus: &Corpus, flow: usize) -> anyhow::Result<u64> {
 
 /// A stream on stdin as a file: it goes with what this answers.
 fn spooled(folder: &Path) -> anyhow::Result<tempfile::NamedTempFile> {
-    let mut file = tempfile::Builder::new().suffix(".arrows").tempfile_in(folder).context("standard input")?;
+    let mut file =
+        tempfile::Builder::new().suffix(".arrows").tempfile_in(folder).context("standard input")?;
     std::io::copy(&mut std::io::stdin().lock(), &mut file).context("standard input")?;
     Ok(file)
 }
 
 /// The folder itself or the nearest one above it that is there.
 fn existing(folder: &Path) -> PathBuf {
-    folder.ancestors().find(|folder| folder.is_dir()).map_or_else(|| PathBuf::from("."), Path::to_owned)
+    folder
+        .ancestors()
+        .find(|folder| folder.is_dir())
+        .map_or_else(|| PathBuf::from("."), Path::to_owned)
 }
 
 /// Flows, packets and tokens.
@@ -205,7 +224,14 @@ mod tests {
         let digit = |n| vocab::DIGIT.at(n);
         let flow = |gap: usize| {
             let head = [vocab::PACKET.at(3), vocab::WIN_UP.at(9), digit(7)];
-            let clock = [vocab::TSVAL_FORWARD.at(0), digit(1), digit(gap), vocab::TIME.at(gap), digit(gap), digit(2)];
+            let clock = [
+                vocab::TSVAL_FORWARD.at(0),
+                digit(1),
+                digit(gap),
+                vocab::TIME.at(gap),
+                digit(gap),
+                digit(2),
+            ];
             [&head[..], &clock, &[vocab::PACKET.at(5), digit(1)]].concat()
         };
         assert_eq!(without_time(&flow(4)), without_time(&flow(90)));

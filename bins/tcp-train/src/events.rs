@@ -11,7 +11,8 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Begins a file for what comes after so many steps: what an earlier file says of later ones counts no more.
+    /// Begins a file for what comes after so many steps: what an earlier file says of later ones
+    /// counts no more.
     pub(crate) fn create(path: &Path, time: f64, steps: u64) -> io::Result<Events> {
         let mut events = Events { file: BufWriter::new(File::create_new(path)?) };
         // Event.file_version
@@ -26,12 +27,21 @@ impl Events {
     }
 
     /// Writes values of one step.
-    pub(crate) fn scalars(&mut self, time: f64, step: u64, values: &[(String, f64)]) -> io::Result<()> {
+    pub(crate) fn scalars(
+        &mut self,
+        time: f64,
+        step: u64,
+        values: &[(String, f64)],
+    ) -> io::Result<()> {
         let value = |(tag, value): &(String, f64)| {
             // Summary.value: tag, simple_value
             octets(
                 1,
-                &[octets(1, tag.as_bytes()), [key(2, 5), (*value as f32).to_le_bytes().to_vec()].concat()].concat(),
+                &[
+                    octets(1, tag.as_bytes()),
+                    [key(2, 5), (*value as f32).to_le_bytes().to_vec()].concat(),
+                ]
+                .concat(),
             )
         };
         let summary: Vec<u8> = values.iter().flat_map(value).collect();
@@ -104,7 +114,11 @@ mod tests {
         let path = folder.path().join("events");
         Events::create(&path, 1.0, 7).unwrap();
         // step 8, session_log { status: START }
-        assert!(std::fs::read(&path).unwrap()[40..].windows(6).any(|some| some == [0x10, 8, 0x3a, 2, 8, 1]));
+        assert!(
+            std::fs::read(&path).unwrap()[40..]
+                .windows(6)
+                .any(|some| some == [0x10, 8, 0x3a, 2, 8, 1])
+        );
     }
 
     #[test]

@@ -27,7 +27,9 @@ pub(crate) fn names() -> Vec<&'static str> {
 fn field_of_each() -> Vec<Option<usize>> {
     let names = names();
     (0..vocab::VOCAB_SIZE as u16)
-        .map(|token| vocab::row(token).and_then(|row| names.iter().position(|name| *name == row.field)))
+        .map(|token| {
+            vocab::row(token).and_then(|row| names.iter().position(|name| *name == row.field))
+        })
         .collect()
 }
 
@@ -90,11 +92,18 @@ mod tests {
 
     #[test]
     fn digits_count_for_what_they_spell_out() {
-        let tokens =
-            [vocab::PACKET.at(3), vocab::WIN_UP.at(9), vocab::DIGIT.at(7), vocab::TIME.at(2), vocab::PACKET.at(0)];
+        let tokens = [
+            vocab::PACKET.at(3),
+            vocab::WIN_UP.at(9),
+            vocab::DIGIT.at(7),
+            vocab::TIME.at(2),
+            vocab::PACKET.at(0),
+        ];
         let mut loss = FieldLoss::default();
         loss.add(tokens.into_iter(), &[1.0, 2.0, 4.0, 8.0, 16.0]);
-        let nats = |field: &str| loss.bits().find(|(name, _)| *name == field).unwrap().1 * std::f64::consts::LN_2 * 2.0;
+        let nats = |field: &str| {
+            loss.bits().find(|(name, _)| *name == field).unwrap().1 * std::f64::consts::LN_2 * 2.0
+        };
         assert!((nats("packet") - 17.0).abs() < 1e-9);
         assert!((nats("window") - 6.0).abs() < 1e-9);
         assert!((nats("time") - 8.0).abs() < 1e-9);

@@ -29,13 +29,27 @@ const ALL: [u64; field::VOCAB_SIZE.div_ceil(64)] = {
 
 impl FlowFilter {
     /// `holds_length`: a session has as many packets as the length class in its head says.
-    pub(crate) fn new(constrain: Constrain, least: u64, max_packets: u64, holds_length: bool) -> FlowFilter {
+    pub(crate) fn new(
+        constrain: Constrain,
+        least: u64,
+        max_packets: u64,
+        holds_length: bool,
+    ) -> FlowFilter {
         let limits = Limits { max_packets };
-        let strength = if constrain == Constrain::Session { Strength::Session } else { Strength::Syntax };
-        let session = (constrain != Constrain::Session).then(|| Grammar::new(Strength::Session, limits));
+        let strength =
+            if constrain == Constrain::Session { Strength::Session } else { Strength::Syntax };
+        let session =
+            (constrain != Constrain::Session).then(|| Grammar::new(Strength::Session, limits));
         let grammar = Grammar::new(strength, limits).with_least_packets(least);
         let grammar = if holds_length { grammar } else { grammar.with_any_length() };
-        FlowFilter { constrain, holds_length, grammar, session, mask: Mask::default(), ended: false }
+        FlowFilter {
+            constrain,
+            holds_length,
+            grammar,
+            session,
+            mask: Mask::default(),
+            ended: false,
+        }
     }
 
     /// Whether the flow's length class may be another than its head says.
@@ -47,7 +61,9 @@ impl FlowFilter {
     pub(crate) fn is_session(&self) -> bool {
         match self.constrain {
             Constrain::Session => self.grammar.is_done(),
-            Constrain::Syntax | Constrain::None => self.session.as_ref().is_some_and(Grammar::is_done),
+            Constrain::Syntax | Constrain::None => {
+                self.session.as_ref().is_some_and(Grammar::is_done)
+            }
         }
     }
 }
@@ -63,7 +79,9 @@ impl TokenFilter for FlowFilter {
 
     fn push(&mut self, token: u16) {
         self.ended = token == field::END;
-        let follows = |grammar: &mut Grammar| grammar.legal_next().contains(token) && grammar.push(token).is_ok();
+        let follows = |grammar: &mut Grammar| {
+            grammar.legal_next().contains(token) && grammar.push(token).is_ok()
+        };
         if self.session.as_mut().is_some_and(|session| !follows(session)) {
             self.session = None;
         }

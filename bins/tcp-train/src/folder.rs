@@ -27,7 +27,9 @@ pub(crate) const REPORT: &str = "training.html";
 impl Config {
     pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<()> {
         let text = self.to_text()?;
-        whole(&folder.join(CONFIG), |part| fs::write(part, text).with_context(|| part.display().to_string()))
+        whole(&folder.join(CONFIG), |part| {
+            fs::write(part, text).with_context(|| part.display().to_string())
+        })
     }
 
     /// What stands beside a model that a path names.
@@ -42,14 +44,20 @@ impl Config {
 }
 
 /// Makes a file beside its place and moves it there once it is on the disk.
-pub(crate) fn whole(path: &Path, write: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let name = path.file_name().with_context(|| format!("{}: no name for a file", path.display()))?;
+pub(crate) fn whole(
+    path: &Path,
+    write: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let name =
+        path.file_name().with_context(|| format!("{}: no name for a file", path.display()))?;
     let part = path.with_file_name(format!(".{}.part", name.to_string_lossy()));
     write(&part)?;
     let at = || path.display().to_string();
     File::open(&part).and_then(|file| file.sync_all()).with_context(at)?;
     fs::rename(&part, path).with_context(at)?;
-    path.parent().map_or(Ok(()), |folder| synced(if folder.as_os_str().is_empty() { Path::new(".") } else { folder }))
+    path.parent().map_or(Ok(()), |folder| {
+        synced(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
+    })
 }
 
 /// Which of a folder's two training states stays beside a new one.
@@ -74,7 +82,8 @@ pub(crate) fn write_checkpoint(
     let at = || last.display().to_string();
     File::open(&part).and_then(|file| file.sync_all()).with_context(at)?;
     if keep == Keep::Last && last.exists() {
-        // It keeps its own name until the new one takes it, where the file system has links: there is one at any moment.
+        // It keeps its own name until the new one takes it, where the file system has links: there
+        // is one at any moment.
         let second = folder.join(format!(".{PREVIOUS}.part"));
         let linked = fs::hard_link(&last, &second).and_then(|()| fs::rename(&second, &previous));
         // One that a killed run left, or that is the one before already.
@@ -89,11 +98,16 @@ pub(crate) fn write_checkpoint(
 
 /// Puts the names in a folder on the disk: what was renamed stays so when the power goes.
 fn synced(folder: &Path) -> anyhow::Result<()> {
-    File::open(folder).and_then(|folder| folder.sync_all()).with_context(|| folder.display().to_string())
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .with_context(|| folder.display().to_string())
 }
 
 /// Reads the training state that a path names: a folder's last one, or a file.
-pub(crate) fn read_checkpoint(path: &Path, device: Device) -> anyhow::Result<(Trainer, serde_json::Value)> {
+pub(crate) fn read_checkpoint(
+    path: &Path,
+    device: Device,
+) -> anyhow::Result<(Trainer, serde_json::Value)> {
     let file = if path.is_dir() { path.join(CHECKPOINT) } else { path.to_owned() };
     Trainer::load(&file, device).map_err(|error| instead(error, &file, PREVIOUS))
 }
@@ -107,7 +121,8 @@ fn instead(error: ModelError, file: &Path, name: &str) -> anyhow::Error {
     }
 }
 
-/// Reads the model that a path names: a folder's best one, else its last checkpoint, or a file of either kind.
+/// Reads the model that a path names: a folder's best one, else its last checkpoint, or a file of
+/// either kind.
 pub(crate) fn read_model(path: &Path, device: Device) -> anyhow::Result<Model> {
     let file = match path.is_dir() {
         true if path.join(MODEL).exists() => path.join(MODEL),
@@ -120,9 +135,13 @@ pub(crate) fn read_model(path: &Path, device: Device) -> anyhow::Result<Model> {
     let beside = file.with_file_name(CONFIG);
     let config = Config::read(&beside)?;
     if linformer::is_training_state(&file).map_err(|error| instead(error, &file, CHECKPOINT))? {
-        let (trainer, _) = Trainer::load(&file, device).map_err(|error| instead(error, &file, PREVIOUS))?;
+        let (trainer, _) =
+            Trainer::load(&file, device).map_err(|error| instead(error, &file, PREVIOUS))?;
         if trainer.steps() == 0 {
-            tracing::warn!("{}: it has not learnt anything yet, its run has made no step", file.display());
+            tracing::warn!(
+                "{}: it has not learnt anything yet, its run has made no step",
+                file.display()
+            );
         }
         let model = trainer.into_model();
         linformer::same(&config.model, model.config(), &file).with_context(|| unfit(&beside))?;
@@ -138,8 +157,8 @@ fn unfit(config: &Path) -> String {
     format!("{}: it does not go with the weights beside it", config.display())
 }
 
-/// Keeps other runs out of the folder for as long as what comes back is held: the system lets go of it however the run
-/// ends. `None` where the file system has no locks.
+/// Keeps other runs out of the folder for as long as what comes back is held: the system lets go of
+/// it however the run ends. `None` where the file system has no locks.
 pub(crate) fn hold(folder: &Path) -> anyhow::Result<Option<File>> {
     let at = || folder.display().to_string();
     fs::create_dir_all(folder).with_context(at)?;
@@ -156,7 +175,8 @@ pub(crate) fn hold(folder: &Path) -> anyhow::Result<Option<File>> {
 /// Whether a checkpoint's path is the folder, or a file in it.
 pub(crate) fn is_of(checkpoint: &Path, folder: &Path) -> bool {
     let place = if checkpoint.is_dir() { Some(checkpoint) } else { checkpoint.parent() };
-    let place = place.map(|place| if place.as_os_str().is_empty() { Path::new(".") } else { place });
+    let place =
+        place.map(|place| if place.as_os_str().is_empty() { Path::new(".") } else { place });
     place
         .and_then(|place| place.canonicalize().ok())
         .is_some_and(|place| folder.canonicalize().is_ok_and(|f| f == place))
@@ -187,7 +207,9 @@ pub(crate) fn create(folder: &Path, claim: Claim) -> anyhow::Result<()> {
     }
     let ours = [MODEL, CHECKPOINT, PREVIOUS, CONFIG, METRICS, REPORT].map(|name| folder.join(name));
     let events = fs::read_dir(folder).with_context(at)?.flatten().map(|entry| entry.path());
-    let is_event = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(EVENTS));
+    let is_event = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(EVENTS))
+    };
     for path in events.filter(is_event).chain(ours).filter(|path| path.exists()) {
         fs::remove_file(&path).with_context(|| path.display().to_string())?;
     }

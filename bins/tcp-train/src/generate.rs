@@ -5,7 +5,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
 use anyhow::bail;
-use arrowio::{Compression, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Tokens, WriteOptions};
+use arrowio::{
+    Compression, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Tokens, WriteOptions,
+};
 use clikit::text::count;
 use clikit::{AtomicFile, AtomicFolder, Console, Existing, Lender, Unit, is_dash};
 use flowtrack::{Class, Close, Direction, Flow};
@@ -20,14 +22,18 @@ use crate::memory::peak_memory;
 use crate::summary::GenerateSummary;
 use crate::wish::Wish;
 
-/// Tokens that one packet may take at most, far above what any does: ends flows that nothing else ends.
+/// Tokens that one packet may take at most, far above what any does: ends flows that nothing else
+/// ends.
 const TOKENS_PER_PACKET: u64 = 128;
 
 /// Tokens of finished flows that may wait for an earlier one: 64 MiB of them.
 const MAX_WAITING_TOKENS: usize = 1 << 25;
 
 pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()> {
-    clikit::keep_apart(&[("--checkpoint-path", &args.checkpoint_path)], &[("--output-dir", &args.output_dir)])?;
+    clikit::keep_apart(
+        &[("--checkpoint-path", &args.checkpoint_path)],
+        &[("--output-dir", &args.output_dir)],
+    )?;
     check(args)?;
     if linformer::device(&args.machine.device)? != linformer::Device::Cpu {
         tracing::warn!("generation runs on the CPU");
@@ -36,15 +42,18 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
     name_unseen_ports(args)?;
     let generator = Generator::new(model.decoder()?);
     drop(model);
-    // A length class that was asked for holds. Else it is what the model means a flow to be, and where the flow ends is what it is.
+    // A length class that was asked for holds. Else it is what the model means a flow to be, and
+    // where the flow ends is what it is.
     let holds_length = args.length_class.is_some();
     let (least, most) = (args.min_packets_per_flow, args.max_packets_per_flow);
     let filter = |_| FlowFilter::new(args.constrain, least, most, holds_length);
     let prompts = Wish::new(args).prompts(&generator, || filter(0), &sampling(args))?;
     let mut output = Output::create(args, console)?;
     let started = Instant::now();
-    let progress = console.progress("generating", args.packets.or_else(|| Some(flows(args))), Unit::Items);
-    let mut summary = GenerateSummary { constrain: name_of(args.constrain), ..GenerateSummary::default() };
+    let progress =
+        console.progress("generating", args.packets.or_else(|| Some(flows(args))), Unit::Items);
+    let mut summary =
+        GenerateSummary { constrain: name_of(args.constrain), ..GenerateSummary::default() };
     let interrupts = console.catch_interrupts();
     generator.run(&job(args, prompts), filter, |generated, filter| {
         take(&generated, &filter, &mut summary, &mut output)?;
@@ -67,7 +76,9 @@ fn check(args: &Generate) -> anyhow::Result<()> {
     }
     if args.min_packets_per_flow > args.max_packets_per_flow {
         let (least, most) = (args.min_packets_per_flow, args.max_packets_per_flow);
-        bail!("--min-packets-per-flow: expected at most {most}, as --max-packets-per-flow says, found {least}");
+        bail!(
+            "--min-packets-per-flow: expected at most {most}, as --max-packets-per-flow says, found {least}"
+        );
     }
     if args.min_packets_per_flow > 0 && args.constrain != Constrain::Session {
         bail!("--min-packets-per-flow: expected --constrain session");
@@ -75,11 +86,16 @@ fn check(args: &Generate) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A model goes to any port that it is told to: where it has seen none such, it knows nothing of what is said there.
+/// A model goes to any port that it is told to: where it has seen none such, it knows nothing of
+/// what is said there.
 fn name_unseen_ports(args: &Generate) -> anyhow::Result<()> {
-    let Some(trained_on) = Config::of_model(&args.checkpoint_path)?.trained_on else { return Ok(()) };
+    let Some(trained_on) = Config::of_model(&args.checkpoint_path)?.trained_on else {
+        return Ok(());
+    };
     for port in args.server_port.iter().filter(|&&port| !trained_on.server_ports.contains(port)) {
-        tracing::warn!("--server-port {port}: the model has seen no flow to this port: what it makes of it is a guess");
+        tracing::warn!(
+            "--server-port {port}: the model has seen no flow to this port: what it makes of it is a guess"
+        );
     }
     Ok(())
 }
@@ -95,7 +111,9 @@ fn is_enough(args: &Generate, summary: &GenerateSummary) -> bool {
 fn name_what_is_missing(args: &Generate, summary: &GenerateSummary, console: &Console) {
     if !is_enough(args, summary) && summary.generated < flows(args) {
         match args.flows {
-            Some(flows) => console.left_out(format!("{} flows: interrupted", count(flows - summary.generated))),
+            Some(flows) => {
+                console.left_out(format!("{} flows: interrupted", count(flows - summary.generated)))
+            }
             None => console.left_out("the rest: interrupted"),
         }
     }
@@ -133,7 +151,9 @@ fn take(
     let why = match generated.ending {
         Ending::Done | Ending::CutOff => None,
         Ending::NoNumbers => Some("the model's scores are no numbers"),
-        Ending::DeadEnd => Some("no token may follow by the grammar, which is a fault of the program"),
+        Ending::DeadEnd => {
+            Some("no token may follow by the grammar, which is a fault of the program")
+        }
     };
     if let Some(why) = why {
         bail!("flow {}: token {}: {why}", generated.index, generated.tokens.len());
@@ -150,7 +170,11 @@ fn take(
                 field::say_length(&mut tokens, flow.packets.len());
             }
             let tokens = Tokens::U16(tokens);
-            output.writer.write(&FlowRow { tokens, identity: FlowIdentity::default(), summary: Some(described) })?;
+            output.writer.write(&FlowRow {
+                tokens,
+                identity: FlowIdentity::default(),
+                summary: Some(described),
+            })?;
         }
         Err(error) => {
             summary.first_fault.get_or_insert_with(|| format!("flow {}: {error}", generated.index));
@@ -167,8 +191,12 @@ fn decoded(tokens: &[u16]) -> Result<Flow, DecodeError> {
         let addr = if is_v6 { v6.into() } else { Ipv4Addr::new(192, 0, 2, n).into() };
         SideIdentity { addr: Some(addr), ..SideIdentity::default() }
     };
-    let identity =
-        FlowIdentity { client_port: Some(49_152), client: side(1), server: side(2), ..FlowIdentity::default() };
+    let identity = FlowIdentity {
+        client_port: Some(49_152),
+        client: side(1),
+        server: side(2),
+        ..FlowIdentity::default()
+    };
     field::decode(tokens, &identity)
 }
 
@@ -178,7 +206,8 @@ fn describe(flow: &Flow) -> FlowSummary {
     let of = |direction: Direction| flow.packets.iter().filter(move |p| p.direction == direction);
     let both = [Direction::Forward, Direction::Reverse];
     let judged = flow.judge();
-    let (class, close) = judged.as_ref().map_or((Class::Partial, Close::Open), |(v, _)| (v.class, v.close));
+    let (class, close) =
+        judged.as_ref().map_or((Class::Partial, Close::Open), |(v, _)| (v.class, v.close));
     FlowSummary {
         duration_ns: times.clone().max().unwrap_or(0).saturating_sub(times.min().unwrap_or(0)),
         server_port: flow.server.port,
@@ -206,28 +235,37 @@ enum Appears {
 
 impl Output {
     fn create(args: &Generate, console: &Console) -> anyhow::Result<Output> {
-        let options = |format| WriteOptions { format, compression: Compression::Lz4, ..WriteOptions::default() };
+        let options = |format| WriteOptions {
+            format,
+            compression: Compression::Lz4,
+            ..WriteOptions::default()
+        };
         if is_dash(&args.output_dir) {
             if args.format == Some(Format::Parquet) {
                 bail!("-: expected a format for a stream (arrow), found parquet");
             }
-            let options = WriteOptions { batch_tokens: 1 << 14, ..options(arrowio::Format::Stream) };
-            let writer = DatasetWriter::to("standard output", console.stdout(), &meta(args), &options)?;
+            let options =
+                WriteOptions { batch_tokens: 1 << 14, ..options(arrowio::Format::Stream) };
+            let writer =
+                DatasetWriter::to("standard output", console.stdout(), &meta(args), &options)?;
             return Ok(Output { writer, appears: Appears::AtOnce });
         }
         let asked = args.format.map(|format| match format {
             Format::Arrow => arrowio::Format::Arrow,
             Format::Parquet => arrowio::Format::Parquet,
         });
-        let named = arrowio::Format::by_name(&args.output_dir).filter(|_| !args.output_dir.is_dir());
+        let named =
+            arrowio::Format::by_name(&args.output_dir).filter(|_| !args.output_dir.is_dir());
         if let Some(named) = named {
             let (file, lender) = AtomicFile::create(&args.output_dir)?.lend();
             let name = args.output_dir.display().to_string();
-            let writer = DatasetWriter::to(&name, file, &meta(args), &options(asked.unwrap_or(named)))?;
+            let writer =
+                DatasetWriter::to(&name, file, &meta(args), &options(asked.unwrap_or(named)))?;
             return Ok(Output { writer, appears: Appears::File(lender) });
         }
         clikit::tell_of_folder(&args.output_dir, arrowio::Format::FILES);
-        let existing = if args.force { Existing::Replace(arrowio::SHARDS) } else { Existing::Refuse };
+        let existing =
+            if args.force { Existing::Replace(arrowio::SHARDS) } else { Existing::Refuse };
         let folder = AtomicFolder::create(&args.output_dir, existing)?;
         let format = asked.unwrap_or(arrowio::Format::Arrow);
         let writer = DatasetWriter::folder(folder.path(), &meta(args), &options(format))?;
@@ -246,7 +284,8 @@ impl Output {
 
 fn meta(args: &Generate) -> DatasetMeta {
     let list = |all: Vec<String>| all.join(",");
-    let lengths = args.length_class.as_ref().map_or(String::new(), |r| format!("{}-{}", r.start(), r.end()));
+    let lengths =
+        args.length_class.as_ref().map_or(String::new(), |r| format!("{}-{}", r.start(), r.end()));
     let options = [
         ("seed", args.seed.to_string()),
         ("flows", args.flows.map_or(String::new(), |n| n.to_string())),

@@ -36,7 +36,8 @@ impl Line {
 
     /// With a loss: in nats per token, in bits per packet, and of each field.
     pub(crate) fn with_loss(mut self, name: &str, loss: &FieldLoss) -> Line {
-        let fields: Map<_, _> = loss.bits().map(|(field, bits)| (field.to_owned(), bits.into())).collect();
+        let fields: Map<_, _> =
+            loss.bits().map(|(field, bits)| (field.to_owned(), bits.into())).collect();
         self.values.insert(format!("{name}_fields"), fields.into());
         self.with(&format!("{name}_loss"), loss.nats_per_token())
             .with(&format!("{name}_bits_per_packet"), loss.bits_per_packet())
@@ -79,7 +80,8 @@ impl Metrics {
             .map(|n| folder.join(format!("{EVENTS}{:010}.tcp-train.{n}", now() as u64)))
             .find(|path| !path.exists())
             .context("event file")?;
-        let events = Events::create(&events, now(), steps).with_context(|| events.display().to_string())?;
+        let events =
+            Events::create(&events, now(), steps).with_context(|| events.display().to_string())?;
         Ok(Metrics { lines: BufWriter::new(lines), events })
     }
 

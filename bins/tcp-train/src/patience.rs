@@ -1,8 +1,9 @@
 //! How the threads inside libtorch wait for each other.
 
-/// By default they spin, which on a machine that does anything else makes training ten times slower: measured on two
-/// cores with a load of nine, 666 tokens per second against 6,950. OpenMP reads how to wait before `main`, so the program
-/// begins again with it said, unless the user has said it. Where that fails, it goes on as it is.
+/// By default they spin, which on a machine that does anything else makes training ten times
+/// slower: measured on two cores with a load of nine, 666 tokens per second against 6,950. OpenMP
+/// reads how to wait before `main`, so the program begins again with it said, unless the user has
+/// said it. Where that fails, it goes on as it is.
 pub(crate) fn let_waiting_threads_sleep() {
     const SAID: [&str; 2] = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
     if SAID.iter().any(|name| std::env::var_os(name).is_some()) {

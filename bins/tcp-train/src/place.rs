@@ -86,6 +86,11 @@ pub(crate) struct Best {
 }
 
 /// What may end a run, in the order in which it is told.
-pub(crate) const REASONS: [&str; 5] =
-    ["the last epoch", "the number of steps", "the time limit", "validations that got no better", INTERRUPTED];
+pub(crate) const REASONS: [&str; 5] = [
+    "the last epoch",
+    "the number of steps",
+    "the time limit",
+    "validations that got no better",
+    INTERRUPTED,
+];
 pub(crate) const INTERRUPTED: &str = "an interruption";

@@ -54,11 +54,17 @@ impl<'de> Deserialize<'de> for Ports {
         let range = |part: &str| {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let port = |text: &str| {
-                text.parse().map_err(|_| de::Error::custom(format!("ports: expected 22 or 8000-8003, found {part:?}")))
+                text.parse().map_err(|_| {
+                    de::Error::custom(format!("ports: expected 22 or 8000-8003, found {part:?}"))
+                })
             };
             Ok((port(first)?, port(last)?))
         };
-        text.split(',').filter(|part| !part.is_empty()).map(range).collect::<Result<Vec<_>, _>>().map(Ports)
+        text.split(',')
+            .filter(|part| !part.is_empty())
+            .map(range)
+            .collect::<Result<Vec<_>, _>>()
+            .map(Ports)
     }
 }
 
@@ -72,7 +78,9 @@ mod tests {
         assert_eq!(ports.to_string(), "1,22,8000-8002,65534-65535");
         let text = serde_json::to_string(&ports).unwrap();
         assert_eq!(serde_json::from_str::<Ports>(&text).unwrap(), ports);
-        assert!([1, 8001, 65_535].iter().all(|&port| ports.contains(port)) && !ports.contains(8003));
+        assert!(
+            [1, 8001, 65_535].iter().all(|&port| ports.contains(port)) && !ports.contains(8003)
+        );
         assert_eq!(serde_json::from_str::<Ports>("\"\"").unwrap(), Ports::default());
         assert!(serde_json::from_str::<Ports>("\"22,x\"").is_err());
     }

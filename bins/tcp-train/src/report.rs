@@ -40,14 +40,21 @@ struct Curve {
 pub(crate) fn write(folder: &Path, summary: &TrainSummary) -> anyhow::Result<()> {
     let lines = metrics::read(folder);
     let charts = [
-        chart("Loss, nats per token", &["loss", "validation_loss"].map(|name| curve(&lines, name, name))),
-        chart("Bits per packet", &["bits_per_packet", "validation_bits_per_packet"].map(|n| curve(&lines, n, n))),
+        chart(
+            "Loss, nats per token",
+            &["loss", "validation_loss"].map(|name| curve(&lines, name, name)),
+        ),
+        chart(
+            "Bits per packet",
+            &["bits_per_packet", "validation_bits_per_packet"].map(|n| curve(&lines, n, n)),
+        ),
         chart("Validation: bits per packet, by field", &of_fields(&lines, "validation_fields")),
         chart("Training: bits per packet, by field", &of_fields(&lines, "training_fields")),
         chart("Learning rate", &[curve(&lines, "learning_rate", "learning rate")]),
         chart("Norm of the gradient", &[curve(&lines, "gradient_norm", "norm")]),
     ];
-    let charts: Vec<String> = charts.into_iter().collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten().collect();
+    let charts: Vec<String> =
+        charts.into_iter().collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten().collect();
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.add_template(REPORT, include_str!("report.html")).context(REPORT)?;
@@ -55,48 +62,63 @@ pub(crate) fn write(folder: &Path, summary: &TrainSummary) -> anyhow::Result<()>
     let text = page
         .render(context! { charts, summary => summary.to_string(), fields => field_table(&lines) })
         .context(REPORT)?;
-    folder::whole(&folder.join(REPORT), |part| fs::write(part, text).with_context(|| part.display().to_string()))
+    folder::whole(&folder.join(REPORT), |part| {
+        fs::write(part, text).with_context(|| part.display().to_string())
+    })
 }
 
 /// The last validation's bits per packet by field, and the training's since the validation before.
 fn field_table(lines: &[Line]) -> Vec<(String, String, String)> {
     let last = |table: &str, field: &str| {
-        let value = lines.iter().rev().find_map(|line| line.values.get(table)?.get(field)?.as_f64());
+        let value =
+            lines.iter().rev().find_map(|line| line.values.get(table)?.get(field)?.as_f64());
         value.map_or_else(String::new, |bits| format!("{bits:.3}"))
     };
-    let row = |field: &str| (field.to_owned(), last("training_fields", field), last("validation_fields", field));
+    let row = |field: &str| {
+        (field.to_owned(), last("training_fields", field), last("validation_fields", field))
+    };
     fields::names().into_iter().map(row).collect()
 }
 
 fn of_fields(lines: &[Line], table: &str) -> Vec<Curve> {
     let of = |field: &str| {
-        let value = |line: &Line| Some((line.step as f64, line.values.get(table)?.get(field)?.as_f64()?));
-        Curve { name: field.to_owned(), points: thinned(&lines.iter().filter_map(value).collect::<Vec<_>>()) }
+        let value =
+            |line: &Line| Some((line.step as f64, line.values.get(table)?.get(field)?.as_f64()?));
+        Curve {
+            name: field.to_owned(),
+            points: thinned(&lines.iter().filter_map(value).collect::<Vec<_>>()),
+        }
     };
     fields::names().into_iter().map(of).collect()
 }
 
 fn curve(lines: &[Line], value: &str, name: &str) -> Curve {
-    let points: Vec<(f64, f64)> = lines.iter().filter_map(|l| Some((l.step as f64, l.get(value)?))).collect();
+    let points: Vec<(f64, f64)> =
+        lines.iter().filter_map(|l| Some((l.step as f64, l.get(value)?))).collect();
     Curve { name: name.replace('_', " "), points: thinned(&points) }
 }
 
 /// Means over neighbours, so that few enough points are left.
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let group = points.len().div_ceil(POINTS).max(1);
-    let mean = |some: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| some.iter().map(of).sum::<f64>() / some.len() as f64;
+    let mean = |some: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| {
+        some.iter().map(of).sum::<f64>() / some.len() as f64
+    };
     points.chunks(group).map(|some| (mean(some, |p| p.0), mean(some, |p| p.1))).collect()
 }
 
 /// A chart as SVG; `None` where there is nothing to show.
 fn chart(title: &str, curves: &[Curve]) -> anyhow::Result<Option<String>> {
     let finite = |p: &&(f64, f64)| p.1.is_finite();
-    let all: Vec<(f64, f64)> = curves.iter().flat_map(|c| c.points.iter().filter(finite)).copied().collect();
+    let all: Vec<(f64, f64)> =
+        curves.iter().flat_map(|c| c.points.iter().filter(finite)).copied().collect();
     if all.is_empty() {
         return Ok(None);
     }
     let range = |of: fn(&(f64, f64)) -> f64| {
-        all.iter().map(of).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)))
+        all.iter()
+            .map(of)
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)))
     };
     let ((x0, x1), (y0, y1)) = (range(|p| p.0), range(|p| p.1));
     let margin = ((y1 - y0) * 0.05).max(y1.abs() * 1e-3).max(1e-12);
@@ -122,8 +144,10 @@ fn draw(
         .x_label_area_size(40)
         .y_label_area_size(70)
         .build_cartesian_2d(x, y)?;
-    let label = |x: &f64| if x.abs() >= 1000.0 { format!("{}k", x / 1000.0) } else { format!("{x}") };
-    let value = |y: &f64| if y.abs() < 0.01 && *y != 0.0 { format!("{y:.0e}") } else { format!("{y:.2}") };
+    let label =
+        |x: &f64| if x.abs() >= 1000.0 { format!("{}k", x / 1000.0) } else { format!("{x}") };
+    let value =
+        |y: &f64| if y.abs() < 0.01 && *y != 0.0 { format!("{y:.0e}") } else { format!("{y:.2}") };
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
@@ -144,7 +168,11 @@ fn draw(
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
     }
     if curves.len() > 1 {
-        chart.configure_series_labels().background_style(WHITE.mix(0.8)).label_font(("sans-serif", 16)).draw()?;
+        chart
+            .configure_series_labels()
+            .background_style(WHITE.mix(0.8))
+            .label_font(("sans-serif", 16))
+            .draw()?;
     }
     area.present()
 }

@@ -1,11 +1,13 @@
-//! How flows are shared out over steps: rows of a token budget, long flows in pieces from row to row.
+//! How flows are shared out over steps: rows of a token budget, long flows in pieces from row to
+//! row.
 
 use std::collections::BTreeSet;
 
 /// What a step learns from.
 pub(crate) type Row = Vec<Piece>;
 
-/// A part of a flow, or all of it: reads the tokens from `start` up to `end` and predicts the one after each.
+/// A part of a flow, or all of it: reads the tokens from `start` up to `end` and predicts the one
+/// after each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Piece {
     pub(crate) flow: u32,
@@ -40,12 +42,17 @@ impl Long {
     }
 }
 
-/// Rows of at most `budget` tokens, of at most one piece of each flow, `piece` tokens at most; a flow once begun has a
-/// piece in each row until it ends. Flows begin in the order given, but for long ones that would not be done when the
-/// others are: these begin in time.
-pub(crate) fn rows(flows: impl Iterator<Item = (u32, usize)>, piece: usize, budget: usize) -> Vec<Row> {
+/// Rows of at most `budget` tokens, of at most one piece of each flow, `piece` tokens at most; a
+/// flow once begun has a piece in each row until it ends. Flows begin in the order given, but for
+/// long ones that would not be done when the others are: these begin in time.
+pub(crate) fn rows(
+    flows: impl Iterator<Item = (u32, usize)>,
+    piece: usize,
+    budget: usize,
+) -> Vec<Row> {
     let piece = piece.min(budget);
-    let flows: Vec<Long> = flows.filter(|f| f.1 > 0).map(|(flow, tokens)| Long { flow, tokens, piece }).collect();
+    let flows: Vec<Long> =
+        flows.filter(|f| f.1 > 0).map(|(flow, tokens)| Long { flow, tokens, piece }).collect();
     let mut waiting = Waiting::new(&flows);
     let (mut all, mut row, mut room) = (Vec::new(), Row::new(), budget);
     let mut left: usize = flows.iter().map(|flow| flow.tokens).sum();
@@ -67,7 +74,11 @@ pub(crate) fn rows(flows: impl Iterator<Item = (u32, usize)>, piece: usize, budg
 
 /// Puts a row behind the others and begins the next one with what goes on.
 fn close(row: Row, all: &mut Vec<Row>, waiting: &Waiting) -> Row {
-    let next = row.iter().filter(|piece| piece.goes_on).map(|piece| waiting.flow(piece.flow).from(piece.end)).collect();
+    let next = row
+        .iter()
+        .filter(|piece| piece.goes_on)
+        .map(|piece| waiting.flow(piece.flow).from(piece.end))
+        .collect();
     all.push(row);
     next
 }
@@ -96,8 +107,10 @@ impl<'a> Waiting<'a> {
 
     /// The flow to begin now, where so many rows are left.
     fn next(&mut self, rows_left: usize) -> Option<Long> {
-        let urgent = self.long.last().filter(|(pieces, _)| *pieces >= rows_left).map(|(_, place)| place.0);
-        let place = urgent.or_else(|| (self.next..self.flows.len()).find(|&place| !self.begun[place]))?;
+        let urgent =
+            self.long.last().filter(|(pieces, _)| *pieces >= rows_left).map(|(_, place)| place.0);
+        let place =
+            urgent.or_else(|| (self.next..self.flows.len()).find(|&place| !self.begun[place]))?;
         if urgent.is_none() {
             self.next = place + 1;
         }
@@ -176,7 +189,8 @@ mod tests {
     #[test]
     fn short_flows_keep_their_order() {
         let rows = rows([(7, 5), (3, 6), (9, 2)].into_iter(), 10, 11);
-        let flows: Vec<Vec<u32>> = rows.iter().map(|row| row.iter().map(|piece| piece.flow).collect()).collect();
+        let flows: Vec<Vec<u32>> =
+            rows.iter().map(|row| row.iter().map(|piece| piece.flow).collect()).collect();
         assert_eq!(flows, [vec![7, 3], vec![9]]);
     }
 }

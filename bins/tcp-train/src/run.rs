@@ -56,7 +56,10 @@ impl<'a> Run<'a> {
         console: &'a Console,
     ) -> anyhow::Result<Run<'a>> {
         if data.train().is_empty() {
-            bail!("expected flows to train on, found {} and all of them held out", data.validation().len());
+            bail!(
+                "expected flows to train on, found {} and all of them held out",
+                data.validation().len()
+            );
         }
         let metrics = match is_first(team.as_ref()) {
             true => {
@@ -69,7 +72,8 @@ impl<'a> Run<'a> {
         team.as_ref().map_or(Ok(()), |team| trainer.spread(team))?;
         let rows = data.epoch(0, &place.settings).len() as u64;
         let whole = place.settings.epochs.saturating_mul(rows);
-        let planned = if place.settings.max_steps > 0 { place.settings.max_steps.min(whole) } else { whole };
+        let planned =
+            if place.settings.max_steps > 0 { place.settings.max_steps.min(whole) } else { whole };
         tracing::info!("{} weights, at most {planned} steps", trainer.model().size());
         Ok(Run {
             data,
@@ -114,7 +118,10 @@ impl<'a> Run<'a> {
                     false => self.folder.join(CHECKPOINT),
                 };
                 return Err(if last.exists() {
-                    error.context(format!("training stopped; the last good state is {}", last.display()))
+                    error.context(format!(
+                        "training stopped; the last good state is {}",
+                        last.display()
+                    ))
                 } else {
                     error
                 });
@@ -136,7 +143,8 @@ impl<'a> Run<'a> {
         self.checkpoint()?;
         if stopped_by == INTERRUPTED {
             let steps = count(self.trainer.steps());
-            self.console.left_out(format!("steps after {steps}: interrupted; go on with tcp-train resume"));
+            self.console
+                .left_out(format!("steps after {steps}: interrupted; go on with tcp-train resume"));
         }
         if self.metrics.is_some() { self.console.summary(&summary) } else { Ok(()) }
     }
@@ -164,7 +172,8 @@ impl<'a> Run<'a> {
         limit.or(interrupted.then_some(REASONS.len() - 1))
     }
 
-    /// What all processes hold to: a reason to end that any of them has, and the first one's progress.
+    /// What all processes hold to: a reason to end that any of them has, and the first one's
+    /// progress.
     fn agreed(&self, reason: Option<usize>) -> anyhow::Result<(Option<&'static str>, f64)> {
         let Some(team) = &self.team else { return Ok((reason.map(|i| REASONS[i]), self.done())) };
         let mut votes = [0.0; REASONS.len() + 1];
@@ -179,7 +188,8 @@ impl<'a> Run<'a> {
 
     fn step(&mut self, row: &[Piece], done: f64, progress: &Progress) -> anyhow::Result<()> {
         let settings = &self.place.settings;
-        let rate = learning_rate(done, settings.learning_rate, settings.warm_up, settings.final_rate);
+        let rate =
+            learning_rate(done, settings.learning_rate, settings.warm_up, settings.final_rate);
         let parts = self.own_parts(row);
         let packets = self.data.packets(row);
         let report = self.trainer.step(&parts, rate, self.team.as_ref())?;
@@ -198,7 +208,10 @@ impl<'a> Run<'a> {
         self.tell(&report, rate, bits, progress)?;
         let rise = self.rise();
         if self.place.settings.spike > 0.0 && rise > self.place.settings.spike {
-            bail!("step {}: the loss rose by {rise:.2} nats per token within {NEWEST} steps, a spike", report.step);
+            bail!(
+                "step {}: the loss rose by {rise:.2} nats per token within {NEWEST} steps, a spike",
+                report.step
+            );
         }
         if report.step.is_multiple_of(self.place.settings.validate_every) {
             self.validate()?;
@@ -214,7 +227,8 @@ impl<'a> Run<'a> {
     /// This process's share of a step, in the parts that it computes one after another.
     fn own_parts(&self, row: &[Piece]) -> Vec<Batch> {
         let parts = self.place.settings.accumulate;
-        let (rank, size) = self.team.as_ref().map_or((0, 1), |team| (team.place().rank, team.place().size));
+        let (rank, size) =
+            self.team.as_ref().map_or((0, 1), |team| (team.place().rank, team.place().size));
         let all = rows::parts(row, parts * size);
         all[rank * parts..][..parts].iter().map(|part| self.data.batch(part)).collect()
     }
@@ -230,7 +244,13 @@ impl<'a> Run<'a> {
         mean(newest) - mean(before)
     }
 
-    fn tell(&mut self, report: &StepReport, rate: f64, bits: f64, progress: &Progress) -> anyhow::Result<()> {
+    fn tell(
+        &mut self,
+        report: &StepReport,
+        rate: f64,
+        bits: f64,
+        progress: &Progress,
+    ) -> anyhow::Result<()> {
         let seconds = self.seconds();
         let line = Line::new(report.step, seconds)
             .with("epoch", self.place.epoch as f64)
@@ -245,7 +265,10 @@ impl<'a> Run<'a> {
         let speed = self.place.tokens as f64 / seconds.max(1e-9);
         let left = seconds * (1.0 / self.done().max(1e-9) - 1.0);
         let loss = self.training_loss().nats_per_token;
-        progress.message(format!("training: loss {loss:.3}, {} tokens/s, {left:.0} s left", count(speed as u64)));
+        progress.message(format!(
+            "training: loss {loss:.3}, {} tokens/s, {left:.0} s left",
+            count(speed as u64)
+        ));
         progress.set(((self.done() * self.planned as f64) as u64).max(report.step));
         Ok(())
     }
@@ -286,8 +309,12 @@ impl<'a> Run<'a> {
         if !nats_per_token.is_finite() {
             bail!("step {step}: the validation loss is {nats_per_token}");
         }
-        self.metrics.as_mut().map_or(Ok(()), |metrics| metrics.write(&line.with_loss("validation", &validation)))?;
-        tracing::info!("step {step}: validation loss {nats_per_token:.4}, {bits_per_packet:.2} bits per packet");
+        self.metrics
+            .as_mut()
+            .map_or(Ok(()), |metrics| metrics.write(&line.with_loss("validation", &validation)))?;
+        tracing::info!(
+            "step {step}: validation loss {nats_per_token:.4}, {bits_per_packet:.2} bits per packet"
+        );
         self.place.stale += 1;
         if self.place.best.is_none_or(|best| nats_per_token < best.nats_per_token) {
             self.place.best = Some(Best { step, nats_per_token, bits_per_packet });
@@ -299,12 +326,17 @@ impl<'a> Run<'a> {
 
     /// The loss on this process's share of the flows held out.
     fn held_out_loss(&self) -> anyhow::Result<FieldLoss> {
-        let (rank, size) = self.team.as_ref().map_or((0, 1), |team| (team.place().rank, team.place().size));
-        let own: Vec<u32> = self.data.validation().iter().copied().skip(rank).step_by(size).collect();
+        let (rank, size) =
+            self.team.as_ref().map_or((0, 1), |team| (team.place().rank, team.place().size));
+        let own: Vec<u32> =
+            self.data.validation().iter().copied().skip(rank).step_by(size).collect();
         let (mut loss, mut memories) = (FieldLoss::default(), Memories::new());
         for row in self.data.in_rows(&own, self.place.settings.batch) {
             let batch = self.data.batch(&row);
-            loss.add(batch.targets(), &self.trainer.model().losses_going_on(&batch, &mut memories)?);
+            loss.add(
+                batch.targets(),
+                &self.trainer.model().losses_going_on(&batch, &mut memories)?,
+            );
         }
         Ok(loss)
     }
@@ -316,7 +348,9 @@ impl<'a> Run<'a> {
 
     fn check_weights(&self) -> anyhow::Result<()> {
         match self.trainer.model().not_finite() {
-            Some(name) => bail!("step {}: weight {name} holds NaN or infinity", self.trainer.steps()),
+            Some(name) => {
+                bail!("step {}: weight {name} holds NaN or infinity", self.trainer.steps())
+            }
             None => Ok(()),
         }
     }
@@ -342,14 +376,18 @@ impl<'a> Run<'a> {
 
     fn training_loss(&self) -> Loss {
         let n = self.place.recent.len().max(1) as f64;
-        let (nats, bits) = self.place.recent.iter().fold((0.0, 0.0), |sum, x| (sum.0 + x.0, sum.1 + x.1));
+        let (nats, bits) =
+            self.place.recent.iter().fold((0.0, 0.0), |sum, x| (sum.0 + x.0, sum.1 + x.1));
         Loss { nats_per_token: nats / n, bits_per_packet: bits / n }
     }
 
     fn summary(&self, stopped_by: &'static str) -> TrainSummary {
         let (place, data) = (&self.place, self.data);
         let train = data.count(data.train());
-        let loss = |best: Best| Loss { nats_per_token: best.nats_per_token, bits_per_packet: best.bits_per_packet };
+        let loss = |best: Best| Loss {
+            nats_per_token: best.nats_per_token,
+            bits_per_packet: best.bits_per_packet,
+        };
         TrainSummary {
             train,
             validation: data.count(data.validation()),

@@ -56,7 +56,9 @@ pub(crate) fn score(args: &Score, console: &Console) -> anyhow::Result<()> {
     out.flush().context("standard output")?;
     if data.repeats > 0 {
         let repeats = count(data.repeats);
-        tracing::info!("{repeats} flows are not scored: as many as the model's settings allow differ in time alone");
+        tracing::info!(
+            "{repeats} flows are not scored: as many as the model's settings allow differ in time alone"
+        );
     }
     Ok(())
 }
@@ -72,7 +74,12 @@ fn drawn(all: Vec<(u32, Part)>, most: Option<u64>, seed: u64) -> Vec<(u32, Part)
 }
 
 /// The bits of each flow.
-fn bits(model: &Model, data: &Data, rows: Vec<Row>, console: &Console) -> anyhow::Result<HashMap<u32, f64>> {
+fn bits(
+    model: &Model,
+    data: &Data,
+    rows: Vec<Row>,
+    console: &Console,
+) -> anyhow::Result<HashMap<u32, f64>> {
     let progress = console.progress("scoring", Some(rows.len() as u64), Unit::Items);
     let mut bits = HashMap::new();
     let mut memories = Memories::new();

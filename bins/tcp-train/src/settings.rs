@@ -23,9 +23,11 @@ pub(crate) struct Settings {
     pub(crate) max_minutes: f64,
     /// Tokens in a step, at most, over all processes.
     pub(crate) batch: usize,
-    /// Parts in which a process computes its share of a step, one after another: more take less memory.
+    /// Parts in which a process computes its share of a step, one after another: more take less
+    /// memory.
     pub(crate) accumulate: usize,
-    /// Tokens of one flow in a step, at most: a longer flow goes on in the next step from the state that it left.
+    /// Tokens of one flow in a step, at most: a longer flow goes on in the next step from the state
+    /// that it left.
     pub(crate) piece: usize,
     /// Highest learning rate.
     pub(crate) learning_rate: f64,
@@ -43,8 +45,8 @@ pub(crate) struct Settings {
     pub(crate) validate_every: u64,
     /// Validations without a better loss after which training ends; 0: however many.
     pub(crate) patience: u64,
-    /// Nats per token by which the loss of the last steps may be above that of the steps before; beyond, training stops
-    /// with an error. 0: no limit.
+    /// Nats per token by which the loss of the last steps may be above that of the steps before;
+    /// beyond, training stops with an error. 0: no limit.
     pub(crate) spike: f64,
     /// Seconds between checkpoints.
     pub(crate) checkpoint_seconds: f64,
@@ -92,8 +94,11 @@ impl Settings {
         let mut settings = match preset {
             Preset::Tiny => tiny,
             Preset::Small => Settings { model: ModelConfig::small(), ..long },
-            Preset::Base => Settings { batch: 65_536, learning_rate: 1e-3, model: ModelConfig::base(), ..long },
-            // As tcpflowgen's train.py: torch's AdamW as it comes, 2 of 10 epochs of warm-up, then constant.
+            Preset::Base => {
+                Settings { batch: 65_536, learning_rate: 1e-3, model: ModelConfig::base(), ..long }
+            }
+            // As tcpflowgen's train.py: torch's AdamW as it comes, 2 of 10 epochs of warm-up, then
+            // constant.
             Preset::Original => Settings {
                 epochs: 10,
                 learning_rate: 1e-4,
@@ -121,7 +126,8 @@ impl Settings {
         };
         for assignment in &changes.set {
             let place = || format!("--set {assignment}");
-            settings = settings.merged(assigned(assignment).with_context(place)?).with_context(place)?;
+            settings =
+                settings.merged(assigned(assignment).with_context(place)?).with_context(place)?;
         }
         let put = |to: &mut u64, from: Option<u64>| *to = from.unwrap_or(*to);
         put(&mut settings.seed, changes.seed);
@@ -165,23 +171,59 @@ impl Settings {
             ("epochs", "1 or more", self.epochs >= 1),
             ("batch", "1 or more", self.batch >= 1),
             ("accumulate", "1 to 65536", (1..=65_536).contains(&self.accumulate)),
-            ("optimizer.beta1", "at least 0 and under 1", (0.0..1.0).contains(&self.optimizer.beta1)),
-            ("optimizer.beta2", "at least 0 and under 1", (0.0..1.0).contains(&self.optimizer.beta2)),
-            ("optimizer.eps", "more than 0", self.optimizer.eps > 0.0 && self.optimizer.eps.is_finite()),
-            ("optimizer.weight_decay", "0 to 1", (0.0..=1.0).contains(&self.optimizer.weight_decay)),
-            ("optimizer.clip", "more than 0", self.optimizer.clip > 0.0 && self.optimizer.clip.is_finite()),
-            ("model.norm_eps", "more than 0", self.model.norm_eps > 0.0 && self.model.norm_eps.is_finite()),
+            (
+                "optimizer.beta1",
+                "at least 0 and under 1",
+                (0.0..1.0).contains(&self.optimizer.beta1),
+            ),
+            (
+                "optimizer.beta2",
+                "at least 0 and under 1",
+                (0.0..1.0).contains(&self.optimizer.beta2),
+            ),
+            (
+                "optimizer.eps",
+                "more than 0",
+                self.optimizer.eps > 0.0 && self.optimizer.eps.is_finite(),
+            ),
+            (
+                "optimizer.weight_decay",
+                "0 to 1",
+                (0.0..=1.0).contains(&self.optimizer.weight_decay),
+            ),
+            (
+                "optimizer.clip",
+                "more than 0",
+                self.optimizer.clip > 0.0 && self.optimizer.clip.is_finite(),
+            ),
+            (
+                "model.norm_eps",
+                "more than 0",
+                self.model.norm_eps > 0.0 && self.model.norm_eps.is_finite(),
+            ),
             (
                 "model.attention_eps",
                 "more than 0",
                 self.model.attention_eps > 0.0 && self.model.attention_eps.is_finite(),
             ),
             ("spike", "0 or more", self.spike >= 0.0 && self.spike.is_finite()),
-            ("checkpoint_seconds", "0 or more", self.checkpoint_seconds >= 0.0 && self.checkpoint_seconds.is_finite()),
+            (
+                "checkpoint_seconds",
+                "0 or more",
+                self.checkpoint_seconds >= 0.0 && self.checkpoint_seconds.is_finite(),
+            ),
             ("piece", "1 or more", self.piece >= 1),
-            ("validation_share", "at least 0 and under 1", (0.0..1.0).contains(&self.validation_share)),
+            (
+                "validation_share",
+                "at least 0 and under 1",
+                (0.0..1.0).contains(&self.validation_share),
+            ),
             ("test_share", "at least 0 and under 1", (0.0..1.0).contains(&self.test_share)),
-            ("learning_rate", "more than 0", self.learning_rate > 0.0 && self.learning_rate.is_finite()),
+            (
+                "learning_rate",
+                "more than 0",
+                self.learning_rate > 0.0 && self.learning_rate.is_finite(),
+            ),
             ("warm_up", "0 to 1", (0.0..=1.0).contains(&self.warm_up)),
             ("final_rate", "0 to 1", (0.0..=1.0).contains(&self.final_rate)),
             ("validate_every", "1 or more", self.validate_every >= 1),
@@ -227,7 +269,11 @@ mod tests {
     fn with_file(text: &str) -> anyhow::Result<Settings> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        let changes = Changes { config: Some(file.path().to_owned()), max_steps: Some(7), ..Changes::default() };
+        let changes = Changes {
+            config: Some(file.path().to_owned()),
+            max_steps: Some(7),
+            ..Changes::default()
+        };
         Settings::fresh(Preset::Tiny, &changes)
     }
 
@@ -243,7 +289,10 @@ mod tests {
         let settings = Settings::fresh(Preset::Original, &Changes::default()).unwrap();
         let Optimizer { beta1, beta2, eps, weight_decay, clip } = settings.optimizer;
         assert_eq!((beta1, beta2, eps, weight_decay, clip), (0.9, 0.999, 1e-8, 0.01, 1.0));
-        assert_eq!((settings.learning_rate, settings.warm_up, settings.final_rate), (1e-4, 0.2, 1.0));
+        assert_eq!(
+            (settings.learning_rate, settings.warm_up, settings.final_rate),
+            (1e-4, 0.2, 1.0)
+        );
         let ModelConfig { width, heads, layers, feed, .. } = settings.model;
         assert_eq!((width, heads, layers, feed, settings.epochs), (256, 8, 8, 1024, 10));
     }
@@ -252,6 +301,9 @@ mod tests {
     fn an_unknown_name_or_a_wrong_value_is_refused() {
         let error = format!("{:#}", with_file("bach = 99\n").unwrap_err());
         assert!(error.contains("unknown field `bach`"), "{error}");
-        assert_eq!(with_file("epochs = 0\n").unwrap_err().to_string(), "settings: epochs: expected 1 or more");
+        assert_eq!(
+            with_file("epochs = 0\n").unwrap_err().to_string(),
+            "settings: epochs: expected 1 or more"
+        );
     }
 }

@@ -52,10 +52,20 @@ pub(crate) struct TrainSummary {
 impl fmt::Display for TrainSummary {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = Rows::default();
-        let counts =
-            |c: &Counts| format!("{} flows, {} packets, {} tokens", count(c.flows), count(c.packets), count(c.tokens));
-        let loss =
-            |l: &Loss| format!("{:.4} nats per token, {:.2} bits per packet", l.nats_per_token, l.bits_per_packet);
+        let counts = |c: &Counts| {
+            format!(
+                "{} flows, {} packets, {} tokens",
+                count(c.flows),
+                count(c.packets),
+                count(c.tokens)
+            )
+        };
+        let loss = |l: &Loss| {
+            format!(
+                "{:.4} nats per token, {:.2} bits per packet",
+                l.nats_per_token, l.bits_per_packet
+            )
+        };
         rows.push("trained on", counts(&self.train));
         rows.push("validated on", counts(&self.validation));
         if self.test.flows > 0 {
@@ -64,16 +74,30 @@ impl fmt::Display for TrainSummary {
         rows.push("duplicates left out", format!("{} flows", count(self.duplicates)));
         if self.repeats > 0 {
             let others = format!("{} others differ in time alone", count(self.max_repeats));
-            rows.push("repeats left out", format!("{} flows, of which {others}", count(self.repeats)));
+            rows.push(
+                "repeats left out",
+                format!("{} flows, of which {others}", count(self.repeats)),
+            );
         }
         if self.flows_in_pieces > 0 {
             rows.push("learnt in pieces", format!("{} flows", count(self.flows_in_pieces)));
         }
         rows.push("weights", count(self.weights));
-        rows.push("steps", format!("{} ({:.1} epochs), ended by {}", count(self.steps), self.epochs, self.stopped_by));
+        rows.push(
+            "steps",
+            format!(
+                "{} ({:.1} epochs), ended by {}",
+                count(self.steps),
+                self.epochs,
+                self.stopped_by
+            ),
+        );
         rows.push("training loss", loss(&self.training_loss));
         if let Some(validation) = &self.validation_loss {
-            rows.push("validation loss", format!("{}, at step {}", loss(validation), count(self.best_step)));
+            rows.push(
+                "validation loss",
+                format!("{}, at step {}", loss(validation), count(self.best_step)),
+            );
         }
         rows.push("time", format!("{:.0} s", self.seconds));
         let speeds = [self.tokens_per_second, self.packets_per_second].map(|x| count(x as u64));
@@ -128,10 +152,18 @@ impl fmt::Display for GenerateSummary {
         let rate = |n: u64| count((n as f64 / self.seconds.max(1e-9)) as u64);
         rows.push(
             "generated",
-            format!("{} flows, {} packets, {} tokens", count(self.generated), count(self.packets), count(self.tokens)),
+            format!(
+                "{} flows, {} packets, {} tokens",
+                count(self.generated),
+                count(self.packets),
+                count(self.tokens)
+            ),
         );
         rows.push("constrained to", self.constrain);
-        rows.push("decode", format!("{} flows, {}", count(self.flows), percent(self.flows, self.generated)));
+        rows.push(
+            "decode",
+            format!("{} flows, {}", count(self.flows), percent(self.flows, self.generated)),
+        );
         rows.push(
             "whole valid sessions",
             format!("{} flows, {}", count(self.sessions), percent(self.sessions, self.generated)),
@@ -140,7 +172,10 @@ impl fmt::Display for GenerateSummary {
         rows.push("time", format!("{:.1} s", self.seconds));
         push_memory(&mut rows, self.peak_memory, self.peak_tensor_memory);
         let speeds = [self.generated, self.packets, self.tokens].map(rate);
-        rows.push("speed", format!("{} flows/s, {} packets/s, {} tokens/s", speeds[0], speeds[1], speeds[2]));
+        rows.push(
+            "speed",
+            format!("{} flows/s, {} packets/s, {} tokens/s", speeds[0], speeds[1], speeds[2]),
+        );
         write!(to, "{rows}")
     }
 }
@@ -149,7 +184,11 @@ fn push_memory(rows: &mut Rows, peak: Option<u64>, tensors: u64) {
     if let Some(peak) = peak {
         rows.push(
             "memory",
-            format!("{} MiB at most, {} MiB in tensors at most", count(peak >> 20), count(tensors >> 20)),
+            format!(
+                "{} MiB at most, {} MiB in tensors at most",
+                count(peak >> 20),
+                count(tensors >> 20)
+            ),
         );
     }
 }

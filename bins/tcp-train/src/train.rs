@@ -26,9 +26,13 @@ pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
     let writes = is_first(team.as_ref());
     let _held = if writes { folder::hold(&args.output_dir)? } else { None };
     if writes {
-        folder::create(&args.output_dir, if args.force { Claim::TrainWithForce } else { Claim::Train })?;
+        folder::create(
+            &args.output_dir,
+            if args.force { Claim::TrainWithForce } else { Claim::Train },
+        )?;
     }
-    let trainer = Trainer::new(Model::new(&settings.model, settings.seed, device)?, settings.optimizer);
+    let trainer =
+        Trainer::new(Model::new(&settings.model, settings.seed, device)?, settings.optimizer);
     let place = Place {
         data: data.fingerprint(),
         settings,
@@ -62,16 +66,24 @@ pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
         bail!("{}: the architecture of a model that is trained already cannot be changed", at());
     }
     // Rows would be others, and the place in them would mean another one.
-    for (name, now, then) in
-        [("batch", place.settings.batch, before.batch), ("piece", place.settings.piece, before.piece)]
-    {
+    for (name, now, then) in [
+        ("batch", place.settings.batch, before.batch),
+        ("piece", place.settings.piece, before.piece),
+    ] {
         if now != then {
-            bail!("settings: {name}: expected {then}, which {} was trained with, found {now}", at());
+            bail!(
+                "settings: {name}: expected {then}, which {} was trained with, found {now}",
+                at()
+            );
         }
     }
     let data = Data::load(&args.input_dir, &args.output_dir, &place.settings, console)?;
     if data.fingerprint() != place.data {
-        bail!("{}: expected the dataset, split and seed that {} was trained with", args.input_dir.display(), at());
+        bail!(
+            "{}: expected the dataset, split and seed that {} was trained with",
+            args.input_dir.display(),
+            at()
+        );
     }
     let _held = if writes && !is_own { folder::hold(&args.output_dir)? } else { own };
     if writes && !is_own {
@@ -79,7 +91,10 @@ pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
     }
     if is_own && let Some(reason) = place.has_ended(trainer.steps()) {
         let steps = count(trainer.steps());
-        console.line(&format!("{}: nothing to do: the run has ended after {steps} steps, by {reason}", at()));
+        console.line(&format!(
+            "{}: nothing to do: the run has ended after {steps} steps, by {reason}",
+            at()
+        ));
         return Ok(());
     }
     if trainer.steps() == 0 {
@@ -88,7 +103,11 @@ pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
     if writes {
         carry_over(&args.checkpoint_path, &args.output_dir, trainer.steps())?;
     }
-    let keep = if is_own && args.checkpoint_path.ends_with(PREVIOUS) { Keep::Previous } else { Keep::Last };
+    let keep = if is_own && args.checkpoint_path.ends_with(PREVIOUS) {
+        Keep::Previous
+    } else {
+        Keep::Last
+    };
     Run::new(&data, trainer, place, &args.output_dir, team, console)?.keeping(keep).go()
 }
 
@@ -119,7 +138,8 @@ pub(crate) fn is_first(team: Option<&Team>) -> bool {
 
 /// Brings the best model and the metrics up to `steps` into the folder that goes on with the run.
 fn carry_over(checkpoint: &Path, folder: &Path, steps: u64) -> anyhow::Result<()> {
-    let from = if checkpoint.is_dir() { checkpoint } else { checkpoint.parent().unwrap_or(checkpoint) };
+    let from =
+        if checkpoint.is_dir() { checkpoint } else { checkpoint.parent().unwrap_or(checkpoint) };
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let lines = fs::read_to_string(from.join(METRICS)).unwrap_or_default();
     let is_earlier = |line: &&str| {
@@ -132,7 +152,9 @@ fn carry_over(checkpoint: &Path, folder: &Path, steps: u64) -> anyhow::Result<()
     let (model, to) = (from.join(MODEL), folder.join(MODEL));
     if model.exists() && !to.exists() {
         folder::whole(&to, |part| {
-            fs::copy(&model, part).map(drop).with_context(|| format!("{} from {}", to.display(), model.display()))
+            fs::copy(&model, part)
+                .map(drop)
+                .with_context(|| format!("{} from {}", to.display(), model.display()))
         })?;
     }
     Ok(())

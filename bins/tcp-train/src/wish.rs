@@ -1,4 +1,5 @@
-//! What is asked of generated flows: it stands in their first tokens, so that the model draws the rest to go with it.
+//! What is asked of generated flows: it stands in their first tokens, so that the model draws the
+//! rest to go with it.
 
 use anyhow::bail;
 use linformer::{Generator, Prompt, Sampling, Wanted};
@@ -24,8 +25,16 @@ pub(crate) struct Wish {
 impl Wish {
     pub(crate) fn new(args: &Generate) -> Wish {
         let classes = args.ends.iter().map(|&ends| vocab::CLASS.at(ends as usize)).collect();
-        let lengths = args.length_class.iter().flat_map(|range| range.clone()).map(|n| vocab::LENGTH.at(n.into()));
-        Wish { classes, lengths: lengths.collect(), ports: args.server_port.iter().map(|&p| port_tokens(p)).collect() }
+        let lengths = args
+            .length_class
+            .iter()
+            .flat_map(|range| range.clone())
+            .map(|n| vocab::LENGTH.at(n.into()));
+        Wish {
+            classes,
+            lengths: lengths.collect(),
+            ports: args.server_port.iter().map(|&p| port_tokens(p)).collect(),
+        }
     }
 
     /// How flows may begin, each with the probability that the model gives it under the wish.
@@ -42,7 +51,9 @@ impl Wish {
         if prompts.iter().all(|prompt| prompt.weight <= 0.0 || prompt.weight.is_nan()) {
             let cuts = sampling.temperature < 1.0 || sampling.top_k > 0 || sampling.top_p < 1.0;
             let under = if cuts { " under this --temperature, --top-k and --top-p" } else { "" };
-            bail!("conditions: expected ones that a flow of this model can fulfil{under}, found none that does");
+            bail!(
+                "conditions: expected ones that a flow of this model can fulfil{under}, found none that does"
+            );
         }
         Ok(prompts)
     }
@@ -65,7 +76,8 @@ impl Wish {
             LENGTH_AT => among(&self.lengths, vocab::LENGTH),
             _ => self.ports.iter().any(|port| port.starts_with(&tokens[LENGTH_AT + 1..])),
         };
-        let is_port = at > LENGTH_AT && self.ports.iter().any(|port| port[..] == tokens[LENGTH_AT + 1..]);
+        let is_port =
+            at > LENGTH_AT && self.ports.iter().any(|port| port[..] == tokens[LENGTH_AT + 1..]);
         match is_wanted {
             false => Wanted::No,
             true if at == last || is_port => Wanted::Yes,

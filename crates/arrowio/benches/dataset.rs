@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::io::Cursor;
 
 use arrowio::{
-    Compression, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, FlowSummary, Format, TokenCode, Tokens,
-    WriteOptions,
+    Compression, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, FlowSummary, Format,
+    TokenCode, Tokens, WriteOptions,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokenizer::FlowIdentity;
@@ -16,8 +16,11 @@ const TOKENS: u64 = 120;
 
 fn rows() -> Vec<FlowRow> {
     let row = |i: u64| {
-        let mut identity =
-            FlowIdentity { start_ns: Some(i as i64 * 1_000), client_port: Some(i as u16), ..FlowIdentity::default() };
+        let mut identity = FlowIdentity {
+            start_ns: Some(i as i64 * 1_000),
+            client_port: Some(i as u16),
+            ..FlowIdentity::default()
+        };
         identity.client.addr = Some([192, 0, 2, i as u8].into());
         identity.server.addr = Some([198, 51, 100, 7].into());
         identity.client.seq_base = Some(i as u32);
@@ -67,18 +70,25 @@ fn bench(c: &mut Criterion) {
         (Format::Parquet, Compression::Zstd),
     ] {
         let name = format!("{format:?} {compression:?}");
-        group.bench_function(format!("write {name}"), |b| b.iter(|| written(black_box(&rows), format, compression)));
+        group.bench_function(format!("write {name}"), |b| {
+            b.iter(|| written(black_box(&rows), format, compression))
+        });
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), written(&rows, format, compression)).unwrap();
         group.bench_function(format!("read {name}"), |b| {
             b.iter(|| {
-                DatasetReader::open(file.path(), &[CODE]).unwrap().map(|row| row.unwrap().tokens.len()).sum::<usize>()
+                DatasetReader::open(file.path(), &[CODE])
+                    .unwrap()
+                    .map(|row| row.unwrap().tokens.len())
+                    .sum::<usize>()
             })
         });
     }
     let stream = written(&rows, Format::Stream, Compression::None);
     group.bench_function("read Stream None", |b| {
-        b.iter(|| DatasetReader::stream("memory", Cursor::new(stream.clone()), &[CODE]).unwrap().count())
+        b.iter(|| {
+            DatasetReader::stream("memory", Cursor::new(stream.clone()), &[CODE]).unwrap().count()
+        })
     });
     group.finish();
 }

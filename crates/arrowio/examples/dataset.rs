@@ -3,16 +3,18 @@
 //! - `dataset write FOLDER`: a made-up dataset in every format, one below FOLDER each
 //! - `dataset same DATASET...`: whether all hold the same flows as the first one; prints its counts
 //! - `dataset samples FOLDER`: small files of every kind, to begin a search for harmful ones with
-//! - `dataset repeat DATASET FOLDER TIMES arrow|parquet`: the flows of a dataset, TIMES times, each time a second later
+//! - `dataset repeat DATASET FOLDER TIMES arrow|parquet`: the flows of a dataset, TIMES times, each
+//!   time a second later
 //! - `dataset read DATASET`: reads all rows
-//! - `dataset time FILE`: how fast 200,000 flows of 120 tokens are written to a file and read, by processor time
+//! - `dataset time FILE`: how fast 200,000 flows of 120 tokens are written to a file and read, by
+//!   processor time
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use arrowio::{
-    Compression, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, FlowSummary, Format, TokenCode, Tokens,
-    WriteOptions,
+    Compression, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, FlowSummary, Format,
+    TokenCode, Tokens, WriteOptions,
 };
 use tokenizer::{field, word16};
 
@@ -50,7 +52,8 @@ fn write(folder: &Path) -> Result<(), Failure> {
     for (name, format, compression) in made {
         let folder: PathBuf = folder.join(name);
         std::fs::create_dir_all(&folder)?;
-        let options = WriteOptions { format, compression, shard_octets: 200_000, batch_tokens: 40_000 };
+        let options =
+            WriteOptions { format, compression, shard_octets: 200_000, batch_tokens: 40_000 };
         let mut writer = DatasetWriter::folder(&folder, &meta(), &options)?;
         (0..5_000).try_for_each(|i| writer.write(&row(i)))?;
         writer.finish()?;
@@ -73,7 +76,8 @@ fn samples(folder: &Path) -> Result<(), Failure> {
     for format in [Format::Arrow, Format::Stream, Format::Parquet] {
         for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
             let name = format!("{compression:?}.{}", format.extension()).to_lowercase();
-            let options = WriteOptions { format, compression, batch_tokens: 40, ..WriteOptions::default() };
+            let options =
+                WriteOptions { format, compression, batch_tokens: 40, ..WriteOptions::default() };
             let file = std::fs::File::create(folder.join(&name))?;
             let mut writer = DatasetWriter::to(&name, file, &meta(), &options)?;
             (1..4).try_for_each(|i| writer.write(&row(i * 7)))?;
@@ -89,7 +93,8 @@ fn repeat(dataset: &Path, folder: &Path, times: i64, format: Format) -> Result<(
     let meta = reader.meta().clone();
     let mut rows: Vec<FlowRow> = reader.collect::<Result<_, _>>()?;
     let begun = worked()?;
-    let options = WriteOptions { format, compression: Compression::None, ..WriteOptions::default() };
+    let options =
+        WriteOptions { format, compression: Compression::None, ..WriteOptions::default() };
     let mut writer = DatasetWriter::folder(folder, &meta, &options)?;
     for _ in 0..times {
         for row in &mut rows {
@@ -98,7 +103,8 @@ fn repeat(dataset: &Path, folder: &Path, times: i64, format: Format) -> Result<(
         }
     }
     let written = writer.finish()?;
-    let (flows, tokens, octets, writing_s) = (written.flows, written.tokens, written.octets, worked()? - begun);
+    let (flows, tokens, octets, writing_s) =
+        (written.flows, written.tokens, written.octets, worked()? - begun);
     writeln!(
         std::io::stdout().lock(),
         "{{\"flows\": {flows}, \"tokens\": {tokens}, \"octets\": {octets}, \"writing_s\": {writing_s:.3}}}"
@@ -108,15 +114,22 @@ fn repeat(dataset: &Path, folder: &Path, times: i64, format: Format) -> Result<(
 
 fn read(dataset: &Path) -> Result<(), Failure> {
     let begun = worked()?;
-    let tokens =
-        DatasetReader::open(dataset, &CODES)?.try_fold(0, |sum, row| Ok::<_, Failure>(sum + row?.tokens.len()))?;
-    writeln!(std::io::stdout().lock(), "{{\"tokens\": {tokens}, \"reading_s\": {:.3}}}", worked()? - begun)?;
+    let tokens = DatasetReader::open(dataset, &CODES)?
+        .try_fold(0, |sum, row| Ok::<_, Failure>(sum + row?.tokens.len()))?;
+    writeln!(
+        std::io::stdout().lock(),
+        "{{\"tokens\": {tokens}, \"reading_s\": {:.3}}}",
+        worked()? - begun
+    )?;
     Ok(())
 }
 
 fn time(file: &Path) -> Result<(), Failure> {
     let rows: Vec<FlowRow> = (1..=1_000)
-        .map(|i| FlowRow { tokens: Tokens::U16((0..120).map(|k| (i * k % 1024) as u16).collect()), ..row(i) })
+        .map(|i| FlowRow {
+            tokens: Tokens::U16((0..120).map(|k| (i * k % 1024) as u16).collect()),
+            ..row(i)
+        })
         .collect();
     let octets = 200_000.0 * 120.0 * 2.0;
     for (format, compression) in [
@@ -128,7 +141,8 @@ fn time(file: &Path) -> Result<(), Failure> {
     ] {
         let options = WriteOptions { format, compression, ..WriteOptions::default() };
         let begun = worked()?;
-        let mut writer = DatasetWriter::to("time", std::fs::File::create(file)?, &meta(), &options)?;
+        let mut writer =
+            DatasetWriter::to("time", std::fs::File::create(file)?, &meta(), &options)?;
         (0..200).try_for_each(|_| rows.iter().try_for_each(|row| writer.write(row)))?;
         writer.finish()?;
         let written = octets / (worked()? - begun) / 1e6;
@@ -144,7 +158,8 @@ fn time(file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Seconds of processor time that this thread has had: what else runs on the machine does not count.
+/// Seconds of processor time that this thread has had: what else runs on the machine does not
+/// count.
 fn worked() -> Result<f64, Failure> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     Ok(text.split(' ').next().unwrap_or_default().parse::<f64>()? / 1e9)
@@ -152,9 +167,14 @@ fn worked() -> Result<f64, Failure> {
 
 /// A row that is different for each number, with values missing here and there.
 fn row(i: u64) -> FlowRow {
-    let word = |k: u64| (i.wrapping_mul(0x9e37_79b9).wrapping_add(k.wrapping_mul(i + 7)) >> 3) as u16 % 1024;
-    let mut row =
-        FlowRow { tokens: Tokens::U16((0..i % 90).map(word).collect()), identity: Default::default(), summary: None };
+    let word = |k: u64| {
+        (i.wrapping_mul(0x9e37_79b9).wrapping_add(k.wrapping_mul(i + 7)) >> 3) as u16 % 1024
+    };
+    let mut row = FlowRow {
+        tokens: Tokens::U16((0..i % 90).map(word).collect()),
+        identity: Default::default(),
+        summary: None,
+    };
     if !i.is_multiple_of(3) {
         row.identity.start_ns = Some(1_700_000_000_000_000_001 + i as i64 * 999);
         row.identity.client_port = Some(word(1));
@@ -181,7 +201,8 @@ fn row(i: u64) -> FlowRow {
 }
 
 fn same(first: &str, rest: &[String]) -> Result<(), Failure> {
-    let rows: Vec<FlowRow> = DatasetReader::open(Path::new(first), &CODES)?.collect::<Result<_, _>>()?;
+    let rows: Vec<FlowRow> =
+        DatasetReader::open(Path::new(first), &CODES)?.collect::<Result<_, _>>()?;
     for path in rest {
         let mut count = 0;
         for (row, expected) in DatasetReader::open(Path::new(path), &CODES)?.zip(&rows) {
@@ -195,7 +216,8 @@ fn same(first: &str, rest: &[String]) -> Result<(), Failure> {
             return Err(format!("{path}: expected {} rows, found {all}", rows.len()).into());
         }
     }
-    let packets: u64 = rows.iter().filter_map(|r| r.summary.as_ref()).map(|s| s.packets[0] + s.packets[1]).sum();
+    let packets: u64 =
+        rows.iter().filter_map(|r| r.summary.as_ref()).map(|s| s.packets[0] + s.packets[1]).sum();
     let tokens: usize = rows.iter().map(|r| r.tokens.len()).sum();
     writeln!(std::io::stdout().lock(), "{} {packets} {tokens}", rows.len())?;
     Ok(())

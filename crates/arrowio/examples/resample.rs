@@ -20,18 +20,24 @@ fn main() -> Result<(), Failure> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["draw", flows, seed, from, to] => draw(flows.parse()?, seed.parse()?, from, to),
         ["cap", most, from, to] => cap(most.parse()?, from, to),
-        _ => Err("usage: resample draw FLOWS SEED IN OUT.arrows | resample cap MOST IN OUT.arrows".into()),
+        _ => Err("usage: resample draw FLOWS SEED IN OUT.arrows | resample cap MOST IN OUT.arrows"
+            .into()),
     }
 }
 
 fn open(path: &str) -> Result<DatasetReader, Failure> {
-    Ok(DatasetReader::open(Path::new(path), &[TokenCode { name: field::NAME, version: field::VERSION }])?)
+    Ok(DatasetReader::open(
+        Path::new(path),
+        &[TokenCode { name: field::NAME, version: field::VERSION }],
+    )?)
 }
 
 fn draw(flows: u64, seed: u64, from: &str, to: &str) -> Result<(), Failure> {
     let reader = open(from)?;
-    let mut writer = DatasetWriter::to(to, File::create(to)?, reader.meta(), &WriteOptions::default())?;
-    let rows: Vec<Tokens> = reader.map(|row| row.map(|row| row.tokens)).collect::<Result<_, _>>()?;
+    let mut writer =
+        DatasetWriter::to(to, File::create(to)?, reader.meta(), &WriteOptions::default())?;
+    let rows: Vec<Tokens> =
+        reader.map(|row| row.map(|row| row.tokens)).collect::<Result<_, _>>()?;
     if rows.is_empty() {
         return Err(format!("{from}: expected flows, found none").into());
     }
@@ -47,12 +53,15 @@ fn draw(flows: u64, seed: u64, from: &str, to: &str) -> Result<(), Failure> {
 #[expect(clippy::print_stdout, reason = "what was kept of what, for scripts/results")]
 fn cap(most: u64, from: &str, to: &str) -> Result<(), Failure> {
     let reader = open(from)?;
-    let mut writer = DatasetWriter::to(to, File::create(to)?, reader.meta(), &WriteOptions::default())?;
+    let mut writer =
+        DatasetWriter::to(to, File::create(to)?, reader.meta(), &WriteOptions::default())?;
     let mut seen: HashMap<Vec<u16>, u64> = HashMap::new();
     let (mut all, mut kept) = (0_u64, 0_u64);
     for row in reader {
         let row = row?;
-        let Tokens::U16(tokens) = &row.tokens else { return Err(format!("{from}: expected field tokens").into()) };
+        let Tokens::U16(tokens) = &row.tokens else {
+            return Err(format!("{from}: expected field tokens").into());
+        };
         let copies = seen.entry(without_time(tokens)).or_default();
         *copies += 1;
         all += 1;

@@ -1,4 +1,5 @@
-//! Random walks through the grammar of whole sessions, as a dataset: what the token code gives without a model.
+//! Random walks through the grammar of whole sessions, as a dataset: what the token code gives
+//! without a model.
 //!
 //!     walks FLOWS SEED FILE.arrow
 //!
@@ -16,7 +17,9 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [flows, seed, file] = &args[..] else { return Err("usage: walks FLOWS SEED FILE.arrow".into()) };
+    let [flows, seed, file] = &args[..] else {
+        return Err("usage: walks FLOWS SEED FILE.arrow".into());
+    };
     let meta = DatasetMeta {
         token_code: field::NAME.into(),
         token_version: field::VERSION,

@@ -15,7 +15,8 @@ use arrow2::types::NativeType;
 use crate::column::{COLUMNS, ColumnType, Value};
 use crate::{DatasetMeta, ErrorKind, FlowRow, Tokens};
 
-/// The code whose tokens are the original's 16-bit words and class ids, and which takes 32 bits for them.
+/// The code whose tokens are the original's 16-bit words and class ids, and which takes 32 bits for
+/// them.
 pub(crate) const WORD16: &str = "word16";
 
 /// The Arrow type of a column in a dataset of `token_code`.
@@ -37,12 +38,14 @@ fn data_type(kind: ColumnType, token_code: &str) -> DataType {
 
 /// Schema and metadata of a dataset.
 pub(crate) fn schema(meta: &DatasetMeta) -> Schema {
-    let fields = COLUMNS.iter().map(|c| Field::new(c.name, data_type(c.kind, &meta.token_code), c.nullable));
+    let fields =
+        COLUMNS.iter().map(|c| Field::new(c.name, data_type(c.kind, &meta.token_code), c.nullable));
     Schema { fields: fields.collect(), metadata: metadata(meta) }
 }
 
 fn metadata(meta: &DatasetMeta) -> std::collections::BTreeMap<String, String> {
-    let options = meta.options.iter().map(|(name, value)| (format!("{OPTION_PREFIX}{name}"), value.clone()));
+    let options =
+        meta.options.iter().map(|(name, value)| (format!("{OPTION_PREFIX}{name}"), value.clone()));
     let own = [
         ("token_code", meta.token_code.clone()),
         ("token_version", meta.token_version.to_string()),
@@ -59,13 +62,16 @@ pub(crate) fn meta(entries: &[(String, String)]) -> Result<DatasetMeta, ErrorKin
     let find = |key: &str| entries.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str());
     let number = |key: &str| {
         let found = find(key);
-        found
-            .and_then(|v| v.parse().ok())
-            .ok_or_else(|| ErrorKind::format(format!("metadata {key}"), "a number", found.unwrap_or("no such key")))
+        found.and_then(|v| v.parse().ok()).ok_or_else(|| {
+            ErrorKind::format(format!("metadata {key}"), "a number", found.unwrap_or("no such key"))
+        })
     };
-    let token_code = find("token_code")
-        .ok_or_else(|| ErrorKind::format("metadata token_code", "the name of a token code", "no such key"))?;
-    let options = entries.iter().filter_map(|(k, v)| Some((k.strip_prefix(OPTION_PREFIX)?.to_owned(), v.clone())));
+    let token_code = find("token_code").ok_or_else(|| {
+        ErrorKind::format("metadata token_code", "the name of a token code", "no such key")
+    })?;
+    let options = entries
+        .iter()
+        .filter_map(|(k, v)| Some((k.strip_prefix(OPTION_PREFIX)?.to_owned(), v.clone())));
     Ok(DatasetMeta {
         token_code: token_code.to_owned(),
         token_version: number("token_version")?,
@@ -104,7 +110,11 @@ impl Gather {
             token_code: token_code.to_owned(),
             rows: 0,
             offsets: vec![0],
-            words: if token_code == WORD16 { Tokens::I32(Vec::new()) } else { Tokens::U16(Vec::new()) },
+            words: if token_code == WORD16 {
+                Tokens::I32(Vec::new())
+            } else {
+                Tokens::U16(Vec::new())
+            },
             columns: columns.collect(),
         }
     }
@@ -123,11 +133,19 @@ impl Gather {
             (Tokens::U16(all), Tokens::U16(tokens)) => all.extend_from_slice(tokens),
             (Tokens::I32(all), Tokens::I32(tokens)) => all.extend_from_slice(tokens),
             (wanted, found) => {
-                return Err(ErrorKind::format("column tokens", wanted.type_name(), found.type_name()));
+                return Err(ErrorKind::format(
+                    "column tokens",
+                    wanted.type_name(),
+                    found.type_name(),
+                ));
             }
         }
         let end = i32::try_from(self.words.len()).map_err(|_| {
-            ErrorKind::format("column tokens", "at most 2147483647 tokens in a batch", self.words.len().to_string())
+            ErrorKind::format(
+                "column tokens",
+                "at most 2147483647 tokens in a batch",
+                self.words.len().to_string(),
+            )
         })?;
         self.offsets.push(end);
         self.rows += 1;
@@ -153,9 +171,12 @@ impl Gather {
         };
         let offsets = OffsetsBuffer::try_from(full.offsets).map_err(|e| invalid("tokens", &e))?;
         let tokens_type = data_type(ColumnType::Tokens, &full.token_code);
-        let tokens = ListArray::try_new(tokens_type, offsets, values, None).map_err(|e| invalid("tokens", &e))?;
+        let tokens = ListArray::try_new(tokens_type, offsets, values, None)
+            .map_err(|e| invalid("tokens", &e))?;
         let rest = full.columns.into_iter().zip(&COLUMNS[1..]);
-        let rest = rest.map(|(builder, column)| builder.array(column.kind).map_err(|e| invalid(column.name, &e)));
+        let rest = rest.map(|(builder, column)| {
+            builder.array(column.kind).map_err(|e| invalid(column.name, &e))
+        });
         let arrays: Result<Vec<_>, _> = std::iter::once(Ok(tokens.boxed())).chain(rest).collect();
         Chunk::try_new(arrays?).map_err(|e| invalid("tokens", &e))
     }
@@ -216,7 +237,8 @@ impl Builder {
         let all = match self.values {
             Values64::Int(all) => all,
             Values64::Text { octets, ends } => {
-                let text = Utf8Array::try_new(DataType::Utf8, ends.try_into()?, octets.into(), validity)?;
+                let text =
+                    Utf8Array::try_new(DataType::Utf8, ends.try_into()?, octets.into(), validity)?;
                 return Ok(text.boxed());
             }
         };
@@ -226,7 +248,9 @@ impl Builder {
             ColumnType::UInt32 => narrow(&all, validity, |v| v as u32)?.boxed(),
             ColumnType::UInt64 => narrow(&all, validity, |v| v as u64)?.boxed(),
             ColumnType::Timestamp => narrow(&all, validity, |v| v)?.to(data_type(kind, "")).boxed(),
-            ColumnType::Int64 | ColumnType::Tokens | ColumnType::Utf8 => narrow(&all, validity, |v| v)?.boxed(),
+            ColumnType::Int64 | ColumnType::Tokens | ColumnType::Utf8 => {
+                narrow(&all, validity, |v| v)?.boxed()
+            }
         })
     }
 }
@@ -338,18 +362,26 @@ impl Rows {
         let mut columns = Vec::new();
         for (name, array) in arrays {
             if is_tokens(&name) {
-                tokens = Some(TokenLists::new(&*array, token_code).map_err(|e| e.within(&format!("column {name}")))?);
+                tokens = Some(
+                    TokenLists::new(&*array, token_code)
+                        .map_err(|e| e.within(&format!("column {name}")))?,
+                );
             } else if let Some(index) = COLUMNS.iter().position(|c| c.name == name) {
-                let values =
-                    Values::new(&*array, COLUMNS[index].kind).map_err(|e| e.within(&format!("column {name}")))?;
+                let values = Values::new(&*array, COLUMNS[index].kind)
+                    .map_err(|e| e.within(&format!("column {name}")))?;
                 columns.extend(values.map(|v| (index, v)));
             }
         }
-        let tokens = tokens.ok_or_else(|| ErrorKind::format("columns", "one named tokens or flows", "none"))?;
+        let tokens = tokens
+            .ok_or_else(|| ErrorKind::format("columns", "one named tokens or flows", "none"))?;
         let rows = tokens.bounds.len() - 1;
         if let Some((index, values)) = columns.iter().find(|(_, v)| v.len() != rows) {
             let place = format!("column {}", COLUMNS[*index].name);
-            return Err(ErrorKind::format(place, format!("{rows} rows"), format!("{}", values.len())));
+            return Err(ErrorKind::format(
+                place,
+                format!("{rows} rows"),
+                format!("{}", values.len()),
+            ));
         }
         Ok(Rows { tokens, columns, next: 0 })
     }
@@ -363,7 +395,11 @@ impl Iterator for Rows {
         let tokens = self.tokens.get(row)?;
         self.next += 1;
         let at = |column: &str, expected: &str, found: String| {
-            Some(Err(ErrorKind::format(format!("column {column}, row {row} of its batch"), expected, found)))
+            Some(Err(ErrorKind::format(
+                format!("column {column}, row {row} of its batch"),
+                expected,
+                found,
+            )))
         };
         let tokens = match tokens {
             Ok(tokens) => tokens,
@@ -372,9 +408,9 @@ impl Iterator for Rows {
         let mut flow = FlowRow { tokens, identity: Default::default(), summary: None };
         for (index, values) in &self.columns {
             let column = &COLUMNS[*index];
-            let set = values
-                .get(row)
-                .and_then(|value| (column.set)(&mut flow, &value).map_err(|expected| (expected, value.shown())));
+            let set = values.get(row).and_then(|value| {
+                (column.set)(&mut flow, &value).map_err(|expected| (expected, value.shown()))
+            });
             if let Err((expected, found)) = set {
                 return at(column.name, expected, found);
             }
@@ -402,7 +438,11 @@ impl TokenLists {
         } else if let Some(list) = any.downcast_ref::<ListArray<i64>>() {
             (bounds(list.offsets()), list.values())
         } else {
-            return Err(ErrorKind::format("type", "a list of integers", type_name(array.data_type())));
+            return Err(ErrorKind::format(
+                "type",
+                "a list of integers",
+                type_name(array.data_type()),
+            ));
         };
         let nulls = array.validity().filter(|v| v.unset_bits() > 0).cloned();
         Ok(TokenLists { bounds, nulls, words: Words::new(&**values, token_code == WORD16)? })
@@ -418,8 +458,12 @@ impl TokenLists {
         Some(match &self.words {
             Words::U16(words) => Ok(Tokens::U16(words[range].to_vec())),
             Words::I32(words) => Ok(Tokens::I32(words[range].to_vec())),
-            Words::Other { of, wide: false } => of.words(range, "tokens of 16 bits").map(Tokens::U16),
-            Words::Other { of, wide: true } => of.words(range, "tokens of 32 bits").map(Tokens::I32),
+            Words::Other { of, wide: false } => {
+                of.words(range, "tokens of 16 bits").map(Tokens::U16)
+            }
+            Words::Other { of, wide: true } => {
+                of.words(range, "tokens of 32 bits").map(Tokens::I32)
+            }
         })
     }
 }
@@ -427,15 +471,18 @@ impl TokenLists {
 impl Words {
     fn new(array: &dyn Array, wide: bool) -> Result<Words, ErrorKind> {
         if array.null_count() == 0 {
-            if let Some(own) = array.as_any().downcast_ref::<PrimitiveArray<u16>>().filter(|_| !wide) {
+            if let Some(own) =
+                array.as_any().downcast_ref::<PrimitiveArray<u16>>().filter(|_| !wide)
+            {
                 return Ok(Words::U16(own.values().clone()));
             }
-            if let Some(own) = array.as_any().downcast_ref::<PrimitiveArray<i32>>().filter(|_| wide) {
+            if let Some(own) = array.as_any().downcast_ref::<PrimitiveArray<i32>>().filter(|_| wide)
+            {
                 return Ok(Words::I32(own.values().clone()));
             }
         }
-        let of =
-            Integers::new(array).ok_or_else(|| ErrorKind::format("type", "integers", type_name(array.data_type())))?;
+        let of = Integers::new(array)
+            .ok_or_else(|| ErrorKind::format("type", "integers", type_name(array.data_type())))?;
         Ok(Words::Other { of, wide })
     }
 }
@@ -473,7 +520,9 @@ impl Values {
     fn get(&self, row: usize) -> Result<Value<'_>, (&'static str, String)> {
         let (array, factor) = match self {
             Values::Int { array, factor } => (array, *factor),
-            Values::Text(text) => return Ok(text.get(row).map_or(Value::Null, |t| Value::Text(Cow::Borrowed(t)))),
+            Values::Text(text) => {
+                return Ok(text.get(row).map_or(Value::Null, |t| Value::Text(Cow::Borrowed(t))));
+            }
         };
         match array.get(row)? {
             None => Ok(Value::Null),
@@ -529,7 +578,10 @@ macro_rules! with_integers {
 impl Integers {
     /// `None` where the array is of another type. The values are shared, not copied.
     pub(crate) fn new(array: &dyn Array) -> Option<Integers> {
-        fn of<T: NativeType>(array: &dyn Array, make: fn(PrimitiveArray<T>) -> Integers) -> Option<Integers> {
+        fn of<T: NativeType>(
+            array: &dyn Array,
+            make: fn(PrimitiveArray<T>) -> Integers,
+        ) -> Option<Integers> {
             array.as_any().downcast_ref::<PrimitiveArray<T>>().map(|array| make(array.clone()))
         }
         use DataType as D;
@@ -565,7 +617,9 @@ impl Integers {
 
     /// The number, `None` where it is null, or what it should have been and is.
     pub(crate) fn get(&self, row: usize) -> Result<Option<i64>, (&'static str, String)> {
-        fn number<T: TryInto<i64> + ToString + Copy>(v: Option<T>) -> Result<Option<i64>, (&'static str, String)> {
+        fn number<T: TryInto<i64> + ToString + Copy>(
+            v: Option<T>,
+        ) -> Result<Option<i64>, (&'static str, String)> {
             v.map(|v| v.try_into().map_err(|_| ("a number in 63 bits", v.to_string()))).transpose()
         }
         with_integers!(self, array => number(array.get(row)))

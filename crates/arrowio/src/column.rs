@@ -82,7 +82,8 @@ macro_rules! integer_fields {
         impl Field for $t {
             const EXPECTED: &'static str = stringify!($t);
             fn to_value(&self) -> Value<'_> {
-                // Beyond i64 lie only values of u64 that no flow reaches (octets beyond 8 EiB): they saturate.
+                // Beyond i64 lie only values of u64 that no flow reaches (octets beyond 8 EiB):
+                // they saturate.
                 Value::Int(i64::try_from(*self).unwrap_or(i64::MAX))
             }
             fn from_value(value: &Value<'_>) -> Option<Self> {
@@ -187,21 +188,75 @@ pub const COLUMNS: &[Column] = &[
     identity!("client_addr", Utf8, "", "address of the side that opened the flow", client.addr),
     identity!("client_port", UInt16, "", "its port", client_port),
     identity!("server_addr", Utf8, "", "address of the other side", server.addr),
-    identity!("client_seq_base", UInt32, "", "first sequence number of the client", client.seq_base),
-    identity!("server_seq_base", UInt32, "", "first sequence number of the server", server.seq_base),
+    identity!(
+        "client_seq_base",
+        UInt32,
+        "",
+        "first sequence number of the client",
+        client.seq_base
+    ),
+    identity!(
+        "server_seq_base",
+        UInt32,
+        "",
+        "first sequence number of the server",
+        server.seq_base
+    ),
     identity!("client_ts_base", UInt32, "", "first TSval of the client (RFC 7323)", client.ts_base),
     identity!("server_ts_base", UInt32, "", "first TSval of the server", server.ts_base),
-    identity!("client_ip_id_base", UInt16, "", "first IPv4 identification of the client", client.ip_id_base),
-    identity!("server_ip_id_base", UInt16, "", "first IPv4 identification of the server", server.ip_id_base),
-    identity!("client_flow_label_base", UInt32, "", "first IPv6 flow label of the client", client.flow_label_base),
-    identity!("server_flow_label_base", UInt32, "", "first IPv6 flow label of the server", server.flow_label_base),
+    identity!(
+        "client_ip_id_base",
+        UInt16,
+        "",
+        "first IPv4 identification of the client",
+        client.ip_id_base
+    ),
+    identity!(
+        "server_ip_id_base",
+        UInt16,
+        "",
+        "first IPv4 identification of the server",
+        server.ip_id_base
+    ),
+    identity!(
+        "client_flow_label_base",
+        UInt32,
+        "",
+        "first IPv6 flow label of the client",
+        client.flow_label_base
+    ),
+    identity!(
+        "server_flow_label_base",
+        UInt32,
+        "",
+        "first IPv6 flow label of the server",
+        server.flow_label_base
+    ),
     summary!("duration", Int64, "ns", "from first to last packet", duration_ns),
-    summary!("server_port", UInt16, "", "port of the server (it is in the tokens too)", server_port),
+    summary!(
+        "server_port",
+        UInt16,
+        "",
+        "port of the server (it is in the tokens too)",
+        server_port
+    ),
     summary!("ip_version", UInt8, "", "4 or 6", ip_version),
     summary!("client_packets", UInt64, "packets", "packets from the client", packets[0]),
     summary!("server_packets", UInt64, "packets", "packets from the server", packets[1]),
-    summary!("client_octets", UInt64, "octets", "payload from the client, repeats included", payload_octets[0]),
-    summary!("server_octets", UInt64, "octets", "payload from the server, repeats included", payload_octets[1]),
+    summary!(
+        "client_octets",
+        UInt64,
+        "octets",
+        "payload from the client, repeats included",
+        payload_octets[0]
+    ),
+    summary!(
+        "server_octets",
+        UInt64,
+        "octets",
+        "payload from the server, repeats included",
+        payload_octets[1]
+    ),
     summary!(
         "completeness",
         UInt8,
@@ -210,8 +265,20 @@ pub const COLUMNS: &[Column] = &[
         completeness
     ),
     summary!("close", Utf8, "", "how it ended: `fin`, `rst` or `open`", close),
-    summary!("class", Utf8, "", "our verdict: `graceful`, `reset`, `started`, `ended` or `partial`", class),
-    summary!("source", Utf8, "", "the capture it came from, relative to the input; empty for generated flows", source),
+    summary!(
+        "class",
+        Utf8,
+        "",
+        "our verdict: `graceful`, `reset`, `started`, `ended` or `partial`",
+        class
+    ),
+    summary!(
+        "source",
+        Utf8,
+        "",
+        "the capture it came from, relative to the input; empty for generated flows",
+        source
+    ),
     summary!(
         "first_frame",
         UInt64,

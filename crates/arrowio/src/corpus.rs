@@ -14,7 +14,8 @@ use crate::{DatasetMeta, DatasetReader, Error, ErrorKind, FlowRow, TokenCode, To
 pub struct CorpusOptions {
     /// Token ids are below this; a flow with another one is refused.
     pub vocab_size: usize,
-    /// An existing folder on a disk that has room for the tokens, two octets each. The file there has no name.
+    /// An existing folder on a disk that has room for the tokens, two octets each. The file there
+    /// has no name.
     pub scratch: PathBuf,
     /// Of flows that are much the same, so many stay at most; absent: all.
     pub repeats: Option<Repeats>,
@@ -29,13 +30,13 @@ pub struct Repeats {
     pub outline: fn(&[u16]) -> Vec<u16>,
 }
 
-/// The distinct flows of a dataset, in its order, any of them at any time. Of flows with the same tokens the first one
-/// stays.
+/// The distinct flows of a dataset, in its order, any of them at any time. Of flows with the same
+/// tokens the first one stays.
 ///
-/// The dataset is read once, front to back, whatever its format. Its tokens go into a file without a name in
-/// `scratch`, which is mapped: memory holds some 20 octets per flow and the tokens that are being used. Nobody else
-/// can change or cut that file, and it is gone with the process; the dataset's own files may change once `open` is
-/// done.
+/// The dataset is read once, front to back, whatever its format. Its tokens go into a file without
+/// a name in `scratch`, which is mapped: memory holds some 20 octets per flow and the tokens that
+/// are being used. Nobody else can change or cut that file, and it is gone with the process; the
+/// dataset's own files may change once `open` is done.
 ///
 /// ```
 /// # use arrowio::*;
@@ -91,8 +92,9 @@ impl Corpus {
     /// Reads a dataset, all of it; `progress` hears how many flows were read.
     ///
     /// # Errors
-    /// Where the dataset cannot be read to its end, holds a token id that `options` does not allow, tokens that are not
-    /// of 16 bits, or more than 2^32 - 1 flows, and where the scratch file cannot be written.
+    /// Where the dataset cannot be read to its end, holds a token id that `options` does not allow,
+    /// tokens that are not of 16 bits, or more than 2^32 - 1 flows, and where the scratch file
+    /// cannot be written.
     pub fn open(
         path: &Path,
         accepted: &[TokenCode],
@@ -134,7 +136,8 @@ impl Corpus {
         self.duplicates
     }
 
-    /// Flows left out because as many as [`CorpusOptions::repeats`] allows came before that are much the same.
+    /// Flows left out because as many as [`CorpusOptions::repeats`] allows came before that are
+    /// much the same.
     #[must_use]
     pub fn repeats(&self) -> u64 {
         self.repeats
@@ -167,14 +170,15 @@ impl Corpus {
         self.flows[flow].copies.into()
     }
 
-    /// The captures that the flows come from, in the order in which they were met; empty for generated flows and where
-    /// the dataset does not say.
+    /// The captures that the flows come from, in the order in which they were met; empty for
+    /// generated flows and where the dataset does not say.
     #[must_use]
     pub fn sources(&self) -> &[String] {
         &self.sources
     }
 
-    /// A number that stands for the distinct flows and their order: the same on every machine and in every version.
+    /// A number that stands for the distinct flows and their order: the same on every machine and
+    /// in every version.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
@@ -195,7 +199,8 @@ struct Intake {
 impl Intake {
     fn new(options: &CorpusOptions) -> Result<Intake, Error> {
         let scratch = format!("scratch file in {}", options.scratch.display());
-        let file = tempfile::tempfile_in(&options.scratch).map_err(|e| ErrorKind::from(e).at(&scratch))?;
+        let file =
+            tempfile::tempfile_in(&options.scratch).map_err(|e| ErrorKind::from(e).at(&scratch))?;
         Ok(Intake {
             scratch,
             file: BufWriter::with_capacity(1 << 18, file),
@@ -213,15 +218,22 @@ impl Intake {
             return Err(ErrorKind::format(place(), "tokens of 16 bits", "wider ones"));
         };
         if let Some(wrong) = tokens.iter().find(|t| usize::from(**t) >= vocab_size) {
-            return Err(ErrorKind::format(place(), format!("token ids below {vocab_size}"), wrong.to_string()));
+            return Err(ErrorKind::format(
+                place(),
+                format!("token ids below {vocab_size}"),
+                wrong.to_string(),
+            ));
         }
-        let length = u32::try_from(tokens.len())
-            .map_err(|_| ErrorKind::format(place(), "fewer than 2^32 tokens", tokens.len().to_string()))?;
+        let length = u32::try_from(tokens.len()).map_err(|_| {
+            ErrorKind::format(place(), "fewer than 2^32 tokens", tokens.len().to_string())
+        })?;
         if u32::try_from(self.flows.len()).is_err() {
             return Err(ErrorKind::format(place(), "fewer than 2^32 flows", "more"));
         }
         let octets: Vec<u8> = tokens.iter().flat_map(|t| t.to_ne_bytes()).collect();
-        self.file.write_all(&octets).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", self.scratch)))?;
+        self.file
+            .write_all(&octets)
+            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", self.scratch)))?;
         let packets = row.summary.as_ref().map_or(0, |s| s.packets[0].saturating_add(s.packets[1]));
         let packets = u32::try_from(packets).unwrap_or(u32::MAX);
         let source = self.source(row.summary.as_ref().map_or("", |s| &s.source));
@@ -245,18 +257,20 @@ impl Intake {
     fn finish(self, meta: DatasetMeta, repeats: Option<&Repeats>) -> Result<Corpus, Error> {
         let at = |e: io::Error| ErrorKind::from(e).at(&self.scratch);
         let file = self.file.into_inner().map_err(|e| at(e.into_error()))?;
-        // SAFETY: the file was made above and has no name, so that no other process can open, change or cut it, and this
-        // one writes to it no more: its octets stay as they are while they are mapped.
+        // SAFETY: the file was made above and has no name, so that no other process can open,
+        // change or cut it, and this one writes to it no more: its octets stay as they are while
+        // they are mapped.
         let map = unsafe { Mmap::map(&file) }.map_err(at)?;
         let (mut flows, duplicates) = distinct(&map, self.flows, &self.hashes);
         let repeats = repeats.map_or(0, |repeats| without_repeats(&map, &mut flows, repeats));
-        let fingerprint = hash(flows.iter().map(|flow| hash(tokens(&map, flow).iter().copied().map(u64::from))));
+        let fingerprint =
+            hash(flows.iter().map(|flow| hash(tokens(&map, flow).iter().copied().map(u64::from))));
         Ok(Corpus { meta, flows, sources: self.sources, map, duplicates, repeats, fingerprint })
     }
 }
 
-/// The first of each group of flows with the same tokens, in order, and how many others there were. Tokens are looked
-/// at only where their hashes are the same.
+/// The first of each group of flows with the same tokens, in order, and how many others there were.
+/// Tokens are looked at only where their hashes are the same.
 fn distinct(map: &Mmap, mut flows: Vec<Entry>, hashes: &[u64]) -> (Vec<Entry>, u64) {
     let all = flows.len();
     let content = |flow: u32| (hashes[flow as usize], tokens(map, &flows[flow as usize]));
@@ -292,12 +306,15 @@ fn tokens<'a>(map: &'a Mmap, flow: &Entry) -> &'a [u16] {
     let octets = &map[start..start + flow.length as usize * 2];
     // SAFETY: any two octets are a u16.
     let (before, tokens, after) = unsafe { octets.align_to() };
-    debug_assert!(before.is_empty() && after.is_empty(), "a map begins at a page, a flow at an even offset in it");
+    debug_assert!(
+        before.is_empty() && after.is_empty(),
+        "a map begins at a page, a flow at an even offset in it"
+    );
     tokens
 }
 
-/// FNV-1a over words instead of octets: fast, and the same everywhere. What means harm finds words that collide, which
-/// costs comparisons and nothing else.
+/// FNV-1a over words instead of octets: fast, and the same everywhere. What means harm finds words
+/// that collide, which costs comparisons and nothing else.
 pub(crate) fn hash(words: impl Iterator<Item = u64>) -> u64 {
     words.fold(0xcbf2_9ce4_8422_2325, |hash, word| (hash ^ word).wrapping_mul(0x0100_0000_01b3))
 }

@@ -52,7 +52,11 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    pub(crate) fn format(place: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> ErrorKind {
+    pub(crate) fn format(
+        place: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> ErrorKind {
         ErrorKind::Format { place: place.into(), expected: expected.into(), found: found.into() }
     }
 

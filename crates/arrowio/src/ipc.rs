@@ -1,9 +1,9 @@
 //! Arrow IPC streams and files into arrays, one record batch at a time.
 //!
-//! arrow2 has a reader too, but one that panics on empty compressed buffers (which pyarrow writes) and that takes counts
-//! and lengths of a hostile file at their word. Here every length is checked against the octets that are there, and
-//! memory grows only as octets arrive. The layout is that of the Arrow columnar format, version 1.3, "Serialization
-//! and interprocess communication".
+//! arrow2 has a reader too, but one that panics on empty compressed buffers (which pyarrow writes)
+//! and that takes counts and lengths of a hostile file at their word. Here every length is checked
+//! against the octets that are there, and memory grows only as octets arrive. The layout is that of
+//! the Arrow columnar format, version 1.3, "Serialization and interprocess communication".
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -23,7 +23,8 @@ use crate::batch::{Columns, Integers};
 type Pairs = Vec<(String, String)>;
 type Result<T> = std::result::Result<T, ErrorKind>;
 
-/// What an Arrow file begins and ends with; a stream follows the first one and two octets of padding.
+/// What an Arrow file begins and ends with; a stream follows the first one and two octets of
+/// padding.
 pub(crate) const FILE_MAGIC: &[u8; 6] = b"ARROW1";
 const CONTINUATION: [u8; 4] = [0xff; 4];
 /// Nesting and number of fields that a schema may have; ours have 1 and 25.
@@ -110,9 +111,11 @@ impl<R: Read> IpcReader<R> {
             batch: 0,
             done: false,
         };
-        let message =
-            reader.message()?.ok_or_else(|| ErrorKind::format("octet 0", "a schema", "the end of the stream"))?;
-        (reader.fields, reader.metadata) = schema(&message.metadata).map_err(|e| e.within("schema"))?;
+        let message = reader
+            .message()?
+            .ok_or_else(|| ErrorKind::format("octet 0", "a schema", "the end of the stream"))?;
+        (reader.fields, reader.metadata) =
+            schema(&message.metadata).map_err(|e| e.within("schema"))?;
         Ok(reader)
     }
 
@@ -139,10 +142,16 @@ impl<R: Read> IpcReader<R> {
     }
 
     fn take(&mut self, message: &Message) -> Result<Option<Columns>> {
-        let header = fb::MessageRef::read_as_root(&message.metadata).and_then(|m| m.header()).map_err(flat)?;
+        let header = fb::MessageRef::read_as_root(&message.metadata)
+            .and_then(|m| m.header())
+            .map_err(flat)?;
         match header {
-            Some(fb::MessageHeaderRef::RecordBatch(batch)) => self.columns(batch, &message.body).map(Some),
-            Some(fb::MessageHeaderRef::DictionaryBatch(batch)) => self.dictionary(batch, &message.body).map(|()| None),
+            Some(fb::MessageHeaderRef::RecordBatch(batch)) => {
+                self.columns(batch, &message.body).map(Some)
+            }
+            Some(fb::MessageHeaderRef::DictionaryBatch(batch)) => {
+                self.dictionary(batch, &message.body).map(|()| None)
+            }
             _ => Err(ErrorKind::format("header", "a record batch or a dictionary", "another one")),
         }
     }
@@ -155,9 +164,13 @@ impl<R: Read> IpcReader<R> {
             let column = match &field.dictionary {
                 _ if !(self.wanted)(&field.name) => cursor.skip(field),
                 None => cursor.array(&field.kind),
-                Some(dictionary) => cursor.by_dictionary(*dictionary, self.dictionaries.get(&dictionary.id)),
+                Some(dictionary) => {
+                    cursor.by_dictionary(*dictionary, self.dictionaries.get(&dictionary.id))
+                }
             };
-            columns.extend(column.map_err(|e| e.within(&place))?.map(|array| (field.name.clone(), array)));
+            columns.extend(
+                column.map_err(|e| e.within(&place))?.map(|array| (field.name.clone(), array)),
+            );
         }
         Ok(columns)
     }
@@ -166,7 +179,10 @@ impl<R: Read> IpcReader<R> {
         let id = batch.id().map_err(flat)?;
         let same = |f: &&Field| f.dictionary.is_some_and(|d| d.id == id) && (self.wanted)(&f.name);
         let Some(field) = self.fields.iter().find(same) else { return Ok(()) };
-        let data = batch.data().map_err(flat)?.ok_or_else(|| ErrorKind::format("dictionary", "data", "none"))?;
+        let data = batch
+            .data()
+            .map_err(flat)?
+            .ok_or_else(|| ErrorKind::format("dictionary", "data", "none"))?;
         let place = format!("dictionary of column {}", field.name);
         let Kind::Text { large } = field.kind else {
             return Err(ErrorKind::format(place, "text", field.kind.name()));
@@ -178,12 +194,17 @@ impl<R: Read> IpcReader<R> {
         }
         texts.extend(more);
         if texts.len() > MAX_TEXTS {
-            return Err(ErrorKind::format(place, format!("at most {MAX_TEXTS} texts"), texts.len().to_string()));
+            return Err(ErrorKind::format(
+                place,
+                format!("at most {MAX_TEXTS} texts"),
+                texts.len().to_string(),
+            ));
         }
         Ok(())
     }
 
-    /// The next message; `None` at the end-of-stream marker. An input that ends without one was cut off.
+    /// The next message; `None` at the end-of-stream marker. An input that ends without one was cut
+    /// off.
     fn message(&mut self) -> Result<Option<Message>> {
         let mut word = [0; 4];
         self.exact(&mut word, "the next message or an end-of-stream marker")?;
@@ -197,13 +218,20 @@ impl<R: Read> IpcReader<R> {
             return Ok(None);
         }
         let place = format!("octet {}", self.offset - 4);
-        let length = usize::try_from(length).ok().filter(|l| *l <= MAX_METADATA).ok_or_else(|| {
-            ErrorKind::format(&place, format!("a length of at most {MAX_METADATA}"), length.to_string())
-        })?;
+        let length =
+            usize::try_from(length).ok().filter(|l| *l <= MAX_METADATA).ok_or_else(|| {
+                ErrorKind::format(
+                    &place,
+                    format!("a length of at most {MAX_METADATA}"),
+                    length.to_string(),
+                )
+            })?;
         let metadata = self.octets(length as u64, "the metadata of a message")?;
-        let body_length = fb::MessageRef::read_as_root(&metadata).and_then(|m| m.body_length()).map_err(flat)?;
-        let body_length = u64::try_from(body_length)
-            .map_err(|_| ErrorKind::format(place, "a body of 0 octets or more", body_length.to_string()))?;
+        let body_length =
+            fb::MessageRef::read_as_root(&metadata).and_then(|m| m.body_length()).map_err(flat)?;
+        let body_length = u64::try_from(body_length).map_err(|_| {
+            ErrorKind::format(place, "a body of 0 octets or more", body_length.to_string())
+        })?;
         let body = self.octets(body_length, "the body of a message")?;
         Ok(Some(Message { metadata, body }))
     }
@@ -228,24 +256,41 @@ impl<R: Read> IpcReader<R> {
     }
 
     fn cut_off(&self, what: &str) -> ErrorKind {
-        ErrorKind::format(format!("octet {}", self.offset), what, "the end of the input: it was cut off")
+        ErrorKind::format(
+            format!("octet {}", self.offset),
+            what,
+            "the end of the input: it was cut off",
+        )
     }
 }
 
 /// The error names types of the library's own, which say nothing to whoever has the file.
 fn flat(_: fb::planus::Error) -> ErrorKind {
-    ErrorKind::format("metadata", "offsets, lengths and kinds that fit together", "one that does not")
+    ErrorKind::format(
+        "metadata",
+        "offsets, lengths and kinds that fit together",
+        "one that does not",
+    )
 }
 
-/// A type that came to the format later than all that a dataset has, by its number in the format's `Schema.fbs`.
+/// A type that came to the format later than all that a dataset has, by its number in the format's
+/// `Schema.fbs`.
 fn newer(error: fb::planus::Error) -> ErrorKind {
     let name = match error.error_kind {
         fb::planus::errors::ErrorKind::UnknownUnionTag { tag: 22 } => "run-end encoding",
-        fb::planus::errors::ErrorKind::UnknownUnionTag { tag: 23 } => "views of octets (BinaryView)",
+        fb::planus::errors::ErrorKind::UnknownUnionTag { tag: 23 } => {
+            "views of octets (BinaryView)"
+        }
         fb::planus::errors::ErrorKind::UnknownUnionTag { tag: 24 } => "views of text (Utf8View)",
-        fb::planus::errors::ErrorKind::UnknownUnionTag { tag: 25 | 26 } => "views of lists (ListView)",
+        fb::planus::errors::ErrorKind::UnknownUnionTag { tag: 25 | 26 } => {
+            "views of lists (ListView)"
+        }
         fb::planus::errors::ErrorKind::UnknownUnionTag { tag } => {
-            return ErrorKind::format("type", "one of the Arrow format 1.0", format!("number {tag}"));
+            return ErrorKind::format(
+                "type",
+                "one of the Arrow format 1.0",
+                format!("number {tag}"),
+            );
         }
         _ => return flat(error),
     };
@@ -269,7 +314,8 @@ fn schema(message: &[u8]) -> Result<(Vec<Field>, Pairs)> {
     }
     let mut seen = 0;
     let fields = schema.fields().map_err(flat)?.into_iter().flatten();
-    let fields = fields.map(|field| Field::new(field.map_err(flat)?, &mut seen)).collect::<Result<_>>()?;
+    let fields =
+        fields.map(|field| Field::new(field.map_err(flat)?, &mut seen)).collect::<Result<_>>()?;
     Ok((fields, metadata))
 }
 
@@ -322,7 +368,10 @@ impl Kind {
             let is_dictionary = child.dictionary().map_err(flat)?.is_some();
             children.push(if is_dictionary { Kind::other("a dictionary", 2, &[]) } else { kind });
         }
-        let kind = field.type_().map_err(newer)?.ok_or_else(|| ErrorKind::format("type", "one", "none"))?;
+        let kind = field
+            .type_()
+            .map_err(newer)?
+            .ok_or_else(|| ErrorKind::format("type", "one", "none"))?;
         use fb::TypeRef as T;
         Ok(match kind {
             T::Null(_) => Kind::Null,
@@ -332,7 +381,9 @@ impl Kind {
             T::Utf8(_) => Kind::Text { large: false },
             T::LargeUtf8(_) => Kind::Text { large: true },
             T::List(_) | T::LargeList(_) => match (children.pop(), children.is_empty()) {
-                (Some(child), true) => Kind::List { large: matches!(kind, T::LargeList(_)), child: Box::new(child) },
+                (Some(child), true) => {
+                    Kind::List { large: matches!(kind, T::LargeList(_)), child: Box::new(child) }
+                }
                 _ => return Err(ErrorKind::format("list", "one child", "another number")),
             },
             T::Binary(_) => Kind::other("binary", 3, &children),
@@ -351,7 +402,8 @@ impl Kind {
     }
 
     fn other(name: &'static str, buffers: usize, children: &[Kind]) -> Kind {
-        let (nodes, more) = children.iter().fold((1, buffers), |(n, b), c| (n + c.size().0, b + c.size().1));
+        let (nodes, more) =
+            children.iter().fold((1, buffers), |(n, b), c| (n + c.size().0, b + c.size().1));
         Kind::Other { name, nodes, buffers: more }
     }
 
@@ -398,14 +450,25 @@ impl<'a> Cursor<'a> {
             None => None,
             Some(c) => Some(c.codec().map_err(flat)?),
         };
-        let count =
-            |n: i64| usize::try_from(n).map_err(|_| ErrorKind::format("node", "a length of 0 or more", n.to_string()));
+        let count = |n: i64| {
+            usize::try_from(n)
+                .map_err(|_| ErrorKind::format("node", "a length of 0 or more", n.to_string()))
+        };
         let nodes = batch.nodes().map_err(flat)?.into_iter().flatten();
-        let nodes = nodes.map(|n| Ok((count(n.length())?, n.null_count() != 0))).collect::<Result<Vec<_>>>()?;
+        let nodes = nodes
+            .map(|n| Ok((count(n.length())?, n.null_count() != 0)))
+            .collect::<Result<Vec<_>>>()?;
         let buffers = batch.buffers().map_err(flat)?.into_iter().flatten();
         let buffers: Vec<_> = buffers.map(|b| (b.offset(), b.length())).collect();
         let limit = body.len().saturating_mul(MAX_RATIO).clamp(SMALL_BATCH, MAX_BATCH);
-        Ok(Cursor { nodes: nodes.into_iter(), buffers: buffers.into_iter(), body, compression, limit, budget: limit })
+        Ok(Cursor {
+            nodes: nodes.into_iter(),
+            buffers: buffers.into_iter(),
+            body,
+            compression,
+            limit,
+            budget: limit,
+        })
     }
 
     fn skip(&mut self, field: &Field) -> Result<Option<Box<dyn Array>>> {
@@ -426,7 +489,8 @@ impl<'a> Cursor<'a> {
 
     /// The octets of the next buffer as they stand in the body.
     fn raw(&mut self) -> Result<&'a [u8]> {
-        let (offset, length) = self.buffers.next().ok_or_else(|| ErrorKind::format("buffers", "one more", "none"))?;
+        let (offset, length) =
+            self.buffers.next().ok_or_else(|| ErrorKind::format("buffers", "one more", "none"))?;
         let range = usize::try_from(offset).ok().zip(usize::try_from(length).ok());
         let range = range.and_then(|(start, length)| Some(start..start.checked_add(length)?));
         range.and_then(|range| self.body.get(range)).ok_or_else(|| {
@@ -477,7 +541,9 @@ impl<'a> Cursor<'a> {
         match kind {
             Kind::Null => self.node().map(|_| None),
             Kind::Int(int) => self.integers(*int).map(Some),
-            Kind::Time(data_type) => Ok(Some(self.primitives::<i64>()?.to(data_type.clone()).boxed())),
+            Kind::Time(data_type) => {
+                Ok(Some(self.primitives::<i64>()?.to(data_type.clone()).boxed()))
+            }
             Kind::Text { large: false } => self.text::<i32>().map(Some),
             Kind::Text { large: true } => self.text::<i64>().map(Some),
             Kind::List { large: false, child } => self.list::<i32>(child).map(Some),
@@ -522,9 +588,12 @@ impl<'a> Cursor<'a> {
             vec![O::default()]
         } else {
             let count = rows.checked_add(1);
-            self.values::<O>(count.ok_or_else(|| ErrorKind::format("node", "a length", rows.to_string()))?)?
+            self.values::<O>(
+                count.ok_or_else(|| ErrorKind::format("node", "a length", rows.to_string()))?,
+            )?
         };
-        let wrong = |_| invalid("offsets from 0 on that never fall", "one that is below the one before");
+        let wrong =
+            |_| invalid("offsets from 0 on that never fall", "one that is below the one before");
         OffsetsBuffer::try_from(offsets).map_err(wrong)
     }
 
@@ -534,7 +603,8 @@ impl<'a> Cursor<'a> {
         let offsets = self.offsets::<O>(rows)?;
         let text = self.buffer(offsets.last().to_usize(), 1)?;
         let data_type = if O::IS_LARGE { DataType::LargeUtf8 } else { DataType::Utf8 };
-        Utf8Array::try_new(data_type, offsets, text.into(), validity).map_err(|_| invalid("UTF-8", "other octets"))
+        Utf8Array::try_new(data_type, offsets, text.into(), validity)
+            .map_err(|_| invalid("UTF-8", "other octets"))
     }
 
     fn text<O: Offset>(&mut self) -> Result<Box<dyn Array>> {
@@ -544,7 +614,11 @@ impl<'a> Cursor<'a> {
     fn texts(&mut self, large: bool) -> Result<Texts> {
         let rows = self.nodes.as_slice().first().map_or(0, |(rows, _)| *rows);
         if rows > MAX_TEXTS {
-            return Err(ErrorKind::format("node", format!("at most {MAX_TEXTS} texts"), rows.to_string()));
+            return Err(ErrorKind::format(
+                "node",
+                format!("at most {MAX_TEXTS} texts"),
+                rows.to_string(),
+            ));
         }
         let own = |t: Option<&str>| t.map(str::to_owned);
         Ok(if large {
@@ -555,7 +629,11 @@ impl<'a> Cursor<'a> {
     }
 
     /// Text by dictionary, spelled out.
-    fn by_dictionary(&mut self, dictionary: Dictionary, texts: Option<&Texts>) -> Result<Option<Box<dyn Array>>> {
+    fn by_dictionary(
+        &mut self,
+        dictionary: Dictionary,
+        texts: Option<&Texts>,
+    ) -> Result<Option<Box<dyn Array>>> {
         let keys = self.integers(dictionary.index)?;
         let wrong = |found: String| ErrorKind::format("key", "a number", found);
         let keys = Integers::new(&*keys).ok_or_else(|| wrong("another type".into()))?;
@@ -568,12 +646,23 @@ impl<'a> Cursor<'a> {
                 Some(key) => usize::try_from(key)
                     .ok()
                     .and_then(|k| texts.get(k))
-                    .ok_or_else(|| ErrorKind::format("key", format!("one below {}", texts.len()), key.to_string()))?
+                    .ok_or_else(|| {
+                        ErrorKind::format(
+                            "key",
+                            format!("one below {}", texts.len()),
+                            key.to_string(),
+                        )
+                    })?
                     .as_deref(),
             };
-            self.budget = self.budget.checked_sub(8 + text.map_or(0, str::len)).ok_or_else(|| {
-                ErrorKind::format("text", format!("a record batch of at most {} octets", self.limit), "more")
-            })?;
+            self.budget =
+                self.budget.checked_sub(8 + text.map_or(0, str::len)).ok_or_else(|| {
+                    ErrorKind::format(
+                        "text",
+                        format!("a record batch of at most {} octets", self.limit),
+                        "more",
+                    )
+                })?;
             spelled.push(text);
         }
         Ok(Some(arrow2::array::MutableArray::as_box(&mut spelled)))
@@ -584,7 +673,11 @@ impl<'a> Cursor<'a> {
         let validity = self.validity(rows, has_nulls)?;
         let offsets = self.offsets::<O>(rows)?;
         let Kind::Int(int) = child else {
-            return Err(ErrorKind::format("type", "a list of integers", format!("a list of {}", child.name())));
+            return Err(ErrorKind::format(
+                "type",
+                "a list of integers",
+                format!("a list of {}", child.name()),
+            ));
         };
         let values = self.integers(*int)?;
         let (count, last) = (values.len(), offsets.last().to_usize());
@@ -596,11 +689,18 @@ impl<'a> Cursor<'a> {
 }
 
 /// At most `needed` octets of a compressed buffer.
-fn unpack(codec: fb::CompressionType, packed: &[u8], needed: usize, to: &mut Vec<u8>) -> io::Result<()> {
+fn unpack(
+    codec: fb::CompressionType,
+    packed: &[u8],
+    needed: usize,
+    to: &mut Vec<u8>,
+) -> io::Result<()> {
     let limit = needed as u64;
     match codec {
         fb::CompressionType::Lz4Frame => lz4::Decoder::new(packed)?.take(limit).read_to_end(to)?,
-        fb::CompressionType::Zstd => zstd::Decoder::with_buffer(packed)?.take(limit).read_to_end(to)?,
+        fb::CompressionType::Zstd => {
+            zstd::Decoder::with_buffer(packed)?.take(limit).read_to_end(to)?
+        }
     };
     Ok(())
 }

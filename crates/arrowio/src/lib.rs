@@ -1,7 +1,8 @@
 //! Token datasets on disk and on pipes: Arrow IPC and Parquet.
 //!
-//! A dataset is a folder of shards, one file, or an Arrow IPC stream; `docs/dataset.md` is its reference. Knows nothing
-//! of TCP or tensors. No type of arrow2 or parquet2 stands in a public signature.
+//! A dataset is a folder of shards, one file, or an Arrow IPC stream; `docs/dataset.md` is its
+//! reference. Knows nothing of TCP or tensors. No type of arrow2 or parquet2 stands in a public
+//! signature.
 //!
 //! ```
 //! use arrowio::{DatasetMeta, DatasetReader, DatasetWriter, FlowRow, TokenCode, Tokens, WriteOptions};

@@ -1,7 +1,7 @@
 //! The pages of a column in a Parquet file, each looked at before anything is made of it.
 //!
-//! A page says itself how large it is, how large once decompressed, and how many values it holds. parquet2 takes all
-//! three at their word.
+//! A page says itself how large it is, how large once decompressed, and how many values it holds.
+//! parquet2 takes all three at their word.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,8 @@ use parquet2::encoding::Encoding;
 use parquet2::error::Error as Refused;
 use parquet2::metadata::Descriptor;
 use parquet2::page::{
-    CompressedDataPage, CompressedDictPage, CompressedPage, DataPage, DataPageHeader, Page, PageType, split_buffer,
+    CompressedDataPage, CompressedDictPage, CompressedPage, DataPage, DataPageHeader, Page,
+    PageType, split_buffer,
 };
 use parquet2::read::levels::get_bit_width;
 use parquet2::schema::types::PhysicalType;
@@ -27,7 +28,8 @@ use crate::ErrorKind;
 const MAX_PAGE: usize = 256 << 20;
 /// Its header, which may hold the smallest and the largest value.
 const MAX_HEADER: usize = 16 << 20;
-/// The pages of one batch may hold so many values: a few octets can stand for any number of the same one.
+/// The pages of one batch may hold so many values: a few octets can stand for any number of the
+/// same one.
 const MAX_VALUES: u64 = 1 << 26;
 
 type Result<T> = std::result::Result<T, ErrorKind>;
@@ -47,7 +49,11 @@ impl Purse {
 
     fn spend(&self, values: u64) -> Result<()> {
         let left = self.values.load(Ordering::Relaxed).checked_sub(values).ok_or_else(|| {
-            ErrorKind::format("page", format!("at most {MAX_VALUES} values in a batch of rows"), "more")
+            ErrorKind::format(
+                "page",
+                format!("at most {MAX_VALUES} values in a batch of rows"),
+                "more",
+            )
         })?;
         self.values.store(left, Ordering::Relaxed);
         Ok(())
@@ -66,14 +72,16 @@ impl Purse {
     }
 }
 
-/// Pages once decompressed: those whose levels end before their values do are refused. arrow2 would wait for more without
-/// end.
+/// Pages once decompressed: those whose levels end before their values do are refused. arrow2 would
+/// wait for more without end.
 pub(crate) struct Checked<P> {
     pub(crate) pages: P,
     pub(crate) purse: Arc<Purse>,
 }
 
-impl<P: FallibleStreamingIterator<Item = Page, Error = Refused>> FallibleStreamingIterator for Checked<P> {
+impl<P: FallibleStreamingIterator<Item = Page, Error = Refused>> FallibleStreamingIterator
+    for Checked<P>
+{
     type Item = Page;
     type Error = Refused;
 
@@ -91,15 +99,19 @@ impl<P: FallibleStreamingIterator<Item = Page, Error = Refused>> FallibleStreami
 /// Whether there are as many repetition and definition levels as the page says it has values.
 fn check_levels(page: &DataPage) -> Result<()> {
     if let DataPageHeader::V2(own) = page.header() {
-        let lengths = [own.repetition_levels_byte_length, own.definition_levels_byte_length].map(usize::try_from);
-        let [Ok(repetition), Ok(definition)] = lengths else { return Err(negative("octets of levels", -1)) };
+        let lengths = [own.repetition_levels_byte_length, own.definition_levels_byte_length]
+            .map(usize::try_from);
+        let [Ok(repetition), Ok(definition)] = lengths else {
+            return Err(negative("octets of levels", -1));
+        };
         if repetition.saturating_add(definition) > page.buffer().len() {
             return Err(ErrorKind::format("page", "levels within it", "levels that are longer"));
         }
     }
     let short = || ErrorKind::format("page", "levels within it", "levels that are longer");
     let (repetition, definition, _) = split_buffer(page).map_err(|_| short())?;
-    let levels = [(repetition, page.descriptor.max_rep_level), (definition, page.descriptor.max_def_level)];
+    let levels =
+        [(repetition, page.descriptor.max_rep_level), (definition, page.descriptor.max_def_level)];
     for (octets, most) in levels.into_iter().filter(|(_, most)| *most > 0) {
         let bits = get_bit_width(most) as usize;
         let found = count_of(octets, bits);
@@ -118,7 +130,10 @@ fn count_of(mut octets: &[u8], bits: usize) -> usize {
         let Some((run, length)) = varint(octets) else { break };
         octets = &octets[length..];
         let (values, taken) = if run & 1 == 1 {
-            let taken = usize::try_from(run >> 1).unwrap_or(usize::MAX).saturating_mul(bits).min(octets.len());
+            let taken = usize::try_from(run >> 1)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(bits)
+                .min(octets.len());
             (taken * 8 / bits, taken)
         } else {
             let taken = bits.div_ceil(8);
@@ -172,22 +187,34 @@ impl<R: Read> Pages<R> {
             .map_err(|_| ErrorKind::format("page", "a header", "octets that are none"))?;
         let size = size_of("octets", header.compressed_page_size)?;
         let unpacked = size_of("octets once decompressed", header.uncompressed_page_size)?;
-        let page_type = PageType::try_from(header.type_).map_err(|_| unknown("type of page", header.type_.0))?;
+        let page_type = PageType::try_from(header.type_)
+            .map_err(|_| unknown("type of page", header.type_.0))?;
         let mut octets = Vec::new();
         let read = self.input.by_ref().take(size as u64).read_to_end(&mut octets)?;
         if read < size {
             return Err(ErrorKind::format("page", format!("{size} octets"), format!("{read}")));
         }
         let (own, values) = match (page_type, header.data_page_header, header.data_page_header_v2) {
-            (PageType::DictionaryPage, ..) => return self.dictionary(header.dictionary_page_header, octets, unpacked),
+            (PageType::DictionaryPage, ..) => {
+                return self.dictionary(header.dictionary_page_header, octets, unpacked);
+            }
             (PageType::DataPage, Some(own), _) => (DataPageHeader::V1(own.clone()), own.num_values),
-            (PageType::DataPageV2, _, Some(own)) => (DataPageHeader::V2(own.clone()), own.num_values),
+            (PageType::DataPageV2, _, Some(own)) => {
+                (DataPageHeader::V2(own.clone()), own.num_values)
+            }
             _ => return Err(headless()),
         };
         self.purse.spend(u64::try_from(values).map_err(|_| negative("values", values))?)?;
         self.values_left -= i64::from(values);
         check_encodings(&own)?;
-        let page = CompressedDataPage::new(own, octets, self.compression, unpacked, self.descriptor.clone(), None);
+        let page = CompressedDataPage::new(
+            own,
+            octets,
+            self.compression,
+            unpacked,
+            self.descriptor.clone(),
+            None,
+        );
         Ok(CompressedPage::Data(page))
     }
 
@@ -198,17 +225,26 @@ impl<R: Read> Pages<R> {
         unpacked: usize,
     ) -> Result<CompressedPage> {
         let own = header.ok_or_else(headless)?;
-        let count = usize::try_from(own.num_values).map_err(|_| negative("values", own.num_values))?;
+        let count =
+            usize::try_from(own.num_values).map_err(|_| negative("values", own.num_values))?;
         let least = match self.descriptor.primitive_type.physical_type {
             PhysicalType::ByteArray => 4,
             _ => 1,
         };
-        let holds = if self.compression == Compression::Uncompressed { octets.len() } else { unpacked };
+        let holds =
+            if self.compression == Compression::Uncompressed { octets.len() } else { unpacked };
         if count > holds / least {
-            let expected = format!("a dictionary of at most {} values in {holds} octets", holds / least);
+            let expected =
+                format!("a dictionary of at most {} values in {holds} octets", holds / least);
             return Err(ErrorKind::format("page", expected, count.to_string()));
         }
-        let page = CompressedDictPage::new(octets, self.compression, unpacked, count, own.is_sorted.unwrap_or(false));
+        let page = CompressedDictPage::new(
+            octets,
+            self.compression,
+            unpacked,
+            count,
+            own.is_sorted.unwrap_or(false),
+        );
         Ok(CompressedPage::Dict(page))
     }
 }
@@ -229,18 +265,20 @@ impl<R: Read> Iterator for Pages<R> {
 }
 
 fn size_of(what: &str, found: i32) -> Result<usize> {
-    usize::try_from(found)
-        .ok()
-        .filter(|size| *size <= MAX_PAGE)
-        .ok_or_else(|| ErrorKind::format("page", format!("at most {MAX_PAGE} {what}"), found.to_string()))
+    usize::try_from(found).ok().filter(|size| *size <= MAX_PAGE).ok_or_else(|| {
+        ErrorKind::format("page", format!("at most {MAX_PAGE} {what}"), found.to_string())
+    })
 }
 
 fn check_encodings(header: &DataPageHeader) -> Result<()> {
     let used = match header {
-        DataPageHeader::V1(own) => vec![own.encoding, own.definition_level_encoding, own.repetition_level_encoding],
+        DataPageHeader::V1(own) => {
+            vec![own.encoding, own.definition_level_encoding, own.repetition_level_encoding]
+        }
         DataPageHeader::V2(own) => vec![own.encoding],
     };
-    used.into_iter().try_for_each(|e| Encoding::try_from(e).map(drop).map_err(|_| unknown("encoding", e.0)))
+    used.into_iter()
+        .try_for_each(|e| Encoding::try_from(e).map(drop).map_err(|_| unknown("encoding", e.0)))
 }
 
 fn unknown(what: &str, found: i32) -> ErrorKind {
@@ -268,8 +306,12 @@ mod tests {
     }
 
     fn dictionary(values: i32, unpacked: i32) -> PageHeader {
-        let own = DictionaryPageHeader { num_values: values, encoding: Code::PLAIN, is_sorted: None };
-        PageHeader { dictionary_page_header: Some(own), ..header(Kind::DICTIONARY_PAGE, unpacked, 4) }
+        let own =
+            DictionaryPageHeader { num_values: values, encoding: Code::PLAIN, is_sorted: None };
+        PageHeader {
+            dictionary_page_header: Some(own),
+            ..header(Kind::DICTIONARY_PAGE, unpacked, 4)
+        }
     }
 
     fn data(values: i32) -> PageHeader {
@@ -326,15 +368,33 @@ mod tests {
 
     #[test]
     fn what_a_page_says_of_itself_is_held_against_what_is_there() {
-        check(&dictionary(1, 1 << 30), "page: expected at most 268435456 octets once decompressed, found 1073741824");
-        check(&dictionary(1, -1), "page: expected at most 268435456 octets once decompressed, found -1");
-        check(&dictionary(1_000_000, 4), "page: expected a dictionary of at most 1 values in 4 octets, found 1000000");
+        check(
+            &dictionary(1, 1 << 30),
+            "page: expected at most 268435456 octets once decompressed, found 1073741824",
+        );
+        check(
+            &dictionary(1, -1),
+            "page: expected at most 268435456 octets once decompressed, found -1",
+        );
+        check(
+            &dictionary(1_000_000, 4),
+            "page: expected a dictionary of at most 1 values in 4 octets, found 1000000",
+        );
         check(&dictionary(-1, 4), "page: expected 0 values or more, found -1");
-        check(&data(i32::MAX), "page: expected at most 67108864 values in a batch of rows, found more");
+        check(
+            &data(i32::MAX),
+            "page: expected at most 67108864 values in a batch of rows, found more",
+        );
         check(&data(-1), "page: expected 0 values or more, found -1");
         check(&header(Kind::DATA_PAGE, 4, 4), "page: expected a header of its type, found none");
         check(&header(Kind(9), 4, 4), "page: expected a known type of page, found 9");
-        check(&PageHeader { compressed_page_size: 5, ..data(1) }, "page: expected 5 octets, found 4");
-        check(&PageHeader { compressed_page_size: -5, ..data(1) }, "page: expected at most 268435456 octets, found -5");
+        check(
+            &PageHeader { compressed_page_size: 5, ..data(1) },
+            "page: expected 5 octets, found 4",
+        );
+        check(
+            &PageHeader { compressed_page_size: -5, ..data(1) },
+            "page: expected at most 268435456 octets, found -5",
+        );
     }
 }

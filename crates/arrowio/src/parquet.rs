@@ -18,7 +18,8 @@ pub(crate) const MAGIC: &[u8; 4] = b"PAR1";
 /// Rows of one batch of arrays, and about how many values of its fullest column.
 const BATCH_ROWS: usize = 1 << 14;
 const BATCH_VALUES: usize = 1 << 21;
-/// But no fewer than this: arrow2 makes of a page all batches that are in it, each with memory of its own.
+/// But no fewer than this: arrow2 makes of a page all batches that are in it, each with memory of
+/// its own.
 const LEAST_ROWS: usize = 64;
 
 /// Reads the row groups of a file.
@@ -98,11 +99,16 @@ impl<R: Read + Seek + Send + 'static> ParquetReader<R> {
             };
             chunks.push((field, chunk));
         }
-        let most = chunks.iter().map(|(_, chunk)| usize::try_from(chunk.num_values()).unwrap_or(0)).max().unwrap_or(0);
+        let most = chunks
+            .iter()
+            .map(|(_, chunk)| usize::try_from(chunk.num_values()).unwrap_or(0))
+            .max()
+            .unwrap_or(0);
         let batch_rows = BATCH_VALUES / (most / rows.max(1)).max(1);
         let batch_rows = batch_rows.clamp(LEAST_ROWS, BATCH_ROWS).min(rows.max(1));
         let columns = chunks.into_iter().map(|(field, chunk)| {
-            self.column(chunk, field, rows, batch_rows).map_err(|e| e.within(&format!("column {}", field.name)))
+            self.column(chunk, field, rows, batch_rows)
+                .map_err(|e| e.within(&format!("column {}", field.name)))
         });
         Ok(Group { index, rows_left: rows, columns: columns.collect::<Result<_>>()? })
     }
@@ -123,7 +129,10 @@ impl<R: Read + Seek + Send + 'static> ParquetReader<R> {
         let stretch = Stretch { input: self.input.clone(), at: start, left: length };
         let pages = Pages::new(BufReader::with_capacity(1 << 16, stretch), metadata, purse.clone());
         let arrays = fenced("chunk", || {
-            let pages = Checked { pages: pq::BasicDecompressor::new(pages, Vec::new()), purse: purse.clone() };
+            let pages = Checked {
+                pages: pq::BasicDecompressor::new(pages, Vec::new()),
+                purse: purse.clone(),
+            };
             let types = vec![&metadata.descriptor().descriptor.primitive_type];
             pq::column_iter_to_arrays(vec![pages], types, field.clone(), Some(batch_rows), rows)
         })?;
@@ -140,13 +149,18 @@ impl Group {
             let array = fenced("pages", || arrays.next().transpose());
             // What our own look at the pages has found says more.
             let array = purse.complaint().map_or(array, Err).map_err(|e| e.within(&place))?;
-            let array = array
-                .ok_or_else(|| ErrorKind::format(place, format!("{} rows more", self.rows_left), "no page more"))?;
+            let array = array.ok_or_else(|| {
+                ErrorKind::format(place, format!("{} rows more", self.rows_left), "no page more")
+            })?;
             batch.push((name.clone(), array));
         }
         let rows = batch.first().map_or(self.rows_left, |(_, array)| array.len());
         if rows == 0 || rows > self.rows_left {
-            return Err(ErrorKind::format("batch", format!("1 to {} rows", self.rows_left), rows.to_string()));
+            return Err(ErrorKind::format(
+                "batch",
+                format!("1 to {} rows", self.rows_left),
+                rows.to_string(),
+            ));
         }
         self.rows_left -= rows;
         Ok(batch)
@@ -180,7 +194,8 @@ fn spelled_out(mut field: Field) -> Field {
     field
 }
 
-/// Runs arrow2, and takes a panic in it for what it is: a file it cannot read. Nothing of it is shown.
+/// Runs arrow2, and takes a panic in it for what it is: a file it cannot read. Nothing of it is
+/// shown.
 fn fenced<T>(place: &str, read: impl FnOnce() -> arrow2::error::Result<T>) -> Result<T> {
     let found = match quiet::quietly(|| catch_unwind(AssertUnwindSafe(read))) {
         Ok(Ok(value)) => return Ok(value),

@@ -20,12 +20,12 @@ pub struct TokenCode {
     pub version: u32,
 }
 
-/// Reads the flows of a dataset, one record batch at a time: a folder (searched in depth, in sorted order), a file or a
-/// stream. Other writers' files are taken too: large lists, integers of any width, text by dictionary, further columns,
-/// and the original's single column `flows`.
+/// Reads the flows of a dataset, one record batch at a time: a folder (searched in depth, in sorted
+/// order), a file or a stream. Other writers' files are taken too: large lists, integers of any
+/// width, text by dictionary, further columns, and the original's single column `flows`.
 ///
-/// As an iterator it goes on after an error: with the next row where one row is [lost](Lost), else with the next file
-/// where there is one.
+/// As an iterator it goes on after an error: with the next row where one row is [lost](Lost), else
+/// with the next file where there is one.
 pub struct DatasetReader {
     accepted: Vec<TokenCode>,
     meta: DatasetMeta,
@@ -59,14 +59,15 @@ impl DatasetReader {
         let shown = path.display().to_string();
         let files = if path.is_dir() { shards(path)? } else { vec![path.to_owned()] };
         let mut files = VecDeque::from(files);
-        let first = files
-            .pop_front()
-            .ok_or_else(|| ErrorKind::format("folder", "files *.arrow, *.arrows or *.parquet", "none").at(&shown))?;
+        let first = files.pop_front().ok_or_else(|| {
+            ErrorKind::format("folder", "files *.arrow, *.arrows or *.parquet", "none").at(&shown)
+        })?;
         let (meta, source) = Source::open(&first, accepted)?;
         Ok(DatasetReader { accepted: accepted.to_vec(), meta, files, open: Some(source) })
     }
 
-    /// Reads an Arrow IPC stream (or an Arrow IPC file, from front to back). `name` stands in errors.
+    /// Reads an Arrow IPC stream (or an Arrow IPC file, from front to back). `name` stands in
+    /// errors.
     ///
     /// # Errors
     /// Where it is not one, or its tokens are of no code in `accepted`.
@@ -76,7 +77,8 @@ impl DatasetReader {
         accepted: &[TokenCode],
     ) -> Result<DatasetReader, Error> {
         let open = || {
-            let mut input: Box<dyn Read + Send> = Box::new(BufReader::with_capacity(1 << 16, input));
+            let mut input: Box<dyn Read + Send> =
+                Box::new(BufReader::with_capacity(1 << 16, input));
             let head = head(&mut input)?;
             if head.starts_with(parquet::MAGIC) {
                 return Err(ErrorKind::format(
@@ -85,13 +87,21 @@ impl DatasetReader {
                     "Parquet, which cannot be read from a pipe",
                 ));
             }
-            let input: Box<dyn Read + Send> =
-                if head.starts_with(FILE_MAGIC) { input } else { Box::new(std::io::Cursor::new(head).chain(input)) };
+            let input: Box<dyn Read + Send> = if head.starts_with(FILE_MAGIC) {
+                input
+            } else {
+                Box::new(std::io::Cursor::new(head).chain(input))
+            };
             Batches::ipc(input, None)
         };
         let batches = open().map_err(|e| e.at(name))?;
         let (meta, source) = Source::new(name.to_owned(), batches, accepted)?;
-        Ok(DatasetReader { accepted: accepted.to_vec(), meta, files: VecDeque::new(), open: Some(source) })
+        Ok(DatasetReader {
+            accepted: accepted.to_vec(),
+            meta,
+            files: VecDeque::new(),
+            open: Some(source),
+        })
     }
 
     /// What the dataset says of itself.
@@ -118,7 +128,10 @@ impl DatasetReader {
             let Some(path) = self.files.pop_front() else { return Ok(None) };
             let (meta, source) = Source::open(&path, &self.accepted)?;
             if meta.token_code != self.meta.token_code {
-                let kind = ErrorKind::TokenCode { expected: self.meta.token_code.clone(), found: meta.token_code };
+                let kind = ErrorKind::TokenCode {
+                    expected: self.meta.token_code.clone(),
+                    found: meta.token_code,
+                };
                 return Err(kind.at(&source.name));
             }
             self.open = Some(source);
@@ -150,7 +163,8 @@ impl Batches {
         let mut file = File::open(path)?;
         let head = head(&mut file)?;
         if head.starts_with(parquet::MAGIC) {
-            return ParquetReader::new(file, batch::is_known).map(|r| Batches::Parquet(Box::new(r)));
+            return ParquetReader::new(file, batch::is_known)
+                .map(|r| Batches::Parquet(Box::new(r)));
         }
         let mut ending = None;
         if head.starts_with(FILE_MAGIC) {
@@ -194,7 +208,8 @@ impl Batches {
         }
     }
 
-    /// What the file says of itself. The original's files say nothing, and are known by their column.
+    /// What the file says of itself. The original's files say nothing, and are known by their
+    /// column.
     fn meta(&self) -> Result<DatasetMeta, ErrorKind> {
         let is_silent = self.metadata().iter().all(|(key, _)| key != "token_code");
         if is_silent && self.has_column("flows") && !self.has_column("tokens") {
@@ -220,10 +235,18 @@ impl Source {
         Source::new(name, batches, accepted)
     }
 
-    fn new(name: String, batches: Batches, accepted: &[TokenCode]) -> Result<(DatasetMeta, Source), Error> {
+    fn new(
+        name: String,
+        batches: Batches,
+        accepted: &[TokenCode],
+    ) -> Result<(DatasetMeta, Source), Error> {
         let meta = batches.meta().map_err(|e| e.at(&name))?;
-        if !accepted.iter().any(|code| code.name == meta.token_code && code.version == meta.token_version) {
-            let known: Vec<String> = accepted.iter().map(|c| format!("{} version {}", c.name, c.version)).collect();
+        if !accepted
+            .iter()
+            .any(|code| code.name == meta.token_code && code.version == meta.token_version)
+        {
+            let known: Vec<String> =
+                accepted.iter().map(|c| format!("{} version {}", c.name, c.version)).collect();
             let found = format!("{} version {}", meta.token_code, meta.token_version);
             return Err(ErrorKind::TokenCode { expected: known.join(" or "), found }.at(&name));
         }
@@ -239,7 +262,8 @@ impl Source {
                 None => {}
             }
             let next = self.batches.next_batch();
-            let rows = next.and_then(|arrays| arrays.map(|a| Rows::new(a, &self.token_code)).transpose());
+            let rows =
+                next.and_then(|arrays| arrays.map(|a| Rows::new(a, &self.token_code)).transpose());
             self.rows = rows.map_err(|e| e.at(&self.name))?;
             if self.rows.is_none() {
                 return Ok(None);

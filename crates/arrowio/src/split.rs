@@ -1,4 +1,5 @@
-//! Which flows train a model, which ones choose it and which ones judge it; and in what order they are seen.
+//! Which flows train a model, which ones choose it and which ones judge it; and in what order they
+//! are seen.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -7,7 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::Corpus;
 use crate::corpus::hash;
 
-/// How much of a corpus is held out; the rest is for training. Shares of the number of flows, each from 0 to 1.
+/// How much of a corpus is held out; the rest is for training. Shares of the number of flows, each
+/// from 0 to 1.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Shares {
     /// For choosing a model while it is trained.
@@ -73,10 +75,11 @@ impl Split {
 }
 
 impl Corpus {
-    /// Splits by the capture that flows come from: whole captures, in an order drawn from `seed`, are held out while they
-    /// fit into the share of the test, then into that of the validation. What a share still wants is drawn from the
-    /// flows of the other captures, one by one: so a dataset of one capture is split by flow. The same corpus, shares
-    /// and seed give the same split, and the test does not depend on the validation's share.
+    /// Splits by the capture that flows come from: whole captures, in an order drawn from `seed`,
+    /// are held out while they fit into the share of the test, then into that of the validation.
+    /// What a share still wants is drawn from the flows of the other captures, one by one: so a
+    /// dataset of one capture is split by flow. The same corpus, shares and seed give the same
+    /// split, and the test does not depend on the validation's share.
     #[must_use]
     pub fn split(&self, shares: Shares, seed: u64) -> Split {
         let sources: Vec<u32> = (0..self.len()).map(|flow| self.source(flow) as u32).collect();

@@ -61,7 +61,8 @@ pub const SHARDS: &[&str] = &["flows-*.arrow", "flows-*.parquet"];
 pub enum Compression {
     /// Not at all.
     None,
-    /// LZ4 frames: fast. Parquet is written with zstd instead, since readers disagree about LZ4 there.
+    /// LZ4 frames: fast. Parquet is written with zstd instead, since readers disagree about LZ4
+    /// there.
     Lz4,
     /// Zstandard: small.
     #[default]
@@ -108,8 +109,9 @@ pub struct Written {
     pub files: u64,
 }
 
-/// Writes a dataset, a record batch at a time: memory is bounded by `batch_tokens`. The same rows and options give the
-/// same octets. Rows may be lost that were written but not [`finish`](DatasetWriter::finish)ed.
+/// Writes a dataset, a record batch at a time: memory is bounded by `batch_tokens`. The same rows
+/// and options give the same octets. Rows may be lost that were written but not
+/// [`finish`](DatasetWriter::finish)ed.
 pub struct DatasetWriter<'a> {
     schema: Schema,
     options: WriteOptions,
@@ -136,11 +138,16 @@ struct Place {
 }
 
 impl<'a> DatasetWriter<'a> {
-    /// Writes shards `flows-00000.arrow` and so on into an existing folder. A shard has its name only once it is whole.
+    /// Writes shards `flows-00000.arrow` and so on into an existing folder. A shard has its name
+    /// only once it is whole.
     ///
     /// # Errors
     /// Where the options do not make a folder.
-    pub fn folder(folder: &Path, meta: &DatasetMeta, options: &WriteOptions) -> Result<DatasetWriter<'static>, Error> {
+    pub fn folder(
+        folder: &Path,
+        meta: &DatasetMeta,
+        options: &WriteOptions,
+    ) -> Result<DatasetWriter<'static>, Error> {
         let target = Target::Folder { folder: folder.to_owned(), shard: None };
         Ok(DatasetWriter::new(target, batch::schema(meta), meta, options))
     }
@@ -161,7 +168,12 @@ impl<'a> DatasetWriter<'a> {
         Ok(DatasetWriter::new(target, schema, meta, options))
     }
 
-    fn new<'t>(target: Target<'t>, schema: Schema, meta: &DatasetMeta, options: &WriteOptions) -> DatasetWriter<'t> {
+    fn new<'t>(
+        target: Target<'t>,
+        schema: Schema,
+        meta: &DatasetMeta,
+        options: &WriteOptions,
+    ) -> DatasetWriter<'t> {
         let gather = Gather::new(&meta.token_code);
         DatasetWriter { schema, options: *options, gather, target, written: Written::default() }
     }
@@ -212,7 +224,9 @@ impl<'a> DatasetWriter<'a> {
     fn flush(&mut self) -> Result<(), Error> {
         let batch = self.gather.take().map_err(|e| e.at(&self.name()))?;
         match &mut self.target {
-            Target::One { name, encoder } => encoder.write(batch, &self.schema).map_err(|e| e.at(name))?,
+            Target::One { name, encoder } => {
+                encoder.write(batch, &self.schema).map_err(|e| e.at(name))?
+            }
             Target::Folder { folder, shard } => {
                 let mut current = match shard.take() {
                     Some(shard) => shard,
@@ -231,7 +245,12 @@ impl<'a> DatasetWriter<'a> {
 }
 
 impl Shard {
-    fn create(folder: &Path, number: u64, schema: &Schema, options: &WriteOptions) -> Result<Shard, Error> {
+    fn create(
+        folder: &Path,
+        number: u64,
+        schema: &Schema,
+        options: &WriteOptions,
+    ) -> Result<Shard, Error> {
         let name = format!("flows-{number:05}.{}", options.format.extension());
         let (path, temporary) = (folder.join(&name), folder.join(format!(".{name}.part")));
         let start = || Encoder::new(File::create(&temporary)?, schema, options);
@@ -245,8 +264,11 @@ impl Shard {
 
     fn finish(self, written: &mut Written) -> Result<(), Error> {
         let Shard { place, encoder } = self;
-        let close =
-            || encoder.finish().and_then(|octets| Ok(fs::rename(&place.temporary, &place.path).map(|()| octets)?));
+        let close = || {
+            encoder
+                .finish()
+                .and_then(|octets| Ok(fs::rename(&place.temporary, &place.path).map(|()| octets)?))
+        };
         written.octets += close().map_err(|e: ErrorKind| place.at(e))?;
         written.files += 1;
         Ok(())
@@ -266,7 +288,8 @@ impl Drop for Place {
     }
 }
 
-/// Where an encoder of arrow2 writes to: what its errors would turn into text is kept here as it was.
+/// Where an encoder of arrow2 writes to: what its errors would turn into text is kept here as it
+/// was.
 struct Out<'a> {
     to: Box<dyn Write + Send + 'a>,
     told: Arc<Told>,
@@ -306,8 +329,8 @@ impl Told {
         self.octets.load(Ordering::Relaxed)
     }
 
-    /// The encoder's error, or the one of the output that it came from. One of the encoder itself is a defect; it is
-    /// reported like any other all the same.
+    /// The encoder's error, or the one of the output that it came from. One of the encoder itself
+    /// is a defect; it is reported like any other all the same.
     fn cause(&self, error: arrow2::error::Error) -> ErrorKind {
         match self.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(error) => error.into(),
@@ -329,7 +352,11 @@ enum Form<'a> {
 }
 
 impl<'a> Encoder<'a> {
-    fn new(to: impl Write + Send + 'a, schema: &Schema, options: &WriteOptions) -> Result<Encoder<'a>, ErrorKind> {
+    fn new(
+        to: impl Write + Send + 'a,
+        schema: &Schema,
+        options: &WriteOptions,
+    ) -> Result<Encoder<'a>, ErrorKind> {
         let told = Arc::new(Told::default());
         // Small pieces are gathered, and buffers of columns go out as they are.
         let to = BufWriter::with_capacity(1 << 16, to);
@@ -343,7 +370,8 @@ impl<'a> Encoder<'a> {
             Form::File(file) => file.write(&batch, None),
             Form::Stream(stream) => stream.write(&batch, None),
             Form::Parquet(file, _) => {
-                let encodings = schema.fields.iter().map(|_| vec![parquet::Encoding::Plain]).collect();
+                let encodings =
+                    schema.fields.iter().map(|_| vec![parquet::Encoding::Plain]).collect();
                 let types = file.parquet_schema().fields().to_vec();
                 let options = file.options();
                 file.write(parquet::row_group_iter(batch, encodings, types, options))
@@ -366,7 +394,11 @@ impl<'a> Encoder<'a> {
 }
 
 impl<'a> Form<'a> {
-    fn new(out: Out<'a>, schema: &Schema, options: &WriteOptions) -> arrow2::error::Result<Form<'a>> {
+    fn new(
+        out: Out<'a>,
+        schema: &Schema,
+        options: &WriteOptions,
+    ) -> arrow2::error::Result<Form<'a>> {
         let ipc_options = ipc::WriteOptions {
             compression: match options.compression {
                 Compression::None => None,
@@ -375,16 +407,26 @@ impl<'a> Form<'a> {
             },
         };
         Ok(match options.format {
-            Format::Arrow => Form::File(Box::new(ipc::FileWriter::try_new(out, schema.clone(), None, ipc_options)?)),
+            Format::Arrow => Form::File(Box::new(ipc::FileWriter::try_new(
+                out,
+                schema.clone(),
+                None,
+                ipc_options,
+            )?)),
             Format::Stream => {
                 let mut stream = ipc::StreamWriter::new(out, ipc_options);
                 stream.start(schema, None)?;
                 Form::Stream(stream)
             }
             Format::Parquet => {
-                let file = parquet::FileWriter::try_new(out, schema.clone(), parquet_options(options.compression))?;
+                let file = parquet::FileWriter::try_new(
+                    out,
+                    schema.clone(),
+                    parquet_options(options.compression),
+                )?;
                 let pairs = schema.metadata.iter();
-                let pairs = pairs.map(|(k, v)| parquet::KeyValue { key: k.clone(), value: Some(v.clone()) });
+                let pairs = pairs
+                    .map(|(k, v)| parquet::KeyValue { key: k.clone(), value: Some(v.clone()) });
                 Form::Parquet(Box::new(file), pairs.collect())
             }
         })

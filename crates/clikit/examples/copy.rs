@@ -54,9 +54,13 @@ fn run(args: Args, console: &Console) -> anyhow::Result<()> {
             for file in files {
                 tracing::info!("{}", file.name);
                 match std::fs::read(&file.path) {
-                    Ok(octets) if octets.is_empty() => console.left_out(format!("{}: empty", file.name)),
+                    Ok(octets) if octets.is_empty() => {
+                        console.left_out(format!("{}: empty", file.name))
+                    }
                     Ok(octets) => all.extend(octets),
-                    Err(error) => return Err(error).with_context(|| file.path.display().to_string()),
+                    Err(error) => {
+                        return Err(error).with_context(|| file.path.display().to_string());
+                    }
                 }
                 progress.inc(1);
             }
@@ -67,7 +71,9 @@ fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         to.write_all(&all).and_then(|()| to.flush()).context("standard output")?;
     } else {
         let mut to = AtomicFile::create(&args.output)?;
-        to.write_all(&all).and_then(|()| to.flush()).with_context(|| args.output.display().to_string())?;
+        to.write_all(&all)
+            .and_then(|()| to.flush())
+            .with_context(|| args.output.display().to_string())?;
         std::thread::sleep(std::time::Duration::from_millis(args.wait));
         to.commit()?;
     }

@@ -6,12 +6,14 @@ use anyhow::bail;
 
 use crate::is_dash;
 
-/// Refuses a run whose outputs are its inputs or one another, or would replace a folder that an input lies in. Each path
-/// comes with its name on the command line; `-` is never another's. The first output is what the run makes; those after it are
-/// tables, which take the place of no capture and no dataset in a folder of inputs.
+/// Refuses a run whose outputs are its inputs or one another, or would replace a folder that an
+/// input lies in. Each path comes with its name on the command line; `-` is never another's. The
+/// first output is what the run makes; those after it are tables, which take the place of no
+/// capture and no dataset in a folder of inputs.
 ///
 /// # Errors
-/// Where two of the paths are the same file, or an output is a folder around an input: both names are given.
+/// Where two of the paths are the same file, or an output is a folder around an input: both names
+/// are given.
 pub fn keep_apart(inputs: &[(&str, &Path)], outputs: &[(&str, &Path)]) -> anyhow::Result<()> {
     let real = |paths: &[(&str, &Path)]| -> Vec<(String, PathBuf)> {
         let files = paths.iter().filter(|(_, path)| !is_dash(path) && !is_device(path));
@@ -19,7 +21,8 @@ pub fn keep_apart(inputs: &[(&str, &Path)], outputs: &[(&str, &Path)]) -> anyhow
     };
     let (inputs, outputs) = (real(inputs), real(outputs));
     for (i, (name, output)) in outputs.iter().enumerate() {
-        if let Some((other, _)) = inputs.iter().find(|(_, input)| i > 0 && output.starts_with(input))
+        if let Some((other, _)) =
+            inputs.iter().find(|(_, input)| i > 0 && output.starts_with(input))
             && output.is_file()
             && is_data(output)
         {
@@ -39,7 +42,8 @@ pub fn keep_apart(inputs: &[(&str, &Path)], outputs: &[(&str, &Path)]) -> anyhow
 /// Whether a name is that of a capture or a dataset.
 fn is_data(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str());
-    let all = ["pcap", "pcapng", "cap", "snoop", "gz", "zst", "arrow", "arrows", "feather", "parquet"];
+    let all =
+        ["pcap", "pcapng", "cap", "snoop", "gz", "zst", "arrow", "arrows", "feather", "parquet"];
     extension.is_some_and(|extension| all.contains(&extension))
 }
 
@@ -70,9 +74,14 @@ mod tests {
         std::fs::create_dir(folder.path().join("in")).unwrap();
         std::fs::write(folder.path().join("in/a.pcap"), "").unwrap();
         let at = |name: &str| folder.path().join(name);
-        let outputs: Vec<PathBuf> = outputs.iter().map(|o| if *o == "-" { "-".into() } else { at(o) }).collect();
+        let outputs: Vec<PathBuf> =
+            outputs.iter().map(|o| if *o == "-" { "-".into() } else { at(o) }).collect();
         let named: Vec<(&str, &Path)> = outputs.iter().map(|o| ("OUTPUT", o.as_path())).collect();
-        assert_eq!(keep_apart(&[("INPUT", &at(input))], &named).is_err(), refused, "{input} {outputs:?}");
+        assert_eq!(
+            keep_apart(&[("INPUT", &at(input))], &named).is_err(),
+            refused,
+            "{input} {outputs:?}"
+        );
     }
 
     #[test]

@@ -19,8 +19,8 @@ pub struct Common {
     #[arg(long, global = true)]
     pub json: bool,
 
-    // The two below are answered before the command line is parsed (see `entry`), since they need no other
-    // argument; they stand here for the help text.
+    // The two below are answered before the command line is parsed (see `entry`), since they need
+    // no other argument; they stand here for the help text.
     /// Print a completion script for a shell, and leave
     #[arg(long, global = true, value_name = "SHELL")]
     pub completions: Option<Shell>,

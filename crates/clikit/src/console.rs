@@ -68,7 +68,8 @@ impl Console {
         self.json
     }
 
-    /// A progress bar on stderr for long work. It appears after half a second, only on a terminal, and not with `-q`.
+    /// A progress bar on stderr for long work. It appears after half a second, only on a terminal,
+    /// and not with `-q`.
     #[must_use]
     pub fn progress(&self, what: &str, total: Option<u64>, unit: Unit) -> Progress {
         Progress::new((!self.quiet).then(|| self.bars.clone()), what, total, unit)
@@ -81,7 +82,8 @@ impl Console {
         BufWriter::with_capacity(1 << 16, io::stdout())
     }
 
-    /// Names something that was left out (`path: what, where, expected, found`); the exit code becomes 1.
+    /// Names something that was left out (`path: what, where, expected, found`); the exit code
+    /// becomes 1.
     pub fn left_out(&self, what: impl Display) {
         if self.left_out.fetch_add(1, Ordering::Relaxed) < NAMED {
             self.line(&format!("left out: {what}"));
@@ -94,14 +96,15 @@ impl Console {
         self.left_out.load(Ordering::Relaxed)
     }
 
-    /// Takes SIGINT and SIGTERM into the caller's hands: the first one only sets the flag, the second ends the run.
+    /// Takes SIGINT and SIGTERM into the caller's hands: the first one only sets the flag, the
+    /// second ends the run.
     #[must_use]
     pub fn catch_interrupts(&self) -> Interrupts {
         interrupt::catch()
     }
 
-    /// Prints the summary: its `Display` form, or with `--json` its `Serialize` form on one line. With `-q` the
-    /// human form is not printed.
+    /// Prints the summary: its `Display` form, or with `--json` its `Serialize` form on one line.
+    /// With `-q` the human form is not printed.
     ///
     /// # Errors
     /// Where stdout cannot be written.

@@ -10,7 +10,8 @@ use clap_complete::Shell;
 
 use crate::{Cli, Console, interrupt};
 
-/// Parses the command line, runs, and turns what happened into an exit code and at most one line on stderr.
+/// Parses the command line, runs, and turns what happened into an exit code and at most one line on
+/// stderr.
 pub fn main<A: Cli>(run: impl FnOnce(A, &Console) -> anyhow::Result<()>) -> ExitCode {
     if let Some(code) = answer_without_arguments::<A>() {
         return code;
@@ -35,10 +36,15 @@ pub fn main<A: Cli>(run: impl FnOnce(A, &Console) -> anyhow::Result<()>) -> Exit
 /// Answers `--completions SHELL` and `--man`, which need none of the required arguments.
 fn answer_without_arguments<A: Cli>() -> Option<ExitCode> {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let answered = page::<A>(&words)?.and_then(|page| io::stdout().lock().write_all(&page).context("standard output"));
+    let answered = page::<A>(&words)?
+        .and_then(|page| io::stdout().lock().write_all(&page).context("standard output"));
     Some(match answered {
         Err(error) if !is_broken_pipe(&error) => {
-            crate::console::stderr_line(&format!("{}: {}", A::command().get_name(), one_line(&error)));
+            crate::console::stderr_line(&format!(
+                "{}: {}",
+                A::command().get_name(),
+                one_line(&error)
+            ));
             ExitCode::from(2)
         }
         _ => ExitCode::SUCCESS,
@@ -88,7 +94,9 @@ fn named_subcommand(mut command: clap::Command, words: &[&OsString]) -> clap::Co
 
 /// Whether the reader of our output went away, which is its right.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    })
 }
 
 /// The error and its causes on one line; a cause that the text already holds is not said twice.
@@ -112,13 +120,15 @@ mod tests {
     #[test]
     fn causes_are_said_once() {
         let inner = io::Error::other("no room");
-        let error = anyhow::Error::new(inner).context("a.pcap: cannot write: no room").context("outer");
+        let error =
+            anyhow::Error::new(inner).context("a.pcap: cannot write: no room").context("outer");
         assert_eq!(one_line(&error), "outer: a.pcap: cannot write: no room");
     }
 
     #[test]
     fn a_broken_pipe_is_found_below_contexts() {
-        let error = anyhow::Error::new(io::Error::from(io::ErrorKind::BrokenPipe)).context("standard output");
+        let error = anyhow::Error::new(io::Error::from(io::ErrorKind::BrokenPipe))
+            .context("standard output");
         assert!(is_broken_pipe(&error));
         assert!(!is_broken_pipe(&anyhow::anyhow!("broken pipe")));
     }

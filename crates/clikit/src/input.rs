@@ -19,7 +19,8 @@ pub fn is_dash(path: &Path) -> bool {
 pub struct InputFile {
     /// Where it is.
     pub path: PathBuf,
-    /// Its path relative to the folder that was named, or its file name where a file was named; `/` between parts.
+    /// Its path relative to the folder that was named, or its file name where a file was named; `/`
+    /// between parts.
     pub name: String,
     /// Its size in octets.
     pub size: u64,
@@ -40,8 +41,8 @@ pub enum Inputs {
 }
 
 impl Inputs {
-    /// Finds the input. A file that is named outright is always taken; in a folder only those that `accept` says
-    /// yes to, and never what an unfinished run left behind. Links are followed.
+    /// Finds the input. A file that is named outright is always taken; in a folder only those that
+    /// `accept` says yes to, and never what an unfinished run left behind. Links are followed.
     ///
     /// # Errors
     /// Where `path` itself does not exist or cannot be read.
@@ -106,7 +107,9 @@ mod tests {
     fn names(inputs: Inputs) -> (Vec<String>, usize) {
         match inputs {
             Inputs::Stdin => panic!("stdin"),
-            Inputs::Files { files, unreadable } => (files.into_iter().map(|f| f.name).collect(), unreadable.len()),
+            Inputs::Files { files, unreadable } => {
+                (files.into_iter().map(|f| f.name).collect(), unreadable.len())
+            }
         }
     }
 
@@ -117,9 +120,13 @@ mod tests {
         for name in ["z.pcap", "b/c/2.pcap", "b/1.pcap", "a.pcap", "notes.txt", ".a.pcap.7.part"] {
             std::fs::write(dir.path().join(name), name).unwrap();
         }
-        let found = Inputs::find(dir.path(), |p| p.extension().is_some_and(|e| e != "txt")).unwrap();
+        let found =
+            Inputs::find(dir.path(), |p| p.extension().is_some_and(|e| e != "txt")).unwrap();
         assert_eq!(found.total_size(), Some(6 + 10 + 8 + 6));
-        assert_eq!(names(found), (["a.pcap", "b/1.pcap", "b/c/2.pcap", "z.pcap"].map(String::from).to_vec(), 0));
+        assert_eq!(
+            names(found),
+            (["a.pcap", "b/1.pcap", "b/c/2.pcap", "z.pcap"].map(String::from).to_vec(), 0)
+        );
     }
 
     #[test]

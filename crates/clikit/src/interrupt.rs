@@ -13,7 +13,8 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 /// Exit code of an interrupted run: 128 + SIGINT, as shells have it.
 const INTERRUPTED: i32 = 130;
 
-/// A view of whether the user asked the run to end. Made by [`Console::catch_interrupts`](crate::Console::catch_interrupts).
+/// A view of whether the user asked the run to end. Made by
+/// [`Console::catch_interrupts`](crate::Console::catch_interrupts).
 #[derive(Clone, Copy, Debug)]
 pub struct Interrupts(());
 

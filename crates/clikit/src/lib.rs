@@ -31,11 +31,11 @@
 //! }
 //! ```
 //!
-//! stdout is data or the summary, never both: whoever takes stdout for data ([`Console::stdout`]) sends the
-//! summary to stderr. Everything else (messages, progress, errors) goes to stderr.
+//! stdout is data or the summary, never both: whoever takes stdout for data ([`Console::stdout`])
+//! sends the summary to stderr. Everything else (messages, progress, errors) goes to stderr.
 //!
-//! Exit codes, here and nowhere else: 0 all done (a reader that closed its pipe included), 1 done but something
-//! was left out and named ([`Console::left_out`]), 2 failed.
+//! Exit codes, here and nowhere else: 0 all done (a reader that closed its pipe included), 1 done
+//! but something was left out and named ([`Console::left_out`]), 2 failed.
 
 #![forbid(unsafe_code)]
 
@@ -57,6 +57,7 @@ pub use entry::{main, page};
 pub use input::{InputFile, Inputs, is_dash};
 pub use interrupt::Interrupts;
 pub use output::{
-    AtomicFile, AtomicFolder, Existing, Lender, LentFile, TEMPORARY_SUFFIX, is_temporary, tell_of_folder,
+    AtomicFile, AtomicFolder, Existing, Lender, LentFile, TEMPORARY_SUFFIX, is_temporary,
+    tell_of_folder,
 };
 pub use progress::{Progress, Unit};

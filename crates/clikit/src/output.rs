@@ -11,8 +11,8 @@ use anyhow::Context;
 
 use crate::leftover::{self, ASIDE_SUFFIX};
 
-/// What the names of unfinished outputs end in: `.NAME.PID-N.part`, beside NAME. Only a run that was killed outright
-/// leaves one behind; the next run that writes NAME removes it.
+/// What the names of unfinished outputs end in: `.NAME.PID-N.part`, beside NAME. Only a run that
+/// was killed outright leaves one behind; the next run that writes NAME removes it.
 pub const TEMPORARY_SUFFIX: &str = ".part";
 
 /// Whether a path is an unfinished output.
@@ -24,7 +24,8 @@ pub fn is_temporary(path: &Path) -> bool {
     })
 }
 
-/// Says that a folder is made where the name that was given looks like a file's. `hint` says what to write for a file.
+/// Says that a folder is made where the name that was given looks like a file's. `hint` says what
+/// to write for a file.
 pub fn tell_of_folder(path: &Path, hint: &str) {
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
     if !path.exists() && ending.starts_with(|first: char| first.is_ascii_alphabetic()) {
@@ -32,14 +33,16 @@ pub fn tell_of_folder(path: &Path, hint: &str) {
     }
 }
 
-/// Temporaries of this process. Held while anything is renamed or removed, so that an interruption cannot come between.
+/// Temporaries of this process. Held while anything is renamed or removed, so that an interruption
+/// cannot come between.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes all temporaries of this process and keeps new ones from appearing: for the moment before it ends.
+/// Removes all temporaries of this process and keeps new ones from appearing: for the moment before
+/// it ends.
 pub(crate) fn remove_unfinished() {
     let paths = unfinished();
     for path in paths.iter() {
@@ -72,27 +75,37 @@ struct Temporary {
 
 impl Temporary {
     /// Makes a name beside `target` and what is to stand there, by `make`.
-    fn beside<T>(target: &Path, make: impl Fn(&Path) -> io::Result<T>) -> anyhow::Result<(Temporary, T)> {
+    fn beside<T>(
+        target: &Path,
+        make: impl Fn(&Path) -> io::Result<T>,
+    ) -> anyhow::Result<(Temporary, T)> {
         leftover::clear(target);
         let mut all = unfinished();
         loop {
             let path = Temporary::name(target)?;
-            let made = make(&path).with_context(|| format!("{}: cannot create", target.display()))?;
+            let made =
+                make(&path).with_context(|| format!("{}: cannot create", target.display()))?;
             match leftover::hold(&path) {
                 Ok(_held) => {
                     all.insert(path.clone());
                     return Ok((Temporary { path, _held }, made));
                 }
                 // Another run has just taken it for a leftover.
-                Err(e) if e.kind() == io::ErrorKind::NotFound && target.parent().is_none_or(Path::exists) => {}
-                Err(e) => return Err(e).with_context(|| format!("{}: cannot create", target.display())),
+                Err(e)
+                    if e.kind() == io::ErrorKind::NotFound
+                        && target.parent().is_none_or(Path::exists) => {}
+                Err(e) => {
+                    return Err(e).with_context(|| format!("{}: cannot create", target.display()));
+                }
             }
         }
     }
 
     fn name(target: &Path) -> anyhow::Result<PathBuf> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let name = target.file_name().with_context(|| format!("{}: not a name for an output", target.display()))?;
+        let name = target
+            .file_name()
+            .with_context(|| format!("{}: not a name for an output", target.display()))?;
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut temporary = std::ffi::OsString::from(".");
         temporary.push(name);
@@ -117,8 +130,9 @@ impl Drop for Temporary {
     }
 }
 
-/// A file that appears under its name only when [`commit`](AtomicFile::commit) is called, replacing what was there;
-/// dropped before that, it leaves nothing. A target that is no plain file (a device, a named pipe) is written directly.
+/// A file that appears under its name only when [`commit`](AtomicFile::commit) is called, replacing
+/// what was there; dropped before that, it leaves nothing. A target that is no plain file (a
+/// device, a named pipe) is written directly.
 #[derive(Debug)]
 pub struct AtomicFile {
     to: BufWriter<File>,
@@ -135,15 +149,18 @@ impl AtomicFile {
         // Behind a link the file itself is replaced, not the link.
         let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
         let (temporary, file) = match fs::metadata(&target) {
-            Ok(m) if m.is_dir() => anyhow::bail!("{}: expected a file, found a folder", target.display()),
+            Ok(m) if m.is_dir() => {
+                anyhow::bail!("{}: expected a file, found a folder", target.display())
+            }
             Ok(m) if !m.is_file() => {
                 let file = File::options().write(true).open(&target);
                 (None, file.with_context(|| target.display().to_string())?)
             }
             _ => {
                 make_parent(&target)?;
-                let (temporary, file) =
-                    Temporary::beside(&target, |p| File::options().write(true).read(true).create_new(true).open(p))?;
+                let (temporary, file) = Temporary::beside(&target, |p| {
+                    File::options().write(true).read(true).create_new(true).open(p)
+                })?;
                 (Some(temporary), file)
             }
         };
@@ -156,21 +173,27 @@ impl AtomicFile {
         &self.target
     }
 
-    /// Puts all that was written on the disk, not yet under its name. A run with several outputs settles them before it
-    /// commits the first: a full disk is found while none of them stands there.
+    /// Puts all that was written on the disk, not yet under its name. A run with several outputs
+    /// settles them before it commits the first: a full disk is found while none of them stands
+    /// there.
     ///
     /// # Errors
     /// Where writing fails.
     pub fn settle(&mut self) -> anyhow::Result<()> {
         let at = || self.target.display().to_string();
         self.to.flush().with_context(at)?;
-        if self.temporary.is_some() { self.to.get_ref().sync_all().with_context(at) } else { Ok(()) }
+        if self.temporary.is_some() {
+            self.to.get_ref().sync_all().with_context(at)
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes out what is buffered and moves the file to its name.
     ///
     /// # Errors
-    /// Where writing or renaming fails; then nothing stands under the name but what stood there before.
+    /// Where writing or renaming fails; then nothing stands under the name but what stood there
+    /// before.
     pub fn commit(mut self) -> anyhow::Result<()> {
         self.settle()?;
         let target = self.target;
@@ -182,7 +205,8 @@ impl AtomicFile {
 }
 
 impl AtomicFile {
-    /// The file for a writer that keeps what it is given, and what commits it once that writer is done.
+    /// The file for a writer that keeps what it is given, and what commits it once that writer is
+    /// done.
     #[must_use]
     pub fn lend(self) -> (LentFile, Lender) {
         let file = Arc::new(Mutex::new(Some(self)));
@@ -246,13 +270,14 @@ impl Seek for AtomicFile {
 pub enum Existing {
     /// Refuse.
     Refuse,
-    /// Replace it with all that is in it, once the new one is whole, where all of that are files that such a run makes: by
-    /// their names, of which each may have one `*`.
+    /// Replace it with all that is in it, once the new one is whole, where all of that are files
+    /// that such a run makes: by their names, of which each may have one `*`.
     Replace(&'static [&'static str]),
 }
 
-/// A folder that appears under its name only when [`commit`](AtomicFolder::commit) is called; dropped before that, it
-/// leaves nothing. Files are made in [`path`](AtomicFolder::path) meanwhile.
+/// A folder that appears under its name only when [`commit`](AtomicFolder::commit) is called;
+/// dropped before that, it leaves nothing. Files are made in [`path`](AtomicFolder::path)
+/// meanwhile.
 #[derive(Debug)]
 pub struct AtomicFolder {
     target: PathBuf,
@@ -292,16 +317,21 @@ impl AtomicFolder {
     /// Moves the folder to its name.
     ///
     /// # Errors
-    /// Where renaming fails, or another run has put something there meanwhile that is not to be replaced; what stood
-    /// there before then stands there still.
+    /// Where renaming fails, or another run has put something there meanwhile that is not to be
+    /// replaced; what stood there before then stands there still.
     pub fn commit(self) -> anyhow::Result<()> {
         let AtomicFolder { target, temporary, existing } = self;
         let at = || target.display().to_string();
         refuse_full(&target, existing)?;
         let mut all = unfinished();
-        // What another run has put there since is exchanged only where it may be replaced; a full folder is not renamed over.
+        // What another run has put there since is exchanged only where it may be replaced; a full
+        // folder is not renamed over.
         let replaces = matches!(existing, Existing::Replace(_)) && is_full(&target);
-        let old = if replaces { Some(exchange(&temporary.path, &target).with_context(at)?) } else { None };
+        let old = if replaces {
+            Some(exchange(&temporary.path, &target).with_context(at)?)
+        } else {
+            None
+        };
         if old.is_none()
             && let Err(e) = fs::rename(&temporary.path, &target)
         {
@@ -326,19 +356,26 @@ fn is_full(folder: &Path) -> bool {
 fn refuse_full(folder: &Path, existing: Existing) -> anyhow::Result<()> {
     let Existing::Replace(ours) = existing else {
         if is_full(folder) {
-            anyhow::bail!("{}: expected no folder or an empty one, found one that is not empty", folder.display());
+            anyhow::bail!(
+                "{}: expected no folder or an empty one, found one that is not empty",
+                folder.display()
+            );
         }
         return Ok(());
     };
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let is_ours = |entry: &fs::DirEntry| {
         let name = entry.file_name();
-        let named = name.to_str().is_some_and(|name| ours.iter().any(|pattern| fits(pattern, name)));
+        let named =
+            name.to_str().is_some_and(|name| ours.iter().any(|pattern| fits(pattern, name)));
         entry.file_type().is_ok_and(|kind| kind.is_file()) && (named || is_temporary(&entry.path()))
     };
     if let Some(other) = entries.into_iter().find(|entry| !is_ours(entry)) {
         let (folder, name) = (folder.display(), other.file_name());
-        anyhow::bail!("{folder}: expected a folder of an earlier run to replace, found {} in it", name.display());
+        anyhow::bail!(
+            "{folder}: expected a folder of an earlier run to replace, found {} in it",
+            name.display()
+        );
     }
     Ok(())
 }
@@ -350,8 +387,8 @@ fn fits(pattern: &str, name: &str) -> bool {
     })
 }
 
-/// Puts `new` in the place of `target`; says where `target` is then. At one stroke where the system can, so that one of
-/// both stands there at any time; else the old one is moved aside first.
+/// Puts `new` in the place of `target`; says where `target` is then. At one stroke where the system
+/// can, so that one of both stands there at any time; else the old one is moved aside first.
 fn exchange(new: &Path, target: &Path) -> io::Result<PathBuf> {
     #[cfg(target_os = "linux")]
     {
@@ -383,8 +420,10 @@ mod tests {
     use super::*;
 
     fn listing(dir: &Path) -> Vec<String> {
-        let mut names: Vec<String> =
-            fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(dir)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -406,7 +445,8 @@ mod tests {
                 folder.commit().map(|()| name)
             };
             let ends = std::thread::scope(|scope| {
-                [scope.spawn(|| run("one")), scope.spawn(|| run("two"))].map(|thread| thread.join().unwrap())
+                [scope.spawn(|| run("one")), scope.spawn(|| run("two"))]
+                    .map(|thread| thread.join().unwrap())
             });
             let won: Vec<_> = ends.iter().flatten().copied().collect();
             assert_eq!(listing(&target), won);
@@ -476,7 +516,10 @@ mod tests {
         folder.commit().unwrap();
         assert_eq!(listing(&target), ["new"]);
         let refused = AtomicFolder::create(&target, ours).unwrap_err().to_string();
-        assert!(refused.ends_with("expected a folder of an earlier run to replace, found new in it"), "{refused}");
+        assert!(
+            refused.ends_with("expected a folder of an earlier run to replace, found new in it"),
+            "{refused}"
+        );
         assert_eq!(listing(&target), ["new"]);
         assert_eq!(listing(dir.path()), ["set"]);
     }

@@ -17,8 +17,8 @@ pub enum Unit {
     Items,
 }
 
-/// A progress bar on stderr that appears once the work proves long. Made by [`Console::progress`](crate::Console::progress);
-/// cleared when dropped.
+/// A progress bar on stderr that appears once the work proves long. Made by
+/// [`Console::progress`](crate::Console::progress); cleared when dropped.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
@@ -27,8 +27,15 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(bars: Option<MultiProgress>, what: &str, total: Option<u64>, unit: Unit) -> Progress {
-        let bar = ProgressBar::hidden().with_style(style(total.is_some(), unit)).with_message(what.to_owned());
+    pub(crate) fn new(
+        bars: Option<MultiProgress>,
+        what: &str,
+        total: Option<u64>,
+        unit: Unit,
+    ) -> Progress {
+        let bar = ProgressBar::hidden()
+            .with_style(style(total.is_some(), unit))
+            .with_message(what.to_owned());
         if let Some(total) = total {
             bar.set_length(total);
         }

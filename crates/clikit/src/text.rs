@@ -71,8 +71,9 @@ impl Rows {
 
 impl Display for Rows {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width =
-            |f: fn(&(String, String)) -> &String| self.0.iter().map(|r| f(r).chars().count()).max().unwrap_or(0);
+        let width = |f: fn(&(String, String)) -> &String| {
+            self.0.iter().map(|r| f(r).chars().count()).max().unwrap_or(0)
+        };
         let (names, values) = (width(|r| &r.0), width(|r| &r.1));
         for (name, value) in &self.0 {
             writeln!(to, "{name:names$}  {value:>values$}")?;

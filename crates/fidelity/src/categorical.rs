@@ -1,15 +1,17 @@
 //! Divergence of categorical distributions.
 
-/// Jensen-Shannon divergence in bits (base 2, from 0 to 1): `H((P + Q) / 2) - (H(P) + H(Q)) / 2` of the distributions
-/// that two lists of counts give, entry by entry. The shorter list counts as filled up with zeros. 1 where just one of
-/// them is empty, 0 where both are.
+/// Jensen-Shannon divergence in bits (base 2, from 0 to 1): `H((P + Q) / 2) - (H(P) + H(Q)) / 2` of
+/// the distributions that two lists of counts give, entry by entry. The shorter list counts as
+/// filled up with zeros. 1 where just one of them is empty, 0 where both are.
 #[must_use]
 pub fn jsd_bits(p: &[u64], q: &[u64]) -> f64 {
     let (total_p, total_q) = (p.iter().sum::<u64>(), q.iter().sum::<u64>());
     if total_p == 0 || total_q == 0 {
         return if total_p == total_q { 0.0 } else { 1.0 };
     }
-    let at = |counts: &[u64], i: usize, total: u64| counts.get(i).map_or(0.0, |&n| n as f64 / total as f64);
+    let at = |counts: &[u64], i: usize, total: u64| {
+        counts.get(i).map_or(0.0, |&n| n as f64 / total as f64)
+    };
     let plogp = |p: f64| if p > 0.0 { p * p.log2() } else { 0.0 };
     let mut sum = 0.0;
     for i in 0..p.len().max(q.len()) {

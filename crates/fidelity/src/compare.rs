@@ -6,8 +6,8 @@ use rand_chacha::ChaCha8Rng;
 use rustc_hash::FxHashSet;
 
 use crate::comparison::{
-    Against, Bar, CategoricalField, Comparison, ContinuousField, Dependence, Diversity, Error, Histogram, Memorisation,
-    Settings,
+    Against, Bar, CategoricalField, Comparison, ContinuousField, Dependence, Diversity, Error,
+    Histogram, Memorisation, Settings,
 };
 use crate::continuous::{Range, ks, wasserstein1};
 use crate::learn::{Material, Seen, discriminate, utility};
@@ -39,12 +39,16 @@ const TOP: usize = 10;
 /// Steps of a histogram.
 const STEPS: usize = 48;
 
-/// Holds generated flows against real ones. The floor is real flows against the reference, or, without one, half of the real
-/// ones against the other half. `step` is told what is being done.
+/// Holds generated flows against real ones. The floor is real flows against the reference, or,
+/// without one, half of the real ones against the other half. `step` is told what is being done.
 ///
 /// # Errors
 /// Where a side has too few flows (20), or a flow that no header can hold.
-pub fn compare(sides: &Sides<'_>, settings: Settings, mut step: impl FnMut(&'static str)) -> Result<Comparison, Error> {
+pub fn compare(
+    sides: &Sides<'_>,
+    settings: Settings,
+    mut step: impl FnMut(&'static str),
+) -> Result<Comparison, Error> {
     const LEAST: usize = 20;
     let enough = |side, flows: &[Flow], least| match flows.len() {
         found if found < least => Err(Error::TooFew { side, least, found }),
@@ -68,8 +72,9 @@ pub fn compare(sides: &Sides<'_>, settings: Settings, mut step: impl FnMut(&'sta
     let generated = sides.generated.len();
     let n = reference.map_or(real / 2, |r| real.min(r)).min(generated);
     let mut random = ChaCha8Rng::seed_from_u64(settings.seed);
-    let draws: Vec<Draw> =
-        (0..settings.repeats.max(1)).map(|_| draw(n, real, reference, generated, &mut random)).collect();
+    let draws: Vec<Draw> = (0..settings.repeats.max(1))
+        .map(|_| draw(n, real, reference, generated, &mut random))
+        .collect();
     step("distributions");
     let (categorical, continuous) = (sets.categorical(&draws, &names), sets.continuous(&draws));
     let dependence = sets.dependence(&draws);
@@ -137,7 +142,8 @@ impl Sets {
         Against { generated: Interval::around(&values, &again), floor: Interval::of(&floor) }
     }
 
-    /// As [`against`](Self::against) for measures of repeats, which a bootstrap's own repeats would falsify.
+    /// As [`against`](Self::against) for measures of repeats, which a bootstrap's own repeats would
+    /// falsify.
     fn counted<'s, T>(
         &'s self,
         draws: &[Draw],
@@ -175,8 +181,10 @@ impl Sets {
     fn continuous(&self, draws: &[Draw]) -> Vec<ContinuousField> {
         let field = |(i, &(name, unit, meaning)): (usize, &(&'static str, Unit, &'static str))| {
             let sorted = |set: &Set, of: &[usize]| {
-                let mut values: Vec<f64> =
-                    of.iter().flat_map(|&flow| set.observed[flow].continuous[i].iter().copied()).collect();
+                let mut values: Vec<f64> = of
+                    .iter()
+                    .flat_map(|&flow| set.observed[flow].continuous[i].iter().copied())
+                    .collect();
                 values.sort_by(f64::total_cmp);
                 values
             };
@@ -188,7 +196,10 @@ impl Sets {
                 unit,
                 range,
                 clipped: range.clipped(&generated),
-                histogram: Histogram { real: shares(&real, range), generated: shares(&generated, range) },
+                histogram: Histogram {
+                    real: shares(&real, range),
+                    generated: shares(&generated, range),
+                },
                 wasserstein1: self.against(draws, sorted, |a, b| wasserstein1(a, b, range)),
                 ks: self.against(draws, sorted, |a, b| ks(a, b)),
             }
@@ -197,10 +208,15 @@ impl Sets {
     }
 
     fn dependence(&self, draws: &[Draw]) -> Dependence {
-        let rows = |set: &'_ Set, of: &[usize]| of.iter().map(|&i| set.observed[i].features).collect::<Vec<_>>();
-        let pcd = self
-            .against(draws, rows, |a, b| dependence::pcd(&a.iter().collect::<Vec<_>>(), &b.iter().collect::<Vec<_>>()));
-        let once = |set: &'_ Set, of: &[usize]| of.iter().map(|&i| set.observed[i].once).collect::<Vec<_>>();
+        let rows = |set: &'_ Set, of: &[usize]| {
+            of.iter().map(|&i| set.observed[i].features).collect::<Vec<_>>()
+        };
+        let pcd = self.against(draws, rows, |a, b| {
+            dependence::pcd(&a.iter().collect::<Vec<_>>(), &b.iter().collect::<Vec<_>>())
+        });
+        let once = |set: &'_ Set, of: &[usize]| {
+            of.iter().map(|&i| set.observed[i].once).collect::<Vec<_>>()
+        };
         let cmd = self.against(&draws[..draws.len().min(FEW)], once, |a, b| {
             dependence::cmd(&a.iter().collect::<Vec<_>>(), &b.iter().collect::<Vec<_>>())
         });
@@ -247,17 +263,20 @@ impl Sets {
         let headers = |set: &'_ Set, of: &[usize]| -> Vec<bool> {
             of.iter().map(|&i| everything.contains(&set.headers[i])).collect()
         };
-        let share = |is: &Vec<bool>| is.iter().filter(|&&is| is).count() as f64 / is.len().max(1) as f64;
+        let share =
+            |is: &Vec<bool>| is.iter().filter(|&&is| is).count() as f64 / is.len().max(1) as f64;
         Some(Memorisation {
             flows,
-            nearest_training: self.against(&few, points, |_, g| diversity::nearest_median(g, &known)),
+            nearest_training: self
+                .against(&few, points, |_, g| diversity::nearest_median(g, &known)),
             nearest_held_out: self.against(&few, points, |r, g| diversity::nearest_median(g, r)),
             closer_to_training: self.against(&few, points, |r, g| diversity::closer(g, &known, r)),
             copies: self.counted(draws, headers, |_, g| share(g)),
         })
     }
 
-    /// Flows of a draw for measures that learn: no two of a side the same in everything but identity.
+    /// Flows of a draw for measures that learn: no two of a side the same in everything but
+    /// identity.
     fn material(&self, draw: &Draw, most: usize) -> Material<'_> {
         fn of<'s>(set: &'s Set, of: &[usize], most: usize) -> Vec<&'s Seen> {
             let mut known = FxHashSet::default();
@@ -289,19 +308,24 @@ fn all(set: &Set) -> Vec<usize> {
 
 /// The values with the largest shares on either side.
 fn top<'a>([real, generated]: &[Vec<u64>; 2], label: impl Fn(usize) -> &'a str) -> Vec<Bar> {
-    let share = |counts: &[u64], id: usize| counts[id] as f64 / counts.iter().sum::<u64>().max(1) as f64;
+    let share =
+        |counts: &[u64], id: usize| counts[id] as f64 / counts.iter().sum::<u64>().max(1) as f64;
     let mut bars: Vec<(f64, f64, usize)> =
         (0..real.len()).map(|id| (share(real, id), share(generated, id), id)).collect();
     bars.sort_by(|a, b| (b.0 + b.1).total_cmp(&(a.0 + a.1)).then(a.2.cmp(&b.2)));
     bars.truncate(TOP);
     bars.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.2.cmp(&b.2)));
-    bars.into_iter().map(|(real, generated, id)| Bar { value: label(id).to_owned(), real, generated }).collect()
+    bars.into_iter()
+        .map(|(real, generated, id)| Bar { value: label(id).to_owned(), real, generated })
+        .collect()
 }
 
 /// Shares of values in even steps over a range.
 fn shares(values: &[f64], range: Range) -> Vec<f64> {
     let mut counts = [0_u64; STEPS];
     let width = (range.high - range.low).max(1e-9) / STEPS as f64;
-    values.iter().for_each(|&v| counts[(((v - range.low) / width).max(0.0) as usize).min(STEPS - 1)] += 1);
+    values
+        .iter()
+        .for_each(|&v| counts[(((v - range.low) / width).max(0.0) as usize).min(STEPS - 1)] += 1);
     counts.iter().map(|&n| n as f64 / values.len().max(1) as f64).collect()
 }

@@ -13,7 +13,8 @@ pub struct Settings {
     pub seed: u64,
     /// Repeated draws behind each value and interval.
     pub repeats: u32,
-    /// Flows at most in a sample for distances between flows, which take the square of that many steps.
+    /// Flows at most in a sample for distances between flows, which take the square of that many
+    /// steps.
     pub neighbours: usize,
     /// Flows at most of each side for measures that learn.
     pub learners: usize,
@@ -85,7 +86,8 @@ pub struct Bar {
     pub generated: f64,
 }
 
-/// Shares of values in even steps over the range of a continuous field; what lies outside counts at the edge.
+/// Shares of values in even steps over the range of a continuous field; what lies outside counts at
+/// the edge.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct Histogram {
     /// Of the real values.
@@ -154,7 +156,8 @@ pub struct Memorisation {
     pub nearest_training: Against,
     /// Median distance to the nearest of as many real flows that the model has not seen.
     pub nearest_held_out: Against,
-    /// Share of flows that are nearer to the training data than to the real flows; 0.5 where neither is.
+    /// Share of flows that are nearer to the training data than to the real flows; 0.5 where
+    /// neither is.
     pub closer_to_training: Against,
     /// Share of flows that are in the training data, in everything but identity and time.
     pub copies: Against,

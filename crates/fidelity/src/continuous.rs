@@ -1,7 +1,7 @@
 //! Distance of continuous distributions.
 
-/// The range over which distances are taken: the 0.1st to the 99.9th percentile of the real values. What lies outside is
-/// moved to its edge, and counted.
+/// The range over which distances are taken: the 0.1st to the 99.9th percentile of the real values.
+/// What lies outside is moved to its edge, and counted.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
 pub struct Range {
     /// The 0.1st percentile.
@@ -14,7 +14,9 @@ impl Range {
     /// The range of sorted values; `None` where there are none.
     #[must_use]
     pub fn of(sorted: &[f64]) -> Option<Range> {
-        let at = |share: f64| sorted.get(((sorted.len().max(1) - 1) as f64 * share).round() as usize).copied();
+        let at = |share: f64| {
+            sorted.get(((sorted.len().max(1) - 1) as f64 * share).round() as usize).copied()
+        };
         Some(Range { low: at(0.001)?, high: at(0.999)? })
     }
 
@@ -26,8 +28,9 @@ impl Range {
     }
 }
 
-/// Wasserstein-1 distance of two sorted samples, in their unit, with values clipped to `range`: the area between their
-/// distribution functions. The whole width of the range where just one sample is empty.
+/// Wasserstein-1 distance of two sorted samples, in their unit, with values clipped to `range`: the
+/// area between their distribution functions. The whole width of the range where just one sample is
+/// empty.
 #[must_use]
 pub fn wasserstein1(a: &[f64], b: &[f64], range: Range) -> f64 {
     if a.is_empty() || b.is_empty() {
@@ -55,7 +58,8 @@ pub fn wasserstein1(a: &[f64], b: &[f64], range: Range) -> f64 {
     area
 }
 
-/// Kolmogorov-Smirnov distance of two sorted samples: the largest difference of their distribution functions.
+/// Kolmogorov-Smirnov distance of two sorted samples: the largest difference of their distribution
+/// functions.
 #[must_use]
 pub fn ks(a: &[f64], b: &[f64]) -> f64 {
     if a.is_empty() || b.is_empty() {

@@ -23,16 +23,18 @@ pub(crate) fn correlations<const N: usize>(rows: &[&[f64; N]]) -> [[f64; N]; N] 
     })
 }
 
-/// Pairwise correlation difference: the Frobenius norm of the difference of two correlation matrices (Goncalves et al.
-/// 2020), over the square root of its number of entries so that it is at most 2.
+/// Pairwise correlation difference: the Frobenius norm of the difference of two correlation
+/// matrices (Goncalves et al. 2020), over the square root of its number of entries so that it is at
+/// most 2.
 pub(crate) fn pcd<const N: usize>(a: &[&[f64; N]], b: &[&[f64; N]]) -> f64 {
     let (a, b) = (correlations(a), correlations(b));
     let sum: f64 = a.iter().flatten().zip(b.iter().flatten()).map(|(x, y)| (x - y).powi(2)).sum();
     sum.sqrt() / N as f64
 }
 
-/// Contingency matrix difference: for each pair of columns, the total variation distance (half the sum of absolute differences)
-/// between the two normalised tables of joint counts; the mean over all pairs, 0 to 1.
+/// Contingency matrix difference: for each pair of columns, the total variation distance (half the
+/// sum of absolute differences) between the two normalised tables of joint counts; the mean over
+/// all pairs, 0 to 1.
 pub(crate) fn cmd<const N: usize>(a: &[&[u64; N]], b: &[&[u64; N]]) -> f64 {
     if a.is_empty() || b.is_empty() {
         return if a.len() == b.len() { 0.0 } else { 1.0 };
@@ -49,7 +51,8 @@ pub(crate) fn cmd<const N: usize>(a: &[&[u64; N]], b: &[&[u64; N]]) -> f64 {
             let mut cells: Vec<[u32; 2]> = table.values().copied().collect();
             cells.sort_unstable();
             let share = |n: u32, of: usize| f64::from(n) / of as f64;
-            let differences = cells.iter().map(|[x, y]| (share(*x, a.len()) - share(*y, b.len())).abs());
+            let differences =
+                cells.iter().map(|[x, y]| (share(*x, a.len()) - share(*y, b.len())).abs());
             sum += differences.sum::<f64>() / 2.0;
             pairs += 1;
         }
@@ -63,7 +66,8 @@ mod tests {
 
     #[test]
     fn cmd_sees_what_no_single_column_shows() {
-        // Both columns are half 0 and half 1 on either side; they go together on one and not on the other.
+        // Both columns are half 0 and half 1 on either side; they go together on one and not on the
+        // other.
         let together = [[0, 0], [1, 1], [0, 0], [1, 1]];
         let apart = [[0, 1], [1, 0], [0, 1], [1, 0]];
         let mixed = [[0, 0], [0, 1], [1, 0], [1, 1]];

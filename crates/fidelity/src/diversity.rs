@@ -2,11 +2,15 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-/// Density and coverage (Naeem et al. 2020, "Reliable fidelity and diversity metrics"), with the `K`-th nearest neighbour.
+/// Density and coverage (Naeem et al. 2020, "Reliable fidelity and diversity metrics"), with the
+/// `K`-th nearest neighbour.
 pub(crate) const K: usize = 5;
 
 /// Points scaled by the real points' mean and standard deviation, column by column.
-pub(crate) fn standardise<const N: usize>(real: &[&[f64; N]], points: &[&[f64; N]]) -> Vec<[f64; N]> {
+pub(crate) fn standardise<const N: usize>(
+    real: &[&[f64; N]],
+    points: &[&[f64; N]],
+) -> Vec<[f64; N]> {
     let n = real.len().max(1) as f64;
     let mean: [f64; N] = std::array::from_fn(|i| real.iter().map(|r| r[i]).sum::<f64>() / n);
     let deviation: [f64; N] = std::array::from_fn(|i| {
@@ -20,9 +24,13 @@ fn distance<const N: usize>(a: &[f64; N], b: &[f64; N]) -> f64 {
     a.iter().zip(b).map(|(x, y)| (x - y).powi(2)).sum()
 }
 
-/// Density and coverage of `generated` over `real`: how many real neighbourhoods hold a generated point on average (1 for
-/// the same distribution), and the share of real neighbourhoods that hold any.
-pub(crate) fn density_coverage<const N: usize>(real: &[[f64; N]], generated: &[[f64; N]]) -> (f64, f64) {
+/// Density and coverage of `generated` over `real`: how many real neighbourhoods hold a generated
+/// point on average (1 for the same distribution), and the share of real neighbourhoods that hold
+/// any.
+pub(crate) fn density_coverage<const N: usize>(
+    real: &[[f64; N]],
+    generated: &[[f64; N]],
+) -> (f64, f64) {
     if real.len() <= K || generated.is_empty() {
         return (0.0, 0.0);
     }
@@ -30,7 +38,8 @@ pub(crate) fn density_coverage<const N: usize>(real: &[[f64; N]], generated: &[[
     let mut to_others = Vec::with_capacity(real.len());
     for (i, r) in real.iter().enumerate() {
         to_others.clear();
-        to_others.extend(real.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, o)| distance(r, o)));
+        to_others
+            .extend(real.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, o)| distance(r, o)));
         let (_, &mut radius, _) = to_others.select_nth_unstable_by(K - 1, f64::total_cmp);
         let hits = generated.iter().filter(|g| distance(r, g) <= radius).count() as u64;
         inside += hits;
@@ -41,15 +50,23 @@ pub(crate) fn density_coverage<const N: usize>(real: &[[f64; N]], generated: &[[
 
 /// The median distance from each point to the nearest of `others`.
 pub(crate) fn nearest_median<const N: usize>(points: &[[f64; N]], others: &[[f64; N]]) -> f64 {
-    let mut nearest: Vec<f64> =
-        points.iter().map(|p| others.iter().map(|o| distance(p, o)).fold(f64::INFINITY, f64::min).sqrt()).collect();
+    let mut nearest: Vec<f64> = points
+        .iter()
+        .map(|p| others.iter().map(|o| distance(p, o)).fold(f64::INFINITY, f64::min).sqrt())
+        .collect();
     nearest.sort_by(f64::total_cmp);
     nearest.get(nearest.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// The share of `points` that are nearer to one of `known` than to any of `others`; as near counts half.
-pub(crate) fn closer<const N: usize>(points: &[[f64; N]], known: &[[f64; N]], others: &[[f64; N]]) -> f64 {
-    let nearest = |p, of: &[[f64; N]]| of.iter().map(|o| distance(p, o)).fold(f64::INFINITY, f64::min);
+/// The share of `points` that are nearer to one of `known` than to any of `others`; as near counts
+/// half.
+pub(crate) fn closer<const N: usize>(
+    points: &[[f64; N]],
+    known: &[[f64; N]],
+    others: &[[f64; N]],
+) -> f64 {
+    let nearest =
+        |p, of: &[[f64; N]]| of.iter().map(|o| distance(p, o)).fold(f64::INFINITY, f64::min);
     let score = |p| match nearest(p, known).total_cmp(&nearest(p, others)) {
         std::cmp::Ordering::Less => 1.0,
         std::cmp::Ordering::Equal => 0.5,

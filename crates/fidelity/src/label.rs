@@ -54,7 +54,8 @@ fn flags(bits: u64) -> String {
         (Flags::ACK, 'A'),
     ];
     let flags = Flags(bits as u16);
-    let mut text: String = LETTERS.iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, letter)| *letter).collect();
+    let mut text: String =
+        LETTERS.iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, letter)| *letter).collect();
     if bits >> 8 & 0xf != 0 {
         text += &format!("+{:x}", bits >> 8 & 0xf);
     }

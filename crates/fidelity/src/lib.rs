@@ -1,9 +1,10 @@
 //! How far generated TCP flows are from real ones.
 //!
-//! [`compare`] takes two sets of flows and gives a [`Comparison`]: validity by arithmetic, distributions field by field
-//! beside the noise floor of two real samples of the same size, dependence between fields, diversity and duplicates,
-//! what learners can tell apart, what generated flows teach, and what is remembered of the training data.
-//! Definitions stand with each measure; `docs/evaluation.md` lists them. Knows nothing of files, Arrow or tensors.
+//! [`compare`] takes two sets of flows and gives a [`Comparison`]: validity by arithmetic,
+//! distributions field by field beside the noise floor of two real samples of the same size,
+//! dependence between fields, diversity and duplicates, what learners can tell apart, what
+//! generated flows teach, and what is remembered of the training data. Definitions stand with each
+//! measure; `docs/evaluation.md` lists them. Knows nothing of files, Arrow or tensors.
 
 #![forbid(unsafe_code)]
 
@@ -27,8 +28,8 @@ mod verdicts;
 pub use categorical::jsd_bits;
 pub use compare::{Sides, compare};
 pub use comparison::{
-    Against, Bar, CategoricalField, Comparison, ContinuousField, Dependence, Diversity, Error, Histogram, Memorisation,
-    Settings,
+    Against, Bar, CategoricalField, Comparison, ContinuousField, Dependence, Diversity, Error,
+    Histogram, Memorisation, Settings,
 };
 pub use continuous::{Range, ks, wasserstein1};
 pub use label::flag_letters;

@@ -13,7 +13,8 @@ pub struct Membership {
     pub flows: [usize; 2],
     /// Mean bits per packet of either.
     pub bits_per_packet: [f64; 2],
-    /// ROC-AUC: the chance that a flow of the training data takes fewer bits than one held out; 0.5 where nothing is told.
+    /// ROC-AUC: the chance that a flow of the training data takes fewer bits than one held out; 0.5
+    /// where nothing is told.
     pub auc: Interval,
 }
 

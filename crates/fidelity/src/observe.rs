@@ -12,7 +12,10 @@ pub const CATEGORICAL: [(&str, &str); 14] = [
     ("direction", "of each packet"),
     ("flags", "of each packet, with the reserved bits and the direction"),
     ("flag_bigram", "direction and flags of each packet and of the one before it"),
-    ("trigram", "direction, flags and length class (none, below 100, below 1,000, more) of three packets in a row"),
+    (
+        "trigram",
+        "direction, flags and length class (none, below 100, below 1,000, more) of three packets in a row",
+    ),
     ("server_port", "of each flow"),
     ("syn_options", "kinds of the options of each SYN and SYN-ACK, in order"),
     ("options", "kinds of the options of each other packet, in order"),
@@ -47,7 +50,11 @@ pub const CONTINUOUS: [(&str, Unit, &str); 11] = [
     ("octets_server", Unit::CountDecades, "payload octets of the server in each flow"),
     ("burst_client", Unit::CountDecades, "packets of the client in a row"),
     ("burst_server", Unit::CountDecades, "packets of the server in a row"),
-    ("first_payload", Unit::CountDecades, "payload octets of the first packet of a flow that has any"),
+    (
+        "first_payload",
+        Unit::CountDecades,
+        "payload octets of the first packet of a flow that has any",
+    ),
 ];
 
 /// Number of entries of a flow's feature vector, [`Observed::features`].
@@ -157,7 +164,11 @@ impl Names {
             }
             (before_that, before) = (before, class | 1 << 18);
             let octets = flow.options_of(p);
-            note_with(if p.flags.has(Flags::SYN) { "syn_options" } else { "options" }, option_kinds(octets), octets);
+            note_with(
+                if p.flags.has(Flags::SYN) { "syn_options" } else { "options" },
+                option_kinds(octets),
+                octets,
+            );
             let mut note = |field: &str, value: u64| note_with(field, value, &[]);
             if p.flags.has(Flags::SYN) {
                 note("mss", number(options::find(octets, 2)));
@@ -185,10 +196,16 @@ fn once(flow: &Flow) -> [u64; FLOW_FIELDS.len()] {
         let syn = flow.packets.iter().find(|p| p.direction == d && p.flags.has(Flags::SYN));
         let octets = syn.map_or(&[][..], |p| flow.options_of(p));
         let ttl = flow.packets.iter().find(|p| p.direction == d).map_or(256, |p| p.ttl.into());
-        [option_kinds(octets), number(options::find(octets, 2)), number(options::find(octets, 3)), ttl]
+        [
+            option_kinds(octets),
+            number(options::find(octets, 2)),
+            number(options::find(octets, 3)),
+            ttl,
+        ]
     };
     let ([oc, mc, wc, tc], [os, ms, ws, ts]) = (side(Direction::Forward), side(Direction::Reverse));
-    let last = flow.packets.last().map_or(0, |p| u64::from(p.flags.0) << 1 | p.direction.index() as u64);
+    let last =
+        flow.packets.last().map_or(0, |p| u64::from(p.flags.0) << 1 | p.direction.index() as u64);
     [flow.server.port.into(), oc, os, mc, ms, wc, ws, tc, ts, last]
 }
 
@@ -226,12 +243,13 @@ pub(crate) fn decades(count: u64) -> f64 {
 
 /// Nanoseconds from the last SYN before the first SYN-ACK to it.
 fn handshake_ns(flow: &Flow) -> Option<i64> {
-    let reply = flow
-        .packets
+    let reply = flow.packets.iter().position(|p| {
+        p.direction == Direction::Reverse && p.flags.has(Flags::SYN.with(Flags::ACK))
+    })?;
+    let syn = flow.packets[..reply]
         .iter()
-        .position(|p| p.direction == Direction::Reverse && p.flags.has(Flags::SYN.with(Flags::ACK)))?;
-    let syn =
-        flow.packets[..reply].iter().rev().find(|p| p.direction == Direction::Forward && p.flags.has(Flags::SYN))?;
+        .rev()
+        .find(|p| p.direction == Direction::Forward && p.flags.has(Flags::SYN))?;
     Some(flow.packets[reply].time_ns - syn.time_ns)
 }
 
@@ -263,7 +281,8 @@ fn continuous(flow: &Flow, out: &mut [Vec<f64>; CONTINUOUS.len()]) {
     put("octets_client", decades(octets(Direction::Forward)));
     put("octets_server", decades(octets(Direction::Reverse)));
     for burst in flow.packets.chunk_by(|a, b| a.direction == b.direction) {
-        let field = if burst[0].direction == Direction::Forward { "burst_client" } else { "burst_server" };
+        let field =
+            if burst[0].direction == Direction::Forward { "burst_client" } else { "burst_server" };
         put(field, decades(burst.len() as u64));
     }
     if let Some(first) = flow.packets.iter().find(|p| p.payload_len > 0) {
@@ -278,13 +297,18 @@ pub(crate) fn flow_features(flow: &Flow) -> [f64; FEATURES] {
     let mean = |sum: f64, n: usize| sum / n.max(1) as f64;
     let gaps = |d: Direction| {
         let gaps = flow.packets.windows(2).filter(move |w| w[1].direction == d);
-        let (sum, n) = gaps.fold((0.0, 0), |(sum, n), w| (sum + decades_ns(w[1].time_ns - w[0].time_ns), n + 1));
+        let (sum, n) = gaps
+            .fold((0.0, 0), |(sum, n), w| (sum + decades_ns(w[1].time_ns - w[0].time_ns), n + 1));
         mean(sum, n)
     };
     let data = |d: Direction| of(d).filter(|p| p.payload_len > 0);
     let payload = |d: Direction| data(d).map(|p| u64::from(p.payload_len)).sum::<u64>();
     let n = flow.packets.len();
-    let longest = flow.packets.windows(2).map(|w| decades_ns(w[1].time_ns - w[0].time_ns)).fold(0.0, f64::max);
+    let longest = flow
+        .packets
+        .windows(2)
+        .map(|w| decades_ns(w[1].time_ns - w[0].time_ns))
+        .fold(0.0, f64::max);
     let count = |is: fn(&Packet) -> bool| flow.packets.iter().filter(|p| is(p)).count();
     let (c, s) = (Direction::Forward, Direction::Reverse);
     [

@@ -21,7 +21,11 @@ impl Interval {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let at = |share: f64| sorted[((sorted.len() - 1) as f64 * share).round() as usize];
-        Interval { value: values.iter().sum::<f64>() / values.len() as f64, low: at(0.025), high: at(0.975) }
+        Interval {
+            value: values.iter().sum::<f64>() / values.len() as f64,
+            low: at(0.025),
+            high: at(0.975),
+        }
     }
 
     /// The mean of `values`, with the spread of `repeated` around its own mean (bootstrap).
@@ -57,8 +61,15 @@ impl Draw {
     }
 }
 
-/// Draws samples of `n` flows each. `reference` is the size of a second real set, where there is one.
-pub(crate) fn draw(n: usize, real: usize, reference: Option<usize>, generated: usize, random: &mut ChaCha8Rng) -> Draw {
+/// Draws samples of `n` flows each. `reference` is the size of a second real set, where there is
+/// one.
+pub(crate) fn draw(
+    n: usize,
+    real: usize,
+    reference: Option<usize>,
+    generated: usize,
+    random: &mut ChaCha8Rng,
+) -> Draw {
     let mut shuffled = |len: usize| {
         let mut indices: Vec<usize> = (0..len).collect();
         indices.shuffle(random);

@@ -23,7 +23,11 @@ impl Set {
         let (mut exact, mut headers) = (Vec::new(), Vec::new());
         for (index, flow) in flows.iter().enumerate() {
             let mut tokens = Vec::new();
-            code.encode(flow, &mut tokens).map_err(|error| Error::Unsayable { side, index, error })?;
+            code.encode(flow, &mut tokens).map_err(|error| Error::Unsayable {
+                side,
+                index,
+                error,
+            })?;
             headers.push(without_time(&tokens));
             exact.push(tokens);
         }

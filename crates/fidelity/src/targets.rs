@@ -43,7 +43,8 @@ impl Target {
 /// Times that are to be near: gaps and the handshake's round trip.
 const TIMES: [&str; 3] = ["gap_client", "gap_server", "handshake_rtt"];
 
-/// The targets, in the order of the report. Verdicts of other programs are looked at where there are any.
+/// The targets, in the order of the report. Verdicts of other programs are looked at where there
+/// are any.
 #[must_use]
 pub fn targets(found: &Comparison, verdicts: Option<&[VerdictRate]>) -> Vec<Target> {
     let mut targets = vec![Target::at_least(
@@ -64,16 +65,27 @@ pub fn targets(found: &Comparison, verdicts: Option<&[VerdictRate]>) -> Vec<Targ
         });
     }
     let mean = |of: fn(&crate::Against) -> f64| {
-        found.categorical.iter().map(|f| of(&f.jsd_bits)).sum::<f64>() / found.categorical.len().max(1) as f64
+        found.categorical.iter().map(|f| of(&f.jsd_bits)).sum::<f64>()
+            / found.categorical.len().max(1) as f64
     };
     let (value, floor) = (mean(|a| a.generated.value), mean(|a| a.floor.value));
-    targets.push(Target::at_most("header fields", "mean JSD in bits: the floor and 0.02", value, floor + 0.02));
+    targets.push(Target::at_most(
+        "header fields",
+        "mean JSD in bits: the floor and 0.02",
+        value,
+        floor + 0.02,
+    ));
     let above = |name: &str| {
         let field = found.continuous.iter().find(|f| f.name == name);
         field.map_or(0.0, |f| f.wasserstein1.generated.value - f.wasserstein1.floor.value)
     };
     let most = TIMES.into_iter().map(above).fold(0.0, f64::max);
-    targets.push(Target::at_most("times", "gaps and round trips, decades above the floor", most, 0.05));
+    targets.push(Target::at_most(
+        "times",
+        "gaps and round trips, decades above the floor",
+        most,
+        0.05,
+    ));
     let coverage = &found.diversity.coverage;
     targets.push(Target::at_least(
         "coverage",
@@ -84,7 +96,12 @@ pub fn targets(found: &Comparison, verdicts: Option<&[VerdictRate]>) -> Vec<Targ
     let trees = &found.discriminators.trees;
     targets.push(Target::at_most("told apart by trees", "AUC", trees.generated.value, 0.60));
     if let Some(utility) = &found.utility {
-        targets.push(Target::at_least("utility", "as much right as after real flows", utility.ratio.value, 0.95));
+        targets.push(Target::at_least(
+            "utility",
+            "as much right as after real flows",
+            utility.ratio.value,
+            0.95,
+        ));
     }
     let repeats = &found.diversity.exact_repeats;
     targets.push(Target::at_most(

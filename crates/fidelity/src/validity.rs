@@ -1,7 +1,7 @@
 //! Whether flows are TCP, by arithmetic (RFC 9293, RFC 7323) and nothing of the token code's own.
 //!
-//! Real captures fail some of these too: segments that the capture lost, offload, middleboxes. Rates are to be held
-//! against the real ones, not against zero.
+//! Real captures fail some of these too: segments that the capture lost, offload, middleboxes.
+//! Rates are to be held against the real ones, not against zero.
 
 use flowtrack::{Class, Direction, Flow};
 use tcpwire::{Flags, SeqNum};
@@ -25,12 +25,21 @@ pub const CHECKS: [Check; 10] = [
     },
     Check { name: "time", meaning: "time never goes back" },
     Check { name: "octets", meaning: "every octet of both streams is there, once or repeated" },
-    Check { name: "acknowledgments", meaning: "nothing is acknowledged that the other side has not sent (3.10.7.4)" },
-    Check { name: "window", meaning: "no payload beyond the offered window, but for one octet as a probe (3.8.6)" },
+    Check {
+        name: "acknowledgments",
+        meaning: "nothing is acknowledged that the other side has not sent (3.10.7.4)",
+    },
+    Check {
+        name: "window",
+        meaning: "no payload beyond the offered window, but for one octet as a probe (3.8.6)",
+    },
     Check { name: "after_fin", meaning: "no new octets after the FIN (3.6)" },
     Check { name: "options", meaning: "options parse to the octet (3.2)" },
     Check { name: "tsval", meaning: "TSval of new segments never goes back (RFC 7323, section 5)" },
-    Check { name: "tsecr", meaning: "TSecr is 0 or a TSval that the other side has sent (RFC 7323, section 3)" },
+    Check {
+        name: "tsecr",
+        meaning: "TSecr is 0 or a TSval that the other side has sent (RFC 7323, section 3)",
+    },
     Check { name: "close", meaning: "closed by FIN from both sides, or by RST" },
 ];
 
@@ -84,7 +93,8 @@ struct Side {
     top: i64,
     /// One past the FIN.
     fin: Option<i64>,
-    /// The right edge of the furthest window offered, as an offset of the other side; none before the first ACK.
+    /// The right edge of the furthest window offered, as an offset of the other side; none before
+    /// the first ACK.
     edge: Option<i64>,
     shift: u32,
     last_tsval: Option<u32>,
@@ -144,7 +154,8 @@ pub fn validity(flow: &Flow) -> Passed {
         let end = start + i64::from(p.flags.seq_len()) + i64::from(p.payload_len);
         let is_new = end > sides[d].top;
         if let Some((value, echo)) = options::timestamps(octets).filter(|_| !reset) {
-            let back = sides[d].last_tsval.is_some_and(|last| (value.wrapping_sub(last) as i32) < 0);
+            let back =
+                sides[d].last_tsval.is_some_and(|last| (value.wrapping_sub(last) as i32) < 0);
             if is_new && back {
                 fail("tsval");
             }
@@ -166,7 +177,8 @@ pub fn validity(flow: &Flow) -> Passed {
             sides[d].edge = Some(sides[d].edge.map_or(edge, |e| e.max(edge)));
         }
         let probe = i64::from(p.payload_len == 1);
-        if is_new && p.payload_len > 0 && sides[o].edge.is_some_and(|edge| data_end > edge + probe) {
+        if is_new && p.payload_len > 0 && sides[o].edge.is_some_and(|edge| data_end > edge + probe)
+        {
             fail("window");
         }
         if !reset {
@@ -185,19 +197,29 @@ pub fn validity(flow: &Flow) -> Passed {
 fn handshake(flow: &Flow) -> bool {
     let syn_ack = Flags::SYN.with(Flags::ACK);
     let Some(first) = flow.packets.first() else { return false };
-    if !first.flags.has(Flags::SYN) || first.flags.has(Flags::ACK) || first.direction != Direction::Forward {
+    if !first.flags.has(Flags::SYN)
+        || first.flags.has(Flags::ACK)
+        || first.direction != Direction::Forward
+    {
         return false;
     }
-    let Some(reply) = flow.packets.iter().find(|p| p.direction == Direction::Reverse && p.flags.has(syn_ack)) else {
+    let Some(reply) =
+        flow.packets.iter().find(|p| p.direction == Direction::Reverse && p.flags.has(syn_ack))
+    else {
         return false;
     };
-    // Of a SYN that was sent again, any number will do; data in the SYN may be acknowledged too (RFC 7413).
-    let syns = flow.packets.iter().filter(|p| p.direction == Direction::Forward && p.flags.has(Flags::SYN));
-    let answered = syns.clone().any(|s| reply.ack == s.seq.add(1) || reply.ack == s.seq.add(1 + s.payload_len));
-    let third = flow
+    // Of a SYN that was sent again, any number will do; data in the SYN may be acknowledged too
+    // (RFC 7413).
+    let syns = flow
         .packets
         .iter()
-        .find(|p| p.direction == Direction::Forward && !p.flags.has(Flags::SYN) && p.flags.has(Flags::ACK));
+        .filter(|p| p.direction == Direction::Forward && p.flags.has(Flags::SYN));
+    let answered = syns
+        .clone()
+        .any(|s| reply.ack == s.seq.add(1) || reply.ack == s.seq.add(1 + s.payload_len));
+    let third = flow.packets.iter().find(|p| {
+        p.direction == Direction::Forward && !p.flags.has(Flags::SYN) && p.flags.has(Flags::ACK)
+    });
     answered && third.is_some_and(|t| (0..1 << 30).contains(&t.ack.distance(reply.seq.add(1))))
 }
 

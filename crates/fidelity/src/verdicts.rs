@@ -43,13 +43,15 @@ pub struct VerdictRate {
     pub real: Interval,
     /// Rate of generated flows.
     pub generated: Interval,
-    /// The second over the first, with the interval of both together; absent where it is never said of real flows.
+    /// The second over the first, with the interval of both together; absent where it is never said
+    /// of real flows.
     pub ratio: Option<Interval>,
 }
 
 impl VerdictRate {
-    /// Whether the rates differ by more than 20 % and by more than chance explains: an interval that holds some ratio from
-    /// 0.8 to 1.2 says nothing, nor does what is never said of one side and too seldom of the other to be missed there.
+    /// Whether the rates differ by more than 20 % and by more than chance explains: an interval
+    /// that holds some ratio from 0.8 to 1.2 says nothing, nor does what is never said of one side
+    /// and too seldom of the other to be missed there.
     #[must_use]
     pub fn is_off(&self) -> bool {
         // Where so many are expected, none is found once in twenty times.
@@ -81,7 +83,8 @@ pub fn rates(real: &Said, generated: &Said, seed: u64) -> Vec<VerdictRate> {
     let mut names: Vec<&String> = real.verdicts.keys().chain(generated.verdicts.keys()).collect();
     names.sort_unstable();
     names.dedup();
-    let mut rates: Vec<VerdictRate> = names.into_iter().map(|name| one(name, [real, generated], &again)).collect();
+    let mut rates: Vec<VerdictRate> =
+        names.into_iter().map(|name| one(name, [real, generated], &again)).collect();
     rates.sort_by(|a, b| b.real.value.total_cmp(&a.real.value).then_with(|| a.name.cmp(&b.name)));
     rates
 }
@@ -96,11 +99,13 @@ fn one(name: &str, sides: [&Said; 2], again: &[Vec<Vec<u32>>; 2]) -> VerdictRate
         // The sum of nothing is -0.
         said.fold(0.0, |sum, n| sum + n) / all.fold(0.0, |sum, n| sum + n).max(1.0)
     };
-    let spread = |side: usize| again[side].iter().map(|times| rate(side, Some(times))).collect::<Vec<_>>();
+    let spread =
+        |side: usize| again[side].iter().map(|times| rate(side, Some(times))).collect::<Vec<_>>();
     let (real, generated) = (spread(0), spread(1));
     let around = |value: f64, list: &[f64]| Interval { value, ..Interval::of(list) };
     let (r, g) = (rate(0, None), rate(1, None));
-    let ratios: Vec<f64> = real.iter().zip(&generated).filter(|(r, _)| **r > 0.0).map(|(r, g)| g / r).collect();
+    let ratios: Vec<f64> =
+        real.iter().zip(&generated).filter(|(r, _)| **r > 0.0).map(|(r, g)| g / r).collect();
     VerdictRate {
         name: name.to_owned(),
         count: lists.map(|list| list.iter().map(|&(_, n)| u64::from(n)).sum()),
@@ -117,7 +122,9 @@ mod tests {
 
     fn said(of: u32, every: u32) -> Said {
         let mut said = Said { of: vec![10; of as usize], ..Said::default() };
-        (0..of).filter(|flow| flow.is_multiple_of(every)).for_each(|flow| said.count("retransmission", flow));
+        (0..of)
+            .filter(|flow| flow.is_multiple_of(every))
+            .for_each(|flow| said.count("retransmission", flow));
         said
     }
 
@@ -140,7 +147,9 @@ mod tests {
         assert!(found.is_off());
         let rare = &rates(&none, &said(400, 400), 1)[0];
         assert!(!rare.is_off(), "{rare:?}");
-        let missing = |every| rates(&said(600, every), &Said { of: vec![10; 600], ..Said::default() }, 1).remove(0);
+        let missing = |every| {
+            rates(&said(600, every), &Said { of: vec![10; 600], ..Said::default() }, 1).remove(0)
+        };
         assert!(!missing(300).is_off() && missing(30).is_off());
     }
 }

@@ -1,4 +1,5 @@
-//! How fast segments become conversations: packets per second on one core, over captures of `testdata`.
+//! How fast segments become conversations: packets per second on one core, over captures of
+//! `testdata`.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -28,7 +29,12 @@ fn segments(name: &str) -> Vec<Kept> {
             let options = tcp.options.to_vec().leak();
             kept.push(Kept {
                 time_ns,
-                segment: Segment { ip, tcp: tcpwire::TcpView { options, ..tcp }, payload_len, marks },
+                segment: Segment {
+                    ip,
+                    tcp: tcpwire::TcpView { options, ..tcp },
+                    payload_len,
+                    marks,
+                },
             });
         }
     }

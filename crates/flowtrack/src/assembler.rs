@@ -14,7 +14,8 @@ pub struct Inserted {
     pub repeated: u64,
 }
 
-/// A set of integers, as disjoint ranges in order. The usual case, one range that grows, needs no allocation.
+/// A set of integers, as disjoint ranges in order. The usual case, one range that grows, needs no
+/// allocation.
 ///
 /// ```
 /// let mut seen = flowtrack::Assembler::default();
@@ -98,7 +99,9 @@ impl Assembler {
         let held = std::iter::once(&self.lowest).filter(|r| !r.is_empty()).chain(&self.above);
         let ends = std::iter::once(within.start).chain(held.clone().map(|r| r.end));
         let starts = held.map(|r| r.start).chain(std::iter::once(within.end));
-        ends.zip(starts).map(move |(from, to)| from.max(within.start)..to.min(within.end)).filter(|gap| !gap.is_empty())
+        ends.zip(starts)
+            .map(move |(from, to)| from.max(within.start)..to.min(within.end))
+            .filter(|gap| !gap.is_empty())
     }
 
     /// What it takes beside itself.
@@ -107,7 +110,8 @@ impl Assembler {
         self.above.capacity() * size_of::<Range<i64>>()
     }
 
-    /// Integers in gaps that were given up, because there were too many gaps to hold: they count as seen.
+    /// Integers in gaps that were given up, because there were too many gaps to hold: they count as
+    /// seen.
     #[must_use]
     pub fn given_up(&self) -> u64 {
         self.given_up

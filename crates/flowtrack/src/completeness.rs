@@ -30,14 +30,18 @@ impl Completeness {
         self.0 & any.0 != 0
     }
 
-    /// The bits after a segment with `flags` and `payload_len` octets. `first`: it is its conversation's first,
-    /// of which Wireshark looks at a SYN alone.
+    /// The bits after a segment with `flags` and `payload_len` octets. `first`: it is its
+    /// conversation's first, of which Wireshark looks at a SYN alone.
     #[must_use]
     fn after(self, flags: Flags, payload_len: u32, first: bool) -> Completeness {
         let (syn, ack) = (flags.has(Flags::SYN), flags.has(Flags::ACK));
         let data_if = |carries| if carries { Completeness::DATA } else { Completeness(0) };
         if first {
-            return if syn && !ack { Completeness::SYN.with(data_if(payload_len > 0)) } else { self };
+            return if syn && !ack {
+                Completeness::SYN.with(data_if(payload_len > 0))
+            } else {
+                self
+            };
         }
         let mut bits = self;
         if syn && ack {
@@ -67,7 +71,8 @@ pub(crate) struct WiresharkState {
     pub(crate) bits: Completeness,
 }
 
-/// A segment as Wireshark's conversation logic sees it. Directions are any, as long as they are the same ones.
+/// A segment as Wireshark's conversation logic sees it. Directions are any, as long as they are the
+/// same ones.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     pub(crate) direction: Direction,
@@ -88,9 +93,14 @@ impl WiresharkState {
         syn && self.base_known[own] && self.base_seq[own] != seen.seq
     }
 
-    /// The state of a conversation that a reused 4-tuple begins: Wireshark sets the SYN bit outright.
+    /// The state of a conversation that a reused 4-tuple begins: Wireshark sets the SYN bit
+    /// outright.
     pub(crate) fn reused() -> Self {
-        WiresharkState { shown: Completeness::SYN, bits: Completeness::SYN, ..WiresharkState::default() }
+        WiresharkState {
+            shown: Completeness::SYN,
+            bits: Completeness::SYN,
+            ..WiresharkState::default()
+        }
     }
 
     /// Takes in a segment of this conversation. `new`: Wireshark had found no conversation for it.

@@ -6,8 +6,8 @@ use crate::side::Side;
 use crate::verdict::{Class, Close, MAX_GAPS_NAMED, Missing, Verdict};
 use crate::{Direction, OptionsRef, Packet};
 
-/// What is needed of a conversation to judge it, and its packets as long as they are held. Forward is the
-/// direction of the first packet seen, whoever opened.
+/// What is needed of a conversation to judge it, and its packets as long as they are held. Forward
+/// is the direction of the first packet seen, whoever opened.
 #[derive(Debug)]
 pub(crate) struct Conversation {
     pub(crate) packets: Vec<Packet>,
@@ -59,7 +59,11 @@ impl Conversation {
 
     /// The direction in which the opener sends.
     pub(crate) fn opener(&self) -> Direction {
-        self.opener.unwrap_or(if self.began_with_syn_ack { Direction::Reverse } else { Direction::Forward })
+        self.opener.unwrap_or(if self.began_with_syn_ack {
+            Direction::Reverse
+        } else {
+            Direction::Forward
+        })
     }
 
     /// Whether a SYN without ACK was seen.
@@ -159,7 +163,8 @@ impl Conversation {
 
     #[inline]
     fn hold_options(&mut self, options: &[u8]) {
-        // Two padding octets and a timestamp is what most segments have: a copy of known length is no call.
+        // Two padding octets and a timestamp is what most segments have: a copy of known length is
+        // no call.
         match <&[u8; 12]>::try_from(options) {
             Ok(options) => self.options.extend_from_slice(options),
             Err(_) if options.is_empty() => {}
@@ -175,7 +180,8 @@ impl Conversation {
         let opened = self.missing_of_handshake(client, server, &mut missing);
         let mut missing_octets = [0; 2];
         for (direction, side) in [(Direction::Forward, client), (Direction::Reverse, server)] {
-            missing_octets[direction.index()] = self.missing_octets(direction, &self.sides[side], &mut missing);
+            missing_octets[direction.index()] =
+                self.missing_octets(direction, &self.sides[side], &mut missing);
         }
         let close = self.close();
         if close == Close::Open {
@@ -209,7 +215,12 @@ impl Conversation {
     }
 
     /// Whether the handshake is there; what of it is not goes into `missing`.
-    fn missing_of_handshake(&self, client: usize, server: usize, missing: &mut Vec<Missing>) -> bool {
+    fn missing_of_handshake(
+        &self,
+        client: usize,
+        server: usize,
+        missing: &mut Vec<Missing>,
+    ) -> bool {
         let simultaneous = self.syn[server] && (self.syn_ack[client] || self.answered[client]);
         if !self.syn[client] {
             missing.push(Missing::Syn);

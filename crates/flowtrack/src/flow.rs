@@ -52,7 +52,8 @@ pub struct OptionsRef {
     pub len: u8,
 }
 
-/// One TCP segment as a flow keeps it: every header bit but ports, addresses and checksums. At most 64 octets.
+/// One TCP segment as a flow keeps it: every header bit but ports, addresses and checksums. At most
+/// 64 octets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Packet {
     /// Capture time, in nanoseconds since the Unix epoch.
@@ -133,8 +134,8 @@ impl Flow {
         &self.options[start..start + usize::from(packet.options.len)]
     }
 
-    /// The headers of a packet of this flow as they stand on the wire, but for lengths and checksums. `tcp` is overwritten: its
-    /// options keep their memory.
+    /// The headers of a packet of this flow as they stand on the wire, but for lengths and
+    /// checksums. `tcp` is overwritten: its options keep their memory.
     ///
     /// # Panics
     /// As [`options_of`](Flow::options_of).

@@ -7,16 +7,19 @@ use tcpwire::{IpRepr, Ipv4Repr, Ipv6Repr, Marks, Segment, TcpView};
 use crate::{Completeness, Direction, Flow, Packet, Tracker, TrackerOptions, Verdict};
 
 impl Flow {
-    /// What a [`Tracker`] makes of the packets: the verdict, and Wireshark's completeness bits. `None` where they are no
-    /// single conversation to it: none at all, ends that are the same, or a SYN in the middle that begins another one.
+    /// What a [`Tracker`] makes of the packets: the verdict, and Wireshark's completeness bits.
+    /// `None` where they are no single conversation to it: none at all, ends that are the same, or
+    /// a SYN in the middle that begins another one.
     #[must_use]
     pub fn judge(&self) -> Option<(Verdict, Completeness)> {
-        let mut tracker = Tracker::new(TrackerOptions { linger_ns: i64::MAX, ..TrackerOptions::default() });
+        let mut tracker =
+            Tracker::new(TrackerOptions { linger_ns: i64::MAX, ..TrackerOptions::default() });
         for (i, packet) in self.packets.iter().enumerate() {
             tracker.push(packet.time_ns, i as u64 + 1, &self.segment(packet)?);
         }
         tracker.finish();
-        let completeness = tracker.records().next().filter(|_| tracker.conversations() == 1)?.completeness;
+        let completeness =
+            tracker.records().next().filter(|_| tracker.conversations() == 1)?.completeness;
         let verdict = tracker.ended().next()?.verdict;
         Some((verdict, completeness))
     }

@@ -48,8 +48,8 @@ impl Hash for Key6 {
     }
 }
 
-/// A key's conversation, by the place of its mark. Hashes are keyed anew in each table, so that no capture can be made to collide; nothing that
-/// comes out depends on them.
+/// A key's conversation, by the place of its mark. Hashes are keyed anew in each table, so that no
+/// capture can be made to collide; nothing that comes out depends on them.
 struct Table<K> {
     ids: HashMap<K, u32, RandomState>,
     last: Option<(K, u32)>,
@@ -173,8 +173,8 @@ impl EndsRef {
         (self.0 & !Self::V6) as usize
     }
 
-    /// What the ends take, in the table of keys too: that doubles when it is full to seven eighths, and keeps an octet
-    /// for each place.
+    /// What the ends take, in the table of keys too: that doubles when it is full to seven eighths,
+    /// and keeps an octet for each place.
     pub(crate) fn octets(self) -> usize {
         let of = |ends: usize, place: usize| ends + size_of::<u32>() + (place + 1) * 16 / 7;
         if self.is_v6() {
@@ -185,7 +185,8 @@ impl EndsRef {
     }
 }
 
-/// The latest conversation of each 4-tuple, and the ends of all conversations that are not forgotten.
+/// The latest conversation of each 4-tuple, and the ends of all conversations that are not
+/// forgotten.
 #[derive(Default)]
 pub(crate) struct Keys {
     table4: Table<Key4>,
@@ -198,7 +199,8 @@ impl Keys {
     /// The latest conversation of a segment's ends, and whether its sender is the lower one.
     #[inline]
     pub(crate) fn latest(&mut self, segment: &Segment<'_>) -> (Option<u32>, bool) {
-        // A key is made and used in one place: handed on as one of two kinds it would be copied in memory.
+        // A key is made and used in one place: handed on as one of two kinds it would be copied in
+        // memory.
         match &segment.ip {
             IpRepr::V4(ip) => {
                 let (key, from_lower) = Key4::of(ip, &segment.tcp);
@@ -228,7 +230,8 @@ impl Keys {
         }
     }
 
-    /// Forgets the ends of conversation `id`: the next packet between them finds none, but where a later one is there.
+    /// Forgets the ends of conversation `id`: the next packet between them finds none, but where a
+    /// later one is there.
     pub(crate) fn forget(&mut self, ends: EndsRef, id: u32) {
         if ends.is_v6() {
             self.table6.forget(self.ends6.kept[ends.at()], id);

@@ -1,4 +1,5 @@
-//! Packets into flows: which TCP conversation a segment belongs to, what was seen of it and what is missing.
+//! Packets into flows: which TCP conversation a segment belongs to, what was seen of it and what is
+//! missing.
 //!
 //! Knows nothing of tokens, files or clocks.
 

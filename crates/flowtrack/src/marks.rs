@@ -20,7 +20,8 @@ pub struct Record {
     pub packets: u64,
     /// Packets that came after it was given out.
     pub late_packets: u64,
-    /// `tcp.completeness` as `tshark` prints it with the last packet, which it does before that packet is taken in.
+    /// `tcp.completeness` as `tshark` prints it with the last packet, which it does before that
+    /// packet is taken in.
     pub completeness_shown: Completeness,
     /// `tcp.completeness` with the last packet: what Wireshark's window shows.
     pub completeness: Completeness,
@@ -105,7 +106,8 @@ impl MarkTable {
 
     /// Where the marks are, in order of first packets.
     pub(crate) fn in_order(&self) -> Vec<u32> {
-        let mut places: Vec<u32> = (0..self.marks.len() as u32).filter(|at| self[*at].packets > 0).collect();
+        let mut places: Vec<u32> =
+            (0..self.marks.len() as u32).filter(|at| self[*at].packets > 0).collect();
         places.sort_unstable_by_key(|at| self[*at].id);
         places
     }

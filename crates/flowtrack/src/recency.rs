@@ -20,11 +20,13 @@ struct Link {
 /// The first and the last of a list, as the two ends of a chain.
 const EMPTY: Link = Link { before: NONE, after: NONE };
 
-/// Doubly linked lists over numbers from 0 on, each in one list at most: every step takes the same time.
+/// Doubly linked lists over numbers from 0 on, each in one list at most: every step takes the same
+/// time.
 #[derive(Debug)]
 pub(crate) struct Recency {
     links: Vec<Link>,
-    /// Of each list the first in `after`, the last in `before`: what a number without neighbours would have.
+    /// Of each list the first in `after`, the last in `before`: what a number without neighbours
+    /// would have.
     ends: [Link; 2],
 }
 
@@ -71,12 +73,14 @@ impl Recency {
     }
 
     fn after(&mut self, list: List, at: u32) -> &mut u32 {
-        let link = if at == NONE { &mut self.ends[list as usize] } else { &mut self.links[at as usize] };
+        let link =
+            if at == NONE { &mut self.ends[list as usize] } else { &mut self.links[at as usize] };
         &mut link.after
     }
 
     fn before(&mut self, list: List, at: u32) -> &mut u32 {
-        let link = if at == NONE { &mut self.ends[list as usize] } else { &mut self.links[at as usize] };
+        let link =
+            if at == NONE { &mut self.ends[list as usize] } else { &mut self.links[at as usize] };
         &mut link.before
     }
 }

@@ -8,8 +8,8 @@ use crate::Assembler;
 
 /// What one end was seen to send, and what the other says to have got of it.
 ///
-/// Sequence numbers become 64-bit offsets here and nowhere else. Offset 0 is the first number seen; where the
-/// stream begins ([`start`](Side::start)) is known once the SYN is seen.
+/// Sequence numbers become 64-bit offsets here and nowhere else. Offset 0 is the first number seen;
+/// where the stream begins ([`start`](Side::start)) is known once the SYN is seen.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Side {
     origin: Option<SeqNum>,
@@ -26,8 +26,8 @@ pub(crate) struct Side {
     pub(crate) repeated: u64,
 }
 
-/// An acknowledgment further ahead than this of what was seen is taken for nonsense: the largest window
-/// (RFC 7323, section 2.3).
+/// An acknowledgment further ahead than this of what was seen is taken for nonsense: the largest
+/// window (RFC 7323, section 2.3).
 const MAX_AHEAD: i64 = 1 << 30;
 
 impl Side {
@@ -84,8 +84,8 @@ impl Side {
         }
     }
 
-    /// Where the stream lies, in offsets: from the SYN, or else the first octet seen, to the FIN, or else as far
-    /// as a segment was seen or acknowledged.
+    /// Where the stream lies, in offsets: from the SYN, or else the first octet seen, to the FIN,
+    /// or else as far as a segment was seen or acknowledged.
     fn extent(&self) -> Range<i64> {
         let seen = self.octets.bounds();
         let start = self.start.or(seen.clone().map(|s| s.start)).unwrap_or(0);
@@ -97,7 +97,9 @@ impl Side {
     pub(crate) fn missing(&self) -> impl Iterator<Item = Range<u64>> {
         let extent = self.extent();
         let start = extent.start;
-        self.octets.gaps(extent).map(move |gap| (gap.start - start) as u64..(gap.end - start) as u64)
+        self.octets
+            .gaps(extent)
+            .map(move |gap| (gap.start - start) as u64..(gap.end - start) as u64)
     }
 
     /// What it takes beside itself.

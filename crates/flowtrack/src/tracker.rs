@@ -12,8 +12,8 @@ use crate::recency::{List, Recency};
 use crate::verdict::Verdict;
 use crate::{Completeness, Direction, Endpoint, Flow, Packet};
 
-/// What a [`Flow`] can not hold: a conversation with one of these is judged and counted, and its packets are let
-/// go.
+/// What a [`Flow`] can not hold: a conversation with one of these is judged and counted, and its
+/// packets are let go.
 pub const NOT_HELD: Marks = Marks(
     Marks::TUNNEL_OTHER_VERSION.0
         | Marks::IP_OPTIONS.0
@@ -31,22 +31,28 @@ pub const NOT_HELD: Marks = Marks(
 pub struct TrackerOptions {
     /// Only conversations that begin with a SYN are wanted: others keep counters only.
     pub only_opened: bool,
-    /// A pause longer than this, in nanoseconds of capture time, ends a conversation. Wireshark has none. Twice as long
-    /// after its last packet a conversation is given out and forgotten. Nothing else depends on that, as long as the
-    /// capture's clock does not go back by more than this.
+    /// A pause longer than this, in nanoseconds of capture time, ends a conversation. Wireshark has
+    /// none. Twice as long after its last packet a conversation is given out and forgotten. Nothing
+    /// else depends on that, as long as the capture's clock does not go back by more than this.
     pub idle_timeout_ns: Option<i64>,
-    /// What is held at most, in octets: packets, open conversations, and what stays of those that were given out. Beyond,
-    /// the conversations idle longest are given out, and of those that were the ones idle longest are forgotten, down to
-    /// a quarter of this. A later packet of a forgotten one begins another conversation.
+    /// What is held at most, in octets: packets, open conversations, and what stays of those that
+    /// were given out. Beyond, the conversations idle longest are given out, and of those that were
+    /// the ones idle longest are forgotten, down to a quarter of this. A later packet of a
+    /// forgotten one begins another conversation.
     pub max_octets: Option<usize>,
-    /// How long a closed conversation waits for late packets before it is given out, in nanoseconds of capture
-    /// time.
+    /// How long a closed conversation waits for late packets before it is given out, in nanoseconds
+    /// of capture time.
     pub linger_ns: i64,
 }
 
 impl Default for TrackerOptions {
     fn default() -> Self {
-        TrackerOptions { only_opened: false, idle_timeout_ns: None, max_octets: None, linger_ns: 240_000_000_000 }
+        TrackerOptions {
+            only_opened: false,
+            idle_timeout_ns: None,
+            max_octets: None,
+            linger_ns: 240_000_000_000,
+        }
     }
 }
 
@@ -80,7 +86,8 @@ pub struct Ended {
     pub cause: Cause,
 }
 
-/// Conversations with fewer packets than this may still turn out to begin with a SYN that came late.
+/// Conversations with fewer packets than this may still turn out to begin with a SYN that came
+/// late.
 const SYN_MAY_STILL_COME: u64 = 8;
 
 /// Octets in buffers that are kept for the next flows, at most; and packets in one of them.
@@ -100,8 +107,8 @@ struct Closing {
 
 /// Sorts segments into conversations.
 ///
-/// What stays of a conversation, its mark, is kept for as long as a packet of it may come: until others begin between the same
-/// ends, or until it is forgotten as [`TrackerOptions`] say.
+/// What stays of a conversation, its mark, is kept for as long as a packet of it may come: until
+/// others begin between the same ends, or until it is forgotten as [`TrackerOptions`] say.
 #[derive(Default)]
 pub struct Tracker {
     options: TrackerOptions,
@@ -120,7 +127,8 @@ pub struct Tracker {
     spare: Vec<(Vec<Packet>, Vec<u8>)>,
     spare_octets: usize,
     closing: VecDeque<Closing>,
-    /// What open conversations and all marks take, and what the marks of those given out take of it.
+    /// What open conversations and all marks take, and what the marks of those given out take of
+    /// it.
     held_octets: usize,
     given_octets: usize,
     ended: VecDeque<Ended>,
@@ -135,10 +143,16 @@ impl Tracker {
     #[must_use]
     pub fn new(options: TrackerOptions) -> Self {
         let bounded = options.idle_timeout_ns.is_some() || options.max_octets.is_some();
-        Tracker { options, recency: bounded.then(Recency::default), before_ns: i64::MIN, ..Tracker::default() }
+        Tracker {
+            options,
+            recency: bounded.then(Recency::default),
+            before_ns: i64::MIN,
+            ..Tracker::default()
+        }
     }
 
-    /// Takes in the segment of frame `frame`, captured at `time_ns`. Returns the number of the conversation it belongs to.
+    /// Takes in the segment of frame `frame`, captured at `time_ns`. Returns the number of the
+    /// conversation it belongs to.
     #[inline]
     pub fn push(&mut self, time_ns: i64, frame: u64, segment: &Segment<'_>) -> u64 {
         let (at, direction) = self.find(time_ns, frame, segment);
@@ -175,8 +189,9 @@ impl Tracker {
         Some(one)
     }
 
-    /// Gives back the buffers of a flow that is done with: the next ones are put there. Where space is bounded they are let
-    /// go: how much room a conversation's buffers have would depend on when those of others come back.
+    /// Gives back the buffers of a flow that is done with: the next ones are put there. Where space
+    /// is bounded they are let go: how much room a conversation's buffers have would depend on when
+    /// those of others come back.
     pub fn recycle(&mut self, mut flow: Flow) {
         if self.options.max_octets.is_some() {
             return;
@@ -202,8 +217,8 @@ impl Tracker {
         self.ended_octets
     }
 
-    /// What is known of the conversations that were forgotten since the last call: they were given out, and no packet is
-    /// counted to them any more.
+    /// What is known of the conversations that were forgotten since the last call: they were given
+    /// out, and no packet is counted to them any more.
     pub fn forgotten(&mut self) -> std::vec::Drain<'_, Record> {
         self.forgotten.drain(..)
     }
@@ -224,8 +239,8 @@ impl Tracker {
         while self.finish_some(usize::MAX) {}
     }
 
-    /// Ends conversations, in order of their first packets, until so many wait to be given out. Says whether there may be
-    /// more: a million need not be there all at once.
+    /// Ends conversations, in order of their first packets, until so many wait to be given out.
+    /// Says whether there may be more: a million need not be there all at once.
     pub fn finish_some(&mut self, waiting: usize) -> bool {
         let mut left = self.finishing.take().unwrap_or_else(|| self.marks.in_order().into_iter());
         while self.ended.len() < waiting
@@ -239,8 +254,8 @@ impl Tracker {
         more
     }
 
-    /// What open conversations and the marks of all others take, in octets. Where there is no bound in time or space, the
-    /// packets are not counted.
+    /// What open conversations and the marks of all others take, in octets. Where there is no bound
+    /// in time or space, the packets are not counted.
     #[must_use]
     pub fn held_octets(&self) -> usize {
         self.held_octets
@@ -257,25 +272,46 @@ impl Tracker {
     fn find(&mut self, time_ns: i64, frame: u64, segment: &Segment<'_>) -> (u32, Direction) {
         let (latest, from_lower) = self.keys.latest(segment);
         let Some(at) = latest else {
-            return (self.begin(frame, segment, from_lower, WiresharkState::default()), Direction::Forward);
+            return (
+                self.begin(frame, segment, from_lower, WiresharkState::default()),
+                Direction::Forward,
+            );
         };
         let mark = &self.marks[at];
-        let direction = if from_lower == mark.low_first { Direction::Forward } else { Direction::Reverse };
-        // What is idle for long is ended, known or forgotten: nothing that comes after it is told by it.
-        if self.options.idle_timeout_ns.is_some_and(|timeout| time_ns.saturating_sub(mark.last_ns) > timeout) {
+        let direction =
+            if from_lower == mark.low_first { Direction::Forward } else { Direction::Reverse };
+        // What is idle for long is ended, known or forgotten: nothing that comes after it is told
+        // by it.
+        if self
+            .options
+            .idle_timeout_ns
+            .is_some_and(|timeout| time_ns.saturating_sub(mark.last_ns) > timeout)
+        {
             self.end(at, Cause::Idle);
             self.forget(at);
-            return (self.begin(frame, segment, from_lower, WiresharkState::default()), Direction::Forward);
+            return (
+                self.begin(frame, segment, from_lower, WiresharkState::default()),
+                Direction::Forward,
+            );
         }
         if mark.wireshark.is_reused_by(&seen(segment, direction)) {
             self.end(at, Cause::Reused);
             self.forget(at);
-            return (self.begin(frame, segment, from_lower, WiresharkState::reused()), Direction::Forward);
+            return (
+                self.begin(frame, segment, from_lower, WiresharkState::reused()),
+                Direction::Forward,
+            );
         }
         (at, direction)
     }
 
-    fn begin(&mut self, frame: u64, segment: &Segment<'_>, low_first: bool, wireshark: WiresharkState) -> u32 {
+    fn begin(
+        &mut self,
+        frame: u64,
+        segment: &Segment<'_>,
+        low_first: bool,
+        wireshark: WiresharkState,
+    ) -> u32 {
         let conversation = Conversation::new(segment, self.spare.pop().unwrap_or_default());
         self.spare_octets -= conversation.held_octets();
         self.held_octets += PER_CONVERSATION;
@@ -318,10 +354,15 @@ impl Tracker {
         let mark = &self.marks[at];
         let conversation = &mut self.open[mark.open as usize];
         let not_held = mark.marks.any(NOT_HELD);
-        if !(not_held && (segment.marks.any(Marks::QUOTED.with(Marks::BAD_LENGTH)) || segment.payload_len.is_none())) {
+        if !(not_held
+            && (segment.marks.any(Marks::QUOTED.with(Marks::BAD_LENGTH))
+                || segment.payload_len.is_none()))
+        {
             conversation.take(time_ns, segment, direction);
         }
-        let no_syn = self.options.only_opened && mark.packets >= SYN_MAY_STILL_COME && !conversation.has_syn();
+        let no_syn = self.options.only_opened
+            && mark.packets >= SYN_MAY_STILL_COME
+            && !conversation.has_syn();
         if conversation.held && (not_held || no_syn) {
             conversation.let_go();
         }
@@ -356,7 +397,8 @@ impl Tracker {
         }
     }
 
-    /// Gives out and forgets what is idle, and what there is no space for. The packet taken in last, at `now_ns`, is of `current`.
+    /// Gives out and forgets what is idle, and what there is no space for. The packet taken in
+    /// last, at `now_ns`, is of `current`.
     fn keep_bounds(&mut self, current: u32, now_ns: i64) {
         let list = if self.marks[current].open == NONE { List::Given } else { List::Open };
         let Some(recency) = &mut self.recency else { return };
@@ -372,8 +414,8 @@ impl Tracker {
         }
     }
 
-    /// Gives out and forgets those quiet for longest, where they are so for longer than `limit_ns`: the next packet between
-    /// their ends would begin another conversation anyway.
+    /// Gives out and forgets those quiet for longest, where they are so for longer than `limit_ns`:
+    /// the next packet between their ends would begin another conversation anyway.
     fn end_idle(&mut self, list: List, now_ns: i64, limit_ns: i64) {
         for _ in 0..IDLE_AT_A_TIME {
             let Some(recency) = &mut self.recency else { return };
@@ -383,7 +425,8 @@ impl Tracker {
                 self.end(first, Cause::Idle);
                 self.forget(first);
             } else if last_ns > now_ns {
-                // The clock has gone back since: those behind it need not wait until it gets there again.
+                // The clock has gone back since: those behind it need not wait until it gets there
+                // again.
                 recency.touch(list, first);
             } else {
                 return;
@@ -391,14 +434,16 @@ impl Tracker {
         }
     }
 
-    /// Forgets the conversation quiet for longest of those given out, or gives out the one of those open. `current` comes
-    /// last. Says whether there was one.
+    /// Forgets the conversation quiet for longest of those given out, or gives out the one of those
+    /// open. `current` comes last. Says whether there was one.
     #[cold]
     fn make_space(&mut self, current: u32, max: usize) -> bool {
         let Some(recency) = &self.recency else { return false };
         let first = |list| recency.first(list).filter(|at| *at != current);
         match (first(List::Given), first(List::Open)) {
-            (Some(given), open) if self.given_octets > max / 4 || open.is_none() => self.forget(given),
+            (Some(given), open) if self.given_octets > max / 4 || open.is_none() => {
+                self.forget(given)
+            }
             (_, Some(open)) => self.end(open, Cause::Space),
             _ if self.marks[current].open != NONE => self.end(current, Cause::Space),
             _ => return false,
@@ -422,7 +467,8 @@ impl Tracker {
             recency.push(List::Given, at);
         }
         // What is closed has not ended early.
-        let cause = if cause == Cause::Idle && conversation.is_closed() { Cause::Closed } else { cause };
+        let cause =
+            if cause == Cause::Idle && conversation.is_closed() { Cause::Closed } else { cause };
         let verdict = conversation.verdict();
         let (held, buffers) = (conversation.held, conversation.empty());
         let flow = held.then(|| flow_of(mark, mark.opener_first(&self.keys), buffers));
@@ -444,17 +490,28 @@ impl Tracker {
     }
 }
 
-/// What an open conversation takes beside its buffers: its state, the number of its place, and what two buffers cost an
-/// allocator.
+/// What an open conversation takes beside its buffers: its state, the number of its place, and what
+/// two buffers cost an allocator.
 const PER_CONVERSATION: usize = size_of::<Conversation>() + size_of::<u32>() + 32;
 
-fn flow_of(mark: &Mark, [client, server]: [Endpoint; 2], (mut packets, options): (Vec<Packet>, Vec<u8>)) -> Flow {
+fn flow_of(
+    mark: &Mark,
+    [client, server]: [Endpoint; 2],
+    (mut packets, options): (Vec<Packet>, Vec<u8>),
+) -> Flow {
     if mark.swapped {
         for packet in &mut packets {
             packet.direction = packet.direction.reversed();
         }
     }
-    Flow { client, server, first_frame: mark.first_frame, packets, options, completeness: mark.wireshark.bits }
+    Flow {
+        client,
+        server,
+        first_frame: mark.first_frame,
+        packets,
+        options,
+        completeness: mark.wireshark.bits,
+    }
 }
 
 #[inline]

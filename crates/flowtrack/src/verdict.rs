@@ -35,7 +35,8 @@ pub enum Class {
     Graceful,
     /// Whole, and ended by a RST.
     Reset,
-    /// It begins with a SYN and nothing is missing so far, but its handshake or its end was not seen.
+    /// It begins with a SYN and nothing is missing so far, but its handshake or its end was not
+    /// seen.
     Started,
     /// Its end was seen and nothing is missing before it, but no SYN was seen.
     Ended,
@@ -45,7 +46,8 @@ pub enum Class {
 
 impl Class {
     /// Every class.
-    pub const ALL: [Class; 5] = [Class::Graceful, Class::Reset, Class::Started, Class::Ended, Class::Partial];
+    pub const ALL: [Class; 5] =
+        [Class::Graceful, Class::Reset, Class::Started, Class::Ended, Class::Partial];
 
     /// Its name, lower case.
     #[must_use]
@@ -75,7 +77,8 @@ pub enum Missing {
     SynAck,
     /// The opener's acknowledgment of that (figure 6, line 4).
     Ack,
-    /// Octets of a stream, counted from its first: never seen, though later ones or their acknowledgment were.
+    /// Octets of a stream, counted from its first: never seen, though later ones or their
+    /// acknowledgment were.
     Octets {
         /// Whose stream.
         direction: Direction,
@@ -103,7 +106,13 @@ impl fmt::Display for Missing {
             Missing::SynAck => write!(f, "no SYN-ACK"),
             Missing::Ack => write!(f, "handshake not acknowledged"),
             Missing::Octets { direction, octets } => {
-                write!(f, "octets {}..{} of the {} never seen", octets.start, octets.end, end_name(*direction))
+                write!(
+                    f,
+                    "octets {}..{} of the {} never seen",
+                    octets.start,
+                    octets.end,
+                    end_name(*direction)
+                )
             }
             Missing::Fin { direction } => write!(f, "no FIN from the {}", end_name(*direction)),
         }
@@ -126,7 +135,7 @@ pub struct Verdict {
     pub missing_octets: [u64; 2],
     /// Payload octets seen more than once, client's and server's.
     pub repeated_octets: [u64; 2],
-    /// The original tcpflowgen's pattern: IPv4, at least seven packets, flags S, SA, A first and FA, A, FA, A
-    /// last.
+    /// The original tcpflowgen's pattern: IPv4, at least seven packets, flags S, SA, A first and
+    /// FA, A, FA, A last.
     pub strict: bool,
 }

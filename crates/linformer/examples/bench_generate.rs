@@ -1,5 +1,5 @@
-//! How fast the original generates: for each token, the whole context is read again. Tokens and packets per second over
-//! a flow of 512 tokens, as one JSON object.
+//! How fast the original generates: for each token, the whole context is read again. Tokens and
+//! packets per second over a flow of 512 tokens, as one JSON object.
 //!
 //!     bench_generate [threads] [tokens of the flow]
 
@@ -34,5 +34,8 @@ fn main() {
         let _ = next((2 * i + 1) * tokens / (2 * SAMPLES));
     }
     let rate = SAMPLES as f64 / started.elapsed().as_secs_f64();
-    println!(r#"{{"tokens_per_second":{rate:.3},"packets_per_second":{:.4}}}"#, rate / WORDS_PER_PACKET);
+    println!(
+        r#"{{"tokens_per_second":{rate:.3},"packets_per_second":{:.4}}}"#,
+        rate / WORDS_PER_PACKET
+    );
 }

@@ -1,6 +1,6 @@
-//! Training by the original's recipe and by ours, and what lies between them: vocabulary, tokens per packet, packing and
-//! kernel, one after the other. The architecture is the original's throughout. Reads packets per flow, one number a
-//! line, on stdin.
+//! Training by the original's recipe and by ours, and what lies between them: vocabulary, tokens
+//! per packet, packing and kernel, one after the other. The architecture is the original's
+//! throughout. Reads packets per flow, one number a line, on stdin.
 //!
 //!     bench_train [threads]
 
@@ -44,11 +44,17 @@ fn main() {
     let words = |padded| rows(&flows, WORDS, padded);
     // Our Model knows 16-bit ids: 65,536 of the 65,546 words.
     let steps: [(&str, Step); 5] = [
-        ("the original's recipe: words, padded rows, cumulative sums", Box::new(|| recipe(&words(true)))),
+        (
+            "the original's recipe: words, padded rows, cumulative sums",
+            Box::new(|| recipe(&words(true))),
+        ),
         ("+ our kernel and fused AdamW", Box::new(|| ours(&words(true), 65_536))),
         ("+ packed rows", Box::new(|| ours(&words(false), 65_536))),
         ("+ a vocabulary of 1,022", Box::new(|| ours(&words(false), FIELD_VOCAB))),
-        ("+ 5.3 tokens a packet instead of 20.9", Box::new(|| ours(&rows(&flows, FIELDS, false), FIELD_VOCAB))),
+        (
+            "+ 5.3 tokens a packet instead of 20.9",
+            Box::new(|| ours(&rows(&flows, FIELDS, false), FIELD_VOCAB)),
+        ),
     ];
     println!("| | packets/s | times the line before | times the first |");
     println!("| --- | ---: | ---: | ---: |");
@@ -61,8 +67,8 @@ fn main() {
     }
 }
 
-/// The lengths of the sequences of each row, and what it holds: one flow cut or padded to the context, or as many as
-/// fit.
+/// The lengths of the sequences of each row, and what it holds: one flow cut or padded to the
+/// context, or as many as fit.
 fn rows(flows: &[f64], per_packet: f64, padded: bool) -> Vec<(Vec<usize>, f64)> {
     let mut rows = vec![(Vec::new(), 0.0)];
     for &packets in flows.iter().cycle() {
@@ -106,8 +112,11 @@ fn ours(rows: &[(Vec<usize>, f64)], vocab_size: usize) -> Timed {
     timed(rows, |lengths| {
         let token = |i: usize| (i * 7919 % vocab_size) as u16;
         let lengths = if is_padded { vec![CONTEXT] } else { lengths.to_vec() };
-        let sequences: Vec<Vec<u16>> = lengths.iter().map(|&n| (0..=n).map(token).collect()).collect();
-        trainer.step(&[Batch::pack(sequences.iter().map(Vec::as_slice))], 1e-4, None).expect("a step");
+        let sequences: Vec<Vec<u16>> =
+            lengths.iter().map(|&n| (0..=n).map(token).collect()).collect();
+        trainer
+            .step(&[Batch::pack(sequences.iter().map(Vec::as_slice))], 1e-4, None)
+            .expect("a step");
     })
 }
 
@@ -117,5 +126,8 @@ fn timed(rows: &[(Vec<usize>, f64)], mut step: impl FnMut(&[usize])) -> Timed {
     for (lengths, _) in &rows[1..] {
         step(lengths);
     }
-    Timed { packets: rows[1..].iter().map(|row| row.1).sum(), seconds: started.elapsed().as_secs_f64() }
+    Timed {
+        packets: rows[1..].iter().map(|row| row.1).sum(),
+        seconds: started.elapsed().as_secs_f64(),
+    }
 }

@@ -1,4 +1,5 @@
-//! Sequences laid end to end in one row, with their boundaries: nothing is padded, nothing looks across.
+//! Sequences laid end to end in one row, with their boundaries: nothing is padded, nothing looks
+//! across.
 
 use linformer_kernels::Bounds;
 
@@ -19,7 +20,8 @@ pub struct Piece<'a> {
     pub sequence: u64,
     /// Its place in the sequence: the first of `tokens` is that of this number.
     pub start: usize,
-    /// All but the last are read and all but the first predicted: the piece after begins with the last.
+    /// All but the last are read and all but the first predicted: the piece after begins with the
+    /// last.
     pub tokens: &'a [u16],
     /// Whether another piece comes after it.
     pub goes_on: bool,
@@ -33,15 +35,16 @@ pub(crate) struct PieceOf {
 }
 
 impl Batch {
-    /// Of each sequence, all tokens but the last are read and all but the first predicted. A sequence of fewer than
-    /// two tokens has nothing to predict and is left out.
+    /// Of each sequence, all tokens but the last are read and all but the first predicted. A
+    /// sequence of fewer than two tokens has nothing to predict and is left out.
     #[must_use]
     pub fn pack<'a>(sequences: impl IntoIterator<Item = &'a [u16]>) -> Batch {
         let whole = |(sequence, tokens)| Piece { sequence, start: 0, tokens, goes_on: false };
         Batch::pack_pieces((0..).zip(sequences).map(whole))
     }
 
-    /// The same with parts of sequences: what the model remembers of one is carried from batch to batch.
+    /// The same with parts of sequences: what the model remembers of one is carried from batch to
+    /// batch.
     #[must_use]
     pub fn pack_pieces<'a>(pieces: impl IntoIterator<Item = Piece<'a>>) -> Batch {
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());

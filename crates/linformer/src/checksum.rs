@@ -1,7 +1,9 @@
-//! A checksum over all of a safetensors file, which stands in the file itself: one octet changed anywhere is found.
+//! A checksum over all of a safetensors file, which stands in the file itself: one octet changed
+//! anywhere is found.
 //!
-//! It is a CRC-32C in eight hexadecimal digits at the beginning of the metadata, computed with zeros in their place. The
-//! file and its checksum appear together, and other readers of safetensors see a piece of metadata.
+//! It is a CRC-32C in eight hexadecimal digits at the beginning of the metadata, computed with
+//! zeros in their place. The file and its checksum appear together, and other readers of
+//! safetensors see a piece of metadata.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -20,7 +22,8 @@ const AFTER: usize = AT + NONE_YET.len();
 
 /// Puts the checksum into a file that was written with zeros in its place.
 pub(crate) fn put(path: &Path) -> Result<(), ModelError> {
-    let mut file = File::options().read(true).write(true).open(path).map_err(ModelError::io(path))?;
+    let mut file =
+        File::options().read(true).write(true).open(path).map_err(ModelError::io(path))?;
     let crc = of_file(&mut file).map_err(ModelError::io(path))?;
     file.seek(SeekFrom::Start(AT as u64)).map_err(ModelError::io(path))?;
     file.write_all(text(crc).as_bytes()).map_err(ModelError::io(path))
@@ -30,7 +33,10 @@ pub(crate) fn put(path: &Path) -> Result<(), ModelError> {
 pub(crate) fn check(path: &Path, octets: &[u8], is_promised: bool) -> Result<(), ModelError> {
     if octets.len() < AFTER || !octets[8..].starts_with(BEFORE) {
         return match is_promised {
-            true => Err(ModelError::format(path, "checksum: expected one at the beginning, found none: it is damaged")),
+            true => Err(ModelError::format(
+                path,
+                "checksum: expected one at the beginning, found none: it is damaged",
+            )),
             // As programs wrote it that knew of none.
             false => Ok(()),
         };
@@ -41,7 +47,10 @@ pub(crate) fn check(path: &Path, octets: &[u8], is_promised: bool) -> Result<(),
     if expected == found {
         return Ok(());
     }
-    Err(ModelError::format(path, format!("checksum: expected {expected:?}, found {found:?}: it is damaged")))
+    Err(ModelError::format(
+        path,
+        format!("checksum: expected {expected:?}, found {found:?}: it is damaged"),
+    ))
 }
 
 fn text(crc: u32) -> String {

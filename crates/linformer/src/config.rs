@@ -31,8 +31,8 @@ pub enum Decay {
     /// All of it.
     #[default]
     None,
-    /// From head to head more: `1 - 2^-n`, n from 2 to 8 in equal steps, and the last head all of it. As in RetNet
-    /// (Sun et al., arXiv 2307.08621), with nearer horizons: 4 tokens to 256.
+    /// From head to head more: `1 - 2^-n`, n from 2 to 8 in equal steps, and the last head all of
+    /// it. As in RetNet (Sun et al., arXiv 2307.08621), with nearer horizons: 4 tokens to 256.
     Fixed,
 }
 
@@ -54,10 +54,12 @@ pub struct ModelConfig {
     pub norm: NormKind,
     /// Activation.
     pub activation: Activation,
-    /// Taps of a causal convolution of each channel of queries, keys and values (H3, arXiv 2212.14052); 0: none.
+    /// Taps of a causal convolution of each channel of queries, keys and values (H3, arXiv
+    /// 2212.14052); 0: none.
     #[serde(default)]
     pub conv: usize,
-    /// Whether SiLU of a matrix of the block's input multiplies what the attention answers (GLA, arXiv 2312.06635).
+    /// Whether SiLU of a matrix of the block's input multiplies what the attention answers (GLA,
+    /// arXiv 2312.06635).
     #[serde(default)]
     pub gate: bool,
     /// What each head forgets.
@@ -74,7 +76,8 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// 0.9 million parameters: minutes on a laptop. With the parts that docs/results.md shows to gain.
+    /// 0.9 million parameters: minutes on a laptop. With the parts that docs/results.md shows to
+    /// gain.
     #[must_use]
     pub fn tiny() -> ModelConfig {
         ModelConfig {
@@ -107,7 +110,8 @@ impl ModelConfig {
         ModelConfig { width: 512, heads: 8, layers: 8, feed: 1360, ..ModelConfig::tiny() }
     }
 
-    /// The original's architecture: 256 wide, 8 heads, 8 layers, 1,024 feed-forward, GELU, LayerNorm, untied.
+    /// The original's architecture: 256 wide, 8 heads, 8 layers, 1,024 feed-forward, GELU,
+    /// LayerNorm, untied.
     #[must_use]
     pub fn original() -> ModelConfig {
         ModelConfig {
@@ -138,7 +142,9 @@ impl ModelConfig {
     #[must_use]
     pub fn decays(&self) -> Vec<f64> {
         let last = self.heads.saturating_sub(1);
-        let fixed = |h: usize| if h == last { 1.0 } else { 1.0 - (-2.0 - 6.0 * h as f64 / last as f64).exp2() };
+        let fixed = |h: usize| {
+            if h == last { 1.0 } else { 1.0 - (-2.0 - 6.0 * h as f64 / last as f64).exp2() }
+        };
         (0..self.heads).map(|h| if self.decay == Decay::Fixed { fixed(h) } else { 1.0 }).collect()
     }
 
@@ -150,14 +156,31 @@ impl ModelConfig {
         let multiple = |n: usize, of: usize| n > 0 && of > 0 && n.is_multiple_of(of);
         let rules = [
             ("vocab_size", "1 to 65536", self.vocab_size, (1..=65_536).contains(&self.vocab_size)),
-            ("width", "a multiple of 16, at most 65536", self.width, multiple(self.width, 16) && self.width <= 65_536),
-            ("feed", "a multiple of 16, at most 262144", self.feed, multiple(self.feed, 16) && self.feed <= 262_144),
-            ("heads", "a number that divides half the width", self.heads, multiple(self.width, 2 * self.heads)),
+            (
+                "width",
+                "a multiple of 16, at most 65536",
+                self.width,
+                multiple(self.width, 16) && self.width <= 65_536,
+            ),
+            (
+                "feed",
+                "a multiple of 16, at most 262144",
+                self.feed,
+                multiple(self.feed, 16) && self.feed <= 262_144,
+            ),
+            (
+                "heads",
+                "a number that divides half the width",
+                self.heads,
+                multiple(self.width, 2 * self.heads),
+            ),
             ("layers", "1 to 1024", self.layers, (1..=1024).contains(&self.layers)),
             ("conv", "0 to 64", self.conv, self.conv <= 64),
         ];
         match rules.into_iter().find(|rule| !rule.3) {
-            Some((field, expected, found, _)) => Err(ModelError::Config { field, expected, found: found.to_string() }),
+            Some((field, expected, found, _)) => {
+                Err(ModelError::Config { field, expected, found: found.to_string() })
+            }
             None => Ok(()),
         }
     }
@@ -185,7 +208,8 @@ impl Default for Optimizer {
     }
 }
 
-/// What a model's matrices are multiplied in. Weights, moments, sums and losses are of 32 bits in any case.
+/// What a model's matrices are multiplied in. Weights, moments, sums and losses are of 32 bits in
+/// any case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {

@@ -1,5 +1,5 @@
-//! What the octets of a model or a training state say: names, shapes and values, and what stands beside them. Tensors are
-//! made of it elsewhere.
+//! What the octets of a model or a training state say: names, shapes and values, and what stands
+//! beside them. Tensors are made of it elsewhere.
 
 use std::collections::HashMap;
 
@@ -51,7 +51,8 @@ impl<'a> TensorFile<'a> {
         let failed = |error: safetensors::SafeTensorError| format!("no safetensors file: {error}");
         check_ends(octets)?;
         let (header, metadata) = SafeTensors::read_metadata(octets).map_err(failed)?;
-        let about = metadata.metadata().as_ref().and_then(|all| all.get(NAME)).cloned().unwrap_or_default();
+        let about =
+            metadata.metadata().as_ref().and_then(|all| all.get(NAME)).cloned().unwrap_or_default();
         let data = &octets[8 + header..];
         let mut tensors = Vec::new();
         for (name, info) in metadata.tensors() {
@@ -59,10 +60,16 @@ impl<'a> TensorFile<'a> {
                 return Err(format!("{name}: expected F32, found {:?}", info.dtype));
             }
             if let Some(n) = info.shape.iter().find(|&&n| n > LARGEST) {
-                return Err(format!("{name}: expected at most {LARGEST} elements along a dimension, found {n}"));
+                return Err(format!(
+                    "{name}: expected at most {LARGEST} elements along a dimension, found {n}"
+                ));
             }
             let shape = info.shape.iter().map(|&n| n as i64).collect();
-            tensors.push(NamedTensor { name, shape, octets: &data[info.data_offsets.0..info.data_offsets.1] });
+            tensors.push(NamedTensor {
+                name,
+                shape,
+                octets: &data[info.data_offsets.0..info.data_offsets.1],
+            });
         }
         Ok(TensorFile { tensors, about })
     }
@@ -80,7 +87,8 @@ impl<'a> TensorFile<'a> {
     }
 }
 
-/// Refuses a header that places a tensor beyond the file: the library adds to such a place before it looks at it.
+/// Refuses a header that places a tensor beyond the file: the library adds to such a place before
+/// it looks at it.
 fn check_ends(octets: &[u8]) -> Result<(), String> {
     let header = octets.split_first_chunk().and_then(|(len, rest)| {
         let len = usize::try_from(u64::from_le_bytes(*len)).ok()?;
@@ -92,7 +100,9 @@ fn check_ends(octets: &[u8]) -> Result<(), String> {
         .flatten()
         .filter_map(|(name, place)| Some((name, place.get("data_offsets")?.get(1)?.as_u64()?)));
     match ends.into_iter().find(|(_, end)| *end > octets.len() as u64) {
-        Some((name, end)) => Err(format!("{name}: expected values within the file, found an end at {end}")),
+        Some((name, end)) => {
+            Err(format!("{name}: expected values within the file, found an end at {end}"))
+        }
         None => Ok(()),
     }
 }
@@ -143,7 +153,8 @@ impl About {
     /// # Errors
     /// Says what makes it no training state.
     pub fn parse(text: &str) -> Result<About, String> {
-        let about: About = serde_json::from_str(text).map_err(|error| format!("no training state: {error}"))?;
+        let about: About =
+            serde_json::from_str(text).map_err(|error| format!("no training state: {error}"))?;
         about.config.check().map_err(|error| error.to_string())?;
         if about.steps > MOST_STEPS {
             return Err(format!("steps: expected at most {MOST_STEPS}, found {}", about.steps));

@@ -1,7 +1,8 @@
 //! Many sequences at once, each with its own state and its own random numbers.
 //!
-//! A thread owns a number of slots. A slot whose sequence is done takes the next one at once. What a sequence
-//! becomes depends on the weights, the seed and its index alone: slots, threads and order do not matter.
+//! A thread owns a number of slots. A slot whose sequence is done takes the next one at once. What
+//! a sequence becomes depends on the weights, the seed and its index alone: slots, threads and
+//! order do not matter.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -30,8 +31,8 @@ pub struct Job {
     pub threads: usize,
     /// A sequence that is not done after this many tokens is cut off.
     pub max_tokens: usize,
-    /// While sequences of so many tokens are done and wait for an earlier one, no other is begun: a long sequence
-    /// does not fill the memory with those behind it.
+    /// While sequences of so many tokens are done and wait for an earlier one, no other is begun: a
+    /// long sequence does not fill the memory with those behind it.
     pub max_waiting_tokens: usize,
 }
 
@@ -103,8 +104,9 @@ impl Generator {
         Generator { decoder }
     }
 
-    /// All wanted beginnings that follow on `start`, each with its probability: drawing one of them by weight is
-    /// drawing sequences without any wish and keeping those that fulfil it, and takes no longer.
+    /// All wanted beginnings that follow on `start`, each with its probability: drawing one of them
+    /// by weight is drawing sequences without any wish and keeping those that fulfil it, and takes
+    /// no longer.
     pub fn beginnings<F: TokenFilter>(
         &self,
         start: &[u16],
@@ -115,8 +117,10 @@ impl Generator {
         let mut open = vec![Prompt::only(start.to_vec())];
         let mut found = Vec::new();
         while !open.is_empty() {
-            let next: Vec<Prompt> =
-                open.chunks(WEIGHED_AT_ONCE).flat_map(|some| self.followers(some, &filter, sampling)).collect();
+            let next: Vec<Prompt> = open
+                .chunks(WEIGHED_AT_ONCE)
+                .flat_map(|some| self.followers(some, &filter, sampling))
+                .collect();
             open.clear();
             for prompt in next {
                 match wanted(&prompt.tokens) {
@@ -138,7 +142,10 @@ impl Generator {
     ) -> Vec<Prompt> {
         let mut state = self.decoder.state(prompts.len());
         for t in 0..prompts[0].tokens.len() {
-            prompts.iter().enumerate().for_each(|(slot, prompt)| state.set_token(slot, prompt.tokens[t]));
+            prompts
+                .iter()
+                .enumerate()
+                .for_each(|(slot, prompt)| state.set_token(slot, prompt.tokens[t]));
             self.decoder.step(&mut state);
         }
         let (mut all, mut candidates) = (Vec::new(), Vec::new());
@@ -155,8 +162,8 @@ impl Generator {
         all
     }
 
-    /// Generates all sequences and hands them over in order of index, each with its filter. `deliver` answers false
-    /// to stop.
+    /// Generates all sequences and hands them over in order of index, each with its filter.
+    /// `deliver` answers false to stop.
     ///
     /// # Errors
     /// What `deliver` fails with.
@@ -167,11 +174,13 @@ impl Generator {
         mut deliver: impl FnMut(Generated, F) -> Result<bool, E>,
     ) -> Result<(), E> {
         let shared = Shared::default();
-        let threads = job.threads.clamp(1, job.sequences.div_ceil(job.slots.max(1) as u64).max(1) as usize);
+        let threads =
+            job.threads.clamp(1, job.sequences.div_ceil(job.slots.max(1) as u64).max(1) as usize);
         std::thread::scope(|scope| {
             let (sender, receiver) = mpsc::sync_channel(1024);
             for _ in 0..threads {
-                let (sender, worker) = (sender.clone(), Worker { decoder: &self.decoder, job, shared: &shared });
+                let (sender, worker) =
+                    (sender.clone(), Worker { decoder: &self.decoder, job, shared: &shared });
                 let filter = &filter;
                 scope.spawn(move || worker.run(filter, &sender));
             }
@@ -229,7 +238,11 @@ struct Slot<F> {
 }
 
 impl Worker<'_> {
-    fn run<F: TokenFilter>(&self, filter: &impl Fn(u64) -> F, sender: &mpsc::SyncSender<(Generated, F)>) {
+    fn run<F: TokenFilter>(
+        &self,
+        filter: &impl Fn(u64) -> F,
+        sender: &mpsc::SyncSender<(Generated, F)>,
+    ) {
         let width = (self.job.slots.max(1) as u64).min(self.job.sequences) as usize;
         let mut state = self.decoder.state(width);
         let mut slots: Vec<Option<Slot<F>>> = (0..width).map(|_| None).collect();
@@ -284,7 +297,8 @@ impl Worker<'_> {
 
     /// The next sequence, if there is one and it may begin now.
     fn start<F: TokenFilter>(&self, filter: &impl Fn(u64) -> F) -> Option<Slot<F>> {
-        let is_crowded = self.shared.waiting.load(Ordering::Relaxed) > self.job.max_waiting_tokens as u64;
+        let is_crowded =
+            self.shared.waiting.load(Ordering::Relaxed) > self.job.max_waiting_tokens as u64;
         if is_crowded || self.is_exhausted() {
             return None;
         }
@@ -296,11 +310,18 @@ impl Worker<'_> {
         rng.set_stream(index);
         let tokens = match &self.job.prompts[..] {
             [only] => only.tokens.clone(),
-            all => all[pick(all.iter().map(|p| p.weight), uniform(&mut rng)).unwrap_or(0)].tokens.clone(),
+            all => all[pick(all.iter().map(|p| p.weight), uniform(&mut rng)).unwrap_or(0)]
+                .tokens
+                .clone(),
         };
         let mut filter = filter(index);
         tokens.iter().for_each(|&token| filter.push(token));
-        Some(Slot { generated: Generated { index, tokens, ending: Ending::CutOff }, filter, rng, read: 0 })
+        Some(Slot {
+            generated: Generated { index, tokens, ending: Ending::CutOff },
+            filter,
+            rng,
+            read: 0,
+        })
     }
 
     /// Takes a slot one token further; false where its sequence is finished.
@@ -316,7 +337,9 @@ impl Worker<'_> {
             return true; // still reading the prompt
         }
         let logits = self.decoder.logits(state, place);
-        let Some(token) = choose(logits, slot.filter.legal(), &self.job.sampling, &mut slot.rng, candidates) else {
+        let Some(token) =
+            choose(logits, slot.filter.legal(), &self.job.sampling, &mut slot.rng, candidates)
+        else {
             let is_stuck = slot.filter.legal().iter().all(|word| *word == 0);
             slot.generated.ending = if is_stuck { Ending::DeadEnd } else { Ending::NoNumbers };
             return false;

@@ -1,7 +1,8 @@
 //! A decoder-only transformer with causal linear attention: the model, one training step, sampling.
 //!
-//! Everything is token ids and a vocabulary size: which token may follow comes in as a [`TokenFilter`]. Knows nothing
-//! of packets, of what a token means, or of Arrow. Seeds, devices and paths are arguments; there is no clock here.
+//! Everything is token ids and a vocabulary size: which token may follow comes in as a
+//! [`TokenFilter`]. Knows nothing of packets, of what a token means, or of Arrow. Seeds, devices
+//! and paths are arguments; there is no clock here.
 //!
 //! ```no_run
 //! use linformer::{Batch, Device, Model, ModelConfig, Optimizer, Trainer};
@@ -66,12 +67,17 @@ pub fn set_threads(threads: usize) {
 /// Where there is no such device.
 #[cfg(feature = "torch")]
 pub fn device(name: &str) -> Result<Device, ModelError> {
-    let unknown = || ModelError::Device { name: name.to_owned(), found: tch::Cuda::device_count().max(0) };
+    let unknown =
+        || ModelError::Device { name: name.to_owned(), found: tch::Cuda::device_count().max(0) };
     let number = match name.split_once(':') {
         None if name == "cpu" => return Ok(Device::Cpu),
         None if name == "cuda" => 0,
         Some(("cuda", number)) => number.parse().map_err(|_| unknown())?,
         _ => return Err(unknown()),
     };
-    if (number as i64) < tch::Cuda::device_count() { Ok(Device::Cuda(number)) } else { Err(unknown()) }
+    if (number as i64) < tch::Cuda::device_count() {
+        Ok(Device::Cuda(number))
+    } else {
+        Err(unknown())
+    }
 }

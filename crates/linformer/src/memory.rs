@@ -1,4 +1,5 @@
-//! What a model remembers of sequences that are read in pieces, from one piece to the next. No gradient flows through it.
+//! What a model remembers of sequences that are read in pieces, from one piece to the next. No
+//! gradient flows through it.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +55,8 @@ impl Memories {
         self.of.extend(after.of);
     }
 
-    /// Makes the memories of all processes those of each, for `sequences`: of any one, one process knows.
+    /// Makes the memories of all processes those of each, for `sequences`: of any one, one process
+    /// knows.
     ///
     /// # Errors
     /// Where one of the processes is gone.
@@ -71,10 +73,16 @@ impl Memories {
         }
         let mut known = std::mem::take(&mut self.of);
         for &sequence in sequences {
-            self.of.insert(sequence, known.remove(&sequence).unwrap_or_else(|| Memory::zero(config, device)));
+            self.of.insert(
+                sequence,
+                known.remove(&sequence).unwrap_or_else(|| Memory::zero(config, device)),
+            );
         }
-        let all: Vec<Tensor> =
-            self.of.values().flat_map(|memory| memory.layers.iter().flat_map(LayerMemory::parts)).collect();
+        let all: Vec<Tensor> = self
+            .of
+            .values()
+            .flat_map(|memory| memory.layers.iter().flat_map(LayerMemory::parts))
+            .collect();
         Ok(team.sum_all(&all)?)
     }
 
@@ -97,9 +105,13 @@ impl Memories {
         config: &ModelConfig,
         device: Device,
     ) -> Result<Memories, String> {
-        let sequence_of = |name: &String| name.split('.').next().and_then(|n| n.parse().ok()).ok_or(name.clone());
-        let sequences: std::collections::BTreeSet<u64> =
-            tensors.keys().map(sequence_of).collect::<Result<_, _>>().map_err(|name| format!("{name}: unknown"))?;
+        let sequence_of =
+            |name: &String| name.split('.').next().and_then(|n| n.parse().ok()).ok_or(name.clone());
+        let sequences: std::collections::BTreeSet<u64> = tensors
+            .keys()
+            .map(sequence_of)
+            .collect::<Result<_, _>>()
+            .map_err(|name| format!("{name}: unknown"))?;
         let mut of = BTreeMap::new();
         for sequence in sequences {
             let mut memory = Memory::zero(config, device);
@@ -107,7 +119,9 @@ impl Memories {
                 for (part, to) in PARTS.into_iter().zip([&mut to.s, &mut to.z, &mut to.past]) {
                     let name = format!("{sequence}.{layer}.{part}");
                     let found = tensors.remove(&name).filter(|found| found.size() == to.size());
-                    *to = found.ok_or_else(|| format!("{name}: missing, or of another shape"))?.to_device(device);
+                    *to = found
+                        .ok_or_else(|| format!("{name}: missing, or of another shape"))?
+                        .to_device(device);
                 }
             }
             of.insert(sequence, memory);
@@ -118,7 +132,8 @@ impl Memories {
 
 impl Memory {
     fn zero(config: &ModelConfig, device: Device) -> Memory {
-        let (heads, size, width) = (config.heads as i64, config.head_size() as i64, config.width as i64);
+        let (heads, size, width) =
+            (config.heads as i64, config.head_size() as i64, config.width as i64);
         let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, device));
         let layer = |_| LayerMemory {
             s: zeros(&[heads, size, size]),
@@ -149,7 +164,10 @@ impl<'a> Carry<'a> {
     ///
     /// # Errors
     /// Where nothing is remembered of a piece that has begun.
-    pub(crate) fn new(batch: &'a Batch, memories: &'a Memories) -> Result<Option<Carry<'a>>, ModelError> {
+    pub(crate) fn new(
+        batch: &'a Batch,
+        memories: &'a Memories,
+    ) -> Result<Option<Carry<'a>>, ModelError> {
         let Some(pieces) = &batch.pieces else { return Ok(None) };
         let before = |piece: &PieceOf| match memories.of.get(&piece.sequence) {
             _ if !piece.has_begun => Ok(None),
@@ -157,13 +175,24 @@ impl<'a> Carry<'a> {
             None => Err(ModelError::Forgotten { sequence: piece.sequence }),
         };
         let before = pieces.iter().map(before).collect::<Result<_, _>>()?;
-        let after = pieces.iter().filter(|piece| piece.goes_on).map(|_| Memory { layers: Vec::new() }).collect();
+        let after = pieces
+            .iter()
+            .filter(|piece| piece.goes_on)
+            .map(|_| Memory { layers: Vec::new() })
+            .collect();
         Ok(Some(Carry { pieces, before, after }))
     }
 
-    /// What the convolution answers, with what came before each piece. `x` is its input and `y` what it answers
-    /// where nothing came before.
-    pub(crate) fn convolved(&self, layer: usize, x: &Tensor, y: Tensor, weight: &Tensor, bounds: &Bounds) -> Tensor {
+    /// What the convolution answers, with what came before each piece. `x` is its input and `y`
+    /// what it answers where nothing came before.
+    pub(crate) fn convolved(
+        &self,
+        layer: usize,
+        x: &Tensor,
+        y: Tensor,
+        weight: &Tensor,
+        bounds: &Bounds,
+    ) -> Tensor {
         for (before, pair) in self.before.iter().zip(bounds.ends().windows(2)) {
             let Some(past) = before.map(|memory| &memory.layers[layer].past) else { continue };
             let seen = past.size()[0];
@@ -172,8 +201,11 @@ impl<'a> Carry<'a> {
                 continue;
             }
             let window = past.to_kind(x.kind()).constant_pad_nd([0, 0, 0, touched]);
-            let more = chunked::convolve(&window, weight, &Bounds::single((seen + touched) as usize));
-            let _ = y.narrow(0, pair[0], touched).g_add_(&more.narrow(0, seen, touched).to_kind(y.kind()));
+            let more =
+                chunked::convolve(&window, weight, &Bounds::single((seen + touched) as usize));
+            let _ = y
+                .narrow(0, pair[0], touched)
+                .g_add_(&more.narrow(0, seen, touched).to_kind(y.kind()));
         }
         y
     }
@@ -182,21 +214,43 @@ impl<'a> Carry<'a> {
     pub(crate) fn states(&self, layer: usize) -> Option<State> {
         let first = &self.before.iter().flatten().next()?.layers[layer];
         let (zero_s, zero_z) = (first.s.zeros_like(), first.z.zeros_like());
-        let s: Vec<&Tensor> = self.before.iter().map(|m| m.map_or(&zero_s, |memory| &memory.layers[layer].s)).collect();
-        let z: Vec<&Tensor> = self.before.iter().map(|m| m.map_or(&zero_z, |memory| &memory.layers[layer].z)).collect();
+        let s: Vec<&Tensor> = self
+            .before
+            .iter()
+            .map(|m| m.map_or(&zero_s, |memory| &memory.layers[layer].s))
+            .collect();
+        let z: Vec<&Tensor> = self
+            .before
+            .iter()
+            .map(|m| m.map_or(&zero_z, |memory| &memory.layers[layer].z))
+            .collect();
         Some(State { s: Tensor::stack(&s, 0), z: Tensor::stack(&z, 0) })
     }
 
-    /// Keeps what the layer leaves: `x` is the input of its convolution, which sees `past` tokens back.
-    pub(crate) fn keep(&mut self, layer: usize, x: &Tensor, past: usize, last: &State, bounds: &Bounds) {
+    /// Keeps what the layer leaves: `x` is the input of its convolution, which sees `past` tokens
+    /// back.
+    pub(crate) fn keep(
+        &mut self,
+        layer: usize,
+        x: &Tensor,
+        past: usize,
+        last: &State,
+        bounds: &Bounds,
+    ) {
         let _guard = tch::no_grad_guard();
         let ends = bounds.ends().windows(2);
-        let going_on =
-            self.pieces.iter().zip(&self.before).zip(ends).enumerate().filter(|(_, piece)| piece.0.0.goes_on);
+        let going_on = self
+            .pieces
+            .iter()
+            .zip(&self.before)
+            .zip(ends)
+            .enumerate()
+            .filter(|(_, piece)| piece.0.0.goes_on);
         for ((i, ((_, before), pair)), after) in going_on.zip(&mut self.after) {
             let seen = x.detach().narrow(0, pair[0], pair[1] - pair[0]).to_kind(Kind::Float);
             let zeros = || Tensor::zeros([past as i64, x.size()[1]], (Kind::Float, x.device()));
-            let earlier = before.map_or_else(zeros, |memory| memory.layers[layer].past.shallow_clone());
+            let earlier =
+                before.map_or_else(zeros, |memory| memory.layers[layer].past.shallow_clone());
             let all = Tensor::cat(&[earlier, seen], 0);
             after.layers.push(LayerMemory {
                 s: last.s.get(i as i64).detach().copy(),
@@ -212,7 +266,8 @@ impl<'a> Carry<'a> {
     }
 }
 
-/// A convolution that begins anew with each sequence: fused on the CPU, libtorch operations elsewhere.
+/// A convolution that begins anew with each sequence: fused on the CPU, libtorch operations
+/// elsewhere.
 pub(crate) fn convolve(x: &Tensor, weight: &Tensor, bounds: &Bounds) -> Result<Tensor, ModelError> {
     match x.device() {
         Device::Cpu => Ok(fused::convolve(&x.to_kind(Kind::Float), weight, bounds)?),

@@ -1,10 +1,12 @@
-//! Embedding, pre-norm blocks, output. Names of the weights are those a PyTorch module would give them.
+//! Embedding, pre-norm blocks, output. Names of the weights are those a PyTorch module would give
+//! them.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
 use linformer_kernels::{
-    BlockWeights, Bounds, Decoder, DecoderShape, DecoderWeights, LinearWeights, NormWeights, Rotary, chunked, fused,
+    BlockWeights, Bounds, Decoder, DecoderShape, DecoderWeights, LinearWeights, NormWeights,
+    Rotary, chunked, fused,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -103,7 +105,8 @@ impl Model {
         built.map_err(|error| problem.unwrap_or_else(|| error.to_string()))
     }
 
-    /// `source` answers a weight's name, shape and standard deviation (below zero: ones, or `LAST_ALONE`) with its values.
+    /// `source` answers a weight's name, shape and standard deviation (below zero: ones, or
+    /// `LAST_ALONE`) with its values.
     fn build(
         config: &ModelConfig,
         device: Device,
@@ -122,7 +125,11 @@ impl Model {
                 attention_norm: b.norm(&name("attention_norm"))?,
                 qkv: b.linear(&name("attention.qkv"), width, 3 * width, 1.0)?,
                 conv: b.convolution(&name("attention.conv"), 3 * width)?,
-                gate: if config.gate { Some(b.linear(&name("attention.gate"), width, width, 1.0)?) } else { None },
+                gate: if config.gate {
+                    Some(b.linear(&name("attention.gate"), width, width, 1.0)?)
+                } else {
+                    None
+                },
                 out: b.linear(&name("attention.out"), width, width, residual)?,
                 feed_norm: b.norm(&name("feed_norm"))?,
                 up: b.linear(&name("feed.up"), width, up, 1.0)?,
@@ -138,7 +145,17 @@ impl Model {
         let rotary = RefCell::new(Rotary::new(0, config.head_size(), Kind::Float, device));
         let decay = (config.decay != Decay::None)
             .then(|| Tensor::from_slice(&config.decays()).to_kind(Kind::Float).to_device(device));
-        Ok(Model { config: config.clone(), device, parameters: b.parameters, embed, blocks, norm, head, rotary, decay })
+        Ok(Model {
+            config: config.clone(),
+            device,
+            parameters: b.parameters,
+            embed,
+            blocks,
+            norm,
+            head,
+            rotary,
+            decay,
+        })
     }
 
     /// What it is made of.
@@ -173,7 +190,12 @@ impl Model {
     }
 
     /// [`Model::forward`] of pieces.
-    fn forward_on(&self, tokens: &Tensor, bounds: &Bounds, carry: &mut Option<Carry>) -> Result<Tensor, ModelError> {
+    fn forward_on(
+        &self,
+        tokens: &Tensor,
+        bounds: &Bounds,
+        carry: &mut Option<Carry>,
+    ) -> Result<Tensor, ModelError> {
         self.grow_rotary(bounds.reach() as usize);
         let mut x = Tensor::f_embedding(&self.embed, tokens, -1, false, false)?;
         for (layer, block) in self.blocks.iter().enumerate() {
@@ -194,13 +216,19 @@ impl Model {
         Ok(self.each_loss(batch, &Memories::new())?.0.mean(Kind::Float))
     }
 
-    /// Loss in nats of each token that `batch` predicts, `[N]`, in order, and what is to be remembered of its pieces.
-    pub(crate) fn each_loss(&self, batch: &Batch, memories: &Memories) -> Result<(Tensor, Memories), ModelError> {
+    /// Loss in nats of each token that `batch` predicts, `[N]`, in order, and what is to be
+    /// remembered of its pieces.
+    pub(crate) fn each_loss(
+        &self,
+        batch: &Batch,
+        memories: &Memories,
+    ) -> Result<(Tensor, Memories), ModelError> {
         let mut carry = Carry::new(batch, memories)?;
-        let [inputs, targets] =
-            [&batch.inputs, &batch.targets].map(|ids| Tensor::from_slice(ids).to_device(self.device));
+        let [inputs, targets] = [&batch.inputs, &batch.targets]
+            .map(|ids| Tensor::from_slice(ids).to_device(self.device));
         let scores = self.forward_on(&inputs, &batch.bounds, &mut carry)?.to_kind(Kind::Float);
-        let losses = scores.f_cross_entropy_loss::<Tensor>(&targets, None, Reduction::None, -100, 0.0)?;
+        let losses =
+            scores.f_cross_entropy_loss::<Tensor>(&targets, None, Reduction::None, -100, 0.0)?;
         Ok((losses, carry.map_or_else(Memories::new, Carry::finish)))
     }
 
@@ -212,11 +240,16 @@ impl Model {
         self.losses_going_on(batch, &mut Memories::new())
     }
 
-    /// The same where sequences come in pieces, each in a batch of its own; `memories` is carried from one to the next.
+    /// The same where sequences come in pieces, each in a batch of its own; `memories` is carried
+    /// from one to the next.
     ///
     /// # Errors
     /// Where a kernel refuses, or nothing is remembered of a sequence that goes on.
-    pub fn losses_going_on(&self, batch: &Batch, memories: &mut Memories) -> Result<Vec<f32>, ModelError> {
+    pub fn losses_going_on(
+        &self,
+        batch: &Batch,
+        memories: &mut Memories,
+    ) -> Result<Vec<f32>, ModelError> {
         let _guard = tch::no_grad_guard();
         let (losses, after) = self.each_loss(batch, memories)?;
         memories.take(batch, after);
@@ -237,8 +270,8 @@ impl Model {
         RecurrentState { layers: (0..self.config.layers).map(layer).collect(), position: 0 }
     }
 
-    /// Scores of the next token, `[B, V]`, after the next token of each sequence, `[B]`: [`Model::forward`] in
-    /// recurrent form, in plain libtorch operations.
+    /// Scores of the next token, `[B, V]`, after the next token of each sequence, `[B]`:
+    /// [`Model::forward`] in recurrent form, in plain libtorch operations.
     pub fn step(&self, tokens: &Tensor, state: &mut RecurrentState) -> Tensor {
         let _guard = tch::no_grad_guard();
         self.grow_rotary(state.position as usize + 1);
@@ -248,10 +281,12 @@ impl Model {
         for (block, layer) in self.blocks.iter().zip(&mut state.layers) {
             let y = block.attention_norm.forward(&x);
             let qkv = block.convolve_step(block.qkv.forward(&y), layer).view([-1, 3, heads, size]);
-            let [q, k] = [0, 1].map(|i| self.rotary.borrow().apply_at(&qkv.select(1, i), &positions));
+            let [q, k] =
+                [0, 1].map(|i| self.rotary.borrow().apply_at(&qkv.select(1, i), &positions));
             let states = (&mut layer.s, &mut layer.z);
             let eps = self.config.attention_eps;
-            let mixed = chunked::step((&q, &k, &qkv.select(1, 2)), states, self.decay.as_ref(), eps);
+            let mixed =
+                chunked::step((&q, &k, &qkv.select(1, 2)), states, self.decay.as_ref(), eps);
             x = added(x, &block.out.forward(&block.gated(mixed.flatten(1, 2), &y)));
             x = self.feed(block, x);
         }
@@ -296,7 +331,9 @@ impl Model {
         let convolved = match &block.conv {
             Some(weight) => {
                 let alone = memory::convolve(&qkv, weight, bounds)?;
-                carry.as_ref().map_or(alone.shallow_clone(), |c| c.convolved(layer, &qkv, alone, weight, bounds))
+                carry.as_ref().map_or(alone.shallow_clone(), |c| {
+                    c.convolved(layer, &qkv, alone, weight, bounds)
+                })
             }
             None => qkv.shallow_clone(),
         };
@@ -327,18 +364,24 @@ impl Model {
         let terms = self.terms(&rotary);
         if fused::runs_on(self.device, self.config.head_size()) {
             let qkv = &qkv.to_kind(Kind::Float);
-            let (mixed, last) = fused::attention_packed_with_state(qkv, heads, states, bounds, &terms)?;
+            let (mixed, last) =
+                fused::attention_packed_with_state(qkv, heads, states, bounds, &terms)?;
             return Ok((mixed.flatten(1, 2), last));
         }
         let parts = qkv.view([-1, 3, heads, self.config.head_size() as i64]);
         let [q, k] = [0, 1].map(|i| rotary.apply(&parts.select(1, i), bounds));
         let v = &parts.select(1, 2);
-        let (mixed, last) = chunked::decayed_with_state((&q, &k, v), states, bounds, terms.decay, terms.eps);
+        let (mixed, last) =
+            chunked::decayed_with_state((&q, &k, v), states, bounds, terms.decay, terms.eps);
         Ok((mixed.reshape([-1, self.config.width as i64]), last))
     }
 
     fn terms<'a>(&'a self, rotary: &'a Rotary) -> fused::Terms<'a> {
-        fused::Terms { eps: self.config.attention_eps, rotary: Some(rotary), decay: self.decay.as_ref() }
+        fused::Terms {
+            eps: self.config.attention_eps,
+            rotary: Some(rotary),
+            decay: self.decay.as_ref(),
+        }
     }
 
     fn feed(&self, block: &Block, x: Tensor) -> Tensor {
@@ -356,7 +399,8 @@ impl Model {
     fn grow_rotary(&self, positions: usize) {
         if self.rotary.borrow().positions() < positions {
             let positions = positions.next_power_of_two().max(1024);
-            *self.rotary.borrow_mut() = Rotary::new(positions, self.config.head_size(), Kind::Float, self.device);
+            *self.rotary.borrow_mut() =
+                Rotary::new(positions, self.config.head_size(), Kind::Float, self.device);
         }
     }
 }
@@ -384,7 +428,9 @@ impl Norm {
     fn forward(&self, x: &Tensor) -> Tensor {
         let width = self.weight.size();
         match self.kind {
-            NormKind::Layer => x.layer_norm(&width, Some(&self.weight), self.bias.as_ref(), self.eps, false),
+            NormKind::Layer => {
+                x.layer_norm(&width, Some(&self.weight), self.bias.as_ref(), self.eps, false)
+            }
             NormKind::Rms => {
                 let square = x.square().mean_dim([-1].as_slice(), true, Kind::Float);
                 x * (square + self.eps).rsqrt() * &self.weight
@@ -393,7 +439,10 @@ impl Norm {
     }
 
     fn weights(&self) -> Result<NormWeights, ModelError> {
-        Ok(NormWeights { weight: values(&self.weight)?, bias: self.bias.as_ref().map(values).transpose()? })
+        Ok(NormWeights {
+            weight: values(&self.weight)?,
+            bias: self.bias.as_ref().map(values).transpose()?,
+        })
     }
 }
 
@@ -441,9 +490,18 @@ impl<F: FnMut(&str, &[i64], f64) -> Result<Tensor, ModelError>> Builder<'_, F> {
     }
 
     /// Deviation `scale / sqrt(3 inputs)`, as PyTorch's own; biases zero.
-    fn linear(&mut self, name: &str, inputs: i64, outputs: i64, scale: f64) -> Result<Linear, ModelError> {
-        let weight =
-            self.tensor(&format!("{name}.weight"), &[outputs, inputs], scale / (3.0 * inputs as f64).sqrt())?;
+    fn linear(
+        &mut self,
+        name: &str,
+        inputs: i64,
+        outputs: i64,
+        scale: f64,
+    ) -> Result<Linear, ModelError> {
+        let weight = self.tensor(
+            &format!("{name}.weight"),
+            &[outputs, inputs],
+            scale / (3.0 * inputs as f64).sqrt(),
+        )?;
         let bias = self.bias(name, outputs)?;
         Ok(Linear { weight, bias })
     }
@@ -474,7 +532,8 @@ impl<F: FnMut(&str, &[i64], f64) -> Result<Tensor, ModelError>> Builder<'_, F> {
     }
 }
 
-/// Normal values by the method of Box and Muller: the same for a seed on every machine and libtorch.
+/// Normal values by the method of Box and Muller: the same for a seed on every machine and
+/// libtorch.
 fn drawn(rng: &mut ChaCha8Rng, shape: &[i64], deviation: f64) -> Tensor {
     let size = shape.iter().product::<i64>() as usize;
     if deviation == LAST_ALONE {
@@ -483,7 +542,11 @@ fn drawn(rng: &mut ChaCha8Rng, shape: &[i64], deviation: f64) -> Tensor {
         return all;
     }
     if deviation <= 0.0 {
-        return Tensor::full(shape, if deviation < 0.0 { 1.0 } else { 0.0 }, (Kind::Float, Device::Cpu));
+        return Tensor::full(
+            shape,
+            if deviation < 0.0 { 1.0 } else { 0.0 },
+            (Kind::Float, Device::Cpu),
+        );
     }
     let mut normal = || {
         let (u, v): (f64, f64) = (rng.random(), rng.random());

@@ -4,7 +4,8 @@ use rand::Rng;
 
 /// Which tokens may come next. A grammar says so from outside; this crate knows no token's meaning.
 pub trait TokenFilter {
-    /// Bit `id % 64` of word `id / 64` is set where `id` may come next. At least one is, unless all is done.
+    /// Bit `id % 64` of word `id / 64` is set where `id` may come next. At least one is, unless all
+    /// is done.
     fn legal(&mut self) -> &[u64];
     /// Takes the token that came.
     fn push(&mut self, token: u16);
@@ -29,7 +30,8 @@ impl Default for Sampling {
     }
 }
 
-/// Draws one of the legal tokens; `None` where none has a score that is a number. `candidates` is memory to use again.
+/// Draws one of the legal tokens; `None` where none has a score that is a number. `candidates` is
+/// memory to use again.
 pub fn choose(
     logits: &[f32],
     legal: &[u64],
@@ -42,8 +44,14 @@ pub fn choose(
     pick(candidates.iter().map(|c| c.1), uniform).map(|i| candidates[i].0)
 }
 
-/// Puts the legal tokens into `candidates`, each with its weight: how much likelier it is drawn than others.
-pub(crate) fn weigh(logits: &[f32], legal: &[u64], sampling: &Sampling, candidates: &mut Vec<(u16, f32)>) {
+/// Puts the legal tokens into `candidates`, each with its weight: how much likelier it is drawn
+/// than others.
+pub(crate) fn weigh(
+    logits: &[f32],
+    legal: &[u64],
+    sampling: &Sampling,
+    candidates: &mut Vec<(u16, f32)>,
+) {
     gather(logits, legal, candidates);
     let best = candidates.iter().map(|c| c.1).fold(f32::NEG_INFINITY, f32::max);
     if !best.is_finite() {
@@ -91,7 +99,8 @@ fn gather(logits: &[f32], legal: &[u64], candidates: &mut Vec<(u16, f32)>) {
             let id = word * 64 + bits.trailing_zeros() as usize;
             bits &= bits - 1;
             if let Some(&score) = logits.get(id) {
-                candidates.push((id as u16, if score.is_nan() { f32::NEG_INFINITY } else { score }));
+                candidates
+                    .push((id as u16, if score.is_nan() { f32::NEG_INFINITY } else { score }));
             }
         }
     }

@@ -18,23 +18,31 @@ impl Model {
     /// # Errors
     /// Where the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), ModelError> {
-        let about = AboutModel { crc32c: Some(NONE_YET.into()), format: "pt".into(), config: self.config().clone() };
+        let about = AboutModel {
+            crc32c: Some(NONE_YET.into()),
+            format: "pt".into(),
+            config: self.config().clone(),
+        };
         write(path, self.parameters().iter().map(|(name, p)| (name.clone(), p)), &about)
     }
 
     /// Reads the weights of a model of this configuration.
     ///
     /// # Errors
-    /// Where the file cannot be read, is damaged, holds another configuration's weights, or lacks a weight or has one of
-    /// another shape.
+    /// Where the file cannot be read, is damaged, holds another configuration's weights, or lacks a
+    /// weight or has one of another shape.
     pub fn load(config: &ModelConfig, path: &Path, device: Device) -> Result<Model, ModelError> {
         let (weights, about) = read(path)?;
-        let about = AboutModel::parse(&about).map_err(|message| ModelError::format(path, message))?;
+        let about =
+            AboutModel::parse(&about).map_err(|message| ModelError::format(path, message))?;
         same(config, &about.config, path)?;
-        let model =
-            Model::from_weights(config, weights, device).map_err(|message| ModelError::format(path, message))?;
+        let model = Model::from_weights(config, weights, device)
+            .map_err(|message| ModelError::format(path, message))?;
         match model.not_finite() {
-            Some(name) => Err(ModelError::format(path, format!("{name}: expected numbers, found NaN or infinity"))),
+            Some(name) => Err(ModelError::format(
+                path,
+                format!("{name}: expected numbers, found NaN or infinity"),
+            )),
             None => Ok(model),
         }
     }
@@ -43,7 +51,10 @@ impl Model {
     #[must_use]
     pub fn not_finite(&self) -> Option<&str> {
         let is_finite = |p: &Tensor| bool::try_from(p.isfinite().all()).unwrap_or(false);
-        self.parameters().iter().find(|(_, p)| !is_finite(&p.detach())).map(|(name, _)| name.as_str())
+        self.parameters()
+            .iter()
+            .find(|(_, p)| !is_finite(&p.detach()))
+            .map(|(name, _)| name.as_str())
     }
 }
 
@@ -54,17 +65,21 @@ impl Trainer {
     /// Where the file cannot be written.
     pub fn save(&self, path: &Path, caller: &serde_json::Value) -> Result<(), ModelError> {
         let named = |prefix: &'static str, tensors: Vec<Tensor>| {
-            let names = self.model.parameters().iter().map(move |(name, _)| format!("{prefix}{name}"));
+            let names =
+                self.model.parameters().iter().map(move |(name, _)| format!("{prefix}{name}"));
             names.zip(tensors).collect::<Vec<_>>()
         };
         let clones = |all: &[Tensor]| all.iter().map(Tensor::shallow_clone).collect();
         let weights = self.model.parameters().iter().map(|(_, p)| p.detach()).collect();
-        let all: Vec<(String, Tensor)> =
-            [named("model.", weights), named("first.", clones(&self.first)), named("second.", clones(&self.second))]
-                .into_iter()
-                .flatten()
-                .chain(self.memories.named().map(|(name, tensor)| (format!("under_way.{name}"), tensor)))
-                .collect();
+        let all: Vec<(String, Tensor)> = [
+            named("model.", weights),
+            named("first.", clones(&self.first)),
+            named("second.", clones(&self.second)),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(self.memories.named().map(|(name, tensor)| (format!("under_way.{name}"), tensor)))
+        .collect();
         let about = About {
             crc32c: Some(NONE_YET.into()),
             config: self.model.config().clone(),
@@ -83,8 +98,14 @@ impl Trainer {
         let (mut tensors, about) = read(path)?;
         let about = About::parse(&about).map_err(|message| ModelError::format(path, message))?;
         let mut part = |prefix: &str| -> HashMap<String, Tensor> {
-            let names: Vec<String> = tensors.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
-            names.iter().map(|name| (name[prefix.len()..].to_owned(), tensors.remove(name).expect("listed"))).collect()
+            let names: Vec<String> =
+                tensors.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
+            names
+                .iter()
+                .map(|name| {
+                    (name[prefix.len()..].to_owned(), tensors.remove(name).expect("listed"))
+                })
+                .collect()
         };
         let (weights, first, second) = (part("model."), part("first."), part("second."));
         let under_way = part("under_way.");
@@ -93,15 +114,18 @@ impl Trainer {
         if let Some(name) = model.not_finite() {
             return Err(format(format!("model.{name}: expected numbers, found NaN or infinity")));
         }
-        let moments = |mut all: HashMap<String, Tensor>, prefix: &str| -> Result<Vec<Tensor>, ModelError> {
-            let mut found = Vec::new();
-            for (name, p) in model.parameters() {
-                let tensor = all.remove(name).filter(|tensor| tensor.size() == p.size());
-                let tensor = tensor.ok_or_else(|| format(format!("{prefix}{name}: missing, or of another shape")))?;
-                found.push(tensor.to_device(device));
-            }
-            Ok(found)
-        };
+        let moments =
+            |mut all: HashMap<String, Tensor>, prefix: &str| -> Result<Vec<Tensor>, ModelError> {
+                let mut found = Vec::new();
+                for (name, p) in model.parameters() {
+                    let tensor = all.remove(name).filter(|tensor| tensor.size() == p.size());
+                    let tensor = tensor.ok_or_else(|| {
+                        format(format!("{prefix}{name}: missing, or of another shape"))
+                    })?;
+                    found.push(tensor.to_device(device));
+                }
+                Ok(found)
+            };
         let (first, second) = (moments(first, "first.")?, moments(second, "second.")?);
         let memories = Memories::from_named(under_way, &about.config, device)
             .map_err(|message| format(format!("under_way.{message}")))?;
@@ -148,18 +172,21 @@ fn write<'a>(
     tensors: impl Iterator<Item = (String, &'a Tensor)>,
     about: &impl Serialize,
 ) -> Result<(), ModelError> {
-    let about = serde_json::to_string(about).map_err(|error| ModelError::format(path, error.to_string()))?;
+    let about = serde_json::to_string(about)
+        .map_err(|error| ModelError::format(path, error.to_string()))?;
     let mut all = Vec::new();
     for (name, tensor) in tensors {
         let shape = tensor.size().iter().map(|&n| n as usize).collect();
-        let flat = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view([-1]);
+        let flat =
+            tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view([-1]);
         let octets = Vec::<f32>::try_from(&flat)?.into_iter().flat_map(f32::to_le_bytes).collect();
         all.push((name, Bytes { shape, octets }));
     }
     let failed = |error: safetensors::SafeTensorError| ModelError::format(path, error.to_string());
     let mut views = Vec::new();
     for (name, bytes) in &all {
-        let view = TensorView::new(Dtype::F32, bytes.shape.clone(), &bytes.octets).map_err(failed)?;
+        let view =
+            TensorView::new(Dtype::F32, bytes.shape.clone(), &bytes.octets).map_err(failed)?;
         views.push((name.clone(), view));
     }
     let metadata = Some(HashMap::from([(METADATA.to_owned(), about)]));

@@ -71,7 +71,8 @@ impl Trainer {
     /// # Errors
     /// Where one of them is gone.
     pub fn spread(&self, team: &Team) -> Result<(), ModelError> {
-        let weights: Vec<Tensor> = self.model.parameters().iter().map(|(_, p)| p.detach()).collect();
+        let weights: Vec<Tensor> =
+            self.model.parameters().iter().map(|(_, p)| p.detach()).collect();
         [&weights, &self.first, &self.second].into_iter().try_for_each(|all| team.spread(all))?;
         Ok(())
     }
@@ -90,14 +91,19 @@ impl Trainer {
         self.memories.share(sequences, self.model.config(), self.model.device(), team)
     }
 
-    /// One step at this learning rate on all of `parts`, which are computed one after another, and on those of the
-    /// other processes of `team`. How tokens are shared out changes rounding alone: the loss is the mean of all.
-    /// What is left of sequences that go on is kept for the next step, which must go on with them; gradients end at the
-    /// piece's start.
+    /// One step at this learning rate on all of `parts`, which are computed one after another, and
+    /// on those of the other processes of `team`. How tokens are shared out changes rounding alone:
+    /// the loss is the mean of all. What is left of sequences that go on is kept for the next step,
+    /// which must go on with them; gradients end at the piece's start.
     ///
     /// # Errors
     /// Where the loss or a gradient is no number: the weights are then as they were.
-    pub fn step(&mut self, parts: &[Batch], learning_rate: f64, team: Option<&Team>) -> Result<StepReport, ModelError> {
+    pub fn step(
+        &mut self,
+        parts: &[Batch],
+        learning_rate: f64,
+        team: Option<&Team>,
+    ) -> Result<StepReport, ModelError> {
         let step = self.steps + 1;
         let own: usize = parts.iter().map(Batch::tokens).sum();
         let sum = |x: f64| team.map_or(Ok(x), |team| team.sum_numbers(&[x]).map(|sums| sums[0]));
@@ -116,7 +122,8 @@ impl Trainer {
         Ok(StepReport { step, loss, gradient_norm, tokens: tokens as u64, losses })
     }
 
-    /// The gradient of the sum of the losses over `tokens`, the losses, and what the parts leave behind.
+    /// The gradient of the sum of the losses over `tokens`, the losses, and what the parts leave
+    /// behind.
     fn gradients(&self, parts: &[Batch], tokens: f64) -> Result<Gradients, ModelError> {
         let leaves: Vec<&Tensor> = self.model.parameters().iter().map(|(_, p)| p).collect();
         let mut all: Option<Vec<Tensor>> = None;
@@ -125,13 +132,22 @@ impl Trainer {
             let (each, memories) = self.each_loss(part)?;
             after.take(part, memories);
             losses.extend(Vec::<f32>::try_from(&each.detach().to_device(Device::Cpu))?);
-            let grads = Tensor::f_run_backward(&[&(each.sum(Kind::Float) / tokens)], &leaves, false, false)?;
+            let grads = Tensor::f_run_backward(
+                &[&(each.sum(Kind::Float) / tokens)],
+                &leaves,
+                false,
+                false,
+            )?;
             match &mut all {
                 None => all = Some(grads),
                 Some(all) => all.iter_mut().zip(&grads).for_each(|(sum, grad)| *sum += grad),
             }
         }
-        Ok((all.unwrap_or_else(|| leaves.iter().map(|p| p.detach().zeros_like()).collect()), losses, after))
+        Ok((
+            all.unwrap_or_else(|| leaves.iter().map(|p| p.detach().zeros_like()).collect()),
+            losses,
+            after,
+        ))
     }
 
     fn each_loss(&self, part: &Batch) -> Result<(Tensor, Memories), ModelError> {
@@ -148,8 +164,10 @@ impl Trainer {
         let adamw = AdamW { beta1, beta2, eps };
         for (decays, decay) in [(true, weight_decay), (false, 0.0)] {
             let params = self.model.parameters();
-            let chosen: Vec<usize> = (0..params.len()).filter(|&i| (params[i].1.dim() > 1) == decays).collect();
-            let pick = |all: &[Tensor]| chosen.iter().map(|&i| all[i].shallow_clone()).collect::<Vec<_>>();
+            let chosen: Vec<usize> =
+                (0..params.len()).filter(|&i| (params[i].1.dim() > 1) == decays).collect();
+            let pick =
+                |all: &[Tensor]| chosen.iter().map(|&i| all[i].shallow_clone()).collect::<Vec<_>>();
             let values: Vec<Tensor> = chosen.iter().map(|&i| params[i].1.shallow_clone()).collect();
             adamw.step(
                 &values,

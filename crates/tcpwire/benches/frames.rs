@@ -1,4 +1,5 @@
-//! How fast captures are read and dissected: frames per second on one core, over captures of `testdata`.
+//! How fast captures are read and dissected: frames per second on one core, over captures of
+//! `testdata`.
 
 use std::fs;
 use std::hint::black_box;

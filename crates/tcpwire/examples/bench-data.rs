@@ -1,16 +1,18 @@
-//! Makes a large capture out of real ones, for benches: `bench-data OUT.pcap OCTETS PACKETS CAPTURE...`
+//! Makes a large capture out of real ones, for benches: `bench-data OUT.pcap OCTETS PACKETS
+//! CAPTURE...`
 //!
-//! The TCP packets of the captures, again and again, until the file has at least so many octets and packets. Each
-//! round has other addresses, initial sequence numbers and times, so that its flows are distinct; payloads are filled
-//! up with octets made from the round's number, since captures often hold headers alone.
+//! The TCP packets of the captures, again and again, until the file has at least so many octets and
+//! packets. Each round has other addresses, initial sequence numbers and times, so that its flows
+//! are distinct; payloads are filled up with octets made from the round's number, since captures
+//! often hold headers alone.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tcpwire::{
-    CaptureFormat, CaptureReader, CaptureWriter, Dissector, EthernetRepr, Flags, IpRepr, Payload, Resolution, TcpRepr,
-    emit_packet,
+    CaptureFormat, CaptureReader, CaptureWriter, Dissector, EthernetRepr, Flags, IpRepr, Payload,
+    Resolution, TcpRepr, emit_packet,
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -22,7 +24,8 @@ struct Packet {
     payload_len: u32,
 }
 
-/// The longest payload written: what is longer, by segmentation offload, is as long as a jumbo frame.
+/// The longest payload written: what is longer, by segmentation offload, is as long as a jumbo
+/// frame.
 const MAX_PAYLOAD: u32 = 8948;
 
 fn read(path: &str, packets: &mut Vec<Packet>) -> Result<(), Failure> {
@@ -47,7 +50,12 @@ fn read(path: &str, packets: &mut Vec<Packet>) -> Result<(), Failure> {
             options: view.options.to_vec(),
         };
         let time_ns = from + (frame.time_ns - begin).max(0);
-        packets.push(Packet { time_ns, ip: segment.ip, tcp, payload_len: payload_len.min(MAX_PAYLOAD) });
+        packets.push(Packet {
+            time_ns,
+            ip: segment.ip,
+            tcp,
+            payload_len: payload_len.min(MAX_PAYLOAD),
+        });
     }
     Ok(())
 }
@@ -104,7 +112,8 @@ fn main() -> Result<(), Failure> {
             let ip = moved(packet.ip, round);
             EthernetRepr { src: [2; 6], dst: [4; 6], vlan: None }.emit(&ip, &mut frame);
             let payload = Payload::Octets(&filling[..packet.payload_len as usize]);
-            let wire_len = 14 + emit_packet(&ip, &renumbered(&packet.tcp, round), payload, &mut frame);
+            let wire_len =
+                14 + emit_packet(&ip, &renumbered(&packet.tcp, round), payload, &mut frame);
             let time_ns = 1_500_000_000_000_000_000 + i64::from(round) * span_ns + packet.time_ns;
             writer.write(time_ns, wire_len, &frame)?;
             written += 1;

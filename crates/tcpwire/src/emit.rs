@@ -55,14 +55,15 @@ impl EthernetRepr {
     }
 }
 
-/// Appends an IP packet with a TCP segment: lengths and checksums are computed, and `tcp.checksum` is not looked at.
-/// Returns the octets that the packet has on the wire: more than were appended where the payload is omitted.
+/// Appends an IP packet with a TCP segment: lengths and checksums are computed, and `tcp.checksum`
+/// is not looked at. Returns the octets that the packet has on the wire: more than were appended
+/// where the payload is omitted.
 ///
-/// A packet too long for its IP length field gets 0 there, as captures show what a network card is to cut up (TCP
-/// segmentation offload), and as Wireshark reads it.
+/// A packet too long for its IP length field gets 0 there, as captures show what a network card is
+/// to cut up (TCP segmentation offload), and as Wireshark reads it.
 ///
-/// Options that are no multiple of four octets are filled up with zeros (end of option list), and what does not fit the
-/// header's 40 octets is not written.
+/// Options that are no multiple of four octets are filled up with zeros (end of option list), and
+/// what does not fit the header's 40 octets is not written.
 pub fn emit_packet(ip: &IpRepr, tcp: &TcpRepr, payload: Payload<'_>, out: &mut Vec<u8>) -> u32 {
     let tcp_len = payload.len().saturating_add(tcp.header_len() as u32);
     ip.emit(tcp_len, out);
@@ -207,7 +208,8 @@ mod tests {
         ]
     }
 
-    /// What pnet_packet makes of the IP header: its TCP segment, and its opinion of the checksum of `wire`.
+    /// What pnet_packet makes of the IP header: its TCP segment, and its opinion of the checksum of
+    /// `wire`.
     fn check_ip(ip: &IpRepr, octets: &[u8], wire: &[u8]) -> (Vec<u8>, u16) {
         match ip {
             IpRepr::V4(ip) => {
@@ -216,7 +218,10 @@ mod tests {
                 assert_eq!((seen.get_source(), seen.get_destination()), (ip.src, ip.dst));
                 assert_eq!(seen.get_dscp() << 2 | seen.get_ecn(), ip.traffic_class);
                 assert_eq!((seen.get_identification(), seen.get_ttl()), (ip.id, ip.ttl));
-                assert_eq!((seen.get_flags(), seen.get_fragment_offset()), (u8::from(ip.dont_fragment) << 1, 0));
+                assert_eq!(
+                    (seen.get_flags(), seen.get_fragment_offset()),
+                    (u8::from(ip.dont_fragment) << 1, 0)
+                );
                 assert_eq!(usize::from(seen.get_total_length()), wire.len());
                 assert_eq!(seen.get_checksum(), ipv4::checksum(&seen));
                 assert_eq!(seen.get_next_level_protocol().0, 6);
@@ -227,7 +232,10 @@ mod tests {
                 let seen = Ipv6Packet::new(octets).unwrap();
                 assert_eq!((seen.get_version(), seen.get_next_header().0), (6, 6));
                 assert_eq!((seen.get_source(), seen.get_destination()), (ip.src, ip.dst));
-                assert_eq!((seen.get_traffic_class(), seen.get_flow_label()), (ip.traffic_class, ip.flow_label));
+                assert_eq!(
+                    (seen.get_traffic_class(), seen.get_flow_label()),
+                    (ip.traffic_class, ip.flow_label)
+                );
                 assert_eq!(seen.get_hop_limit(), ip.hop_limit);
                 assert_eq!(usize::from(seen.get_payload_length()), wire.len() - 40);
                 let segment = TcpPacket::new(&wire[40..]).unwrap();
@@ -288,7 +296,8 @@ mod tests {
     fn a_packet_beyond_16_bits_has_length_0() {
         for (payload, field) in [(65_495, 65_535), (65_496, 0), (200_000, 0)] {
             let mut octets = Vec::new();
-            let wire_len = emit_packet(&v4(), &TcpRepr::default(), Payload::Omitted(payload), &mut octets);
+            let wire_len =
+                emit_packet(&v4(), &TcpRepr::default(), Payload::Omitted(payload), &mut octets);
             assert_eq!(wire_len, payload + 40);
             assert_eq!(Ipv4Packet::new(&octets).unwrap().get_total_length(), field);
         }
@@ -312,7 +321,10 @@ mod tests {
             assert_eq!(octets.len(), len);
             assert_eq!(octets[len - 2..], [0x08, 0x00]);
             let seen = EthernetPacket::new(&octets).unwrap();
-            assert_eq!((seen.get_source().octets(), seen.get_destination().octets()), (ethernet.src, ethernet.dst));
+            assert_eq!(
+                (seen.get_source().octets(), seen.get_destination().octets()),
+                (ethernet.src, ethernet.dst)
+            );
             if vlan.is_some() {
                 assert_eq!(octets[12..16], [0x81, 0x00, 0x01, 0x23]);
             }

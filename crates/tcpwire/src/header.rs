@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The low 12 bits of octets 12 and 13 of a TCP header: three reserved bits, AE (once NS), CWR, ECE, URG,
-/// ACK, PSH, RST, SYN, FIN. Wireshark's `tcp.flags`.
+/// The low 12 bits of octets 12 and 13 of a TCP header: three reserved bits, AE (once NS), CWR,
+/// ECE, URG, ACK, PSH, RST, SYN, FIN. Wireshark's `tcp.flags`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Flags(pub u16);
 
@@ -65,7 +65,8 @@ pub struct TcpRepr {
     pub checksum: u16,
     /// Urgent pointer, with or without the URG flag.
     pub urgent: u16,
-    /// Raw options: a multiple of four octets, at most 40. The data offset is `5 + options.len() / 4`.
+    /// Raw options: a multiple of four octets, at most 40. The data offset is `5 + options.len() /
+    /// 4`.
     pub options: Vec<u8>,
 }
 

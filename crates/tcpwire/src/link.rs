@@ -48,6 +48,7 @@ impl LinkType {
     pub const IPOIB: LinkType = LinkType(242);
     /// Linux cooked capture, version 2.
     pub const LINUX_SLL2: LinkType = LinkType(276);
-    /// IP over InfiniBand as snoop writes it. Private to this crate: far above every assigned number.
+    /// IP over InfiniBand as snoop writes it. Private to this crate: far above every assigned
+    /// number.
     pub const IPOIB_SNOOP: LinkType = LinkType(0xffff_0001);
 }

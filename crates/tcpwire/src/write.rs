@@ -99,8 +99,8 @@ impl<W: Write> CaptureWriter<W> {
         Ok(CaptureWriter { to, format, block, octets })
     }
 
-    /// Writes a packet: its time in nanoseconds since the Unix epoch, its length on the wire, and as many of its octets
-    /// as are known.
+    /// Writes a packet: its time in nanoseconds since the Unix epoch, its length on the wire, and
+    /// as many of its octets as are known.
     ///
     /// # Errors
     /// Where the format has no room for the time, or the output cannot be written.
@@ -111,8 +111,12 @@ impl<W: Write> CaptureWriter<W> {
         }
         self.block.clear();
         match self.format {
-            CaptureFormat::Pcap(resolution) => pcap_record(resolution, time_ns, wire_len, octets, &mut self.block),
-            CaptureFormat::Pcapng(resolution) => pcapng_packet(resolution, time_ns, wire_len, octets, &mut self.block),
+            CaptureFormat::Pcap(resolution) => {
+                pcap_record(resolution, time_ns, wire_len, octets, &mut self.block)
+            }
+            CaptureFormat::Pcapng(resolution) => {
+                pcapng_packet(resolution, time_ns, wire_len, octets, &mut self.block)
+            }
         }
         self.octets += self.block.len() as u64;
         Ok(self.to.write_all(&self.block)?)
@@ -142,7 +146,13 @@ fn pcap_header(resolution: Resolution, out: &mut Vec<u8>) {
     out.extend_from_slice(&u32::from(LINKTYPE_ETHERNET).to_le_bytes());
 }
 
-fn pcap_record(resolution: Resolution, time_ns: i64, wire_len: u32, octets: &[u8], out: &mut Vec<u8>) {
+fn pcap_record(
+    resolution: Resolution,
+    time_ns: i64,
+    wire_len: u32,
+    octets: &[u8],
+    out: &mut Vec<u8>,
+) {
     let seconds = time_ns.div_euclid(SECOND) as u32;
     let fraction = (time_ns.rem_euclid(SECOND) / resolution.ns()) as u32;
     for word in [seconds, fraction, octets.len() as u32, wire_len] {
@@ -184,7 +194,13 @@ fn pcapng_header(resolution: Resolution, out: &mut Vec<u8>) {
     });
 }
 
-fn pcapng_packet(resolution: Resolution, time_ns: i64, wire_len: u32, octets: &[u8], out: &mut Vec<u8>) {
+fn pcapng_packet(
+    resolution: Resolution,
+    time_ns: i64,
+    wire_len: u32,
+    octets: &[u8],
+    out: &mut Vec<u8>,
+) {
     let time = time_ns.div_euclid(resolution.ns()) as u64;
     block(6, out, |out| {
         for word in [0, (time >> 32) as u32, time as u32, octets.len() as u32, wire_len] {
@@ -215,9 +231,12 @@ mod tests {
             match reader.next() {
                 Ok((consumed, block)) => {
                     match block {
-                        PcapBlockOwned::LegacyHeader(h) => unit = if h.is_nanosecond_precision() { 1 } else { 1_000 },
+                        PcapBlockOwned::LegacyHeader(h) => {
+                            unit = if h.is_nanosecond_precision() { 1 } else { 1_000 }
+                        }
                         PcapBlockOwned::Legacy(p) => {
-                            let time = i64::from(p.ts_sec) * 1_000_000_000 + i64::from(p.ts_usec) * unit;
+                            let time =
+                                i64::from(p.ts_sec) * 1_000_000_000 + i64::from(p.ts_usec) * unit;
                             assert_eq!(p.caplen as usize, p.data.len());
                             seen.push((time, p.origlen, p.data.to_vec()));
                         }
@@ -228,7 +247,11 @@ mod tests {
                         }
                         PcapBlockOwned::NG(Block::EnhancedPacket(p)) => {
                             let time = i64::from(p.ts_high) << 32 | i64::from(p.ts_low);
-                            seen.push((time * unit, p.origlen, p.data[..p.caplen as usize].to_vec()));
+                            seen.push((
+                                time * unit,
+                                p.origlen,
+                                p.data[..p.caplen as usize].to_vec(),
+                            ));
                         }
                         PcapBlockOwned::NG(other) => panic!("{other:?}"),
                     }
@@ -269,10 +292,14 @@ mod tests {
 
     #[test]
     fn a_time_without_room_is_refused() {
-        for (format, time) in [(FORMATS[0], -1), (FORMATS[0], 4_294_967_296_000_000_000), (FORMATS[3], -1)] {
+        for (format, time) in
+            [(FORMATS[0], -1), (FORMATS[0], 4_294_967_296_000_000_000), (FORMATS[3], -1)]
+        {
             let mut writer = CaptureWriter::new(Vec::new(), format).unwrap();
             let before = writer.octets();
-            assert!(matches!(writer.write(time, 0, &[]), Err(WriteError::Time { found, .. }) if found == time));
+            assert!(
+                matches!(writer.write(time, 0, &[]), Err(WriteError::Time { found, .. }) if found == time)
+            );
             assert_eq!(writer.octets(), before);
         }
     }

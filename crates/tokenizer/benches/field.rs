@@ -1,5 +1,5 @@
-//! How fast the `field` code encodes, decodes and masks: packets and tokens per second on one core, over every whole
-//! conversation of `testdata`.
+//! How fast the `field` code encodes, decodes and masks: packets and tokens per second on one core,
+//! over every whole conversation of `testdata`.
 
 use std::hint::black_box;
 

@@ -1,4 +1,5 @@
-//! A flow made by hand, its tokens, and what may follow them: `cargo run -p tokenizer --example by_hand`.
+//! A flow made by hand, its tokens, and what may follow them: `cargo run -p tokenizer --example
+//! by_hand`.
 
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -9,7 +10,14 @@ use tokenizer::TokenCode;
 use tokenizer::field::{Field, Grammar, Limits, Strength, vocab};
 
 /// A packet without options: times in microseconds, numbers as they stand in the header.
-fn packet(time_us: i64, direction: Direction, flags: Flags, seq: u32, ack: u32, payload_len: u32) -> Packet {
+fn packet(
+    time_us: i64,
+    direction: Direction,
+    flags: Flags,
+    seq: u32,
+    ack: u32,
+    payload_len: u32,
+) -> Packet {
     Packet {
         time_ns: time_us * 1_000,
         seq: SeqNum(seq),
@@ -71,6 +79,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         grammar.push(token)?;
     }
-    writeln!(out, "{} of {} tokens may follow the handshake", grammar.legal_next().count(), Field::VOCAB_SIZE)?;
+    writeln!(
+        out,
+        "{} of {} tokens may follow the handshake",
+        grammar.legal_next().count(),
+        Field::VOCAB_SIZE
+    )?;
     Ok(())
 }

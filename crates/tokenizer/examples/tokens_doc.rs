@@ -1,4 +1,5 @@
-//! Writes the reference of the token code: `cargo run -p tokenizer --example tokens_doc > docs/tokens.md`.
+//! Writes the reference of the token code: `cargo run -p tokenizer --example tokens_doc >
+//! docs/tokens.md`.
 
 use std::io::Write;
 

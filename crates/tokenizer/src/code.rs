@@ -6,8 +6,8 @@ use flowtrack::{Completeness, Endpoint, Flow};
 
 use crate::{DecodeError, EncodeError, FlowIdentity};
 
-/// A code for flows. A value of it keeps its buffers from flow to flow, and nothing else: what it makes of a flow
-/// depends on that flow alone.
+/// A code for flows. A value of it keeps its buffers from flow to flow, and nothing else: what it
+/// makes of a flow depends on that flow alone.
 pub trait TokenCode: Default {
     /// What it writes.
     type Token: Copy;
@@ -21,15 +21,20 @@ pub trait TokenCode: Default {
     /// Encodes a flow: its tokens are appended to `out`; what they do not say is returned.
     ///
     /// # Errors
-    /// Where the flow holds what the code can not say: see [`EncodeError`]. `out` is then as it was.
-    fn encode(&mut self, flow: &Flow, out: &mut Vec<Self::Token>) -> Result<FlowIdentity, EncodeError>;
+    /// Where the flow holds what the code can not say: see [`EncodeError`]. `out` is then as it
+    /// was.
+    fn encode(
+        &mut self,
+        flow: &Flow,
+        out: &mut Vec<Self::Token>,
+    ) -> Result<FlowIdentity, EncodeError>;
 
-    /// Decodes a flow over `out`, whose buffers are used again. What `identity` leaves open is zero: whoever generates
-    /// draws it first.
+    /// Decodes a flow over `out`, whose buffers are used again. What `identity` leaves open is
+    /// zero: whoever generates draws it first.
     ///
     /// # Errors
-    /// At the first token that may not stand where it stands, and where the tokens end before the flow does. `out` then
-    /// holds the packets before it.
+    /// At the first token that may not stand where it stands, and where the tokens end before the
+    /// flow does. `out` then holds the packets before it.
     fn decode(
         &mut self,
         tokens: &[Self::Token],
@@ -41,9 +46,11 @@ pub trait TokenCode: Default {
 /// What [`TokenCode::decode`] had to make up, since the code does not hold it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Invented {
-    /// Packets whose time, TTL, IP identification, DSCP, ECN and DF are made up: in `word16` all of them, in `field` none.
+    /// Packets whose time, TTL, IP identification, DSCP, ECN and DF are made up: in `word16` all of
+    /// them, in `field` none.
     pub packets: u64,
-    /// Packets whose options were cut short or whose length did not hold their header, and were filled up.
+    /// Packets whose options were cut short or whose length did not hold their header, and were
+    /// filled up.
     pub repaired: u64,
 }
 
@@ -52,7 +59,8 @@ pub(crate) fn no_flow() -> Flow {
     Flow::new(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into())
 }
 
-/// Takes the packets out of `flow` and gives it the ends of `identity`. Its server's port is for the tokens to say.
+/// Takes the packets out of `flow` and gives it the ends of `identity`. Its server's port is for
+/// the tokens to say.
 pub(crate) fn restart(flow: &mut Flow, identity: &FlowIdentity, v6: bool) {
     let (client, server) = addresses(identity, v6);
     flow.client = Endpoint { addr: client, port: identity.client_port.unwrap_or(0) };
@@ -65,7 +73,8 @@ pub(crate) fn restart(flow: &mut Flow, identity: &FlowIdentity, v6: bool) {
 
 /// The addresses of both ends, unspecified where `identity` has none of this version.
 pub(crate) fn addresses(identity: &FlowIdentity, v6: bool) -> (IpAddr, IpAddr) {
-    let none = if v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    let none =
+        if v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
     let of = |addr: Option<IpAddr>| addr.filter(|a| a.is_ipv6() == v6).unwrap_or(none);
     (of(identity.client.addr), of(identity.server.addr))
 }

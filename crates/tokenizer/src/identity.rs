@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-/// What is random or personal on one side of a flow. `None` where the flow never shows it, or (in generated
-/// flows) where the decoder is to draw it from its seed.
+/// What is random or personal on one side of a flow. `None` where the flow never shows it, or (in
+/// generated flows) where the decoder is to draw it from its seed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SideIdentity {
     /// Address.

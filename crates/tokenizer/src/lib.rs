@@ -1,7 +1,7 @@
 //! Flows into header-field tokens and back: lossless, compact, relative to TCP's state.
 //!
-//! Two codes behind one trait, [`TokenCode`]: [`field`], ours, and [`word16`], tcpflowgen's. Knows nothing of Arrow,
-//! tensors or files.
+//! Two codes behind one trait, [`TokenCode`]: [`field`], ours, and [`word16`], tcpflowgen's. Knows
+//! nothing of Arrow, tensors or files.
 
 #![forbid(unsafe_code)]
 

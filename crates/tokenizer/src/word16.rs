@@ -1,6 +1,8 @@
-//! The `word16` code: tcpflowgen's 16-bit words, so that its datasets and models can be read and compared.
+//! The `word16` code: tcpflowgen's 16-bit words, so that its datasets and models can be read and
+//! compared.
 //!
-//! A flow is its class, its packets and an end. A packet is 16 words and one for every two octets of options:
+//! A flow is its class, its packets and an end. A packet is 16 words and one for every two octets
+//! of options:
 //!
 //! | words | what |
 //! | --- | --- |
@@ -13,8 +15,9 @@
 //! | 3 | window, checksum (always 0), urgent pointer |
 //! | n | option octets, two to a word |
 //!
-//! What it loses: time, addresses and IP version, TTL, IP identification, DSCP and ECN, DF, flow label, and of the
-//! TCP flags ECE, CWR, AE and the reserved bits. Decoding invents those and says so in [`Invented`].
+//! What it loses: time, addresses and IP version, TTL, IP identification, DSCP and ECN, DF, flow
+//! label, and of the TCP flags ECE, CWR, AE and the reserved bits. Decoding invents those and says
+//! so in [`Invented`].
 
 use flowtrack::{Direction, Flow, OptionsRef, Packet};
 use tcpwire::{Flags, SeqNum};
@@ -32,7 +35,8 @@ pub const VERSION: u32 = 1;
 /// Number of ids.
 pub const VOCAB_SIZE: usize = 65_546;
 
-/// The class of a flow that opens with exactly SYN, SYN-ACK, ACK and closes with exactly FIN-ACK, ACK, FIN-ACK, ACK.
+/// The class of a flow that opens with exactly SYN, SYN-ACK, ACK and closes with exactly FIN-ACK,
+/// ACK, FIN-ACK, ACK.
 pub const COMPLETE: Word = 65_536;
 /// The class of a flow with that opening alone.
 pub const START: Word = 65_537;
@@ -85,7 +89,11 @@ impl TokenCode for Word16 {
         for (index, p) in flow.packets.iter().enumerate() {
             let size = u64::from(p.payload_len) + 20 + u64::from(p.options.len);
             if size > 0xffff {
-                return Err(EncodeError::OutOfRange { index, what: "length of TCP header and payload", value: size });
+                return Err(EncodeError::OutOfRange {
+                    index,
+                    what: "length of TCP header and payload",
+                    value: size,
+                });
             }
         }
         out.push(class_of(flow));
@@ -103,9 +111,14 @@ impl TokenCode for Word16 {
         Ok(identity)
     }
 
-    /// Times are `identity.start_ns` and one microsecond more for every packet; TTL is 64; the rest of what the code does
-    /// not hold is zero.
-    fn decode(&mut self, words: &[Word], identity: &FlowIdentity, flow: &mut Flow) -> Result<Invented, DecodeError> {
+    /// Times are `identity.start_ns` and one microsecond more for every packet; TTL is 64; the rest
+    /// of what the code does not hold is zero.
+    fn decode(
+        &mut self,
+        words: &[Word],
+        identity: &FlowIdentity,
+        flow: &mut Flow,
+    ) -> Result<Invented, DecodeError> {
         let mut words = Words { words, at: 0 };
         code::restart(flow, identity, identity.client.addr.is_some_and(|a| a.is_ipv6()));
         let mut invented = Invented::default();
@@ -135,7 +148,8 @@ pub fn encode(flow: &Flow, out: &mut Vec<Word>) -> Result<FlowIdentity, EncodeEr
 /// Decodes one flow: [`Word16`]'s [`decode`](TokenCode::decode).
 ///
 /// # Errors
-/// At the first word that may not stand where it stands, and where the words end before the flow does.
+/// At the first word that may not stand where it stands, and where the words end before the flow
+/// does.
 pub fn decode(words: &[Word], identity: &FlowIdentity) -> Result<(Flow, Invented), DecodeError> {
     let mut flow = code::no_flow();
     let invented = Word16.decode(words, identity, &mut flow)?;
@@ -145,7 +159,11 @@ pub fn decode(words: &[Word], identity: &FlowIdentity) -> Result<(Flow, Invented
 fn write_packet(flow: &Flow, p: &Packet, out: &mut Vec<Word>) {
     let forward = p.direction == Direction::Forward;
     let options = flow.options_of(p);
-    let (from, to) = if forward { (flow.client.port, flow.server.port) } else { (flow.server.port, flow.client.port) };
+    let (from, to) = if forward {
+        (flow.client.port, flow.server.port)
+    } else {
+        (flow.server.port, flow.client.port)
+    };
     let words = |n: u32| [(n >> 16) as Word, (n & 0xffff) as Word];
     out.push(if forward { FORWARD } else { REVERSE });
     out.extend([SIZE, p.payload_len as Word + 20 + options.len() as Word, HEADER]);
@@ -154,7 +172,11 @@ fn write_packet(flow: &Flow, p: &Packet, out: &mut Vec<Word>) {
     out.extend(words(p.ack.0));
     out.extend([5 + options.len() as Word / 4, 0, Word::from(p.flags.0 & 0x3f)]);
     out.extend([Word::from(p.window), 0, Word::from(p.urgent)]);
-    out.extend(options.chunks(2).map(|c| Word::from(c[0]) << 8 | Word::from(c.get(1).copied().unwrap_or(0))));
+    out.extend(
+        options
+            .chunks(2)
+            .map(|c| Word::from(c[0]) << 8 | Word::from(c.get(1).copied().unwrap_or(0))),
+    );
 }
 
 /// A cursor over words that knows what to say where one is amiss.
@@ -175,7 +197,11 @@ impl Words<'_> {
         }
     }
 
-    fn take(&mut self, expected: &'static str, fits: impl Fn(Word) -> bool) -> Result<Word, DecodeError> {
+    fn take(
+        &mut self,
+        expected: &'static str,
+        fits: impl Fn(Word) -> bool,
+    ) -> Result<Word, DecodeError> {
         let word = self.peek().filter(|&w| fits(w)).ok_or_else(|| self.refuse(expected))?;
         self.at += 1;
         Ok(word)

@@ -17,7 +17,8 @@ fn case(lengths: &[usize], heads: i64, d: i64, m: i64, kind: Kind) -> Case {
     tch::manual_seed(lengths.iter().sum::<usize>() as i64 * 131 + d * 7 + m);
     let bounds = Bounds::from_lengths(lengths);
     let n = bounds.tokens();
-    let leaf = |size: i64| Tensor::randn([n, heads, size], (kind, Device::Cpu)).set_requires_grad(true);
+    let leaf =
+        |size: i64| Tensor::randn([n, heads, size], (kind, Device::Cpu)).set_requires_grad(true);
     Case { q: leaf(d), k: leaf(d), v: leaf(m), bounds }
 }
 
@@ -25,8 +26,8 @@ fn leaves(x: &Tensor, kind: Kind) -> Tensor {
     x.detach().to_kind(kind).set_requires_grad(true)
 }
 
-/// Largest difference over the largest value. Gradients that cancel to nothing (one token, equal keys) are held to
-/// the size of their terms instead.
+/// Largest difference over the largest value. Gradients that cancel to nothing (one token, equal
+/// keys) are held to the size of their terms instead.
 pub(crate) fn error(found: &Tensor, expected: &Tensor) -> f64 {
     let expected = expected.to_kind(Kind::Double);
     let difference = (found.to_kind(Kind::Double) - &expected).abs().max();
@@ -39,8 +40,9 @@ fn run(case: &Case, kind: Kind, form: impl Fn(&Tensor, &Tensor, &Tensor) -> Tens
     let [q, k, v] = [&case.q, &case.k, &case.v].map(|x| leaves(x, kind));
     let out = form(&q, &k, &v);
     // Not drawn: the generator is shared with the tests that run beside this one.
-    let noise =
-        ((Tensor::arange(out.numel() as i64, (Kind::Double, Device::Cpu)) * 12.9898).sin() * 43_758.545_3).frac();
+    let noise = ((Tensor::arange(out.numel() as i64, (Kind::Double, Device::Cpu)) * 12.9898).sin()
+        * 43_758.545_3)
+        .frac();
     let weight = (noise * 2.0).view_(out.size()).to_kind(kind);
     (&out * weight).sum(kind).backward();
     [out.detach(), q.grad(), k.grad(), v.grad()]
@@ -52,8 +54,9 @@ fn definition(case: &Case) -> [Tensor; 4] {
 
 /// For each head its own, the last one all of it.
 pub(crate) fn decay(heads: i64) -> Tensor {
-    let all: Vec<f64> =
-        (0..heads).map(|h| if h + 1 == heads { 1.0 } else { 0.7 + 0.3 * h as f64 / heads as f64 }).collect();
+    let all: Vec<f64> = (0..heads)
+        .map(|h| if h + 1 == heads { 1.0 } else { 0.7 + 0.3 * h as f64 / heads as f64 })
+        .collect();
     Tensor::from_slice(&all)
 }
 
@@ -64,19 +67,27 @@ fn check(lengths: &[usize], heads: i64, d: i64, m: i64) {
 }
 
 fn check_decayed(case: &Case, decay: Option<&Tensor>) {
-    let expected = run(case, Kind::Double, |q, k, v| naive::decayed(q, k, v, &case.bounds, decay, EPS));
-    for (form, kind, limit) in
-        [("fused", Kind::Double, 1e-11), ("fused", Kind::Float, 2e-5), ("chunked", Kind::Double, 1e-11)]
-    {
+    let expected =
+        run(case, Kind::Double, |q, k, v| naive::decayed(q, k, v, &case.bounds, decay, EPS));
+    for (form, kind, limit) in [
+        ("fused", Kind::Double, 1e-11),
+        ("fused", Kind::Float, 2e-5),
+        ("chunked", Kind::Double, 1e-11),
+    ] {
         let terms = fused::Terms { decay, ..fused::Terms::plain(EPS) };
         let found = run(case, kind, |q, k, v| match form {
-            "fused" => fused::attention_with_state((q, k, v), None, &case.bounds, &terms).unwrap().0,
+            "fused" => {
+                fused::attention_with_state((q, k, v), None, &case.bounds, &terms).unwrap().0
+            }
             _ => chunked::decayed(q, k, v, &case.bounds, decay, EPS),
         });
         for (i, name) in ["out", "dq", "dk", "dv"].iter().enumerate() {
             let e = error(&found[i], &expected[i]);
             let (lengths, d, m) = (case.bounds.ends(), case.q.size()[2], case.v.size()[2]);
-            assert!(e < limit, "{form} {kind:?} {name}: ends {lengths:?} D {d} M {m} decay {decay:?}: error {e:e}");
+            assert!(
+                e < limit,
+                "{form} {kind:?} {name}: ends {lengths:?} D {d} M {m} decay {decay:?}: error {e:e}"
+            );
         }
     }
 }
@@ -91,7 +102,9 @@ fn lengths_around_the_chunk() {
 #[test]
 fn sizes() {
     let sizes = [16, 32, 48, 64, 128];
-    for (d, m) in sizes.iter().flat_map(|&d| sizes.map(|m| (d, m))).chain([(20, 33), (2, 1), (1, 50)]) {
+    for (d, m) in
+        sizes.iter().flat_map(|&d| sizes.map(|m| (d, m))).chain([(20, 33), (2, 1), (1, 50)])
+    {
         check(&[66], 2, d, m);
     }
 }
@@ -134,7 +147,9 @@ fn every_instruction_set_agrees() {
         }
         for (kind, limit) in [(Kind::Float, 2e-5), (Kind::Double, 1e-11)] {
             for _ in 0..2 {
-                let found = run(&case, kind, |q, k, v| fused::attention(q, k, v, &case.bounds, EPS).unwrap());
+                let found = run(&case, kind, |q, k, v| {
+                    fused::attention(q, k, v, &case.bounds, EPS).unwrap()
+                });
                 for (found, expected) in found.iter().zip(&expected) {
                     assert!(error(found, expected) < limit, "{name} {kind:?}");
                 }
@@ -155,7 +170,9 @@ fn very_negative_inputs_and_zero_keys() {
             bounds: Bounds::from_lengths(&[40, 7]),
         };
         let expected = definition(&shifted);
-        let found = run(&shifted, Kind::Float, |q, k, v| fused::attention(q, k, v, &shifted.bounds, EPS).unwrap());
+        let found = run(&shifted, Kind::Float, |q, k, v| {
+            fused::attention(q, k, v, &shifted.bounds, EPS).unwrap()
+        });
         for (found, expected) in found.iter().zip(&expected) {
             assert!(error(found, expected) < 1e-4, "shift {shift}: {:e}", error(found, expected));
         }
@@ -199,7 +216,13 @@ fn packed_product_with_rotation() {
         naive::attention(&q, &k, &parts.select(1, 2), &bounds, EPS)
     });
     let found = gradient(&|x| {
-        fused::attention_packed(x, 4, &bounds, &fused::Terms { eps: EPS, rotary: Some(&rotary), decay: None }).unwrap()
+        fused::attention_packed(
+            x,
+            4,
+            &bounds,
+            &fused::Terms { eps: EPS, rotary: Some(&rotary), decay: None },
+        )
+        .unwrap()
     });
     assert!(error(&found.0, &expected.0) < 1e-11);
     assert!(error(&found.1, &expected.1) < 1e-11);
@@ -238,7 +261,8 @@ fn a_sequence_in_pieces_with_its_state() {
 /// Of q, k and v in one product, with the states before: what comes out, and the states after.
 type Form<'a> = dyn Fn(&Tensor, Option<&fused::State>, &Bounds) -> (Tensor, fused::State) + 'a;
 
-/// A row of sequences of which some are cut in two: states and positions are carried on, by each form.
+/// A row of sequences of which some are cut in two: states and positions are carried on, by each
+/// form.
 #[test]
 fn a_row_of_pieces_goes_on_where_the_one_before_ended() {
     let (heads, size) = (2, 32);
@@ -246,17 +270,26 @@ fn a_row_of_pieces_goes_on_where_the_one_before_ended() {
     let qkv = Tensor::randn([150, 3 * heads * size], (Kind::Double, Device::Cpu));
     // Sequences of 40, 90 and 20 tokens; the second one is cut after 33.
     let rows = [qkv.narrow(0, 0, 73), qkv.narrow(0, 73, 77)];
-    let bounds = || [Bounds::from_lengths(&[40, 33]), Bounds::from_lengths(&[57, 20]).starting_at(&[33, 0])];
+    let bounds =
+        || [Bounds::from_lengths(&[40, 33]), Bounds::from_lengths(&[57, 20]).starting_at(&[33, 0])];
     for decay in [None, Some(decay(heads))] {
         let terms = fused::Terms { eps: EPS, rotary: Some(&rotary), decay: decay.as_ref() };
-        let expected = fused::attention_packed(&qkv, heads, &Bounds::from_lengths(&[40, 90, 20]), &terms).unwrap();
+        let expected =
+            fused::attention_packed(&qkv, heads, &Bounds::from_lengths(&[40, 90, 20]), &terms)
+                .unwrap();
         let fused = |x: &Tensor, state: Option<&fused::State>, bounds: &Bounds| {
             fused::attention_packed_with_state(x, heads, state, bounds, &terms).unwrap()
         };
         let chunked = |x: &Tensor, state: Option<&fused::State>, bounds: &Bounds| {
             let parts = x.view([-1, 3, heads, size]);
             let [q, k] = [0, 1].map(|i| rotary.apply(&parts.select(1, i), bounds));
-            chunked::decayed_with_state((&q, &k, &parts.select(1, 2)), state, bounds, decay.as_ref(), EPS)
+            chunked::decayed_with_state(
+                (&q, &k, &parts.select(1, 2)),
+                state,
+                bounds,
+                decay.as_ref(),
+                EPS,
+            )
         };
         let unpacked = |x: &Tensor, state: Option<&fused::State>, bounds: &Bounds| {
             let parts = x.view([-1, 3, heads, size]);
@@ -270,11 +303,18 @@ fn a_row_of_pieces_goes_on_where_the_one_before_ended() {
             let next = |x: &Tensor| Tensor::stack(&[x.get(1), x.get(1).zeros_like()], 0);
             let state = fused::State { s: next(&state.s), z: next(&state.z) };
             let (b, _) = form(&rows[1], Some(&state), &second);
-            assert!(error(&Tensor::cat(&[a, b], 0), &expected) < 1e-11, "form {i}, decay {decay:?}");
+            assert!(
+                error(&Tensor::cat(&[a, b], 0), &expected) < 1e-11,
+                "form {i}, decay {decay:?}"
+            );
         }
         let leaf = leaves(&rows[1], Kind::Double);
         let [_, second] = bounds();
-        fused::attention_packed_with_state(&leaf, heads, None, &second, &terms).unwrap().0.sum(Kind::Double).backward();
+        fused::attention_packed_with_state(&leaf, heads, None, &second, &terms)
+            .unwrap()
+            .0
+            .sum(Kind::Double)
+            .backward();
         let by_parts = leaves(&rows[1], Kind::Double);
         chunked(&by_parts, None, &second).0.sum(Kind::Double).backward();
         assert!(error(&leaf.grad(), &by_parts.grad()) < 1e-11, "gradient, decay {decay:?}");
@@ -296,14 +336,31 @@ fn states_and_their_gradients() {
             let (out, s, z) = if fused {
                 let terms = fused::Terms { decay: decay.as_ref(), ..fused::Terms::plain(EPS) };
                 let initial = fused::State { s: s0.shallow_clone(), z: z0.shallow_clone() };
-                let (out, last) =
-                    fused::attention_with_state((&q, &k, &v), Some(&initial), &whole.bounds, &terms).unwrap();
+                let (out, last) = fused::attention_with_state(
+                    (&q, &k, &v),
+                    Some(&initial),
+                    &whole.bounds,
+                    &terms,
+                )
+                .unwrap();
                 (out, last.s, last.z)
             } else {
                 token_by_token((&q, &k, &v), (&s0, &z0), &whole.bounds, decay.as_ref())
             };
-            ((&out * &out).sum(Kind::Double) + (&s * &ws).sum(Kind::Double) + (&z * &wz).sum(Kind::Double)).backward();
-            [out.detach(), s.detach(), z.detach(), q.grad(), k.grad(), v.grad(), s0.grad(), z0.grad()]
+            ((&out * &out).sum(Kind::Double)
+                + (&s * &ws).sum(Kind::Double)
+                + (&z * &wz).sum(Kind::Double))
+            .backward();
+            [
+                out.detach(),
+                s.detach(),
+                z.detach(),
+                q.grad(),
+                k.grad(),
+                v.grad(),
+                s0.grad(),
+                z0.grad(),
+            ]
         };
         let names = ["out", "s", "z", "dq", "dk", "dv", "ds0", "dz0"];
         for ((found, expected), name) in gradients(true).iter().zip(&gradients(false)).zip(names) {
@@ -319,7 +376,10 @@ fn token_by_token(
     bounds: &Bounds,
     decay: Option<&Tensor>,
 ) -> (Tensor, Tensor, Tensor) {
-    let left = decay.map_or_else(|| Tensor::ones([q.size()[1]], (Kind::Double, Device::Cpu)), Tensor::shallow_clone);
+    let left = decay.map_or_else(
+        || Tensor::ones([q.size()[1]], (Kind::Double, Device::Cpu)),
+        Tensor::shallow_clone,
+    );
     let [q, k] = [q, k].map(linformer_kernels::feature_map);
     let (mut outs, mut ss, mut zs) = (Vec::new(), Vec::new(), Vec::new());
     for (i, ends) in bounds.ends().windows(2).enumerate() {
@@ -353,7 +413,10 @@ fn check_steps(d: i64, m: i64, decay: Option<&Tensor>) {
     let bounds = Bounds::from_lengths(&[steps as usize; 3]);
     let flat = |x: &Tensor| x.view([b * steps, h, -1]);
     let terms = fused::Terms { decay, ..fused::Terms::plain(EPS) };
-    let parallel = fused::attention_with_state((&flat(&q), &flat(&k), &flat(&v)), None, &bounds, &terms).unwrap().0;
+    let parallel =
+        fused::attention_with_state((&flat(&q), &flat(&k), &flat(&v)), None, &bounds, &terms)
+            .unwrap()
+            .0;
     let parallel = parallel.view([b, steps, h, m]);
     let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, Device::Cpu));
     let mut state = fused::State { s: zeros(&[b, h, d, m]), z: zeros(&[b, h, d]) };
@@ -370,8 +433,10 @@ fn check_steps(d: i64, m: i64, decay: Option<&Tensor>) {
 #[test]
 fn a_convolution_restarts_with_each_sequence() {
     let bounds = Bounds::from_lengths(&[1, 9, 0, 2, 30]);
-    let (x, weight) =
-        (Tensor::randn([42, 40], (Kind::Float, Device::Cpu)), Tensor::randn([40, 1, 4], (Kind::Float, Device::Cpu)));
+    let (x, weight) = (
+        Tensor::randn([42, 40], (Kind::Float, Device::Cpu)),
+        Tensor::randn([40, 1, 4], (Kind::Float, Device::Cpu)),
+    );
     let gradient = |form: &dyn Fn(&Tensor, &Tensor) -> Tensor| {
         let (x, weight) = (leaves(&x, Kind::Float), leaves(&weight, Kind::Float));
         let out = form(&x, &weight);
@@ -380,7 +445,8 @@ fn a_convolution_restarts_with_each_sequence() {
     };
     let torch = gradient(&|x, weight| {
         let parts = bounds.ends().windows(2).filter(|ends| ends[0] < ends[1]).map(|ends| {
-            let x = x.narrow(0, ends[0], ends[1] - ends[0]).tr().constant_pad_nd([3, 0]).unsqueeze(0);
+            let x =
+                x.narrow(0, ends[0], ends[1] - ends[0]).tr().constant_pad_nd([3, 0]).unsqueeze(0);
             x.conv1d(weight, None::<Tensor>, 1, 0, 1, 40).squeeze_dim(0).tr()
         });
         Tensor::cat(&parts.collect::<Vec<_>>(), 0)
@@ -415,9 +481,14 @@ fn nothing_is_read_before_it_is_written() {
     for (d, m) in [(32, 32), (20, 33)] {
         let case = case(&[17, 0, 40], 2, d, m, Kind::Double);
         let made = Tensor::empty([1000], (Kind::Double, Device::Cpu));
-        assert!(f64::try_from(made.sum(Kind::Double)).unwrap().is_nan(), "libtorch fills what it makes");
+        assert!(
+            f64::try_from(made.sum(Kind::Double)).unwrap().is_nan(),
+            "libtorch fills what it makes"
+        );
         let expected = definition(&case);
-        let found = run(&case, Kind::Double, |q, k, v| fused::attention(q, k, v, &case.bounds, EPS).unwrap());
+        let found = run(&case, Kind::Double, |q, k, v| {
+            fused::attention(q, k, v, &case.bounds, EPS).unwrap()
+        });
         for (found, expected) in found.iter().zip(&expected) {
             assert!(error(found, expected) < 1e-11);
         }
@@ -429,8 +500,11 @@ fn nothing_is_read_before_it_is_written() {
 fn a_wrong_shape_is_an_error() {
     let case = case(&[10], 2, 16, 16, Kind::Float);
     let short = case.v.narrow(0, 0, 9);
-    let error = fused::attention(&case.q, &case.k, &short, &case.bounds, EPS).unwrap_err().to_string();
+    let error =
+        fused::attention(&case.q, &case.k, &short, &case.bounds, EPS).unwrap_err().to_string();
     assert!(error.starts_with("attention: v: expected N and H of q"), "{error}");
-    let error = fused::attention(&case.q, &case.k, &case.v, &Bounds::single(11), EPS).unwrap_err().to_string();
+    let error = fused::attention(&case.q, &case.k, &case.v, &Bounds::single(11), EPS)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("bounds: expected 0 to 10, found 0 to 11"), "{error}");
 }

@@ -1,6 +1,7 @@
-//! The CUDA kernels' device code, run on the CPU by `tests/emulation`: every thread of every block, tiles in shared
-//! memory that starts as NaN, bfloat16 rounded as the GPU rounds. What stays untried is what the emulation replaces: tensor
-//! cores, the launch and the memory model of a real GPU.
+//! The CUDA kernels' device code, run on the CPU by `tests/emulation`: every thread of every block,
+//! tiles in shared memory that starts as NaN, bfloat16 rounded as the GPU rounds. What stays
+//! untried is what the emulation replaces: tensor cores, the launch and the memory model of a real
+//! GPU.
 
 use linformer_kernels::{Bounds, Rotary, chunked, naive};
 use tch::{Device, Kind, Tensor};
@@ -43,7 +44,13 @@ struct Step {
 }
 
 unsafe extern "C" {
-    fn emulate_attention(a: *const Attention, bounds: *const i64, sequences: i64, longest: i64, bf16: i32);
+    fn emulate_attention(
+        a: *const Attention,
+        bounds: *const i64,
+        sequences: i64,
+        longest: i64,
+        bf16: i32,
+    );
     fn emulate_step(step: *const Step);
 }
 
@@ -100,10 +107,23 @@ fn emulated(case: &Case, longest: i64, bf16: bool) -> Vec<Tensor> {
         made_states: made.each_mut().map(|x| x.as_mut_ptr()),
     };
     let ends = case.bounds.ends();
-    // SAFETY: every pointer is to as many numbers as the sizes say; the emulation sets the strides of contiguous tensors.
-    unsafe { emulate_attention(&raw const a, ends.as_ptr(), ends.len() as i64 - 1, longest, i32::from(bf16)) };
+    // SAFETY: every pointer is to as many numbers as the sizes say; the emulation sets the strides
+    // of contiguous tensors.
+    unsafe {
+        emulate_attention(
+            &raw const a,
+            ends.as_ptr(),
+            ends.len() as i64 - 1,
+            longest,
+            i32::from(bf16),
+        )
+    };
     let likes = [&case.v, &case.q, &case.k, &case.v].into_iter().chain(&case.states);
-    out.iter().chain(&made).zip(likes).map(|(x, like)| Tensor::from_slice(x).view(like.size().as_slice())).collect()
+    out.iter()
+        .chain(&made)
+        .zip(likes)
+        .map(|(x, like)| Tensor::from_slice(x).view(like.size().as_slice()))
+        .collect()
 }
 
 fn case(lengths: &[usize], heads: i64, d: i64, m: i64, rotate: bool, forget: bool) -> Case {
@@ -111,13 +131,15 @@ fn case(lengths: &[usize], heads: i64, d: i64, m: i64, rotate: bool, forget: boo
     let (n, s) = (bounds.tokens(), lengths.len() as i64);
     tch::manual_seed(n + d + m);
     let options = (Kind::Double, Device::Cpu);
-    let normal = |size: &[i64]| Tensor::randn(size, options).to_kind(Kind::Float).to_kind(Kind::Double);
+    let normal =
+        |size: &[i64]| Tensor::randn(size, options).to_kind(Kind::Float).to_kind(Kind::Double);
     Case {
         q: normal(&[n, heads, d]),
         k: normal(&[n, heads, d]),
         v: normal(&[n, heads, m]),
         g: normal(&[n, heads, m]),
-        rotary: rotate.then(|| Rotary::new(bounds.longest() as usize, d as usize, Kind::Float, Device::Cpu)),
+        rotary: rotate
+            .then(|| Rotary::new(bounds.longest() as usize, d as usize, Kind::Float, Device::Cpu)),
         decay: forget.then(|| decay(heads)),
         states: [
             normal(&[s, heads, d, m]).abs(),
@@ -138,18 +160,36 @@ fn expected(case: &Case) -> Vec<Tensor> {
     let rotary = case.rotary.as_ref().map(Rotary::doubled);
     let terms = Terms { eps: EPS, rotary: rotary.as_ref(), decay: case.decay.as_ref() };
     let initial = State { s: s0.shallow_clone(), z: z0.shallow_clone() };
-    let (out, last) = attention_with_state((&q, &k, &v), Some(&initial), &case.bounds, &terms).unwrap();
+    let (out, last) =
+        attention_with_state((&q, &k, &v), Some(&initial), &case.bounds, &terms).unwrap();
     let total = |x: &Tensor, g: &Tensor| (x * g).sum(Kind::Double);
-    (total(&out, &case.g) + total(&last.s, &case.states[2]) + total(&last.z, &case.states[3])).backward();
+    (total(&out, &case.g) + total(&last.s, &case.states[2]) + total(&last.z, &case.states[3]))
+        .backward();
     // the emulation's order: s1, z1, ds0, dz0
-    vec![out.detach(), q.grad(), k.grad(), v.grad(), last.s.detach(), last.z.detach(), s0.grad(), z0.grad()]
+    vec![
+        out.detach(),
+        q.grad(),
+        k.grad(),
+        v.grad(),
+        last.s.detach(),
+        last.z.detach(),
+        s0.grad(),
+        z0.grad(),
+    ]
 }
 
 fn check(case: &Case, longest: i64, bf16: bool, limit: f64) {
     let names = ["out", "dq", "dk", "dv", "s", "z", "ds0", "dz0"];
-    for ((found, expected), name) in emulated(case, longest, bf16).iter().zip(&expected(case)).zip(names) {
+    for ((found, expected), name) in
+        emulated(case, longest, bf16).iter().zip(&expected(case)).zip(names)
+    {
         let (ends, e) = (case.bounds.ends(), error(found, expected));
-        assert!(e < limit, "{name}: ends {ends:?}, q {:?}, v {:?}: error {e:e}", case.q.size(), case.v.size());
+        assert!(
+            e < limit,
+            "{name}: ends {ends:?}, q {:?}, v {:?}: error {e:e}",
+            case.q.size(),
+            case.v.size()
+        );
     }
 }
 
@@ -178,11 +218,14 @@ fn bfloat16_holds_to_the_fused_form() {
     check(&case(&[70], 1, 128, 100, false, false), 512, true, 3e-2);
 }
 
-/// Values with a mean make dq the small difference of large terms: the state is centred before it is rounded.
+/// Values with a mean make dq the small difference of large terms: the state is centred before it
+/// is rounded.
 #[test]
 #[expect(clippy::print_stdout, reason = "the figures are of interest")]
 fn rounding_of_dq_does_not_grow_with_length_or_mean() {
-    for (tokens, means) in [(1024, [0.0, 0.5, 2.0]), (4096, [0.0, 0.5, 2.0]), (16_384, [0.0, 0.5, 2.0])] {
+    for (tokens, means) in
+        [(1024, [0.0, 0.5, 2.0]), (4096, [0.0, 0.5, 2.0]), (16_384, [0.0, 0.5, 2.0])]
+    {
         for mean in means {
             let mut case = case(&[tokens], 1, 64, 64, false, false);
             let rounded = |x: &Tensor| x.to_kind(Kind::BFloat16).to_kind(Kind::Double);
@@ -191,10 +234,15 @@ fn rounding_of_dq_does_not_grow_with_length_or_mean() {
             (case.v, case.g) = (rounded(&(&case.v + shift)), rounded(&case.g));
             case.states.iter_mut().for_each(|x| *x = x.zeros_like());
             let (found, expected) = (emulated(&case, 512, true), expected(&case));
-            let relative = |i: usize| f64::try_from((&found[i] - &expected[i]).norm() / expected[i].norm()).unwrap();
+            let relative = |i: usize| {
+                f64::try_from((&found[i] - &expected[i]).norm() / expected[i].norm()).unwrap()
+            };
             let [out, dq, dk, dv] = [0, 1, 2, 3].map(relative);
             println!("T {tokens}, mean {mean}: out {out:.1e} dq {dq:.1e} dk {dk:.1e} dv {dv:.1e}");
-            assert!(dq < 1e-2 && dk < 1e-2 && dv < 1e-2 && out < 1e-2, "T {tokens}, mean {mean}: {dq:e} {dk:e} {dv:e}");
+            assert!(
+                dq < 1e-2 && dk < 1e-2 && dv < 1e-2 && out < 1e-2,
+                "T {tokens}, mean {mean}: {dq:e} {dk:e} {dv:e}"
+            );
         }
     }
 }

@@ -1,4 +1,6 @@
-use linformer_kernels::{BlockWeights, Decoder, DecoderShape, DecoderWeights, LinearWeights, NormWeights};
+use linformer_kernels::{
+    BlockWeights, Decoder, DecoderShape, DecoderWeights, LinearWeights, NormWeights,
+};
 
 const SHAPE: DecoderShape = DecoderShape {
     vocab: 37,
@@ -27,7 +29,8 @@ fn values(n: usize, seed: u32) -> Vec<f32> {
 fn weights() -> DecoderWeights {
     let (w, f, v) = (SHAPE.width, SHAPE.feed, SHAPE.vocab);
     let norm = || NormWeights { weight: vec![1.0; w], bias: Some(values(w, 3)) };
-    let linear = |i, o, seed| LinearWeights { weight: values(i * o, seed), bias: Some(values(o, seed + 1)) };
+    let linear =
+        |i, o, seed| LinearWeights { weight: values(i * o, seed), bias: Some(values(o, seed + 1)) };
     let block = |seed| BlockWeights {
         attention_norm: norm(),
         qkv: linear(w, 3 * w, seed),

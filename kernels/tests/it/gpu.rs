@@ -17,12 +17,20 @@ fn missing() -> bool {
 }
 
 /// Output and gradients of a random output gradient.
-fn run(inputs: &[Tensor; 3], bounds: &Bounds, decay: Option<&Tensor>, kind: Kind, device: Device) -> [Tensor; 4] {
-    let [q, k, v] = inputs.each_ref().map(|x| x.to_kind(kind).to_device(device).set_requires_grad(true));
+fn run(
+    inputs: &[Tensor; 3],
+    bounds: &Bounds,
+    decay: Option<&Tensor>,
+    kind: Kind,
+    device: Device,
+) -> [Tensor; 4] {
+    let [q, k, v] =
+        inputs.each_ref().map(|x| x.to_kind(kind).to_device(device).set_requires_grad(true));
     let terms = fused::Terms { decay, ..fused::Terms::plain(1e-6) };
     let (out, _) = fused::attention_with_state((&q, &k, &v), None, bounds, &terms).unwrap();
     tch::manual_seed(5);
-    let weight = Tensor::randn(out.size(), (Kind::Double, Device::Cpu)).to_kind(kind).to_device(device);
+    let weight =
+        Tensor::randn(out.size(), (Kind::Double, Device::Cpu)).to_kind(kind).to_device(device);
     (&out * weight).sum(Kind::Float).backward();
     [out.detach(), q.grad(), k.grad(), v.grad()].map(|x| x.to_device(Device::Cpu))
 }
@@ -37,15 +45,20 @@ fn holds_to_the_cpu_in_float64() {
             for left in [None, Some(decay(2))] {
                 let bounds = Bounds::from_lengths(lengths);
                 tch::manual_seed(d + m);
-                let make = |size| Tensor::randn([bounds.tokens(), 2, size], (Kind::Double, Device::Cpu));
-                let inputs = [make(d), make(d), make(m)].map(|x| x.to_kind(Kind::BFloat16).to_kind(Kind::Double));
+                let make =
+                    |size| Tensor::randn([bounds.tokens(), 2, size], (Kind::Double, Device::Cpu));
+                let inputs = [make(d), make(d), make(m)]
+                    .map(|x| x.to_kind(Kind::BFloat16).to_kind(Kind::Double));
                 let expected = run(&inputs, &bounds, left.as_ref(), Kind::Double, Device::Cpu);
                 for (kind, limit) in [(Kind::Float, 2e-5), (Kind::BFloat16, 3e-2)] {
                     let found = run(&inputs, &bounds, left.as_ref(), kind, GPU);
                     let again = run(&inputs, &bounds, left.as_ref(), kind, GPU);
                     for i in 0..4 {
                         let e = error(&found[i], &expected[i]);
-                        assert!(e < limit, "{kind:?} {i}: lengths {lengths:?} D {d} M {m}: error {e:e}");
+                        assert!(
+                            e < limit,
+                            "{kind:?} {i}: lengths {lengths:?} D {d} M {m}: error {e:e}"
+                        );
                         assert!(found[i].equal(&again[i]), "{kind:?} {i}: not the same bits again");
                     }
                 }
@@ -63,7 +76,8 @@ fn steps_hold_to_the_cpu() {
     let (q, k, v) = (make(&[5, 2, 64]), make(&[5, 2, 64]), make(&[5, 2, 48]));
     let (s, z) = (make(&[5, 2, 64, 48]).abs(), make(&[5, 2, 64]).abs());
     let step = |device: Device| {
-        let mut state = fused::State { s: s.copy().to_device(device), z: z.copy().to_device(device) };
+        let mut state =
+            fused::State { s: s.copy().to_device(device), z: z.copy().to_device(device) };
         let [q, k, v] = [&q, &k, &v].map(|x| x.to_device(device));
         let out = fused::step(&q, &k, &v, &mut state, Some(&decay(2)), 1e-6).unwrap();
         [out, state.s, state.z].map(|x| x.to_device(Device::Cpu))

@@ -13,23 +13,30 @@ fn nothing_of_size_tokens_times_state_is_kept() {
     }
     let name = "memory::nothing_of_size_tokens_times_state_is_kept";
     let me = std::env::current_exe().unwrap();
-    let child = std::process::Command::new(me).args(["--exact", name]).env(CHILD, "1").output().unwrap();
+    let child =
+        std::process::Command::new(me).args(["--exact", name]).env(CHILD, "1").output().unwrap();
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
 }
 
 fn measure() {
     let (tokens, heads, d, m) = (20_000, 2, 64, 64);
-    let leaf = |size| Tensor::randn([tokens, heads, size], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+    let leaf = |size| {
+        Tensor::randn([tokens, heads, size], (Kind::Float, Device::Cpu)).set_requires_grad(true)
+    };
     let (q, k, v) = (leaf(d), leaf(d), leaf(m));
     let bounds = Bounds::single(tokens as usize);
     drop(fused::attention(&q, &k, &v, &bounds, 1e-6).unwrap()); // threads and caches are there from here on
     let before = TensorMemory::read().now as usize;
     let out = fused::attention(&q, &k, &v, &bounds, 1e-6).unwrap();
     let kept = TensorMemory::read().now as usize - before;
-    let (outputs, denominators) = ((tokens * heads * m * 4) as usize, (tokens * heads * 4) as usize);
+    let (outputs, denominators) =
+        ((tokens * heads * m * 4) as usize, (tokens * heads * 4) as usize);
     let states = (heads * d * (m + 1) * 4) as usize;
     let slack = (outputs + denominators) / 8; // the heap's sizes are at most an eighth apart
     assert!(kept >= outputs + denominators, "{kept}: the count sees what is kept");
-    assert!(kept <= outputs + denominators + states + slack, "{kept} for {outputs} + {denominators} + {states}");
+    assert!(
+        kept <= outputs + denominators + states + slack,
+        "{kept} for {outputs} + {denominators} + {states}"
+    );
     out.sum(Kind::Float).backward();
 }

@@ -37,7 +37,8 @@ fn a_gradient_may_be_laid_out_otherwise() {
     let gradient = Tensor::randn([3, 5], options);
     let adamw = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8 };
     let after = |gradient: Tensor| {
-        let (p, m, v) = (start.copy(), Tensor::zeros([5, 3], options), Tensor::zeros([5, 3], options));
+        let (p, m, v) =
+            (start.copy(), Tensor::zeros([5, 3], options), Tensor::zeros([5, 3], options));
         adamw.step(&[p.shallow_clone()], &[gradient], (&[m], &[v]), 1, (0.1, 0.0)).unwrap();
         p
     };

@@ -38,7 +38,8 @@ impl Scratch {
     }
 }
 
-/// The worked flow of the token reference, from another client port, later by `delay_ns`, every gap times `stretch`.
+/// The worked flow of the token reference, from another client port, later by `delay_ns`, every gap
+/// times `stretch`.
 fn flow(port: u16, delay_ns: i64, stretch: i64) -> Flow {
     let mut flow = field::doc::worked_flow();
     flow.client.port = port;
@@ -52,7 +53,8 @@ fn flow(port: u16, delay_ns: i64, stretch: i64) -> Flow {
 fn captured(flow: &Flow, frame: u64) -> FlowRow {
     let mut tokens = Vec::new();
     let identity = field::encode(flow, &mut tokens).unwrap();
-    let summary = FlowSummary { source: "a,b.pcap".into(), first_frame: frame, ..FlowSummary::default() };
+    let summary =
+        FlowSummary { source: "a,b.pcap".into(), first_frame: frame, ..FlowSummary::default() };
     FlowRow { tokens: Tokens::U16(tokens), identity, summary: Some(summary) }
 }
 
@@ -64,7 +66,8 @@ fn generated(flow: &Flow) -> FlowRow {
 fn dataset(scratch: &Scratch, rows: &[FlowRow], format: Format) -> String {
     let path = scratch.at("set");
     let words = rows.iter().any(|row| matches!(row.tokens, Tokens::I32(_)));
-    let (code, version) = if words { (word16::NAME, word16::VERSION) } else { (field::NAME, field::VERSION) };
+    let (code, version) =
+        if words { (word16::NAME, word16::VERSION) } else { (field::NAME, field::VERSION) };
     let meta = DatasetMeta {
         token_code: code.into(),
         token_version: version,
@@ -73,7 +76,8 @@ fn dataset(scratch: &Scratch, rows: &[FlowRow], format: Format) -> String {
         options: BTreeMap::new(),
     };
     let options = WriteOptions { format, ..WriteOptions::default() };
-    let mut writer = DatasetWriter::to(&path, File::create(&path).unwrap(), &meta, &options).unwrap();
+    let mut writer =
+        DatasetWriter::to(&path, File::create(&path).unwrap(), &meta, &options).unwrap();
     rows.iter().for_each(|row| writer.write(row).unwrap());
     writer.finish().unwrap();
     path
@@ -89,7 +93,9 @@ struct Frame {
 impl Frame {
     /// Of an IPv4 packet: source, its port, destination, its port.
     fn ends(&self) -> (String, u16, String, u16) {
-        let ip = |at: usize| self.octets[at..at + 4].iter().map(u8::to_string).collect::<Vec<_>>().join(".");
+        let ip = |at: usize| {
+            self.octets[at..at + 4].iter().map(u8::to_string).collect::<Vec<_>>().join(".")
+        };
         let port = |at: usize| u16::from_be_bytes([self.octets[at], self.octets[at + 1]]);
         (ip(26), port(34), ip(30), port(36))
     }
@@ -99,7 +105,11 @@ fn frames(octets: &[u8]) -> Vec<Frame> {
     let mut reader = CaptureReader::new(octets).unwrap();
     let mut frames = Vec::new();
     while let Some(frame) = reader.next_frame().unwrap() {
-        frames.push(Frame { time_ns: frame.time_ns, wire_len: frame.orig_len, octets: frame.data.to_vec() });
+        frames.push(Frame {
+            time_ns: frame.time_ns,
+            wire_len: frame.orig_len,
+            octets: frame.data.to_vec(),
+        });
     }
     frames
 }
@@ -115,12 +125,15 @@ fn decode(args: &[&str]) -> (i32, Value) {
     (output.status.code().unwrap(), summary.unwrap_or_else(|_| panic!("{}", text(&output.stderr))))
 }
 
-/// What tshark says about fields of a capture, a line per packet; `None`, with a message, where it is not installed.
+/// What tshark says about fields of a capture, a line per packet; `None`, with a message, where it
+/// is not installed.
 fn tshark(path: &str, fields: &[&str]) -> Option<Vec<String>> {
     let prefs = ["tcp.check_checksum:TRUE", "ip.check_checksum:TRUE"];
     let mut command = Command::new("tshark");
     command.args(["-r", path, "-T", "fields"]);
-    command.args(prefs.iter().flat_map(|pref| ["-o", pref])).args(fields.iter().flat_map(|field| ["-e", field]));
+    command
+        .args(prefs.iter().flat_map(|pref| ["-o", pref]))
+        .args(fields.iter().flat_map(|field| ["-e", field]));
     match command.output() {
         Ok(output) => {
             assert!(output.status.success(), "{}", text(&output.stderr));
@@ -145,7 +158,8 @@ fn a_dataset_without_a_flow_is_told_of() {
 fn a_start_that_pcap_can_not_say_is_refused_at_once() {
     let scratch = Scratch::new();
     let input = dataset(&scratch, &[generated(&flow(1, 0, 1))], Format::Arrow);
-    let written = |name: &str| run(&[&input, &scratch.at(name), "--start-time", "2106-02-07T06:28:16Z"]);
+    let written =
+        |name: &str| run(&[&input, &scratch.at(name), "--start-time", "2106-02-07T06:28:16Z"]);
     let refused = written("out.pcap");
     assert_eq!(refused.status.code(), Some(2));
     let expected = "tcp-decode: --start-time: expected a time before 2106";
@@ -161,7 +175,10 @@ fn captured_flows_come_back_as_they_were_interleaved_by_time() {
     let input = dataset(&scratch, &[captured(&flows[0], 9), captured(&flows[1], 2)], Format::Arrow);
     let output = scratch.at("out.pcap");
     let (code, summary) = decode(&[&input, &output]);
-    assert_eq!((code, &summary["flows_written"], &summary["packets"]), (0, &Value::from(2), &Value::from(22)));
+    assert_eq!(
+        (code, &summary["flows_written"], &summary["packets"]),
+        (0, &Value::from(2), &Value::from(22))
+    );
     let seen = frames_of(&output);
     assert!(seen.is_sorted_by_key(|f| f.time_ns));
     for flow in flows {
@@ -181,11 +198,19 @@ fn generated_flows_get_ends_and_times_from_the_options() {
     let rows: Vec<_> = (0..50).map(|_| generated(&flow(1, 0, 1))).collect();
     let input = dataset(&scratch, &rows, Format::Parquet);
     let output = scratch.at("out.pcap");
-    let options =
-        ["--client-net", "10.9.0.0/16", "--server-net", "172.20.1.7/32", "--start-time", "2030-01-01T00:00:00Z"];
+    let options = [
+        "--client-net",
+        "10.9.0.0/16",
+        "--server-net",
+        "172.20.1.7/32",
+        "--start-time",
+        "2030-01-01T00:00:00Z",
+    ];
     let macs = ["--client-mac", "02:00:00:00:00:0c", "--server-mac", "02:00:00:00:00:05"];
-    let (code, _) =
-        decode(&[&[input.as_str(), output.as_str(), "--flows-per-second", "5"], &options[..], &macs].concat());
+    let (code, _) = decode(
+        &[&[input.as_str(), output.as_str(), "--flows-per-second", "5"], &options[..], &macs]
+            .concat(),
+    );
     assert_eq!(code, 0);
     let seen = frames_of(&output);
     for frame in &seen {
@@ -221,7 +246,11 @@ fn the_same_seed_gives_the_same_octets() {
 #[test]
 fn checksums_and_lengths_are_right_to_tshark() {
     let scratch = Scratch::new();
-    let input = dataset(&scratch, &[captured(&flow(1001, 0, 1), 1), generated(&flow(1, 0, 1))], Format::Arrow);
+    let input = dataset(
+        &scratch,
+        &[captured(&flow(1001, 0, 1), 1), generated(&flow(1, 0, 1))],
+        Format::Arrow,
+    );
     for payload in ["none", "zero", "random"] {
         for more in [&[][..], &["--vlan", "7"], &["--format", "pcapng"]] {
             let output = scratch.at("out.cap");
@@ -251,7 +280,8 @@ fn the_resolution_is_what_the_flows_need() {
         assert_eq!(decode(&[&[input.as_str(), &output], options].concat()).0, 0);
         fs::read(output).unwrap()[..4].to_vec()
     };
-    let (us, ns, ng) = (0xa1b2_c3d4_u32.to_le_bytes(), 0xa1b2_3c4d_u32.to_le_bytes(), [10, 13, 13, 10]);
+    let (us, ns, ng) =
+        (0xa1b2_c3d4_u32.to_le_bytes(), 0xa1b2_3c4d_u32.to_le_bytes(), [10, 13, 13, 10]);
     assert_eq!(magic(5_000, "out.pcap", &[]), us);
     assert_eq!(magic(5_001, "out.pcap", &[]), ns);
     assert_eq!(magic(5_001, "out.pcap", &["--resolution", "us"]), us);
@@ -276,7 +306,12 @@ fn a_reader_that_goes_away_is_no_failure() {
     let scratch = Scratch::new();
     let rows: Vec<_> = (0..3000).map(|i| captured(&flow(i, 0, 1), 1)).collect();
     let input = dataset(&scratch, &rows, Format::Stream);
-    let mut child = program().args([&input, "-"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = program()
+        .args([&input, "-"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     drop(child.stdout.take());
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
@@ -287,21 +322,29 @@ fn a_reader_that_goes_away_is_no_failure() {
 fn what_cannot_be_decoded_is_left_out_and_named() {
     let scratch = Scratch::new();
     let good = captured(&flow(1001, 0, 1), 1);
-    let with_tokens = |tokens: &[u16]| FlowRow { tokens: Tokens::U16(tokens.to_vec()), ..good.clone() };
+    let with_tokens =
+        |tokens: &[u16]| FlowRow { tokens: Tokens::U16(tokens.to_vec()), ..good.clone() };
     let Tokens::U16(whole) = &good.tokens else { panic!() };
     let cut = with_tokens(&whole[..whole.len() / 2]);
     let wrong = with_tokens(&[1023, 1023]);
     let input = dataset(&scratch, &[cut, good.clone(), wrong], Format::Arrow);
     let output = scratch.at("out.pcap");
     let (code, summary) = decode(&[&input, &output]);
-    assert_eq!((code, &summary["flows_read"], &summary["flows_written"]), (1, &Value::from(3), &Value::from(1)));
-    let reasons: u64 = summary["left_out"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+    assert_eq!(
+        (code, &summary["flows_read"], &summary["flows_written"]),
+        (1, &Value::from(3), &Value::from(1))
+    );
+    let reasons: u64 =
+        summary["left_out"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
     assert_eq!(reasons, 2);
     assert_eq!(frames_of(&output).len(), 11);
     let said = run(&[&input, &output]);
     let said = text(&said.stderr);
     assert!(said.contains("tcp-decode: left out: flow (a,b.pcap, frame 1): token "), "{said}");
-    assert!(said.contains("tcp-decode: left out: flow (row 3): token 0 (from 0): expected "), "{said}");
+    assert!(
+        said.contains("tcp-decode: left out: flow (row 3): token 0 (from 0): expected "),
+        "{said}"
+    );
 }
 
 #[test]
@@ -327,7 +370,10 @@ fn an_arrow_file_cut_off_anywhere_gives_what_stands_before() {
     for length in [whole.len() - 3, whole.len() - 700, whole.len() / 2] {
         fs::write(&input, &whole[..length]).unwrap();
         let (code, summary) = decode(&[&input, &output]);
-        assert_eq!((code, &summary["left_out"]["file: the rest of one cannot be read"]), (1, &Value::from(1)));
+        assert_eq!(
+            (code, &summary["left_out"]["file: the rest of one cannot be read"]),
+            (1, &Value::from(1))
+        );
         kept.push(summary["flows_written"].as_u64().unwrap());
     }
     assert_eq!((kept[0], kept[2]), (2, 0));
@@ -342,14 +388,25 @@ fn a_wrong_cell_costs_its_row_alone() {
     let input = dataset(&scratch, &rows, Format::Arrow);
     let (output, reports) = (scratch.at("out.pcap"), scratch.at("reports"));
     let (code, summary) = decode(&[&input, &output, "--reports", &reports]);
-    assert_eq!((code, &summary["flows_read"], &summary["flows_written"]), (1, &Value::from(5), &Value::from(4)));
+    assert_eq!(
+        (code, &summary["flows_read"], &summary["flows_written"]),
+        (1, &Value::from(5), &Value::from(4))
+    );
     assert_eq!(summary["left_out"]["column client_addr: an address of the other IP version"], 1);
     let failures = fs::read_to_string(format!("{reports}/failures.csv")).unwrap();
-    assert_eq!(failures, "field,reason,times\ncolumn client_addr,an address of the other IP version,1\n");
+    assert_eq!(
+        failures,
+        "field,reason,times\ncolumn client_addr,an address of the other IP version,1\n"
+    );
     let validity = fs::read_to_string(format!("{reports}/validity.csv")).unwrap();
     assert_eq!(validity, "class,read,written,left_out\ngraceful,4,4,0\nunknown,1,0,1\n");
-    assert_eq!(fs::read_to_string(format!("{reports}/packets-per-flow.csv")).unwrap(), "packets,flows\n11,4\n");
-    let json: Value = serde_json::from_str(&fs::read_to_string(format!("{reports}/reports.json")).unwrap()).unwrap();
+    assert_eq!(
+        fs::read_to_string(format!("{reports}/packets-per-flow.csv")).unwrap(),
+        "packets,flows\n11,4\n"
+    );
+    let json: Value =
+        serde_json::from_str(&fs::read_to_string(format!("{reports}/reports.json")).unwrap())
+            .unwrap();
     assert_eq!(json["packets_per_flow"][0]["packets"], 11);
 }
 
@@ -361,7 +418,10 @@ fn what_is_no_dataset_is_refused() {
     let refused = run(&[&input, &output]);
     assert_eq!(refused.status.code(), Some(2));
     assert_eq!(text(&refused.stderr).lines().count(), 1);
-    assert!(text(&refused.stderr).starts_with(&format!("tcp-decode: {input}: octet 0: expected ff ff ff ff, found")));
+    assert!(
+        text(&refused.stderr)
+            .starts_with(&format!("tcp-decode: {input}: octet 0: expected ff ff ff ff, found"))
+    );
     assert!(!Path::new(&output).exists());
     assert_eq!(run(&["/no/such/set", &output]).status.code(), Some(2));
 }
@@ -381,7 +441,10 @@ fn split_writes_a_file_per_flow_and_labels_them() {
     let args = [&input, &folder, "--split", "flow", "--labels", &labels];
     let (code, summary) = decode(&args);
     assert_eq!((code, &summary["files"]), (0, &Value::from(3)));
-    let names: Vec<_> = files(&folder).iter().map(|f| f.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    let names: Vec<_> = files(&folder)
+        .iter()
+        .map(|f| f.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
     assert_eq!(names, ["flow-0000001.pcap", "flow-0000002.pcap", "flow-0000003.pcap"]);
     for (i, file) in files(&folder).iter().enumerate() {
         let seen = frames(&fs::read(file).unwrap());
@@ -391,12 +454,17 @@ fn split_writes_a_file_per_flow_and_labels_them() {
     let start = 1_700_000_000_000_000_000_i64;
     assert_eq!(
         written.lines().nth(2).unwrap(),
-        format!("2,flow-0000002.pcap,1,11,192.0.2.1,1001,198.51.100.2,80,{start},92150000,graceful,fin,\"a,b.pcap\",1")
+        format!(
+            "2,flow-0000002.pcap,1,11,192.0.2.1,1001,198.51.100.2,80,{start},92150000,graceful,fin,\"a,b.pcap\",1"
+        )
     );
     // Once more: the folder is there and not empty.
     let refused = run(&args);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(text(&refused.stderr).ends_with("expected no folder or an empty one, found one that is not empty\n"));
+    assert!(
+        text(&refused.stderr)
+            .ends_with("expected no folder or an empty one, found one that is not empty\n")
+    );
     assert_eq!(run(&[&args[..], &["--force"]].concat()).status.code(), Some(0));
 }
 
@@ -406,7 +474,10 @@ fn labels_may_lie_beside_the_files_of_flows() {
     let input = dataset(&scratch, &[captured(&flow(1000, 0, 1), 1)], Format::Arrow);
     let folder = scratch.at("flows");
     let labels = format!("{folder}/labels.csv");
-    assert_eq!(run(&[&input, &folder, "--split", "flow", "--labels", &labels]).status.code(), Some(0));
+    assert_eq!(
+        run(&[&input, &folder, "--split", "flow", "--labels", &labels]).status.code(),
+        Some(0)
+    );
     assert_eq!(fs::read_to_string(labels).unwrap().lines().count(), 2);
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
 }
@@ -414,7 +485,11 @@ fn labels_may_lie_beside_the_files_of_flows() {
 #[test]
 fn labels_say_where_in_the_capture_a_flow_begins() {
     let scratch = Scratch::new();
-    let rows = [captured(&flow(1002, 40_000_000, 1), 1), generated(&flow(1, 0, 1)), captured(&flow(1001, 0, 1), 1)];
+    let rows = [
+        captured(&flow(1002, 40_000_000, 1), 1),
+        generated(&flow(1, 0, 1)),
+        captured(&flow(1001, 0, 1), 1),
+    ];
     let input = dataset(&scratch, &rows, Format::Arrow);
     let (output, labels) = (scratch.at("out.pcap"), scratch.at("labels.csv"));
     assert_eq!(decode(&[&input, &output, "--labels", &labels]).0, 0);
@@ -426,7 +501,12 @@ fn labels_say_where_in_the_capture_a_flow_begins() {
         let first = &seen[parts[2].parse::<usize>().unwrap() - 1];
         assert_eq!(
             first.ends(),
-            (parts[4].into(), parts[5].parse().unwrap(), parts[6].into(), parts[7].parse().unwrap())
+            (
+                parts[4].into(),
+                parts[5].parse().unwrap(),
+                parts[6].into(),
+                parts[7].parse().unwrap()
+            )
         );
         assert_eq!(first.time_ns.to_string(), parts[8]);
         assert_eq!(parts[1], "out.pcap", "a name that can be shared");
@@ -438,7 +518,8 @@ fn the_originals_words_are_decoded_too() {
     let scratch = Scratch::new();
     let mut words = Vec::new();
     word16::encode(&flow(1001, 0, 1), &mut words).unwrap();
-    let row = FlowRow { tokens: Tokens::I32(words), identity: FlowIdentity::default(), summary: None };
+    let row =
+        FlowRow { tokens: Tokens::I32(words), identity: FlowIdentity::default(), summary: None };
     let input = dataset(&scratch, &[row], Format::Arrow);
     let output = scratch.at("out.pcap");
     let (code, summary) = decode(&[&input, &output]);
@@ -463,11 +544,17 @@ fn labels_go_to_stdout_where_it_is_free() {
     let output = scratch.at("out.pcap");
     let done = run(&[&input, &output, "--labels", "-"]);
     assert_eq!(done.status.code(), Some(0));
-    assert!(text(&done.stdout).starts_with("flow,file,") && text(&done.stdout).lines().count() == 2);
+    assert!(
+        text(&done.stdout).starts_with("flow,file,") && text(&done.stdout).lines().count() == 2
+    );
     assert!(text(&done.stderr).contains("flows written"));
     let refused = run(&[&input, "-", "--labels", "-"]);
     assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0));
-    assert!(text(&refused.stderr).contains("--labels -: expected a file"), "{}", text(&refused.stderr));
+    assert!(
+        text(&refused.stderr).contains("--labels -: expected a file"),
+        "{}",
+        text(&refused.stderr)
+    );
 }
 
 #[test]
@@ -485,7 +572,11 @@ fn the_name_of_the_output_says_what_it_is() {
     for name in ["out.arrow", "out.pcap.zst", "out.csv"] {
         let refused = run(&[&input, &scratch.at(name)]);
         assert_eq!(refused.status.code(), Some(2), "{name}");
-        assert!(text(&refused.stderr).contains("expected the name of a .pcap"), "{}", text(&refused.stderr));
+        assert!(
+            text(&refused.stderr).contains("expected the name of a .pcap"),
+            "{}",
+            text(&refused.stderr)
+        );
         assert!(!Path::new(&scratch.at(name)).exists());
     }
 }

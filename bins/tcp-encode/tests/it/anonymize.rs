@@ -18,13 +18,21 @@ fn key_file(scratch: &Scratch) -> PathBuf {
 /// Rows and flow log of a run over `input`.
 fn run(scratch: &Scratch, name: &str, input: &Path, more: &[&Path]) -> (Vec<FlowRow>, Vec<Value>) {
     let (set, log) = (scratch.at(&format!("{name}.arrow")), scratch.at(&format!("{name}.jsonl")));
-    let mut args = vec![input, &set, Path::new("--keep"), Path::new("all"), Path::new("--flow-log"), &log];
+    let mut args =
+        vec![input, &set, Path::new("--keep"), Path::new("all"), Path::new("--flow-log"), &log];
     args.extend(more);
     let output = tcp_encode(&args);
     assert!(code(&output) < 2, "{}", stderr(&output));
     let codes = [TokenCode { name: field::NAME, version: field::VERSION }];
     let rows = DatasetReader::open(&set, &codes).unwrap().map(Result::unwrap).collect();
-    (rows, fs::read_to_string(log).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect())
+    (
+        rows,
+        fs::read_to_string(log)
+            .unwrap()
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect(),
+    )
 }
 
 fn addresses(row: &FlowRow) -> [IpAddr; 2] {
@@ -37,18 +45,27 @@ fn addresses_are_replaced_one_by_one_and_all_else_comes_back() {
     let key = key_file(&scratch);
     for name in ["quick.pcap", "office.pcapng", "resets.pcap"] {
         let (plain, log) = run(&scratch, "plain", &testdata(name), &[]);
-        let (hidden, hidden_log) = run(&scratch, "hidden", &testdata(name), &[Path::new("--anonymize"), &key]);
+        let (hidden, hidden_log) =
+            run(&scratch, "hidden", &testdata(name), &[Path::new("--anonymize"), &key]);
         assert_eq!((plain.len(), log.len()), (hidden.len(), hidden_log.len()));
         let mut pairs = BTreeMap::new();
         for (a, b) in plain.iter().zip(&hidden) {
-            let (Tokens::U16(tokens), Tokens::U16(others)) = (&a.tokens, &b.tokens) else { panic!("field code") };
+            let (Tokens::U16(tokens), Tokens::U16(others)) = (&a.tokens, &b.tokens) else {
+                panic!("field code")
+            };
             assert_eq!(tokens, others);
-            let (real, shown) =
-                (field::decode(tokens, &a.identity).unwrap(), field::decode(others, &b.identity).unwrap());
+            let (real, shown) = (
+                field::decode(tokens, &a.identity).unwrap(),
+                field::decode(others, &b.identity).unwrap(),
+            );
             assert_eq!(real.packets, shown.packets);
             for (real, shown) in addresses(a).into_iter().zip(addresses(b)) {
                 assert_ne!(real, shown);
-                assert_eq!(*pairs.entry(real).or_insert(shown), shown, "an address is replaced by one other");
+                assert_eq!(
+                    *pairs.entry(real).or_insert(shown),
+                    shown,
+                    "an address is replaced by one other"
+                );
             }
             assert_eq!(b.summary.as_ref().unwrap().source, "capture-00001");
         }
@@ -56,7 +73,11 @@ fn addresses_are_replaced_one_by_one_and_all_else_comes_back() {
             for end in ["src", "dst"] {
                 let real: IpAddr = line[end].as_str().unwrap().parse().unwrap();
                 let shown: IpAddr = shown[end].as_str().unwrap().parse().unwrap();
-                assert_eq!(*pairs.entry(real).or_insert(shown), shown, "the flow log says the same");
+                assert_eq!(
+                    *pairs.entry(real).or_insert(shown),
+                    shown,
+                    "the flow log says the same"
+                );
             }
             assert_eq!(shown["file"], "capture-00001");
         }
@@ -87,7 +108,8 @@ fn no_written_file_holds_an_address_or_a_name() {
 fn a_flow_whose_options_may_hold_an_address_is_left_out() {
     let scratch = Scratch::new();
     let mut octets = fs::read(testdata("quick.pcap")).unwrap();
-    // The first SYN's timestamps become an option of a load balancer that holds the client's address.
+    // The first SYN's timestamps become an option of a load balancer that holds the client's
+    // address.
     let at = octets.windows(4).position(|w| w == [4, 2, 8, 10]).expect("a SYN with timestamps") + 2;
     octets[at] = 254;
     let input = scratch.write("toa.pcap", &octets);
@@ -95,7 +117,8 @@ fn a_flow_whose_options_may_hold_an_address_is_left_out() {
     let (plain, _) = run(&scratch, "plain", &input, &[]);
     let (hidden, log) = run(&scratch, "hidden", &input, &[Path::new("--anonymize"), &key]);
     assert_eq!(plain.len(), hidden.len() + 1);
-    let said = log.iter().filter(|line| line["reason"] == "options that may hold an address").count();
+    let said =
+        log.iter().filter(|line| line["reason"] == "options that may hold an address").count();
     assert_eq!(said, 1);
 }
 
@@ -103,10 +126,18 @@ fn a_flow_whose_options_may_hold_an_address_is_left_out() {
 fn a_key_that_is_none_is_refused_with_how_to_make_one() {
     let scratch = Scratch::new();
     let refused = |key: &Path, expected: &str| {
-        let output = tcp_encode(&[&testdata("quick.pcap"), &scratch.at("set"), Path::new("--anonymize"), key]);
+        let output = tcp_encode(&[
+            &testdata("quick.pcap"),
+            &scratch.at("set"),
+            Path::new("--anonymize"),
+            key,
+        ]);
         let said = stderr(&output);
         assert_eq!(code(&output), 2, "{said}");
-        assert!(said.contains(expected) && said.contains("head -c 32 /dev/urandom > FILE"), "{said}");
+        assert!(
+            said.contains(expected) && said.contains("head -c 32 /dev/urandom > FILE"),
+            "{said}"
+        );
         assert!(!scratch.at("set").exists());
     };
     refused(&scratch.at("nowhere"), "no key");
@@ -124,6 +155,11 @@ fn a_key_that_others_can_read_is_named() {
         fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
         let set = scratch.at(&format!("set{mode}"));
         let output = tcp_encode(&[&testdata("quick.pcap"), &set, Path::new("--anonymize"), &key]);
-        assert_eq!((code(&output), stderr(&output).contains("chmod 600")), (0, warned), "{}", stderr(&output));
+        assert_eq!(
+            (code(&output), stderr(&output).contains("chmod 600")),
+            (0, warned),
+            "{}",
+            stderr(&output)
+        );
     }
 }

@@ -51,12 +51,17 @@ impl Scratch {
 fn encode(input: &Path, more: &[&str]) -> (i32, Value, Vec<Value>) {
     let scratch = Scratch::new();
     let (set, log) = (scratch.at("set"), scratch.at("log"));
-    let mut args: Vec<&Path> = vec![input, &set, Path::new("--json"), Path::new("--flow-log"), &log];
+    let mut args: Vec<&Path> =
+        vec![input, &set, Path::new("--json"), Path::new("--flow-log"), &log];
     args.extend(more.iter().map(|m| Path::new(*m)));
     let output = tcp_encode(&args);
     assert!(code(&output) < 2, "{}", stderr(&output));
     let summary = serde_json::from_slice(&output.stdout).unwrap();
-    let lines = fs::read_to_string(log).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let lines = fs::read_to_string(log)
+        .unwrap()
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
     (code(&output), summary, lines)
 }
 
@@ -91,7 +96,8 @@ fn classes_add_up() {
 #[test]
 fn same_octets_whatever_the_jobs() {
     let scratch = Scratch::new();
-    for name in ["quick.pcap", "resets.pcap", "parallel.pcap.gz", "office.pcapng", "postgres.pcap"] {
+    for name in ["quick.pcap", "resets.pcap", "parallel.pcap.gz", "office.pcapng", "postgres.pcap"]
+    {
         fs::create_dir_all(scratch.at("in/deep")).unwrap();
         fs::copy(testdata(name), scratch.at("in/deep").join(name)).unwrap();
     }
@@ -99,7 +105,14 @@ fn same_octets_whatever_the_jobs() {
     let run = |jobs: &str| {
         let (set, log) = (scratch.at(&format!("set{jobs}")), scratch.at(&format!("log{jobs}")));
         let flow_log = Path::new("--flow-log");
-        let output = tcp_encode(&[&scratch.at("in"), &set, Path::new("--jobs"), Path::new(jobs), flow_log, &log]);
+        let output = tcp_encode(&[
+            &scratch.at("in"),
+            &set,
+            Path::new("--jobs"),
+            Path::new(jobs),
+            flow_log,
+            &log,
+        ]);
         assert_eq!(code(&output), 0, "{}", stderr(&output));
         (fs::read(set.join("flows-00000.arrow")).unwrap(), fs::read_to_string(log).unwrap())
     };
@@ -119,7 +132,10 @@ fn cut_short_gives_what_is_before() {
     assert_eq!(code(&output), 1);
     let said = stderr(&output);
     let frames = summary["frames"].as_u64().unwrap();
-    assert!(said.contains("cut short at offset") && said.contains(&format!("in frame {frames}")), "{said}");
+    assert!(
+        said.contains("cut short at offset") && said.contains(&format!("in frame {frames}")),
+        "{said}"
+    );
     let (_, cut_summary, _) = encode(&cut, &[]);
     assert_eq!(cut_summary["frames"], frames - 1);
 }
@@ -141,7 +157,8 @@ fn garbage_behind_a_good_start() {
 fn garbage_from_the_start_writes_nothing() {
     let scratch = Scratch::new();
     let path = scratch.write("bad.pcap", b"this is no capture at all");
-    let output = tcp_encode(&[&path, &scratch.at("set"), Path::new("--flow-log"), &scratch.at("log")]);
+    let output =
+        tcp_encode(&[&path, &scratch.at("set"), Path::new("--flow-log"), &scratch.at("log")]);
     assert_eq!(code(&output), 2);
     assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
     assert!(stderr(&output).contains("bad.pcap: not a capture"));
@@ -169,7 +186,11 @@ fn a_capture_without_a_flow_is_told_of() {
     let output = tcp_encode(&[&path, &scratch.at("set.csv")]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert!(stderr(&output).contains("in.pcap: no flow of it is kept"), "{}", stderr(&output));
-    assert!(stderr(&output).contains("set.csv: a folder is made; names of files end in"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("set.csv: a folder is made; names of files end in"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -192,7 +213,11 @@ fn a_capture_that_can_not_be_read_does_not_keep_the_others_back() {
     std::os::unix::fs::symlink("nowhere", scratch.at("in/c.pcap")).unwrap();
     let output = tcp_encode(&[&scratch.at("in"), &scratch.at("set"), Path::new("--json")]);
     assert_eq!(code(&output), 1, "{}", stderr(&output));
-    assert!(stderr(&output).contains("left out: ") && stderr(&output).contains("a.pcap: "), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("left out: ") && stderr(&output).contains("a.pcap: "),
+        "{}",
+        stderr(&output)
+    );
     assert!(stderr(&output).contains("c.pcap: a link to what is not there"), "{}", stderr(&output));
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&summary["captures"], &summary["conversations"]), (&1.into(), &19.into()));
@@ -210,7 +235,11 @@ fn the_flow_log_on_stdout() {
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 19);
     let output = tcp_encode(&[&testdata("quick.pcap"), Path::new("-"), log[0], log[1]]);
     assert_eq!(code(&output), 2);
-    assert!(stderr(&output).contains("one output on stdout, found OUTPUT and --flow-log"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("one output on stdout, found OUTPUT and --flow-log"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -228,7 +257,10 @@ fn one_of_a_thing_is_said_as_one() {
     let scratch = Scratch::new();
     let output = tcp_encode(&[&testdata("quick.pcap"), &scratch.at("set")]);
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("1 capture (") && said.contains("19 flows") && said.contains("1 file ("), "{said}");
+    assert!(
+        said.contains("1 capture (") && said.contains("19 flows") && said.contains("1 file ("),
+        "{said}"
+    );
 }
 
 #[test]
@@ -251,7 +283,8 @@ fn an_interrupted_run_leaves_nothing_behind() {
     let capture = fs::read(testdata("port-reuse.pcap")).unwrap();
     run.stdin.as_mut().unwrap().write_all(&capture[..capture.len() - 1]).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(300));
-    let kill = std::process::Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+    let kill =
+        std::process::Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
     assert!(kill.success());
     let stdin = run.stdin.take();
     let output = run.wait_with_output().unwrap();
@@ -264,7 +297,12 @@ fn an_interrupted_run_leaves_nothing_behind() {
 #[test]
 fn a_stream_from_stdin_to_stdout() {
     let octets = fs::read(testdata("quick.pcap")).unwrap();
-    let output = Command::cargo_bin("tcp-encode").unwrap().args(["-", "-"]).write_stdin(octets).output().unwrap();
+    let output = Command::cargo_bin("tcp-encode")
+        .unwrap()
+        .args(["-", "-"])
+        .write_stdin(octets)
+        .output()
+        .unwrap();
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert_eq!(output.stdout[..4], [0xff; 4], "an Arrow stream begins with a continuation marker");
     assert!(stderr(&output).contains("tokens"), "the summary goes to stderr");
@@ -277,12 +315,19 @@ fn an_existing_folder_is_not_overwritten_unasked() {
     let output = tcp_encode(&[&testdata("quick.pcap"), &scratch.at("set")]);
     assert_eq!(code(&output), 2);
     assert!(scratch.at("set/precious").exists());
-    let forced = || tcp_encode(&[&testdata("quick.pcap"), &scratch.at("set"), Path::new("--force")]);
-    assert!(stderr(&forced()).contains("expected a folder of an earlier run to replace, found precious in it"));
+    let forced =
+        || tcp_encode(&[&testdata("quick.pcap"), &scratch.at("set"), Path::new("--force")]);
+    assert!(
+        stderr(&forced())
+            .contains("expected a folder of an earlier run to replace, found precious in it")
+    );
     assert!(scratch.at("set/precious").exists());
     std::fs::rename(scratch.at("set/precious"), scratch.at("set/flows-00000.parquet")).unwrap();
     assert_eq!(code(&forced()), 0);
-    assert!(!scratch.at("set/flows-00000.parquet").exists() && scratch.at("set/flows-00000.arrow").exists());
+    assert!(
+        !scratch.at("set/flows-00000.parquet").exists()
+            && scratch.at("set/flows-00000.arrow").exists()
+    );
 }
 
 #[test]
@@ -314,6 +359,8 @@ fn completions_and_manual() {
     for args in [["--completions", "bash"], ["--man", "--quiet"]] {
         let output = Command::cargo_bin("tcp-encode").unwrap().args(args).output().unwrap();
         assert_eq!(code(&output), 0);
-        assert!(String::from_utf8(output.stdout).unwrap().contains("flow-log") || args[0] == "--man");
+        assert!(
+            String::from_utf8(output.stdout).unwrap().contains("flow-log") || args[0] == "--man"
+        );
     }
 }

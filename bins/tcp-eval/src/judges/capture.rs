@@ -7,12 +7,15 @@ use std::path::Path;
 
 use anyhow::Context;
 use flowtrack::{Flow, Packet};
-use tcpwire::{CaptureFormat, CaptureWriter, EthernetRepr, Payload, Resolution, TcpRepr, emit_packet};
+use tcpwire::{
+    CaptureFormat, CaptureWriter, EthernetRepr, Payload, Resolution, TcpRepr, emit_packet,
+};
 
 /// Flows and packets at most that are shown to a program.
 const FLOWS: usize = 2_000;
 const PACKETS: usize = 120_000;
-/// Octets of payload at most where a program takes no omitted payload: of all flows, of a flow, of a packet.
+/// Octets of payload at most where a program takes no omitted payload: of all flows, of a flow, of
+/// a packet.
 const ALL_OCTETS: u64 = 64 << 20;
 const FLOW_OCTETS: u64 = 1 << 20;
 const PACKET_OCTETS: u32 = 65_000;
@@ -45,8 +48,9 @@ pub(super) fn sample(flows: &[Flow], seed: u64) -> Vec<&Flow> {
 /// Those of them that a program is shown which takes no omitted payload.
 pub(super) fn filled<'a>(flows: &[&'a Flow]) -> Vec<&'a Flow> {
     let octets = |flow: &Flow| flow.packets.iter().map(|p| u64::from(p.payload_len)).sum::<u64>();
-    let is_small =
-        |flow: &&Flow| flow.packets.iter().all(|p| p.payload_len <= PACKET_OCTETS) && octets(flow) <= FLOW_OCTETS;
+    let is_small = |flow: &&Flow| {
+        flow.packets.iter().all(|p| p.payload_len <= PACKET_OCTETS) && octets(flow) <= FLOW_OCTETS
+    };
     let mut all = 0;
     let small = flows.iter().copied().filter(is_small);
     small
@@ -80,7 +84,8 @@ pub(super) fn number(address: IpAddr) -> Option<u32> {
 pub(super) fn write(path: &Path, flows: &[&Flow], filling: Filling) -> anyhow::Result<()> {
     let named = || path.display().to_string();
     let file = BufWriter::new(File::create(path).with_context(named)?);
-    let mut writer = CaptureWriter::new(file, CaptureFormat::Pcap(Resolution::Nanos)).with_context(named)?;
+    let mut writer =
+        CaptureWriter::new(file, CaptureFormat::Pcap(Resolution::Nanos)).with_context(named)?;
     let mut framer = Framer { octets: Vec::new(), tcp: TcpRepr::default(), filling };
     let mut begin = START_NS;
     for (number, flow) in flows.iter().enumerate() {
@@ -115,9 +120,11 @@ impl Framer {
     fn frame(&mut self, flow: &Flow, packet: &Packet) -> u32 {
         let ip = flow.headers_of(packet, &mut self.tcp);
         self.octets.clear();
-        EthernetRepr { src: [2, 0, 0, 0, 0, 1], dst: [2, 0, 0, 0, 0, 2], vlan: None }.emit(&ip, &mut self.octets);
+        EthernetRepr { src: [2, 0, 0, 0, 0, 1], dst: [2, 0, 0, 0, 0, 2], vlan: None }
+            .emit(&ip, &mut self.octets);
         let link = self.octets.len() as u32;
-        let wire = emit_packet(&ip, &self.tcp, Payload::Omitted(packet.payload_len), &mut self.octets);
+        let wire =
+            emit_packet(&ip, &self.tcp, Payload::Omitted(packet.payload_len), &mut self.octets);
         if self.filling == Filling::Zeros {
             self.octets.resize((link + wire) as usize, 0);
         }

@@ -1,7 +1,8 @@
 //! What Wireshark and Suricata say of real and generated flows.
 //!
-//! Both sides are written alike to temporary captures: the flows that are compared, one after another, between addresses of
-//! their own, so that one flow never continues another and both sides are of the same kind.
+//! Both sides are written alike to temporary captures: the flows that are compared, one after
+//! another, between addresses of their own, so that one flow never continues another and both sides
+//! are of the same kind.
 
 mod capture;
 mod suricata;
@@ -100,7 +101,10 @@ fn judge(
 fn version(program: &str) -> Option<String> {
     let flag = if program == suricata::PROGRAM { "-V" } else { "--version" };
     let said = Command::new(program).arg(flag).output().ok()?;
-    String::from_utf8_lossy(&said.stdout).lines().find(|line| line.contains(char::is_numeric)).map(str::to_owned)
+    String::from_utf8_lossy(&said.stdout)
+        .lines()
+        .find(|line| line.contains(char::is_numeric))
+        .map(str::to_owned)
 }
 
 /// What a program writes to stdout.

@@ -16,7 +16,8 @@ use super::output;
 pub(super) const PROGRAM: &str = "suricata";
 
 /// Where Debian's package and Suricata's own installation keep the rules that name stream events.
-const RULES: [&str; 2] = ["/etc/suricata/rules/stream-events.rules", "/usr/share/suricata/rules/stream-events.rules"];
+const RULES: [&str; 2] =
+    ["/etc/suricata/rules/stream-events.rules", "/usr/share/suricata/rules/stream-events.rules"];
 
 /// A line of `eve.json`, as far as it is looked at.
 #[derive(Deserialize)]
@@ -51,7 +52,10 @@ pub(super) fn said(flows: &[&Flow]) -> anyhow::Result<Said> {
     command.arg("-r").arg(&path).args(["-k", "none", "-S", rules, "-l"]).arg(folder.path());
     output(&mut command)?;
     let events = folder.path().join("eve.json");
-    read(&std::fs::read_to_string(&events).with_context(|| events.display().to_string())?, flows.len())
+    read(
+        &std::fs::read_to_string(&events).with_context(|| events.display().to_string())?,
+        flows.len(),
+    )
 }
 
 fn read(lines: &str, flows: usize) -> anyhow::Result<Said> {
@@ -59,12 +63,20 @@ fn read(lines: &str, flows: usize) -> anyhow::Result<Said> {
     for line in lines.lines() {
         let Ok(event) = serde_json::from_str::<Event>(line) else { continue };
         let ends = [event.src_ip, event.dest_ip].into_iter().flatten();
-        let Some(flow) = ends.filter_map(capture::number).next().filter(|n| (*n as usize) < flows) else { continue };
+        let Some(flow) = ends.filter_map(capture::number).next().filter(|n| (*n as usize) < flows)
+        else {
+            continue;
+        };
         match (event.event_type.as_str(), event.tcp, event.alert) {
             ("flow", Some(tcp), _) => {
-                found.push((flow, format!("ends in state {}", tcp.state.unwrap_or_else(|| "none".to_owned()))));
+                found.push((
+                    flow,
+                    format!("ends in state {}", tcp.state.unwrap_or_else(|| "none".to_owned())),
+                ));
             }
-            ("alert", _, Some(alert)) => found.push((flow, alert.signature.replace("SURICATA STREAM ", ""))),
+            ("alert", _, Some(alert)) => {
+                found.push((flow, alert.signature.replace("SURICATA STREAM ", "")))
+            }
             _ => {}
         }
     }

@@ -55,10 +55,14 @@ pub(super) fn said(flows: &[&Flow]) -> anyhow::Result<Said> {
 
 /// A line for each packet: the number of its stream, and a column for each verdict.
 fn read(lines: &str, flows: &[&Flow]) -> Said {
-    let mut said = Said { of: flows.iter().map(|f| f.packets.len() as u32).collect(), ..Said::default() };
+    let mut said =
+        Said { of: flows.iter().map(|f| f.packets.len() as u32).collect(), ..Said::default() };
     for line in lines.lines() {
         let mut columns = line.split('\t');
-        let Some(stream) = columns.next().and_then(|s| s.parse().ok()).filter(|&s: &u32| (s as usize) < flows.len())
+        let Some(stream) = columns
+            .next()
+            .and_then(|s| s.parse().ok())
+            .filter(|&s: &u32| (s as usize) < flows.len())
         else {
             continue;
         };

@@ -43,8 +43,9 @@ fn draw(svg: &mut String, field: &ContinuousField) -> Outcome {
         .draw()?;
     let width = (high - low) / histogram.real.len().max(1) as f64;
     let outline = |shares: &[f64]| -> Vec<(f64, f64)> {
-        let step =
-            |(i, &share): (usize, &f64)| [(low + width * i as f64, share), (low + width * (i + 1) as f64, share)];
+        let step = |(i, &share): (usize, &f64)| {
+            [(low + width * i as f64, share), (low + width * (i + 1) as f64, share)]
+        };
         shares.iter().enumerate().flat_map(step).collect()
     };
     chart.draw_series(AreaSeries::new(outline(&histogram.real), 0.0, REAL.mix(0.35)))?;

@@ -19,14 +19,21 @@ pub(super) fn pairs(real: &[Flow], generated: &[Flow]) -> Vec<Value> {
     let candidates: Vec<&Flow> = real.iter().filter(fits).collect();
     let mut shown: Vec<(&Flow, &Flow)> = Vec::new();
     for i in 0..PAIRS {
-        let Some(flow) = candidates.get(candidates.len() * (2 * i + 1) / (2 * PAIRS)) else { break };
-        let distance = |g: &&Flow| (g.server.port != flow.server.port, g.packets.len().abs_diff(flow.packets.len()));
+        let Some(flow) = candidates.get(candidates.len() * (2 * i + 1) / (2 * PAIRS)) else {
+            break;
+        };
+        let distance = |g: &&Flow| {
+            (g.server.port != flow.server.port, g.packets.len().abs_diff(flow.packets.len()))
+        };
         let taken = |g: &&Flow| shown.iter().any(|(_, other)| std::ptr::eq(*other, *g));
         let beside = generated.iter().filter(fits).filter(|g| !taken(g)).min_by_key(distance);
         let Some(beside) = beside else { break };
         shown.push((flow, beside));
     }
-    shown.into_iter().map(|(r, g)| context! { real => diagram(r), generated => diagram(g) }).collect()
+    shown
+        .into_iter()
+        .map(|(r, g)| context! { real => diagram(r), generated => diagram(g) })
+        .collect()
 }
 
 fn diagram(flow: &Flow) -> Value {

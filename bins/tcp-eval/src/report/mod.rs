@@ -19,7 +19,12 @@ pub(crate) const REPORT: &str = "report.html";
 ///
 /// # Errors
 /// Where a chart cannot be drawn or the page's template is broken.
-pub(crate) fn render(summary: &Summary, names: [&str; 2], real: &[Flow], generated: &[Flow]) -> anyhow::Result<String> {
+pub(crate) fn render(
+    summary: &Summary,
+    names: [&str; 2],
+    real: &[Flow],
+    generated: &[Flow],
+) -> anyhow::Result<String> {
     let found = &summary.found;
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -53,7 +58,9 @@ fn verdict(summary: &Summary) -> Vec<String> {
     let (found, targets) = (&summary.found, &summary.targets);
     let met = targets.iter().filter(|t| t.is_met).count();
     let mut lines = vec![match met == targets.len() {
-        true => format!("All {met} targets are met: these flows are as close to the real ones as the targets ask."),
+        true => format!(
+            "All {met} targets are met: these flows are as close to the real ones as the targets ask."
+        ),
         false => {
             let missed: Vec<&str> = targets.iter().filter(|t| !t.is_met).map(|t| t.name).collect();
             format!("{met} of {} targets are met. Not met: {}.", targets.len(), missed.join(", "))
@@ -73,7 +80,10 @@ fn verdict(summary: &Summary) -> Vec<String> {
         percent(found.validity_real.share_all())
     ));
     if found.real[0] < 400 || found.generated[0] < 400 {
-        lines.push("There are few flows: intervals are wide, and small differences do not show.".to_owned());
+        lines.push(
+            "There are few flows: intervals are wide, and small differences do not show."
+                .to_owned(),
+        );
     }
     lines
 }
@@ -97,7 +107,10 @@ fn sizes(found: &Comparison) -> String {
 
 fn line(value: &Against) -> String {
     let Against { generated, floor } = value;
-    format!("{:.3} [{:.3}, {:.3}], floor {:.3}", generated.value, generated.low, generated.high, floor.value)
+    format!(
+        "{:.3} [{:.3}, {:.3}], floor {:.3}",
+        generated.value, generated.low, generated.high, floor.value
+    )
 }
 
 fn interval(value: &Interval) -> String {
@@ -113,17 +126,22 @@ fn validity(found: &Comparison) -> Vec<Value> {
 }
 
 /// A pair of bars: a name, two widths in per cent, two texts.
-fn bars(name: &str, [real, generated]: [f64; 2], scale: f64, texts: [String; 2], is_off: bool) -> Value {
+fn bars(
+    name: &str,
+    [real, generated]: [f64; 2],
+    scale: f64,
+    texts: [String; 2],
+    is_off: bool,
+) -> Value {
     let width = |x: f64| format!("{:.1}", (x / scale.max(1e-12)).min(1.0) * 100.0);
     context! { name, real => width(real), generated => width(generated), texts, is_off }
 }
 
 fn field(field: &CategoricalField) -> Value {
     let scale = field.top.iter().map(|b| b.real.max(b.generated)).fold(0.0, f64::max);
-    let values = field
-        .top
-        .iter()
-        .map(|b| bars(&b.value, [b.real, b.generated], scale, [percent(b.real), percent(b.generated)], false));
+    let values = field.top.iter().map(|b| {
+        bars(&b.value, [b.real, b.generated], scale, [percent(b.real), percent(b.generated)], false)
+    });
     let against = &field.jsd_bits;
     context! {
         name => field.name,
@@ -139,10 +157,17 @@ fn judges(judges: &Judges) -> Vec<Value> {
     let one = |(name, judge): (&str, &Judge)| match judge {
         Judge::NotRun(reason) => context! { name, not_run => reason },
         Judge::Run(found) => {
-            let scale = found.verdicts.iter().map(|v| v.real.value.max(v.generated.value)).fold(0.0, f64::max);
+            let scale = found
+                .verdicts
+                .iter()
+                .map(|v| v.real.value.max(v.generated.value))
+                .fold(0.0, f64::max);
             let rows = found.verdicts.iter().map(|v| {
                 let rate = |x: &Interval| format!("{:.3} %", 100.0 * x.value);
-                let ratio = v.ratio.as_ref().map_or_else(String::new, |r| format!(", ratio {}", interval(r)));
+                let ratio = v
+                    .ratio
+                    .as_ref()
+                    .map_or_else(String::new, |r| format!(", ratio {}", interval(r)));
                 let texts = [rate(&v.real), rate(&v.generated) + &ratio];
                 bars(&v.name, [v.real.value, v.generated.value], scale, texts, v.is_off())
             });
@@ -164,18 +189,27 @@ fn row(name: &str, generated: String, floor: String, meaning: &str) -> Value {
 
 fn learnt(summary: &Summary) -> Vec<Value> {
     let told = &summary.found.discriminators;
-    let auc =
-        |name, d: &fidelity::Discriminator, meaning| row(name, interval(&d.generated), interval(&d.floor), meaning);
+    let auc = |name, d: &fidelity::Discriminator, meaning| {
+        row(name, interval(&d.generated), interval(&d.floor), meaning)
+    };
     let mut rows = vec![
         auc("trees", &told.trees, "boosted trees on behaviour and header fields, AUC"),
         auc("sequence model", &told.sequence, "n-grams of direction, flags, length and gap, AUC"),
     ];
     if let Some(d) = &told.trees_with_identifiers {
-        rows.insert(1, auc("trees, with identifiers", d, "given ports and first numbers as well, AUC"));
+        rows.insert(
+            1,
+            auc("trees, with identifiers", d, "given ports and first numbers as well, AUC"),
+        );
     }
     for tell in told.tells.iter().take(5) {
         let [generated, floor] = [tell.generated, tell.floor].map(|auc| format!("{auc:.3}"));
-        rows.push(row(&format!("{} by itself", tell.name), generated, floor, "this number alone, no learning, AUC"));
+        rows.push(row(
+            &format!("{} by itself", tell.name),
+            generated,
+            floor,
+            "this number alone, no learning, AUC",
+        ));
     }
     if let Some(u) = &summary.found.utility {
         let meaning = "server port from the first packets: right after generated flows, over right after real ones";
@@ -201,7 +235,13 @@ fn diversity(found: &Comparison) -> Vec<Value> {
     ];
     if let Some(m) = &found.memorisation {
         rows.push(("copies of training data", &m.copies, "in all but identity and time"));
-        rows.push(("nearer to training data", &m.closer_to_training, "than to real flows held out; 0.5 is even"));
+        rows.push((
+            "nearer to training data",
+            &m.closer_to_training,
+            "than to real flows held out; 0.5 is even",
+        ));
     }
-    rows.into_iter().map(|(name, a, meaning)| row(name, interval(&a.generated), interval(&a.floor), meaning)).collect()
+    rows.into_iter()
+        .map(|(name, a, meaning)| row(name, interval(&a.generated), interval(&a.floor), meaning))
+        .collect()
 }

@@ -8,7 +8,13 @@ use super::{flows, tcp_eval, testdata, write};
 /// What the program says and writes of two sides.
 fn run(real: &Path, generated: &Path, report: &Path, more: &[&str]) -> (serde_json::Value, String) {
     let mut command = tcp_eval();
-    command.args(["--json", "--repeats", "2"]).args(more).arg(real).arg(generated).arg("-o").arg(report);
+    command
+        .args(["--json", "--repeats", "2"])
+        .args(more)
+        .arg(real)
+        .arg(generated)
+        .arg("-o")
+        .arg(report);
     let ran = command.assert().success();
     let said = serde_json::from_slice(&ran.get_output().stdout).unwrap();
     (said, std::fs::read_to_string(report.join("report.html")).unwrap())
@@ -19,15 +25,32 @@ fn the_report_is_one_page_with_a_verdict_and_pictures() {
     let folder = tempfile::tempdir().unwrap();
     let scores = |name: &str, bits: f64| {
         let path = folder.path().join(name);
-        let line = |i: u32| format!("{{\"bits\": {}, \"packets\": 10, \"split\": \"train\"}}\n", bits + f64::from(i));
+        let line = |i: u32| {
+            format!(
+                "{{\"bits\": {}, \"packets\": 10, \"split\": \"train\"}}\n",
+                bits + f64::from(i)
+            )
+        };
         let other = "{\"bits\": 1e9, \"packets\": 1, \"split\": \"validation\"}\n";
-        std::fs::write(&path, (0..30).map(line).collect::<String>() + if bits < 50.0 { other } else { "" }).unwrap();
+        std::fs::write(
+            &path,
+            (0..30).map(line).collect::<String>() + if bits < 50.0 { other } else { "" },
+        )
+        .unwrap();
         path.display().to_string()
     };
     let (known, held_out) = (scores("train.jsonl", 10.0), scores("test.jsonl", 100.0));
     let (real, generated) = (testdata("http-lan.pcap"), testdata("http-clients.pcap"));
     let training = generated.display().to_string();
-    let more = ["--no-judges", "--likelihood", &known, "--likelihood-held-out", &held_out, "--training", &training];
+    let more = [
+        "--no-judges",
+        "--likelihood",
+        &known,
+        "--likelihood-held-out",
+        &held_out,
+        "--training",
+        &training,
+    ];
     let (said, page) = run(&real, &generated, &folder.path().join("report"), &more);
     // Of the training data's lines those alone that were trained on.
     assert_eq!(said["membership"]["flows"], serde_json::json!([30, 30]));
@@ -41,10 +64,20 @@ fn the_report_is_one_page_with_a_verdict_and_pictures() {
     assert!(page.contains("name=\"viewport\"") && page.contains("class=\"verdict\""));
     let targets = said["targets"].as_array().unwrap();
     let missed = targets.iter().filter(|t| t["is_met"] == false).count();
-    assert!(missed > 0 && page.contains(&format!("{} of {} targets are met", targets.len() - missed, targets.len())));
+    assert!(
+        missed > 0
+            && page.contains(&format!(
+                "{} of {} targets are met",
+                targets.len() - missed,
+                targets.len()
+            ))
+    );
     // 11 fields and three pairs of flows.
     assert_eq!(page.matches("<svg").count(), 11 + 6);
-    assert!(!page.contains("http://") || page.matches("http://").count() == page.matches("xmlns=\"http://").count());
+    assert!(
+        !page.contains("http://")
+            || page.matches("http://").count() == page.matches("xmlns=\"http://").count()
+    );
     assert!(!page.contains("<script") && !page.contains("https://"), "it needs nothing else");
 }
 
@@ -61,7 +94,8 @@ fn segments_that_are_sent_twice_are_found_by_wireshark_and_suricata() {
     let capture = testdata("http-lan.pcap");
     let mut damaged = flows(&capture);
     for flow in &mut damaged {
-        // Of every flow the last segment with payload once more, at the end, as if it had not been acknowledged.
+        // Of every flow the last segment with payload once more, at the end, as if it had not been
+        // acknowledged.
         if let Some(at) = flow.packets.iter().rposition(|p| p.payload_len > 0) {
             let again = flow.packets[at];
             let after = (at + 2).min(flow.packets.len());
@@ -85,12 +119,21 @@ fn segments_that_are_sent_twice_are_found_by_wireshark_and_suricata() {
         };
         verdicts.iter().filter(is_off).map(|v| v["name"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!([off(&same, "wireshark"), off(&same, "suricata")], [Vec::<String>::new(), Vec::new()]);
+    assert_eq!(
+        [off(&same, "wireshark"), off(&same, "suricata")],
+        [Vec::<String>::new(), Vec::new()]
+    );
     assert!(page.contains("What Wireshark says") && !page.contains("Not run"));
     let (said, page) = run(&capture, &dataset, &folder.path().join("damaged"), &[]);
     let found = off(&said, "wireshark");
     assert!(found.iter().any(|name| name.contains("retransmission")), "{found:?}");
     assert!(page.contains("retransmission"));
-    let missed = said["targets"].as_array().unwrap().iter().find(|t| t["name"] == "verdicts").unwrap().clone();
+    let missed = said["targets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|t| t["name"] == "verdicts")
+        .unwrap()
+        .clone();
     assert_eq!(missed["is_met"], false);
 }

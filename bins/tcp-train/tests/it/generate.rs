@@ -9,7 +9,8 @@ const GENERATE: &str = "generate --checkpoint-path model --flows 30 --max-packet
 
 fn is_session(tokens: &[u16]) -> bool {
     let mut grammar = Grammar::new(Strength::Session, Limits { max_packets: 20 }).with_any_length();
-    tokens.iter().all(|&t| grammar.legal_next().contains(t) && grammar.push(t).is_ok()) && grammar.is_done()
+    tokens.iter().all(|&t| grammar.legal_next().contains(t) && grammar.push(t).is_ok())
+        && grammar.is_done()
 }
 
 #[test]
@@ -49,7 +50,8 @@ fn the_same_flows_whatever_batch_and_threads() {
 fn without_constraint_the_share_of_valid_flows_is_told() {
     let place = Place::new();
     place.train();
-    let syntax = place.succeed(&format!("--json {GENERATE} --output-dir syntax --constrain syntax"));
+    let syntax =
+        place.succeed(&format!("--json {GENERATE} --output-dir syntax --constrain syntax"));
     let summary: serde_json::Value = serde_json::from_str(&syntax).unwrap();
     assert_eq!(summary["flows"], 30, "{syntax}");
     let output = place.run(&format!("--json {GENERATE} --output-dir none --constrain none"));
@@ -62,7 +64,11 @@ fn a_dash_is_a_stream_on_stdout() {
     let place = Place::new();
     place.train();
     place.succeed(&format!("{GENERATE} --output-dir out"));
-    let output = place.command(&format!("{GENERATE} --output-dir -")).stdout(Stdio::piped()).output().unwrap();
+    let output = place
+        .command(&format!("{GENERATE} --output-dir -"))
+        .stdout(Stdio::piped())
+        .output()
+        .unwrap();
     std::fs::write(place.path("stream.arrows"), &output.stdout).unwrap();
     assert!(flows(&place.path("stream.arrows")) == flows(&place.path("out")));
     assert!(stderr(&output).contains("whole valid sessions"), "the summary goes to stderr");
@@ -87,7 +93,11 @@ fn weights_that_are_no_numbers_are_refused() {
     spoil(&place, f32::NAN);
     let output = place.run(&format!("{GENERATE} --output-dir out"));
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("norm.weight: expected numbers, found NaN"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("norm.weight: expected numbers, found NaN"),
+        "{}",
+        stderr(&output)
+    );
     spoil(&place, f32::MAX);
     let output = place.run(&format!("{GENERATE} --output-dir out"));
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
@@ -109,7 +119,9 @@ fn a_damaged_model_is_refused_and_the_checkpoint_offered() {
     let text = stderr(&output);
     assert!(text.contains("model/model.safetensors: checksum: expected \""), "{text}");
     assert!(text.contains("sound is the checkpoint model/checkpoint.safetensors"), "{text}");
-    place.succeed("generate --checkpoint-path model/checkpoint.safetensors --flows 3 --output-dir out");
+    place.succeed(
+        "generate --checkpoint-path model/checkpoint.safetensors --flows 3 --output-dir out",
+    );
 }
 
 #[test]
@@ -137,9 +149,14 @@ fn a_port_that_no_flow_went_to_is_warned_of() {
     let ports = config["trained_on"]["server_ports"].as_str().unwrap();
     let seen = ports.split([',', '-']).next().unwrap();
     let unseen = (1..).find(|n| ports.split([',', '-']).all(|port| port != n.to_string())).unwrap();
-    let args = format!("generate --checkpoint-path model --flows 2 --server-port {seen},{unseen} --output-dir out");
+    let args = format!(
+        "generate --checkpoint-path model --flows 2 --server-port {seen},{unseen} --output-dir out"
+    );
     let text = stderr(&place.run(&args));
-    assert!(text.contains(&format!("--server-port {unseen}: the model has seen no flow to this port")), "{text}");
+    assert!(
+        text.contains(&format!("--server-port {unseen}: the model has seen no flow to this port")),
+        "{text}"
+    );
     assert!(!text.contains(&format!("--server-port {seen}:")), "{text}");
 }
 
@@ -148,9 +165,15 @@ fn a_folder_with_the_name_of_a_file_is_told_of() {
     let place = Place::new();
     place.train();
     let said = |name: &str| stderr(&place.run(&format!("{GENERATE} --output-dir {name}")));
-    assert!(said("out.csv").contains("out.csv: a folder is made; names of files end in .arrow, .arrows or .parquet"));
+    assert!(
+        said("out.csv").contains(
+            "out.csv: a folder is made; names of files end in .arrow, .arrows or .parquet"
+        )
+    );
     assert!(place.path("out.csv").is_dir());
-    assert!(!said("out").contains("a folder is made") && !said("out-1.5").contains("a folder is made"));
+    assert!(
+        !said("out").contains("a folder is made") && !said("out-1.5").contains("a folder is made")
+    );
 }
 
 #[test]
@@ -177,7 +200,9 @@ fn conditions_are_fulfilled() {
     let place = Place::new();
     place.train();
     let conditions = "--server-port 443,4711 --ends reset --length-class 3-4";
-    place.succeed(&format!("generate --checkpoint-path model --flows 40 {conditions} --output-dir out"));
+    place.succeed(&format!(
+        "generate --checkpoint-path model --flows 40 {conditions} --output-dir out"
+    ));
     let heads = heads(&place, "out");
     assert_eq!(heads.len(), 40);
     for (head, packets) in &heads {
@@ -185,16 +210,21 @@ fn conditions_are_fulfilled() {
         assert_eq!(head.close, field::Close::Reset);
         assert!((8..32).contains(packets), "{packets}");
     }
-    assert!(heads.iter().any(|h| h.0.server_port == 443) && heads.iter().any(|h| h.0.length_class == 3));
+    assert!(
+        heads.iter().any(|h| h.0.server_port == 443) && heads.iter().any(|h| h.0.length_class == 3)
+    );
 }
 
 #[test]
 fn packets_are_at_most_so_many() {
     let place = Place::new();
     place.train();
-    place.succeed("generate --checkpoint-path model --flows 40 --max-packets-per-flow 7 --output-dir out");
+    place.succeed(
+        "generate --checkpoint-path model --flows 40 --max-packets-per-flow 7 --output-dir out",
+    );
     assert!(heads(&place, "out").iter().all(|(_, packets)| *packets <= 7));
-    let output = place.run("generate --checkpoint-path model --max-packets-per-flow 6 --output-dir six");
+    let output =
+        place.run("generate --checkpoint-path model --max-packets-per-flow 6 --output-dir six");
     assert!(stderr(&output).contains("6 is not in 7"), "{}", stderr(&output));
 }
 
@@ -215,7 +245,8 @@ fn packets_are_at_least_so_many() {
 fn packets_are_counted() {
     let place = Place::new();
     place.train();
-    let args = "generate --checkpoint-path model --packets 500 --max-packets-per-flow 40 --output-dir";
+    let args =
+        "generate --checkpoint-path model --packets 500 --max-packets-per-flow 40 --output-dir";
     place.succeed(&format!("{args} a --batch 64 --threads 1"));
     place.succeed(&format!("{args} b --batch 3 --threads 4"));
     let of = |folder: &str| heads(&place, folder).iter().map(|h| h.1).collect::<Vec<_>>();

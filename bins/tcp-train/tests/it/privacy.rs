@@ -1,4 +1,5 @@
-//! What identifies a flow does not reach a model: not its weights, nor anything that stands beside them.
+//! What identifies a flow does not reach a model: not its weights, nor anything that stands beside
+//! them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -40,7 +41,8 @@ fn traces() -> Vec<Vec<u8>> {
             texts.push(base.to_string());
         }
     }
-    let reversed = numbers.iter().map(|n| n.iter().rev().copied().collect()).collect::<Vec<Vec<u8>>>();
+    let reversed =
+        numbers.iter().map(|n| n.iter().rev().copied().collect()).collect::<Vec<Vec<u8>>>();
     numbers.into_iter().chain(reversed).chain(texts.into_iter().map(String::into_bytes)).collect()
 }
 
@@ -54,7 +56,8 @@ fn identified(place: &Place) {
         options: BTreeMap::new(),
     };
     std::fs::create_dir(place.path("identified")).unwrap();
-    let mut writer = DatasetWriter::folder(&place.path("identified"), &meta, &WriteOptions::default()).unwrap();
+    let mut writer =
+        DatasetWriter::folder(&place.path("identified"), &meta, &WriteOptions::default()).unwrap();
     for mut row in flows(&place.path("dataset")) {
         row.identity = identity();
         writer.write(&row).unwrap();
@@ -79,7 +82,9 @@ fn a_model_is_the_same_whoever_talked() {
     let dataset = octets_of(&place.path("identified"));
     assert!(dataset.iter().any(|(_, octets)| trace_in(octets).is_some()));
     for input in ["dataset", "identified"] {
-        let args = format!("train --input-dir {input} --output-dir from-{input} --config settings.toml --max-steps 4");
+        let args = format!(
+            "train --input-dir {input} --output-dir from-{input} --config settings.toml --max-steps 4"
+        );
         place.succeed(&format!("{args} --threads 1"));
     }
     for name in ["model.safetensors", "checkpoint.safetensors"] {

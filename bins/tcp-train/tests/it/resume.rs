@@ -3,13 +3,19 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Place, head, stderr, tensors};
 
-const TRAIN: &str = "train --input-dir dataset --config settings.toml --threads 1 --epochs 3 --output-dir";
+const TRAIN: &str =
+    "train --input-dir dataset --config settings.toml --threads 1 --epochs 3 --output-dir";
 const RESUME: &str = "resume --input-dir dataset --threads 1";
 
 /// Waits until the run has made so many steps.
 fn await_steps(place: &Place, folder: &str, steps: usize, child: &mut Child) {
     let deadline = Instant::now() + Duration::from_secs(60);
-    let made = || std::fs::read_to_string(place.path(folder).join("metrics.jsonl")).unwrap_or_default().lines().count();
+    let made = || {
+        std::fs::read_to_string(place.path(folder).join("metrics.jsonl"))
+            .unwrap_or_default()
+            .lines()
+            .count()
+    };
     while made() < steps {
         assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be stopped");
         assert!(Instant::now() < deadline, "{} steps after a minute", made());
@@ -24,7 +30,8 @@ fn same_weights(place: &Place, a: &str, b: &str) {
 }
 
 fn signal(child: &Child, name: &str) {
-    let status = std::process::Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    let status =
+        std::process::Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
     assert!(status.success());
 }
 
@@ -53,10 +60,14 @@ fn stopped_within_a_flow_and_resumed_is_the_same_bit_for_bit() {
     await_steps(&place, "stopped", 3, &mut child);
     signal(&child, "-KILL");
     child.wait().unwrap();
-    assert!(head(&place.path("stopped/checkpoint.safetensors")).contains("under_way."), "a flow is under way");
+    assert!(
+        head(&place.path("stopped/checkpoint.safetensors")).contains("under_way."),
+        "a flow is under way"
+    );
     place.succeed(&format!("{RESUME} --checkpoint-path stopped --output-dir stopped"));
     same_weights(&place, "straight", "stopped");
-    let output = place.run(&format!("{RESUME} --checkpoint-path stopped --output-dir stopped --set piece=17"));
+    let output = place
+        .run(&format!("{RESUME} --checkpoint-path stopped --output-dir stopped --set piece=17"));
     assert!(stderr(&output).contains("piece: expected 16"), "{}", stderr(&output));
 }
 
@@ -72,8 +83,12 @@ fn a_signal_writes_a_checkpoint_to_go_on_from() {
         assert_eq!(child.wait().unwrap().code(), Some(1), "{name}");
         place.succeed(&format!("{RESUME} --checkpoint-path {stopped} --output-dir {moved}"));
         same_weights(&place, "straight", &moved);
-        let lines =
-            |folder: &str| std::fs::read_to_string(place.path(folder).join("metrics.jsonl")).unwrap().lines().count();
+        let lines = |folder: &str| {
+            std::fs::read_to_string(place.path(folder).join("metrics.jsonl"))
+                .unwrap()
+                .lines()
+                .count()
+        };
         assert_eq!(lines("straight"), lines(&moved), "each step has one line");
     }
 }
@@ -81,7 +96,8 @@ fn a_signal_writes_a_checkpoint_to_go_on_from() {
 #[test]
 fn there_is_a_checkpoint_at_any_moment() {
     let place = Place::new();
-    let mut child = place.command(&format!("{TRAIN} model --set checkpoint_seconds=0")).spawn().unwrap();
+    let mut child =
+        place.command(&format!("{TRAIN} model --set checkpoint_seconds=0")).spawn().unwrap();
     await_steps(&place, "model", 2, &mut child);
     let last = place.path("model/checkpoint.safetensors");
     let (mut looks, mut misses) = (0, 0);
@@ -95,7 +111,8 @@ fn there_is_a_checkpoint_at_any_moment() {
     assert_eq!(misses, 0, "of {looks} looks");
 }
 
-/// What a power cut may leave: a checkpoint half written beside, and none under the last one's name.
+/// What a power cut may leave: a checkpoint half written beside, and none under the last one's
+/// name.
 #[test]
 fn a_checkpoint_torn_while_it_was_written_harms_nothing() {
     let place = Place::new();
@@ -106,7 +123,8 @@ fn a_checkpoint_torn_while_it_was_written_harms_nothing() {
     child.wait().unwrap();
     let last = place.path("cut/checkpoint.safetensors");
     let octets = std::fs::read(&last).unwrap();
-    std::fs::write(place.path("cut/.checkpoint.safetensors.part"), &octets[..octets.len() / 2]).unwrap();
+    std::fs::write(place.path("cut/.checkpoint.safetensors.part"), &octets[..octets.len() / 2])
+        .unwrap();
     place.succeed(&format!("{RESUME} --checkpoint-path cut --output-dir a"));
     same_weights(&place, "straight", "a");
     std::fs::remove_file(&last).unwrap();
@@ -141,7 +159,10 @@ fn another_dataset_is_refused() {
     let (place, other) = (Place::new(), Place::with_flows(59));
     place.train();
     let dataset = other.path("dataset");
-    let args = format!("resume --checkpoint-path model --output-dir model --input-dir {}", dataset.display());
+    let args = format!(
+        "resume --checkpoint-path model --output-dir model --input-dir {}",
+        dataset.display()
+    );
     let output = place.run(&args);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("expected the dataset"), "{}", stderr(&output));
@@ -155,7 +176,9 @@ fn of_a_damaged_checkpoint_the_one_before_is_named() {
     let output = place.run(&format!("{RESUME} --checkpoint-path model --output-dir model"));
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("checkpoint-previous.safetensors"), "{}", stderr(&output));
-    place.succeed(&format!("{RESUME} --checkpoint-path model/checkpoint-previous.safetensors --output-dir model"));
+    place.succeed(&format!(
+        "{RESUME} --checkpoint-path model/checkpoint-previous.safetensors --output-dir model"
+    ));
 }
 
 #[test]
@@ -166,7 +189,11 @@ fn another_folder_is_not_written_into_unless_it_is_empty() {
     std::fs::write(place.path("mine/config.json"), "mine").unwrap();
     let output = place.run(&format!("{RESUME} --checkpoint-path model --output-dir mine"));
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("mine: expected no folder or an empty one"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("mine: expected no folder or an empty one"),
+        "{}",
+        stderr(&output)
+    );
     assert!(!stderr(&output).contains("--force"), "{}", stderr(&output));
     assert_eq!(std::fs::read(place.path("mine/config.json")).unwrap(), b"mine");
     place.succeed(&format!("{RESUME} --checkpoint-path model --output-dir other"));
@@ -186,7 +213,10 @@ fn of_a_checkpoint_with_one_octet_changed_the_one_before_is_offered() {
         assert_eq!(output.status.code(), Some(2), "octet {at}");
         let text = stderr(&output);
         assert!(text.contains("model/checkpoint.safetensors: "), "{text}");
-        assert!(text.contains("sound is the checkpoint model/checkpoint-previous.safetensors"), "{text}");
+        assert!(
+            text.contains("sound is the checkpoint model/checkpoint-previous.safetensors"),
+            "{text}"
+        );
     }
 }
 
@@ -209,7 +239,8 @@ fn a_run_that_has_ended_says_so_in_one_line() {
     let place = Place::new();
     place.succeed(&format!("{TRAIN} model --max-steps 4"));
     let files = || -> Vec<_> {
-        let names = std::fs::read_dir(place.path("model")).unwrap().map(|entry| entry.unwrap().path());
+        let names =
+            std::fs::read_dir(place.path("model")).unwrap().map(|entry| entry.unwrap().path());
         let mut all: Vec<_> = names.map(|path| (std::fs::read(&path).unwrap(), path)).collect();
         all.sort();
         all
@@ -218,10 +249,15 @@ fn a_run_that_has_ended_says_so_in_one_line() {
     let output = place.run(&format!("{RESUME} --checkpoint-path model --output-dir model"));
     assert_eq!(output.status.code(), Some(0));
     let text = stderr(&output);
-    assert!(text.contains("nothing to do: the run has ended after 4 steps, by the number of steps"), "{text}");
+    assert!(
+        text.contains("nothing to do: the run has ended after 4 steps, by the number of steps"),
+        "{text}"
+    );
     assert_eq!((text.lines().count(), output.stdout.len()), (1, 0), "{text}");
     assert!(before == files(), "nothing is written");
-    let out = place.succeed(&format!("--json {RESUME} --checkpoint-path model --output-dir model --max-steps 6"));
+    let out = place.succeed(&format!(
+        "--json {RESUME} --checkpoint-path model --output-dir model --max-steps 6"
+    ));
     assert!(out.contains("\"steps\":6"), "{out}");
 }
 
@@ -229,16 +265,23 @@ fn a_run_that_has_ended_says_so_in_one_line() {
 fn a_run_that_fails_at_once_leaves_a_state_to_begin_from() {
     let place = Place::new();
     for more in ["", "--set checkpoint_seconds=1000"] {
-        let args = format!("{TRAIN} model --force --learning-rate 1e9 --set optimizer.clip=1e9 {more}");
+        let args =
+            format!("{TRAIN} model --force --learning-rate 1e9 --set optimizer.clip=1e9 {more}");
         let output = place.run(&args);
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
         let text = stderr(&output);
-        let state = text.split("the last good state is ").nth(1).unwrap_or_else(|| panic!("{text}"));
+        let state =
+            text.split("the last good state is ").nth(1).unwrap_or_else(|| panic!("{text}"));
         let state = state.split(':').next().unwrap();
         assert!(place.path(state).is_file(), "{text}");
-        let resume = format!("{RESUME} --checkpoint-path {state} --output-dir model --learning-rate 1e-3");
+        let resume =
+            format!("{RESUME} --checkpoint-path {state} --output-dir model --learning-rate 1e-3");
         let output = place.run(&format!("{resume} --max-steps 20"));
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        assert!(more.is_empty() || stderr(&output).contains("training begins anew"), "{}", stderr(&output));
+        assert!(
+            more.is_empty() || stderr(&output).contains("training begins anew"),
+            "{}",
+            stderr(&output)
+        );
     }
 }

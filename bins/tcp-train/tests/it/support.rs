@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use arrowio::{DatasetMeta, DatasetReader, DatasetWriter, FlowRow, TokenCode, Tokens, WriteOptions};
+use arrowio::{
+    DatasetMeta, DatasetReader, DatasetWriter, FlowRow, TokenCode, Tokens, WriteOptions,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
@@ -86,7 +88,9 @@ pub(crate) fn write_flows(folder: &Path, flows: impl Iterator<Item = Vec<u16>>) 
     let mut writer = DatasetWriter::folder(folder, &meta, &WriteOptions::default()).unwrap();
     for tokens in flows {
         let tokens = Tokens::U16(tokens);
-        writer.write(&FlowRow { tokens, identity: FlowIdentity::default(), summary: None }).unwrap();
+        writer
+            .write(&FlowRow { tokens, identity: FlowIdentity::default(), summary: None })
+            .unwrap();
     }
     writer.finish().unwrap();
 }

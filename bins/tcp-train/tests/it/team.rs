@@ -11,7 +11,8 @@ fn free_port() -> u16 {
 /// The losses of a run's steps and its last validation.
 fn losses(place: &Place, folder: &str) -> (Vec<f64>, f64) {
     let text = std::fs::read_to_string(place.path(folder).join("metrics.jsonl")).unwrap();
-    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let of = |name: &str| lines.iter().filter_map(|line| line[name].as_f64()).collect::<Vec<_>>();
     (of("loss"), *of("validation_loss").last().unwrap())
 }
@@ -23,7 +24,12 @@ fn two_processes_train_as_one_does() {
     let port = free_port().to_string();
     let start = |rank: &str| {
         let mut command = place.command(&format!("{TRAIN} --output-dir two"));
-        command.envs([("RANK", rank), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", &port)]);
+        command.envs([
+            ("RANK", rank),
+            ("WORLD_SIZE", "2"),
+            ("MASTER_ADDR", "127.0.0.1"),
+            ("MASTER_PORT", &port),
+        ]);
         command.stderr(std::process::Stdio::piped()).spawn().unwrap()
     };
     let (first, second) = (start("0"), start("1"));
@@ -37,7 +43,9 @@ fn two_processes_train_as_one_does() {
         assert!((a - b).abs() < 1e-4, "{one:?} {two:?}");
     }
     assert!((one_held - two_held).abs() < 1e-4);
-    place.succeed("generate --checkpoint-path two --flows 3 --output-dir out --max-packets-per-flow 20");
+    place.succeed(
+        "generate --checkpoint-path two --flows 3 --output-dir out --max-packets-per-flow 20",
+    );
 }
 
 #[test]
@@ -46,5 +54,9 @@ fn a_place_in_no_team_is_refused() {
     let mut command = place.command(&format!("{TRAIN} --output-dir model"));
     let output = command.envs([("RANK", "2"), ("WORLD_SIZE", "2")]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("RANK: expected a number below 2, found 2"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("RANK: expected a number below 2, found 2"),
+        "{}",
+        stderr(&output)
+    );
 }

@@ -13,7 +13,13 @@ fn makes_a_model_folder_and_a_summary() {
     assert_eq!(summary["train"]["flows"], 54);
     assert_eq!(summary["validation"]["flows"], 6);
     assert!(summary["validation_loss"]["bits_per_packet"].as_f64().unwrap() > 1.0);
-    for name in ["model.safetensors", "config.json", "metrics.jsonl", "checkpoint.safetensors", "training.html"] {
+    for name in [
+        "model.safetensors",
+        "config.json",
+        "metrics.jsonl",
+        "checkpoint.safetensors",
+        "training.html",
+    ] {
         assert!(place.path("model").join(name).is_file(), "{name}");
     }
     let metrics = std::fs::read_to_string(place.path("model/metrics.jsonl")).unwrap();
@@ -24,7 +30,11 @@ fn makes_a_model_folder_and_a_summary() {
     let sum: f64 = fields.values().filter_map(serde_json::Value::as_f64).sum();
     assert!((sum - last["validation_bits_per_packet"].as_f64().unwrap()).abs() < 1e-9, "{last}");
     let html = std::fs::read_to_string(place.path("model/training.html")).unwrap();
-    assert!(html.matches("<svg").count() >= 5 && html.contains("validation loss") && !html.contains("http-equiv"));
+    assert!(
+        html.matches("<svg").count() >= 5
+            && html.contains("validation loss")
+            && !html.contains("http-equiv")
+    );
 }
 
 #[test]
@@ -58,7 +68,9 @@ fn duplicates_are_trained_on_once() {
     let place = Place::new();
     let shard = |n: u8| place.path("dataset").join(format!("flows-0000{n}.arrows"));
     std::fs::copy(shard(0), shard(1)).unwrap();
-    let out = place.succeed("--json train --input-dir dataset --output-dir model --config settings.toml --max-steps 1");
+    let out = place.succeed(
+        "--json train --input-dir dataset --output-dir model --config settings.toml --max-steps 1",
+    );
     let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&summary["duplicates"], &summary["train"]["flows"]), (&60.into(), &54.into()));
 }
@@ -78,7 +90,8 @@ fn of_flows_that_differ_in_time_alone_so_many_are_trained_on() {
     write_flows(&place.path("alike"), later.chain((1..11).map(session)));
     let args = "--json train --input-dir alike --config settings.toml --max-steps 1 --output-dir";
     let left_out = |more: &str| {
-        let summary: serde_json::Value = serde_json::from_str(&place.succeed(&format!("{args} {more}"))).unwrap();
+        let summary: serde_json::Value =
+            serde_json::from_str(&place.succeed(&format!("{args} {more}"))).unwrap();
         (summary["repeats"].as_u64().unwrap(), summary["train"]["flows"].as_u64().unwrap())
     };
     assert_eq!(left_out("some --max-repeats 5"), (25, 14));
@@ -89,12 +102,14 @@ fn of_flows_that_differ_in_time_alone_so_many_are_trained_on() {
 #[test]
 fn flows_in_pieces_have_the_loss_of_whole_ones() {
     let place = Place::new();
-    let args =
-        "--json train --input-dir dataset --config settings.toml --max-steps 2 --learning-rate 1e-12 --output-dir";
-    let run =
-        |more: &str| -> serde_json::Value { serde_json::from_str(&place.succeed(&format!("{args} {more}"))).unwrap() };
+    let args = "--json train --input-dir dataset --config settings.toml --max-steps 2 --learning-rate 1e-12 --output-dir";
+    let run = |more: &str| -> serde_json::Value {
+        serde_json::from_str(&place.succeed(&format!("{args} {more}"))).unwrap()
+    };
     let (whole, pieces) = (run("whole --set piece=512"), run("pieces --set piece=16"));
-    let loss = |summary: &serde_json::Value| summary["validation_loss"]["nats_per_token"].as_f64().unwrap();
+    let loss = |summary: &serde_json::Value| {
+        summary["validation_loss"]["nats_per_token"].as_f64().unwrap()
+    };
     assert!((loss(&whole) - loss(&pieces)).abs() < 1e-5, "{whole} {pieces}");
     assert_eq!(whole["flows_in_pieces"], 0);
     assert!(pieces["flows_in_pieces"].as_u64().unwrap() > 40, "{pieces}");
@@ -104,14 +119,20 @@ fn flows_in_pieces_have_the_loss_of_whole_ones() {
 fn every_setting_can_be_set() {
     let place = Place::new();
     let args = "train --input-dir dataset --output-dir model --config settings.toml --max-steps 2 --accumulate 3";
-    place.succeed(&format!("{args} --set model.feed=48 --set optimizer.clip=0.5 --set precision=bf16 --patience 4"));
+    place.succeed(&format!(
+        "{args} --set model.feed=48 --set optimizer.clip=0.5 --set precision=bf16 --patience 4"
+    ));
     let text = std::fs::read_to_string(place.path("model/config.json")).unwrap();
     let config: serde_json::Value = serde_json::from_str(&text).unwrap();
     let settings = &config["settings"];
-    assert_eq!((&settings["model"]["feed"], &settings["optimizer"]["clip"]), (&48.into(), &0.5.into()));
+    assert_eq!(
+        (&settings["model"]["feed"], &settings["optimizer"]["clip"]),
+        (&48.into(), &0.5.into())
+    );
     assert_eq!((&settings["precision"], &settings["accumulate"]), (&"bf16".into(), &3.into()));
     let refused = |set: &str, expected: &str| {
-        let output = place.run(&format!("train --input-dir dataset --output-dir other --set {set}"));
+        let output =
+            place.run(&format!("train --input-dir dataset --output-dir other --set {set}"));
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).contains(expected), "{}", stderr(&output));
     };
@@ -145,13 +166,15 @@ fn a_spike_stops_with_its_step_and_names_the_last_good_state() {
     let place = Place::new();
     let args = "train --input-dir dataset --output-dir model --config settings.toml --epochs 1000 --set spike=0.5";
     place.succeed(&format!("{args} --max-steps 60"));
-    let resume =
-        "resume --checkpoint-path model --input-dir dataset --output-dir model --max-steps 200 --learning-rate 30";
-    let output = place.run(&format!("{resume} --set optimizer.clip=1e9 --set checkpoint_seconds=1000"));
+    let resume = "resume --checkpoint-path model --input-dir dataset --output-dir model --max-steps 200 --learning-rate 30";
+    let output =
+        place.run(&format!("{resume} --set optimizer.clip=1e9 --set checkpoint_seconds=1000"));
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     let text = stderr(&output);
     assert!(text.contains("the last good state is") && text.contains("step "), "{text}");
-    place.succeed("resume --checkpoint-path model --input-dir dataset --output-dir good --max-steps 62");
+    place.succeed(
+        "resume --checkpoint-path model --input-dir dataset --output-dir good --max-steps 62",
+    );
 }
 
 #[test]
@@ -159,8 +182,11 @@ fn a_stream_is_trained_on_like_a_file() {
     let place = Place::new();
     let stream = std::fs::File::open(place.path("dataset").join("flows-00000.arrows")).unwrap();
     let args = "--config settings.toml --max-steps 3 --threads 1";
-    let output =
-        place.command(&format!("train --input-dir - --output-dir piped {args}")).stdin(stream).output().unwrap();
+    let output = place
+        .command(&format!("train --input-dir - --output-dir piped {args}"))
+        .stdin(stream)
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     place.succeed(&format!("train --input-dir dataset --output-dir read {args}"));
     let of = |folder: &str| tensors(&place.path(folder).join("model.safetensors"));
@@ -177,7 +203,8 @@ fn settings_beyond_sense_are_refused_by_name() {
         ("optimizer.beta1=1.0", "optimizer.beta1: expected at least 0 and under 1"),
         ("model.width=100000000", "at most 65536"),
     ] {
-        let output = place.run(&format!("train --input-dir dataset --output-dir model --set {set}"));
+        let output =
+            place.run(&format!("train --input-dir dataset --output-dir model --set {set}"));
         assert_eq!(output.status.code(), Some(2), "{set}");
         assert!(stderr(&output).contains(named), "{set}: {}", stderr(&output));
     }

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use arrowio::{Compression, Corpus, CorpusOptions, DatasetWriter, Error, FlowRow, Format, Repeats, Shares, Tokens};
+use arrowio::{
+    Compression, Corpus, CorpusOptions, DatasetWriter, Error, FlowRow, Format, Repeats, Shares,
+    Tokens,
+};
 use proptest::prelude::*;
 
 use crate::support::{FIELD, WORD16, file, meta, options, row};
@@ -62,23 +65,36 @@ fn of_flows_much_the_same_so_many_stay() {
 
 #[test]
 fn what_is_known_of_a_flow_comes_with_it() {
-    let rows = [flow(&[1, 2], "b"), flow(&[3], "a"), flow(&[4], "b"), FlowRow { summary: None, ..flow(&[5], "") }];
+    let rows = [
+        flow(&[1, 2], "b"),
+        flow(&[3], "a"),
+        flow(&[4], "b"),
+        FlowRow { summary: None, ..flow(&[5], "") },
+    ];
     let file = file(&rows, FIELD, &options(Format::Parquet, Compression::Zstd));
     let corpus = open(file.path()).unwrap();
     assert_eq!(*corpus.meta(), meta(FIELD));
     assert_eq!(corpus.sources(), ["b", "a", ""]);
     assert_eq!((0..4).map(|i| corpus.source(i)).collect::<Vec<_>>(), [0, 1, 0, 2]);
-    assert_eq!((0..4).map(|i| corpus.packets(i)).collect::<Vec<_>>(), [Some(13), Some(13), Some(13), None]);
+    assert_eq!(
+        (0..4).map(|i| corpus.packets(i)).collect::<Vec<_>>(),
+        [Some(13), Some(13), Some(13), None]
+    );
 }
 
 #[test]
 fn a_fingerprint_is_of_the_distinct_flows_in_order() {
     let print = |all: &[&[u16]]| {
         let rows: Vec<_> = all.iter().map(|tokens| flow(tokens, "a")).collect();
-        open(file(&rows, FIELD, &options(Format::Arrow, Compression::None)).path()).unwrap().fingerprint()
+        open(file(&rows, FIELD, &options(Format::Arrow, Compression::None)).path())
+            .unwrap()
+            .fingerprint()
     };
     let one = print(&[&[1, 2], &[3]]);
-    assert_eq!(one, 0x40f6_cd60_a849_171d, "{one:#x}: another one refuses every checkpoint that was written");
+    assert_eq!(
+        one, 0x40f6_cd60_a849_171d,
+        "{one:#x}: another one refuses every checkpoint that was written"
+    );
     assert_eq!(one, print(&[&[1, 2], &[3], &[1, 2]]));
     assert_ne!(one, print(&[&[3], &[1, 2]]));
     assert_ne!(one, print(&[&[1], &[2, 3]]));
@@ -96,11 +112,14 @@ fn the_dataset_may_change_while_its_corpus_is_used() {
 
 #[test]
 fn captures_are_held_out_whole() {
-    let rows: Vec<_> = (0..40).map(|n| flow(&[n], ["a", "b", "c", "d"][usize::from(n % 4)])).collect();
-    let corpus = open(file(&rows, FIELD, &options(Format::Stream, Compression::Lz4)).path()).unwrap();
+    let rows: Vec<_> =
+        (0..40).map(|n| flow(&[n], ["a", "b", "c", "d"][usize::from(n % 4)])).collect();
+    let corpus =
+        open(file(&rows, FIELD, &options(Format::Stream, Compression::Lz4)).path()).unwrap();
     let split = corpus.split(Shares { validation: 0.25, test: 0.25 }, 7);
     for (part, captures) in [(&split.train, 2), (&split.validation, 1), (&split.test, 1)] {
-        let found: std::collections::BTreeSet<_> = part.iter().map(|&flow| corpus.source(flow as usize)).collect();
+        let found: std::collections::BTreeSet<_> =
+            part.iter().map(|&flow| corpus.source(flow as usize)).collect();
         assert_eq!((part.len(), found.len()), (captures * 10, captures));
     }
 }
@@ -109,8 +128,13 @@ fn captures_are_held_out_whole() {
 fn what_a_corpus_cannot_hold_is_refused_by_name() {
     let check = |row: FlowRow, code, expected: &str| {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        let mut writer =
-            DatasetWriter::to("test", &mut file, &meta(code), &options(Format::Arrow, Compression::None)).unwrap();
+        let mut writer = DatasetWriter::to(
+            "test",
+            &mut file,
+            &meta(code),
+            &options(Format::Arrow, Compression::None),
+        )
+        .unwrap();
         writer.write(&row).unwrap();
         writer.finish().unwrap();
         assert_eq!(open(file.path()).unwrap_err().kind.to_string(), expected);

@@ -81,7 +81,8 @@ fn check(compression: Compression, found: &[u8], put: &[u8], expected: &str) {
     octets[at..at + put.len()].copy_from_slice(put);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), octets).unwrap();
-    let error = DatasetReader::open(file.path(), &[FIELD]).and_then(|mut reader| reader.next().unwrap().map(drop));
+    let error = DatasetReader::open(file.path(), &[FIELD])
+        .and_then(|mut reader| reader.next().unwrap().map(drop));
     let said = error.unwrap_err().kind.to_string();
     assert!(said.ends_with(expected), "{said}");
 }
@@ -104,23 +105,35 @@ fn offsets_are_held_against_what_is_there() {
     check(Compression::None, &sound, &offsets([-1, 0, 1, 3, 6]), falling);
     let last: Vec<u8> = [703_i32, 741, 780].into_iter().flat_map(i32::to_le_bytes).collect();
     let beyond: Vec<u8> = [703_i32, 741, 781].into_iter().flat_map(i32::to_le_bytes).collect();
-    check(Compression::None, &last, &beyond, "column tokens, buffer: expected offsets up to 780, found 781");
+    check(
+        Compression::None,
+        &last,
+        &beyond,
+        "column tokens, buffer: expected offsets up to 780, found 781",
+    );
 }
 
 #[test]
 fn lengths_and_counts_are_held_against_what_is_there() {
     // The lists: 40 of them, no null. Their tokens: 780.
     for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
-        check(compression, &pair(40, 0), &pair(-40, 0), "node: expected a length of 0 or more, found -40");
-        let huge =
-            "buffer: expected a record batch of at most 67108864 octets, found 1152921504606846976 values of 2 octets";
+        check(
+            compression,
+            &pair(40, 0),
+            &pair(-40, 0),
+            "node: expected a length of 0 or more, found -40",
+        );
+        let huge = "buffer: expected a record batch of at most 67108864 octets, found 1152921504606846976 values of 2 octets";
         check(compression, &pair(780, 0), &pair(1 << 60, 0), huge);
         // Fewer would do to decompress without end.
         let large = "buffer: expected a record batch of at most 67108864 octets, found 600000000 values of 2 octets";
         check(compression, &pair(780, 0), &pair(600_000_000, 0), large);
     }
     let body = sample(Format::Arrow, Compression::None);
-    let at = body.windows(16).position(|w| w[8..] == 1560_i64.to_le_bytes() && w[..8] != [0; 8]).unwrap();
+    let at = body
+        .windows(16)
+        .position(|w| w[8..] == 1560_i64.to_le_bytes() && w[..8] != [0; 8])
+        .unwrap();
     let place = i64::from_le_bytes(body[at..at + 8].try_into().unwrap());
     for (offset, length) in [(place, 1 << 40), (i64::MAX, 1560), (-8, 1560), (place, -1560)] {
         let found = format!("found {length} at {offset}");
@@ -136,6 +149,11 @@ fn another_type_is_refused_by_name() {
     octets[at..at + name.len()].copy_from_slice(b"client_addr");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), octets).unwrap();
-    let error = DatasetReader::open(file.path(), &[FIELD]).unwrap().next().unwrap().unwrap_err().to_string();
+    let error = DatasetReader::open(file.path(), &[FIELD])
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap_err()
+        .to_string();
     assert!(error.ends_with("column client_addr, type: expected utf8, found UInt16"), "{error}");
 }

@@ -8,7 +8,10 @@ mod support;
 
 use std::io::{self, Cursor, Write};
 
-use arrowio::{Compression, DatasetReader, DatasetWriter, ErrorKind, FlowRow, Format, TokenCode, Tokens, WriteOptions};
+use arrowio::{
+    Compression, DatasetReader, DatasetWriter, ErrorKind, FlowRow, Format, TokenCode, Tokens,
+    WriteOptions,
+};
 use proptest::prelude::*;
 use support::{FIELD, WORD16, file, meta, options, read_all, row, rows};
 
@@ -89,7 +92,8 @@ fn an_arrow_file_reads_from_a_pipe_too() {
 #[test]
 fn parquet_from_a_pipe_is_refused_by_name() {
     let octets = written(&[row(1)], &options(Format::Parquet, Compression::Zstd));
-    let error = DatasetReader::stream("standard input", Cursor::new(octets), &[FIELD]).err().unwrap();
+    let error =
+        DatasetReader::stream("standard input", Cursor::new(octets), &[FIELD]).err().unwrap();
     let text = "standard input: octet 0: expected an Arrow IPC stream, found Parquet, which cannot be read from a pipe";
     assert_eq!(error.to_string(), text);
 }
@@ -100,7 +104,8 @@ fn another_version_is_refused_by_name() {
         let path = file(&[row(1)], FIELD, &options(format, Compression::Zstd));
         let next = TokenCode { name: "field", version: 2 };
         let error = DatasetReader::open(path.path(), &[next, WORD16]).err().unwrap();
-        let text = "token code: expected field version 2 or word16 version 1, found field version 1";
+        let text =
+            "token code: expected field version 2 or word16 version 1, found field version 1";
         assert_eq!(error.kind.to_string(), text);
         assert!(matches!(error.kind, ErrorKind::TokenCode { .. }));
     }
@@ -109,7 +114,8 @@ fn another_version_is_refused_by_name() {
 #[test]
 fn tokens_of_the_other_type_are_refused() {
     let mut octets = Vec::new();
-    let mut writer = DatasetWriter::to("out", &mut octets, &meta(FIELD), &WriteOptions::default()).unwrap();
+    let mut writer =
+        DatasetWriter::to("out", &mut octets, &meta(FIELD), &WriteOptions::default()).unwrap();
     let wrong = FlowRow { tokens: Tokens::I32(vec![1]), ..row(1) };
     let error = writer.write(&wrong).unwrap_err();
     assert_eq!(error.to_string(), "out: column tokens: expected list<uint16>, found list<int32>");
@@ -120,7 +126,11 @@ fn a_folder_without_a_dataset_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("notes.txt"), "x").unwrap();
     let error = DatasetReader::open(dir.path(), &[FIELD]).err().unwrap();
-    assert!(error.to_string().ends_with("folder: expected files *.arrow, *.arrows or *.parquet, found none"));
+    assert!(
+        error
+            .to_string()
+            .ends_with("folder: expected files *.arrow, *.arrows or *.parquet, found none")
+    );
 }
 
 /// Takes so many octets, then has no room.
@@ -142,11 +152,21 @@ impl Write for Full {
 #[test]
 fn a_full_disk_is_reported_as_what_it_is() {
     for format in FORMATS {
-        let mut writer =
-            DatasetWriter::to("out", Full(2_000), &meta(FIELD), &options(format, Compression::None)).unwrap();
-        let result = (0..500).try_for_each(|i| writer.write(&row(i))).and_then(|()| writer.finish().map(drop));
+        let mut writer = DatasetWriter::to(
+            "out",
+            Full(2_000),
+            &meta(FIELD),
+            &options(format, Compression::None),
+        )
+        .unwrap();
+        let result = (0..500)
+            .try_for_each(|i| writer.write(&row(i)))
+            .and_then(|()| writer.finish().map(drop));
         let error = result.unwrap_err();
-        assert!(matches!(&error.kind, ErrorKind::Io(e) if e.kind() == io::ErrorKind::StorageFull), "{error}");
+        assert!(
+            matches!(&error.kind, ErrorKind::Io(e) if e.kind() == io::ErrorKind::StorageFull),
+            "{error}"
+        );
     }
 }
 

@@ -7,7 +7,9 @@ use arrowio::{DatasetReader, TokenCode};
 /// Reads each file of a folder of seeds; says how many there were.
 fn replay(folder: &str) -> usize {
     let codes = [TokenCode { name: "field", version: 1 }, TokenCode { name: "word16", version: 1 }];
-    let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../fuzz/seeds").join(folder);
+    let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap())
+        .join("../../fuzz/seeds")
+        .join(folder);
     let mut seen = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use arrowio::{
-    Compression, DatasetMeta, DatasetReader, DatasetWriter, Error, FlowRow, FlowSummary, Format, TokenCode, Tokens,
-    WriteOptions,
+    Compression, DatasetMeta, DatasetReader, DatasetWriter, Error, FlowRow, FlowSummary, Format,
+    TokenCode, Tokens, WriteOptions,
 };
 use proptest::option::of;
 use proptest::prelude::*;
@@ -29,7 +29,11 @@ pub(crate) fn options(format: Format, compression: Compression) -> WriteOptions 
 }
 
 /// A file with the rows.
-pub(crate) fn file(rows: &[FlowRow], code: TokenCode, options: &WriteOptions) -> tempfile::NamedTempFile {
+pub(crate) fn file(
+    rows: &[FlowRow],
+    code: TokenCode,
+    options: &WriteOptions,
+) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let mut writer = DatasetWriter::to("test", &mut file, &meta(code), options).unwrap();
     rows.iter().for_each(|row| writer.write(row).unwrap());
@@ -109,12 +113,15 @@ fn tokens(code: TokenCode) -> BoxedStrategy<Tokens> {
 }
 
 pub(crate) fn rows(code: TokenCode) -> impl Strategy<Value = Vec<FlowRow>> {
-    let identity = (any::<Option<i64>>(), any::<Option<u16>>(), side(), side())
-        .prop_map(|(start_ns, client_port, client, server)| FlowIdentity { start_ns, client_port, client, server });
-    let row = (tokens(code), identity, of(summary())).prop_map(|(tokens, identity, summary)| FlowRow {
-        tokens,
-        identity,
-        summary,
-    });
+    let identity = (any::<Option<i64>>(), any::<Option<u16>>(), side(), side()).prop_map(
+        |(start_ns, client_port, client, server)| FlowIdentity {
+            start_ns,
+            client_port,
+            client,
+            server,
+        },
+    );
+    let row = (tokens(code), identity, of(summary()))
+        .prop_map(|(tokens, identity, summary)| FlowRow { tokens, identity, summary });
     prop::collection::vec(row, 0..30)
 }

@@ -69,13 +69,23 @@ fn verbose_prints_events() {
 fn something_left_out_is_1_and_named() {
     let (dir, _, b) = folder();
     std::fs::write(dir.path().join("empty"), "").unwrap();
-    check(&run(&[dir.path().to_str().unwrap(), &b]), 1, "octets  3\n", "copy: left out: empty: empty\n");
+    check(
+        &run(&[dir.path().to_str().unwrap(), &b]),
+        1,
+        "octets  3\n",
+        "copy: left out: empty: empty\n",
+    );
 }
 
 #[test]
 fn failed_is_2_with_one_line() {
     let (_dir, _, b) = folder();
-    check(&run(&["/no/such", &b]), 2, "", "copy: /no/such: No such file or directory (os error 2)\n");
+    check(
+        &run(&["/no/such", &b]),
+        2,
+        "",
+        "copy: /no/such: No such file or directory (os error 2)\n",
+    );
     assert!(!PathBuf::from(b).exists());
 }
 
@@ -94,7 +104,8 @@ fn data_on_stdout_sends_the_summary_to_stderr() {
 fn a_closed_pipe_is_success() {
     let (dir, a, _) = folder();
     std::fs::write(dir.path().join("a"), vec![7; 1 << 20]).unwrap();
-    let mut child = copy().args([&a, "-"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        copy().args([&a, "-"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
@@ -112,7 +123,8 @@ fn completions_and_man_need_no_other_argument() {
         assert_eq!(output.status.code(), Some(0), "{args:?}");
         assert!(text(&output.stdout).contains(expected), "{args:?}");
     }
-    let expected = "copy: --completions: expected one of bash, elvish, fish, powershell, zsh, found 'csh'\n";
+    let expected =
+        "copy: --completions: expected one of bash, elvish, fish, powershell, zsh, found 'csh'\n";
     check(&run(&["--completions", "csh"]), 2, "", expected);
 }
 
@@ -122,13 +134,15 @@ fn a_signal_removes_what_is_unfinished() {
     let (dir, a, b) = folder();
     let count = || std::fs::read_dir(dir.path()).unwrap().count();
     for signal in ["INT", "TERM"] {
-        let mut child = copy().args([&a, &b, "--wait", "60000"]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            copy().args([&a, &b, "--wait", "60000"]).stderr(Stdio::piped()).spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         while count() == 1 {
             assert!(Instant::now() < deadline, "no temporary appeared");
             std::thread::sleep(Duration::from_millis(5));
         }
-        let kill = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
+        let kill =
+            Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
         assert!(kill.success());
         let mut said = String::new();
         child.stderr.take().unwrap().read_to_string(&mut said).unwrap();

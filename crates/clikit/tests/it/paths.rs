@@ -27,7 +27,8 @@ proptest! {
 /// What fuzzing began with and what it has found, once more.
 #[test]
 fn seeds() {
-    let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../fuzz/seeds/paths");
+    let folder =
+        Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../fuzz/seeds/paths");
     let mut seen = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         support::take(&std::fs::read(entry.unwrap().path()).unwrap());

@@ -1,4 +1,5 @@
-//! Command lines at random, and those that fuzzing began with: every program's own tests include this file.
+//! Command lines at random, and those that fuzzing began with: every program's own tests include
+//! this file.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -7,8 +8,8 @@ use std::path::Path;
 use clikit::Cli;
 use proptest::prelude::*;
 
-/// Words: a subcommand where there are some, then its flags, each mostly with something after it: what it may take, letters
-/// and figures, or any octets, since a path need not be text.
+/// Words: a subcommand where there are some, then its flags, each mostly with something after it:
+/// what it may take, letters and figures, or any octets, since a path need not be text.
 pub(crate) fn words<A: Cli>() -> impl Strategy<Value = Vec<OsString>> {
     let mut commands = Vec::new();
     gather(&A::command(), &[], &mut commands);

@@ -1,5 +1,6 @@
-//! Any sequence of outputs, under any names, in a folder that holds anything: what is committed stands there whole, what is not
-//! leaves everything as it was, and nothing unfinished stays. The fuzz target `paths` and our own tests include this file.
+//! Any sequence of outputs, under any names, in a folder that holds anything: what is committed
+//! stands there whole, what is not leaves everything as it was, and nothing unfinished stays. The
+//! fuzz target `paths` and our own tests include this file.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -16,7 +17,8 @@ fn below(root: &Path, name: &[u8]) -> PathBuf {
     inside.take(4).fold(root.to_owned(), |path, part| path.join(OsStr::from_bytes(part)))
 }
 
-/// All that is below a folder, links not followed: what stands in files, nothing for folders and links.
+/// All that is below a folder, links not followed: what stands in files, nothing for folders and
+/// links.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut all = BTreeMap::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -50,7 +52,9 @@ pub(crate) fn take(octets: &[u8]) {
             // What stood there before is anything, but no unfinished output.
             0 if !is_temporary(&path) => drop(std::fs::write(&path, text)),
             1 if !is_temporary(&path) => drop(std::fs::create_dir_all(&path)),
-            2 if !is_temporary(&path) => drop(std::os::unix::fs::symlink(below(root, other), &path)),
+            2 if !is_temporary(&path) => {
+                drop(std::os::unix::fs::symlink(below(root, other), &path))
+            }
             3 | 4 => file(root, &path, text, what % 8 == 3),
             5 => folder(root, &path, text, Existing::Refuse),
             6 => folder(root, &path, text, Existing::Replace(&["made", "*.x"])),
@@ -63,7 +67,8 @@ pub(crate) fn take(octets: &[u8]) {
             }
             _ => {}
         }
-        let unfinished: Vec<_> = contents(root).into_keys().filter(|path| is_temporary(path)).collect();
+        let unfinished: Vec<_> =
+            contents(root).into_keys().filter(|path| is_temporary(path)).collect();
         assert!(unfinished.is_empty(), "{unfinished:?}");
     }
 }

@@ -5,8 +5,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::sample::Interval;
 
-/// The chance that one drawn from `positive` has a higher score than one drawn from `negative`, ties counted half: 0.5 where
-/// scores say nothing, 1 where they tell all apart. Mann-Whitney's U over the product of the sizes. 0.5 where one is empty.
+/// The chance that one drawn from `positive` has a higher score than one drawn from `negative`,
+/// ties counted half: 0.5 where scores say nothing, 1 where they tell all apart. Mann-Whitney's U
+/// over the product of the sizes. 0.5 where one is empty.
 #[must_use]
 pub fn auc(negative: &[f64], positive: &[f64]) -> f64 {
     if negative.is_empty() || positive.is_empty() {
@@ -25,9 +26,16 @@ pub fn auc(negative: &[f64], positive: &[f64]) -> f64 {
     wins / (negative.len() as f64 * positive.len() as f64)
 }
 
-/// The mean of the AUCs of folds, each `[negative, positive]` scores, with a bootstrap over what was scored.
-pub(crate) fn bootstrap_auc(folds: &[[Vec<f64>; 2]], rounds: u32, random: &mut ChaCha8Rng) -> Interval {
-    let mean = |of: &[[Vec<f64>; 2]]| of.iter().map(|[a, b]| auc(a, b)).sum::<f64>() / of.len().max(1) as f64;
+/// The mean of the AUCs of folds, each `[negative, positive]` scores, with a bootstrap over what
+/// was scored.
+pub(crate) fn bootstrap_auc(
+    folds: &[[Vec<f64>; 2]],
+    rounds: u32,
+    random: &mut ChaCha8Rng,
+) -> Interval {
+    let mean = |of: &[[Vec<f64>; 2]]| {
+        of.iter().map(|[a, b]| auc(a, b)).sum::<f64>() / of.len().max(1) as f64
+    };
     let value = mean(folds);
     let repeated: Vec<f64> = (0..rounds.max(1))
         .map(|_| {

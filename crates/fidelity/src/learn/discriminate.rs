@@ -27,7 +27,8 @@ pub struct Discriminator {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldOut {
-    /// Whole captures: what is learnt from the reference is tried on the real flows, and the other way round.
+    /// Whole captures: what is learnt from the reference is tried on the real flows, and the other
+    /// way round.
     Captures,
     /// Flows, of the same captures.
     Flows,
@@ -62,7 +63,12 @@ pub struct Tell {
 }
 
 /// Tells real flows from generated ones, and real ones from real ones, in each draw of them.
-pub(crate) fn discriminate(draws: &[Material<'_>], has_identifiers: bool, rounds: u32, seed: u64) -> Discriminators {
+pub(crate) fn discriminate(
+    draws: &[Material<'_>],
+    has_identifiers: bool,
+    rounds: u32,
+    seed: u64,
+) -> Discriminators {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let (mut trials, mut floor_trials) = (Vec::new(), Vec::new());
     for Material { real, floor, generated, has_reference } in draws {
@@ -77,16 +83,25 @@ pub(crate) fn discriminate(draws: &[Material<'_>], has_identifiers: bool, rounds
     }
     let mut both = |score: Score| {
         let mut against = |trials: &[Trial<'_>]| {
-            bootstrap_auc(&trials.iter().map(|t| t.scores(score)).collect::<Vec<_>>(), rounds, &mut random)
+            bootstrap_auc(
+                &trials.iter().map(|t| t.scores(score)).collect::<Vec<_>>(),
+                rounds,
+                &mut random,
+            )
         };
         Discriminator { generated: against(&trials), floor: against(&floor_trials) }
     };
     Discriminators {
         flows: draws.first().map_or(0, |m| m.real.len()),
-        held_out: if draws.iter().any(|m| m.has_reference) { HeldOut::Captures } else { HeldOut::Flows },
+        held_out: if draws.iter().any(|m| m.has_reference) {
+            HeldOut::Captures
+        } else {
+            HeldOut::Flows
+        },
         trees: both(|seen, labels, others| by_trees(|s| &s.behaviour, seen, labels, others)),
-        trees_with_identifiers: has_identifiers
-            .then(|| both(|seen, labels, others| by_trees(|s| &s.with_identifiers, seen, labels, others))),
+        trees_with_identifiers: has_identifiers.then(|| {
+            both(|seen, labels, others| by_trees(|s| &s.with_identifiers, seen, labels, others))
+        }),
         sequence: both(by_sequence),
         tells: tells(draws, has_identifiers),
     }
@@ -94,16 +109,23 @@ pub(crate) fn discriminate(draws: &[Material<'_>], has_identifiers: bool, rounds
 
 /// The numbers whose AUC is furthest above that of real flows.
 fn tells(draws: &[Material<'_>], has_identifiers: bool) -> Vec<Tell> {
-    let row: fn(&Seen) -> &Row = if has_identifiers { |s| &s.with_identifiers } else { |s| &s.behaviour };
+    let row: fn(&Seen) -> &Row =
+        if has_identifiers { |s| &s.with_identifiers } else { |s| &s.behaviour };
     let column = |flows: &[&Seen], i: usize| flows.iter().map(|s| row(s)[i]).collect::<Vec<_>>();
     let columns = draws.first().and_then(|m| m.real.first()).map_or(0, |s| row(s).len());
-    let mean = |of: &dyn Fn(&Material<'_>) -> f64| draws.iter().map(of).sum::<f64>() / draws.len().max(1) as f64;
+    let mean = |of: &dyn Fn(&Material<'_>) -> f64| {
+        draws.iter().map(of).sum::<f64>() / draws.len().max(1) as f64
+    };
     let tell = |(i, name)| {
         let against = |of: &dyn Fn(&Material<'_>) -> Vec<f64>| {
             let signed = mean(&|m| auc(&column(&m.real, i), &of(m)));
             signed.max(1.0 - signed)
         };
-        Tell { name, generated: against(&|m| column(&m.generated, i)), floor: against(&|m| column(&m.floor, i)) }
+        Tell {
+            name,
+            generated: against(&|m| column(&m.generated, i)),
+            floor: against(&|m| column(&m.floor, i)),
+        }
     };
     let mut tells: Vec<Tell> = names().into_iter().take(columns).enumerate().map(tell).collect();
     tells.sort_by(|a, b| (b.generated - b.floor).total_cmp(&(a.generated - a.floor)));
@@ -124,16 +146,21 @@ impl Trial<'_> {
     fn scores(&self, score: Score) -> [Vec<f64>; 2] {
         let zeros = self.learnt[0].len();
         let learnt = self.learnt.concat();
-        let labels: Vec<f64> = (0..learnt.len()).map(|i| if i < zeros { 0.0 } else { 1.0 }).collect();
+        let labels: Vec<f64> =
+            (0..learnt.len()).map(|i| if i < zeros { 0.0 } else { 1.0 }).collect();
         let mut scores = score(&learnt, &labels, &self.tried.concat());
         let seconds = scores.split_off(self.tried[0].len());
         [scores, seconds]
     }
 }
 
-/// Whole captures are held out: what is learnt from one set of captures is tried on the other. For generated flows, and for the
-/// floor.
-fn by_capture<'a>(real: &[&'a Seen], floor: &[&'a Seen], generated: &[&'a Seen]) -> (Vec<Trial<'a>>, Vec<Trial<'a>>) {
+/// Whole captures are held out: what is learnt from one set of captures is tried on the other. For
+/// generated flows, and for the floor.
+fn by_capture<'a>(
+    real: &[&'a Seen],
+    floor: &[&'a Seen],
+    generated: &[&'a Seen],
+) -> (Vec<Trial<'a>>, Vec<Trial<'a>>) {
     let made = parts(generated, 2);
     let trial = |[learnt, tried]: [&[&'a Seen]; 2], half: usize| Trial {
         learnt: [learnt.to_vec(), made[half].clone()],
@@ -152,7 +179,12 @@ fn by_capture<'a>(real: &[&'a Seen], floor: &[&'a Seen], generated: &[&'a Seen])
 fn by_flow<'a>(first: &[&'a Seen], second: &[&'a Seen]) -> Vec<Trial<'a>> {
     let (first, second) = (parts(first, FOLDS), parts(second, FOLDS));
     let others = |parts: &[Vec<&'a Seen>], held: usize| -> Vec<&'a Seen> {
-        parts.iter().enumerate().filter(|(i, _)| *i != held).flat_map(|(_, part)| part.iter().copied()).collect()
+        parts
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != held)
+            .flat_map(|(_, part)| part.iter().copied())
+            .collect()
     };
     let trial = |held: usize| Trial {
         learnt: [others(&first, held), others(&second, held)],
@@ -172,12 +204,14 @@ fn by_trees(row: fn(&Seen) -> &Row, train: &[&Seen], labels: &[f64], test: &[&Se
     learn_and_score(&train.iter().collect::<Vec<_>>(), labels, &test.iter().collect::<Vec<_>>())
 }
 
-/// How many more bits per packet a flow takes under a model of the first side than under one of the second.
+/// How many more bits per packet a flow takes under a model of the first side than under one of the
+/// second.
 fn by_sequence(train: &[&Seen], labels: &[f64], test: &[&Seen]) -> Vec<f64> {
     let mut models = [Ngrams::default(), Ngrams::default()];
     for (seen, &label) in train.iter().zip(labels) {
         models[usize::from(label > 0.5)].learn(&seen.symbols);
     }
-    let bits = |s: &Seen| models[0].bits_per_packet(&s.symbols) - models[1].bits_per_packet(&s.symbols);
+    let bits =
+        |s: &Seen| models[0].bits_per_packet(&s.symbols) - models[1].bits_per_packet(&s.symbols);
     test.iter().map(|s| bits(s)).collect()
 }

@@ -97,9 +97,18 @@ fn behaviour(flow: &Flow) -> Named {
     for (i, name) in ["payload_1", "payload_2", "payload_3"].into_iter().enumerate() {
         row.put(name, None, payloads.get(i).map_or(0.0, |p| signed_len(p)));
     }
-    let closing = flow.packets.iter().position(|p| p.flags.has(Flags::FIN) || p.flags.has(Flags::RST));
-    row.put("closing_side", None, closing.map_or(NONE, |at| flow.packets[at].direction.index() as f64));
-    row.put("packets_from_close", None, closing.map_or(NONE, |at| (flow.packets.len() - at) as f64));
+    let closing =
+        flow.packets.iter().position(|p| p.flags.has(Flags::FIN) || p.flags.has(Flags::RST));
+    row.put(
+        "closing_side",
+        None,
+        closing.map_or(NONE, |at| flow.packets[at].direction.index() as f64),
+    );
+    row.put(
+        "packets_from_close",
+        None,
+        closing.map_or(NONE, |at| (flow.packets.len() - at) as f64),
+    );
     row.put("last_flags", None, flow.packets.last().map_or(NONE, |p| f64::from(p.flags.0)));
     row
 }
@@ -113,8 +122,10 @@ fn signed_len(p: &Packet) -> f64 {
 fn opening(flow: &Flow, d: Direction, row: &mut Named) {
     let syn = of(flow, d).find(|p| p.flags.has(Flags::SYN));
     let octets = syn.map_or(&[][..], |p| flow.options_of(p));
-    let number =
-        |kind| options::find(octets, kind).map_or(NONE, |data| data.iter().fold(0.0, |n, &o| n * 256.0 + f64::from(o)));
+    let number = |kind| {
+        options::find(octets, kind)
+            .map_or(NONE, |data| data.iter().fold(0.0, |n, &o| n * 256.0 + f64::from(o)))
+    };
     let mut put = |name, value| row.put(name, Some(d), value);
     put("mss", number(2));
     put("window_scale", number(3));
@@ -155,11 +166,14 @@ fn times(flow: &Flow, d: Direction, row: &mut Named) {
         .map(|w| decades_ns(w[1].time_ns - w[0].time_ns))
         .collect();
     gaps.sort_by(f64::total_cmp);
-    let at = |share: f64| gaps.get(((gaps.len().max(1) - 1) as f64 * share).round() as usize).copied().unwrap_or(NONE);
+    let at = |share: f64| {
+        gaps.get(((gaps.len().max(1) - 1) as f64 * share).round() as usize).copied().unwrap_or(NONE)
+    };
     row.put("gap_min", Some(d), at(0.0));
     row.put("gap_median", Some(d), at(0.5));
     row.put("gap_p90", Some(d), at(0.9));
-    let stamp = |p: &Packet| options::timestamps(flow.options_of(p)).map(|(value, _)| (p.time_ns, value));
+    let stamp =
+        |p: &Packet| options::timestamps(flow.options_of(p)).map(|(value, _)| (p.time_ns, value));
     let (first, last) = (of(flow, d).find_map(stamp), of(flow, d).filter_map(stamp).last());
     let rate = match (first, last) {
         (Some((t0, v0)), Some((t1, v1))) if t1 > t0 => {
@@ -181,12 +195,17 @@ fn numbers(flow: &Flow, d: Direction, row: &mut Named) {
         }
     }
     row.put("segments_again", Some(d), f64::from(again));
-    let mut acks: Vec<_> = of(flow, d).filter(|p| p.flags.has(Flags::ACK)).map(|p| (p.ack.0, p.payload_len)).collect();
+    let mut acks: Vec<_> =
+        of(flow, d).filter(|p| p.flags.has(Flags::ACK)).map(|p| (p.ack.0, p.payload_len)).collect();
     let all = acks.len();
     acks.dedup_by(|a, b| a.0 == b.0 && a.1 == 0 && b.1 == 0);
     row.put("ack_again_share", Some(d), share(all - acks.len(), all));
     let ids: Vec<u16> = of(flow, d).map(|p| p.ip_id).collect();
-    row.put("ip_id_zero_share", Some(d), share(ids.iter().filter(|&&id| id == 0).count(), ids.len()));
+    row.put(
+        "ip_id_zero_share",
+        Some(d),
+        share(ids.iter().filter(|&&id| id == 0).count(), ids.len()),
+    );
     let steps = ids.windows(2).filter(|w| w[1].wrapping_sub(w[0]) == 1).count();
     row.put("ip_id_step_share", Some(d), share(steps, ids.len().saturating_sub(1)));
 }
@@ -216,9 +235,16 @@ fn early(flow: &Flow) -> Row {
             row.extend([0.0, NONE, NONE, NONE]);
             continue;
         };
-        let gap = i.checked_sub(1).map_or(NONE, |before| decades_ns(p.time_ns - flow.packets[before].time_ns));
+        let gap = i
+            .checked_sub(1)
+            .map_or(NONE, |before| decades_ns(p.time_ns - flow.packets[before].time_ns));
         let side = if p.direction == Direction::Forward { 1.0 } else { -1.0 };
-        row.extend([side * (f64::from(p.payload_len) + 1.0), f64::from(p.flags.0), gap, f64::from(p.window)]);
+        row.extend([
+            side * (f64::from(p.payload_len) + 1.0),
+            f64::from(p.flags.0),
+            gap,
+            f64::from(p.window),
+        ]);
     }
     row
 }

@@ -15,8 +15,8 @@ pub(crate) use features::{Seen, see};
 pub use utility::Utility;
 pub(crate) use utility::utility;
 
-/// Flows to learn from and to be tried on: real ones and generated ones, and other real ones where there are any. At least as
-/// many of `floor` as of `real`: for what is real against real.
+/// Flows to learn from and to be tried on: real ones and generated ones, and other real ones where
+/// there are any. At least as many of `floor` as of `real`: for what is real against real.
 pub(crate) struct Material<'a> {
     pub(crate) real: Vec<&'a Seen>,
     pub(crate) generated: Vec<&'a Seen>,

@@ -1,8 +1,8 @@
 //! A small model of the order of packets: smoothed n-grams.
 //!
-//! Each packet says two things: its shape (direction, flags, length class), told from the three shapes before it, and its gap
-//! class, told from its shape, the shape before and the gap before. Probabilities are interpolated from the longest context
-//! down to none (Witten and Bell 1991).
+//! Each packet says two things: its shape (direction, flags, length class), told from the three
+//! shapes before it, and its gap class, told from its shape, the shape before and the gap before.
+//! Probabilities are interpolated from the longest context down to none (Witten and Bell 1991).
 
 use flowtrack::Flow;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -32,7 +32,8 @@ pub(crate) fn symbols(flow: &Flow) -> Vec<Symbol> {
     let symbol = |p: &flowtrack::Packet| {
         let gap = (p.time_ns - before).max(0) as u64 / 1_000;
         before = p.time_ns;
-        let shape = (u32::from(p.flags.0) << 1 | p.direction.index() as u32) << 3 | length(p.payload_len);
+        let shape =
+            (u32::from(p.flags.0) << 1 | p.direction.index() as u32) << 3 | length(p.payload_len);
         // Half decades would be finer than a hundred flows can tell.
         Symbol { shape, gap: (gap as f64 + 1.0).log10() as u32 }
     };
@@ -70,7 +71,11 @@ fn each(flow: &[Symbol], mut told: impl FnMut(usize, u32, &Contexts)) {
         let shape = |back: usize| i.checked_sub(back).map_or(NONE, |at| flow[at].shape);
         let gap_before = i.checked_sub(1).map_or(NONE, |at| flow[at].gap);
         let shapes = [shape(1), shape(2), shape(3)];
-        told(0, symbol.shape, &[key(0, &shapes), key(0, &shapes[..2]), key(0, &shapes[..1]), key(0, &[])]);
+        told(
+            0,
+            symbol.shape,
+            &[key(0, &shapes), key(0, &shapes[..2]), key(0, &shapes[..1]), key(0, &[])],
+        );
         let gaps = [symbol.shape, shapes[0], gap_before];
         told(1, symbol.gap, &[key(1, &gaps), key(1, &gaps[..2]), key(1, &gaps[..1]), key(1, &[])]);
     }
@@ -122,8 +127,10 @@ mod tests {
     fn what_was_learnt_takes_fewer_bits_than_the_same_in_another_order() {
         let mut model = Ngrams::default();
         (0..20).for_each(|_| model.learn(&flow(&[1, 2, 3, 4, 5, 6])));
-        let (known, other) =
-            (model.bits_per_packet(&flow(&[1, 2, 3, 4, 5, 6])), model.bits_per_packet(&flow(&[1, 4, 3, 2, 5, 6])));
+        let (known, other) = (
+            model.bits_per_packet(&flow(&[1, 2, 3, 4, 5, 6])),
+            model.bits_per_packet(&flow(&[1, 4, 3, 2, 5, 6])),
+        );
         assert!(known < 0.5 && other > 3.0, "{known} {other}");
     }
 
@@ -135,7 +142,8 @@ mod tests {
         each(&known, |kind, _, contexts| {
             // Three shapes and one gap were seen, and one of each that was not.
             let values: &[u32] = if kind == 0 { &[1, 2, 3, 9] } else { &[0, 9] };
-            let sum: f64 = values.iter().map(|&value| model.probability(kind, value, contexts)).sum();
+            let sum: f64 =
+                values.iter().map(|&value| model.probability(kind, value, contexts)).sum();
             assert!((sum - 1.0).abs() < 1e-12, "{sum}");
         });
     }

@@ -1,8 +1,9 @@
-//! Gradient-boosted trees: smartcore's, of squared error on labels 0 and 1 (Friedman 2001; as a classifier, Buehlmann and Yu
-//! 2003, "Boosting with the L2 loss"). Scores are ranked or compared, never read as probabilities.
+//! Gradient-boosted trees: smartcore's, of squared error on labels 0 and 1 (Friedman 2001; as a
+//! classifier, Buehlmann and Yu 2003, "Boosting with the L2 loss"). Scores are ranked or compared,
+//! never read as probabilities.
 //!
-//! Other crates were looked at: perpetual takes a nightly compiler, forust-ml and gbdt are kept no more, nanogbm brings
-//! bincode, which is kept no more either.
+//! Other crates were looked at: perpetual takes a nightly compiler, forust-ml and gbdt are kept no
+//! more, nanogbm brings bincode, which is kept no more either.
 
 use smartcore::linalg::basic::matrix::DenseMatrix;
 use smartcore::xgboost::{XGRegressor, XGRegressorParameters};
@@ -19,7 +20,8 @@ type Matrix = DenseMatrix<f64>;
 /// Rows of finite numbers, all of one length.
 pub(crate) type Row = Vec<f64>;
 
-/// Learns labels from rows, and scores other rows: the higher, the more like label 1. All 0.5 where nothing can be learnt.
+/// Learns labels from rows, and scores other rows: the higher, the more like label 1. All 0.5 where
+/// nothing can be learnt.
 pub(crate) fn learn_and_score(rows: &[&Row], labels: &[f64], others: &[&Row]) -> Vec<f64> {
     let nothing = vec![0.5; others.len()];
     if others.is_empty() || labels.iter().all(|&l| l == labels[0]) {
@@ -42,7 +44,8 @@ pub(crate) fn learn_and_score(rows: &[&Row], labels: &[f64], others: &[&Row]) ->
 /// smartcore compares numbers with `partial_cmp().unwrap()`: nothing but finite ones may reach it.
 fn matrix(rows: &[&Row]) -> Option<Matrix> {
     let finite = |x: f64| if x.is_finite() { x } else { -1.0 };
-    DenseMatrix::from_2d_vec(&rows.iter().map(|r| r.iter().map(|&x| finite(x)).collect()).collect()).ok()
+    DenseMatrix::from_2d_vec(&rows.iter().map(|r| r.iter().map(|&x| finite(x)).collect()).collect())
+        .ok()
 }
 
 #[cfg(test)]
@@ -56,12 +59,18 @@ mod tests {
     /// Rows of three numbers, labelled by `label` of them.
     fn learnt(label: fn(&Row) -> bool) -> f64 {
         let mut random = ChaCha8Rng::seed_from_u64(5);
-        let rows: Vec<Row> = (0..600).map(|_| (0..3).map(|_| random.random::<f64>()).collect()).collect();
+        let rows: Vec<Row> =
+            (0..600).map(|_| (0..3).map(|_| random.random::<f64>()).collect()).collect();
         let labels: Vec<f64> = rows.iter().map(|r| f64::from(u8::from(label(r)))).collect();
         let rows: Vec<&Row> = rows.iter().collect();
         let scores = learn_and_score(&rows[..400], &labels[..400], &rows[400..]);
         let of = |wanted: f64| -> Vec<f64> {
-            scores.iter().zip(&labels[400..]).filter(|(_, l)| **l == wanted).map(|(s, _)| *s).collect()
+            scores
+                .iter()
+                .zip(&labels[400..])
+                .filter(|(_, l)| **l == wanted)
+                .map(|(s, _)| *s)
+                .collect()
         };
         auc(&of(0.0), &of(1.0))
     }

@@ -14,7 +14,8 @@ const PORTS: usize = 5;
 /// Flows that a port needs to be a class.
 const LEAST: usize = 15;
 
-/// How well a classifier does on real flows that it has not seen: it tells the server port from the first packets.
+/// How well a classifier does on real flows that it has not seen: it tells the server port from the
+/// first packets.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct Utility {
     /// The classes: server ports; all others together are one more.
@@ -23,7 +24,8 @@ pub struct Utility {
     pub packets: usize,
     /// Real flows that are classified.
     pub flows: usize,
-    /// Balanced accuracy after learning from real flows: the share of a class that is right, the mean over classes.
+    /// Balanced accuracy after learning from real flows: the share of a class that is right, the
+    /// mean over classes.
     pub real: Interval,
     /// The same after learning from as many generated ones.
     pub generated: Interval,
@@ -33,15 +35,16 @@ pub struct Utility {
     pub chance: f64,
 }
 
-/// Learns from real flows and from as many generated ones, and classifies other real flows: those of the reference teach where
-/// there is one, so that whole captures are held out, else halves of the real ones in turn. `None` where the real flows have
-/// fewer than two classes.
+/// Learns from real flows and from as many generated ones, and classifies other real flows: those
+/// of the reference teach where there is one, so that whole captures are held out, else halves of
+/// the real ones in turn. `None` where the real flows have fewer than two classes.
 pub(crate) fn utility(material: &Material<'_>, rounds: u32, seed: u64) -> Option<Utility> {
     let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x7574_696c);
     let (real, floor) = (&material.real, &material.floor);
     let everyone: Vec<&Seen> = real.iter().chain(floor).copied().collect();
     let ports = classes(&everyone);
-    let class = |seen: &Seen| ports.iter().position(|&p| p == seen.server_port).unwrap_or(ports.len());
+    let class =
+        |seen: &Seen| ports.iter().position(|&p| p == seen.server_port).unwrap_or(ports.len());
     let kinds = ports.len() + usize::from(everyone.iter().any(|s| class(s) == ports.len()));
     if kinds < 2 {
         return None;
@@ -50,20 +53,24 @@ pub(crate) fn utility(material: &Material<'_>, rounds: u32, seed: u64) -> Option
     if !material.has_reference {
         trials.push((real, floor));
     }
-    // The class of each flow that is tried, and whether it was told after real lessons and after generated ones.
+    // The class of each flow that is tried, and whether it was told after real lessons and after
+    // generated ones.
     let mut told: Vec<(usize, [bool; 2])> = Vec::new();
     for (taught, tried) in trials {
         let lessons = |flows: &[&'_ Seen]| -> Vec<(Row, usize)> {
             flows.iter().take(taught.len()).map(|s| (s.early.clone(), class(s))).collect()
         };
         let rows: Vec<&Row> = tried.iter().map(|s| &s.early).collect();
-        let [real, generated] = [taught, &material.generated].map(|of| classify(&lessons(of), kinds, &rows));
-        let right = |i: usize, s: &Seen| (class(s), [real[i] == class(s), generated[i] == class(s)]);
+        let [real, generated] =
+            [taught, &material.generated].map(|of| classify(&lessons(of), kinds, &rows));
+        let right =
+            |i: usize, s: &Seen| (class(s), [real[i] == class(s), generated[i] == class(s)]);
         told.extend(tried.iter().enumerate().map(|(i, s)| right(i, s)));
     }
     let n = told.len();
     let values = |of: &[usize]| {
-        let [r, g] = [0, 1].map(|by: usize| balanced(of.iter().map(|&i| (told[i].0, told[i].1[by])), kinds));
+        let [r, g] =
+            [0, 1].map(|by: usize| balanced(of.iter().map(|&i| (told[i].0, told[i].1[by])), kinds));
         [r, g, if r > 0.0 { g / r } else { 1.0 }]
     };
     let everything: Vec<usize> = (0..n).collect();
@@ -114,7 +121,8 @@ fn classify(lessons: &[(Row, usize)], kinds: usize, rows: &[&Row]) -> Vec<usize>
     let taught: Vec<&Row> = lessons.iter().map(|(row, _)| row).collect();
     let mut best = vec![(f64::NEG_INFINITY, 0); rows.len()];
     for kind in 0..kinds {
-        let labels: Vec<f64> = lessons.iter().map(|(_, class)| f64::from(u8::from(*class == kind))).collect();
+        let labels: Vec<f64> =
+            lessons.iter().map(|(_, class)| f64::from(u8::from(*class == kind))).collect();
         let scores = match labels.iter().sum::<f64>() {
             // Never taught, or nothing else was.
             0.0 => vec![-1.0; rows.len()],

@@ -1,4 +1,5 @@
-//! Measures that learn: each finds the damage that it is for, and real against real scores what chance does.
+//! Measures that learn: each finds the damage that it is for, and real against real scores what
+//! chance does.
 
 use fidelity::{Comparison, Sides, compare};
 use flowtrack::{Direction, Flow};
@@ -21,12 +22,15 @@ fn sequence(found: &Comparison) -> f64 {
 #[test]
 fn real_against_real_is_not_told_apart_and_teaches_as_much() {
     let found = against(&REAL[1]);
-    // Neighbours in a capture are alike, and every second one is on the other side: scores are rather below 0.5 than above.
+    // Neighbours in a capture are alike, and every second one is on the other side: scores are
+    // rather below 0.5 than above.
     let is_told = |auc: f64| auc > 0.58;
     for kind in [&found.discriminators.trees, &found.discriminators.sequence] {
         assert!(!is_told(kind.generated.value), "{:?}", found.discriminators);
         assert!((kind.floor.value - 0.5).abs() < 0.1, "{:?}", found.discriminators);
-        assert!(kind.generated.low < kind.generated.value && kind.generated.value < kind.generated.high);
+        assert!(
+            kind.generated.low < kind.generated.value && kind.generated.value < kind.generated.high
+        );
     }
     assert!(!is_told(with_identifiers(&found)), "{:?}", found.discriminators);
     let utility = found.utility.unwrap();
@@ -42,7 +46,10 @@ fn one_field_that_is_off_is_found_by_trees() {
     let found = against(&damaged);
     assert!(trees(&found) > 0.95, "{:?}", found.discriminators);
     let tells = &found.discriminators.tells;
-    assert!(tells[..2].iter().all(|t| t.name.starts_with("ttl_") && t.generated > t.floor + 0.1), "{tells:?}");
+    assert!(
+        tells[..2].iter().all(|t| t.name.starts_with("ttl_") && t.generated > t.floor + 0.1),
+        "{tells:?}"
+    );
     assert!(tells[2].generated < tells[2].floor + 0.05, "{tells:?}");
     // Packets in order are as they were.
     assert!(sequence(&found) < 0.6, "{:?}", found.discriminators);
@@ -50,21 +57,33 @@ fn one_field_that_is_off_is_found_by_trees() {
 
 #[test]
 fn with_a_reference_what_is_learnt_from_it_is_tried_on_others() {
-    let every_second = |from: usize| REAL[1].iter().skip(from).step_by(2).cloned().collect::<Vec<_>>();
+    let every_second =
+        |from: usize| REAL[1].iter().skip(from).step_by(2).cloned().collect::<Vec<_>>();
     let (reference, mut generated) = (every_second(0), every_second(1));
     let told = |generated: &[Flow]| {
-        let sides =
-            Sides { real: &REAL[0], generated, reference: Some(&reference), training: None, has_identifiers: false };
+        let sides = Sides {
+            real: &REAL[0],
+            generated,
+            reference: Some(&reference),
+            training: None,
+            has_identifiers: false,
+        };
         compare(&sides, SETTINGS, |_| ()).unwrap()
     };
     let same = told(&generated);
     assert_eq!(same.discriminators.held_out, fidelity::HeldOut::Captures);
     let trees = same.discriminators.trees;
-    assert!([trees.generated.value, trees.floor.value].iter().all(|auc| (auc - 0.5).abs() < 0.12), "{trees:?}");
+    assert!(
+        [trees.generated.value, trees.floor.value].iter().all(|auc| (auc - 0.5).abs() < 0.12),
+        "{trees:?}"
+    );
     assert!(same.utility.unwrap().ratio.value > 0.9);
     generated.iter_mut().flat_map(|f| &mut f.packets).for_each(|p| p.ttl = p.ttl.wrapping_sub(3));
     let damaged = told(&generated).discriminators.trees;
-    assert!(damaged.generated.value > 0.95 && (damaged.floor.value - trees.floor.value).abs() < 1e-12, "{damaged:?}");
+    assert!(
+        damaged.generated.value > 0.95 && (damaged.floor.value - trees.floor.value).abs() < 1e-12,
+        "{damaged:?}"
+    );
 }
 
 #[test]
@@ -85,12 +104,13 @@ fn an_identifier_that_gives_away_is_found_by_trees_that_see_it_and_by_no_other()
     assert!(trees(&found) < 0.6, "{:?}", found.discriminators);
 }
 
-/// The gaps before a side's packets between the handshake and the end, moved on by one packet of that side: no sum, mean or
-/// extreme over the flow changes, nor does any header.
+/// The gaps before a side's packets between the handshake and the end, moved on by one packet of
+/// that side: no sum, mean or extreme over the flow changes, nor does any header.
 fn moved_on(flow: &Flow) -> Flow {
     let mut flow = flow.clone();
     let n = flow.packets.len();
-    let mut gaps: Vec<i64> = (0..n).map(|i| flow.packets[i].time_ns - flow.packets[i.max(1) - 1].time_ns).collect();
+    let mut gaps: Vec<i64> =
+        (0..n).map(|i| flow.packets[i].time_ns - flow.packets[i.max(1) - 1].time_ns).collect();
     let last = |d: Direction| flow.packets.iter().rposition(|p| p.direction == d).unwrap_or(0);
     let end = last(Direction::Forward).min(last(Direction::Reverse));
     for d in [Direction::Forward, Direction::Reverse] {
@@ -154,7 +174,13 @@ fn marked(flows: &[Flow], bit: impl Fn(usize, usize) -> bool) -> Vec<Flow> {
 fn values_that_go_with_the_wrong_others_are_found_by_cmd_and_by_no_marginal() {
     let real = marked(&REAL[0], |i, _| i.is_multiple_of(2));
     let compared = |generated: &[Flow]| {
-        let sides = Sides { real: &real, generated, reference: None, training: None, has_identifiers: false };
+        let sides = Sides {
+            real: &real,
+            generated,
+            reference: None,
+            training: None,
+            has_identifiers: false,
+        };
         compare(&sides, SETTINGS, |_| ()).unwrap()
     };
     let apart = compared(&marked(&REAL[1], |i, field| i >> field & 1 == 0));
@@ -180,11 +206,17 @@ fn ports_that_go_with_nothing_teach_nothing() {
 
 #[test]
 fn flows_of_the_training_data_are_known_again() {
-    let every_second = |from: usize| REAL[1].iter().skip(from).step_by(2).cloned().collect::<Vec<_>>();
+    let every_second =
+        |from: usize| REAL[1].iter().skip(from).step_by(2).cloned().collect::<Vec<_>>();
     let training = every_second(0);
     let remembered = |generated: &[Flow]| {
-        let sides =
-            Sides { real: &REAL[0], generated, reference: None, training: Some(&training), has_identifiers: false };
+        let sides = Sides {
+            real: &REAL[0],
+            generated,
+            reference: None,
+            training: Some(&training),
+            has_identifiers: false,
+        };
         let found = compare(&sides, SETTINGS, |_| ()).unwrap();
         assert_eq!(found.discriminators.trees_with_identifiers, None);
         found.memorisation.unwrap()

@@ -1,4 +1,5 @@
-//! Real flows against real ones score at the floor, and known damage is found by the measure that should find it.
+//! Real flows against real ones score at the floor, and known damage is found by the measure that
+//! should find it.
 
 mod learnt;
 
@@ -105,8 +106,11 @@ fn a_wrong_rate_of_flags_is_found_by_flags_and_what_is_made_of_them() {
 #[test]
 fn shuffled_gaps_are_found_by_gaps_and_dependence_and_leave_marginals_of_headers() {
     let mut damaged = REAL[1].clone();
-    let mut gaps: Vec<i64> =
-        damaged.iter().flat_map(|f| f.packets.windows(2)).map(|w| w[1].time_ns - w[0].time_ns).collect();
+    let mut gaps: Vec<i64> = damaged
+        .iter()
+        .flat_map(|f| f.packets.windows(2))
+        .map(|w| w[1].time_ns - w[0].time_ns)
+        .collect();
     // Every gap at another place, the same at each run: a large step through all of them.
     let n = gaps.len();
     let step = (n / 2 + 1..).find(|s| gcd(n, *s) == 1).unwrap();
@@ -154,7 +158,9 @@ fn broken_acknowledgments_are_found_by_validity() {
 #[test]
 fn every_check_finds_its_damage_in_one_flow() {
     let flow = REAL[0].iter().find(|f| {
-        validity(f).iter().all(|&ok| ok) && f.packets.len() > 10 && f.options.len() > 12 * f.packets.len() / 2
+        validity(f).iter().all(|&ok| ok)
+            && f.packets.len() > 10
+            && f.options.len() > 12 * f.packets.len() / 2
     });
     let whole = flow.unwrap();
     let index = |name: &str| CHECKS.iter().position(|c| c.name == name).unwrap();
@@ -174,7 +180,8 @@ fn every_check_finds_its_damage_in_one_flow() {
     broken("after_fin", &|f| {
         let fin = *f.packets.iter().find(|p| p.flags.has(Flags::FIN)).unwrap();
         let mut more = fin;
-        (more.payload_len, more.flags, more.seq) = (100, Flags::ACK, fin.seq.add(fin.payload_len + 1));
+        (more.payload_len, more.flags, more.seq) =
+            (100, Flags::ACK, fin.seq.add(fin.payload_len + 1));
         f.packets.push(flowtrack::Packet { time_ns: f.packets.last().unwrap().time_ns, ..more });
     });
     broken("options", &|f| {
@@ -182,7 +189,8 @@ fn every_check_finds_its_damage_in_one_flow() {
         f.options[at..at + 4].copy_from_slice(&[8, 60, 0, 0]);
     });
     broken("tsval", &|f| {
-        let p = f.packets.iter().rev().find(|p| p.payload_len > 0 || p.flags.has(Flags::FIN)).unwrap();
+        let p =
+            f.packets.iter().rev().find(|p| p.payload_len > 0 || p.flags.has(Flags::FIN)).unwrap();
         let at = p.options.start as usize;
         f.options[at + 4..at + 8].fill(0);
     });
@@ -190,7 +198,9 @@ fn every_check_finds_its_damage_in_one_flow() {
         let at = f.packets[4].options.start as usize;
         f.options[at + 8..at + 12].copy_from_slice(&[1, 2, 3, 4]);
     });
-    broken("close", &|f| f.packets.retain(|p| !p.flags.has(Flags::FIN) && !p.flags.has(Flags::RST)));
+    broken("close", &|f| {
+        f.packets.retain(|p| !p.flags.has(Flags::FIN) && !p.flags.has(Flags::RST))
+    });
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use flowtrack::{Ended, Record, Tracker, TrackerOptions};
 use tcpwire::{
-    CaptureFormat, CaptureReader, CaptureWriter, Dissector, EthernetRepr, Flags, IpRepr, Ipv4Repr, Payload, Resolution,
-    TcpRepr, emit_packet,
+    CaptureFormat, CaptureReader, CaptureWriter, Dissector, EthernetRepr, Flags, IpRepr, Ipv4Repr,
+    Payload, Resolution, TcpRepr, emit_packet,
 };
 
 /// A client, 10.0.0.1 port 1000, and a server, 10.0.0.2 port 80, and what they say.
@@ -32,7 +32,8 @@ pub(crate) const RA: Flags = Flags::RST.with(Flags::ACK);
 
 impl Talk {
     pub(crate) fn new() -> Self {
-        let writer = CaptureWriter::new(Vec::new(), CaptureFormat::Pcap(Resolution::Micros)).unwrap();
+        let writer =
+            CaptureWriter::new(Vec::new(), CaptureFormat::Pcap(Resolution::Micros)).unwrap();
         Talk { writer, now_ns: 1_700_000_000_000_000_000 }
     }
 
@@ -41,9 +42,17 @@ impl Talk {
         self.now_ns += 1_000_000;
         let (c, s) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
         let (src, dst) = if from == Client { (c, s) } else { (s, c) };
-        let ip = IpRepr::V4(Ipv4Repr { src, dst, traffic_class: 0, id: 7, dont_fragment: true, ttl: 64 });
+        let ip = IpRepr::V4(Ipv4Repr {
+            src,
+            dst,
+            traffic_class: 0,
+            id: 7,
+            dont_fragment: true,
+            ttl: 64,
+        });
         let (src_port, dst_port) = if from == Client { (1000, 80) } else { (80, 1000) };
-        let tcp = TcpRepr { src_port, dst_port, seq, ack, flags, window: 65_000, ..TcpRepr::default() };
+        let tcp =
+            TcpRepr { src_port, dst_port, seq, ack, flags, window: 65_000, ..TcpRepr::default() };
         let mut octets = Vec::new();
         EthernetRepr { src: [2; 6], dst: [4; 6], vlan: None }.emit(&ip, &mut octets);
         let wire_len = 14 + emit_packet(&ip, &tcp, Payload::Omitted(payload), &mut octets);
@@ -63,26 +72,26 @@ impl Talk {
 
     /// FINs of both, from these sequence numbers on.
     pub(crate) fn close(self, client: u32, server: u32) -> Self {
-        self.say(Client, FA, client, server, 0).say(Server, FA, server, client.wrapping_add(1), 0).say(
-            Client,
-            A,
-            client.wrapping_add(1),
-            server.wrapping_add(1),
-            0,
-        )
+        self.say(Client, FA, client, server, 0)
+            .say(Server, FA, server, client.wrapping_add(1), 0)
+            .say(Client, A, client.wrapping_add(1), server.wrapping_add(1), 0)
     }
 
     pub(crate) fn octets(self) -> Vec<u8> {
         self.writer.into_inner()
     }
 
-    /// What we make of it, after Wireshark has said the same of conversations, packets and completeness.
+    /// What we make of it, after Wireshark has said the same of conversations, packets and
+    /// completeness.
     pub(crate) fn tracked(self) -> Tracked {
         let octets = self.octets();
         let tracked = track(&octets, TrackerOptions::default());
         if let Some(theirs) = wireshark(&octets) {
-            let ours: Vec<_> =
-                tracked.records.iter().map(|r| (r.first_frame, r.packets, r.completeness_shown.0)).collect();
+            let ours: Vec<_> = tracked
+                .records
+                .iter()
+                .map(|r| (r.first_frame, r.packets, r.completeness_shown.0))
+                .collect();
             assert_eq!(ours, theirs, "ours and Wireshark's (first frame, packets, completeness)");
         }
         tracked
@@ -132,7 +141,8 @@ pub(crate) fn track(capture: &[u8], options: TrackerOptions) -> Tracked {
     Tracked { ended, records }
 }
 
-/// tshark's conversations as (first frame, packets, completeness); `None`, with a word on it, where it is not there.
+/// tshark's conversations as (first frame, packets, completeness); `None`, with a word on it, where
+/// it is not there.
 pub(crate) fn wireshark(capture: &[u8]) -> Option<Vec<(u64, u64, u8)>> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), capture).unwrap();

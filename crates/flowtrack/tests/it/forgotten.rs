@@ -11,12 +11,21 @@ use crate::hostile::{Step, segment};
 const SECOND: i64 = 1_000_000_000;
 const TIMEOUT: i64 = 10 * SECOND;
 
-/// Steps with two to eight pairs of ends, whose clock goes on, and now and then back by less than the time-out.
+/// Steps with two to eight pairs of ends, whose clock goes on, and now and then back by less than
+/// the time-out.
 fn steps() -> impl Strategy<Value = Vec<(i64, u8, Step)>> {
     let number = prop_oneof![0u32..50, Just(u32::MAX)];
     let on = prop_oneof![3 => 0..2 * SECOND, 1 => 0..4 * TIMEOUT];
     let back = prop_oneof![3 => Just(0), 1 => 0..TIMEOUT];
-    let step = (Just(0u16), any::<u8>(), number.clone(), number, 0u16..0x40, (0u32..40).prop_map(Some), Just(0u16));
+    let step = (
+        Just(0u16),
+        any::<u8>(),
+        number.clone(),
+        number,
+        0u16..0x40,
+        (0u32..40).prop_map(Some),
+        Just(0u16),
+    );
     let timed = (on, back, 0u8..4, step);
     prop::collection::vec(timed, 0..120).prop_map(|steps| {
         let mut highest_ns = 0;
@@ -28,7 +37,8 @@ fn steps() -> impl Strategy<Value = Vec<(i64, u8, Step)>> {
     })
 }
 
-/// The segment of a step between hosts of their own, so that there are more conversations: `host` picks the pair.
+/// The segment of a step between hosts of their own, so that there are more conversations: `host`
+/// picks the pair.
 fn between(host: u8, epoch: u16, step: &Step) -> Segment<'static> {
     let mut segment = segment(step);
     if let IpRepr::V4(ip) = &mut segment.ip {
@@ -41,7 +51,8 @@ fn between(host: u8, epoch: u16, step: &Step) -> Segment<'static> {
     segment
 }
 
-/// Everything that came out, in order of first packets, but for the addresses and why it was given out.
+/// Everything that came out, in order of first packets, but for the addresses and why it was given
+/// out.
 fn all(mut tracker: Tracker, ids: Vec<u64>) -> (Vec<u64>, Vec<Ended>, Vec<Record>) {
     tracker.finish();
     let mut ended: Vec<Ended> = tracker.ended().collect();
@@ -65,7 +76,8 @@ fn all(mut tracker: Tracker, ids: Vec<u64>) -> (Vec<u64>, Vec<Ended>, Vec<Record
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 1000 }))]
 
-    /// The reference never forgets and knows no time-out: where a pause is longer, its packets come from other ends.
+    /// The reference never forgets and knows no time-out: where a pause is longer, its packets come
+    /// from other ends.
     #[test]
     fn with_a_time_out_nothing_depends_on_what_is_forgotten(steps in steps(), linger in 0..TIMEOUT) {
         let options = TrackerOptions { linger_ns: linger, ..TrackerOptions::default() };
@@ -113,7 +125,11 @@ fn with_a_time_out_what_is_held_does_not_grow() {
     let (short, ..) = flood(options, 100, |i| i64::from(i) * SECOND);
     let (long, given, forgotten) = flood(options, 10_000, |i| i64::from(i) * SECOND);
     assert_eq!(short, long);
-    assert_eq!((given, forgotten), (10_000 - 22, 10_000 - 22), "all but those of the last two time-outs");
+    assert_eq!(
+        (given, forgotten),
+        (10_000 - 22, 10_000 - 22),
+        "all but those of the last two time-outs"
+    );
 }
 
 #[test]
@@ -121,7 +137,10 @@ fn with_a_bound_in_space_no_more_is_held() {
     let options = TrackerOptions { max_octets: Some(100_000), ..TrackerOptions::default() };
     let (most, given, forgotten) = flood(options, 10_000, i64::from);
     assert!(most <= 100_000 && most > 99_000, "{most}");
-    assert!(given as usize > forgotten && forgotten > 9_000, "{given} given out, {forgotten} forgotten");
+    assert!(
+        given as usize > forgotten && forgotten > 9_000,
+        "{given} given out, {forgotten} forgotten"
+    );
 }
 
 /// What comes out does not depend on when, or whether, buffers come back.
@@ -151,7 +170,8 @@ fn with_a_bound_in_space_recycling_changes_nothing() {
 
 #[test]
 fn without_bounds_nothing_is_forgotten() {
-    let (_, given, forgotten) = flood(TrackerOptions::default(), 1000, |i| i64::from(i) * 1000 * SECOND);
+    let (_, given, forgotten) =
+        flood(TrackerOptions::default(), 1000, |i| i64::from(i) * 1000 * SECOND);
     assert_eq!((given, forgotten), (0, 0));
 }
 

@@ -22,7 +22,14 @@ pub(crate) fn segment(&(_, who, seq, ack, flags, payload_len, marks): &Step) -> 
     let src_port = src_port + u16::from(who & 2 != 0 && who & 1 == 0) * 7;
     let dst_port = dst_port + u16::from(who & 2 != 0 && who & 1 == 1) * 7;
     Segment {
-        ip: IpRepr::V4(Ipv4Repr { src, dst, traffic_class: 0, id: 0, dont_fragment: false, ttl: 64 }),
+        ip: IpRepr::V4(Ipv4Repr {
+            src,
+            dst,
+            traffic_class: 0,
+            id: 0,
+            dont_fragment: false,
+            ttl: 64,
+        }),
         tcp: TcpView {
             src_port,
             dst_port,

@@ -1,4 +1,5 @@
-//! Conversations from captures: each phenomenon by name, and what Wireshark says of the same capture.
+//! Conversations from captures: each phenomenon by name, and what Wireshark says of the same
+//! capture.
 
 mod capture;
 mod forgotten;

@@ -4,8 +4,12 @@ use crate::capture::*;
 
 #[test]
 fn plain() {
-    let t =
-        Talk::new().handshake().say(Client, A, 101, 501, 50).say(Server, A, 501, 151, 1000).close(151, 1501).tracked();
+    let t = Talk::new()
+        .handshake()
+        .say(Client, A, 101, 501, 50)
+        .say(Server, A, 501, 151, 1000)
+        .close(151, 1501)
+        .tracked();
     assert_eq!(t.verdicts(), ["graceful"]);
     assert!(!t.ended[0].verdict.strict, "the last four packets are data, FA, FA, A");
     assert_eq!(t.ended[0].flow.as_ref().unwrap().packets.len(), 8);
@@ -44,7 +48,12 @@ fn ports_used_again_with_the_same_sequence_number_are_one_conversation() {
 
 #[test]
 fn ports_used_again_in_the_other_direction() {
-    let t = Talk::new().handshake().close(101, 501).say(Server, S, 40, 0, 0).say(Client, SA, 60, 41, 0).tracked();
+    let t = Talk::new()
+        .handshake()
+        .close(101, 501)
+        .say(Server, S, 40, 0, 0)
+        .say(Client, SA, 60, 41, 0)
+        .tracked();
     assert_eq!(t.packets(), [6, 2]);
     assert_eq!(t.records[1].ends[0].port, 80);
 }
@@ -65,9 +74,16 @@ fn opened_by_both_at_once() {
 
 #[test]
 fn syn_again_with_a_new_sequence_number_is_another_conversation() {
-    let t = Talk::new().say(Client, S, 100, 0, 0).say(Client, S, 200, 0, 0).say(Server, SA, 500, 201, 0).tracked();
+    let t = Talk::new()
+        .say(Client, S, 100, 0, 0)
+        .say(Client, S, 200, 0, 0)
+        .say(Server, SA, 500, 201, 0)
+        .tracked();
     assert_eq!(t.packets(), [1, 2]);
-    assert_eq!(t.verdicts()[1], "started: handshake not acknowledged; no FIN from the client; no FIN from the server");
+    assert_eq!(
+        t.verdicts()[1],
+        "started: handshake not acknowledged; no FIN from the client; no FIN from the server"
+    );
 }
 
 #[test]
@@ -155,13 +171,15 @@ fn half_closed_and_data_after_it() {
 
 #[test]
 fn reset_in_the_middle() {
-    let t = Talk::new().handshake().say(Client, A, 101, 501, 50).say(Server, RA, 501, 151, 0).tracked();
+    let t =
+        Talk::new().handshake().say(Client, A, 101, 501, 50).say(Server, RA, 501, 151, 0).tracked();
     assert_eq!(t.verdicts(), ["reset"]);
 }
 
 #[test]
 fn reset_after_one_fin() {
-    let t = Talk::new().handshake().say(Client, FA, 101, 501, 0).say(Server, RA, 501, 102, 0).tracked();
+    let t =
+        Talk::new().handshake().say(Client, FA, 101, 501, 0).say(Server, RA, 501, 102, 0).tracked();
     assert_eq!(t.verdicts(), ["reset"]);
 }
 
@@ -174,7 +192,11 @@ fn reset_after_both_fins_is_a_close_by_fin() {
 
 #[test]
 fn reset_before_the_handshake_is_whole() {
-    let t = Talk::new().say(Client, S, 100, 0, 0).say(Server, SA, 500, 101, 0).say(Client, R, 101, 0, 0).tracked();
+    let t = Talk::new()
+        .say(Client, S, 100, 0, 0)
+        .say(Server, SA, 500, 101, 0)
+        .say(Client, R, 101, 0, 0)
+        .tracked();
     assert_eq!(t.verdicts(), ["started: handshake not acknowledged"]);
 }
 
@@ -193,8 +215,12 @@ fn out_of_order() {
 
 #[test]
 fn duplicated() {
-    let t =
-        Talk::new().handshake().say(Client, A, 101, 501, 100).say(Client, A, 101, 501, 100).close(201, 501).tracked();
+    let t = Talk::new()
+        .handshake()
+        .say(Client, A, 101, 501, 100)
+        .say(Client, A, 101, 501, 100)
+        .close(201, 501)
+        .tracked();
     assert_eq!(t.verdicts(), ["graceful"]);
     assert_eq!(t.ended[0].verdict.repeated_octets, [100, 0]);
 }
@@ -289,7 +315,11 @@ fn packets_after_the_close() {
 
 #[test]
 fn begin_never_seen() {
-    let t = Talk::new().say(Client, A, 101, 501, 50).say(Server, A, 501, 151, 10).close(151, 511).tracked();
+    let t = Talk::new()
+        .say(Client, A, 101, 501, 50)
+        .say(Server, A, 501, 151, 10)
+        .close(151, 511)
+        .tracked();
     assert_eq!(t.verdicts(), ["ended: no SYN; no SYN-ACK; handshake not acknowledged"]);
 }
 
@@ -302,21 +332,33 @@ fn neither_begin_nor_end() {
 
 #[test]
 fn syn_ack_first_tells_who_opened() {
-    let t = Talk::new().say(Server, SA, 500, 101, 0).say(Client, A, 101, 501, 0).close(101, 501).tracked();
+    let t = Talk::new()
+        .say(Server, SA, 500, 101, 0)
+        .say(Client, A, 101, 501, 0)
+        .close(101, 501)
+        .tracked();
     assert_eq!(t.records[0].ends[0].port, 1000);
     let flow = t.ended[0].flow.as_ref().unwrap();
-    assert_eq!((flow.client.port, flow.packets[0].direction), (1000, flowtrack::Direction::Reverse));
+    assert_eq!(
+        (flow.client.port, flow.packets[0].direction),
+        (1000, flowtrack::Direction::Reverse)
+    );
 }
 
 #[test]
 fn data_captured_before_its_syn() {
-    let t = Talk::new().say(Client, A, 101, 501, 50).say(Client, S, 100, 0, 0).say(Server, SA, 500, 101, 0).tracked();
+    let t = Talk::new()
+        .say(Client, A, 101, 501, 50)
+        .say(Client, S, 100, 0, 0)
+        .say(Server, SA, 500, 101, 0)
+        .tracked();
     assert_eq!(t.packets(), [3]);
     assert!(t.verdicts()[0].starts_with("started"));
 }
 
 #[test]
 fn fin_seen_by_one_side_only() {
-    let t = Talk::new().handshake().say(Client, FA, 101, 501, 0).say(Server, A, 501, 102, 0).tracked();
+    let t =
+        Talk::new().handshake().say(Client, FA, 101, 501, 0).say(Server, A, 501, 102, 0).tracked();
     assert_eq!(t.verdicts(), ["started: no FIN from the server"]);
 }

@@ -17,8 +17,10 @@ fn closed_and_quiet_is_given_out_and_late_packets_are_still_its_own() {
         .say(Client, A, 102, 502, 0)
         .say(Client, A, 102, 502, 0)
         .octets();
-    // The first packet after the pause still finds it; it is given out then, with that packet in it.
-    let t = track(&octets, TrackerOptions { linger_ns: 100_000_000_000, ..TrackerOptions::default() });
+    // The first packet after the pause still finds it; it is given out then, with that packet in
+    // it.
+    let t =
+        track(&octets, TrackerOptions { linger_ns: 100_000_000_000, ..TrackerOptions::default() });
     assert_eq!(t.packets(), [8]);
     let other = Talk::new().handshake().close(101, 501).pause(241).octets();
     assert_eq!(causes(&track(&other, TrackerOptions::default())), [Cause::EndOfCapture]);
@@ -28,7 +30,8 @@ fn closed_and_quiet_is_given_out_and_late_packets_are_still_its_own() {
 fn a_pause_splits_nothing_unless_asked_to() {
     let octets = Talk::new().handshake().pause(86_400).say(Client, A, 101, 501, 10).octets();
     assert_eq!(track(&octets, TrackerOptions::default()).packets(), [4]);
-    let options = TrackerOptions { idle_timeout_ns: Some(60_000_000_000), ..TrackerOptions::default() };
+    let options =
+        TrackerOptions { idle_timeout_ns: Some(60_000_000_000), ..TrackerOptions::default() };
     let t = track(&octets, options);
     assert_eq!(t.packets(), [3, 1]);
     assert_eq!(causes(&t), [Cause::Idle, Cause::EndOfCapture]);

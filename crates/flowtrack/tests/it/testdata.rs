@@ -13,7 +13,11 @@ fn check(name: &str) {
     let tracked = track(&octets, TrackerOptions::default());
     assert!(!tracked.records.is_empty());
     if let Some(theirs) = wireshark(&octets) {
-        let ours: Vec<_> = tracked.records.iter().map(|r| (r.first_frame, r.packets, r.completeness_shown.0)).collect();
+        let ours: Vec<_> = tracked
+            .records
+            .iter()
+            .map(|r| (r.first_frame, r.packets, r.completeness_shown.0))
+            .collect();
         assert_eq!(ours, theirs, "ours and Wireshark's (first frame, packets, completeness)");
     }
 }

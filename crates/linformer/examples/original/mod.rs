@@ -1,5 +1,6 @@
-//! The original's model and way, with libtorch's operations: 8 layers, 256 wide, 8 heads, 16-bit words as tokens
-//! (65,546 of them), an embedding and an output of their own, attention as cumulative sums over the context.
+//! The original's model and way, with libtorch's operations: 8 layers, 256 wide, 8 heads, 16-bit
+//! words as tokens (65,546 of them), an embedding and an output of their own, attention as
+//! cumulative sums over the context.
 
 use tch::nn::{self, Module, ModuleT};
 use tch::{Kind, Tensor};
@@ -33,7 +34,8 @@ impl Original {
     /// With fresh weights.
     pub(crate) fn new(vs: &nn::Path) -> Original {
         let linear = |name: String, i, o| nn::linear(vs / name, i, o, nn::LinearConfig::default());
-        let norm = |name: String| nn::layer_norm(vs / name, vec![WIDTH], nn::LayerNormConfig::default());
+        let norm =
+            |name: String| nn::layer_norm(vs / name, vec![WIDTH], nn::LayerNormConfig::default());
         let block = |i: usize| Block {
             norms: [norm(format!("a{i}")), norm(format!("b{i}"))],
             qkv: linear(format!("qkv{i}"), WIDTH, 3 * WIDTH),
@@ -53,8 +55,14 @@ impl Original {
     pub(crate) fn forward(&self, tokens: &Tensor) -> Tensor {
         let mut x = self.embed.forward(tokens);
         for block in &self.blocks {
-            x = &x + block.out.forward(&attention(&block.qkv.forward(&block.norms[0].forward_t(&x, true))));
-            x = &x + block.down.forward(&block.up.forward(&block.norms[1].forward_t(&x, true)).gelu("none"));
+            x = &x
+                + block
+                    .out
+                    .forward(&attention(&block.qkv.forward(&block.norms[0].forward_t(&x, true))));
+            x = &x
+                + block
+                    .down
+                    .forward(&block.up.forward(&block.norms[1].forward_t(&x, true)).gelu("none"));
         }
         self.head.forward(&self.norm.forward_t(&x, true))
     }
@@ -68,13 +76,17 @@ fn attention(qkv: &Tensor) -> Tensor {
     let v = parts.select(2, 2);
     let states = (k.unsqueeze(-1) * v.unsqueeze(-2)).cumsum(1, None::<Kind>); // [B, T, H, D, D]
     let sums = (q.unsqueeze(-2).matmul(&states)).squeeze_dim(-2);
-    let total = (&q * k.cumsum(1, None::<Kind>)).sum_dim_intlist([-1].as_slice(), true, None::<Kind>) + 1e-6;
+    let total =
+        (&q * k.cumsum(1, None::<Kind>)).sum_dim_intlist([-1].as_slice(), true, None::<Kind>)
+            + 1e-6;
     (sums / total).reshape([b, t, WIDTH])
 }
 
 fn rotated(x: &Tensor) -> Tensor {
     let (t, half) = (x.size()[1], x.size()[3] / 2);
-    let turns = (Tensor::arange(half, (Kind::Float, x.device())) * (-(10_000_f64.ln()) / half as f64)).exp();
+    let turns = (Tensor::arange(half, (Kind::Float, x.device()))
+        * (-(10_000_f64.ln()) / half as f64))
+        .exp();
     let angles = Tensor::arange(t, (Kind::Float, x.device())).unsqueeze(-1) * turns;
     let (cos, sin) = (angles.cos().unsqueeze(1), angles.sin().unsqueeze(1));
     let halves = x.chunk(2, -1);

@@ -15,8 +15,10 @@ fn check(header: &str, expected: &str) {
 
 #[test]
 fn names_shapes_and_values_are_read() {
-    let octets =
-        with_header(r#"{"x":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]}}"#, &[0, 0, 0, 0, 0, 0, 128, 63]);
+    let octets = with_header(
+        r#"{"x":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]}}"#,
+        &[0, 0, 0, 0, 0, 0, 128, 63],
+    );
     let file = TensorFile::parse(&octets).unwrap();
     let [x] = file.tensors() else { panic!("{file:?}") };
     assert_eq!((x.name.as_str(), x.shape.as_slice()), ("x", [2, 1].as_slice()));
@@ -26,10 +28,16 @@ fn names_shapes_and_values_are_read() {
 
 #[test]
 fn sizes_beyond_sense_are_refused() {
-    check(r#"{"x":{"dtype":"F32","shape":[0,18446744073709551615],"data_offsets":[0,0]}}"#, "x: expected at most");
+    check(
+        r#"{"x":{"dtype":"F32","shape":[0,18446744073709551615],"data_offsets":[0,0]}}"#,
+        "x: expected at most",
+    );
     let wraps = r#"{"x":{"dtype":"F32","shape":[4611686018427387903],"data_offsets":[0,18446744073709551612]}}"#;
     check(wraps, "x: expected values within the file");
-    check(r#"{"x":{"dtype":"F64","shape":[0],"data_offsets":[0,0]}}"#, "x: expected F32, found F64");
+    check(
+        r#"{"x":{"dtype":"F64","shape":[0],"data_offsets":[0,0]}}"#,
+        "x: expected F32, found F64",
+    );
 }
 
 /// What fuzzing began with and what it has found, once more: the files of `fuzz/seeds/model`.
@@ -43,7 +51,10 @@ fn seeds() {
         let header = rest.split(|octet| *octet == 0).next().unwrap();
         let file = match how % 2 {
             0 => rest.to_vec(),
-            _ => with_header(std::str::from_utf8(header).unwrap(), rest.get(header.len() + 1..).unwrap_or_default()),
+            _ => with_header(
+                std::str::from_utf8(header).unwrap(),
+                rest.get(header.len() + 1..).unwrap_or_default(),
+            ),
         };
         let Ok(file) = TensorFile::parse(&file) else { continue };
         files += 1;

@@ -1,4 +1,6 @@
-use linformer::{Device, Ending, Generated, Generator, Job, Model, Prompt, Sampling, TokenFilter, Wanted};
+use linformer::{
+    Device, Ending, Generated, Generator, Job, Model, Prompt, Sampling, TokenFilter, Wanted,
+};
 
 use crate::model::config;
 
@@ -24,11 +26,21 @@ fn job() -> Job {
     let sampling = Sampling::default();
     let prompts = vec![Prompt::only(vec![2, 4])];
     let (slots, threads, max_waiting_tokens) = (8, 1, 1000);
-    Job { sequences: 40, prompts, sampling, seed: 11, slots, threads, max_tokens: 30, max_waiting_tokens }
+    Job {
+        sequences: 40,
+        prompts,
+        sampling,
+        seed: 11,
+        slots,
+        threads,
+        max_tokens: 30,
+        max_waiting_tokens,
+    }
 }
 
 fn run(job: &Job) -> Vec<Generated> {
-    let generator = Generator::new(Model::new(&config(), 3, Device::Cpu).unwrap().decoder().unwrap());
+    let generator =
+        Generator::new(Model::new(&config(), 3, Device::Cpu).unwrap().decoder().unwrap());
     let mut all = Vec::new();
     let deliver = |generated, _| {
         all.push(generated);
@@ -48,7 +60,10 @@ fn all_come_in_order_and_are_legal() {
         assert_eq!(is_done, generated.tokens.last() == Some(&0));
         assert!(is_done || generated.ending == Ending::CutOff && generated.tokens.len() == 30);
     }
-    assert!(all.iter().any(|g| g.ending == Ending::Done) && all.iter().any(|g| g.tokens != all[0].tokens));
+    assert!(
+        all.iter().any(|g| g.ending == Ending::Done)
+            && all.iter().any(|g| g.tokens != all[0].tokens)
+    );
 }
 
 /// Nothing may follow the prompt.
@@ -66,7 +81,8 @@ impl TokenFilter for Nothing {
 
 #[test]
 fn where_nothing_may_follow_the_filter_is_blamed_and_not_the_scores() {
-    let generator = Generator::new(Model::new(&config(), 3, Device::Cpu).unwrap().decoder().unwrap());
+    let generator =
+        Generator::new(Model::new(&config(), 3, Device::Cpu).unwrap().decoder().unwrap());
     let mut endings = Vec::new();
     let deliver = |generated: Generated, _| {
         endings.push(generated.ending);
@@ -92,19 +108,23 @@ fn another_seed_is_another_result() {
 
 #[test]
 fn stops_when_told() {
-    let generator = Generator::new(Model::new(&config(), 3, Device::Cpu).unwrap().decoder().unwrap());
+    let generator =
+        Generator::new(Model::new(&config(), 3, Device::Cpu).unwrap().decoder().unwrap());
     let mut seen = 0;
     let deliver = |_, _| {
         seen += 1;
         Ok::<_, ()>(seen < 5)
     };
-    generator.run(&Job { sequences: 1_000_000, ..job() }, |_| Even { done: false }, deliver).unwrap();
+    generator
+        .run(&Job { sequences: 1_000_000, ..job() }, |_| Even { done: false }, deliver)
+        .unwrap();
     assert_eq!(seen, 5);
 }
 
 #[test]
 fn beginnings_have_the_probability_of_being_drawn() {
-    let generator = Generator::new(Model::new(&config(), 3, Device::Cpu).unwrap().decoder().unwrap());
+    let generator =
+        Generator::new(Model::new(&config(), 3, Device::Cpu).unwrap().decoder().unwrap());
     let sampling = Sampling { temperature: 0.3, ..Sampling::default() };
     let wanted = |tokens: &[u16]| match tokens {
         [2, 4 | 6] => Wanted::More,
@@ -117,12 +137,19 @@ fn beginnings_have_the_probability_of_being_drawn() {
     let free = run(&Job { sequences: 8_000, prompts, sampling, slots: 64, max_tokens: 3, ..job() });
     for prompt in &found {
         let share = free.iter().filter(|g| g.tokens == prompt.tokens).count() as f32 / 8_000.0;
-        assert!((share - prompt.weight).abs() < 0.01, "{:?}: {share} and {}", prompt.tokens, prompt.weight);
+        assert!(
+            (share - prompt.weight).abs() < 0.01,
+            "{:?}: {share} and {}",
+            prompt.tokens,
+            prompt.weight
+        );
     }
-    let drawn = run(&Job { sequences: 3_000, prompts: found.clone(), sampling, max_tokens: 3, ..job() });
+    let drawn =
+        run(&Job { sequences: 3_000, prompts: found.clone(), sampling, max_tokens: 3, ..job() });
     let total: f32 = found.iter().map(|p| p.weight).sum();
     for prompt in &found {
-        let share = drawn.iter().filter(|g| g.tokens.starts_with(&prompt.tokens)).count() as f32 / 3_000.0;
+        let share =
+            drawn.iter().filter(|g| g.tokens.starts_with(&prompt.tokens)).count() as f32 / 3_000.0;
         assert!((share - prompt.weight / total).abs() < 0.03, "{:?}", prompt.tokens);
     }
 }

@@ -2,7 +2,14 @@ use linformer::{Activation, Batch, Decay, Device, Memories, Model, ModelConfig, 
 use tch::{Kind, Tensor};
 
 pub(crate) fn config() -> ModelConfig {
-    let sizes = ModelConfig { vocab_size: 23, width: 32, heads: 2, layers: 2, feed: 64, ..ModelConfig::original() };
+    let sizes = ModelConfig {
+        vocab_size: 23,
+        width: 32,
+        heads: 2,
+        layers: 2,
+        feed: 64,
+        ..ModelConfig::original()
+    };
     ModelConfig { tied: true, ..sizes }
 }
 
@@ -10,16 +17,29 @@ fn variants() -> [ModelConfig; 8] {
     [
         config(),
         ModelConfig { vocab_size: 23, width: 64, layers: 2, ..ModelConfig::tiny() },
-        ModelConfig { norm: NormKind::Rms, activation: Activation::Swiglu, bias: false, ..config() },
+        ModelConfig {
+            norm: NormKind::Rms,
+            activation: Activation::Swiglu,
+            bias: false,
+            ..config()
+        },
         ModelConfig { tied: false, heads: 1, ..config() },
         ModelConfig { conv: 4, ..config() },
         ModelConfig { gate: true, ..config() },
         ModelConfig { decay: Decay::Fixed, heads: 4, ..config() },
-        ModelConfig { conv: 1, gate: true, decay: Decay::Fixed, norm: NormKind::Rms, bias: false, ..config() },
+        ModelConfig {
+            conv: 1,
+            gate: true,
+            decay: Decay::Fixed,
+            norm: NormKind::Rms,
+            bias: false,
+            ..config()
+        },
     ]
 }
 
-/// A model whose weights are all different from what they start as, so that none of them can be forgotten.
+/// A model whose weights are all different from what they start as, so that none of them can be
+/// forgotten.
 pub(crate) fn model(config: &ModelConfig) -> Model {
     let model = Model::new(config, 3, Device::Cpu).unwrap();
     let _guard = tch::no_grad_guard();
@@ -42,7 +62,9 @@ fn close(a: &Tensor, b: &Tensor) -> bool {
 pub(crate) fn parallel(model: &Model, tokens: &[u16]) -> Tensor {
     let ids: Vec<i64> = tokens.iter().map(|&t| i64::from(t)).collect();
     let _guard = tch::no_grad_guard();
-    model.forward(&Tensor::from_slice(&ids), &linformer_kernels::Bounds::single(tokens.len())).unwrap()
+    model
+        .forward(&Tensor::from_slice(&ids), &linformer_kernels::Bounds::single(tokens.len()))
+        .unwrap()
 }
 
 #[test]
@@ -81,14 +103,17 @@ fn sequences_of_a_row_do_not_see_each_other() {
     for config in variants() {
         let model = model(&config);
         let (a, b) = (tokens(40), tokens(17));
-        let alone: Vec<f32> =
-            [&a, &b].into_iter().flat_map(|x| model.losses(&Batch::pack([x.as_slice()])).unwrap()).collect();
+        let alone: Vec<f32> = [&a, &b]
+            .into_iter()
+            .flat_map(|x| model.losses(&Batch::pack([x.as_slice()])).unwrap())
+            .collect();
         let together = model.losses(&Batch::pack([a.as_slice(), &b])).unwrap();
         assert!(close(&Tensor::from_slice(&together), &Tensor::from_slice(&alone)), "{config:?}");
     }
 }
 
-/// One sequence cut before each of `cuts`, each piece in a batch beside a whole sequence that nobody remembers.
+/// One sequence cut before each of `cuts`, each piece in a batch beside a whole sequence that
+/// nobody remembers.
 fn in_pieces(model: &Model, tokens: &[u16], cuts: &[usize]) -> Vec<f32> {
     let ends = || cuts.iter().copied().chain([tokens.len() - 1]);
     let beside = tokens_from(5, 9);
@@ -99,7 +124,10 @@ fn in_pieces(model: &Model, tokens: &[u16], cuts: &[usize]) -> Vec<f32> {
         let other = Piece { sequence: 8, start: 0, tokens: &beside, goes_on: false };
         let batch = Batch::pack_pieces([piece, other]);
         losses.extend(&model.losses_going_on(&batch, &mut memories).unwrap()[..end - start]);
-        assert_eq!(memories.sequences().collect::<Vec<_>>(), if goes_on { vec![7] } else { vec![] });
+        assert_eq!(
+            memories.sequences().collect::<Vec<_>>(),
+            if goes_on { vec![7] } else { vec![] }
+        );
     }
     losses
 }
@@ -117,7 +145,10 @@ fn a_sequence_in_pieces_has_the_loss_that_it_has_at_once() {
         for cuts in [&[100][..], &[1, 2, 4, 70], &[64, 128], &[198]] {
             let pieces = in_pieces(&model, &tokens, cuts);
             assert_eq!(pieces.len(), whole.len());
-            assert!(close(&Tensor::from_slice(&pieces), &Tensor::from_slice(&whole)), "{config:?}: {cuts:?}");
+            assert!(
+                close(&Tensor::from_slice(&pieces), &Tensor::from_slice(&whole)),
+                "{config:?}: {cuts:?}"
+            );
         }
     }
 }
@@ -125,7 +156,8 @@ fn a_sequence_in_pieces_has_the_loss_that_it_has_at_once() {
 #[test]
 fn a_later_piece_needs_what_the_earlier_ones_left() {
     let model = model(&config());
-    let batch = Batch::pack_pieces([Piece { sequence: 3, start: 5, tokens: &tokens(9), goes_on: false }]);
+    let batch =
+        Batch::pack_pieces([Piece { sequence: 3, start: 5, tokens: &tokens(9), goes_on: false }]);
     let error = model.losses(&batch).unwrap_err().to_string();
     assert_eq!(error, "sequence 3: nothing is remembered of its beginning");
 }
@@ -160,7 +192,10 @@ fn weights_of_another_model_are_refused_by_name() {
     Model::new(&config(), 5, Device::Cpu).unwrap().save(&path).unwrap();
     let wider = ModelConfig { feed: 128, ..config() };
     let error = Model::load(&wider, &path, Device::Cpu).unwrap_err().to_string();
-    assert!(error.ends_with("model.safetensors: configuration: feed: expected 128, found 64"), "{error}");
+    assert!(
+        error.ends_with("model.safetensors: configuration: feed: expected 128, found 64"),
+        "{error}"
+    );
     std::fs::write(&path, b"not a model").unwrap();
     let error = Model::load(&config(), &path, Device::Cpu).unwrap_err().to_string();
     assert!(error.contains("no safetensors file"), "{error}");
@@ -168,6 +203,10 @@ fn weights_of_another_model_are_refused_by_name() {
 
 #[test]
 fn impossible_sizes_are_refused() {
-    let error = Model::new(&ModelConfig { heads: 3, ..config() }, 1, Device::Cpu).unwrap_err().to_string();
-    assert_eq!(error, "model configuration: heads: expected a number that divides half the width, found 3");
+    let error =
+        Model::new(&ModelConfig { heads: 3, ..config() }, 1, Device::Cpu).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "model configuration: heads: expected a number that divides half the width, found 3"
+    );
 }

@@ -36,9 +36,11 @@ fn pytorch_reads_a_model_and_scores_alike() {
         let settings = serde_json::json!({ "settings": { "model": config } });
         std::fs::write(folder.path().join("config.json"), settings.to_string()).unwrap();
         let tokens = tokens(50);
-        let script = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../docs/read_model.py");
+        let script = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap())
+            .join("../../docs/read_model.py");
         let ids = tokens.iter().map(u16::to_string);
-        let done = Command::new(python()).arg(script).arg(folder.path()).args(ids).output().unwrap();
+        let done =
+            Command::new(python()).arg(script).arg(folder.path()).args(ids).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         let text = String::from_utf8(done.stdout).unwrap();
         let found: Vec<f32> = text.split_whitespace().map(|x| x.parse().unwrap()).collect();

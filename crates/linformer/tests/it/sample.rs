@@ -7,7 +7,9 @@ fn draws(logits: &[f32], legal: u64, sampling: &Sampling, n: usize) -> Vec<usize
     let mut rng = ChaCha8Rng::seed_from_u64(9);
     let mut counts = vec![0; logits.len()];
     for _ in 0..n {
-        counts[usize::from(choose(logits, &[legal], sampling, &mut rng, &mut Vec::new()).unwrap())] += 1;
+        counts[usize::from(
+            choose(logits, &[legal], sampling, &mut rng, &mut Vec::new()).unwrap(),
+        )] += 1;
     }
     counts
 }
@@ -28,8 +30,14 @@ fn top_k_and_top_p_cut_the_tail() {
     assert_eq!(two[0], 0);
     assert!((two[1] as f64 / 2_000.0 - 0.625).abs() < 0.05, "{two:?}");
     assert_eq!(draws(&logits, 0b111, &Sampling { top_p: 0.6, ..Sampling::default() }, 2_000)[0], 0);
-    assert_eq!(draws(&logits, 0b111, &Sampling { top_p: 0.4, ..Sampling::default() }, 50), [0, 50, 0]);
-    assert_eq!(draws(&logits, 0b101, &Sampling { temperature: 0.0, ..Sampling::default() }, 50), [0, 0, 50]);
+    assert_eq!(
+        draws(&logits, 0b111, &Sampling { top_p: 0.4, ..Sampling::default() }, 50),
+        [0, 50, 0]
+    );
+    assert_eq!(
+        draws(&logits, 0b101, &Sampling { temperature: 0.0, ..Sampling::default() }, 50),
+        [0, 0, 50]
+    );
 }
 
 #[test]

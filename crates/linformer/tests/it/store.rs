@@ -4,7 +4,8 @@ use linformer::{Device, Model, ModelError, Optimizer, Trainer, is_training_state
 
 use crate::model::config;
 
-/// Hands over the file with one bit of one octet flipped: of each where the checksum stands, of some everywhere.
+/// Hands over the file with one bit of one octet flipped: of each where the checksum stands, of
+/// some everywhere.
 fn each_flipped(path: &Path, mut check: impl FnMut(usize, &Path)) {
     let octets = std::fs::read(path).unwrap();
     let some = (80..octets.len()).step_by(octets.len() / 200);
@@ -18,7 +19,8 @@ fn each_flipped(path: &Path, mut check: impl FnMut(usize, &Path)) {
 }
 
 fn is_refused<T>(at: usize, path: &Path, outcome: Result<T, ModelError>) {
-    let error = outcome.err().unwrap_or_else(|| panic!("octet {at} flipped, and it is read")).to_string();
+    let error =
+        outcome.err().unwrap_or_else(|| panic!("octet {at} flipped, and it is read")).to_string();
     assert!(error.starts_with(&path.display().to_string()), "{error}");
 }
 
@@ -41,7 +43,8 @@ fn a_model_with_one_octet_changed_is_refused() {
 fn a_training_state_with_one_octet_changed_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint.safetensors");
-    let trainer = Trainer::new(Model::new(&config(), 5, Device::Cpu).unwrap(), Optimizer::default());
+    let trainer =
+        Trainer::new(Model::new(&config(), 5, Device::Cpu).unwrap(), Optimizer::default());
     trainer.save(&path, &serde_json::json!({ "place": 4 })).unwrap();
     each_flipped(&path, |at, path| is_refused(at, path, Trainer::load(path, Device::Cpu)));
     assert!(is_training_state(&path).unwrap());

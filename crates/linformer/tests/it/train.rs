@@ -17,7 +17,11 @@ fn batch(step: u64) -> Batch {
 fn learns_to_count() {
     let mut trainer = trainer();
     let first = trainer.step(&[batch(0)], 3e-3, None).unwrap();
-    assert!((first.loss - 23_f64.ln()).abs() < 0.5, "an untrained model knows nothing: {}", first.loss);
+    assert!(
+        (first.loss - 23_f64.ln()).abs() < 0.5,
+        "an untrained model knows nothing: {}",
+        first.loss
+    );
     let last = (1..60).map(|i| trainer.step(&[batch(i)], 3e-3, None).unwrap()).last().unwrap();
     assert!(last.loss < 0.3, "{}", last.loss);
     assert_eq!(last.step, 60);
@@ -41,7 +45,8 @@ fn stopped_and_loaded_goes_on_bit_for_bit() {
         let b = second.step(&[batch(i)], 1e-3, None).unwrap();
         assert_eq!(a, b);
     }
-    for ((name, a), (_, b)) in straight.model().parameters().iter().zip(second.model().parameters()) {
+    for ((name, a), (_, b)) in straight.model().parameters().iter().zip(second.model().parameters())
+    {
         assert!(a.equal(b), "{name}");
     }
 }
@@ -49,8 +54,12 @@ fn stopped_and_loaded_goes_on_bit_for_bit() {
 /// The `n`-th of five pieces of a long sequence, beside a short one.
 fn piece(n: usize) -> Batch {
     let tokens: Vec<u16> = (0..51).map(|t| ((t * t) % 23) as u16).collect();
-    let long = Piece { sequence: 4, start: n * 10, tokens: &tokens[n * 10..=n * 10 + 10], goes_on: n < 4 };
-    Batch::pack_pieces([long, Piece { sequence: n as u64 + 9, start: 0, tokens: &tokens[n..n + 7], goes_on: false }])
+    let long =
+        Piece { sequence: 4, start: n * 10, tokens: &tokens[n * 10..=n * 10 + 10], goes_on: n < 4 };
+    Batch::pack_pieces([
+        long,
+        Piece { sequence: n as u64 + 9, start: 0, tokens: &tokens[n..n + 7], goes_on: false },
+    ])
 }
 
 #[test]
@@ -58,7 +67,8 @@ fn stopped_within_a_sequence_it_goes_on_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint.safetensors");
     let model = ModelConfig { conv: 4, decay: linformer::Decay::Fixed, ..config() };
-    let mut straight = Trainer::new(Model::new(&model, 1, Device::Cpu).unwrap(), Optimizer::default());
+    let mut straight =
+        Trainer::new(Model::new(&model, 1, Device::Cpu).unwrap(), Optimizer::default());
     for n in 0..2 {
         straight.step(&[piece(n)], 1e-3, None).unwrap();
     }
@@ -71,7 +81,8 @@ fn stopped_within_a_sequence_it_goes_on_bit_for_bit() {
         assert_eq!(a, second.step(&[piece(n)], 1e-3, None).unwrap());
     }
     assert_eq!((straight.under_way(), second.under_way()), (vec![], vec![]));
-    for ((name, a), (_, b)) in straight.model().parameters().iter().zip(second.model().parameters()) {
+    for ((name, a), (_, b)) in straight.model().parameters().iter().zip(second.model().parameters())
+    {
         assert!(a.equal(b), "{name}");
     }
 }
@@ -89,7 +100,8 @@ fn a_model_is_no_training_state() {
 fn a_loss_that_is_no_number_stops_with_its_step() {
     let mut trainer = trainer();
     trainer.step(&[batch(0)], 1e-3, None).unwrap();
-    let error = trainer.step(&[Batch::pack([[1_u16].as_slice()])], 1e-3, None).unwrap_err().to_string();
+    let error =
+        trainer.step(&[Batch::pack([[1_u16].as_slice()])], 1e-3, None).unwrap_err().to_string();
     assert_eq!(error, "step 2: the loss is NaN");
     assert_eq!(trainer.steps(), 1);
 }

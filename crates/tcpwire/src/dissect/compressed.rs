@@ -9,7 +9,8 @@ pub(super) const PROTOCOL: u8 = 108;
 /// The longest payload that is believed.
 const MAX_PAYLOAD: u64 = 65_535;
 
-/// Its header: the protocol within. How it is compressed the ends may have agreed on apart: DEFLATE (RFC 2394) is tried.
+/// Its header: the protocol within. How it is compressed the ends may have agreed on apart: DEFLATE
+/// (RFC 2394) is tried.
 pub(super) fn read(span: Span<'_>, mut context: Context) -> Result<Found<'_>, Skip> {
     context.marks = context.marks.with(Marks::IPV6_EXTENSION);
     let protocol = span.octet(0).ok_or(Skip::CutBeforeTcp)?;

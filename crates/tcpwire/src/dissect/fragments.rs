@@ -154,7 +154,10 @@ mod tests {
         let octets = vec![0u8; 60_000];
         let mut fragments = Fragments::default();
         for id in 0..1000 {
-            assert_eq!(fragments.add(&Piece { key: key(id), offset: 0, more: true, octets: &octets }), None);
+            assert_eq!(
+                fragments.add(&Piece { key: key(id), offset: 0, more: true, octets: &octets }),
+                None
+            );
         }
         assert!(fragments.octets <= MAX_WAITING_OCTETS);
         assert!(fragments.waiting.len() <= MAX_WAITING_OCTETS / 60_000);

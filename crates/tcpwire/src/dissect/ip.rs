@@ -33,10 +33,14 @@ pub(super) fn read<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<
 /// Notes the header that was innermost so far as a tunnel's, and `ip` as the new one.
 fn enter(context: &mut Context, ip: IpRepr) {
     if let Some(outer) = context.ip {
-        let same_version = matches!((outer, ip), (IpRepr::V4(_), IpRepr::V4(_)) | (IpRepr::V6(_), IpRepr::V6(_)));
+        let same_version =
+            matches!((outer, ip), (IpRepr::V4(_), IpRepr::V4(_)) | (IpRepr::V6(_), IpRepr::V6(_)));
         let mark = if same_version { Marks::TUNNEL } else { Marks::TUNNEL_OTHER_VERSION };
         // What the outer header has of its own is part of the tunnel.
-        let outer_only = Marks::IP_OPTIONS.0 | Marks::IPV6_EXTENSION.0 | Marks::IPV4_RESERVED.0 | Marks::NO_IP_LENGTH.0;
+        let outer_only = Marks::IP_OPTIONS.0
+            | Marks::IPV6_EXTENSION.0
+            | Marks::IPV4_RESERVED.0
+            | Marks::NO_IP_LENGTH.0;
         context.marks = Marks(context.marks.0 & !outer_only).with(mark);
     }
     context.ip = Some(ip);
@@ -86,7 +90,8 @@ fn read_v4<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, Ski
     fragment_of(payload, context, protocol, id, offset, fragment & MORE_FRAGMENTS != 0)
 }
 
-/// A fragment that is captured whole waits for its others; of one that is not, the first is read as far as it goes.
+/// A fragment that is captured whole waits for its others; of one that is not, the first is read as
+/// far as it goes.
 fn fragment_of<'a>(
     payload: Span<'a>,
     context: &mut Context,
@@ -112,7 +117,9 @@ fn fragment_of<'a>(
 pub(super) fn v6_repr(header: &[u8; V6_HEADER]) -> Ipv6Repr {
     let word = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
     // As a number and back: two registers, where an array would be copied in memory.
-    let addr = |octets: Option<&[u8; 16]>| Ipv6Addr::from_bits(octets.map_or(0, |o| u128::from_be_bytes(*o)));
+    let addr = |octets: Option<&[u8; 16]>| {
+        Ipv6Addr::from_bits(octets.map_or(0, |o| u128::from_be_bytes(*o)))
+    };
     Ipv6Repr {
         src: addr(header[8..].first_chunk()),
         dst: addr(header.last_chunk()),
@@ -141,7 +148,11 @@ const MOBILITY: u8 = 135;
 const HIP: u8 = 139;
 const SHIM6: u8 = 140;
 
-fn extensions<'a>(mut next: u8, mut payload: Span<'a>, context: &mut Context) -> Result<Payload<'a>, Skip> {
+fn extensions<'a>(
+    mut next: u8,
+    mut payload: Span<'a>,
+    context: &mut Context,
+) -> Result<Payload<'a>, Skip> {
     for _ in 0..16 {
         match next {
             HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HIP | SHIM6 => {
@@ -158,7 +169,14 @@ fn extensions<'a>(mut next: u8, mut payload: Span<'a>, context: &mut Context) ->
                 payload = payload.skip(8).ok_or(Skip::CutBeforeTcp)?;
                 context.marks = context.marks.with(Marks::IPV6_EXTENSION);
                 if offset & 0xfff9 != 0 {
-                    return fragment_of(payload, context, next, id, u32::from(offset & 0xfff8), offset & 1 != 0);
+                    return fragment_of(
+                        payload,
+                        context,
+                        next,
+                        id,
+                        u32::from(offset & 0xfff8),
+                        offset & 1 != 0,
+                    );
                 }
             }
             protocol => return Ok(Payload::Whole(protocol, payload)),

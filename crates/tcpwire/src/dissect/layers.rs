@@ -9,9 +9,11 @@ type Next<'a> = Result<(Layer, Span<'a>), Skip>;
 pub(super) fn begin(link: LinkType, span: Span<'_>) -> Next<'_> {
     match link {
         LinkType::ETHERNET => Ok((Layer::Ethernet, span)),
-        LinkType::RAW | LinkType::RAW_BSD | LinkType::RAW_OPENBSD | LinkType::IPV4 | LinkType::IPV6 => {
-            Ok((Layer::Ip, span))
-        }
+        LinkType::RAW
+        | LinkType::RAW_BSD
+        | LinkType::RAW_OPENBSD
+        | LinkType::IPV4
+        | LinkType::IPV6 => Ok((Layer::Ip, span)),
         LinkType::NULL | LinkType::LOOP => address_family(span),
         LinkType::LINUX_SLL => linux_cooked(span),
         LinkType::LINUX_SLL2 => after(span, 20, Layer::EtherType(half(span, 0)?)),
@@ -139,7 +141,8 @@ fn pppoe(mut span: Span<'_>) -> Next<'_> {
     after(span, 6, Layer::Ppp)
 }
 
-/// PPP in HDLC-like framing (RFC 1662), which may leave out address and control, or Cisco's framing.
+/// PPP in HDLC-like framing (RFC 1662), which may leave out address and control, or Cisco's
+/// framing.
 fn ppp_framed(span: Span<'_>) -> Next<'_> {
     match span.data {
         [0x0f | 0x8f, ..] => cisco_hdlc(span),
@@ -200,7 +203,8 @@ fn ip_protocol<'a>(number: u8, span: Span<'a>, context: &mut Context) -> Next<'a
         4 | 41 => Ok((Layer::Ip, span)),
         47 => gre(span),
         17 => udp(span, context),
-        // Of what a source quench (4) or redirect (5) quotes Wireshark takes eight octets: no TCP header.
+        // Of what a source quench (4) or redirect (5) quotes Wireshark takes eight octets: no TCP
+        // header.
         1 => icmp_error(span, context, &[3, 11, 12]),
         58 => icmp_error(span, context, &[1, 2, 3, 4]),
         // AH (RFC 4302).
@@ -245,7 +249,12 @@ fn gre(span: Span<'_>) -> Next<'_> {
     if flags & GRE_ROUTING != 0 {
         return Err(Skip::NotTcp);
     }
-    let optional = [GRE_CHECKSUM, GRE_KEY, GRE_SEQUENCE, GRE_ACKNOWLEDGMENT & if flags & 7 == 1 { 0xffff } else { 0 }];
+    let optional = [
+        GRE_CHECKSUM,
+        GRE_KEY,
+        GRE_SEQUENCE,
+        GRE_ACKNOWLEDGMENT & if flags & 7 == 1 { 0xffff } else { 0 },
+    ];
     let header = 4 + 4 * optional.into_iter().filter(|bit| flags & bit != 0).count();
     let rest = skip(span, header)?;
     match kind {

@@ -1,4 +1,5 @@
-//! Frames down to their innermost TCP header, as Wireshark 4.0 goes: link layers, tunnels, IP, fragments.
+//! Frames down to their innermost TCP header, as Wireshark 4.0 goes: link layers, tunnels, IP,
+//! fragments.
 //!
 //! ```
 //! use tcpwire::{Dissector, Frame, LinkType, TimeStep};
@@ -38,8 +39,9 @@ pub struct Segment<'a> {
     pub ip: IpRepr,
     /// The TCP header.
     pub tcp: TcpView<'a>,
-    /// Payload octets by the IP header, captured or not. `None` where that can not be known: in a fragment that
-    /// is not reassembled, in an ICMP error's quotation, and where IP leaves no room for the whole header.
+    /// Payload octets by the IP header, captured or not. `None` where that can not be known: in a
+    /// fragment that is not reassembled, in an ICMP error's quotation, and where IP leaves no room
+    /// for the whole header.
     pub payload_len: Option<u32>,
     /// What stands around or inside it that the other fields do not say.
     pub marks: Marks,
@@ -163,8 +165,15 @@ pub enum Skip {
 
 impl Skip {
     /// Every reason.
-    pub const ALL: [Skip; 7] =
-        [Skip::NotTcp, Skip::NotIp, Skip::LinkType, Skip::CutBeforeTcp, Skip::BadIp, Skip::Fragment, Skip::TooDeep];
+    pub const ALL: [Skip; 7] = [
+        Skip::NotTcp,
+        Skip::NotIp,
+        Skip::LinkType,
+        Skip::CutBeforeTcp,
+        Skip::BadIp,
+        Skip::Fragment,
+        Skip::TooDeep,
+    ];
 
     /// Its name, for a summary.
     #[must_use]
@@ -241,14 +250,18 @@ impl Dissector {
         }
     }
 
-    /// Has `take` see the innermost TCP header of `frame`. The same as [`dissect`](Self::dissect), for loops in which
-    /// every nanosecond counts: a segment that is handed through `Result` is copied in memory, which takes as long as
-    /// all the rest.
+    /// Has `take` see the innermost TCP header of `frame`. The same as [`dissect`](Self::dissect),
+    /// for loops in which every nanosecond counts: a segment that is handed through `Result` is
+    /// copied in memory, which takes as long as all the rest.
     ///
     /// # Errors
     /// With the reason where there is none, or none that can be read; `take` was not called then.
     #[inline]
-    pub fn dissect_with<T>(&mut self, frame: &Frame<'_>, mut take: impl FnMut(&Segment<'_>) -> T) -> Result<T, Skip> {
+    pub fn dissect_with<T>(
+        &mut self,
+        frame: &Frame<'_>,
+        mut take: impl FnMut(&Segment<'_>) -> T,
+    ) -> Result<T, Skip> {
         if frame.link == LinkType::ETHERNET
             && frame.step != TimeStep::Wrong
             && let Some(taken) = plain::read(frame.data, frame.orig_len, &mut take)
@@ -262,7 +275,8 @@ impl Dissector {
     #[inline(never)]
     fn dissect_any<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Segment<'a>, Skip> {
         let (layer, span) = layers::begin(frame.link, Span::new(frame.data, frame.orig_len))?;
-        let wrong_time = if frame.step == TimeStep::Wrong { Marks::WRONG_TIME } else { Marks::default() };
+        let wrong_time =
+            if frame.step == TimeStep::Wrong { Marks::WRONG_TIME } else { Marks::default() };
         let begin = Context { marks: wrong_time, ..Context::default() };
         let (protocol, context) = match descend(layer, span, begin)? {
             Found::Segment(segment) => return Ok(segment),
@@ -298,10 +312,16 @@ enum Found<'a> {
     Compressed(u8, &'a [u8], Context),
 }
 
-fn descend<'a>(mut layer: Layer, mut span: Span<'a>, mut context: Context) -> Result<Found<'a>, Skip> {
+fn descend<'a>(
+    mut layer: Layer,
+    mut span: Span<'a>,
+    mut context: Context,
+) -> Result<Found<'a>, Skip> {
     for _ in 0..MAX_LAYERS {
         (layer, span) = match layer {
-            Layer::IpProtocol(tcp::PROTOCOL) => return tcp::read(span, context).map(Found::Segment),
+            Layer::IpProtocol(tcp::PROTOCOL) => {
+                return tcp::read(span, context).map(Found::Segment);
+            }
             Layer::IpProtocol(compressed::PROTOCOL) => return compressed::read(span, context),
             Layer::Ip => match ip::read(span, &mut context)? {
                 ip::Payload::Whole(protocol, rest) => (Layer::IpProtocol(protocol), rest),

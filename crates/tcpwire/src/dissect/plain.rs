@@ -6,10 +6,15 @@ use crate::{Flags, IpRepr, SeqNum};
 const ETHERNET_HEADER: usize = 14;
 const TCP_HEADER: usize = 20;
 
-/// Has `take` see what the layers one by one would make of an Ethernet frame, where nothing about it is rare; else
-/// gives `None`. Each IP version calls `take` for itself: joining the two would copy the segment in memory.
+/// Has `take` see what the layers one by one would make of an Ethernet frame, where nothing about
+/// it is rare; else gives `None`. Each IP version calls `take` for itself: joining the two would
+/// copy the segment in memory.
 #[inline]
-pub(super) fn read<'a, T>(data: &'a [u8], orig_len: u32, take: impl FnOnce(&Segment<'a>) -> T) -> Option<T> {
+pub(super) fn read<'a, T>(
+    data: &'a [u8],
+    orig_len: u32,
+    take: impl FnOnce(&Segment<'a>) -> T,
+) -> Option<T> {
     match data.get(12..15)? {
         [0x08, 0x00, 0x45] => over_v4(data, orig_len, take),
         [0x86, 0xdd, first] if first >> 4 == 6 => over_v6(data, orig_len, take),
@@ -18,7 +23,11 @@ pub(super) fn read<'a, T>(data: &'a [u8], orig_len: u32, take: impl FnOnce(&Segm
 }
 
 #[inline]
-fn over_v4<'a, T>(data: &'a [u8], orig_len: u32, take: impl FnOnce(&Segment<'a>) -> T) -> Option<T> {
+fn over_v4<'a, T>(
+    data: &'a [u8],
+    orig_len: u32,
+    take: impl FnOnce(&Segment<'a>) -> T,
+) -> Option<T> {
     let header: &[u8; ip::V4_HEADER] = data.get(ETHERNET_HEADER..)?.first_chunk()?;
     let fragment = u16::from_be_bytes([header[6], header[7]]);
     if header[9] != tcp::PROTOCOL || fragment & !ip::DONT_FRAGMENT != 0 {
@@ -32,7 +41,11 @@ fn over_v4<'a, T>(data: &'a [u8], orig_len: u32, take: impl FnOnce(&Segment<'a>)
 }
 
 #[inline]
-fn over_v6<'a, T>(data: &'a [u8], orig_len: u32, take: impl FnOnce(&Segment<'a>) -> T) -> Option<T> {
+fn over_v6<'a, T>(
+    data: &'a [u8],
+    orig_len: u32,
+    take: impl FnOnce(&Segment<'a>) -> T,
+) -> Option<T> {
     let header: &[u8; ip::V6_HEADER] = data.get(ETHERNET_HEADER..)?.first_chunk()?;
     if header[6] != tcp::PROTOCOL {
         return None;
@@ -44,8 +57,8 @@ fn over_v6<'a, T>(data: &'a [u8], orig_len: u32, take: impl FnOnce(&Segment<'a>)
     Some(take(&Segment { ip, tcp, payload_len: Some(payload_len), marks: Marks::default() }))
 }
 
-/// The TCP header at `from` and the octets between its end and `ip_end`. `None` where the header is not all there or
-/// the frame is shorter than IP says.
+/// The TCP header at `from` and the octets between its end and `ip_end`. `None` where the header is
+/// not all there or the frame is shorter than IP says.
 #[inline]
 fn segment(data: &[u8], from: usize, ip_end: u32, orig_len: u32) -> Option<(TcpView<'_>, u32)> {
     let header: &[u8; TCP_HEADER] = data.get(from..)?.first_chunk()?;
@@ -57,7 +70,9 @@ fn segment(data: &[u8], from: usize, ip_end: u32, orig_len: u32) -> Option<(TcpV
         return None;
     }
     let half = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
-    let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let word = |at: usize| {
+        u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
     let view = TcpView {
         src_port: half(0),
         dst_port: half(2),

@@ -35,8 +35,8 @@ pub(super) fn read(span: Span<'_>, context: Context) -> Result<Segment<'_>, Skip
     Ok(Segment { ip, tcp, payload_len, marks })
 }
 
-/// The fields of a header of which the fixed part is there. `pnet_packet`'s own view of the options trusts the
-/// data offset, so they are taken from `octets` here.
+/// The fields of a header of which the fixed part is there. `pnet_packet`'s own view of the options
+/// trusts the data offset, so they are taken from `octets` here.
 #[inline]
 fn fields<'a>(view: &TcpPacket<'_>, octets: &'a [u8]) -> TcpView<'a> {
     let header_len = view.get_data_offset() * 4;

@@ -14,7 +14,8 @@ const HT_CONTROL: u8 = 0x80;
 
 /// A data frame (IEEE 802.11-2020, section 9.3.2), aggregated ones left out.
 pub(super) fn data_frame(span: Span<'_>) -> Result<(Layer, Span<'_>), Skip> {
-    let (control, flags) = (span.octet(0).ok_or(Skip::CutBeforeTcp)?, span.octet(1).ok_or(Skip::CutBeforeTcp)?);
+    let (control, flags) =
+        (span.octet(0).ok_or(Skip::CutBeforeTcp)?, span.octet(1).ok_or(Skip::CutBeforeTcp)?);
     let (kind, subtype) = (control >> 2 & 3, control >> 4);
     let no_data = subtype & 4 != 0;
     if kind != 2 || no_data || flags & PROTECTED != 0 {

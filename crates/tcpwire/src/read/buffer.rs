@@ -25,7 +25,8 @@ impl<R: Read> Buffer<R> {
         self.consumed
     }
 
-    /// Reads until at least `octets` are in the window or the stream ends. Returns how many there are.
+    /// Reads until at least `octets` are in the window or the stream ends. Returns how many there
+    /// are.
     #[inline]
     pub(super) fn fill(&mut self, octets: usize) -> io::Result<usize> {
         if self.end - self.start >= octets {

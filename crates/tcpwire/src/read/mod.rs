@@ -25,8 +25,8 @@ pub enum TimeStep {
     Nano,
     /// Finer than a nanosecond: times are cut to nanoseconds.
     Finer,
-    /// The record's fraction is a second or more, or its clock ticks faster than 2^64 times a second: the time is
-    /// wrong, whatever it says.
+    /// The record's fraction is a second or more, or its clock ticks faster than 2^64 times a
+    /// second: the time is wrong, whatever it says.
     Wrong,
 }
 
@@ -35,7 +35,8 @@ pub enum TimeStep {
 pub struct Frame<'a> {
     /// Number in its capture, from 1, as Wireshark counts.
     pub number: u64,
-    /// Capture time, in nanoseconds since the Unix epoch; 0 where the capture has none (simple packet blocks).
+    /// Capture time, in nanoseconds since the Unix epoch; 0 where the capture has none (simple
+    /// packet blocks).
     pub time_ns: i64,
     /// Step of the clock that `time_ns` was taken from.
     pub step: TimeStep,
@@ -57,7 +58,9 @@ pub enum ReadError {
         found: String,
     },
     /// The stream ends inside a record.
-    #[error("cut short at offset {offset}, in frame {frame}: expected {expected} octets, found {found}")]
+    #[error(
+        "cut short at offset {offset}, in frame {frame}: expected {expected} octets, found {found}"
+    )]
     CutShort {
         /// Where the record begins, in (uncompressed) octets.
         offset: u64,
@@ -102,7 +105,8 @@ const GZIP: [u8; 3] = [0x1f, 0x8b, 0x08];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const PCAPNG: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
-/// Whether a file that begins with `head` is a capture, or is compressed and may hold one. Four octets are enough.
+/// Whether a file that begins with `head` is a capture, or is compressed and may hold one. Four
+/// octets are enough.
 #[must_use]
 pub fn is_capture_magic(head: &[u8]) -> bool {
     pcap::is_magic(head)
@@ -127,7 +131,14 @@ struct Record {
 
 impl Default for Record {
     fn default() -> Self {
-        Record { time_ns: 0, step: TimeStep::Micro, orig_len: 0, link: LinkType::NULL, before_window: 0, caplen: 0 }
+        Record {
+            time_ns: 0,
+            step: TimeStep::Micro,
+            orig_len: 0,
+            link: LinkType::NULL,
+            before_window: 0,
+            caplen: 0,
+        }
     }
 }
 
@@ -137,7 +148,8 @@ enum Format {
     Snoop(snoop::Snoop),
 }
 
-/// Reads the frames of a capture one by one: pcap, pcapng or snoop, plain, gzip (also of several members) or zstd.
+/// Reads the frames of a capture one by one: pcap, pcapng or snoop, plain, gzip (also of several
+/// members) or zstd.
 ///
 /// Every frame before an error is given; after the error there is nothing more.
 pub struct CaptureReader<'r> {
@@ -152,7 +164,8 @@ impl<'r> CaptureReader<'r> {
     /// Begins to read; looks at the first octets only.
     ///
     /// # Errors
-    /// [`ReadError::NotACapture`] where it does not begin as one; else what made its header unreadable.
+    /// [`ReadError::NotACapture`] where it does not begin as one; else what made its header
+    /// unreadable.
     pub fn new(input: impl Read + Send + 'r) -> Result<Self, ReadError> {
         let mut input = Buffer::new(decompressed(Box::new(input)).map_err(at_start)?);
         let have = input.fill(24).map_err(at_start)?;
@@ -178,8 +191,9 @@ impl<'r> CaptureReader<'r> {
         Ok(if self.advance()? { Some(self.frame()) } else { None })
     }
 
-    /// Goes to the next frame; `false` at the end. [`next_frame`](Self::next_frame) in two steps, for loops in which
-    /// every nanosecond counts: a frame that is handed through `Result` and `Option` is copied in memory.
+    /// Goes to the next frame; `false` at the end. [`next_frame`](Self::next_frame) in two steps,
+    /// for loops in which every nanosecond counts: a frame that is handed through `Result` and
+    /// `Option` is copied in memory.
     ///
     /// # Errors
     /// Where the capture is damaged or cut short; the frames before stand.
@@ -201,8 +215,8 @@ impl<'r> CaptureReader<'r> {
         Ok(there)
     }
 
-    /// The frame that [`advance`](Self::advance) went to. There is one only if that has just said `true`; else what this
-    /// gives means nothing.
+    /// The frame that [`advance`](Self::advance) went to. There is one only if that has just said
+    /// `true`; else what this gives means nothing.
     #[inline]
     #[must_use]
     pub fn frame(&self) -> Frame<'_> {
@@ -268,7 +282,11 @@ fn need<R: Read>(input: &mut Buffer<R>, frame: u64, octets: usize) -> Result<boo
     let found = match input.fill(octets) {
         Ok(found) => found,
         Err(source) => {
-            return Err(ReadError::Io { offset: input.offset() + input.window().len() as u64, frame, source });
+            return Err(ReadError::Io {
+                offset: input.offset() + input.window().len() as u64,
+                frame,
+                source,
+            });
         }
     };
     if found >= octets {

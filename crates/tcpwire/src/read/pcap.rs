@@ -24,7 +24,8 @@ pub(super) struct Pcap {
     link: LinkType,
 }
 
-/// Before version 2.3 the two lengths of a record stood the other way round; in 2.3 it depends on the writer.
+/// Before version 2.3 the two lengths of a record stood the other way round; in 2.3 it depends on
+/// the writer.
 enum Swap {
     Never,
     WhereLarger,
@@ -117,9 +118,14 @@ impl Pcap {
         Ok(true)
     }
 
-    /// The first octets of a record header, where the window has to be moved for it or it is a longer one.
+    /// The first octets of a record header, where the window has to be moved for it or it is a
+    /// longer one.
     #[cold]
-    fn header_at_an_edge<R: Read>(&self, input: &mut Buffer<R>, number: u64) -> Result<Option<[u8; 16]>, ReadError> {
+    fn header_at_an_edge<R: Read>(
+        &self,
+        input: &mut Buffer<R>,
+        number: u64,
+    ) -> Result<Option<[u8; 16]>, ReadError> {
         let there = need(input, number, self.record_header)?;
         Ok(input.window().first_chunk().filter(|_| there).copied())
     }

@@ -54,7 +54,8 @@ impl Clock {
     /// `if_tsresol`: a negative power of ten, or of two where the highest bit is set.
     fn with_resolution(self, octet: u8) -> Clock {
         let power = u32::from(octet & 0x7f);
-        let ticks = if octet & 0x80 != 0 { 1u128.checked_shl(power) } else { 10u128.checked_pow(power) };
+        let ticks =
+            if octet & 0x80 != 0 { 1u128.checked_shl(power) } else { 10u128.checked_pow(power) };
         let Some(ticks_per_second) = ticks.filter(|t| *t <= u128::from(u64::MAX)) else {
             // No clock ticks so fast: whatever it counts, it is not time.
             return Clock { ticks_per_second: u128::MAX, step: TimeStep::Wrong, ..self };
@@ -119,14 +120,18 @@ impl Pcapng {
             let kind = self.begin_block(input.window()).map_err(damaged)?;
             let block_len = self.order.word(input.window(), 4);
             if !(12..=MAX_BLOCK).contains(&block_len) {
-                return Err(damaged(format!("expected a block of 12 to {MAX_BLOCK} octets, found {block_len}")));
+                return Err(damaged(format!(
+                    "expected a block of 12 to {MAX_BLOCK} octets, found {block_len}"
+                )));
             }
             let padded = block_len.next_multiple_of(4) as usize;
             need(input, number, padded)?;
             let block = &input.window()[..padded];
             let trailer = self.order.word(block, padded - 4);
             if trailer != block_len {
-                return Err(damaged(format!("expected a block length of {block_len} at its end, found {trailer}")));
+                return Err(damaged(format!(
+                    "expected a block length of {block_len} at its end, found {trailer}"
+                )));
             }
             match self.read_block(kind, &block[8..padded - 4]).map_err(damaged)? {
                 Some(packet) => break (packet, padded),
@@ -153,7 +158,12 @@ impl Pcapng {
             self.order.big_endian = match head[8..12] {
                 [0x1a, 0x2b, 0x3c, 0x4d] => true,
                 [0x4d, 0x3c, 0x2b, 0x1a] => false,
-                _ => return Err(format!("expected a byte-order magic, found {}", super::hex(&head[8..12]))),
+                _ => {
+                    return Err(format!(
+                        "expected a byte-order magic, found {}",
+                        super::hex(&head[8..12])
+                    ));
+                }
             };
             self.interfaces.clear();
             return Ok(SHB_MAGIC);
@@ -166,7 +176,13 @@ impl Pcapng {
             EPB_MAGIC => self.enhanced_packet(body).map(Some),
             SPB_MAGIC => self.simple_packet(body).map(Some),
             OPB_MAGIC => self.obsolete_packet(body).map(Some),
-            JOURNAL_MAGIC => Ok(Some(Packet { interface: usize::MAX, ticks: None, orig_len: 0, from: 0, caplen: 0 })),
+            JOURNAL_MAGIC => Ok(Some(Packet {
+                interface: usize::MAX,
+                ticks: None,
+                orig_len: 0,
+                from: 0,
+                caplen: 0,
+            })),
             IDB_MAGIC => {
                 let interface = self.interface(body)?;
                 self.interfaces.push(interface);
@@ -213,12 +229,24 @@ impl Pcapng {
         self.packet(body, usize::from(self.order.half(body, 0)), ticks, word(12), word(16))
     }
 
-    fn packet(&self, body: &[u8], interface: usize, ticks: u64, caplen: u32, orig_len: u32) -> Result<Packet, String> {
+    fn packet(
+        &self,
+        body: &[u8],
+        interface: usize,
+        ticks: u64,
+        caplen: u32,
+        orig_len: u32,
+    ) -> Result<Packet, String> {
         if interface >= self.interfaces.len() {
-            return Err(format!("expected one of {} interfaces, found number {interface}", self.interfaces.len()));
+            return Err(format!(
+                "expected one of {} interfaces, found number {interface}",
+                self.interfaces.len()
+            ));
         }
         if caplen > MAX_PACKET {
-            return Err(format!("expected at most {MAX_PACKET} octets in a packet, found {caplen}"));
+            return Err(format!(
+                "expected at most {MAX_PACKET} octets in a packet, found {caplen}"
+            ));
         }
         at_least(body, 20 + caplen as usize, "a packet")?;
         Ok(Packet { interface, ticks: Some(ticks), orig_len, from: 20, caplen: caplen as usize })
@@ -233,7 +261,9 @@ impl Pcapng {
         let snaplen = if interface.snaplen == 0 { u32::MAX } else { interface.snaplen };
         let caplen = orig_len.min(snaplen);
         if caplen > MAX_PACKET {
-            return Err(format!("expected at most {MAX_PACKET} octets in a packet, found {caplen}"));
+            return Err(format!(
+                "expected at most {MAX_PACKET} octets in a packet, found {caplen}"
+            ));
         }
         at_least(body, 4 + caplen as usize, "a simple packet")?;
         Ok(Packet { interface: 0, ticks: None, orig_len, from: 4, caplen: caplen as usize })
@@ -265,7 +295,10 @@ fn options(order: Order, mut octets: &[u8]) -> Result<Vec<(u16, &[u8])>, String>
             break;
         }
         let Some(value) = octets.get(4..4 + len) else {
-            return Err(format!("expected option {code} of {len} octets, found {}", octets.len() - 4));
+            return Err(format!(
+                "expected option {code} of {len} octets, found {}",
+                octets.len() - 4
+            ));
         };
         found.push((code, value));
         octets = octets.get(4 + len.next_multiple_of(4)..).unwrap_or_default();

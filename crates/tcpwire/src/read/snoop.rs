@@ -47,8 +47,13 @@ impl Snoop {
         let head = input.window();
         let [orig_len, caplen, record_len, seconds, micros] =
             [word(head, 0), word(head, 4), word(head, 8), word(head, 16), word(head, 20)];
-        if caplen > MAX_PACKET || record_len < 24 || record_len - 24 < caplen || record_len > 2 * MAX_PACKET {
-            let what = format!("expected {caplen} octets in a record, found a record of {record_len}");
+        if caplen > MAX_PACKET
+            || record_len < 24
+            || record_len - 24 < caplen
+            || record_len > 2 * MAX_PACKET
+        {
+            let what =
+                format!("expected {caplen} octets in a record, found a record of {record_len}");
             return Err(ReadError::Damaged { offset: input.offset(), frame: number, what });
         }
         need(input, number, record_len as usize)?;

@@ -4,7 +4,8 @@ use tcpwire::{Dissector, Frame, IpRepr, LinkType, Marks, Segment, Skip, TimeStep
 
 /// A TCP header from port 1 to port 2 and two octets of payload.
 fn tcp() -> Vec<u8> {
-    let mut octets = vec![0, 1, 0, 2, 0, 0, 0, 7, 0, 0, 0, 9, 0x50, 0x18, 0xff, 0xff, 0xab, 0xcd, 0, 0];
+    let mut octets =
+        vec![0, 1, 0, 2, 0, 0, 0, 7, 0, 0, 0, 9, 0x50, 0x18, 0xff, 0xff, 0xab, 0xcd, 0, 0];
     octets.extend([0xaa, 0xbb]);
     octets
 }
@@ -13,7 +14,8 @@ fn ipv4_with(protocol: u8, fragment: u16, options: &[u8], payload: &[u8]) -> Vec
     let header_len = 20 + options.len();
     let total = ((header_len + payload.len()) as u16).to_be_bytes();
     let fragment = fragment.to_be_bytes();
-    let mut octets = vec![0x40 | (header_len / 4) as u8, 0, total[0], total[1], 0, 5, fragment[0], fragment[1]];
+    let mut octets =
+        vec![0x40 | (header_len / 4) as u8, 0, total[0], total[1], 0, 5, fragment[0], fragment[1]];
     octets.extend([64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
     octets.extend(options);
     octets.extend(payload);
@@ -112,9 +114,21 @@ fn tunnels() {
     let keyed = [&[0xb0, 0, 0x65, 0x58][..], &[0; 12], &ethernet(0x0800, &four)].concat();
     check(LinkType::RAW, &ipv4(47, &keyed), Marks::TUNNEL);
     let inner = ethernet(0x0800, &four);
-    check(LinkType::RAW, &ipv4(17, &udp(4789, &[&[8, 0, 0, 0, 0, 0, 1, 0][..], &inner].concat())), Marks::TUNNEL);
-    check(LinkType::RAW, &ipv4(17, &udp(6081, &[&[0, 0, 0x65, 0x58, 0, 0, 1, 0][..], &inner].concat())), Marks::TUNNEL);
-    check(LinkType::RAW, &ipv4(17, &udp(2152, &[&[0x30, 0xff, 0, 0, 0, 0, 0, 1][..], &four].concat())), Marks::TUNNEL);
+    check(
+        LinkType::RAW,
+        &ipv4(17, &udp(4789, &[&[8, 0, 0, 0, 0, 0, 1, 0][..], &inner].concat())),
+        Marks::TUNNEL,
+    );
+    check(
+        LinkType::RAW,
+        &ipv4(17, &udp(6081, &[&[0, 0, 0x65, 0x58, 0, 0, 1, 0][..], &inner].concat())),
+        Marks::TUNNEL,
+    );
+    check(
+        LinkType::RAW,
+        &ipv4(17, &udp(2152, &[&[0x30, 0xff, 0, 0, 0, 0, 0, 1][..], &four].concat())),
+        Marks::TUNNEL,
+    );
 }
 
 #[test]
@@ -132,7 +146,8 @@ fn ip_options_and_extension_headers() {
 #[test]
 fn compressed_payloads() {
     use std::io::Write;
-    let mut encoder = flate2::write::DeflateEncoder::new(vec![6, 0, 0, 2], flate2::Compression::fast());
+    let mut encoder =
+        flate2::write::DeflateEncoder::new(vec![6, 0, 0, 2], flate2::Compression::fast());
     encoder.write_all(&tcp()).unwrap();
     check(LinkType::RAW, &ipv4(108, &encoder.finish().unwrap()), Marks::IPV6_EXTENSION);
     let bomb = [&[6, 0, 0, 2][..], &[0xff; 30]].concat();
@@ -159,7 +174,8 @@ fn fragments_in_any_order() {
 fn first_fragment_of_which_the_rest_was_not_captured() {
     let first = ipv4_with(6, 0x2000, &[], &[tcp(), vec![0; 50]].concat());
     let mut dissector = Dissector::default();
-    let segment = dissector.dissect(&frame(LinkType::RAW, &first[..50], first.len() as u32)).unwrap();
+    let segment =
+        dissector.dissect(&frame(LinkType::RAW, &first[..50], first.len() as u32)).unwrap();
     assert_eq!((segment.payload_len, segment.marks), (None, Marks::FRAGMENTED));
 }
 
@@ -216,7 +232,9 @@ fn headers_that_are_cut_or_wrong() {
     });
     let mut no_header = whole.clone();
     no_header[32] = 0x40;
-    dissect(LinkType::RAW, &no_header, |segment| assert_eq!(segment.unwrap().marks, Marks::BAD_LENGTH));
+    dissect(LinkType::RAW, &no_header, |segment| {
+        assert_eq!(segment.unwrap().marks, Marks::BAD_LENGTH)
+    });
     let mut short_ip = whole;
     short_ip[3] = 19;
     dissect(LinkType::RAW, &short_ip, |segment| assert_eq!(segment, Err(Skip::BadIp)));

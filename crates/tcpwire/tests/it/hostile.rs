@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 use tcpwire::{CaptureReader, Dissector, Frame, LinkType, TimeStep};
 
-const LINKS: [u32; 22] =
-    [0, 1, 7, 9, 10, 12, 14, 50, 51, 101, 104, 105, 108, 113, 127, 129, 204, 228, 229, 242, 276, 147];
+const LINKS: [u32; 22] = [
+    0, 1, 7, 9, 10, 12, 14, 50, 51, 101, 104, 105, 108, 113, 127, 129, 204, 228, 229, 242, 276, 147,
+];
 
 /// Starts that lead deep into the layers, for octets that are otherwise arbitrary.
 const STARTS: [&[u8]; 8] = [
@@ -84,7 +85,8 @@ proptest! {
 /// What fuzzing has found, once more: the files of `fuzz/seeds/reader`.
 #[test]
 fn seeds() {
-    let folder = std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../fuzz/seeds/reader");
+    let folder = std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap())
+        .join("../../fuzz/seeds/reader");
     let mut seen = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let octets = std::fs::read(entry.unwrap().path()).unwrap();

@@ -108,7 +108,10 @@ fn check(octets: &[u8], expected: &[(i64, u32, TimeStep)]) {
 fn pcap_in_both_orders_and_steps() {
     for order in [Little, Big] {
         let micro = pcap(order, 0xa1b2_c3d4, &[(7, 8), (9, 999_999)]);
-        check(&micro, &[(7_000_008_000, 101, TimeStep::Micro), (9_999_999_000, 101, TimeStep::Micro)]);
+        check(
+            &micro,
+            &[(7_000_008_000, 101, TimeStep::Micro), (9_999_999_000, 101, TimeStep::Micro)],
+        );
         check(&pcap(order, 0xa1b2_3c4d, &[(7, 8)]), &[(7_000_000_008, 101, TimeStep::Nano)]);
     }
 }
@@ -121,7 +124,8 @@ fn a_fraction_over_a_second_is_wrong() {
 #[test]
 fn pcapng_in_both_orders() {
     for order in [Little, Big] {
-        let file = [section(order), interface(order, 1, 0, &[]), enhanced(order, 0, 1_000_001)].concat();
+        let file =
+            [section(order), interface(order, 1, 0, &[]), enhanced(order, 0, 1_000_001)].concat();
         check(&file, &[(1_000_001_000, 1, TimeStep::Micro)]);
     }
 }
@@ -158,7 +162,9 @@ fn interfaces_with_clocks_of_their_own() {
 #[test]
 fn a_clock_that_can_not_be_gives_frames_without_times() {
     for octet in [0x80 | 100, 100] {
-        let file = [section(Little), interface(Little, 1, 0, &[(9, &[octet])]), enhanced(Little, 0, 5)].concat();
+        let file =
+            [section(Little), interface(Little, 1, 0, &[(9, &[octet])]), enhanced(Little, 0, 5)]
+                .concat();
         check(&file, &[(0, 1, TimeStep::Wrong)]);
     }
 }
@@ -175,8 +181,10 @@ fn sections_begin_anew_in_their_own_order() {
     ]
     .concat();
     check(&file, &[(1000, 1, TimeStep::Micro), (2, 101, TimeStep::Nano)]);
-    let (found, error) =
-        frames(&[section(Little), interface(Little, 1, 0, &[]), section(Big), enhanced(Big, 0, 1)].concat());
+    let (found, error) = frames(
+        &[section(Little), interface(Little, 1, 0, &[]), section(Big), enhanced(Big, 0, 1)]
+            .concat(),
+    );
     assert!(found.is_empty());
     assert!(error.unwrap().to_string().contains("expected one of 0 interfaces, found number 0"));
 }
@@ -248,12 +256,17 @@ fn impossible_lengths_say_where() {
     let (found, error) = frames(&octets);
     assert_eq!(found.len(), 1);
     let said = error.unwrap().to_string();
-    assert!(said.starts_with("damaged at offset 45, in frame 2: expected at most 262144 octets"), "{said}");
+    assert!(
+        said.starts_with("damaged at offset 45, in frame 2: expected at most 262144 octets"),
+        "{said}"
+    );
 }
 
 #[test]
 fn no_capture_at_all() {
-    for octets in [&b""[..], b"x", b"PK\x03\x04 this is a zip file", &gzip(b"text, packed"), &[0; 100]] {
+    for octets in
+        [&b""[..], b"x", b"PK\x03\x04 this is a zip file", &gzip(b"text, packed"), &[0; 100]]
+    {
         let (_, error) = frames(octets);
         assert!(error.unwrap().is_not_a_capture());
     }

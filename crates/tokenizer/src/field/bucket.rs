@@ -70,9 +70,15 @@ impl Scale {
         let mut before = exact;
         for span in self.spans {
             if octave < span.high {
-                let sub = if octave >= span.cut { value >> (octave - span.cut) } else { value << (span.cut - octave) };
+                let sub = if octave >= span.cut {
+                    value >> (octave - span.cut)
+                } else {
+                    value << (span.cut - octave)
+                };
                 let within = sub & ((1 << span.cut) - 1);
-                return Some((before + (u64::from(octave - span.low) << span.cut) + within) as usize);
+                return Some(
+                    (before + (u64::from(octave - span.low) << span.cut) + within) as usize,
+                );
             }
             before += span.count();
         }
@@ -107,11 +113,16 @@ impl Scale {
 /// Payload lengths from 1 to 65,535.
 pub(crate) const LENGTHS: Scale = Scale {
     origin: 1,
-    spans: &[Span { low: 3, high: 9, cut: 1 }, Span { low: 9, high: 11, cut: 2 }, Span { low: 11, high: 16, cut: 1 }],
+    spans: &[
+        Span { low: 3, high: 9, cut: 1 },
+        Span { low: 9, high: 11, cut: 2 },
+        Span { low: 11, high: 16, cut: 1 },
+    ],
 };
 
 /// Changes of the window from 1 to 65,535.
-pub(crate) const WINDOW_STEPS: Scale = Scale { origin: 1, spans: &[Span { low: 2, high: 16, cut: 0 }] };
+pub(crate) const WINDOW_STEPS: Scale =
+    Scale { origin: 1, spans: &[Span { low: 2, high: 16, cut: 0 }] };
 
 /// Gaps in nanoseconds, from 0 to 2^63.
 pub(crate) const GAPS: Scale = Scale {

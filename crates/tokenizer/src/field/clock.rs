@@ -1,7 +1,7 @@
 //! A TCP timestamp clock (RFC 7323, section 5): what TSval to expect at a time.
 
-/// Ticks that a value in a session may be past the last one that everyone has noted: short of 2^31, from which on it would
-/// seem to lie before it, by what a packet may say beyond its clock.
+/// Ticks that a value in a session may be past the last one that everyone has noted: short of 2^31,
+/// from which on it would seem to lie before it, by what a packet may say beyond its clock.
 const NOTED_TICKS: u32 = (1 << 31) - (1 << 24);
 
 /// The timestamp clock of one side.
@@ -56,14 +56,15 @@ impl Clock {
         self.running
     }
 
-    /// The moment from which on a value `ticks` behind what is expected is not behind the last one, once it runs.
+    /// The moment from which on a value `ticks` behind what is expected is not behind the last one,
+    /// once it runs.
     pub(crate) fn catches_up(&self, ticks: u8) -> i64 {
         let turned = self.from + (self.to - self.from) / 2;
         turned.saturating_add(self.tick_ns.saturating_mul(ticks.into()))
     }
 
-    /// Nanoseconds from `time_ns` until the clock is 2^30 ticks past its last value, or close to 2^31 ticks past the last one
-    /// that everyone has noted; no end before it runs.
+    /// Nanoseconds from `time_ns` until the clock is 2^30 ticks past its last value, or close to
+    /// 2^31 ticks past the last one that everyone has noted; no end before it runs.
     pub(crate) fn room_ns(&self, time_ns: i64) -> u64 {
         if !self.running {
             return u64::MAX;
@@ -73,7 +74,8 @@ impl Clock {
         full.saturating_sub(time_ns).max(1) as u64
     }
 
-    /// Takes in the value of a packet, which narrows down when the clock turns. `is_noted` says that everyone notes it.
+    /// Takes in the value of a packet, which narrows down when the clock turns. `is_noted` says
+    /// that everyone notes it.
     pub(crate) fn learn(&mut self, value: u32, time_ns: i64, is_noted: bool) {
         let ahead = i64::from(value.wrapping_sub(self.last) as i32);
         let shift = ahead.saturating_mul(self.tick_ns);

@@ -18,16 +18,26 @@ pub fn reference(costs: &Tally) -> String {
     let _ = write!(
         out,
         "{}",
-        INTRODUCTION.replace("{version}", &VERSION.to_string()).replace("{size}", &VOCAB_SIZE.to_string())
+        INTRODUCTION
+            .replace("{version}", &VERSION.to_string())
+            .replace("{size}", &VOCAB_SIZE.to_string())
     );
     for row in TABLE {
         let (first, last) = (row.range.first, row.range.first + row.range.len - 1);
         let ids = if first == last { first.to_string() } else { format!("{first}..{last}") };
-        let _ = writeln!(out, "| {ids} | `{}` | {} | {} | {} |", row.name, row.field, row.digits, row.meaning);
+        let _ = writeln!(
+            out,
+            "| {ids} | `{}` | {} | {} | {} |",
+            row.name, row.field, row.digits, row.meaning
+        );
     }
     out.push_str(LISTS);
     list(&mut out, "port", vocab::PORTS.iter());
-    list(&mut out, "flags, toggled (hexadecimal)", vocab::FLAG_TOGGLES.map(|f| format!("{f:03x}")).iter());
+    list(
+        &mut out,
+        "flags, toggled (hexadecimal)",
+        vocab::FLAG_TOGGLES.map(|f| format!("{f:03x}")).iter(),
+    );
     list(&mut out, "win", vocab::WINDOWS.iter());
     list(&mut out, "mss", vocab::MSSES.iter());
     list(&mut out, "ttl", vocab::TTLS.iter());
@@ -156,7 +166,16 @@ fn stamps(value: u32, echo: u32) -> Vec<u8> {
 }
 
 #[expect(clippy::too_many_arguments, reason = "a packet has that many fields")]
-fn add(flow: &mut Flow, us: i64, d: Direction, flags: u16, seq_ack: (u32, u32), len: u32, window: u16, options: &[u8]) {
+fn add(
+    flow: &mut Flow,
+    us: i64,
+    d: Direction,
+    flags: u16,
+    seq_ack: (u32, u32),
+    len: u32,
+    window: u16,
+    options: &[u8],
+) {
     let of_side = flow.packets.iter().filter(|p| p.direction == d).count() as u16;
     flow.packets.push(Packet {
         time_ns: 1_700_000_000_000_000_000 + us * 1000,
@@ -168,7 +187,11 @@ fn add(flow: &mut Flow, us: i64, d: Direction, flags: u16, seq_ack: (u32, u32), 
         flags: Flags(flags),
         window,
         urgent: 0,
-        ip_id: if d == Direction::Forward { 500 + of_side } else { (700 + of_side) * u16::from(of_side > 0) },
+        ip_id: if d == Direction::Forward {
+            500 + of_side
+        } else {
+            (700 + of_side) * u16::from(of_side > 0)
+        },
         ttl: if d == Direction::Forward { 64 } else { 55 },
         traffic_class: 0,
         dont_fragment: true,
@@ -183,8 +206,12 @@ fn worked(out: &mut String) {
     if super::encode(&flow, &mut tokens).is_err() {
         return;
     }
-    let _ =
-        write!(out, "\n## A flow, packet by packet\n\n{} packets, {} tokens.\n\n", flow.packets.len(), tokens.len());
+    let _ = write!(
+        out,
+        "\n## A flow, packet by packet\n\n{} packets, {} tokens.\n\n",
+        flow.packets.len(),
+        tokens.len()
+    );
     out.push_str(
         "| packet | seq | ack | len | window | time (us) | tokens |\n| --- | --- | --- | --- | --- | --- | --- |\n",
     );
@@ -223,7 +250,12 @@ fn words(tokens: &[TokenId]) -> String {
 }
 
 fn flag_names(flags: Flags) -> String {
-    let names =
-        [(Flags::SYN, "SYN"), (Flags::FIN, "FIN"), (Flags::RST, "RST"), (Flags::PSH, "PSH"), (Flags::ACK, "ACK")];
+    let names = [
+        (Flags::SYN, "SYN"),
+        (Flags::FIN, "FIN"),
+        (Flags::RST, "RST"),
+        (Flags::PSH, "PSH"),
+        (Flags::ACK, "ACK"),
+    ];
     names.iter().filter(|(f, _)| flags.has(*f)).map(|(_, n)| *n).collect::<Vec<_>>().join(" ")
 }

@@ -1,13 +1,15 @@
 //! Which tokens may follow: a mask over the vocabulary, so that what is sampled is always a flow.
 //!
-//! `Syntax` lets through every sequence that decodes. `Session` lets through whole sessions alone: opened by a
-//! three-way handshake, closed by FIN from both sides (acknowledged) or by a RST, every hole in sequence space
-//! filled, no payload and no FIN beyond the window that was offered, acknowledgments of nothing that was not sent (RFC
-//! 9293, sections 3.5, 3.6, 3.8.6 and 3.10.7), and no rows of acknowledgments that say nothing and answer nothing (section
-//! 3.10.7.4; RFC 5681, section 4.2). Where a connection closes it is stricter than real ends are, so that those
-//! who watch without knowing what the ends know (an intrusion detection system) do not lose track of it: no RST follows
-//! on an own FIN that is not acknowledged, nothing that comes again acknowledges the last FIN, and from the first FIN on no
-//! window is taken back, and none opens further for the side that goes on sending.
+//! `Syntax` lets through every sequence that decodes. `Session` lets through whole sessions alone:
+//! opened by a three-way handshake, closed by FIN from both sides (acknowledged) or by a RST, every
+//! hole in sequence space filled, no payload and no FIN beyond the window that was offered,
+//! acknowledgments of nothing that was not sent (RFC 9293, sections 3.5, 3.6, 3.8.6 and 3.10.7),
+//! and no rows of acknowledgments that say nothing and answer nothing (section 3.10.7.4; RFC 5681,
+//! section 4.2). Where a connection closes it is stricter than real ends are, so that those who
+//! watch without knowing what the ends know (an intrusion detection system) do not lose track of
+//! it: no RST follows on an own FIN that is not acknowledged, nothing that comes again acknowledges
+//! the last FIN, and from the first FIN on no window is taken back, and none opens further for the
+//! side that goes on sending.
 
 use std::sync::LazyLock;
 
@@ -30,22 +32,27 @@ const LONGEST_GAP_NS: u64 = 1 << 42;
 const LONGEST_PAYLOAD: u64 = 57_344;
 /// Packets that may follow once a session is closed, and SYNs that may be repeated.
 const REPEATS: u64 = 4;
-/// Acknowledgments of nothing new that a side may send in a row with nothing to answer: windows open, captures lose packets.
+/// Acknowledgments of nothing new that a side may send in a row with nothing to answer: windows
+/// open, captures lose packets.
 const UNASKED: i64 = 2;
 /// Holes that may be open at once in a sampled session.
 const HOLES: usize = 4;
 /// The least maximum segment size of a sampled session that is not from the list.
 const LEAST_MSS: u64 = 64;
-/// The least kind of an option that a sampled session holds as octets: those below have tokens of their own, or are obsolete.
+/// The least kind of an option that a sampled session holds as octets: those below have tokens of
+/// their own, or are obsolete.
 const LEAST_RAW_KIND: u64 = 9;
-/// Kinds of options that are not said as octets, since their octets have a form or they stand in every segment: signatures
-/// (RFC 2385, RFC 5925), SCPS, Quick-Start, user time-out, multipath (RFC 8684), Riverbed's, and experiments (RFC 6994).
+/// Kinds of options that are not said as octets, since their octets have a form or they stand in
+/// every segment: signatures (RFC 2385, RFC 5925), SCPS, Quick-Start, user time-out, multipath (RFC
+/// 8684), Riverbed's, and experiments (RFC 6994).
 const FORMED: [usize; 13] = [19, 20, 21, 22, 23, 27, 28, 29, 30, 76, 78, 253, 254];
-/// Fast open: with a cookie of 4 to 16 octets, an even number of them, or with none (RFC 7413, section 2).
+/// Fast open: with a cookie of 4 to 16 octets, an even number of them, or with none (RFC 7413,
+/// section 2).
 const FAST_OPEN: u8 = 34;
 /// Packets in which every session can be opened and closed: lower limits count as this one.
 const SHORTEST: u64 = 7;
-/// With fewer packets to spare, windows stay open for the FINs: a packet may close both, and counts itself.
+/// With fewer packets to spare, windows stay open for the FINs: a packet may close both, and counts
+/// itself.
 const SPARE_TO_SHUT: u64 = 3;
 /// The lowest length class that holds a session: 4 to 7 packets.
 const SHORTEST_CLASS: usize = 2;
@@ -153,7 +160,8 @@ pub enum Strength {
 /// When a flow has to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Packets that a flow has at most. A session needs 7 to open and close: it may have as many under any limit.
+    /// Packets that a flow has at most. A session needs 7 to open and close: it may have as many
+    /// under any limit.
     pub max_packets: u64,
 }
 
@@ -179,20 +187,26 @@ pub struct Grammar {
     tokens: usize,
     packets: u64,
     reset: bool,
-    /// Whether a packet has acknowledged and done nothing else: others take no handshake for whole without one.
+    /// Whether a packet has acknowledged and done nothing else: others take no handshake for whole
+    /// without one.
     has_plain_ack: bool,
     after_close: u64,
-    /// The right edge of the furthest window that each side has offered, as an offset in the other side's space.
+    /// The right edge of the furthest window that each side has offered, as an offset in the other
+    /// side's space.
     edges: [i64; 2],
-    /// The right edge of the window that each side has offered last; where others may not have noted it, the lesser one.
+    /// The right edge of the window that each side has offered last; where others may not have
+    /// noted it, the lesser one.
     latest: [i64; 2],
-    /// The window that each side has offered last, in octets as others count them (a client's by the shift that it offered,
-    /// agreed on or not); where they may not have noted it, the greater one.
+    /// The window that each side has offered last, in octets as others count them (a client's by
+    /// the shift that it offered, agreed on or not); where they may not have noted it, the greater
+    /// one.
     widest: [i64; 2],
-    /// Packets of the other side that each side is still to answer: those with payload, SYN or FIN, and keep-alives. Below
-    /// 0: acknowledgments of nothing new that it has sent since, and that answer none.
+    /// Packets of the other side that each side is still to answer: those with payload, SYN or FIN,
+    /// and keep-alives. Below 0: acknowledgments of nothing new that it has sent since, and that
+    /// answer none.
     owed: [i64; 2],
-    /// What others take for the next octet of each side, up to the first FIN: payload behind a hole does not count.
+    /// What others take for the next octet of each side, up to the first FIN: payload behind a hole
+    /// does not count.
     seen: [i64; 2],
 }
 
@@ -221,8 +235,8 @@ impl Grammar {
         }
     }
 
-    /// The same where the length class of a session is what was meant, and need not be what it comes to. Its token is then
-    /// put right when it is done: [`say_length`](super::say_length).
+    /// The same where the length class of a session is what was meant, and need not be what it
+    /// comes to. Its token is then put right when it is done: [`say_length`](super::say_length).
     #[must_use]
     pub fn with_any_length(mut self) -> Grammar {
         self.holds_length = false;
@@ -257,16 +271,19 @@ impl Grammar {
     /// Takes in a token.
     ///
     /// # Errors
-    /// Where it does not decode here. What [`legal_next`](Self::legal_next) forbids beyond that is let through.
+    /// Where it does not decode here. What [`legal_next`](Self::legal_next) forbids beyond that is
+    /// let through.
     pub fn push(&mut self, token: TokenId) -> Result<(), DecodeError> {
         let index = self.tokens;
-        let step = self.lexer.push(token).map_err(|_| super::misplaced(index, &self.lexer, token))?;
+        let step =
+            self.lexer.push(token).map_err(|_| super::misplaced(index, &self.lexer, token))?;
         self.tokens += 1;
         match step {
             Step::Packet if self.state.is_none() => {
                 let head = self.lexer.head;
                 let identity = FlowIdentity::default();
-                self.state = Some(FlowState::new(identity, head.v6, head.unit_ns(), head.ticks_ns()));
+                self.state =
+                    Some(FlowState::new(identity, head.v6, head.unit_ns(), head.ticks_ns()));
             }
             Step::Said => self.said(),
             _ => {}
@@ -291,22 +308,31 @@ impl Grammar {
         let packet = state.resolve(say, &mut self.arena);
         self.reset |= packet.flags.has(Flags::RST);
         self.has_plain_ack |= say.shape.kind == Kind::Ack && packet.payload_len == 0;
-        // Keep-alives are for the other end alone (RFC 1122, section 4.2.3.6), and so is what is like one.
+        // Keep-alives are for the other end alone (RFC 1122, section 4.2.3.6), and so is what is
+        // like one.
         let is_keepalive = is_before && packet.payload_len <= 1;
-        if packet.payload_len > 0 || packet.flags.has(Flags::SYN) || packet.flags.has(Flags::FIN) || is_keepalive {
+        if packet.payload_len > 0
+            || packet.flags.has(Flags::SYN)
+            || packet.flags.has(Flags::FIN)
+            || is_keepalive
+        {
             self.owed[o] = self.owed[o].max(0) + 1;
         }
         let is_bare = is_bare(say.shape) && !is_keepalive;
         self.owed[d] -= i64::from(is_bare || self.owed[d] > 0);
-        let is_probe = packet.payload_len == 1 && seq == self.seen[d] && self.latest[o] <= state.sides[o].last_ack;
+        let is_probe = packet.payload_len == 1
+            && seq == self.seen[d]
+            && self.latest[o] <= state.sides[o].last_ack;
         if !is_closing && !is_probe && !packet.flags.has(Flags::RST) {
             let end = seq + i64::from(packet.flags.has(Flags::SYN)) + i64::from(packet.payload_len);
-            let is_behind = self.seen[d] < state.sides[d].space.una() && !packet.flags.has(Flags::FIN);
+            let is_behind =
+                self.seen[d] < state.sides[d].space.una() && !packet.flags.has(Flags::FIN);
             if (seq <= self.seen[d] && self.seen[d] < end) || is_behind {
                 self.seen[d] = end;
             }
         }
-        // A SYN-ACK that is sent again offers what the first one did: others may have seen that one alone.
+        // A SYN-ACK that is sent again offers what the first one did: others may have seen that one
+        // alone.
         let is_again = packet.flags.has(Flags::SYN) && self.edges[d] > 0;
         if !packet.flags.has(Flags::ACK) {
             return;
@@ -317,12 +343,15 @@ impl Grammar {
         let scales = if packet.flags.has(Flags::SYN) { [0; 2] } else { scales };
         let [window, counted] = scales.map(|scale| i64::from(packet.window) << scale);
         let edge = state.sides[d].last_ack + window;
-        // Others do not note the window of a probe or a keep-alive, nor, while a session closes, of what comes again.
-        let is_unnoted =
-            is_probe || is_keepalive || (is_closing && (repeats(say) || (had_fin && packet.flags.has(Flags::FIN))));
+        // Others do not note the window of a probe or a keep-alive, nor, while a session closes, of
+        // what comes again.
+        let is_unnoted = is_probe
+            || is_keepalive
+            || (is_closing && (repeats(say) || (had_fin && packet.flags.has(Flags::FIN))));
         self.latest[d] = if is_unnoted { self.latest[d].min(edge) } else { edge };
         self.widest[d] = if is_unnoted { self.widest[d].max(counted) } else { counted };
-        // What comes on a side's FIN and behind it stays inside the window before: others watch no further.
+        // What comes on a side's FIN and behind it stays inside the window before: others watch no
+        // further.
         if state.sides[d].space.fin().is_none() && !is_again && !is_unnoted {
             self.edges[d] = self.edges[d].max(edge);
         }
@@ -360,7 +389,9 @@ impl Grammar {
         let limit = self.limits.max_packets;
         match (self.strength, usize::from(self.lexer.head.length)) {
             (Strength::Syntax, _) => limit,
-            (Strength::Session, class) if class + 1 >= vocab::LENGTH.count() || !self.holds_length => {
+            (Strength::Session, class)
+                if class + 1 >= vocab::LENGTH.count() || !self.holds_length =>
+            {
                 limit.max(SHORTEST)
             }
             (Strength::Session, class) => limit.max(SHORTEST).min((2 << class) - 1),
@@ -374,7 +405,8 @@ impl Grammar {
 
     /// The length classes of sessions within the limits.
     fn lengths(&self, mask: &mut Mask) {
-        let highest = (self.limits.max_packets.max(SHORTEST).ilog2() as usize).min(vocab::LENGTH.count() - 1);
+        let highest =
+            (self.limits.max_packets.max(SHORTEST).ilog2() as usize).min(vocab::LENGTH.count() - 1);
         let lowest = (self.least.max(1).ilog2() as usize).clamp(SHORTEST_CLASS, highest);
         mask.set_run(vocab::LENGTH.at(lowest), highest + 1 - lowest);
     }
@@ -388,7 +420,9 @@ impl Grammar {
             At::Start => mask.set(vocab::BOS),
             At::Flow => mask.set_all(vocab::FLOW),
             // Sessions are graceful or reset, and opened.
-            At::Class => mask.set_first(vocab::CLASS, if session { 2 } else { vocab::CLASS.count() }),
+            At::Class => {
+                mask.set_first(vocab::CLASS, if session { 2 } else { vocab::CLASS.count() })
+            }
             At::Length if session => self.lengths(mask),
             At::Length => mask.set_all(vocab::LENGTH),
             At::Port => mask.set_through(vocab::PORT, vocab::PORT_RAW),
@@ -438,7 +472,10 @@ impl Grammar {
             mask.set_through(first, vocab::OPT_LIST);
         }
         if rank < Rank::Df {
-            mask.set_through(if first.first <= vocab::LAYOUT.first { vocab::TSVAL } else { first }, vocab::TTL_RAW);
+            mask.set_through(
+                if first.first <= vocab::LAYOUT.first { vocab::TSVAL } else { first },
+                vocab::TTL_RAW,
+            );
         }
         if rank <= Rank::Df && !self.lexer.head.v6 {
             mask.set(vocab::DF.first);
@@ -464,7 +501,10 @@ impl Grammar {
         let least = range_ns.start.div_ceil(self.lexer.head.unit_ns() as u64);
         let first = bucket::GAPS.index(range_ns.start).unwrap_or(count - 1);
         let first = first + usize::from(gap_bucket(unit, first).end <= least);
-        let end = range_ns.end.checked_sub(1).map_or(0, |ns| bucket::GAPS.index(ns).map_or(count, |i| i + 1));
+        let end = range_ns
+            .end
+            .checked_sub(1)
+            .map_or(0, |ns| bucket::GAPS.index(ns).map_or(count, |i| i + 1));
         // Where the unit can say none of them: the shortest wait that it can.
         let shortest = (first..count).find(|&i| mask.contains(vocab::TIME.at(i)));
         let end = shortest.map_or(end, |i| end.max(i + 1));
@@ -530,7 +570,8 @@ fn opening() -> Shape {
     Shape { direction: Direction::Forward, kind: Kind::Syn, data: false, acks_all: false }
 }
 
-/// Whether a packet acknowledges nothing new and does nothing else, but for the window: or it is a keep-alive.
+/// Whether a packet acknowledges nothing new and does nothing else, but for the window: or it is a
+/// keep-alive.
 fn is_bare(shape: Shape) -> bool {
     shape.kind == Kind::Ack && !shape.data && !shape.acks_all
 }
@@ -546,7 +587,8 @@ struct Session<'a> {
     state: &'a FlowState,
     /// Packets that the session has left beside those that it needs to close.
     spare: u64,
-    /// Whether each side that has not sent its FIN must keep room for it: one has, or packets run out.
+    /// Whether each side that has not sent its FIN must keep room for it: one has, or packets run
+    /// out.
     is_tight: bool,
 }
 
@@ -588,7 +630,8 @@ impl<'a> Session<'a> {
         self.grammar.most().saturating_sub(self.grammar.packets + self.needed() + fills)
     }
 
-    /// Packets that a hole of so many octets takes at most: what a full segment is may change before it is filled.
+    /// Packets that a hole of so many octets takes at most: what a full segment is may change
+    /// before it is filled.
     fn fills(&self, d: Direction, octets: u64) -> u64 {
         octets.div_ceil(u64::from(self.state.full(d).min(LEAST_FULL)))
     }
@@ -603,10 +646,15 @@ impl<'a> Session<'a> {
         if self.grammar.to_be_reset() {
             return if self.grammar.reset { 0 } else { 1 + u64::from(!self.grammar.has_plain_ack) };
         }
-        let waits = |side: &Side, by: &Side| u64::from(side.space.fin().is_some_and(|fin| by.last_ack < fin));
+        let waits = |side: &Side, by: &Side| {
+            u64::from(side.space.fin().is_some_and(|fin| by.last_ack < fin))
+        };
         match (client.space.fin(), server.space.fin()) {
             (None, None) => {
-                3 + [Direction::Forward, Direction::Reverse].map(|d| u64::from(self.is_shut(d))).iter().sum::<u64>()
+                3 + [Direction::Forward, Direction::Reverse]
+                    .map(|d| u64::from(self.is_shut(d)))
+                    .iter()
+                    .sum::<u64>()
             }
             (Some(_), Some(_)) => waits(client, server) + waits(server, client),
             _ => 2,
@@ -617,15 +665,17 @@ impl<'a> Session<'a> {
         self.state.sides[0].last_ack >= 1 && self.state.sides[1].packets > 0
     }
 
-    /// Up to where side `d` may send: the right edge of the window that the other side offers. From the first FIN on, the
-    /// last one counts too, and where it has to be left open for the FIN, payload ends before it. A probe of a closed window
-    /// (RFC 9293, section 3.8.6.1) is not said: nothing new comes while the window is closed.
+    /// Up to where side `d` may send: the right edge of the window that the other side offers. From
+    /// the first FIN on, the last one counts too, and where it has to be left open for the FIN,
+    /// payload ends before it. A probe of a closed window (RFC 9293, section 3.8.6.1) is not said:
+    /// nothing new comes while the window is closed.
     fn edge(&self, d: Direction, is_fin: bool) -> i64 {
         let other = d.reversed().index();
         let has_closed = self.state.sides[d.index()].space.fin().is_some();
         let (furthest, latest) = (self.grammar.edges[other], self.grammar.latest[other]);
         let is_closed = latest <= self.state.sides[other].last_ack;
-        let edge = if self.is_tight || is_fin || is_closed { furthest.min(latest) } else { furthest };
+        let edge =
+            if self.is_tight || is_fin || is_closed { furthest.min(latest) } else { furthest };
         edge - i64::from((self.is_tight || is_fin) && !has_closed)
     }
 
@@ -641,21 +691,28 @@ impl<'a> Session<'a> {
         (self.edge(d, is_fin) - offset).max(0) as u64
     }
 
-    /// The least window that the packet at hand may offer: in the end none is taken back of what is used, and room is left
-    /// for a FIN. Behind an own FIN none is taken back at all with what came since the first FIN: others would not take in a
-    /// packet that does both. A keep-alive closes no window: others do not note its own.
+    /// The least window that the packet at hand may offer: in the end none is taken back of what is
+    /// used, and room is left for a FIN. Behind an own FIN none is taken back at all with what came
+    /// since the first FIN: others would not take in a packet that does both. A keep-alive closes
+    /// no window: others do not note its own.
     fn least_window(&self) -> u64 {
         let say = &self.grammar.lexer.say;
         let open = u64::from(say.seq == SaySeq::KeepAlive && self.window_before() > 0);
-        if !(self.is_tight || say.shape.kind.is_fin()) || !say.shape.kind.has_ack() || say.shape.kind.is_rst() {
+        if !(self.is_tight || say.shape.kind.is_fin())
+            || !say.shape.kind.has_ack()
+            || say.shape.kind.is_rst()
+        {
             return open;
         }
         let d = say.shape.direction;
         let (side, peer) = self.state.pair(d);
         let ack = self.state.ack_said(say);
-        let units = |octets: i64, scale: u32| (octets.max(0) as u64).div_ceil(1 << scale).min(u16::MAX.into());
+        let units = |octets: i64, scale: u32| {
+            (octets.max(0) as u64).div_ceil(1 << scale).min(u16::MAX.into())
+        };
         let scale = if say.shape.kind.is_syn() { 0 } else { self.state.scale(d) };
-        let used = units(peer.space.next() + i64::from(peer.space.fin().is_none()) - ack, scale).max(open);
+        let used =
+            units(peer.space.next() + i64::from(peer.space.fin().is_none()) - ack, scale).max(open);
         // An ACK and no other flag is known for the last one by its numbers.
         let is_last = peer.space.fin() == Some(ack) && say.flags() == Flags::ACK;
         let is_news = ack - i64::from(is_last) > self.grammar.seen[d.reversed().index()];
@@ -717,7 +774,10 @@ impl<'a> Session<'a> {
             return self.grammar.to_be_reset() && !shape.data && holes == 0 && is_whole;
         }
         if self.grammar.reset || self.grammar.closed() {
-            return shape.kind == Kind::Ack && !shape.data && !shape.acks_all && !self.grammar.reset;
+            return shape.kind == Kind::Ack
+                && !shape.data
+                && !shape.acks_all
+                && !self.grammar.reset;
         }
         match (side.space.fin(), shape.kind.is_fin(), shape.data) {
             // A FIN comes last and once; its repeats carry nothing.
@@ -725,48 +785,67 @@ impl<'a> Session<'a> {
             (None, true, data) => {
                 let is_long = self.grammar.packets + 2 >= self.grammar.least();
                 let has_room = self.edge(d, true) >= side.space.next() + i64::from(data);
-                side.space.holes() == 0 && has_room && self.may_close(shape) && (peer.space.fin().is_none() || is_long)
+                side.space.holes() == 0
+                    && has_room
+                    && self.may_close(shape)
+                    && (peer.space.fin().is_none() || is_long)
             }
-            // A repeated FIN says nothing new: what came since is acknowledged by a packet of its own.
-            (Some(fin), true, data) => !data && shape.kind == Kind::FinAck && side.space.una() < fin && !shape.acks_all,
-            // After the FIN, only what was sent before it is sent again. The other side's FIN is acknowledged by a packet of
-            // its own: what repeats is not looked at by those who watch.
-            (Some(_), false, true) => side.space.outstanding() > 0 && !(shape.acks_all && peer.space.fin().is_some()),
-            (None, false, true) if blocked => side.space.outstanding() > 0 || side.space.holes() > 0,
+            // A repeated FIN says nothing new: what came since is acknowledged by a packet of its
+            // own.
+            (Some(fin), true, data) => {
+                !data && shape.kind == Kind::FinAck && side.space.una() < fin && !shape.acks_all
+            }
+            // After the FIN, only what was sent before it is sent again. The other side's FIN is
+            // acknowledged by a packet of its own: what repeats is not looked at by those who
+            // watch.
+            (Some(_), false, true) => {
+                side.space.outstanding() > 0 && !(shape.acks_all && peer.space.fin().is_some())
+            }
+            (None, false, true) if blocked => {
+                side.space.outstanding() > 0 || side.space.holes() > 0
+            }
             _ if is_bare(shape) => !self.is_unasked(d) || self.may_keep_alive(d),
             _ => shape.data || shape.kind == Kind::Ack,
         }
     }
 
-    /// Whether side `d` has sent enough acknowledgments that answer nothing. In the end each packet has its own reason,
-    /// and behind it few may come.
+    /// Whether side `d` has sent enough acknowledgments that answer nothing. In the end each packet
+    /// has its own reason, and behind it few may come.
     fn is_unasked(&self, d: Direction) -> bool {
         self.grammar.owed[d.index()] <= -UNASKED && !self.closing() && !self.grammar.closed()
     }
 
-    /// Whether side `d` may send a keep-alive: all that it has sent is acknowledged (RFC 9293, section 3.8.4).
+    /// Whether side `d` may send a keep-alive: all that it has sent is acknowledged (RFC 9293,
+    /// section 3.8.4).
     fn may_keep_alive(&self, d: Direction) -> bool {
         let space = &self.state.sides[d.index()].space;
         space.una() == space.next() && space.fin().is_none()
     }
 
-    /// Whether a side's FIN has to acknowledge the other side's: where a RST is to follow, and where others have lost count of
-    /// the other side's octets, so that they know of its FIN by the acknowledgment alone.
+    /// Whether a side's FIN has to acknowledge the other side's: where a RST is to follow, and
+    /// where others have lost count of the other side's octets, so that they know of its FIN by the
+    /// acknowledgment alone.
     fn must_acknowledge_fin(&self, d: Direction) -> bool {
         let seen = self.grammar.seen[d.reversed().index()];
         let fin = self.state.pair(d).1.space.fin();
         self.grammar.to_be_reset() || fin.is_some_and(|fin| seen != fin - 1)
     }
 
-    /// Whether the other side can still close, or end the session with a RST, once this one has sent its FIN.
+    /// Whether the other side can still close, or end the session with a RST, once this one has
+    /// sent its FIN.
     fn may_close(&self, shape: Shape) -> bool {
         let (side, peer) = self.state.pair(shape.direction);
         match peer.space.fin() {
-            Some(fin) => !self.must_acknowledge_fin(shape.direction) || shape.acks_all || side.last_ack >= fin,
+            Some(fin) => {
+                !self.must_acknowledge_fin(shape.direction)
+                    || shape.acks_all
+                    || side.last_ack >= fin
+            }
             None => {
                 let acked = if shape.acks_all { peer.space.contiguous() } else { side.last_ack };
                 let furthest = acked + (i64::from(u16::MAX) << self.state.scale(shape.direction));
-                self.grammar.edges[shape.direction.index()] > peer.space.next() && furthest > peer.space.next()
+                self.grammar.edges[shape.direction.index()] > peer.space.next()
+                    && furthest > peer.space.next()
             }
         }
     }
@@ -775,7 +854,9 @@ impl<'a> Session<'a> {
     fn opens(&self, shape: Shape) -> bool {
         let [client, server] = &self.state.sides;
         match (shape.direction, shape.kind) {
-            (Direction::Forward, Kind::Syn) => !shape.data && server.packets == 0 && client.packets < REPEATS,
+            (Direction::Forward, Kind::Syn) => {
+                !shape.data && server.packets == 0 && client.packets < REPEATS
+            }
             (Direction::Reverse, Kind::SynAck) => {
                 let again = server.packets > 0;
                 !shape.data && shape.acks_all != again && server.packets < REPEATS
@@ -804,7 +885,10 @@ impl<'a> Session<'a> {
         }
         for (side, d) in [(client, Direction::Forward), (server, Direction::Reverse)] {
             if side.space.holes() > 0 {
-                return shape.direction == d && shape.kind == Kind::Ack && shape.data && !shape.acks_all;
+                return shape.direction == d
+                    && shape.kind == Kind::Ack
+                    && shape.data
+                    && !shape.acks_all;
             }
         }
         if self.grammar.to_be_reset() {
@@ -821,7 +905,10 @@ impl<'a> Session<'a> {
             // The window has to be opened before.
             let (side, peer) = self.state.pair(shape.direction);
             let acks = shape.acks_all || peer.space.contiguous() <= side.last_ack;
-            return shut[shape.direction.reversed().index()] && shape.kind == Kind::Ack && !shape.data && acks;
+            return shut[shape.direction.reversed().index()]
+                && shape.kind == Kind::Ack
+                && !shape.data
+                && acks;
         }
         if client.space.fin().is_none() || server.space.fin().is_none() {
             let peer = &self.state.sides[1 - shape.direction.index()];
@@ -893,10 +980,12 @@ impl<'a> Session<'a> {
         let say = &self.grammar.lexer.say;
         let space = &self.state.sides[say.shape.direction.index()].space;
         let fills = self.closing() && space.holes() > 0;
-        say.shape.data && (space.fin().is_some() || fills || self.room_ahead(say.shape.direction) == 0)
+        say.shape.data
+            && (space.fin().is_some() || fills || self.room_ahead(say.shape.direction) == 0)
     }
 
-    /// Whether the payload is a new one, for which the length has to be said since the expected one passes the window.
+    /// Whether the payload is a new one, for which the length has to be said since the expected one
+    /// passes the window.
     fn must_shorten(&self) -> bool {
         let say = &self.grammar.lexer.say;
         say.shape.data && !repeats(say) && u64::from(self.state.len_said(say)) > self.room_said()
@@ -940,17 +1029,25 @@ impl<'a> Session<'a> {
 
     fn ack(&self, mask: &mut Mask) {
         let say = &self.grammar.lexer.say;
-        if !say.shape.acks_all || say.shape.kind.is_syn() || say.shape.kind.is_rst() || !self.established() {
+        if !say.shape.acks_all
+            || say.shape.kind.is_syn()
+            || say.shape.kind.is_rst()
+            || !self.established()
+        {
             return;
         }
-        if self.closing() || (say.shape.kind.is_fin() && self.must_acknowledge_fin(say.shape.direction)) {
+        if self.closing()
+            || (say.shape.kind.is_fin() && self.must_acknowledge_fin(say.shape.direction))
+        {
             return;
         }
         let (side, peer) = self.state.pair(say.shape.direction);
         let contiguous = peer.space.contiguous();
         for k in 0..vocab::ACK_SEG.count() {
             match peer.space.oldest(k) {
-                Some(s) if s.end < contiguous && s.end > side.last_ack => mask.set(vocab::ACK_SEG.at(k)),
+                Some(s) if s.end < contiguous && s.end > side.last_ack => {
+                    mask.set(vocab::ACK_SEG.at(k))
+                }
                 Some(_) => {}
                 None => break,
             }
@@ -996,11 +1093,18 @@ impl<'a> Session<'a> {
             }
             _ => (0, u64::MAX),
         };
-        self.grammar.digits(least.saturating_sub(digits.first), most.saturating_sub(digits.first), mask);
+        self.grammar.digits(
+            least.saturating_sub(digits.first),
+            most.saturating_sub(digits.first),
+            mask,
+        );
         match digits.target {
-            Target::OptionKind => FORMED.into_iter().for_each(|kind| mask.clear(vocab::DIGIT.at(kind))),
+            Target::OptionKind => {
+                FORMED.into_iter().for_each(|kind| mask.clear(vocab::DIGIT.at(kind)))
+            }
             Target::OptionLen { kind: FAST_OPEN } => {
-                let has_form = |len: usize| len == 2 || ((6..=18).contains(&len) && len.is_multiple_of(2));
+                let has_form =
+                    |len: usize| len == 2 || ((6..=18).contains(&len) && len.is_multiple_of(2));
                 let odd = (0..vocab::DIGIT.count()).filter(|&len| !has_form(len));
                 odd.for_each(|len| mask.clear(vocab::DIGIT.at(len)));
             }
@@ -1048,7 +1152,9 @@ impl<'a> Session<'a> {
         let (side, _) = self.state.pair(say.shape.direction);
         match say.shape.kind {
             // A reset carries timestamps or not (RFC 7323, section 3.2).
-            Kind::Rst | Kind::RstAck if self.state.agreed(|o| o.timestamps) => mask.set(vocab::LAYOUT.at(1)),
+            Kind::Rst | Kind::RstAck if self.state.agreed(|o| o.timestamps) => {
+                mask.set(vocab::LAYOUT.at(1))
+            }
             Kind::Rst | Kind::RstAck => {}
             Kind::Syn | Kind::SynAck if side.packets > 0 => {}
             Kind::Syn | Kind::SynAck => {
@@ -1071,7 +1177,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether a SYN may carry an element: a SYN-ACK offers only what the SYN did (RFC 7323, sections 2.2 and 3.2; RFC 2018).
+    /// Whether a SYN may carry an element: a SYN-ACK offers only what the SYN did (RFC 7323,
+    /// sections 2.2 and 3.2; RFC 2018).
     fn may_offer(&self, element: Element) -> bool {
         let say = &self.grammar.lexer.say;
         let (_, peer) = self.state.pair(say.shape.direction);
@@ -1089,7 +1196,12 @@ impl<'a> Session<'a> {
         let lexer = &self.grammar.lexer;
         let room = lexer.room();
         let said = |element: &Element| {
-            lexer.say.elements.list.iter().any(|e| std::mem::discriminant(e) == std::mem::discriminant(element))
+            lexer
+                .say
+                .elements
+                .list
+                .iter()
+                .any(|e| std::mem::discriminant(e) == std::mem::discriminant(element))
         };
         let once = [
             (vocab::OPT_MSS, Element::Mss(0)),
@@ -1112,8 +1224,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Segments of the other side above this packet's acknowledgment, which SACK blocks may hold: the first of them, and how
-    /// many there are. The one that begins at the acknowledgment is what it waits for.
+    /// Segments of the other side above this packet's acknowledgment, which SACK blocks may hold:
+    /// the first of them, and how many there are. The one that begins at the acknowledgment is what
+    /// it waits for.
     fn sackable(&self) -> (usize, usize) {
         let say = &self.grammar.lexer.say;
         let space = &self.state.pair(say.shape.direction).1.space;
@@ -1163,7 +1276,9 @@ mod tests {
         let gaps = |from_ns, to_ns| {
             let mut mask = Mask::default();
             grammar.gaps(from_ns..to_ns, &mut mask);
-            (0..vocab::TIME.count()).filter(|&i| mask.contains(vocab::TIME.at(i))).collect::<Vec<_>>()
+            (0..vocab::TIME.count())
+                .filter(|&i| mask.contains(vocab::TIME.at(i)))
+                .collect::<Vec<_>>()
         };
         let long_enough = gaps(5_000_000, u64::MAX);
         assert!(long_enough.len() > 1);

@@ -1,12 +1,14 @@
 //! Ids: what was said, as tokens, and tokens as what was said.
 //!
-//! A flow is `begin`, its header, packets, `end`. A packet is a packet token, the fields that do not go as expected
-//! in the order of [`Rank`], and the time. The lexer knows how tokens follow one another and nothing of TCP.
+//! A flow is `begin`, its header, packets, `end`. A packet is a packet token, the fields that do
+//! not go as expected in the order of [`Rank`], and the time. The lexer knows how tokens follow one
+//! another and nothing of TCP.
 
 use super::bucket::{self, Bucket, Scale, digits_for};
 use super::options::{self, Element};
 use super::say::{
-    Say, SayAck, SayId, SayLabel, SayLen, SayOptions, SaySack, SaySeq, SayTsEcr, SayTsVal, SayWindow, Shape,
+    Say, SayAck, SayId, SayLabel, SayLen, SayOptions, SaySack, SaySeq, SayTsEcr, SayTsVal,
+    SayWindow, Shape,
 };
 use super::vocab::{self, Range};
 use crate::TokenId;
@@ -217,13 +219,19 @@ fn write_element(element: Element, octets: &mut std::slice::Iter<'_, u8>, out: &
     }
 }
 
-fn write_values(element: Element, sacks: &mut std::slice::Iter<'_, SaySack>, out: &mut Vec<TokenId>) {
+fn write_values(
+    element: Element,
+    sacks: &mut std::slice::Iter<'_, SaySack>,
+    out: &mut Vec<TokenId>,
+) {
     match element {
         Element::Mss(mss) => match vocab::MSSES.iter().position(|&m| m == mss) {
             Some(i) => out.push(vocab::MSS.at(i)),
             None => raw(vocab::MSS_RAW, mss.into(), 2, out),
         },
-        Element::Ws(shift) if usize::from(shift) < vocab::WS.count() => out.push(vocab::WS.at(shift.into())),
+        Element::Ws(shift) if usize::from(shift) < vocab::WS.count() => {
+            out.push(vocab::WS.at(shift.into()))
+        }
         Element::Ws(shift) => raw(vocab::WS_RAW, shift.into(), 1, out),
         Element::Sack(n) => sacks.by_ref().take(n.into()).for_each(|&s| write_sack(s, out)),
         _ => {}
@@ -236,7 +244,9 @@ fn write_sack(say: SaySack, out: &mut Vec<TokenId>) {
             out.push(vocab::SACK_AT.at(at.into()));
             out.push(vocab::SACK_COUNT.at(count.into()));
         }
-        SaySack::Raw { left, len } => raw(vocab::SACK_RAW, u64::from(left) << 32 | u64::from(len), 8, out),
+        SaySack::Raw { left, len } => {
+            raw(vocab::SACK_RAW, u64::from(left) << 32 | u64::from(len), 8, out)
+        }
     }
 }
 
@@ -281,8 +291,8 @@ fn write_gap(gap: i64, unit: u8, out: &mut Vec<TokenId>) {
     digits(units - b.first, digits_for(b.max_offset()), out);
 }
 
-/// The buckets of gaps in whole units: row by row of [`vocab::UNITS_NS`]. Empty (`first >= end`) where no whole unit
-/// lies in a bucket of nanoseconds.
+/// The buckets of gaps in whole units: row by row of [`vocab::UNITS_NS`]. Empty (`first >= end`)
+/// where no whole unit lies in a bucket of nanoseconds.
 static GAP_BUCKETS: [[Bucket; vocab::TIME.count()]; vocab::UNITS_NS.len()] = {
     let mut table = [[Bucket { first: 0, end: 0 }; vocab::TIME.count()]; vocab::UNITS_NS.len()];
     let mut unit = 0;
@@ -350,8 +360,10 @@ static RANKS: [[Option<Rank>; vocab::VOCAB_SIZE]; 2] = {
         let (first, last, rank) = fields[i];
         let mut token = first.first as usize;
         while token < (last.first + last.len) as usize {
-            let label = token >= vocab::LABEL_ZERO.first as usize && token <= vocab::LABEL_RAW.first as usize;
-            let v4_only = token >= vocab::DF.first as usize && token <= vocab::ID_RAW.first as usize;
+            let label = token >= vocab::LABEL_ZERO.first as usize
+                && token <= vocab::LABEL_RAW.first as usize;
+            let v4_only =
+                token >= vocab::DF.first as usize && token <= vocab::ID_RAW.first as usize;
             table[0][token] = if label { None } else { Some(rank) };
             table[1][token] = if v4_only { None } else { Some(rank) };
             token += 1;
@@ -459,7 +471,8 @@ impl Digits {
     /// The digits that may follow, for a value from `least` to `most`.
     pub(crate) fn range(&self, least: u64, most: u64) -> (u8, u8) {
         let shift = 8 * u32::from(self.left.max(1) - 1);
-        let digit = |bound: u64| ((bound >> shift) - (self.value << 8).min(bound >> shift)).min(255) as u8;
+        let digit =
+            |bound: u64| ((bound >> shift) - (self.value << 8).min(bound >> shift)).min(255) as u8;
         let least = self.min.max(least);
         let low = if self.value << 8 <= least >> shift { digit(least) } else { 0 };
         (low, digit(self.max.min(most)))
@@ -491,8 +504,12 @@ impl At {
             At::Port => "port",
             At::Hz(_) => "hz or packet",
             At::Between => "packet or end",
-            At::Fields(Rank::Flags) => "flags, seq, ack, len, window, urgent, options, timestamps, ip or time",
-            At::Fields(Rank::Seq) => "seq, ack, len, window, urgent, options, timestamps, ip or time",
+            At::Fields(Rank::Flags) => {
+                "flags, seq, ack, len, window, urgent, options, timestamps, ip or time"
+            }
+            At::Fields(Rank::Seq) => {
+                "seq, ack, len, window, urgent, options, timestamps, ip or time"
+            }
             At::Fields(Rank::Ack) => "ack, len, window, urgent, options, timestamps, ip or time",
             At::Fields(Rank::Len) => "len, window, urgent, options, timestamps, ip or time",
             At::Fields(Rank::Window) => "window, urgent, options, timestamps, ip or time",
@@ -692,7 +709,9 @@ impl Lexer {
                     self.say.ts_val = SayTsVal::Off(ts_off(i));
                     after(Rank::TsEcr)
                 }
-                None if token == vocab::TSVAL_FORWARD.first => Ok(self.run(Target::TsValForward, 2)),
+                None if token == vocab::TSVAL_FORWARD.first => {
+                    Ok(self.run(Target::TsValForward, 2))
+                }
                 None => Ok(self.run(Target::TsValRaw, 4)),
             },
             Rank::TsEcr => {
@@ -825,7 +844,8 @@ impl Lexer {
     #[inline]
     fn in_bucket(&mut self, target: Target, b: Bucket) -> At {
         let left = digits_for(b.max_offset());
-        self.digits = Digits { target, left, first: b.first, value: 0, min: 0, max: b.max_offset() };
+        self.digits =
+            Digits { target, left, first: b.first, value: 0, min: 0, max: b.max_offset() };
         if left > 0 { At::Digits } else { self.done() }
     }
 
@@ -872,13 +892,16 @@ impl Lexer {
             Target::WindowDown => say.window = SayWindow::Down(value as u16),
             Target::Urgent => say.urgent = value as u16,
             Target::OptionKind => {}
-            Target::OptionLen { kind } => say.elements.list.push(Element::Raw { kind, len: value as u8 }),
+            Target::OptionLen { kind } => {
+                say.elements.list.push(Element::Raw { kind, len: value as u8 })
+            }
             Target::OctetsLen => say.elements.list.push(Element::Octets(value as u8)),
             Target::OptionOctet { .. } => say.elements.raw.push(value as u8),
             Target::Mss => return self.element(Element::Mss(value as u16)),
             Target::Ws => return self.element(Element::Ws(value as u8)),
             Target::Sack { more } => {
-                return self.sack(SaySack::Raw { left: (value >> 32) as u32, len: value as u32 }, more);
+                return self
+                    .sack(SaySack::Raw { left: (value >> 32) as u32, len: value as u32 }, more);
             }
             Target::TsValForward => say.ts_val = SayTsVal::Forward(value as u16),
             Target::TsValRaw => say.ts_val = SayTsVal::Raw(value as u32),
@@ -931,7 +954,8 @@ impl Lexer {
         if more > 0 { At::SackBlock { more: more - 1 } } else { self.fill() }
     }
 
-    /// Goes on in a layout up to the next element that needs a value; in a list, to the next element.
+    /// Goes on in a layout up to the next element that needs a value; in a list, to the next
+    /// element.
     fn fill(&mut self) -> At {
         let Some(mut rest) = self.layout else { return At::Element };
         while let Some((&element, later)) = rest.split_first() {
@@ -963,7 +987,11 @@ impl Lexer {
         let room = self.room();
         let fits = |n: usize| if n <= room { Ok(()) } else { Err(Misplaced) };
         if token == vocab::OPT_DONE.first {
-            return if room.is_multiple_of(4) { Ok(At::Fields(Rank::TsVal)) } else { Err(Misplaced) };
+            return if room.is_multiple_of(4) {
+                Ok(At::Fields(Rank::TsVal))
+            } else {
+                Err(Misplaced)
+            };
         }
         let plain = if token == vocab::OPT_NOP.first {
             Element::Nop

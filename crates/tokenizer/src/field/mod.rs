@@ -62,7 +62,8 @@ pub struct FlowHeader {
     pub close: Close,
     /// Whether it begins with SYN and SYN-ACK.
     pub opened: bool,
-    /// Number of packets: at least `2^length_class`, less than twice that (0 and 1 packets are class 0).
+    /// Number of packets: at least `2^length_class`, less than twice that (0 and 1 packets are
+    /// class 0).
     pub length_class: u8,
     /// The server's port.
     pub server_port: u16,
@@ -137,14 +138,17 @@ impl TokenCode for Field {
 /// Where the length class stands in a flow's tokens: after `begin`, `flow` and `class`.
 const HEAD_LENGTH: usize = 3;
 
-/// The class of a number of packets: class `n` has from `2^n` to `2^(n+1) - 1`, the last one all beyond.
+/// The class of a number of packets: class `n` has from `2^n` to `2^(n+1) - 1`, the last one all
+/// beyond.
 fn length_class(packets: usize) -> u8 {
     packets.max(1).ilog2().min(vocab::LENGTH.count() as u32 - 1) as u8
 }
 
 /// Puts the length class in the head of a flow's tokens right: see [`Grammar::with_any_length`].
 pub fn say_length(tokens: &mut [TokenId], packets: usize) {
-    if let Some(token) = tokens.get_mut(HEAD_LENGTH).filter(|token| vocab::LENGTH.arg(**token).is_some()) {
+    if let Some(token) =
+        tokens.get_mut(HEAD_LENGTH).filter(|token| vocab::LENGTH.arg(**token).is_some())
+    {
         *token = vocab::LENGTH.at(length_class(packets).into());
     }
 }
@@ -152,7 +156,8 @@ pub fn say_length(tokens: &mut [TokenId], packets: usize) {
 /// Encodes one flow: [`Field`]'s [`encode`](TokenCode::encode). For many flows keep a [`Field`].
 ///
 /// # Errors
-/// Where the flow has no packets or holds what no TCP header can: see [`EncodeError`]. `out` is then as it was.
+/// Where the flow has no packets or holds what no TCP header can: see [`EncodeError`]. `out` is
+/// then as it was.
 pub fn encode(flow: &Flow, out: &mut Vec<TokenId>) -> Result<FlowIdentity, EncodeError> {
     Field::default().encode(flow, out)
 }
@@ -160,7 +165,8 @@ pub fn encode(flow: &Flow, out: &mut Vec<TokenId>) -> Result<FlowIdentity, Encod
 /// Decodes one flow: [`Field`]'s [`decode`](TokenCode::decode). For many flows keep a [`Field`].
 ///
 /// # Errors
-/// At the first token that may not stand where it stands, and where the tokens end before the flow does.
+/// At the first token that may not stand where it stands, and where the tokens end before the flow
+/// does.
 pub fn decode(tokens: &[TokenId], identity: &FlowIdentity) -> Result<Flow, DecodeError> {
     let mut flow = code::no_flow();
     Field::default().decode(tokens, identity, &mut flow)?;
@@ -194,7 +200,12 @@ fn header_of(head: &Head) -> FlowHeader {
 }
 
 fn misplaced(index: usize, lexer: &Lexer, found: TokenId) -> DecodeError {
-    DecodeError::Misplaced { index, expected: lexer.at.expected(), found, meaning: vocab::describe(found) }
+    DecodeError::Misplaced {
+        index,
+        expected: lexer.at.expected(),
+        found,
+        meaning: vocab::describe(found),
+    }
 }
 
 /// What is to be known of a flow before its first packet is said.
@@ -227,9 +238,11 @@ impl Survey {
             survey.micros = survey.micros && p.time_ns % vocab::UNITS_NS[1] == 0;
             let d = p.direction.index();
             survey.flags[d] |= p.flags.0;
-            survey.syn_ack |= p.direction == Direction::Reverse && p.flags.has(Flags::SYN.with(Flags::ACK));
+            survey.syn_ack |=
+                p.direction == Direction::Reverse && p.flags.has(Flags::SYN.with(Flags::ACK));
             if p.options.len >= 12 {
-                survey.stamped[d] = Some((survey.stamped[d].map_or(index, |(first, _)| first), index));
+                survey.stamped[d] =
+                    Some((survey.stamped[d].map_or(index, |(first, _)| first), index));
             }
         }
         Ok(survey)
@@ -238,8 +251,9 @@ impl Survey {
     fn head(&self, flow: &Flow, v6: bool) -> Head {
         let length = length_class(flow.packets.len());
         let ticks = self.stamped.map(|s| tick_of(flow, s));
-        // Microseconds where every time of the flow is a whole number of them, else nanoseconds. Coarser captures are kept
-        // in microseconds, since one cannot tell them from a short flow's chance.
+        // Microseconds where every time of the flow is a whole number of them, else nanoseconds.
+        // Coarser captures are kept in microseconds, since one cannot tell them from a short flow's
+        // chance.
         let unit = u8::from(self.micros);
         Head { v6, unit, class: self.class(), length, port: flow.server.port, ticks }
     }
@@ -285,9 +299,12 @@ fn check(flow: &Flow, v6: bool, index: usize, before: i64) -> Result<(), EncodeE
     Ok(())
 }
 
-/// The tick of one side's timestamp clock, estimated between the first and the last of its packets that carry one.
+/// The tick of one side's timestamp clock, estimated between the first and the last of its packets
+/// that carry one.
 fn tick_of(flow: &Flow, stamped: Option<(usize, usize)>) -> u8 {
-    let Some((first, last)) = stamped.map(|(a, b)| (&flow.packets[a], &flow.packets[b])) else { return 0 };
+    let Some((first, last)) = stamped.map(|(a, b)| (&flow.packets[a], &flow.packets[b])) else {
+        return 0;
+    };
     let value = |p| options::timestamp_value(flow.options_of(p));
     let (Some(v0), Some(v1)) = (value(first), value(last)) else { return 0 };
     let ticks = i64::from(v1.wrapping_sub(v0) as i32);
@@ -295,7 +312,8 @@ fn tick_of(flow: &Flow, stamped: Option<(usize, usize)>) -> u8 {
     if ticks <= 0 || elapsed < 20_000_000 {
         return 0;
     }
-    // Within a fifth of a known tick; between two of them, or on a short flow, the usual one is as good a guess.
+    // Within a fifth of a known tick; between two of them, or on a short flow, the usual one is as
+    // good a guess.
     let near = |tick_ns: i64| {
         let (elapsed, known) = (5.0 * elapsed as f64, ticks as f64 * tick_ns as f64);
         elapsed > 4.0 * known && elapsed < 6.0 * known

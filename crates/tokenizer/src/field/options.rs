@@ -1,4 +1,5 @@
-//! TCP options (RFC 9293, section 3.2; RFC 7323; RFC 2018): octets into elements and back, bit for bit.
+//! TCP options (RFC 9293, section 3.2; RFC 7323; RFC 2018): octets into elements and back, bit for
+//! bit.
 
 use super::say::SaySack;
 
@@ -75,12 +76,15 @@ impl Elements {
         self.list.iter().map(|e| e.octets()).sum()
     }
 
-    /// A number per layout, for [`layout_of`]; 0 where elements are not of the kinds that layouts have.
+    /// A number per layout, for [`layout_of`]; 0 where elements are not of the kinds that layouts
+    /// have.
     fn key(&self) -> u64 {
         if self.list.len() > 15 {
             return 0;
         }
-        self.list.iter().fold(1, |key, e| if key == 0 || e.code() == 15 { 0 } else { key << 4 | e.code() })
+        self.list
+            .iter()
+            .fold(1, |key, e| if key == 0 || e.code() == 15 { 0 } else { key << 4 | e.code() })
     }
 }
 
@@ -186,8 +190,8 @@ fn be32(octets: &[u8]) -> u32 {
     u32::from_be_bytes([octets[0], octets[1], octets[2], octets[3]])
 }
 
-/// Splits option octets into elements. SACK blocks come back as edges in `Parsed`, since what is said of them
-/// depends on the acknowledgment; `elements.sacks` is left empty.
+/// Splits option octets into elements. SACK blocks come back as edges in `Parsed`, since what is
+/// said of them depends on the acknowledgment; `elements.sacks` is left empty.
 pub(crate) fn parse(octets: &[u8], elements: &mut Elements) -> Parsed {
     elements.clear();
     let mut parsed = Parsed::default();
@@ -199,13 +203,16 @@ pub(crate) fn parse(octets: &[u8], elements: &mut Elements) -> Parsed {
             (1, _) => Element::Nop,
             (0, _) if rest.iter().all(|&o| o == 0) => Element::Eol,
             (0, _) => octets_element(rest, elements),
-            (_, Some(len)) if len < 2 || usize::from(len) > rest.len() => octets_element(rest, elements),
+            (_, Some(len)) if len < 2 || usize::from(len) > rest.len() => {
+                octets_element(rest, elements)
+            }
             (_, None) => octets_element(rest, elements),
             (2, Some(4)) => Element::Mss(u16::from_be_bytes([rest[2], rest[3]])),
             (3, Some(3)) => Element::Ws(rest[2]),
             (4, Some(2)) => Element::SackPermitted,
             (8, Some(10)) if parsed.timestamps.is_none() => {
-                parsed.timestamps = Some(Timestamps { value: be32(&rest[2..]), echo: be32(&rest[6..]) });
+                parsed.timestamps =
+                    Some(Timestamps { value: be32(&rest[2..]), echo: be32(&rest[6..]) });
                 Element::Ts
             }
             (5, Some(len @ (10 | 18 | 26 | 34))) => {
@@ -232,7 +239,8 @@ fn octets_element(rest: &[u8], elements: &mut Elements) -> Element {
     Element::Octets(rest.len() as u8)
 }
 
-/// Writes elements as octets: the inverse of [`parse`]. `block` gives the edges of each SACK block in turn.
+/// Writes elements as octets: the inverse of [`parse`]. `block` gives the edges of each SACK block
+/// in turn.
 pub(crate) fn render(
     elements: &Elements,
     timestamps: Option<Timestamps>,
@@ -251,7 +259,9 @@ pub(crate) fn render(
             }
             Element::Ws(shift) => out.extend_from_slice(&[3, 3, shift]),
             Element::SackPermitted => out.extend_from_slice(&[4, 2]),
-            Element::Ts => write_timestamps(timestamps.unwrap_or(Timestamps { value: 0, echo: 0 }), out),
+            Element::Ts => {
+                write_timestamps(timestamps.unwrap_or(Timestamps { value: 0, echo: 0 }), out)
+            }
             Element::Sack(n) => {
                 out.extend_from_slice(&[5, 2 + 8 * n]);
                 for &say in sacks.by_ref().take(usize::from(n)) {
@@ -295,7 +305,9 @@ pub(crate) fn timestamp_value(octets: &[u8]) -> Option<u32> {
     if octets.is_empty() {
         return None;
     }
-    plain_timestamps(octets).or_else(|| parse(octets, &mut Elements::default()).timestamps).map(|ts| ts.value)
+    plain_timestamps(octets)
+        .or_else(|| parse(octets, &mut Elements::default()).timestamps)
+        .map(|ts| ts.value)
 }
 
 /// A layout in words, for the reference document.
@@ -310,5 +322,9 @@ pub(crate) fn layout_name(layout: Layout) -> String {
         Element::Sack(n) => format!("SACK x {n}"),
         Element::Raw { .. } | Element::Octets(_) => "raw".to_owned(),
     };
-    if layout.is_empty() { "none".to_owned() } else { layout.iter().map(name).collect::<Vec<_>>().join(" ") }
+    if layout.is_empty() {
+        "none".to_owned()
+    } else {
+        layout.iter().map(name).collect::<Vec<_>>().join(" ")
+    }
 }

@@ -1,6 +1,7 @@
 //! A packet as it is said: each field relative to what TCP expects, before it becomes ids.
 //!
-//! [`state`](super::state) turns header values into these and back; [`lex`](super::lex) turns these into ids and back.
+//! [`state`](super::state) turns header values into these and back; [`lex`](super::lex) turns these
+//! into ids and back.
 
 use flowtrack::Direction;
 use tcpwire::Flags;
@@ -22,8 +23,16 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 8] =
-        [Kind::Syn, Kind::SynAck, Kind::Ack, Kind::PshAck, Kind::FinAck, Kind::FinPshAck, Kind::Rst, Kind::RstAck];
+    pub(crate) const ALL: [Kind; 8] = [
+        Kind::Syn,
+        Kind::SynAck,
+        Kind::Ack,
+        Kind::PshAck,
+        Kind::FinAck,
+        Kind::FinPshAck,
+        Kind::Rst,
+        Kind::RstAck,
+    ];
 
     /// The flag bits it stands for.
     pub(crate) const fn flags(self) -> u16 {
@@ -87,7 +96,10 @@ pub(crate) struct Shape {
 
 impl Shape {
     pub(crate) const fn index(self) -> usize {
-        (self.direction as usize) << 5 | (self.kind as usize) << 2 | (self.data as usize) << 1 | self.acks_all as usize
+        (self.direction as usize) << 5
+            | (self.kind as usize) << 2
+            | (self.data as usize) << 1
+            | self.acks_all as usize
     }
 
     pub(crate) const fn from_index(i: usize) -> Shape {

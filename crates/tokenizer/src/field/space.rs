@@ -1,4 +1,5 @@
-//! One side's sequence space, as 64-bit offsets from its base: what was sent, what is missing, what is acknowledged.
+//! One side's sequence space, as 64-bit offsets from its base: what was sent, what is missing, what
+//! is acknowledged.
 
 use std::collections::VecDeque;
 
@@ -65,7 +66,8 @@ impl SendSpace {
         self.next
     }
 
-    /// One past the last octet before the first hole (`RCV.NXT` of a receiver that got all that was seen).
+    /// One past the last octet before the first hole (`RCV.NXT` of a receiver that got all that was
+    /// seen).
     pub(crate) fn contiguous(&self) -> i64 {
         self.contiguous
     }
@@ -170,7 +172,8 @@ impl SendSpace {
         let mut island = Segment { start, end };
         let mut last = at;
         while let Some(other) = self.islands.get(last).filter(|i| i.start <= end) {
-            island = Segment { start: island.start.min(other.start), end: island.end.max(other.end) };
+            island =
+                Segment { start: island.start.min(other.start), end: island.end.max(other.end) };
             last += 1;
         }
         self.islands.splice(at..last, [island]);

@@ -1,8 +1,8 @@
 //! What TCP expects next: the one state that encoder and decoder share.
 //!
-//! [`FlowState::say`] says a packet relative to it, [`FlowState::resolve`] turns what was said into header values
-//! again, and both end in the same [`FlowState::learn`], so that they cannot disagree. All arithmetic wraps:
-//! whatever is said resolves to some packet.
+//! [`FlowState::say`] says a packet relative to it, [`FlowState::resolve`] turns what was said into
+//! header values again, and both end in the same [`FlowState::learn`], so that they cannot
+//! disagree. All arithmetic wraps: whatever is said resolves to some packet.
 
 use std::collections::VecDeque;
 
@@ -12,7 +12,8 @@ use tcpwire::{Flags, SeqNum};
 use super::clock::Clock;
 use super::options::{self, Element, Elements, Timestamps};
 use super::say::{
-    Kind, Say, SayAck, SayId, SayLabel, SayLen, SayOptions, SaySack, SaySeq, SayTsEcr, SayTsVal, SayWindow,
+    Kind, Say, SayAck, SayId, SayLabel, SayLen, SayOptions, SaySack, SaySeq, SayTsEcr, SayTsVal,
+    SayWindow,
 };
 use super::space::SendSpace;
 use super::vocab;
@@ -22,7 +23,8 @@ use crate::FlowIdentity;
 const STAMPS: usize = 1024;
 /// TSvals that are looked through for an echo.
 const SEARCH: usize = 256;
-/// Packets of the other side kept until it is known whether they had arrived (RFC 7323, section 4.3).
+/// Packets of the other side kept until it is known whether they had arrived (RFC 7323, section
+/// 4.3).
 const PENDING: usize = 1024;
 /// Where no MSS option was seen.
 const DEFAULT_MSS: u32 = 1460;
@@ -129,7 +131,8 @@ pub(crate) struct Side {
     /// What `layout` is.
     habit: Habit,
     clock: Clock,
-    /// TSval of the last segment that counts for echoing (`TS.Recent`, kept by the receiver of this side).
+    /// TSval of the last segment that counts for echoing (`TS.Recent`, kept by the receiver of this
+    /// side).
     pending: VecDeque<Stamped>,
     ts_recent: Option<u32>,
     stamps: Stamps,
@@ -154,7 +157,8 @@ impl Side {
 
     /// Makes it fresh; keeps its buffers.
     fn restart(&mut self, tick_ns: i64) {
-        let mut old = std::mem::replace(self, Side { clock: Clock::new(tick_ns), ..Side::default() });
+        let mut old =
+            std::mem::replace(self, Side { clock: Clock::new(tick_ns), ..Side::default() });
         old.space.restart();
         old.syn_options.clear();
         old.pending.clear();
@@ -180,14 +184,26 @@ pub(crate) struct FlowState {
 
 impl FlowState {
     /// `ticks_ns` are the ticks of the two timestamp clocks. The time is that of the first packet.
-    pub(crate) fn new(identity: FlowIdentity, v6: bool, unit_ns: i64, ticks_ns: [i64; 2]) -> FlowState {
+    pub(crate) fn new(
+        identity: FlowIdentity,
+        v6: bool,
+        unit_ns: i64,
+        ticks_ns: [i64; 2],
+    ) -> FlowState {
         let mut state = FlowState::default();
         state.restart(identity, v6, unit_ns, ticks_ns);
         state
     }
 
-    /// Makes it the state before a flow's first packet, as [`new`](Self::new) does; keeps its buffers.
-    pub(crate) fn restart(&mut self, identity: FlowIdentity, v6: bool, unit_ns: i64, ticks_ns: [i64; 2]) {
+    /// Makes it the state before a flow's first packet, as [`new`](Self::new) does; keeps its
+    /// buffers.
+    pub(crate) fn restart(
+        &mut self,
+        identity: FlowIdentity,
+        v6: bool,
+        unit_ns: i64,
+        ticks_ns: [i64; 2],
+    ) {
         self.sides[0].restart(ticks_ns[0]);
         self.sides[1].restart(ticks_ns[1]);
         self.identity = identity;
@@ -223,7 +239,8 @@ impl FlowState {
         what(&self.sides[0].offer) && what(&self.sides[1].offer)
     }
 
-    /// Binds the base of a sequence space to its first number: `first` in the encoder, the column in the decoder.
+    /// Binds the base of a sequence space to its first number: `first` in the encoder, the column
+    /// in the decoder.
     fn bind_space(&mut self, d: Direction, first: Option<u32>) {
         if self.sides[d.index()].space.is_bound() {
             return;
@@ -380,7 +397,8 @@ impl FlowState {
 
     // --- payload length ----------------------------------------------------------------------------------------
 
-    /// Payload of a full segment of side `d`: what traffic has shown, or what the MSS options allow.
+    /// Payload of a full segment of side `d`: what traffic has shown, or what the MSS options
+    /// allow.
     pub(crate) fn full(&self, d: Direction) -> u32 {
         self.sides[d.index()].full.unwrap_or_else(|| self.largest()).max(1)
     }
@@ -424,7 +442,8 @@ impl FlowState {
             return SayLen::Same;
         }
         let times = len / full;
-        if len.is_multiple_of(full) && (2..2 + vocab::LEN_MULTIPLE.count() as u32).contains(&times) {
+        if len.is_multiple_of(full) && (2..2 + vocab::LEN_MULTIPLE.count() as u32).contains(&times)
+        {
             return SayLen::Multiple((times - 2) as u8);
         }
         u16::try_from(len).map_or(SayLen::Raw(len), SayLen::Octets)
@@ -458,7 +477,11 @@ impl FlowState {
     /// The window that goes without saying.
     pub(crate) fn expected_window(&self, d: Direction, flags: Flags) -> u16 {
         let side = &self.sides[d.index()];
-        if side.after_syn && !flags.has(Flags::SYN) { side.window >> self.scale(d) } else { side.window }
+        if side.after_syn && !flags.has(Flags::SYN) {
+            side.window >> self.scale(d)
+        } else {
+            side.window
+        }
     }
 
     fn window_at_edge(&self, d: Direction, flags: Flags, ack: i64) -> i64 {
@@ -489,7 +512,11 @@ impl FlowState {
         if let Some(i) = vocab::WINDOWS.iter().position(|&w| w == window) {
             return SayWindow::Listed(i as u8);
         }
-        if window > expected { SayWindow::Up(window - expected) } else { SayWindow::Down(expected - window) }
+        if window > expected {
+            SayWindow::Up(window - expected)
+        } else {
+            SayWindow::Down(expected - window)
+        }
     }
 
     fn resolve_window(&self, d: Direction, say: &Say, ack: i64) -> u16 {
@@ -577,7 +604,8 @@ impl FlowState {
             }
         }
         self.elements = expected;
-        say.options = options::layout_of(&say.elements).map_or(SayOptions::List, SayOptions::Layout);
+        say.options =
+            options::layout_of(&say.elements).map_or(SayOptions::List, SayOptions::Layout);
         parsed.timestamps
     }
 
@@ -586,8 +614,13 @@ impl FlowState {
         let (from, to) = (space.offset(SeqNum(left)), space.offset(SeqNum(right)));
         let raw = SaySack::Raw { left: (from - ack) as u32, len: right.wrapping_sub(left) };
         let first = space.first_above(ack);
-        let (Some(start), Some(end)) = (space.index_starting_at(from), space.index_ending_at(to)) else { return raw };
-        let (Some(at), Some(more)) = (start.checked_sub(first), end.checked_sub(start)) else { return raw };
+        let (Some(start), Some(end)) = (space.index_starting_at(from), space.index_ending_at(to))
+        else {
+            return raw;
+        };
+        let (Some(at), Some(more)) = (start.checked_sub(first), end.checked_sub(start)) else {
+            return raw;
+        };
         if at < vocab::SACK_AT.count() && more < vocab::SACK_COUNT.count() {
             SaySack::Segments { at: at as u8, count: more as u8 }
         } else {
@@ -612,7 +645,14 @@ impl FlowState {
     }
 
     /// Writes the option octets of a packet that was said.
-    fn resolve_options(&mut self, d: Direction, say: &Say, ack: i64, time_ns: i64, out: &mut Vec<u8>) {
+    fn resolve_options(
+        &mut self,
+        d: Direction,
+        say: &Say,
+        ack: i64,
+        time_ns: i64,
+        out: &mut Vec<u8>,
+    ) {
         let flags = say.flags();
         if say.options == SayOptions::Expected && self.expects_none(d, flags) {
             return;
@@ -632,7 +672,8 @@ impl FlowState {
             }
             _ => &say.elements,
         };
-        let ts = elements.list.contains(&Element::Ts).then(|| self.resolve_timestamps(d, say, time_ns));
+        let ts =
+            elements.list.contains(&Element::Ts).then(|| self.resolve_timestamps(d, say, time_ns));
         options::render(elements, ts, |sack| self.resolve_sack(d, ack, sack), out);
         self.elements = expected;
     }
@@ -647,12 +688,14 @@ impl FlowState {
         }
     }
 
-    /// Nanoseconds until a timestamp clock has gone so far from its side's last TSval that it would seem to go back.
+    /// Nanoseconds until a timestamp clock has gone so far from its side's last TSval that it would
+    /// seem to go back.
     pub(crate) fn clock_room_ns(&self) -> u64 {
         self.sides.iter().map(|s| s.clock.room_ns(self.time_ns)).min().unwrap_or(u64::MAX)
     }
 
-    /// Nanoseconds until this packet's TSval, where it is said to be late, is not behind its side's last.
+    /// Nanoseconds until this packet's TSval, where it is said to be late, is not behind its side's
+    /// last.
     pub(crate) fn catch_up_ns(&self, say: &Say) -> u64 {
         match say.ts_val {
             SayTsVal::Off(by @ ..0) => self.wait_ns(say.shape.direction, by.unsigned_abs()),
@@ -666,10 +709,15 @@ impl FlowState {
         clock.catches_up(ticks).saturating_sub(self.time_ns).max(0).unsigned_abs()
     }
 
-    /// How many ticks behind its clock a TSval of side `d` may be, if the wait is to be shorter than `room_ns`.
+    /// How many ticks behind its clock a TSval of side `d` may be, if the wait is to be shorter
+    /// than `room_ns`.
     pub(crate) fn ticks_behind(&self, d: Direction, room_ns: u64) -> usize {
         // It takes a while until the values behind a clock that is new are not behind the last one.
-        let most = if self.sides[d.index()].clock.is_running() { vocab::TSVAL.count() as u8 / 2 } else { 0 };
+        let most = if self.sides[d.index()].clock.is_running() {
+            vocab::TSVAL.count() as u8 / 2
+        } else {
+            0
+        };
         (1..=most).rev().find(|&ticks| self.wait_ns(d, ticks) < room_ns).unwrap_or(0).into()
     }
 
@@ -718,7 +766,11 @@ impl FlowState {
             return;
         }
         let echoed = self.sides[d.index()].echoed;
-        let known = self.sides[peer.index()].stamps.after(echoed).take(vocab::TSECR.count()).position(|v| v == ts.echo);
+        let known = self.sides[peer.index()]
+            .stamps
+            .after(echoed)
+            .take(vocab::TSECR.count())
+            .position(|v| v == ts.echo);
         if let Some(k) = known {
             say.ts_ecr = SayTsEcr::Later(k as u8);
         } else if ts.echo == 0 {
@@ -894,7 +946,8 @@ impl FlowState {
         self.learn(packet, octets, ts, seq, ack);
     }
 
-    /// Turns what was said into a packet, its option octets appended to `arena`, and learns from it.
+    /// Turns what was said into a packet, its option octets appended to `arena`, and learns from
+    /// it.
     pub(crate) fn resolve(&mut self, say: &Say, arena: &mut Vec<u8>) -> Packet {
         let d = say.shape.direction;
         let flags = say.flags();
@@ -913,7 +966,8 @@ impl FlowState {
         let start = arena.len();
         self.resolve_options(d, say, ack, time_ns, arena);
         let side = &self.sides[d.index()];
-        let traffic_class = say.traffic_class.unwrap_or(side.traffic_class[usize::from(say.shape.data)]);
+        let traffic_class =
+            say.traffic_class.unwrap_or(side.traffic_class[usize::from(say.shape.data)]);
         let ttl = say.ttl.or(side.ttl).unwrap_or(64);
         let dont_fragment = side.dont_fragment.unwrap_or(!self.v6) != say.toggle_df;
         let ip_id = if self.v6 { 0 } else { self.resolve_id(d, say.id) };
@@ -925,7 +979,10 @@ impl FlowState {
             ack: peer.space.number(ack),
             payload_len,
             flow_label,
-            options: flowtrack::OptionsRef { start: start as u32, len: (arena.len() - start) as u8 },
+            options: flowtrack::OptionsRef {
+                start: start as u32,
+                len: (arena.len() - start) as u8,
+            },
             flags,
             window,
             urgent: say.urgent,
@@ -953,7 +1010,14 @@ impl FlowState {
     }
 
     /// Takes in a packet, whichever way it came. `seq` and `ack` are its offsets.
-    fn learn(&mut self, packet: &Packet, octets: &[u8], ts: Option<Timestamps>, seq: i64, ack: i64) {
+    fn learn(
+        &mut self,
+        packet: &Packet,
+        octets: &[u8],
+        ts: Option<Timestamps>,
+        seq: i64,
+        ack: i64,
+    ) {
         let d = packet.direction;
         self.time_ns = packet.time_ns;
         self.learn_options(packet, octets);
@@ -969,7 +1033,9 @@ impl FlowState {
         let syn = packet.flags.has(Flags::SYN);
         let end = seq + i64::from(packet.flags.seq_len()) + i64::from(packet.payload_len);
         if let Some(ts) = ts {
-            let is_plain = packet.payload_len == 0 && packet.flags.seq_len() == 0 && side.space.fin().is_none();
+            let is_plain = packet.payload_len == 0
+                && packet.flags.seq_len() == 0
+                && side.space.fin().is_none();
             side.clock.learn(ts.value, packet.time_ns, is_plain);
             side.stamps.push(ts.value);
             if side.pending.len() == PENDING {

@@ -28,8 +28,9 @@ pub struct FieldCost {
     pub tokens: f64,
     /// Of these, digits.
     pub digits: f64,
-    /// Bits per packet: the entropy of the field's frequencies (not said being one of its values) and, given the token
-    /// before them, of its digits'. A model that sees more than frequencies needs fewer.
+    /// Bits per packet: the entropy of the field's frequencies (not said being one of its values)
+    /// and, given the token before them, of its digits'. A model that sees more than frequencies
+    /// needs fewer.
     pub bits: f64,
 }
 
@@ -76,7 +77,8 @@ impl Tally {
     /// What each field costs, in the order of the table; then all of them under the name `all`.
     #[must_use]
     pub fn costs(&self) -> Vec<FieldCost> {
-        let mut fields: Vec<&'static str> = TABLE.iter().map(|r| r.field).filter(|f| *f != "digit").collect();
+        let mut fields: Vec<&'static str> =
+            TABLE.iter().map(|r| r.field).filter(|f| *f != "digit").collect();
         fields.dedup();
         let mut costs: Vec<FieldCost> = fields.into_iter().map(|f| self.cost(f)).collect();
         let sum = |of: fn(&FieldCost) -> f64| costs.iter().map(of).sum();
@@ -92,13 +94,22 @@ impl Tally {
     fn cost(&self, field: &'static str) -> FieldCost {
         let ours = |token: &TokenId| vocab::row(*token).is_some_and(|r| r.field == field);
         let said: Vec<u64> = self.tokens.iter().filter(|(t, _)| ours(t)).map(|(_, &n)| n).collect();
-        let digits: Vec<&BTreeMap<TokenId, u64>> =
-            self.digits.iter().filter(|((before, _), _)| ours(before)).map(|(_, counts)| counts).collect();
-        let (tokens, more): (u64, u64) = (said.iter().sum(), digits.iter().flat_map(|d| d.values()).sum());
-        // A field is said at most once a packet, or (the head) once a flow; options take several tokens.
+        let digits: Vec<&BTreeMap<TokenId, u64>> = self
+            .digits
+            .iter()
+            .filter(|((before, _), _)| ours(before))
+            .map(|(_, counts)| counts)
+            .collect();
+        let (tokens, more): (u64, u64) =
+            (said.iter().sum(), digits.iter().flat_map(|d| d.values()).sum());
+        // A field is said at most once a packet, or (the head) once a flow; options take several
+        // tokens.
         let unsaid = self.packets.saturating_sub(tokens);
-        let mut bits =
-            if field == "flow" { bits_of(said.into_iter()) } else { bits_of(said.into_iter().chain([unsaid])) };
+        let mut bits = if field == "flow" {
+            bits_of(said.into_iter())
+        } else {
+            bits_of(said.into_iter().chain([unsaid]))
+        };
         bits += digits.iter().map(|d| bits_of(d.values().copied())).sum::<f64>();
         let packets = self.packets.max(1) as f64;
         FieldCost {

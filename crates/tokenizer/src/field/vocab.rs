@@ -1,7 +1,7 @@
 //! The one list of token ids of the `field` code. Changing it changes [`VERSION`].
 //!
-//! Every field owns a range of ids. Ids of different fields never overlap, so that a token says by itself which
-//! field it speaks of; fields that go as predicted are not said at all.
+//! Every field owns a range of ids. Ids of different fields never overlap, so that a token says by
+//! itself which field it speaks of; fields that go as predicted are not said at all.
 
 use crate::TokenId;
 
@@ -28,7 +28,11 @@ impl Range {
     /// The argument of `token`, or `None` where it is not in this range.
     #[must_use]
     pub const fn arg(self, token: TokenId) -> Option<usize> {
-        if token >= self.first && token < self.first + self.len { Some((token - self.first) as usize) } else { None }
+        if token >= self.first && token < self.first + self.len {
+            Some((token - self.first) as usize)
+        } else {
+            None
+        }
     }
 
     /// Number of ids.
@@ -177,9 +181,9 @@ pub fn describe(token: TokenId) -> String {
 
 /// Ports of [`PORT`].
 pub const PORTS: [u16; 47] = [
-    443, 80, 8080, 22, 27017, 53, 25, 21, 23, 110, 143, 993, 995, 587, 465, 389, 636, 445, 139, 135, 88, 3389, 3306,
-    5432, 6379, 1433, 1521, 5900, 8443, 8000, 8888, 9200, 9418, 873, 5201, 5060, 1883, 8883, 5222, 5228, 179, 111,
-    2049, 853, 6667, 4433, 49152,
+    443, 80, 8080, 22, 27017, 53, 25, 21, 23, 110, 143, 993, 995, 587, 465, 389, 636, 445, 139,
+    135, 88, 3389, 3306, 5432, 6379, 1433, 1521, 5900, 8443, 8000, 8888, 9200, 9418, 873, 5201,
+    5060, 1883, 8883, 5222, 5228, 179, 111, 2049, 853, 6667, 4433, 49152,
 ];
 
 /// Timestamp clock ticks of [`HZ`], in nanoseconds. The first is the one that goes without saying.
@@ -194,16 +198,18 @@ pub const FLAG_TOGGLES: [u16; 7] = [0x0c0, 0x040, 0x080, 0x020, 0x100, 0x1c0, 0x
 
 /// Windows of [`WIN`].
 pub const WINDOWS: [u16; 24] = [
-    0, 64240, 65535, 65160, 29200, 28960, 14600, 14480, 5840, 5792, 8192, 8760, 8190, 43690, 43440, 65320, 64768,
-    16384, 32768, 4380, 1024, 512, 65280, 26883,
+    0, 64240, 65535, 65160, 29200, 28960, 14600, 14480, 5840, 5792, 8192, 8760, 8190, 43690, 43440,
+    65320, 64768, 16384, 32768, 4380, 1024, 512, 65280, 26883,
 ];
 
 /// Maximum segment sizes of [`MSS`].
-pub const MSSES: [u16; 19] =
-    [1460, 1440, 1400, 1380, 1360, 1412, 1428, 1420, 1452, 1436, 1410, 1386, 1340, 1220, 536, 8960, 65495, 65475, 1432];
+pub const MSSES: [u16; 19] = [
+    1460, 1440, 1400, 1380, 1360, 1412, 1428, 1420, 1452, 1436, 1410, 1386, 1340, 1220, 536, 8960,
+    65495, 65475, 1432,
+];
 
 /// TTLs and hop limits of [`TTL`].
 pub const TTLS: [u8; 31] = [
-    64, 128, 255, 63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 127, 126, 125, 120,
-    119, 116, 112, 254,
+    64, 128, 255, 63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44,
+    127, 126, 125, 120, 119, 116, 112, 254,
 ];

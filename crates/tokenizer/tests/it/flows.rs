@@ -57,8 +57,13 @@ fn option_octets() -> impl Strategy<Value = Vec<u8>> {
         any::<u16>().prop_map(|m| [&[2, 4][..], &m.to_be_bytes()].concat()),
         any::<u8>().prop_map(|s| vec![3, 3, s]),
         Just(vec![4, 2]),
-        (moment(), moment()).prop_map(|(a, b)| [&[8, 10][..], &a.to_be_bytes(), &b.to_be_bytes()].concat()),
-        (0u32..4, any::<[u8; 32]>()).prop_map(|(n, o)| [&[5, 10 + 8 * n as u8][..], &o[..8 + 8 * n as usize]].concat()),
+        (moment(), moment())
+            .prop_map(|(a, b)| [&[8, 10][..], &a.to_be_bytes(), &b.to_be_bytes()].concat()),
+        (0u32..4, any::<[u8; 32]>()).prop_map(|(n, o)| [
+            &[5, 10 + 8 * n as u8][..],
+            &o[..8 + 8 * n as usize]
+        ]
+        .concat()),
         prop::collection::vec(any::<u8>(), 1..12),
     ];
     prop::collection::vec(element, 0..6).prop_map(|elements| {
@@ -83,8 +88,24 @@ fn number() -> impl Strategy<Value = u32> {
 
 fn any_packet(v6: bool) -> impl Strategy<Value = (Packet, Vec<u8>, i64)> {
     let gap = prop_oneof![3 => 0i64..5_000_000, 1 => -2_000i64..0, 1 => 0i64..1 << 50, 1 => (0i64..9000).prop_map(|g| g * 1000)];
-    let tcp = (number(), number(), any::<u16>(), any::<u16>(), 0u16..0x1000, any::<u16>(), option_octets());
-    let common = prop_oneof![Just(0x10u16), Just(0x18), Just(0x11), Just(0x02), Just(0x12), Just(0x04), Just(0x14)];
+    let tcp = (
+        number(),
+        number(),
+        any::<u16>(),
+        any::<u16>(),
+        0u16..0x1000,
+        any::<u16>(),
+        option_octets(),
+    );
+    let common = prop_oneof![
+        Just(0x10u16),
+        Just(0x18),
+        Just(0x11),
+        Just(0x02),
+        Just(0x12),
+        Just(0x04),
+        Just(0x14)
+    ];
     let len = prop_oneof![2 => Just(0u32), 2 => Just(1460), 2 => 1u32..70_000, 1 => any::<u32>()];
     let ip = (any::<u16>(), any::<u8>(), any::<u8>(), any::<bool>(), 0u32..0x10_0000);
     (tcp, common, any::<bool>(), any::<bool>(), len, ip, gap).prop_map(

@@ -14,7 +14,8 @@ struct Walk(u64);
 
 impl Walk {
     fn below(&mut self, n: u32) -> u32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) % u64::from(n)) as u32
     }
 }
@@ -25,8 +26,17 @@ fn seeds(count: u64) -> std::ops::Range<u64> {
 }
 
 fn identity() -> FlowIdentity {
-    let side = |n: u32| SideIdentity { seq_base: Some(n), ts_base: Some(n / 2), ..SideIdentity::default() };
-    FlowIdentity { start_ns: Some(1), client_port: Some(40_000), client: side(0xffff_fff0), server: side(77) }
+    let side = |n: u32| SideIdentity {
+        seq_base: Some(n),
+        ts_base: Some(n / 2),
+        ..SideIdentity::default()
+    };
+    FlowIdentity {
+        start_ns: Some(1),
+        client_port: Some(40_000),
+        client: side(0xffff_fff0),
+        server: side(77),
+    }
 }
 
 fn said(tokens: &[u16]) -> String {
@@ -38,7 +48,12 @@ fn walk(seed: u64, strength: Strength, max_packets: u64) -> (Vec<u16>, Flow) {
 }
 
 /// A walk that takes any of these tokens wherever it may, seven times out of eight.
-fn walk_that_prefers(liked: &[u16], seed: u64, strength: Strength, max_packets: u64) -> (Vec<u16>, Flow) {
+fn walk_that_prefers(
+    liked: &[u16],
+    seed: u64,
+    strength: Strength,
+    max_packets: u64,
+) -> (Vec<u16>, Flow) {
     let mut walk = Walk(seed);
     let mut grammar = Grammar::new(strength, Limits { max_packets });
     let mut tokens = Vec::new();
@@ -95,7 +110,8 @@ fn scales(flow: &Flow) -> [u8; 2] {
     }
 }
 
-/// Whether options parse to the octet, with the lengths that RFC 9293 and its kin give the common ones.
+/// Whether options parse to the octet, with the lengths that RFC 9293 and its kin give the common
+/// ones.
 fn well_formed(mut octets: &[u8]) -> bool {
     while let Some((&kind, rest)) = octets.split_first() {
         octets = match (kind, rest.first()) {
@@ -140,7 +156,10 @@ fn check_session(flow: &Flow) {
         let end = start + i64::from(p.payload_len) + i64::from(p.flags.seq_len());
         if p.flags.has(Flags::RST) {
             reset = true;
-            assert!(fin[d].is_none_or(|f| acked[o] >= f), "packet {i}: RST on an own FIN that is not acknowledged");
+            assert!(
+                fin[d].is_none_or(|f| acked[o] >= f),
+                "packet {i}: RST on an own FIN that is not acknowledged"
+            );
         } else {
             assert!(start >= 0, "packet {i}: before the initial sequence number");
             if sent[d].len() < end as usize {
@@ -173,17 +192,25 @@ fn check_session(flow: &Flow) {
                 edge[d] = edge[d].max(right);
             }
             let is_closing = fin != [None, None] && !p.flags.has(Flags::RST);
-            assert!(!is_closing || right >= top[o], "packet {i}: the window is taken back while the session closes");
+            assert!(
+                !is_closing || right >= top[o],
+                "packet {i}: the window is taken back while the session closes"
+            );
             latest[d] = right;
         } else {
             assert_eq!(p.ack.0, 0);
         }
-        assert!(i == 0 || p.flags.has(Flags::ACK) || p.flags.has(Flags::RST) || p.flags.has(Flags::SYN));
+        assert!(
+            i == 0 || p.flags.has(Flags::ACK) || p.flags.has(Flags::RST) || p.flags.has(Flags::SYN)
+        );
         let options = flow.options_of(p);
         assert!(well_formed(options), "packet {i}: options {options:?}");
         assert!(p.ttl > 0, "packet {i}: no time to live");
         if let Some(ts) = tsval(options).filter(|_| !p.flags.has(Flags::SYN)) {
-            assert!(last_ts[d].is_none_or(|last| ts.wrapping_sub(last) as i32 >= 0), "packet {i}: TSval goes back");
+            assert!(
+                last_ts[d].is_none_or(|last| ts.wrapping_sub(last) as i32 >= 0),
+                "packet {i}: TSval goes back"
+            );
             last_ts[d] = Some(ts);
         }
     }
@@ -199,7 +226,12 @@ fn check_session(flow: &Flow) {
     );
     let shifts = offered_scales(flow).map(|shift| shift.unwrap_or(0));
     let state = watcher::state(flow, [0xffff_fff0, 77], shifts);
-    assert_eq!(state, watcher::State::Closed, "not closed for one who only watches: {:#?}", flow.packets);
+    assert_eq!(
+        state,
+        watcher::State::Closed,
+        "not closed for one who only watches: {:#?}",
+        flow.packets
+    );
     let synack = p.iter().find(|p| p.direction == Direction::Reverse).unwrap();
     assert!(synack.flags.has(Flags::SYN.with(Flags::ACK)));
     assert_eq!(synack.ack, p[0].seq.add(1));
@@ -210,12 +242,16 @@ fn every_walk_of_sessions_is_a_whole_session() {
     for seed in seeds(2_000) {
         let (_, flow) = walk(seed, Strength::Session, 8 + seed % 232);
         check_session(&flow);
-        assert!(flow.packets.len() as u64 <= 8 + seed % 232, "{seed}: {} packets", flow.packets.len());
+        assert!(
+            flow.packets.len() as u64 <= 8 + seed % 232,
+            "{seed}: {} packets",
+            flow.packets.len()
+        );
     }
 }
 
-/// How many acknowledgments a side sends in a row at most that acknowledge nothing new and answer nothing, until the
-/// session closes.
+/// How many acknowledgments a side sends in a row at most that acknowledge nothing new and answer
+/// nothing, until the session closes.
 fn longest_unasked(flow: &Flow) -> u32 {
     let (mut owed, mut row, mut longest) = ([0u32; 2], [0u32; 2], 0);
     let (mut top, mut acked) = ([0i64; 2], [0i64; 2]);
@@ -230,7 +266,8 @@ fn longest_unasked(flow: &Flow) -> u32 {
         if taken > 0 || is_keepalive {
             (owed[o], row[o]) = (owed[o] + 1, 0);
         }
-        let ack = if p.flags.has(Flags::ACK) { offset(flow, p.direction.reversed(), p.ack) } else { 0 };
+        let ack =
+            if p.flags.has(Flags::ACK) { offset(flow, p.direction.reversed(), p.ack) } else { 0 };
         if taken == 0 && !is_keepalive && ack == acked[d] && owed[d] == 0 {
             row[d] += 1;
             longest = longest.max(row[d]);
@@ -247,7 +284,8 @@ fn no_row_of_acknowledgments_answers_nothing() {
     let acks = [8, 40].map(|i| field::vocab::PACKET.at(i));
     let mut longest = 0;
     for seed in seeds(300) {
-        let (_, flow) = walk_that_prefers(&acks[seed as usize % 2..][..1], seed, Strength::Session, 300);
+        let (_, flow) =
+            walk_that_prefers(&acks[seed as usize % 2..][..1], seed, Strength::Session, 300);
         check_session(&flow);
         longest = longest.max(longest_unasked(&flow));
     }
@@ -256,13 +294,19 @@ fn no_row_of_acknowledgments_answers_nothing() {
 
 #[test]
 fn options_with_a_form_keep_to_it() {
-    let liked = [field::vocab::OPT_LIST.first, field::vocab::OPT_RAW.first, field::vocab::DIGIT.at(30)];
+    let liked =
+        [field::vocab::OPT_LIST.first, field::vocab::OPT_RAW.first, field::vocab::DIGIT.at(30)];
     let mut fast_open = 0;
     for seed in seeds(300) {
-        let (_, flow) =
-            walk_that_prefers(&[&liked[..], &[field::vocab::DIGIT.at(34)]].concat(), seed, Strength::Session, 1);
+        let (_, flow) = walk_that_prefers(
+            &[&liked[..], &[field::vocab::DIGIT.at(34)]].concat(),
+            seed,
+            Strength::Session,
+            1,
+        );
         check_session(&flow);
-        fast_open += flow.packets.iter().filter(|p| flow.options_of(p).first() == Some(&34)).count();
+        fast_open +=
+            flow.packets.iter().filter(|p| flow.options_of(p).first() == Some(&34)).count();
     }
     assert!(fast_open > 100 || cfg!(miri), "{fast_open}");
 }
@@ -272,7 +316,12 @@ fn a_session_is_as_long_as_its_head_says() {
     for seed in seeds(300) {
         let (tokens, flow) = walk(seed, Strength::Session, if seed % 2 == 0 { 9 } else { 700 });
         let class = field::header(&tokens).unwrap().length_class;
-        assert_eq!(flow.packets.len().ilog2(), u32::from(class), "{seed}: {} packets", flow.packets.len());
+        assert_eq!(
+            flow.packets.len().ilog2(),
+            u32::from(class),
+            "{seed}: {} packets",
+            flow.packets.len()
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! What identifies a flow is not in its tokens: the same flow between other ends, from other bases, has the same ones.
+//! What identifies a flow is not in its tokens: the same flow between other ends, from other bases,
+//! has the same ones.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -31,8 +32,8 @@ const OTHERS: [Bases; 3] = [
     },
 ];
 
-/// The flow as it would have been between other ends at another time. `None` where a number that counts is 0, or would
-/// become 0: that also means "none", in several fields.
+/// The flow as it would have been between other ends at another time. `None` where a number that
+/// counts is 0, or would become 0: that also means "none", in several fields.
 fn elsewhere(flow: &Flow, bases: &Bases) -> Option<Flow> {
     let mut other = flow.clone();
     let v6 = flow.client.addr.is_ipv6();
@@ -49,7 +50,8 @@ fn elsewhere(flow: &Flow, bases: &Bases) -> Option<Flow> {
         .unwrap_or(1);
     for packet in &mut other.packets {
         packet.time_ns -= 123_456_001 * unit;
-        let options = packet.options.start as usize..packet.options.start as usize + usize::from(packet.options.len);
+        let options = packet.options.start as usize
+            ..packet.options.start as usize + usize::from(packet.options.len);
         shift(packet, &mut other.options[options], bases)?;
     }
     Some(other)
@@ -67,7 +69,8 @@ fn shift(packet: &mut Packet, options: &mut [u8], bases: &Bases) -> Option<()> {
         packet.ip_id = Some(packet.ip_id.wrapping_add(bases.ip_id[own])).filter(|id| *id != 0)?;
     }
     if packet.flow_label != 0 {
-        packet.flow_label = Some((packet.flow_label + bases.label[own]) & 0xf_ffff).filter(|label| *label != 0)?;
+        packet.flow_label =
+            Some((packet.flow_label + bases.label[own]) & 0xf_ffff).filter(|label| *label != 0)?;
     }
     let mut at = 0;
     let number = |octets: &[u8]| u32::from_be_bytes(octets.try_into().expect("four octets"));
@@ -118,7 +121,13 @@ fn real_flows_have_the_same_tokens_wherever_they_began() {
                 skipped += 1;
                 continue;
             };
-            assert_eq!(tokens(flow), tokens(&other), "frame {} {:?}", flow.first_frame, flow.client);
+            assert_eq!(
+                tokens(flow),
+                tokens(&other),
+                "frame {} {:?}",
+                flow.first_frame,
+                flow.client
+            );
             held += 1;
         }
     }

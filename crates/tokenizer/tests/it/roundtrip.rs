@@ -125,7 +125,11 @@ fn a_truncated_flow_is_refused_at_its_end() {
 fn a_timestamp_half_way_around_comes_back() {
     let mut flow = empty(false, 80);
     for value in [5u32, 5 + (1 << 31), 4 + (1 << 31), 6] {
-        push(&mut flow, packet(false), &[&[1, 1, 8, 10][..], &value.to_be_bytes(), &[0; 4]].concat());
+        push(
+            &mut flow,
+            packet(false),
+            &[&[1, 1, 8, 10][..], &value.to_be_bytes(), &[0; 4]].concat(),
+        );
     }
     check(&flow);
 }

@@ -7,12 +7,15 @@ use tokenizer::{EncodeError, FlowIdentity, word16};
 
 #[test]
 fn tokens() {
-    let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../fuzz/seeds/tokens");
+    let folder =
+        Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../fuzz/seeds/tokens");
     let mut decoded = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let octets = std::fs::read(entry.unwrap().path()).unwrap();
-        let ids: Vec<u16> = octets.chunks_exact(2).map(|o| u16::from_le_bytes([o[0], o[1]]) % 1100).collect();
-        let words: Vec<i32> = octets.chunks_exact(4).map(|o| i32::from_le_bytes([o[0], o[1], o[2], 0])).collect();
+        let ids: Vec<u16> =
+            octets.chunks_exact(2).map(|o| u16::from_le_bytes([o[0], o[1]]) % 1100).collect();
+        let words: Vec<i32> =
+            octets.chunks_exact(4).map(|o| i32::from_le_bytes([o[0], o[1], o[2], 0])).collect();
         let _ = word16::decode(&words, &FlowIdentity::default());
         let Ok(flow) = field::decode(&ids, &FlowIdentity::default()) else { continue };
         decoded += 1;

@@ -1,4 +1,5 @@
-//! One who only watches: follows a session as intrusion detection systems do, knows nothing of the ends, and is strict.
+//! One who only watches: follows a session as intrusion detection systems do, knows nothing of the
+//! ends, and is strict.
 
 use flowtrack::{Direction, Flow, Packet};
 use tcpwire::Flags;
@@ -70,10 +71,13 @@ impl Watcher {
 
     /// Whether a packet's TSval lies before the one noted last.
     fn is_stale(&self, d: usize, tsval: Option<u32>) -> bool {
-        tsval.zip(self.stamp[d]).is_some_and(|(value, noted)| (value.wrapping_sub(noted) as i32) < 0)
+        tsval
+            .zip(self.stamp[d])
+            .is_some_and(|(value, noted)| (value.wrapping_sub(noted) as i32) < 0)
     }
 
-    /// Whether a packet is beyond what was seen of both sides, and takes back more of its window than it acknowledges.
+    /// Whether a packet is beyond what was seen of both sides, and takes back more of its window
+    /// than it acknowledges.
     fn takes_window_back(&self, packet: &Packet, seen: &Seen) -> bool {
         let (d, o) = (packet.direction.index(), 1 - packet.direction.index());
         let (less, more) = (self.window[d] - seen.window, seen.ack - self.acked[o]);
@@ -100,7 +104,11 @@ impl Watcher {
                 self.next[d] = end;
             }
             self.next[o] = self.next[o].max(seen.ack);
-            self.state = if packet.direction == Direction::Forward { State::ClientShut } else { State::ServerShut };
+            self.state = if packet.direction == Direction::Forward {
+                State::ClientShut
+            } else {
+                State::ServerShut
+            };
         } else if packet.payload_len == 1 && seen.seq == self.next[d] && self.window[o] == 0 {
             return;
         } else if (seen.seq <= self.next[d] && self.next[d] < end) || self.next[d] < self.acked[d] {
@@ -144,16 +152,19 @@ impl Watcher {
     }
 }
 
-/// What one who only watches takes the end of a flow for. `bases` are the sides' initial sequence numbers, `shifts` those of
-/// their windows as they offered them.
+/// What one who only watches takes the end of a flow for. `bases` are the sides' initial sequence
+/// numbers, `shifts` those of their windows as they offered them.
 pub(crate) fn state(flow: &Flow, bases: [u32; 2], shifts: [u8; 2]) -> State {
     let mut watcher = Watcher::default();
     for packet in &flow.packets {
         let (d, o) = (packet.direction.index(), 1 - packet.direction.index());
-        let offset = |number: tcpwire::SeqNum, side: usize| i64::from(number.distance(tcpwire::SeqNum(bases[side])));
+        let offset = |number: tcpwire::SeqNum, side: usize| {
+            i64::from(number.distance(tcpwire::SeqNum(bases[side])))
+        };
         let shift = if packet.flags.has(Flags::SYN) { 0 } else { shifts[d] };
         let ack = if packet.flags.has(Flags::ACK) { offset(packet.ack, o) } else { 0 };
-        let seen = Seen { seq: offset(packet.seq, d), ack, window: i64::from(packet.window) << shift };
+        let seen =
+            Seen { seq: offset(packet.seq, d), ack, window: i64::from(packet.window) << shift };
         watcher.take(packet, tsval(flow.options_of(packet)), &seen);
     }
     watcher.state
@@ -165,7 +176,9 @@ pub(crate) fn tsval(mut octets: &[u8]) -> Option<u32> {
         octets = match (kind, rest) {
             (0, _) => return None,
             (1, _) => rest,
-            (8, [10, value @ ..]) => return Some(u32::from_be_bytes(value.get(..4)?.try_into().ok()?)),
+            (8, [10, value @ ..]) => {
+                return Some(u32::from_be_bytes(value.get(..4)?.try_into().ok()?));
+            }
             (_, &[len, ..]) if len >= 2 => octets.get(usize::from(len)..)?,
             _ => return None,
         };

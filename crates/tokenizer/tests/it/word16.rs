@@ -14,8 +14,10 @@ fn a_packet_is_the_words_of_the_original() {
     push(&mut flow, Packet { seq: tcpwire::SeqNum(0x0102_0304), ..p }, &[2, 4, 5, 180]);
     let mut words = Vec::new();
     word16::encode(&flow, &mut words).unwrap();
-    let expected =
-        [65539, 65540, 65543, 24, 65542, 40000, 80, 0x0102, 0x0304, 0, 0, 6, 0, 2, 64240, 0, 0, 0x0204, 0x05b4, 65544];
+    let expected = [
+        65539, 65540, 65543, 24, 65542, 40000, 80, 0x0102, 0x0304, 0, 0, 6, 0, 2, 64240, 0, 0,
+        0x0204, 0x05b4, 65544,
+    ];
     assert_eq!(words, expected);
 }
 
@@ -36,7 +38,10 @@ fn a_wrong_word_is_named() {
     word16::encode(&field::doc::worked_flow(), &mut words).unwrap();
     words[2] = 7;
     let refused = word16::decode(&words, &FlowIdentity::default()).unwrap_err();
-    assert_eq!(refused, DecodeError::WrongWord { index: 2, expected: "size mark (65543)", found: 7 });
+    assert_eq!(
+        refused,
+        DecodeError::WrongWord { index: 2, expected: "size mark (65543)", found: 7 }
+    );
 }
 
 /// What the code keeps of a flow.

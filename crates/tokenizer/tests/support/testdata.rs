@@ -25,7 +25,8 @@ fn conversations(path: &Path, out: &mut Vec<Flow>) {
 pub(crate) fn flows() -> Vec<Flow> {
     let manifest = std::env::var("CARGO_MANIFEST_DIR").unwrap();
     let folder = Path::new(&manifest).join("../../testdata");
-    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|p| p.extension().is_some_and(|e| e == "pcap" || e == "pcapng"));
     paths.sort();
     let mut flows = Vec::new();

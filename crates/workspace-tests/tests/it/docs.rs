@@ -7,7 +7,8 @@ fn root() -> PathBuf {
     Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../..")
 }
 
-/// All Rust files below a folder, but for what was built: the modules that a file's path names, and its text.
+/// All Rust files below a folder, but for what was built: the modules that a file's path names, and
+/// its text.
 fn sources(folder: &Path, out: &mut Vec<(Vec<String>, String)>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -16,14 +17,17 @@ fn sources(folder: &Path, out: &mut Vec<(Vec<String>, String)>) {
             sources(&path, out);
         } else if name.ends_with(".rs") {
             let parts = path.with_extension("");
-            let modules = parts.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+            let modules = parts
+                .components()
+                .map(|part| part.as_os_str().to_string_lossy().into_owned())
+                .collect();
             out.push((modules, std::fs::read_to_string(&path).unwrap()));
         }
     }
 }
 
-/// Functions that are tests, by name, and of each where: Rust's, inside and outside of `proptest!`, and those of
-/// scripts/test-faults.
+/// Functions that are tests, by name, and of each where: Rust's, inside and outside of `proptest!`,
+/// and those of scripts/test-faults.
 fn tests() -> BTreeMap<String, Vec<Vec<String>>> {
     let mut files = Vec::new();
     for folder in ["crates", "bins", "kernels"] {
@@ -33,17 +37,28 @@ fn tests() -> BTreeMap<String, Vec<Vec<String>>> {
     for (modules, text) in files {
         let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
         for (at, line) in lines.iter().enumerate() {
-            let Some(name) = line.strip_prefix("fn ").and_then(|rest| rest.split(['(', '<']).next()) else { continue };
-            let mut above =
-                lines[at.saturating_sub(4)..at].iter().rev().take_while(|l| l.starts_with('#') || l.starts_with("//"));
+            let Some(name) =
+                line.strip_prefix("fn ").and_then(|rest| rest.split(['(', '<']).next())
+            else {
+                continue;
+            };
+            let mut above = lines[at.saturating_sub(4)..at]
+                .iter()
+                .rev()
+                .take_while(|l| l.starts_with('#') || l.starts_with("//"));
             if above.any(|l| l.starts_with("#[test]")) {
                 found.entry(name.to_owned()).or_default().push(modules.clone());
             }
         }
     }
     let faults = std::fs::read_to_string(root().join("scripts/test-faults")).unwrap();
-    let list = faults.split("\nTESTS = [").nth(1).and_then(|rest| rest.split(']').next()).expect("a list of tests");
-    list.split(',').for_each(|name| found.entry(name.trim().to_owned()).or_default().push(Vec::new()));
+    let list = faults
+        .split("\nTESTS = [")
+        .nth(1)
+        .and_then(|rest| rest.split(']').next())
+        .expect("a list of tests");
+    list.split(',')
+        .for_each(|name| found.entry(name.trim().to_owned()).or_default().push(Vec::new()));
     found
 }
 
@@ -52,16 +67,22 @@ fn is_there(name: &str, tests: &BTreeMap<String, Vec<Vec<String>>>) -> bool {
     let mut parts = name.rsplit("::").filter(|part| *part != "tests");
     let places = parts.next().and_then(|name| tests.get(name));
     let modules: Vec<&str> = parts.collect();
-    places.is_some_and(|places| places.iter().any(|place| modules.iter().all(|m| place.iter().any(|p| p == m))))
+    places.is_some_and(|places| {
+        places.iter().any(|place| modules.iter().all(|m| place.iter().any(|p| p == m)))
+    })
 }
 
 /// What stands between back quotes and looks like a test's name, with or without a module.
 fn named(text: &str) -> BTreeSet<String> {
     let quoted = text.split('`').skip(1).step_by(2);
     let is_name = |word: &&str| {
-        word.contains('_') && word.bytes().all(|c| c.is_ascii_lowercase() || b"_:0123456789".contains(&c))
+        word.contains('_')
+            && word.bytes().all(|c| c.is_ascii_lowercase() || b"_:0123456789".contains(&c))
     };
-    quoted.filter(|word| is_name(word) || word.contains("::") && !word.contains('(')).map(str::to_owned).collect()
+    quoted
+        .filter(|word| is_name(word) || word.contains("::") && !word.contains('('))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Names in back quotes that are something else: lints, columns, functions.
@@ -81,7 +102,8 @@ fn promises_name_tests_that_exist() {
     let tests = tests();
     for (page, least) in [("reliability.md", 40), ("privacy.md", 5), ("dependencies.md", 5)] {
         let text = std::fs::read_to_string(root().join("docs").join(page)).unwrap();
-        let named: Vec<String> = named(&text).into_iter().filter(|name| !OTHERS.contains(&name.as_str())).collect();
+        let named: Vec<String> =
+            named(&text).into_iter().filter(|name| !OTHERS.contains(&name.as_str())).collect();
         let missing: Vec<_> = named.iter().filter(|name| !is_there(name, &tests)).collect();
         assert!(missing.is_empty(), "docs/{page}: {missing:?}: no such test");
         assert!(named.len() >= least, "docs/{page}: {} tests named", named.len());

@@ -1,5 +1,5 @@
-//! The layers of `docs/architecture.md`: an edge between packages points down, and some crates are named in one
-//! place only.
+//! The layers of `docs/architecture.md`: an edge between packages points down, and some crates are
+//! named in one place only.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,12 @@ fn packages() -> Vec<Package> {
 
 /// What a package names outside its tests.
 fn named(package: &Package) -> Vec<String> {
-    package.dependencies.iter().filter(|d| d.kind != DependencyKind::Development).map(|d| d.name.clone()).collect()
+    package
+        .dependencies
+        .iter()
+        .filter(|d| d.kind != DependencyKind::Development)
+        .map(|d| d.name.clone())
+        .collect()
 }
 
 #[test]
@@ -67,9 +72,9 @@ fn edges_point_down() {
     let ranks: BTreeMap<&str, u32> = RANKS.iter().copied().collect();
     for package in packages() {
         let name = package.name.as_str();
-        let rank = *ranks
-            .get(name)
-            .unwrap_or_else(|| panic!("{name} has no rank: give it one here and in docs/architecture.md"));
+        let rank = *ranks.get(name).unwrap_or_else(|| {
+            panic!("{name} has no rank: give it one here and in docs/architecture.md")
+        });
         for other in named(&package) {
             let Some(&below) = ranks.get(other.as_str()) else { continue };
             assert!(below < rank, "{name} (rank {rank}) names {other} (rank {below})");
@@ -95,8 +100,10 @@ fn walls_stand() {
 #[test]
 fn default_members_need_no_libtorch() {
     let metadata = MetadataCommand::new().manifest_path(manifest()).no_deps().exec().unwrap();
-    let by_name: BTreeMap<&str, &Package> = metadata.packages.iter().map(|p| (p.name.as_str(), p)).collect();
-    let mut open: Vec<&str> = metadata.workspace_default_packages().iter().map(|p| p.name.as_str()).collect();
+    let by_name: BTreeMap<&str, &Package> =
+        metadata.packages.iter().map(|p| (p.name.as_str(), p)).collect();
+    let mut open: Vec<&str> =
+        metadata.workspace_default_packages().iter().map(|p| p.name.as_str()).collect();
     assert!(open.contains(&"tcp-encode"));
     while let Some(name) = open.pop() {
         assert!(name != "tch" && name != "torch-sys", "a default member needs libtorch");
@@ -110,7 +117,10 @@ fn default_members_need_no_libtorch() {
 fn every_rank_is_a_package() {
     let packages = packages();
     for (name, _) in RANKS {
-        assert!(packages.iter().any(|p| p.name.as_str() == *name), "{name} is gone: take it out of the table");
+        assert!(
+            packages.iter().any(|p| p.name.as_str() == *name),
+            "{name} is gone: take it out of the table"
+        );
     }
 }
 
@@ -131,16 +141,21 @@ fn the_fixed_packages_are_used() {
     ];
     let packages = packages();
     for name in fixed {
-        assert!(packages.iter().any(|p| p.dependencies.iter().any(|d| d.name == name)), "nothing names {name}");
+        assert!(
+            packages.iter().any(|p| p.dependencies.iter().any(|d| d.name == name)),
+            "nothing names {name}"
+        );
     }
 }
 
-/// RUSTSEC-2025-0038 is in arrow2's `compute`: deny.toml takes it as it is because that is not compiled.
+/// RUSTSEC-2025-0038 is in arrow2's `compute`: deny.toml takes it as it is because that is not
+/// compiled.
 #[test]
 fn arrow2_is_built_without_compute() {
     let metadata = MetadataCommand::new().manifest_path(manifest()).exec().unwrap();
-    let is_arrow2 =
-        |id: &cargo_metadata::PackageId| metadata.packages.iter().any(|p| p.id == *id && p.name == "arrow2");
+    let is_arrow2 = |id: &cargo_metadata::PackageId| {
+        metadata.packages.iter().any(|p| p.id == *id && p.name == "arrow2")
+    };
     let resolve = metadata.resolve.unwrap();
     let node = resolve.nodes.iter().find(|node| is_arrow2(&node.id)).expect("arrow2 is used");
     let compute: Vec<_> = node.features.iter().filter(|f| f.starts_with("compute")).collect();

@@ -15,12 +15,14 @@ fn readme() -> String {
 /// The first fenced block of `language` in the README.
 fn block(text: &str, language: &str) -> String {
     let fence = format!("```{language}\n");
-    let start = text.find(&fence).unwrap_or_else(|| panic!("the README has no {language} block")) + fence.len();
+    let start = text.find(&fence).unwrap_or_else(|| panic!("the README has no {language} block"))
+        + fence.len();
     let end = start + text[start..].find("```").unwrap();
     text[start..end].to_owned()
 }
 
-/// `cargo add --path crates/tokenizer` and the README's example make a program that builds and runs.
+/// `cargo add --path crates/tokenizer` and the README's example make a program that builds and
+/// runs.
 #[test]
 fn the_library_example_builds_and_runs() {
     let folder = tempfile::tempdir().unwrap();
@@ -40,7 +42,10 @@ fn the_library_example_builds_and_runs() {
     std::fs::copy(root().join("Cargo.lock"), project.join("Cargo.lock")).unwrap();
     std::fs::write(project.join("src/main.rs"), block(&readme(), "rust")).unwrap();
     let printed = cargo(&["run", "--quiet"]);
-    assert!(printed.contains(&block(&readme(), "text tokens")), "the README shows something else than:\n{printed}");
+    assert!(
+        printed.contains(&block(&readme(), "text tokens")),
+        "the README shows something else than:\n{printed}"
+    );
     let tree = cargo(&["tree", "--quiet", "--prefix", "none", "--edges", "normal"]);
     for heavy in ["arrow2", "tch ", "pcap-parser", "zstd"] {
         assert!(!tree.contains(heavy), "tokenizer alone brings {heavy}:\n{tree}");
