@@ -32,24 +32,24 @@ lint:
 
 # licences, sources, bans and advisories of what is built in, by deny.toml
 deny:
-    scripts/deny
+    scripts/check/deny
 
 # a bill of materials of the programs, as CycloneDX
 sbom OUT="target/sbom.cdx.json":
     mkdir -p "$(dirname "$1")"
-    scripts/inventory sbom > "$1"
+    scripts/release/inventory sbom > "$1"
 
 # release programs with checksums, licences and bill of materials; --twice FOLDER shows that they come out the same
 dist *ARGS="target/dist":
-    scripts/dist "$@"
+    scripts/release/dist "$@"
 
-# all Rust tests, with libtorch found or fetched by scripts/libtorch; without it, plain `cargo test` tests the rest
+# all Rust tests, with libtorch found or fetched by scripts/fetch/libtorch; without it, plain `cargo test` tests the rest
 test-all:
     scripts/with-libtorch cargo test --workspace
 
 # other people's tools on what we write: tshark, pyarrow, DuckDB, Polars
 test-tools:
-    scripts/test-tools
+    scripts/check/tools
 
 # build the binaries, optimised
 build:
@@ -62,7 +62,7 @@ docs-tokens:
 # our conversations against tshark's, over folders of captures
 conversations *FOLDERS="testdata":
     cargo build --release --quiet -p tcp-encode
-    scripts/conversations "$@"
+    scripts/check/conversations "$@"
 
 # a capture of 1.1 GB and 2.4 million packets, made of real ones
 bench-data OUT="target/bench/big.pcap":
@@ -72,7 +72,7 @@ bench-data OUT="target/bench/big.pcap":
 
 # tcp-encode on that capture next to tcpdump, tshark and cat: seconds, memory, ratios
 bench-encode *ARGS:
-    scripts/bench-encode "$@"
+    scripts/bench/encode "$@"
 
 # the inner loops by criterion: reader, dissector, tracker
 bench-inner:
@@ -81,44 +81,44 @@ bench-inner:
 
 # tests of the crates without unsafe code under miri, on a nightly compiler
 miri *CRATES:
-    scripts/miri "$@"
+    scripts/check/miri "$@"
 
 # the heap of each program over a short and a long run, by heaptrack: a table of docs/reliability.md
 heap *ARGS:
-    scripts/heap "$@"
+    scripts/bench/heap "$@"
 
 # each fuzz target for so many seconds, on a nightly compiler: just fuzz 600 [--seed N] [TARGET...]
 fuzz SECONDS="60" *ARGS:
-    scripts/fuzz "$@"
+    scripts/check/fuzz "$@"
 
 # training by the original's recipe and by ours: what vocabulary, tokens per packet, packing and kernel each give
 bench-train *ARGS:
-    scripts/bench-train "$@"
+    scripts/bench/train "$@"
 
 # generation by the original's way and by ours, in one run
 bench-generate *ARGS:
-    scripts/bench-generate "$@"
+    scripts/bench/generate "$@"
 
 # arrowio and tcp-decode next to pyarrow on the same table: processor time, memory, ratios
 bench-datasets *ARGS:
-    PYTHONPATH="${XDG_CACHE_HOME:-$HOME/.cache}/tcp-flows/python-1" scripts/bench-datasets "$@"
+    PYTHONPATH="${XDG_CACHE_HOME:-$HOME/.cache}/tcp-flows/python-1" scripts/bench/datasets "$@"
 
 # the fused attention next to fast-transformers and to ATen operations: milliseconds, ratios, share of the peak
 bench-attention *ARGS:
-    scripts/bench-attention "$@"
+    scripts/bench/attention "$@"
 
 # which parts of the model earn their place: rows of docs/results.md
 ablations *ARGS:
-    scripts/ablations "$@"
+    scripts/bench/ablations "$@"
 
 # the reference model and its baselines, from captures to docs/results.md: just results MINUTES=60 PRESET=small FLOWS=2000
 results *ARGS:
-    scripts/results "$@"
+    scripts/docs/results "$@"
 
-# compile the CUDA kernels for sm_80 and sm_90; nvcc is found or fetched by scripts/nvcc, no GPU is needed
+# compile the CUDA kernels for sm_80 and sm_90; nvcc is found or fetched by scripts/fetch/nvcc, no GPU is needed
 compile-cuda:
-    scripts/check-cuda compile
+    scripts/check/cuda compile
 
 # the CUDA kernels on a machine with a GPU: build, test, measure
 check-cuda:
-    scripts/check-cuda
+    scripts/check/cuda

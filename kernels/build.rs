@@ -51,7 +51,7 @@ fn main() {
     }
 }
 
-/// Where CUDA is: scripts/nvcc names one, where none is installed.
+/// Where CUDA is: scripts/fetch/nvcc names one, where none is installed.
 fn cuda_home() -> PathBuf {
     println!("cargo:rerun-if-env-changed=CUDA_HOME");
     println!("cargo:rerun-if-env-changed=NVCC");

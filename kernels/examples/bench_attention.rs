@@ -1,5 +1,5 @@
 //! A table: the fused operator beside the loops of fast-transformers, its whole attention step and
-//! the chunked form in libtorch operations; same inputs, same run. `scripts/bench-attention` builds
+//! the chunked form in libtorch operations; same inputs, same run. `scripts/bench/attention` builds
 //! the library of the peer.
 //!
 //! usage: bench_attention [THREADS [PEER.so]]

@@ -50,7 +50,7 @@ fn draw(flows: u64, seed: u64, from: &str, to: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "what was kept of what, for scripts/results")]
+#[expect(clippy::print_stdout, reason = "what was kept of what, for scripts/docs/results")]
 fn cap(most: u64, from: &str, to: &str) -> Result<(), Failure> {
     let reader = open(from)?;
     let mut writer =

@@ -1,5 +1,5 @@
 // The CPU loops of pytorch-fast-transformers behind a C face, and its attention step around them. Its source,
-// causal_product_cpu.cpp, is fetched by scripts/bench-attention; nothing of it is kept here.
+// causal_product_cpu.cpp, is fetched by scripts/bench/attention; nothing of it is kept here.
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "causal_product_cpu.cpp"

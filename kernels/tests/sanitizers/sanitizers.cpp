@@ -1,5 +1,5 @@
 // The CPU kernels over shapes that hurt, without libtorch, for AddressSanitizer and UndefinedBehaviorSanitizer: each buffer
-// is an allocation of its own, of exactly the size that cpu.h promises to stay within. scripts/test-sanitizers compiles it.
+// is an allocation of its own, of exactly the size that cpu.h promises to stay within. scripts/check/sanitizers compiles it.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>

@@ -27,7 +27,7 @@ fn sources(folder: &Path, out: &mut Vec<(Vec<String>, String)>) {
 }
 
 /// Functions that are tests, by name, and of each where: Rust's, inside and outside of `proptest!`,
-/// and those of scripts/test-faults.
+/// and those of scripts/check/faults.
 fn tests() -> BTreeMap<String, Vec<Vec<String>>> {
     let mut files = Vec::new();
     for folder in ["crates", "bins", "kernels"] {
@@ -51,7 +51,7 @@ fn tests() -> BTreeMap<String, Vec<Vec<String>>> {
             }
         }
     }
-    let faults = std::fs::read_to_string(root().join("scripts/test-faults")).unwrap();
+    let faults = std::fs::read_to_string(root().join("scripts/check/faults")).unwrap();
     let list = faults
         .split("\nTESTS = [")
         .nth(1)
