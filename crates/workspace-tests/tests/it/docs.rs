@@ -51,7 +51,7 @@ fn tests() -> BTreeMap<String, Vec<Vec<String>>> {
             }
         }
     }
-    let faults = std::fs::read_to_string(root().join("scripts/check/faults")).unwrap();
+    let faults = std::fs::read_to_string(root().join("scripts/check/faults/__main__.py")).unwrap();
     let list = faults
         .split("\nTESTS = [")
         .nth(1)
