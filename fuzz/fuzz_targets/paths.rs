@@ -2,9 +2,6 @@
 
 #![no_main]
 
-#[path = "../../crates/clikit/tests/support/paths.rs"]
-mod paths;
-
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|octets: &[u8]| paths::take(octets));
+fuzz_target!(|octets: &[u8]| testkit::outputs::run_steps(octets));

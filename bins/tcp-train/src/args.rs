@@ -380,22 +380,22 @@ fn positive(text: &str) -> Result<f32, String> {
 mod tests {
     use clap::CommandFactory;
     use proptest::prelude::*;
+    use testkit::command_line;
 
     use super::*;
-    use crate::commandline;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
-        fn any_words_are_a_command_line_or_refused(words in commandline::words::<Args>()) {
-            commandline::take::<Args>(&words);
+        fn any_words_are_a_command_line_or_refused(words in command_line::words::<Args>()) {
+            command_line::parse::<Args>(&words);
         }
     }
 
     #[test]
     fn seeds() {
-        commandline::take_seeds::<Args>();
+        command_line::replay_seeds::<Args>();
     }
 
     #[test]

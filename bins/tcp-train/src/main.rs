@@ -25,11 +25,6 @@ mod summary;
 mod train;
 mod wish;
 
-/// What the test of the command line shares with other programs'.
-#[cfg(test)]
-#[path = "../../../crates/clikit/tests/support/commandline.rs"]
-mod commandline;
-
 use std::process::ExitCode;
 
 use args::{Args, Command};

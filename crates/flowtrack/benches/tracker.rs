@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::hint::black_box;
-use std::path::Path;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use flowtrack::{Flow, Tracker, TrackerOptions};
@@ -19,8 +18,7 @@ struct Kept {
 }
 
 fn segments(name: &str) -> Vec<Kept> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(name);
-    let mut reader = CaptureReader::new(File::open(path).unwrap()).unwrap();
+    let mut reader = CaptureReader::new(File::open(testkit::testdata(name)).unwrap()).unwrap();
     let mut dissector = Dissector::default();
     let mut kept = Vec::new();
     while let Some(frame) = reader.next_frame().unwrap() {

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::hint::black_box;
-use std::path::Path;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tcpwire::{CaptureReader, Dissector};
@@ -13,8 +12,7 @@ const CAPTURES: [&str; 4] = ["office.pcapng", "https.pcapng", "http-wan.pcap", "
 
 fn frames(c: &mut Criterion) {
     for name in CAPTURES {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(name);
-        let octets = fs::read(path).unwrap();
+        let octets = fs::read(testkit::testdata(name)).unwrap();
         let count = {
             let mut reader = CaptureReader::new(octets.as_slice()).unwrap();
             while reader.advance().unwrap() {}

@@ -8,9 +8,6 @@ use flowtrack::Flow;
 use tokenizer::field::{self, Field, Grammar, Limits, Strength};
 use tokenizer::{FlowIdentity, TokenCode};
 
-#[path = "../tests/support/testdata.rs"]
-mod testdata;
-
 fn packets(c: &mut Criterion, flows: &[Flow], encoded: &[(Vec<u16>, FlowIdentity)]) {
     let mut group = c.benchmark_group("field");
     group.throughput(Throughput::Elements(flows.iter().map(|f| f.packets.len() as u64).sum()));
@@ -60,7 +57,7 @@ fn grammar(c: &mut Criterion, encoded: &[(Vec<u16>, FlowIdentity)]) {
 }
 
 fn benches(c: &mut Criterion) {
-    let flows = testdata::flows();
+    let flows = testkit::captures::all_complete_flows();
     let encoded: Vec<_> = flows
         .iter()
         .map(|flow| {

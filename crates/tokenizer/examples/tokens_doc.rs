@@ -3,12 +3,10 @@
 
 use std::io::Write;
 
+use testkit::captures::all_complete_flows;
 use tokenizer::field::{Tally, doc};
 
-#[path = "../tests/support/testdata.rs"]
-mod testdata;
-
 fn main() -> std::io::Result<()> {
-    let costs = Tally::of(&testdata::flows()).map_err(std::io::Error::other)?;
+    let costs = Tally::of(&all_complete_flows()).map_err(std::io::Error::other)?;
     std::io::stdout().lock().write_all(doc::reference(&costs).as_bytes())
 }

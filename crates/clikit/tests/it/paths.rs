@@ -1,13 +1,8 @@
 //! Outputs under any names, as the fuzz target `paths` makes them.
 
-use std::path::Path;
-
 use proptest::prelude::*;
 
-#[path = "../support/paths.rs"]
-mod support;
-
-/// Steps that name one another's files now and then: what to do, and two names of a few letters.
+/// Steps that sometimes name one another's files: a kind of step and two names of a few letters.
 fn steps() -> impl Strategy<Value = Vec<u8>> {
     let name = prop::collection::vec(prop::sample::select(&b"ab/."[..]), 0..6);
     let step = (0u8..8, name.clone(), name).prop_map(|(what, name, other)| {
@@ -20,19 +15,15 @@ fn steps() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #[test]
     fn outputs_are_whole_or_as_before(octets in steps()) {
-        support::take(&octets);
+        testkit::outputs::run_steps(&octets);
     }
 }
 
-/// What fuzzing began with and what it has found, once more.
 #[test]
 fn seeds() {
-    let folder =
-        Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../fuzz/seeds/paths");
-    let mut seen = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        support::take(&std::fs::read(entry.unwrap().path()).unwrap());
-        seen += 1;
+    let seeds = testkit::fuzz_seeds("paths");
+    for seed in &seeds {
+        testkit::outputs::run_steps(&std::fs::read(seed).unwrap());
     }
-    assert!(seen >= 4, "{seen}");
+    assert!(seeds.len() >= 4, "{}", seeds.len());
 }

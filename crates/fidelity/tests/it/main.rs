@@ -3,34 +3,19 @@
 
 mod learnt;
 
-use std::fs::File;
-use std::path::Path;
 use std::sync::LazyLock;
 
 use fidelity::{CHECKS, Comparison, Error, Settings, Sides, compare, validity};
-use flowtrack::{Class, Flow, Tracker, TrackerOptions};
-use tcpwire::{CaptureReader, Dissector, Flags};
+use flowtrack::Flow;
+use tcpwire::Flags;
+use testkit::captures::complete_flows;
 
-/// The whole sessions of some captures, every second one apart.
+/// Complete flows of some captures, in two halves: those with even and those with odd indices.
 static REAL: LazyLock<[Vec<Flow>; 2]> = LazyLock::new(|| {
-    let manifest = std::env::var("CARGO_MANIFEST_DIR").unwrap();
-    let folder = Path::new(&manifest).join("../../testdata");
-    let mut flows = Vec::new();
-    for name in ["http-lan.pcap", "http-clients.pcap", "ssh.pcap", "quick.pcap"] {
-        let mut reader = CaptureReader::new(File::open(folder.join(name)).unwrap()).unwrap();
-        let mut dissector = Dissector::default();
-        let mut tracker = Tracker::new(TrackerOptions::default());
-        while let Some(frame) = reader.next_frame().unwrap() {
-            if let Ok(segment) = dissector.dissect(&frame) {
-                tracker.push(frame.time_ns, frame.number, &segment);
-            }
-        }
-        tracker.finish();
-        let whole = |class| matches!(class, Class::Graceful | Class::Reset);
-        flows.extend(tracker.ended().filter(|e| whole(e.verdict.class)).filter_map(|e| e.flow));
-    }
+    let names = ["http-lan.pcap", "http-clients.pcap", "ssh.pcap", "quick.pcap"];
+    let flows = names.into_iter().flat_map(|name| complete_flows(&testkit::testdata(name)));
     let (mut a, mut b) = (Vec::new(), Vec::new());
-    for (i, flow) in flows.into_iter().enumerate() {
+    for (i, flow) in flows.enumerate() {
         if i % 2 == 0 { &mut a } else { &mut b }.push(flow);
     }
     a.truncate(400);

@@ -1,15 +1,12 @@
 //! The captures of the repository, against tshark.
 
-use std::path::Path;
-
 use flowtrack::TrackerOptions;
 
 use crate::capture::{track, wireshark};
 
 /// Conversations, packets and completeness of a capture of `testdata/`, ours and Wireshark's.
 fn check(name: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(name);
-    let octets = std::fs::read(&path).unwrap();
+    let octets = std::fs::read(testkit::testdata(name)).unwrap();
     let tracked = track(&octets, TrackerOptions::default());
     assert!(!tracked.records.is_empty());
     if let Some(theirs) = wireshark(&octets) {

@@ -41,8 +41,7 @@ proptest! {
 
 /// A capture of the repository with some octets changed.
 fn mutated(name: &str, changes: &[(usize, u8)]) -> Vec<u8> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(name);
-    let mut octets = std::fs::read(path).unwrap();
+    let mut octets = std::fs::read(testkit::testdata(name)).unwrap();
     octets.truncate(60_000);
     let len = octets.len();
     for (at, octet) in changes {
@@ -85,14 +84,9 @@ proptest! {
 /// What fuzzing has found, once more: the files of `fuzz/seeds/reader`.
 #[test]
 fn seeds() {
-    let folder = std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap())
-        .join("../../fuzz/seeds/reader");
-    let mut seen = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let octets = std::fs::read(entry.unwrap().path()).unwrap();
-        seen += 1;
+    for seed in testkit::fuzz_seeds("reader") {
+        let octets = std::fs::read(seed).unwrap();
         let Ok(mut reader) = CaptureReader::new(octets.as_slice()) else { continue };
         while let Ok(Some(_)) = reader.next_frame() {}
     }
-    assert!(seen > 0);
 }

@@ -391,7 +391,7 @@ fn is_let_through(flow: &Flow) -> bool {
 #[test]
 #[expect(clippy::print_stdout, reason = "says how many")]
 fn most_real_sessions_are_let_through() {
-    let flows = crate::testdata::flows();
+    let flows = testkit::captures::all_complete_flows();
     let through = flows.iter().filter(|flow| is_let_through(flow)).count();
     println!("{through} of {} whole sessions of testdata may be said by the grammar", flows.len());
     assert!(through * 100 >= flows.len() * 85, "{through} of {}", flows.len());

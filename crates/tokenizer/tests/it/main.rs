@@ -7,7 +7,5 @@ mod privacy;
 mod roundtrip;
 mod seeds;
 mod tally;
-#[path = "../support/testdata.rs"]
-mod testdata;
 mod watcher;
 mod word16;

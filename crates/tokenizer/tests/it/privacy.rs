@@ -113,7 +113,7 @@ fn tokens(flow: &Flow) -> Vec<u16> {
 
 #[test]
 fn real_flows_have_the_same_tokens_wherever_they_began() {
-    let flows = crate::testdata::flows();
+    let flows = testkit::captures::all_complete_flows();
     let (mut held, mut skipped) = (0, 0);
     for flow in &flows {
         for bases in &OTHERS {

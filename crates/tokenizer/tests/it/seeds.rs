@@ -1,17 +1,13 @@
 //! What fuzzing began with and what it has found, once more: the files of `fuzz/seeds/tokens`.
 
-use std::path::Path;
-
 use tokenizer::field::{self, Grammar, Limits, Strength};
 use tokenizer::{EncodeError, FlowIdentity, word16};
 
 #[test]
 fn tokens() {
-    let folder =
-        Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../fuzz/seeds/tokens");
     let mut decoded = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let octets = std::fs::read(entry.unwrap().path()).unwrap();
+    for seed in testkit::fuzz_seeds("tokens") {
+        let octets = std::fs::read(seed).unwrap();
         let ids: Vec<u16> =
             octets.chunks_exact(2).map(|o| u16::from_le_bytes([o[0], o[1]]) % 1100).collect();
         let words: Vec<i32> =

@@ -20,7 +20,8 @@ const RANKS: &[(&str, u32)] = &[
     ("tcp-decode", 7),
     ("tcp-train", 7),
     ("tcp-eval", 7),
-    ("workspace-tests", 8),
+    ("testkit", 8),
+    ("workspace-tests", 9),
 ];
 
 /// Beyond ranks: what of ours a package may name at all.
@@ -33,6 +34,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("linformer-kernels", &[]),
     ("linformer", &["linformer-kernels"]),
     ("clikit", &[]),
+    ("testkit", &["arrowio", "clikit", "flowtrack", "tcpwire", "tokenizer"]),
 ];
 
 /// Crates of others that only these packages may name.
@@ -93,6 +95,14 @@ fn walls_stand() {
                 assert!(allowed.contains(&package.name.as_str()), "{} names {other}", package.name);
             }
         }
+    }
+}
+
+/// testkit panics where programs return errors, and is compiled with features of its own.
+#[test]
+fn testkit_is_named_by_tests_alone() {
+    for package in packages() {
+        assert!(!named(&package).contains(&"testkit".to_owned()), "{} names testkit", package.name);
     }
 }
 
