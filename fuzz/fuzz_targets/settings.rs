@@ -12,8 +12,6 @@ mod args;
 mod config;
 #[path = "../../bins/tcp-train/src/fields.rs"]
 mod fields;
-#[path = "../../bins/tcp-eval/src/likelihood.rs"]
-mod likelihood;
 #[path = "../../bins/tcp-train/src/place.rs"]
 mod place;
 #[path = "../../bins/tcp-train/src/ports.rs"]
@@ -24,14 +22,14 @@ mod schedule;
 mod settings;
 
 use libfuzzer_sys::fuzz_target;
-use likelihood::Of;
+use tcp_eval::likelihood::{self, LikelihoodSet};
 
 fuzz_target!(|octets: &[u8]| {
     let Some((&kind, rest)) = octets.split_first() else { return };
     if kind & 4 == 4 {
         if let Ok(all) = likelihood::from_lines(
             rest,
-            [Of::Training, Of::HeldOut, Of::Others][usize::from(kind % 3)],
+            [LikelihoodSet::Training, LikelihoodSet::HeldOut, LikelihoodSet::All][usize::from(kind % 3)],
         ) {
             assert!(!all.is_empty() && all.iter().all(|bits| bits.is_finite()));
         }

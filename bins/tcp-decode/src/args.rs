@@ -17,14 +17,14 @@ use clikit::Common;
 /// 2 failed, nothing written.
 #[derive(Parser, Debug)]
 #[command(name = "tcp-decode", version, max_term_width = 110)]
-pub(crate) struct Args {
+pub struct Args {
     /// Dataset: a file, a folder of shards, or - for an Arrow IPC stream on stdin
-    pub(crate) input: PathBuf,
+    pub input: PathBuf,
 
     /// Capture: a file (compressed where its name ends in .gz), a folder (with --split, or for one
     /// `capture.pcap` in it), or
     /// - for a pcap stream on stdout
-    pub(crate) output: PathBuf,
+    pub output: PathBuf,
 
     /// Format of the capture [default: by the extension of OUTPUT, else pcap]
     #[arg(long, value_enum)]
@@ -45,12 +45,12 @@ pub(crate) struct Args {
     /// Also write a CSV file with a line per flow: where it is, who talked, how it ended; - is
     /// stdout
     #[arg(long, value_name = "FILE")]
-    pub(crate) labels: Option<PathBuf>,
+    pub labels: Option<PathBuf>,
 
     /// Also write reports into a folder, as CSV and JSON: packets per flow, failures by field,
     /// valid flows by class
     #[arg(long, value_name = "FOLDER")]
-    pub(crate) reports: Option<PathBuf>,
+    pub reports: Option<PathBuf>,
 
     /// Replace output folders that are not empty
     #[arg(long)]

@@ -1,19 +1,5 @@
-//! A token dataset to captures.
-
-mod args;
-mod codec;
-mod draw;
-mod fault;
-mod frame;
-mod labels;
-mod merge;
-mod order;
-mod output;
-mod ports;
-mod reports;
-mod run;
-mod summary;
+//! The program `tcp-decode`.
 
 fn main() -> std::process::ExitCode {
-    clikit::main(run::run)
+    clikit::main(tcp_decode::run)
 }

@@ -21,8 +21,12 @@ use crate::output::{Capture, Plan, Target};
 use crate::reports::Reports;
 use crate::summary::Summary;
 
-/// Runs the program.
-pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
+/// Reads the dataset of `args.input` and writes the captures, the label file and the reports.
+///
+/// # Errors
+/// If the command line contradicts itself, the dataset cannot be opened, or an output cannot be
+/// written.
+pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let begun = Instant::now();
     let plan = Plan::new(&args)?;
     let mut outputs = vec![("OUTPUT", args.output.as_path())];

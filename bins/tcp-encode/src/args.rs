@@ -17,13 +17,13 @@ use crate::keep::Keep;
 /// middle, a wanted conversation that tokens can not hold); 2 failed, nothing written.
 #[derive(Parser, Debug)]
 #[command(name = "tcp-encode", version)]
-pub(crate) struct Args {
+pub struct Args {
     /// A capture, a folder searched in depth for captures, or - for stdin
-    pub(crate) input: PathBuf,
+    pub input: PathBuf,
 
     /// A new folder, a file that ends in .arrow, .arrows or .parquet, or - for an Arrow stream on
     /// stdout
-    pub(crate) output: PathBuf,
+    pub output: PathBuf,
 
     /// Which conversations to keep; several with commas
     #[arg(long, value_name = "CLASS", value_delimiter = ',', default_value = "complete")]
@@ -40,11 +40,11 @@ pub(crate) struct Args {
     /// Write a JSON line for each conversation seen, kept or not, in order of first packets; - for
     /// stdout
     #[arg(long, value_name = "FILE")]
-    pub(crate) flow_log: Option<PathBuf>,
+    pub flow_log: Option<PathBuf>,
 
     /// Write a table of what each field costs in the `field` code: tokens and bits per packet
     #[arg(long, value_name = "FILE")]
-    pub(crate) token_table: Option<PathBuf>,
+    pub token_table: Option<PathBuf>,
 
     /// Replace addresses, each by another with the same prefixes in common (Crypto-PAn), with the
     /// key in this file: 32 octets or 64 hexadecimal digits, made with `head -c 32 /dev/urandom >

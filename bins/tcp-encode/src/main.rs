@@ -1,16 +1,5 @@
-//! tcp-encode: captures to a token dataset.
-
-mod anonymize;
-mod args;
-mod capture;
-mod dataset;
-mod flow_log;
-mod jobs;
-mod keep;
-mod run;
-mod side_output;
-mod summary;
+//! The program `tcp-encode`.
 
 fn main() -> std::process::ExitCode {
-    clikit::main(run::run)
+    clikit::main(tcp_encode::run)
 }

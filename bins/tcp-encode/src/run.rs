@@ -21,7 +21,11 @@ use crate::keep::KeepSet;
 use crate::side_output::SideOutput;
 use crate::summary::Summary;
 
-pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
+/// Reads the captures of `args.input` and writes the dataset, the flow log and the token table.
+///
+/// # Errors
+/// If the command line contradicts itself, no input is a capture, or an output cannot be written.
+pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let mut outputs = vec![("OUTPUT", args.output.as_path())];
     outputs.extend(args.flow_log.as_deref().map(|path| ("--flow-log", path)));
     outputs.extend(args.token_table.as_deref().map(|path| ("--token-table", path)));

@@ -16,9 +16,9 @@ use clikit::Common;
 /// written.
 #[derive(Parser, Debug)]
 #[command(name = "tcp-eval", version, max_term_width = 110)]
-pub(crate) struct Args {
+pub struct Args {
     /// Real flows: captures or a dataset
-    pub(crate) real: PathBuf,
+    pub real: PathBuf,
 
     /// Generated flows: captures or a dataset
     pub(crate) generated: PathBuf,
@@ -43,7 +43,7 @@ pub(crate) struct Args {
 
     /// Folder for report.html and metrics.json; made if it does not exist
     #[arg(short, long, value_name = "FOLDER")]
-    pub(crate) output: Option<PathBuf>,
+    pub output: Option<PathBuf>,
 
     /// Replace an output folder that is not empty
     #[arg(long)]

@@ -1,13 +1,5 @@
-//! tcp-eval: real flows against generated ones.
-
-mod args;
-mod flows;
-mod judges;
-mod likelihood;
-mod report;
-mod run;
-mod summary;
+//! The program `tcp-eval`.
 
 fn main() -> std::process::ExitCode {
-    clikit::main(run::run)
+    clikit::main(tcp_eval::run)
 }

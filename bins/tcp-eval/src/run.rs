@@ -9,12 +9,16 @@ use fidelity::{Settings, Sides, membership, targets};
 use crate::args::Args;
 use crate::flows;
 use crate::judges::{self, Judges};
-use crate::likelihood::{self, Of};
+use crate::likelihood::{self, LikelihoodSet};
 use crate::report::{self, REPORT};
 use crate::summary::Summary;
 
-/// Runs the program.
-pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
+/// Compares the flows of `args.generated` with those of `args.real` and writes the report.
+///
+/// # Errors
+/// If an input cannot be read, one side has too few whole sessions to compare, or the report folder
+/// cannot be written.
+pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let inputs: Vec<(&str, &Path)> = [
         ("REAL", Some(&args.real)),
         ("GENERATED", Some(&args.generated)),
@@ -35,10 +39,10 @@ pub(crate) fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let training = args.training.as_deref().map(read).transpose()?;
     let membership = args.likelihood.as_deref().map(|known| -> anyhow::Result<_> {
         let held_out = match &args.likelihood_held_out {
-            Some(path) => likelihood::read(path, Of::Others)?,
-            None => likelihood::read(known, Of::HeldOut)?,
+            Some(path) => likelihood::read(path, LikelihoodSet::All)?,
+            None => likelihood::read(known, LikelihoodSet::HeldOut)?,
         };
-        Ok(membership(&likelihood::read(known, Of::Training)?, &held_out, args.seed))
+        Ok(membership(&likelihood::read(known, LikelihoodSet::Training)?, &held_out, args.seed))
     });
     let membership = membership.transpose()?;
     let settings = Settings { seed: args.seed, repeats: args.repeats, ..Settings::default() };

@@ -1,0 +1,17 @@
+//! The program `tcp-encode`: captures to a token dataset.
+//!
+//! `main.rs` calls [`run`] with the parsed [`Args`]; the fuzz targets parse any words into them.
+
+mod anonymize;
+mod args;
+mod capture;
+mod dataset;
+mod flow_log;
+mod jobs;
+mod keep;
+mod run;
+mod side_output;
+mod summary;
+
+pub use args::Args;
+pub use run::run;
