@@ -36,7 +36,7 @@ fuzz_target!(|octets: &[u8]| {
     let Some((input, outputs)) = kept else { return };
     let named: Vec<(&str, &Path)> =
         outputs.iter().flatten().map(|path| ("OUTPUT", path.as_path())).collect();
-    if clikit::keep_apart(&[("INPUT", &input)], &named).is_ok() {
+    if clikit::ensure_distinct_paths(&[("INPUT", &input)], &named).is_ok() {
         for (i, (_, output)) in named.iter().enumerate() {
             let is_free = clikit::is_dash(output)
                 || std::fs::metadata(output).is_ok_and(|m| !m.is_file() && !m.is_dir());

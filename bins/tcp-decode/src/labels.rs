@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use arrowio::FlowSummary;
-use clikit::{AtomicFile, Console, is_dash};
+use atomic_output::AtomicFile;
+use clikit::{Console, is_dash};
 use flowtrack::Flow;
 use tokenizer::field::{Close, FlowHeader};
 
@@ -101,14 +102,14 @@ impl Labels {
     pub(crate) fn settle(&mut self) -> anyhow::Result<()> {
         match &mut self.to {
             Place::Stdout(to) => to.flush().context("standard output"),
-            Place::File(to) => to.settle(),
+            Place::File(to) => Ok(to.flush_and_sync()?),
         }
     }
 
     pub(crate) fn finish(self) -> anyhow::Result<()> {
         match self.to {
             Place::Stdout(mut to) => to.flush().context("standard output"),
-            Place::File(to) => to.commit(),
+            Place::File(to) => Ok(to.commit()?),
         }
     }
 

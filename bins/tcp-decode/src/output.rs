@@ -4,7 +4,8 @@ use std::io::{self, BufWriter, Stdout, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clikit::{AtomicFile, Console, is_dash};
+use atomic_output::AtomicFile;
+use clikit::{Console, is_dash};
 use flate2::write::GzEncoder;
 use tcpwire::{CaptureFormat, CaptureWriter, Resolution};
 

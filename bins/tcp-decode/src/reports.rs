@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
-use clikit::{AtomicFolder, Existing};
+use atomic_output::{AtomicFolder, OnExisting};
 use serde_json::json;
 
 use crate::fault::Fault;
@@ -82,7 +82,11 @@ impl Reports {
 
     /// Writes the reports into a folder that is still to appear: a CSV file each, and one of JSON
     /// with all three.
-    pub(crate) fn write(&self, folder: &Path, existing: Existing) -> anyhow::Result<AtomicFolder> {
+    pub(crate) fn write(
+        &self,
+        folder: &Path,
+        existing: OnExisting,
+    ) -> anyhow::Result<AtomicFolder> {
         let out = AtomicFolder::create(folder, existing)?;
         let files = [
             ("packets-per-flow.csv", self.packets_csv()),

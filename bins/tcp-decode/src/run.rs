@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use arrowio::{DatasetReader, FlowRow, Lost};
-use clikit::{AtomicFolder, Console, Existing, Unit, is_dash};
+use atomic_output::{AtomicFolder, OnExisting};
+use clikit::{Console, Unit, is_dash};
 use flowtrack::{Flow, Packet};
 use tcpwire::CaptureFormat;
 use tokenizer::field::FlowHeader;
@@ -35,7 +36,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     if is_dash(&args.output) && args.labels.as_deref().is_some_and(is_dash) {
         anyhow::bail!("--labels -: expected a file where the capture goes to stdout, found stdout");
     }
-    clikit::keep_apart(&[("INPUT", &args.input)], &outputs)?;
+    clikit::ensure_distinct_paths(&[("INPUT", &args.input)], &outputs)?;
     let reader = if is_dash(&args.input) {
         DatasetReader::stream("standard input", std::io::stdin(), &CODES)?
     } else {
@@ -227,11 +228,11 @@ fn unwritable(flow: &Flow, format: CaptureFormat) -> Option<Fault> {
     Some(Fault::new("time", "beyond what the format can say", said))
 }
 
-fn existing(args: &Args) -> Existing {
+fn existing(args: &Args) -> OnExisting {
     if args.force {
-        Existing::Replace(&["flow-*.pcap", "flow-*.pcapng", "*.csv", "*.json"])
+        OnExisting::Replace(&["flow-*.pcap", "flow-*.pcapng", "*.csv", "*.json"])
     } else {
-        Existing::Refuse
+        OnExisting::Fail
     }
 }
 
@@ -275,7 +276,7 @@ fn split(
     if let Some(labels) = work.labels.take() {
         labels.finish()?;
     }
-    out.commit()
+    Ok(out.commit()?)
 }
 
 /// One capture with the flows interleaved by time.

@@ -8,7 +8,8 @@ use arrowio::{
     Compression, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Format, Tokens, WriteOptions,
     Written,
 };
-use clikit::{AtomicFile, AtomicFolder, Console, Existing, Lender, is_dash};
+use atomic_output::{AtomicFile, AtomicFolder, Lender, OnExisting};
+use clikit::{Console, is_dash};
 use flowtrack::Flow;
 use tokenizer::TokenCode as _;
 use tokenizer::field::{self, Field};
@@ -130,9 +131,9 @@ impl<'a> Dataset<'a> {
                 DatasetWriter::to(&output.display().to_string(), file, &meta, &options(format))?;
             return Ok(Dataset { writer, appears: Appears::File(lender) });
         }
-        clikit::tell_of_folder(output, arrowio::Format::FILES);
+        clikit::warn_if_named_like_a_file(output, arrowio::Format::FILES);
         let existing =
-            if args.force { Existing::Replace(arrowio::SHARDS) } else { Existing::Refuse };
+            if args.force { OnExisting::Replace(arrowio::SHARDS) } else { OnExisting::Fail };
         let folder = AtomicFolder::create(output, existing)?;
         let format = if args.format == Some(args::Format::Parquet) {
             Format::Parquet

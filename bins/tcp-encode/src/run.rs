@@ -31,7 +31,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     outputs.extend(args.token_table.as_deref().map(|path| ("--token-table", path)));
     let mut inputs = vec![("INPUT", args.input.as_path())];
     inputs.extend(args.anonymize.as_deref().map(|path| ("--anonymize", path)));
-    clikit::keep_apart(&inputs, &outputs)?;
+    clikit::ensure_distinct_paths(&inputs, &outputs)?;
     let to_stdout: Vec<&str> =
         outputs.iter().filter(|(_, path)| is_dash(path)).map(|(name, _)| *name).collect();
     if let [first, second, ..] = to_stdout[..] {

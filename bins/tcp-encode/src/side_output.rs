@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Context;
-use clikit::{AtomicFile, Console, is_dash};
+use atomic_output::AtomicFile;
+use clikit::{Console, is_dash};
 
 /// Where a flow log or a table goes.
 pub(crate) enum SideOutput {
@@ -33,7 +34,7 @@ impl SideOutput {
     /// Writes out what is buffered, not yet under its name.
     pub(crate) fn settle(&mut self) -> anyhow::Result<()> {
         match self {
-            SideOutput::File(file) => file.settle(),
+            SideOutput::File(file) => Ok(file.flush_and_sync()?),
             SideOutput::Stdout(out) => out.flush().context("standard output"),
         }
     }

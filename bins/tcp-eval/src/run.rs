@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::Context;
-use clikit::{AtomicFolder, Console, Existing, Unit};
+use atomic_output::{AtomicFolder, OnExisting};
+use clikit::{Console, Unit};
 use fidelity::{Settings, Sides, membership, targets};
 
 use crate::args::Args;
@@ -32,7 +33,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     .collect();
     let outputs: Vec<(&str, &Path)> =
         args.output.as_deref().map(|path| ("--output", path)).into_iter().collect();
-    clikit::keep_apart(&inputs, &outputs)?;
+    clikit::ensure_distinct_paths(&inputs, &outputs)?;
     let read = |path: &Path| flows::read(path, console);
     let (real, generated) = (read(&args.real)?, read(&args.generated)?);
     let reference = args.reference.as_deref().map(read).transpose()?;
@@ -87,11 +88,11 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
 
 fn write(folder: &Path, files: &[(&str, String)], force: bool) -> anyhow::Result<()> {
     let existing =
-        if force { Existing::Replace(&["metrics.json", REPORT]) } else { Existing::Refuse };
+        if force { OnExisting::Replace(&["metrics.json", REPORT]) } else { OnExisting::Fail };
     let output = AtomicFolder::create(folder, existing)?;
     for (name, text) in files {
         let shown = || output.target().join(name).display().to_string();
         std::fs::write(output.path().join(name), text).with_context(shown)?;
     }
-    output.commit()
+    Ok(output.commit()?)
 }

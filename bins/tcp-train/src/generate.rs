@@ -8,8 +8,9 @@ use anyhow::bail;
 use arrowio::{
     Compression, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Tokens, WriteOptions,
 };
+use atomic_output::{AtomicFile, AtomicFolder, Lender, OnExisting};
 use clikit::text::count;
-use clikit::{AtomicFile, AtomicFolder, Console, Existing, Lender, Unit, is_dash};
+use clikit::{Console, Unit, is_dash};
 use flowtrack::{Class, Close, Direction, Flow};
 use linformer::{Ending, Generated, Generator, Job, Prompt, Sampling, TensorMemory};
 use tokenizer::{DecodeError, FlowIdentity, SideIdentity, field};
@@ -30,7 +31,7 @@ const TOKENS_PER_PACKET: u64 = 128;
 const MAX_WAITING_TOKENS: usize = 1 << 25;
 
 pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()> {
-    clikit::keep_apart(
+    clikit::ensure_distinct_paths(
         &[("--checkpoint-path", &args.checkpoint_path)],
         &[("--output-dir", &args.output_dir)],
     )?;
@@ -263,9 +264,9 @@ impl Output {
                 DatasetWriter::to(&name, file, &meta(args), &options(asked.unwrap_or(named)))?;
             return Ok(Output { writer, appears: Appears::File(lender) });
         }
-        clikit::tell_of_folder(&args.output_dir, arrowio::Format::FILES);
+        clikit::warn_if_named_like_a_file(&args.output_dir, arrowio::Format::FILES);
         let existing =
-            if args.force { Existing::Replace(arrowio::SHARDS) } else { Existing::Refuse };
+            if args.force { OnExisting::Replace(arrowio::SHARDS) } else { OnExisting::Fail };
         let folder = AtomicFolder::create(&args.output_dir, existing)?;
         let format = asked.unwrap_or(arrowio::Format::Arrow);
         let writer = DatasetWriter::folder(folder.path(), &meta(args), &options(format))?;
@@ -276,8 +277,8 @@ impl Output {
         self.writer.finish()?;
         match self.appears {
             Appears::AtOnce => Ok(()),
-            Appears::File(lender) => lender.commit(),
-            Appears::Folder(folder) => folder.commit(),
+            Appears::File(lender) => Ok(lender.commit()?),
+            Appears::Folder(folder) => Ok(folder.commit()?),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::settings::Settings;
 /// Makes a model.
 pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
     let settings = Settings::fresh(args.preset, &args.changes)?;
-    clikit::tell_of_folder(&args.output_dir, "a model is a folder");
+    clikit::warn_if_named_like_a_file(&args.output_dir, "a model is a folder");
     let (team, device) = begin(&args.machine, &args.input_dir)?;
     let data = Data::load(&args.input_dir, &args.output_dir, &settings, console)?;
     let writes = is_first(team.as_ref());

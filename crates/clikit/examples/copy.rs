@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clikit::{AtomicFile, Common, Console, Inputs, Unit};
+use atomic_output::AtomicFile;
+use clikit::{Common, Console, Inputs, Unit};
 use serde::Serialize;
 
 /// Copies files

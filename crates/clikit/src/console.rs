@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::{Common, Interrupts, Progress, Unit, interrupt};
+use crate::{Common, Interrupts, Progress, Unit, interrupt, stderr};
 
 /// At most so many things left out are named one by one; the rest are counted.
 const NAMED: u64 = 50;
@@ -129,7 +129,7 @@ impl Console {
 
     /// One line on stderr, after the program's name, whatever `-q` says.
     pub fn line(&self, text: &str) {
-        self.bars.suspend(|| stderr_line(&format!("{}: {text}", self.name)));
+        self.bars.suspend(|| stderr::write_line(&format!("{}: {text}", self.name)));
     }
 
     /// Sends `tracing` events to stderr as `program: level: message`.
@@ -152,11 +152,6 @@ impl Console {
         // A bar that is still drawn would stay behind on the terminal.
         drop(self.bars.clear());
     }
-}
-
-/// One line on stderr; where even that fails there is nobody left to tell.
-pub(crate) fn stderr_line(text: &str) {
-    drop(io::stderr().lock().write_all(format!("{text}\n").as_bytes()));
 }
 
 struct OneLine {

@@ -8,12 +8,12 @@ use anyhow::Context;
 use clap::ValueEnum;
 use clap_complete::Shell;
 
-use crate::{Cli, Console, interrupt};
+use crate::{Cli, Console, interrupt, stderr};
 
 /// Parses the command line, runs, and turns what happened into an exit code and at most one line on
 /// stderr.
 pub fn main<A: Cli>(run: impl FnOnce(A, &Console) -> anyhow::Result<()>) -> ExitCode {
-    if let Some(code) = answer_without_arguments::<A>() {
+    if let Some(code) = handle_meta_flags::<A>() {
         return code;
     }
     let args = A::parse();
@@ -34,17 +34,13 @@ pub fn main<A: Cli>(run: impl FnOnce(A, &Console) -> anyhow::Result<()>) -> Exit
 }
 
 /// Answers `--completions SHELL` and `--man`, which need none of the required arguments.
-fn answer_without_arguments<A: Cli>() -> Option<ExitCode> {
+fn handle_meta_flags<A: Cli>() -> Option<ExitCode> {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let answered = page::<A>(&words)?
+    let answered = render_help_page::<A>(&words)?
         .and_then(|page| io::stdout().lock().write_all(&page).context("standard output"));
     Some(match answered {
         Err(error) if !is_broken_pipe(&error) => {
-            crate::console::stderr_line(&format!(
-                "{}: {}",
-                A::command().get_name(),
-                one_line(&error)
-            ));
+            stderr::write_line(&format!("{}: {}", A::command().get_name(), one_line(&error)));
             ExitCode::from(2)
         }
         _ => ExitCode::SUCCESS,
@@ -55,7 +51,7 @@ fn answer_without_arguments<A: Cli>() -> Option<ExitCode> {
 ///
 /// # Errors
 /// Where there is no such shell.
-pub fn page<A: Cli>(words: &[OsString]) -> Option<anyhow::Result<Vec<u8>>> {
+pub fn render_help_page<A: Cli>(words: &[OsString]) -> Option<anyhow::Result<Vec<u8>>> {
     let words: Vec<&OsString> = words.iter().take_while(|word| *word != "--").collect();
     let wanted = words.iter().enumerate().find_map(|(i, word)| {
         let word = word.to_str()?;

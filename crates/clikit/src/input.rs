@@ -4,9 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use atomic_output::is_temporary;
 use walkdir::WalkDir;
-
-use crate::is_temporary;
 
 /// Whether a path argument means stdin or stdout.
 #[must_use]

@@ -3,8 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::console::stderr_line;
-use crate::output;
+use crate::stderr;
 
 static NAME: OnceLock<String> = OnceLock::new();
 static CAUGHT: AtomicBool = AtomicBool::new(false);
@@ -44,8 +43,8 @@ fn on_signal() {
     if CAUGHT.load(Ordering::Relaxed) && !REQUESTED.swap(true, Ordering::Relaxed) {
         return;
     }
-    output::remove_unfinished();
+    atomic_output::remove_unfinished();
     let name = NAME.get().map_or("", String::as_str);
-    stderr_line(&format!("{name}: interrupted, unfinished outputs removed"));
+    stderr::write_line(&format!("{name}: interrupted, unfinished outputs removed"));
     std::process::exit(INTERRUPTED);
 }

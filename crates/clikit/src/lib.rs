@@ -39,25 +39,20 @@
 
 #![forbid(unsafe_code)]
 
-mod apart;
 mod args;
 mod console;
 mod entry;
 mod input;
 mod interrupt;
-mod leftover;
-mod output;
+mod paths;
 mod progress;
+mod stderr;
 pub mod text;
 
-pub use apart::keep_apart;
 pub use args::{Cli, Common};
 pub use console::Console;
-pub use entry::{main, page};
+pub use entry::{main, render_help_page};
 pub use input::{InputFile, Inputs, is_dash};
 pub use interrupt::Interrupts;
-pub use output::{
-    AtomicFile, AtomicFolder, Existing, Lender, LentFile, TEMPORARY_SUFFIX, is_temporary,
-    tell_of_folder,
-};
+pub use paths::{ensure_distinct_paths, warn_if_named_like_a_file};
 pub use progress::{Progress, Unit};

@@ -52,7 +52,7 @@ fn collect_commands(command: &clap::Command, path: &[OsString], commands: &mut V
 /// # Panics
 /// If a help page or a refusal is empty.
 pub fn parse<A: Cli>(words: &[OsString]) -> Option<A> {
-    if let Some(Ok(page)) = clikit::page::<A>(words) {
+    if let Some(Ok(page)) = clikit::render_help_page::<A>(words) {
         assert!(!page.is_empty());
     }
     let line = std::iter::once("program".into()).chain(words.iter().cloned());

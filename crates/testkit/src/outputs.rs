@@ -9,7 +9,8 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use clikit::{AtomicFile, AtomicFolder, Existing, is_temporary, keep_apart};
+use atomic_output::{AtomicFile, AtomicFolder, OnExisting, is_temporary};
+use clikit::ensure_distinct_paths;
 
 /// Returns a path below `root`: empty parts, `.` and `..` are left out of the name.
 fn below(root: &Path, name: &[u8]) -> PathBuf {
@@ -69,8 +70,8 @@ fn run_step(root: &Path, kind: u8, path: &Path, other: &[u8]) {
         2 if !is_temporary(path) => drop(std::os::unix::fs::symlink(below(root, other), path)),
         3 => check_file(root, path, other, End::Commit),
         4 => check_file(root, path, other, End::GiveUp),
-        5 => check_folder(root, path, other, Existing::Refuse),
-        6 => check_folder(root, path, other, Existing::Replace(&["made", "*.x"])),
+        5 => check_folder(root, path, other, OnExisting::Fail),
+        6 => check_folder(root, path, other, OnExisting::Replace(&["made", "*.x"])),
         7 => check_inputs_are_kept(path, &below(root, other)),
         _ => {}
     }
@@ -95,7 +96,7 @@ fn check_file(root: &Path, path: &Path, octets: &[u8], end: End) {
     }
 }
 
-fn check_folder(root: &Path, path: &Path, octets: &[u8], existing: Existing) {
+fn check_folder(root: &Path, path: &Path, octets: &[u8], existing: OnExisting) {
     let before = files(root);
     let is_committed = AtomicFolder::create(path, existing).is_ok_and(|folder| {
         std::fs::write(folder.path().join("made"), octets).is_ok() && folder.commit().is_ok()
@@ -110,7 +111,7 @@ fn check_folder(root: &Path, path: &Path, octets: &[u8], existing: Existing) {
 
 /// Checks that an output folder which contains an input is refused.
 fn check_inputs_are_kept(output: &Path, input: &Path) {
-    let is_accepted = keep_apart(&[("INPUT", input)], &[("OUTPUT", output)]).is_ok();
+    let is_accepted = ensure_distinct_paths(&[("INPUT", input)], &[("OUTPUT", output)]).is_ok();
     if is_accepted && input.exists() {
         assert!(!input.canonicalize().unwrap().starts_with(output));
     }

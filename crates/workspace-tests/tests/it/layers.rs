@@ -8,6 +8,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// Packages from the lowest layer to the highest. A package may name those of lower rank alone.
 const RANKS: &[(&str, u32)] = &[
+    ("atomic-output", 0),
     ("tcpwire", 0),
     ("flowtrack", 1),
     ("tokenizer", 2),
@@ -26,6 +27,7 @@ const RANKS: &[(&str, u32)] = &[
 
 /// Beyond ranks: what of ours a package may name at all.
 const MAY_NAME: &[(&str, &[&str])] = &[
+    ("atomic-output", &[]),
     ("tcpwire", &[]),
     ("flowtrack", &["tcpwire"]),
     ("tokenizer", &["flowtrack", "tcpwire"]),
@@ -33,8 +35,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("fidelity", &["flowtrack", "tcpwire", "tokenizer"]),
     ("linformer-kernels", &[]),
     ("linformer", &["linformer-kernels"]),
-    ("clikit", &[]),
-    ("testkit", &["arrowio", "clikit", "flowtrack", "tcpwire", "tokenizer"]),
+    ("clikit", &["atomic-output"]),
+    ("testkit", &["arrowio", "atomic-output", "clikit", "flowtrack", "tcpwire", "tokenizer"]),
 ];
 
 /// Crates of others that only these packages may name.

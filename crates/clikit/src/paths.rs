@@ -14,7 +14,10 @@ use crate::is_dash;
 /// # Errors
 /// Where two of the paths are the same file, or an output is a folder around an input: both names
 /// are given.
-pub fn keep_apart(inputs: &[(&str, &Path)], outputs: &[(&str, &Path)]) -> anyhow::Result<()> {
+pub fn ensure_distinct_paths(
+    inputs: &[(&str, &Path)],
+    outputs: &[(&str, &Path)],
+) -> anyhow::Result<()> {
     let real = |paths: &[(&str, &Path)]| -> Vec<(String, PathBuf)> {
         let files = paths.iter().filter(|(_, path)| !is_dash(path) && !is_device(path));
         files.map(|&(name, path)| (name.to_owned(), resolved(path))).collect()
@@ -37,6 +40,15 @@ pub fn keep_apart(inputs: &[(&str, &Path)], outputs: &[(&str, &Path)]) -> anyhow
         }
     }
     Ok(())
+}
+
+/// Warns when an output folder is to be created at a path with a file's extension. `hint` says what
+/// to write for a file.
+pub fn warn_if_named_like_a_file(path: &Path, hint: &str) {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    if !path.exists() && extension.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        tracing::warn!("{}: a folder is made; {hint}", path.display());
+    }
 }
 
 /// Whether a name is that of a capture or a dataset.
@@ -78,7 +90,7 @@ mod tests {
             outputs.iter().map(|o| if *o == "-" { "-".into() } else { at(o) }).collect();
         let named: Vec<(&str, &Path)> = outputs.iter().map(|o| ("OUTPUT", o.as_path())).collect();
         assert_eq!(
-            keep_apart(&[("INPUT", &at(input))], &named).is_err(),
+            ensure_distinct_paths(&[("INPUT", &at(input))], &named).is_err(),
             refused,
             "{input} {outputs:?}"
         );

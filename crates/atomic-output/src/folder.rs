@@ -1,0 +1,285 @@
+//! Folders that appear under their name once complete.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::disk::{make_parent, parent, sync_dir, sync_tree};
+use crate::names::{backup_of, is_temporary};
+use crate::temporary::{Temporary, unfinished};
+use crate::{Error, Result};
+
+/// Action if the target of an [`AtomicFolder`] exists and is not empty.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnExisting {
+    /// Fails with [`Error::NotEmpty`].
+    Fail,
+    /// Replaces the folder with its contents once the new one is complete, if each entry is a file
+    /// that such a run writes: its name matches one of these patterns, each with at most one `*`.
+    /// Fails with [`Error::ForeignFile`] otherwise.
+    Replace(&'static [&'static str]),
+}
+
+/// Folder that appears under its name only when [`commit`](AtomicFolder::commit) is called.
+/// Dropped before that, it leaves nothing. Its files are created in [`path`](AtomicFolder::path)
+/// meanwhile.
+#[derive(Debug)]
+pub struct AtomicFolder {
+    target: PathBuf,
+    temporary: Temporary,
+    on_existing: OnExisting,
+}
+
+impl AtomicFolder {
+    /// Creates the folder's temporary, and the folders above it that do not exist.
+    ///
+    /// # Errors
+    /// If it cannot be created, or the target exists and `on_existing` does not allow to replace
+    /// it.
+    pub fn create(target: &Path, on_existing: OnExisting) -> Result<AtomicFolder> {
+        let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
+        match fs::read_dir(&target) {
+            Ok(_) => check_replaceable(&target, on_existing)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::at(&target)(e)),
+        }
+        make_parent(&target)?;
+        let (temporary, ()) = Temporary::create(&target, |path| fs::create_dir(path))?;
+        Ok(AtomicFolder { target, temporary, on_existing })
+    }
+
+    /// Returns the path of the folder before a commit.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.temporary.path
+    }
+
+    /// Returns the path that the folder has after a commit.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Puts the files of the folder on the disk, renames the folder to its target, and puts that
+    /// name on the disk.
+    ///
+    /// # Errors
+    /// If syncing or renaming fails, or another process has created a folder at the target that may
+    /// not be replaced: the target is then as it was before. If removing a replaced folder or
+    /// syncing the parent folder fails: the new folder has appeared.
+    pub fn commit(self) -> Result<()> {
+        let AtomicFolder { target, temporary, on_existing } = self;
+        check_replaceable(&target, on_existing)?;
+        sync_tree(&temporary.path).map_err(Error::at(&target))?;
+        let mut all = unfinished();
+        // A folder that another process has created since is exchanged only if it may be replaced;
+        // `rename` replaces an empty folder alone.
+        let replaces = matches!(on_existing, OnExisting::Replace(_)) && is_non_empty(&target);
+        let old = if replaces {
+            Some(exchange(&temporary.path, &target).map_err(Error::at(&target))?)
+        } else {
+            None
+        };
+        if old.is_none()
+            && let Err(e) = fs::rename(&temporary.path, &target)
+        {
+            drop(all);
+            check_replaceable(&target, on_existing)?;
+            return Err(Error::at(&target)(e));
+        }
+        all.remove(&temporary.path);
+        let synced = sync_dir(parent(&target));
+        if let Some(old) = old {
+            fs::remove_dir_all(&old).map_err(Error::at(&old))?;
+        }
+        // Dropping the temporary takes the same mutex.
+        drop(all);
+        synced
+    }
+}
+
+/// Returns whether a folder exists and has an entry.
+fn is_non_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// Fails if `folder` is not empty and `on_existing` does not allow to replace it.
+fn check_replaceable(folder: &Path, on_existing: OnExisting) -> Result<()> {
+    let OnExisting::Replace(patterns) = on_existing else {
+        if is_non_empty(folder) {
+            return Err(Error::NotEmpty(folder.to_owned()));
+        }
+        return Ok(());
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_ours = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let matches = name
+            .to_str()
+            .is_some_and(|name| patterns.iter().any(|pattern| matches_glob(pattern, name)));
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        is_file && (matches || is_temporary(&entry.path()))
+    };
+    match entries.into_iter().find(|entry| !is_ours(entry)) {
+        Some(foreign) => Err(Error::ForeignFile {
+            folder: folder.to_owned(),
+            name: foreign.file_name().display().to_string(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Returns whether a name matches a pattern with at most one `*`, which stands for any text.
+fn matches_glob(pattern: &str, name: &str) -> bool {
+    pattern.split_once('*').map_or(pattern == name, |(prefix, suffix)| {
+        let is_long_enough = name.len() >= prefix.len() + suffix.len();
+        is_long_enough && name.starts_with(prefix) && name.ends_with(suffix)
+    })
+}
+
+/// Renames `new` to `target` and returns the path that the old `target` has afterwards. On Linux
+/// the two are exchanged in one step, so that `target` exists at any moment; elsewhere the old one
+/// becomes a backup first.
+fn exchange(new: &Path, target: &Path) -> io::Result<PathBuf> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        if renameat_with(CWD, new, CWD, target, RenameFlags::EXCHANGE).is_ok() {
+            return Ok(new.to_owned());
+        }
+    }
+    let backup = backup_of(new);
+    fs::rename(target, &backup)?;
+    if let Err(error) = fs::rename(new, target) {
+        fs::rename(&backup, target)?;
+        return Err(error);
+    }
+    Ok(backup)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    fn listing(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(dir)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn of_runs_that_end_at_once_one_makes_the_folder() {
+        for _ in 0..200 {
+            let dir = tempfile::tempdir().unwrap();
+            let target = dir.path().join("set");
+            let ready = std::sync::atomic::AtomicU8::new(0);
+            let run = |name: &'static str| {
+                let folder = AtomicFolder::create(&target, OnExisting::Fail).unwrap();
+                fs::write(folder.path().join(name), name).unwrap();
+                // A thread that sleeps here would wake too late to meet the other one.
+                ready.fetch_add(1, Ordering::SeqCst);
+                while ready.load(Ordering::SeqCst) < 2 {
+                    std::thread::yield_now();
+                }
+                folder.commit().map(|()| name)
+            };
+            let ends = std::thread::scope(|scope| {
+                [scope.spawn(|| run("one")), scope.spawn(|| run("two"))]
+                    .map(|thread| thread.join().unwrap())
+            });
+            let won: Vec<_> = ends.iter().flatten().copied().collect();
+            assert_eq!(listing(&target), won);
+            let lost = ends.into_iter().find_map(Result::err).unwrap().to_string();
+            assert!(lost.ends_with("found one that is not empty"), "{lost}");
+        }
+    }
+
+    #[test]
+    fn a_folder_appears_at_commit_and_a_full_one_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("set");
+        let folder = AtomicFolder::create(&target, OnExisting::Fail).unwrap();
+        fs::write(folder.path().join("a"), "1").unwrap();
+        assert!(!target.exists());
+        folder.commit().unwrap();
+        assert_eq!(listing(&target), ["a"]);
+        let refused = AtomicFolder::create(&target, OnExisting::Fail).unwrap_err();
+        assert!(refused.to_string().contains("not empty"));
+        assert_eq!(listing(dir.path()), ["set"]);
+    }
+
+    #[test]
+    fn a_replaced_folder_holds_the_new_files_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("set");
+        fs::create_dir(&target).unwrap();
+        fs::write(target.join("old"), "1").unwrap();
+        let ours = OnExisting::Replace(&["old", "new-*.part"]);
+        let folder = AtomicFolder::create(&target, ours).unwrap();
+        fs::write(folder.path().join("new"), "2").unwrap();
+        assert_eq!(listing(&target), ["old"]);
+        folder.commit().unwrap();
+        assert_eq!(listing(&target), ["new"]);
+        let refused = AtomicFolder::create(&target, ours).unwrap_err().to_string();
+        assert!(
+            refused.ends_with("expected a folder of an earlier run to replace, found new in it"),
+            "{refused}"
+        );
+        assert_eq!(listing(&target), ["new"]);
+        assert_eq!(listing(dir.path()), ["set"]);
+    }
+
+    #[test]
+    fn a_dropped_folder_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = AtomicFolder::create(&dir.path().join("set"), OnExisting::Fail).unwrap();
+        fs::write(folder.path().join("a"), "1").unwrap();
+        drop(folder);
+        assert!(listing(dir.path()).is_empty());
+    }
+
+    #[test]
+    fn what_another_run_has_put_there_meanwhile_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("set");
+        let run = |what| {
+            let folder = AtomicFolder::create(&target, OnExisting::Fail).unwrap();
+            fs::write(folder.path().join(what), what).unwrap();
+            folder
+        };
+        let (first, second) = (run("first"), run("second"));
+        first.commit().unwrap();
+        let refused = second.commit().unwrap_err();
+        assert!(refused.to_string().contains("not empty"), "{refused}");
+        assert_eq!(listing(&target), ["first"]);
+        assert_eq!(listing(dir.path()), ["set"]);
+    }
+
+    #[test]
+    fn a_folder_of_many_files_and_folders_appears_with_all_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("set");
+        let folder = AtomicFolder::create(&target, OnExisting::Fail).unwrap();
+        fs::create_dir_all(folder.path().join("deep/er")).unwrap();
+        let names: Vec<String> = (0..100).map(|i| format!("flow-{i:03}.pcap")).collect();
+        for name in &names {
+            fs::write(folder.path().join("deep/er").join(name), name).unwrap();
+        }
+        folder.commit().unwrap();
+        assert_eq!(listing(&target.join("deep/er")), names);
+    }
+
+    #[test]
+    fn a_pattern_has_at_most_one_star() {
+        assert!(matches_glob("flow-*.pcap", "flow-7.pcap"));
+        assert!(matches_glob("flow-*.pcap", "flow-.pcap"));
+        assert!(!matches_glob("flow-*-pcap", "flow-pcap"));
+        assert!(matches_glob("metrics.json", "metrics.json"));
+        assert!(!matches_glob("metrics.json", "metrics.jsonl"));
+    }
+}
