@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tcpwire::{Dissector, Frame, LinkType, TimeStep};
+use tcpwire::{Dissector, Frame, LinkType, TimestampResolution};
 
 fuzz_target!(|octets: &[u8]| {
     let mut dissector = Dissector::default();
@@ -17,7 +17,7 @@ fuzz_target!(|octets: &[u8]| {
         let frame = Frame {
             number,
             time_ns: 0,
-            step: TimeStep::Micro,
+            resolution: TimestampResolution::Micros,
             orig_len: len as u32 + u32::from(*longer) * 16,
             link: LinkType(u32::from(u16::from_be_bytes([*link_high, *link_low]))),
             data,

@@ -38,7 +38,7 @@ fuzz_target!(|octets: &[u8]| {
             payload_len: word(12) >> (p[31] >> 3),
             flow_label: if v6 { word(16) & 0xf_ffff } else { 0 },
             options: OptionsRef { start: flow.options.len() as u32, len: len as u8 },
-            flags: Flags(half(20) & 0xfff),
+            flags: Flags::from_bits_retain(half(20) & 0xfff),
             window: half(22),
             urgent: if p[24] & 1 == 1 { half(24) } else { 0 },
             ip_id: if v6 { 0 } else { half(26) },

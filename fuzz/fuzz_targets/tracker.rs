@@ -25,8 +25,8 @@ fuzz_target!(|octets: &[u8]| {
         }
     }
     tracker.finish();
-    assert_eq!(tracker.ended().count() as u64, tracker.conversations());
-    let forgotten: u64 = tracker.forgotten().map(|record| record.packets).sum();
-    let counted = forgotten + tracker.records().map(|record| record.packets).sum::<u64>();
+    assert_eq!(tracker.drain_finished().count() as u64, tracker.conversation_count());
+    let forgotten: u64 = tracker.drain_forgotten().map(|record| record.packets).sum();
+    let counted = forgotten + tracker.summaries().map(|record| record.packets).sum::<u64>();
     assert_eq!(counted, pushed);
 });

@@ -92,7 +92,7 @@ pub(crate) fn no_flow() -> Flow {
 }
 
 fn header_of(flow: &Flow) -> FlowHeader {
-    let any = |all: Flags| flow.packets.iter().any(|p| p.flags.has(all));
+    let any = |all: Flags| flow.packets.iter().any(|p| p.flags.contains(all));
     let close = match (any(Flags::RST), any(Flags::FIN)) {
         (true, _) => Close::Reset,
         (false, true) => Close::Graceful,
@@ -102,7 +102,7 @@ fn header_of(flow: &Flow) -> FlowHeader {
         ip_version: if flow.client.addr.is_ipv6() { 6 } else { 4 },
         unit_ns: 1_000,
         close,
-        opened: any(Flags::SYN.with(Flags::ACK)),
+        opened: any(Flags::SYN | Flags::ACK),
         length_class: 0,
         server_port: flow.server.port,
     }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use atomic_output::AtomicFile;
 use clikit::{Console, is_dash};
 use flate2::write::GzEncoder;
-use tcpwire::{CaptureFormat, CaptureWriter, Resolution};
+use tcpwire::{CaptureFormat, CaptureWriter, TimestampUnit};
 
 use crate::args::{Args, FormatArg, ResolutionArg, SplitArg, is_gzip};
 
@@ -24,7 +24,7 @@ pub(crate) struct Plan {
     pub(crate) target: Target,
     pub(crate) format: FormatArg,
     /// `None`: what the flows need.
-    resolution: Option<Resolution>,
+    resolution: Option<TimestampUnit>,
 }
 
 impl Plan {
@@ -46,9 +46,9 @@ impl Plan {
             SplitArg::None => Target::File(args.output.clone()),
         };
         let resolution = match (args.resolution, &target) {
-            (ResolutionArg::Us, _) => Some(Resolution::Micros),
+            (ResolutionArg::Us, _) => Some(TimestampUnit::Micros),
             (ResolutionArg::Ns, _) | (ResolutionArg::Auto, Target::Stdout) => {
-                Some(Resolution::Nanos)
+                Some(TimestampUnit::Nanos)
             }
             (ResolutionArg::Auto, _) => None,
         };
@@ -70,7 +70,7 @@ impl Plan {
 
     /// The format of a capture whose flows do or do not need nanoseconds.
     pub(crate) fn capture_format(&self, needs_ns: bool) -> CaptureFormat {
-        let needed = if needs_ns { Resolution::Nanos } else { Resolution::Micros };
+        let needed = if needs_ns { TimestampUnit::Nanos } else { TimestampUnit::Micros };
         let resolution = self.resolution.unwrap_or(needed);
         match self.format {
             FormatArg::Pcap => CaptureFormat::Pcap(resolution),

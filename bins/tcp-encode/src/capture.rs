@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
-use flowtrack::{Cause, Class, Ended, Flow, NOT_HELD, Record, Tracker, TrackerOptions, Verdict};
-use tcpwire::{CaptureReader, Dissector, Marks, ReadError, Skip, TimeStep};
+use flowtrack::{
+    Class, ConversationSummary, EndReason, FinishedConversation, Flow, Tracker, TrackerOptions,
+    UNENCODABLE, Verdict,
+};
+use tcpwire::{CaptureReader, Dissector, PacketQuirks, ReadError, SkipReason, TimestampResolution};
 
 use crate::anonymize::CryptoPan;
 use crate::args::TokenCode;
@@ -42,13 +45,13 @@ pub(crate) struct Counts {
     pub(crate) octets: u64,
     pub(crate) segments: u64,
     pub(crate) conversations: u64,
-    pub(crate) late_packets: u64,
+    pub(crate) packets_after_export: u64,
     pub(crate) classes: BTreeMap<&'static str, u64>,
     pub(crate) strict: u64,
     pub(crate) kept: u64,
     pub(crate) kept_packets: u64,
     /// Frames without a segment, by reason.
-    pub(crate) not_read: BTreeMap<Skip, u64>,
+    pub(crate) not_read: BTreeMap<SkipReason, u64>,
     /// Conversations not kept, by reason.
     pub(crate) left_out: BTreeMap<String, u64>,
     /// Wanted conversations that could not be kept: a part of `left_out`.
@@ -67,7 +70,7 @@ impl Counts {
         self.octets += other.octets;
         self.segments += other.segments;
         self.conversations += other.conversations;
-        self.late_packets += other.late_packets;
+        self.packets_after_export += other.packets_after_export;
         self.strict += other.strict;
         self.kept += other.kept;
         self.kept_packets += other.kept_packets;
@@ -105,8 +108,8 @@ pub(crate) struct Read {
 /// Conversations that ended, to be judged, and what is known of those that were forgotten.
 #[derive(Default)]
 pub(crate) struct Batch {
-    pub(crate) ended: Vec<Ended>,
-    pub(crate) forgotten: Vec<Record>,
+    pub(crate) ended: Vec<FinishedConversation>,
+    pub(crate) forgotten: Vec<ConversationSummary>,
 }
 
 /// Conversations are handed on when there are so many, and so many at a time unless they hold more
@@ -119,14 +122,14 @@ impl Batch {
     fn of(tracker: &mut Tracker) -> Batch {
         let mut batch = Batch {
             ended: Vec::with_capacity(ENDED_AT_A_TIME),
-            forgotten: tracker.forgotten().collect(),
+            forgotten: tracker.drain_forgotten().collect(),
         };
         let mut octets = 0;
         while batch.ended.len() < ENDED_AT_A_TIME
             && octets < OCTETS_AT_A_TIME
-            && let Some(one) = tracker.next_ended()
+            && let Some(one) = tracker.pop_finished()
         {
-            octets += one.flow.as_ref().map_or(0, Flow::held_octets);
+            octets += one.flow.as_ref().map_or(0, Flow::heap_octets);
             batch.ended.push(one);
         }
         batch
@@ -150,7 +153,7 @@ pub(crate) fn read(
         Err(damage) => return Ok(Read { counts, tracker, damage: Some(damage) }),
     };
     let mut dissector = Dissector::default();
-    let mut not_read = [0u64; Skip::ALL.len()];
+    let mut not_read = [0u64; SkipReason::ALL.len()];
     let damage = loop {
         match reader.advance() {
             Ok(true) => {}
@@ -158,14 +161,14 @@ pub(crate) fn read(
             Err(damage) => break Some(damage),
         }
         let frame = reader.frame();
-        counts.finer_times += u64::from(frame.step == TimeStep::Finer);
+        counts.finer_times += u64::from(frame.resolution == TimestampResolution::Finer);
         match dissector
             .dissect_with(&frame, |segment| tracker.push(frame.time_ns, frame.number, segment))
         {
             Ok(_) => {
                 counts.segments += 1;
-                if tracker.ended_count() >= ENDED_AT_A_TIME
-                    || tracker.ended_octets() >= OCTETS_AT_A_TIME
+                if tracker.finished_count() >= ENDED_AT_A_TIME
+                    || tracker.finished_octets() >= OCTETS_AT_A_TIME
                 {
                     hand_all(&mut tracker, hand)?;
                 }
@@ -173,18 +176,18 @@ pub(crate) fn read(
             Err(skip) => not_read[skip as usize] += 1,
         }
     };
-    while tracker.finish_some(ENDED_AT_A_TIME) {
+    while tracker.finish_until(ENDED_AT_A_TIME) {
         hand_all(&mut tracker, hand)?;
     }
     hand_all(&mut tracker, hand)?;
     counts.frames = reader.frames();
     counts.octets = reader.offset();
-    counts.not_read = Skip::ALL.into_iter().zip(not_read).filter(|(_, n)| *n > 0).collect();
+    counts.not_read = SkipReason::ALL.into_iter().zip(not_read).filter(|(_, n)| *n > 0).collect();
     Ok(Read { counts, tracker, damage })
 }
 
 fn hand_all(tracker: &mut Tracker, hand: &mut Hand<'_>) -> anyhow::Result<()> {
-    while tracker.ended_count() + tracker.forgotten_count() > 0 {
+    while tracker.finished_count() + tracker.forgotten_count() > 0 {
         let batch = Batch::of(tracker);
         hand(tracker, batch)?;
     }
@@ -218,7 +221,11 @@ impl<'c> Judge<'c> {
     }
 
     /// Decides about a conversation, and has it encoded where it is wanted and can be.
-    pub(crate) fn take(&mut self, one: &Ended, encode: &mut Encode<'_>) -> anyhow::Result<()> {
+    pub(crate) fn take(
+        &mut self,
+        one: &FinishedConversation,
+        encode: &mut Encode<'_>,
+    ) -> anyhow::Result<()> {
         let decision = self.decide(one, encode)?;
         self.count(one, &decision);
         if self.options.flow_log {
@@ -228,8 +235,8 @@ impl<'c> Judge<'c> {
     }
 
     /// Takes in what is known of a conversation to which no packet is counted any more.
-    pub(crate) fn settle(&mut self, record: Record) {
-        self.counts.late_packets += record.late_packets;
+    pub(crate) fn settle(&mut self, record: ConversationSummary) {
+        self.counts.packets_after_export += record.packets_after_export;
         if self.options.flow_log {
             self.log.settled(record);
         }
@@ -241,7 +248,11 @@ impl<'c> Judge<'c> {
         Some(Line::of(self.name, decision, &record, |addr| self.options.shown(addr)))
     }
 
-    fn decide(&mut self, one: &Ended, encode: &mut Encode<'_>) -> anyhow::Result<Decision> {
+    fn decide(
+        &mut self,
+        one: &FinishedConversation,
+        encode: &mut Encode<'_>,
+    ) -> anyhow::Result<Decision> {
         let verdict = &one.verdict;
         let mut decision = Decision {
             class: verdict.class,
@@ -258,7 +269,7 @@ impl<'c> Judge<'c> {
         }
         let refused = match &one.flow {
             Some(flow) => encode(&Wanted { flow, verdict })?.err(),
-            None => Some(not_held(one.marks)),
+            None => Some(not_held(one.quirks)),
         };
         match refused {
             None => decision.kept = true,
@@ -271,14 +282,14 @@ impl<'c> Judge<'c> {
         Ok(decision)
     }
 
-    fn count(&mut self, one: &Ended, decision: &Decision) {
+    fn count(&mut self, one: &FinishedConversation, decision: &Decision) {
         self.counts.conversations += 1;
         *self.counts.classes.entry(one.verdict.class.name()).or_default() += 1;
         self.counts.strict += u64::from(one.verdict.strict);
-        let early = match one.cause {
-            Cause::Idle => Some("idle"),
-            Cause::Space => Some("space"),
-            Cause::Closed | Cause::Reused | Cause::EndOfCapture => None,
+        let early = match one.end_reason {
+            EndReason::IdleTimeout => Some("idle"),
+            EndReason::LackOfResources => Some("space"),
+            EndReason::EndOfFlow | EndReason::PortReuse | EndReason::EndOfCapture => None,
         };
         if let Some(early) = early {
             *self.counts.ended_early.entry(early).or_default() += 1;
@@ -286,7 +297,7 @@ impl<'c> Judge<'c> {
         if decision.kept {
             self.counts.kept += 1;
             self.counts.kept_packets += one.flow.as_ref().map_or(0, |f| f.packets.len() as u64);
-            for (_, name) in one.marks.iter() {
+            for name in one.quirks.descriptions() {
                 *self.counts.stripped.entry(name).or_default() += 1;
             }
         }
@@ -310,9 +321,8 @@ fn with_all_missing(refusal: &str, verdict: &Verdict) -> String {
 }
 
 /// What a conversation carries that a flow does not hold.
-fn not_held(marks: Marks) -> String {
-    let names: Vec<&str> =
-        marks.iter().filter(|(mark, _)| NOT_HELD.any(*mark)).map(|(_, name)| name).collect();
+fn not_held(quirks: PacketQuirks) -> String {
+    let names: Vec<&str> = quirks.intersection(UNENCODABLE).descriptions().collect();
     if names.is_empty() {
         "its packets were not held".to_owned()
     } else {

@@ -83,7 +83,7 @@ fn summary(wanted: &Wanted<'_>, source: &str) -> FlowSummary {
         ip_version: if wanted.flow.server.addr.is_ipv4() { 4 } else { 6 },
         packets,
         payload_octets,
-        completeness: wanted.flow.completeness.0,
+        completeness: wanted.flow.completeness.bits(),
         close: wanted.verdict.close.name().to_owned(),
         class: wanted.verdict.class.name().to_owned(),
         source: source.to_owned(),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::net::IpAddr;
 
-use flowtrack::Record;
+use flowtrack::ConversationSummary;
 use serde::Serialize;
 
 use crate::capture::Decision;
@@ -26,7 +26,8 @@ pub(crate) struct Line {
     pub(crate) packets: u64,
     /// Of these, packets that came after the conversation was given out: they are not in the
     /// dataset.
-    pub(crate) late_packets: u64,
+    #[serde(rename = "late_packets")]
+    pub(crate) packets_after_export: u64,
     /// `tcp.completeness` as tshark prints it in one pass: without the last packet.
     pub(crate) completeness: u8,
     /// `tcp.completeness` with the last packet, as Wireshark's window and `tshark -2` show it.
@@ -49,10 +50,10 @@ impl Line {
     pub(crate) fn of(
         file: &str,
         decision: Decision,
-        record: &Record,
+        record: &ConversationSummary,
         shown: impl Fn(IpAddr) -> IpAddr,
     ) -> Line {
-        let [opener, other] = record.ends;
+        let [opener, other] = record.endpoints;
         Line {
             file: file.to_owned(),
             first_packet: record.first_frame,
@@ -61,9 +62,9 @@ impl Line {
             dst: shown(other.addr),
             dst_port: other.port,
             packets: record.packets,
-            late_packets: record.late_packets,
-            completeness: record.completeness_shown.0,
-            completeness_final: record.completeness.0,
+            packets_after_export: record.packets_after_export,
+            completeness: record.completeness_before_last.bits(),
+            completeness_final: record.completeness.bits(),
             class: decision.class.name(),
             close: decision.close,
             missing_octets: decision.missing_octets,
@@ -82,20 +83,20 @@ pub(crate) struct Pending {
     waiting: VecDeque<Waiting>,
 }
 
-type Waiting = (Option<Decision>, Option<Record>);
+type Waiting = (Option<Decision>, Option<ConversationSummary>);
 
 impl Pending {
     pub(crate) fn decided(&mut self, id: u64, decision: Decision) {
         self.of(id).0 = Some(decision);
     }
 
-    pub(crate) fn settled(&mut self, record: Record) {
+    pub(crate) fn settled(&mut self, record: ConversationSummary) {
         let of = self.of(record.id);
         of.1 = Some(record);
     }
 
     /// The next conversation, where it does not wait any more.
-    pub(crate) fn next(&mut self) -> Option<(Decision, Record)> {
+    pub(crate) fn next(&mut self) -> Option<(Decision, ConversationSummary)> {
         let (Some(_), Some(_)) = self.waiting.front()? else { return None };
         let (decision, record) = self.waiting.pop_front()?;
         self.first += 1;

@@ -169,7 +169,7 @@ impl Taking<'_> {
     }
 
     fn finish(mut self, read: capture::Read) -> anyhow::Result<()> {
-        for record in read.tracker.records() {
+        for record in read.tracker.summaries() {
             self.judge.settle(record);
             self.log()?;
         }

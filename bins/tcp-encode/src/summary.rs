@@ -49,7 +49,7 @@ impl Serialize for Summary {
         map.serialize_entry("flows_left_out", &c.left_out)?;
         map.serialize_entry("flows_kept_without", &c.stripped)?;
         map.serialize_entry("flows_ended_early", &c.ended_early)?;
-        map.serialize_entry("late_packets", &c.late_packets)?;
+        map.serialize_entry("late_packets", &c.packets_after_export)?;
         map.serialize_entry("times_cut_to_nanoseconds", &c.finer_times)?;
         map.serialize_entry("tokens", &self.written.tokens)?;
         map.serialize_entry("tokens_per_packet", &self.tokens_per_packet())?;
@@ -128,14 +128,14 @@ impl Summary {
         for (cause, n) in &c.ended_early {
             line(f, "", *n, &format!("{} ended early: {cause}", plural(*n, "flow")))?;
         }
-        if c.late_packets > 0 {
+        if c.packets_after_export > 0 {
             line(
                 f,
                 "",
-                c.late_packets,
+                c.packets_after_export,
                 &format!(
                     "{} that came after the flow was written",
-                    plural(c.late_packets, "packet")
+                    plural(c.packets_after_export, "packet")
                 ),
             )?;
         }

@@ -87,7 +87,7 @@ fn dataset(path: &Path, side: &mut Side, console: &Console) -> anyhow::Result<()
             bail!("{}: expected field tokens", path.display())
         };
         match decode(&mut decoder, tokens, &row.identity) {
-            Ok(flow) => match flow.judge() {
+            Ok(flow) => match flow.verdict() {
                 Some((verdict, _)) => {
                     side.nameless += u64::from(row.identity.client_port.is_none());
                     side.take(flow, verdict.class);
@@ -151,7 +151,7 @@ fn capture(file: &InputFile, side: &mut Side, console: &Console) -> anyhow::Resu
         }
     }
     tracker.finish();
-    for ended in tracker.ended() {
+    for ended in tracker.drain_finished() {
         match ended.flow {
             Some(flow) => side.take(flow, ended.verdict.class),
             None => side.not_whole += 1,

@@ -206,7 +206,7 @@ fn describe(flow: &Flow) -> FlowSummary {
     let times = flow.packets.iter().map(|p| p.time_ns);
     let of = |direction: Direction| flow.packets.iter().filter(move |p| p.direction == direction);
     let both = [Direction::Forward, Direction::Reverse];
-    let judged = flow.judge();
+    let judged = flow.verdict();
     let (class, close) =
         judged.as_ref().map_or((Class::Partial, Close::Open), |(v, _)| (v.class, v.close));
     FlowSummary {
@@ -215,7 +215,7 @@ fn describe(flow: &Flow) -> FlowSummary {
         ip_version: if flow.server.addr.is_ipv4() { 4 } else { 6 },
         packets: both.map(|d| of(d).count() as u64),
         payload_octets: both.map(|d| of(d).map(|p| u64::from(p.payload_len)).sum()),
-        completeness: judged.map_or(0, |(_, completeness)| completeness.0),
+        completeness: judged.map_or(0, |(_, completeness)| completeness.bits()),
         close: close.name().to_owned(),
         class: class.name().to_owned(),
         source: String::new(),

@@ -39,7 +39,7 @@ fn with_length(value: u64) -> String {
 /// Flags by their letters, in an order of our own: `SA` is SYN-ACK.
 #[must_use]
 pub fn flag_letters(flags: Flags) -> String {
-    self::flags(flags.0.into())
+    self::flags(flags.bits().into())
 }
 
 fn flags(bits: u64) -> String {
@@ -53,9 +53,12 @@ fn flags(bits: u64) -> String {
         (Flags::CWR, 'C'),
         (Flags::ACK, 'A'),
     ];
-    let flags = Flags(bits as u16);
-    let mut text: String =
-        LETTERS.iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, letter)| *letter).collect();
+    let flags = Flags::from_bits_retain(bits as u16);
+    let mut text: String = LETTERS
+        .iter()
+        .filter(|(flag, _)| flags.contains(*flag))
+        .map(|(_, letter)| *letter)
+        .collect();
     if bits >> 8 & 0xf != 0 {
         text += &format!("+{:x}", bits >> 8 & 0xf);
     }

@@ -152,7 +152,7 @@ impl Names {
         for p in &flow.packets {
             let d = p.direction.index();
             let mut note = |field: &str, value: u64| note_with(field, value, &[]);
-            let shape = u64::from(p.flags.0) << 1 | d as u64;
+            let shape = u64::from(p.flags.bits()) << 1 | d as u64;
             note("direction", d as u64);
             note("flags", shape);
             let class = shape << 2 | length_class(p.payload_len);
@@ -165,12 +165,12 @@ impl Names {
             (before_that, before) = (before, class | 1 << 18);
             let octets = flow.options_of(p);
             note_with(
-                if p.flags.has(Flags::SYN) { "syn_options" } else { "options" },
+                if p.flags.contains(Flags::SYN) { "syn_options" } else { "options" },
                 option_kinds(octets),
                 octets,
             );
             let mut note = |field: &str, value: u64| note_with(field, value, &[]);
-            if p.flags.has(Flags::SYN) {
+            if p.flags.contains(Flags::SYN) {
                 note("mss", number(options::find(octets, 2)));
                 note("window_scale", number(options::find(octets, 3)));
             }
@@ -193,7 +193,7 @@ impl Names {
 /// The values of [`FLOW_FIELDS`].
 fn once(flow: &Flow) -> [u64; FLOW_FIELDS.len()] {
     let side = |d: Direction| {
-        let syn = flow.packets.iter().find(|p| p.direction == d && p.flags.has(Flags::SYN));
+        let syn = flow.packets.iter().find(|p| p.direction == d && p.flags.contains(Flags::SYN));
         let octets = syn.map_or(&[][..], |p| flow.options_of(p));
         let ttl = flow.packets.iter().find(|p| p.direction == d).map_or(256, |p| p.ttl.into());
         [
@@ -204,8 +204,10 @@ fn once(flow: &Flow) -> [u64; FLOW_FIELDS.len()] {
         ]
     };
     let ([oc, mc, wc, tc], [os, ms, ws, ts]) = (side(Direction::Forward), side(Direction::Reverse));
-    let last =
-        flow.packets.last().map_or(0, |p| u64::from(p.flags.0) << 1 | p.direction.index() as u64);
+    let last = flow
+        .packets
+        .last()
+        .map_or(0, |p| u64::from(p.flags.bits()) << 1 | p.direction.index() as u64);
     [flow.server.port.into(), oc, os, mc, ms, wc, ws, tc, ts, last]
 }
 
@@ -244,12 +246,12 @@ pub(crate) fn decades(count: u64) -> f64 {
 /// Nanoseconds from the last SYN before the first SYN-ACK to it.
 fn handshake_ns(flow: &Flow) -> Option<i64> {
     let reply = flow.packets.iter().position(|p| {
-        p.direction == Direction::Reverse && p.flags.has(Flags::SYN.with(Flags::ACK))
+        p.direction == Direction::Reverse && p.flags.contains(Flags::SYN | Flags::ACK)
     })?;
     let syn = flow.packets[..reply]
         .iter()
         .rev()
-        .find(|p| p.direction == Direction::Forward && p.flags.has(Flags::SYN))?;
+        .find(|p| p.direction == Direction::Forward && p.flags.contains(Flags::SYN))?;
     Some(flow.packets[reply].time_ns - syn.time_ns)
 }
 
@@ -325,7 +327,7 @@ pub(crate) fn flow_features(flow: &Flow) -> [f64; FEATURES] {
         share(data(s).count(), of(s).count()),
         decades(payload(c) / data(c).count().max(1) as u64),
         decades(payload(s) / data(s).count().max(1) as u64),
-        share(count(|p| p.flags.has(Flags::PSH)), n),
+        share(count(|p| p.flags.contains(Flags::PSH)), n),
         share(count(|p| p.payload_len == 0 && p.flags == Flags::ACK), n),
         mean(flow.packets.iter().map(|p| decades(p.window.into())).sum(), n),
     ]

@@ -124,7 +124,7 @@ pub fn validity(flow: &Flow) -> Passed {
     if flow.packets.windows(2).any(|w| w[1].time_ns < w[0].time_ns) {
         fail("time");
     }
-    match flow.judge() {
+    match flow.verdict() {
         Some((verdict, _)) => {
             if verdict.missing_octets != [0; 2] {
                 fail("octets");
@@ -148,9 +148,9 @@ pub fn validity(flow: &Flow) -> Passed {
         if options::iter(octets).any(|opt| matches!(opt, Opt::Malformed)) {
             fail("options");
         }
-        let reset = p.flags.has(Flags::RST);
+        let reset = p.flags.contains(Flags::RST);
         let start = sides[d].offset(p.seq);
-        let data_end = start + i64::from(p.flags.has(Flags::SYN)) + i64::from(p.payload_len);
+        let data_end = start + i64::from(p.flags.contains(Flags::SYN)) + i64::from(p.payload_len);
         let end = start + i64::from(p.flags.seq_len()) + i64::from(p.payload_len);
         let is_new = end > sides[d].top;
         if let Some((value, echo)) = options::timestamps(octets).filter(|_| !reset) {
@@ -163,16 +163,16 @@ pub fn validity(flow: &Flow) -> Passed {
                 sides[d].last_tsval = Some(value);
             }
             sides[d].tsvals.insert(value);
-            if echo != 0 && p.flags.has(Flags::ACK) && !sides[o].tsvals.contains(&echo) {
+            if echo != 0 && p.flags.contains(Flags::ACK) && !sides[o].tsvals.contains(&echo) {
                 fail("tsecr");
             }
         }
-        if p.flags.has(Flags::ACK) {
+        if p.flags.contains(Flags::ACK) {
             let ack = sides[o].offset(p.ack);
             if ack > sides[o].top && sides[o].top > 0 {
                 fail("acknowledgments");
             }
-            let shift = if p.flags.has(Flags::SYN) { 0 } else { sides[d].shift };
+            let shift = if p.flags.contains(Flags::SYN) { 0 } else { sides[d].shift };
             let edge = ack + (i64::from(p.window) << shift);
             sides[d].edge = Some(sides[d].edge.map_or(edge, |e| e.max(edge)));
         }
@@ -185,7 +185,7 @@ pub fn validity(flow: &Flow) -> Passed {
             if sides[d].fin.is_some_and(|fin| end > fin) {
                 fail("after_fin");
             }
-            if p.flags.has(Flags::FIN) {
+            if p.flags.contains(Flags::FIN) {
                 sides[d].fin = Some(end);
             }
             sides[d].top = sides[d].top.max(end);
@@ -195,16 +195,18 @@ pub fn validity(flow: &Flow) -> Passed {
 }
 
 fn handshake(flow: &Flow) -> bool {
-    let syn_ack = Flags::SYN.with(Flags::ACK);
+    let syn_ack = Flags::SYN | Flags::ACK;
     let Some(first) = flow.packets.first() else { return false };
-    if !first.flags.has(Flags::SYN)
-        || first.flags.has(Flags::ACK)
+    if !first.flags.contains(Flags::SYN)
+        || first.flags.contains(Flags::ACK)
         || first.direction != Direction::Forward
     {
         return false;
     }
-    let Some(reply) =
-        flow.packets.iter().find(|p| p.direction == Direction::Reverse && p.flags.has(syn_ack))
+    let Some(reply) = flow
+        .packets
+        .iter()
+        .find(|p| p.direction == Direction::Reverse && p.flags.contains(syn_ack))
     else {
         return false;
     };
@@ -213,12 +215,14 @@ fn handshake(flow: &Flow) -> bool {
     let syns = flow
         .packets
         .iter()
-        .filter(|p| p.direction == Direction::Forward && p.flags.has(Flags::SYN));
+        .filter(|p| p.direction == Direction::Forward && p.flags.contains(Flags::SYN));
     let answered = syns
         .clone()
         .any(|s| reply.ack == s.seq.add(1) || reply.ack == s.seq.add(1 + s.payload_len));
     let third = flow.packets.iter().find(|p| {
-        p.direction == Direction::Forward && !p.flags.has(Flags::SYN) && p.flags.has(Flags::ACK)
+        p.direction == Direction::Forward
+            && !p.flags.contains(Flags::SYN)
+            && p.flags.contains(Flags::ACK)
     });
     answered && third.is_some_and(|t| (0..1 << 30).contains(&t.ack.distance(reply.seq.add(1))))
 }
@@ -226,7 +230,7 @@ fn handshake(flow: &Flow) -> bool {
 /// The window shifts of both sides (RFC 7323, section 2.2): 0 unless both SYNs offer one.
 fn shifts(flow: &Flow) -> [u32; 2] {
     let offered = |d: Direction| {
-        let syn = flow.packets.iter().find(|p| p.direction == d && p.flags.has(Flags::SYN))?;
+        let syn = flow.packets.iter().find(|p| p.direction == d && p.flags.contains(Flags::SYN))?;
         options::find(flow.options_of(syn), 3)?.first().map(|&s| u32::from(s.min(14)))
     };
     match (offered(Direction::Forward), offered(Direction::Reverse)) {

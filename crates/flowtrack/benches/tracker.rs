@@ -23,7 +23,7 @@ fn segments(name: &str) -> Vec<Kept> {
     let mut kept = Vec::new();
     while let Some(frame) = reader.next_frame().unwrap() {
         let time_ns = frame.time_ns;
-        if let Ok(Segment { ip, tcp, payload_len, marks }) = dissector.dissect(&frame) {
+        if let Ok(Segment { ip, tcp, payload_len, quirks }) = dissector.dissect(&frame) {
             let options = tcp.options.to_vec().leak();
             kept.push(Kept {
                 time_ns,
@@ -31,7 +31,7 @@ fn segments(name: &str) -> Vec<Kept> {
                     ip,
                     tcp: tcpwire::TcpView { options, ..tcp },
                     payload_len,
-                    marks,
+                    quirks,
                 },
             });
         }
@@ -50,13 +50,13 @@ fn tracker(c: &mut Criterion) {
                 let mut flows: Vec<Flow> = Vec::new();
                 for (n, kept) in segments.iter().enumerate() {
                     tracker.push(kept.time_ns, n as u64 + 1, &kept.segment);
-                    if tracker.ended_count() >= 64 {
-                        flows.extend(tracker.ended().filter_map(|ended| ended.flow));
+                    if tracker.finished_count() >= 64 {
+                        flows.extend(tracker.drain_finished().filter_map(|ended| ended.flow));
                         flows.drain(..).for_each(|flow| tracker.recycle(flow));
                     }
                 }
                 tracker.finish();
-                black_box(tracker.ended().count())
+                black_box(tracker.drain_finished().count())
             });
         });
         group.finish();

@@ -106,7 +106,7 @@ impl Assembler {
 
     /// What it takes beside itself.
     #[inline]
-    pub(crate) fn held_octets(&self) -> usize {
+    pub(crate) fn heap_octets(&self) -> usize {
         self.above.capacity() * size_of::<Range<i64>>()
     }
 

@@ -5,56 +5,27 @@ use tcpwire::{Flags, SeqNum};
 use crate::{Completeness, Direction};
 
 impl Completeness {
-    /// A SYN opened it.
-    pub const SYN: Completeness = Completeness(1);
-    /// A SYN-ACK was seen.
-    pub const SYN_ACK: Completeness = Completeness(2);
-    /// An ACK without payload was seen.
-    pub const ACK: Completeness = Completeness(4);
-    /// Payload was seen.
-    pub const DATA: Completeness = Completeness(8);
-    /// A FIN was seen.
-    pub const FIN: Completeness = Completeness(16);
-    /// A RST was seen.
-    pub const RST: Completeness = Completeness(32);
-
-    /// Both sets of bits.
-    #[must_use]
-    pub const fn with(self, other: Completeness) -> Completeness {
-        Completeness(self.0 | other.0)
-    }
-
-    /// Whether a bit of `any` is set.
-    #[must_use]
-    pub const fn any(self, any: Completeness) -> bool {
-        self.0 & any.0 != 0
-    }
-
     /// The bits after a segment with `flags` and `payload_len` octets. `first`: it is its
     /// conversation's first, of which Wireshark looks at a SYN alone.
     #[must_use]
     fn after(self, flags: Flags, payload_len: u32, first: bool) -> Completeness {
-        let (syn, ack) = (flags.has(Flags::SYN), flags.has(Flags::ACK));
-        let data_if = |carries| if carries { Completeness::DATA } else { Completeness(0) };
+        let (syn, ack) = (flags.contains(Flags::SYN), flags.contains(Flags::ACK));
+        let data_if = |carries| if carries { Completeness::DATA } else { Completeness::empty() };
         if first {
-            return if syn && !ack {
-                Completeness::SYN.with(data_if(payload_len > 0))
-            } else {
-                self
-            };
+            return if syn && !ack { Completeness::SYN | data_if(payload_len > 0) } else { self };
         }
         let mut bits = self;
         if syn && ack {
-            bits = bits.with(Completeness::SYN_ACK);
+            bits |= Completeness::SYN_ACK;
         }
         if ack && !syn {
-            bits = bits.with(if payload_len > 0 { Completeness::DATA } else { Completeness::ACK });
+            bits |= if payload_len > 0 { Completeness::DATA } else { Completeness::ACK };
         }
-        if flags.has(Flags::FIN) && ack {
-            bits = bits.with(Completeness::FIN);
+        if flags.contains(Flags::FIN) && ack {
+            bits |= Completeness::FIN;
         }
-        if flags.has(Flags::RST) {
-            bits = bits.with(Completeness::RST);
+        if flags.contains(Flags::RST) {
+            bits |= Completeness::RST;
         }
         bits
     }
@@ -74,7 +45,7 @@ pub(crate) struct WiresharkState {
 /// A segment as Wireshark's conversation logic sees it. Directions are any, as long as they are the
 /// same ones.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct SegmentSummary {
     pub(crate) direction: Direction,
     pub(crate) seq: SeqNum,
     pub(crate) ack: SeqNum,
@@ -87,8 +58,8 @@ pub(crate) struct Seen {
 impl WiresharkState {
     /// Whether `seen`, a SYN, begins another conversation on the same ports.
     #[inline]
-    pub(crate) fn is_reused_by(&self, seen: &Seen) -> bool {
-        let syn = seen.flags.has(Flags::SYN) && !seen.flags.has(Flags::ACK);
+    pub(crate) fn is_reused_by(&self, seen: &SegmentSummary) -> bool {
+        let syn = seen.flags.contains(Flags::SYN) && !seen.flags.contains(Flags::ACK);
         let own = seen.direction.index();
         syn && self.base_known[own] && self.base_seq[own] != seen.seq
     }
@@ -105,9 +76,9 @@ impl WiresharkState {
 
     /// Takes in a segment of this conversation. `new`: Wireshark had found no conversation for it.
     #[inline]
-    pub(crate) fn take(&mut self, seen: &Seen, new: bool) {
+    pub(crate) fn take(&mut self, seen: &SegmentSummary, new: bool) {
         let (own, other) = (seen.direction.index(), seen.direction.reversed().index());
-        let (syn, ack) = (seen.flags.has(Flags::SYN), seen.flags.has(Flags::ACK));
+        let (syn, ack) = (seen.flags.contains(Flags::SYN), seen.flags.contains(Flags::ACK));
         self.shown = self.bits;
         if syn && ack && self.base_known[own] {
             self.base_seq[own] = seen.seq;

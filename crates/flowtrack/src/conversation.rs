@@ -2,8 +2,8 @@
 
 use tcpwire::{Flags, IpRepr, Segment};
 
-use crate::side::Side;
-use crate::verdict::{Class, Close, MAX_GAPS_NAMED, Missing, Verdict};
+use crate::direction_state::DirectionState;
+use crate::verdict::{Class, Close, MAX_GAPS_LISTED, Missing, Verdict};
 use crate::{Direction, OptionsRef, Packet};
 
 /// What is needed of a conversation to judge it, and its packets as long as they are held. Forward
@@ -14,7 +14,7 @@ pub(crate) struct Conversation {
     pub(crate) options: Vec<u8>,
     /// Packets are held; once let go they do not come back.
     pub(crate) held: bool,
-    sides: [Side; 2],
+    sides: [DirectionState; 2],
     syn: [bool; 2],
     syn_ack: [bool; 2],
     /// An ACK without SYN or RST, by direction, after a SYN or SYN-ACK of the other end.
@@ -30,7 +30,7 @@ pub(crate) struct Conversation {
     ipv4: bool,
     /// It waits to be given out, closed.
     pub(crate) closing: bool,
-    /// What [`held_octets`](Self::held_octets) was when it was last counted.
+    /// What [`heap_octets`](Self::heap_octets) was when it was last counted.
     pub(crate) counted: usize,
 }
 
@@ -47,7 +47,7 @@ impl Conversation {
             syn_ack: [false; 2],
             answered: [false; 2],
             opener: None,
-            began_with_syn_ack: flags.has(Flags::SYN) && flags.has(Flags::ACK),
+            began_with_syn_ack: flags.contains(Flags::SYN) && flags.contains(Flags::ACK),
             reset: false,
             reset_before_fins: false,
             strict: StrictFlags::default(),
@@ -74,13 +74,13 @@ impl Conversation {
     /// Whether both streams are closed and acknowledged, or a RST was seen.
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
-        self.reset || self.sides.iter().all(Side::fin_acknowledged)
+        self.reset || self.sides.iter().all(DirectionState::fin_acknowledged)
     }
 
     /// What it takes beside itself: the room of its buffers, filled or not.
     #[inline]
-    pub(crate) fn held_octets(&self) -> usize {
-        let gaps = self.sides[0].held_octets() + self.sides[1].held_octets();
+    pub(crate) fn heap_octets(&self) -> usize {
+        let gaps = self.sides[0].heap_octets() + self.sides[1].heap_octets();
         self.packets.capacity() * size_of::<Packet>() + self.options.capacity() + gaps
     }
 
@@ -103,7 +103,8 @@ impl Conversation {
         let (own, other) = (direction.index(), direction.reversed().index());
         let tcp = &segment.tcp;
         let flags = tcp.flags;
-        let (syn, ack, rst) = (flags.has(Flags::SYN), flags.has(Flags::ACK), flags.has(Flags::RST));
+        let (syn, ack, rst) =
+            (flags.contains(Flags::SYN), flags.contains(Flags::ACK), flags.contains(Flags::RST));
         if syn {
             self.take_syn(segment, direction);
         } else if ack && !rst && (self.syn[other] || self.syn_ack[other]) {
@@ -126,7 +127,7 @@ impl Conversation {
     fn take_syn(&mut self, segment: &Segment<'_>, direction: Direction) {
         let side = &mut self.sides[direction.index()];
         side.restart_if_new(segment.tcp.seq);
-        if segment.tcp.flags.has(Flags::ACK) {
+        if segment.tcp.flags.contains(Flags::ACK) {
             self.syn_ack[direction.index()] = true;
         } else {
             self.syn[direction.index()] = true;
@@ -235,11 +236,16 @@ impl Conversation {
         missing.is_empty()
     }
 
-    fn missing_octets(&self, direction: Direction, side: &Side, missing: &mut Vec<Missing>) -> u64 {
+    fn missing_octets(
+        &self,
+        direction: Direction,
+        side: &DirectionState,
+        missing: &mut Vec<Missing>,
+    ) -> u64 {
         let mut octets = side.given_up();
         for (n, gap) in side.missing().enumerate() {
             octets += gap.end - gap.start;
-            if n < MAX_GAPS_NAMED {
+            if n < MAX_GAPS_LISTED {
                 missing.push(Missing::Octets { direction, octets: gap });
             }
         }
@@ -261,7 +267,7 @@ impl StrictFlags {
 
     #[inline]
     fn take(&mut self, flags: Flags) {
-        let flags = (flags.0 & Self::KNOWN) as u8;
+        let flags = (flags.bits() & Self::KNOWN) as u8;
         if let Some(slot) = self.first.get_mut(self.packets as usize) {
             *slot = flags;
         }
@@ -270,9 +276,9 @@ impl StrictFlags {
     }
 
     fn is_original(&self) -> bool {
-        const S: u8 = Flags::SYN.0 as u8;
-        const A: u8 = Flags::ACK.0 as u8;
-        const FA: u8 = Flags::FIN.0 as u8 | A;
+        const S: u8 = Flags::SYN.bits() as u8;
+        const A: u8 = Flags::ACK.bits() as u8;
+        const FA: u8 = Flags::FIN.bits() as u8 | A;
         self.packets >= 7 && self.first == [S, S | A, A] && self.last == [FA, A, FA, A]
     }
 }

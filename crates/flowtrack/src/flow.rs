@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use bitflags::bitflags;
 use tcpwire::{Flags, IpRepr, Ipv4Repr, Ipv6Repr, SeqNum, TcpRepr};
 
 /// Which way a packet travels.
@@ -39,9 +40,24 @@ pub struct Endpoint {
     pub port: u16,
 }
 
-/// Wireshark's `tcp.completeness`: SYN 1, SYN-ACK 2, ACK 4, DATA 8, FIN 16, RST 32.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Completeness(pub u8);
+bitflags! {
+    /// Parts of a conversation that were seen: Wireshark's `tcp.completeness`.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+    pub struct Completeness: u8 {
+        /// A SYN without ACK opened the conversation.
+        const SYN = 1;
+        /// A SYN-ACK was seen.
+        const SYN_ACK = 1 << 1;
+        /// An ACK without payload was seen.
+        const ACK = 1 << 2;
+        /// A segment with payload was seen.
+        const DATA = 1 << 3;
+        /// A FIN was seen.
+        const FIN = 1 << 4;
+        /// A RST was seen.
+        const RST = 1 << 5;
+    }
+}
 
 /// Where a packet's option octets lie in [`Flow::options`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -119,7 +135,7 @@ impl Flow {
 
     /// What it takes beside itself: the room of its buffers, filled or not.
     #[must_use]
-    pub fn held_octets(&self) -> usize {
+    pub fn heap_octets(&self) -> usize {
         self.packets.capacity() * size_of::<Packet>() + self.options.capacity()
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use tcpwire::{IpRepr, Ipv4Repr, Ipv6Repr, Marks, Segment, TcpView};
+use tcpwire::{IpRepr, Ipv4Repr, Ipv6Repr, PacketQuirks, Segment, TcpView};
 
 use crate::{Completeness, Direction, Flow, Packet, Tracker, TrackerOptions, Verdict};
 
@@ -11,7 +11,7 @@ impl Flow {
     /// `None` where they are no single conversation to it: none at all, ends that are the same, or
     /// a SYN in the middle that begins another one.
     #[must_use]
-    pub fn judge(&self) -> Option<(Verdict, Completeness)> {
+    pub fn verdict(&self) -> Option<(Verdict, Completeness)> {
         let mut tracker =
             Tracker::new(TrackerOptions { linger_ns: i64::MAX, ..TrackerOptions::default() });
         for (i, packet) in self.packets.iter().enumerate() {
@@ -19,8 +19,8 @@ impl Flow {
         }
         tracker.finish();
         let completeness =
-            tracker.records().next().filter(|_| tracker.conversations() == 1)?.completeness;
-        let verdict = tracker.ended().next()?.verdict;
+            tracker.summaries().next().filter(|_| tracker.conversation_count() == 1)?.completeness;
+        let verdict = tracker.drain_finished().next()?.verdict;
         Some((verdict, completeness))
     }
 
@@ -47,7 +47,7 @@ impl Flow {
             ip: ip(packet, from.addr, to.addr)?,
             tcp,
             payload_len: Some(packet.payload_len),
-            marks: Marks(0),
+            quirks: PacketQuirks::empty(),
         })
     }
 }

@@ -11,19 +11,19 @@ mod assembler;
 mod completeness;
 #[cfg(feature = "tracker")]
 mod conversation;
+#[cfg(feature = "tracker")]
+mod direction_state;
 mod flow;
 #[cfg(feature = "tracker")]
 mod judge;
 #[cfg(feature = "tracker")]
-mod keys;
+mod lru;
 #[cfg(feature = "tracker")]
-mod marks;
-#[cfg(feature = "tracker")]
-mod recency;
-#[cfg(feature = "tracker")]
-mod side;
+mod table;
 #[cfg(feature = "tracker")]
 mod tracker;
+#[cfg(feature = "tracker")]
+mod tuples;
 #[cfg(feature = "tracker")]
 mod verdict;
 
@@ -31,8 +31,8 @@ mod verdict;
 pub use assembler::{Assembler, Inserted};
 pub use flow::{Completeness, Direction, Endpoint, Flow, OptionsRef, Packet};
 #[cfg(feature = "tracker")]
-pub use marks::Record;
+pub use table::ConversationSummary;
 #[cfg(feature = "tracker")]
-pub use tracker::{Cause, Ended, NOT_HELD, Tracker, TrackerOptions};
+pub use tracker::{EndReason, FinishedConversation, Tracker, TrackerOptions, UNENCODABLE};
 #[cfg(feature = "tracker")]
-pub use verdict::{Class, Close, MAX_GAPS_NAMED, Missing, Verdict};
+pub use verdict::{Class, Close, MAX_GAPS_LISTED, Missing, Verdict};

@@ -2,29 +2,27 @@
 
 use std::collections::VecDeque;
 
-use tcpwire::{Marks, Segment};
+use tcpwire::{PacketQuirks, Segment};
 
-use crate::completeness::{Seen, WiresharkState};
+use crate::completeness::{SegmentSummary, WiresharkState};
 use crate::conversation::Conversation;
-use crate::keys::Keys;
-use crate::marks::{Mark, MarkTable, NONE, Record};
-use crate::recency::{List, Recency};
+use crate::lru::{List, LruLists};
+use crate::table::{ConversationEntry, ConversationSummary, ConversationTable, NONE};
+use crate::tuples::TupleMap;
 use crate::verdict::Verdict;
 use crate::{Completeness, Direction, Endpoint, Flow, Packet};
 
 /// What a [`Flow`] can not hold: a conversation with one of these is judged and counted, and its
 /// packets are let go.
-pub const NOT_HELD: Marks = Marks(
-    Marks::TUNNEL_OTHER_VERSION.0
-        | Marks::IP_OPTIONS.0
-        | Marks::IPV6_EXTENSION.0
-        | Marks::FRAGMENTED.0
-        | Marks::QUOTED.0
-        | Marks::HEADER_CUT.0
-        | Marks::BAD_LENGTH.0
-        | Marks::IPV4_RESERVED.0
-        | Marks::WRONG_TIME.0,
-);
+pub const UNENCODABLE: PacketQuirks = PacketQuirks::TUNNEL_OTHER_VERSION
+    .union(PacketQuirks::IP_OPTIONS)
+    .union(PacketQuirks::IPV6_EXTENSION)
+    .union(PacketQuirks::FRAGMENTED)
+    .union(PacketQuirks::QUOTED)
+    .union(PacketQuirks::HEADER_CUT)
+    .union(PacketQuirks::BAD_LENGTH)
+    .union(PacketQuirks::IPV4_RESERVED)
+    .union(PacketQuirks::INVALID_TIME);
 
 /// How a [`Tracker`] keeps its space bounded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,22 +56,23 @@ impl Default for TrackerOptions {
 
 /// Why a conversation was given out.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Cause {
-    /// It was closed, and nothing came for a while.
-    Closed,
-    /// A SYN began another one on the same ports.
-    Reused,
-    /// It was idle for longer than the time-out.
-    Idle,
-    /// Space was needed.
-    Space,
-    /// The capture ended.
+pub enum EndReason {
+    /// The conversation was closed, and no packet followed within the linger time (IPFIX: end of
+    /// flow detected, 3).
+    EndOfFlow,
+    /// A SYN began another conversation on the same 4-tuple.
+    PortReuse,
+    /// No packet came within the idle time-out (IPFIX: idle timeout, 1).
+    IdleTimeout,
+    /// The tracker's bound in space was reached (IPFIX: lack of resources, 5).
+    LackOfResources,
+    /// The capture ended (IPFIX: forced end, 4).
     EndOfCapture,
 }
 
 /// A conversation that ended: given out once for each.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ended {
+pub struct FinishedConversation {
     /// Number of the conversation, from 0, in order of first packets.
     pub id: u64,
     /// Its packets; `None` where they were not held.
@@ -81,9 +80,9 @@ pub struct Ended {
     /// What it is.
     pub verdict: Verdict,
     /// What its packets carried beside what a flow holds.
-    pub marks: Marks,
+    pub quirks: PacketQuirks,
     /// Why it was given out.
-    pub cause: Cause,
+    pub end_reason: EndReason,
 }
 
 /// Conversations with fewer packets than this may still turn out to begin with a SYN that came
@@ -112,12 +111,12 @@ struct Closing {
 #[derive(Default)]
 pub struct Tracker {
     options: TrackerOptions,
-    keys: Keys,
-    marks: MarkTable,
+    keys: TupleMap,
+    marks: ConversationTable,
     /// Number of the next conversation.
     next_id: u64,
-    /// Where there is a bound in time or space: which marks are quiet for longest.
-    recency: Option<Recency>,
+    /// Where there is a bound in time or space: which quirks are quiet for longest.
+    recency: Option<LruLists>,
     /// When the packet before this one was captured.
     before_ns: i64,
     /// Conversations that are not yet given out, and those that were, for the next ones.
@@ -127,13 +126,13 @@ pub struct Tracker {
     spare: Vec<(Vec<Packet>, Vec<u8>)>,
     spare_octets: usize,
     closing: VecDeque<Closing>,
-    /// What open conversations and all marks take, and what the marks of those given out take of
+    /// What open conversations and all quirks take, and what the quirks of those given out take of
     /// it.
-    held_octets: usize,
+    heap_octets: usize,
     given_octets: usize,
-    ended: VecDeque<Ended>,
-    ended_octets: usize,
-    forgotten: Vec<Record>,
+    ended: VecDeque<FinishedConversation>,
+    finished_octets: usize,
+    forgotten: Vec<ConversationSummary>,
     /// Conversations that the end of the capture ends.
     finishing: Option<std::vec::IntoIter<u32>>,
 }
@@ -145,7 +144,7 @@ impl Tracker {
         let bounded = options.idle_timeout_ns.is_some() || options.max_octets.is_some();
         Tracker {
             options,
-            recency: bounded.then(Recency::default),
+            recency: bounded.then(LruLists::default),
             before_ns: i64::MIN,
             ..Tracker::default()
         }
@@ -158,14 +157,14 @@ impl Tracker {
         let (at, direction) = self.find(time_ns, frame, segment);
         let mark = &mut self.marks[at];
         let seen = seen(segment, direction);
-        let new = mark.packets == 0 && !mark.wireshark.bits.any(Completeness::SYN);
+        let new = mark.packets == 0 && !mark.wireshark.bits.contains(Completeness::SYN);
         mark.wireshark.take(&seen, new);
         mark.packets += 1;
-        mark.marks = mark.marks.with(segment.marks);
+        mark.quirks |= segment.quirks;
         mark.last_ns = time_ns;
         let id = mark.id;
         if mark.open == NONE {
-            mark.late_packets += 1;
+            mark.packets_after_export += 1;
         } else {
             self.take(at, time_ns, segment, direction);
         }
@@ -177,15 +176,17 @@ impl Tracker {
     }
 
     /// The conversations that ended since the last call, in the order in which they did.
-    pub fn ended(&mut self) -> std::collections::vec_deque::Drain<'_, Ended> {
-        self.ended_octets = 0;
+    pub fn drain_finished(
+        &mut self,
+    ) -> std::collections::vec_deque::Drain<'_, FinishedConversation> {
+        self.finished_octets = 0;
         self.ended.drain(..)
     }
 
     /// The first of them alone.
-    pub fn next_ended(&mut self) -> Option<Ended> {
+    pub fn pop_finished(&mut self) -> Option<FinishedConversation> {
         let one = self.ended.pop_front()?;
-        self.ended_octets -= one.flow.as_ref().map_or(0, Flow::held_octets);
+        self.finished_octets -= one.flow.as_ref().map_or(0, Flow::heap_octets);
         Some(one)
     }
 
@@ -196,7 +197,7 @@ impl Tracker {
         if self.options.max_octets.is_some() {
             return;
         }
-        let octets = flow.held_octets();
+        let octets = flow.heap_octets();
         if self.spare_octets + octets <= MAX_SPARE && flow.packets.capacity() <= MAX_SPARE_PACKETS {
             flow.packets.clear();
             flow.options.clear();
@@ -205,48 +206,48 @@ impl Tracker {
         }
     }
 
-    /// How many conversations [`ended`](Self::ended) would give.
+    /// How many conversations [`drain_finished`](Self::drain_finished) would give.
     #[must_use]
-    pub fn ended_count(&self) -> usize {
+    pub fn finished_count(&self) -> usize {
         self.ended.len()
     }
 
     /// What the packets of these take, in octets.
     #[must_use]
-    pub fn ended_octets(&self) -> usize {
-        self.ended_octets
+    pub fn finished_octets(&self) -> usize {
+        self.finished_octets
     }
 
     /// What is known of the conversations that were forgotten since the last call: they were given
     /// out, and no packet is counted to them any more.
-    pub fn forgotten(&mut self) -> std::vec::Drain<'_, Record> {
+    pub fn drain_forgotten(&mut self) -> std::vec::Drain<'_, ConversationSummary> {
         self.forgotten.drain(..)
     }
 
-    /// How many conversations [`forgotten`](Self::forgotten) would give.
+    /// How many conversations [`drain_forgotten`](Self::drain_forgotten) would give.
     #[must_use]
     pub fn forgotten_count(&self) -> usize {
         self.forgotten.len()
     }
 
     /// What is known of all conversations that are not forgotten, in order of their first packets.
-    pub fn records(&self) -> impl Iterator<Item = Record> {
+    pub fn summaries(&self) -> impl Iterator<Item = ConversationSummary> {
         self.marks.in_order().into_iter().map(|at| self.marks[at].record(&self.keys))
     }
 
-    /// Ends all conversations, in order of their first packets.
+    /// Tuples all conversations, in order of their first packets.
     pub fn finish(&mut self) {
-        while self.finish_some(usize::MAX) {}
+        while self.finish_until(usize::MAX) {}
     }
 
-    /// Ends conversations, in order of their first packets, until so many wait to be given out.
+    /// Tuples conversations, in order of their first packets, until so many wait to be given out.
     /// Says whether there may be more: a million need not be there all at once.
-    pub fn finish_some(&mut self, waiting: usize) -> bool {
+    pub fn finish_until(&mut self, waiting: usize) -> bool {
         let mut left = self.finishing.take().unwrap_or_else(|| self.marks.in_order().into_iter());
         while self.ended.len() < waiting
             && let Some(at) = left.next()
         {
-            self.end(at, Cause::EndOfCapture);
+            self.end(at, EndReason::EndOfCapture);
         }
         self.closing.clear();
         let more = left.len() > 0;
@@ -254,16 +255,16 @@ impl Tracker {
         more
     }
 
-    /// What open conversations and the marks of all others take, in octets. Where there is no bound
+    /// What open conversations and the quirks of all others take, in octets. Where there is no bound
     /// in time or space, the packets are not counted.
     #[must_use]
-    pub fn held_octets(&self) -> usize {
-        self.held_octets
+    pub fn heap_octets(&self) -> usize {
+        self.heap_octets
     }
 
     /// Number of conversations so far.
     #[must_use]
-    pub fn conversations(&self) -> u64 {
+    pub fn conversation_count(&self) -> u64 {
         self.next_id
     }
 
@@ -278,8 +279,11 @@ impl Tracker {
             );
         };
         let mark = &self.marks[at];
-        let direction =
-            if from_lower == mark.low_first { Direction::Forward } else { Direction::Reverse };
+        let direction = if from_lower == mark.initiator_is_low {
+            Direction::Forward
+        } else {
+            Direction::Reverse
+        };
         // What is idle for long is ended, known or forgotten: nothing that comes after it is told
         // by it.
         if self
@@ -287,7 +291,7 @@ impl Tracker {
             .idle_timeout_ns
             .is_some_and(|timeout| time_ns.saturating_sub(mark.last_ns) > timeout)
         {
-            self.end(at, Cause::Idle);
+            self.end(at, EndReason::IdleTimeout);
             self.forget(at);
             return (
                 self.begin(frame, segment, from_lower, WiresharkState::default()),
@@ -295,7 +299,7 @@ impl Tracker {
             );
         }
         if mark.wireshark.is_reused_by(&seen(segment, direction)) {
-            self.end(at, Cause::Reused);
+            self.end(at, EndReason::PortReuse);
             self.forget(at);
             return (
                 self.begin(frame, segment, from_lower, WiresharkState::reused()),
@@ -309,12 +313,12 @@ impl Tracker {
         &mut self,
         frame: u64,
         segment: &Segment<'_>,
-        low_first: bool,
+        initiator_is_low: bool,
         wireshark: WiresharkState,
     ) -> u32 {
         let conversation = Conversation::new(segment, self.spare.pop().unwrap_or_default());
-        self.spare_octets -= conversation.held_octets();
-        self.held_octets += PER_CONVERSATION;
+        self.spare_octets -= conversation.heap_octets();
+        self.heap_octets += PER_CONVERSATION;
         let open = match self.free.pop() {
             Some(at) => {
                 self.open[at as usize] = conversation;
@@ -326,21 +330,21 @@ impl Tracker {
             }
         };
         let ends = self.keys.keep(segment);
-        let mark = Mark {
+        let mark = ConversationEntry {
             id: self.next_id,
             ends,
             open,
             first_frame: frame,
             packets: 0,
-            late_packets: 0,
+            packets_after_export: 0,
             last_ns: 0,
             wireshark,
-            marks: Marks::default(),
-            low_first,
-            swapped: false,
+            quirks: PacketQuirks::default(),
+            initiator_is_low,
+            responder_opened: false,
         };
         self.next_id += 1;
-        self.held_octets += mark.octets();
+        self.heap_octets += mark.octets();
         let at = self.marks.keep(mark);
         self.keys.set(ends, at);
         if let Some(recency) = &mut self.recency {
@@ -353,9 +357,9 @@ impl Tracker {
     fn take(&mut self, at: u32, time_ns: i64, segment: &Segment<'_>, direction: Direction) {
         let mark = &self.marks[at];
         let conversation = &mut self.open[mark.open as usize];
-        let not_held = mark.marks.any(NOT_HELD);
+        let not_held = mark.quirks.intersects(UNENCODABLE);
         if !(not_held
-            && (segment.marks.any(Marks::QUOTED.with(Marks::BAD_LENGTH))
+            && (segment.quirks.intersects(PacketQuirks::QUOTED | PacketQuirks::BAD_LENGTH)
                 || segment.payload_len.is_none()))
         {
             conversation.take(time_ns, segment, direction);
@@ -367,8 +371,8 @@ impl Tracker {
             conversation.let_go();
         }
         if self.recency.is_some() {
-            let octets = conversation.held_octets();
-            self.held_octets = self.held_octets - conversation.counted + octets;
+            let octets = conversation.heap_octets();
+            self.heap_octets = self.heap_octets - conversation.counted + octets;
             conversation.counted = octets;
         }
         if !conversation.closing && conversation.is_closed() {
@@ -390,7 +394,7 @@ impl Tracker {
                 continue;
             }
             if now_ns.saturating_sub(mark.last_ns) > self.options.linger_ns {
-                self.end(closing.at, Cause::Closed);
+                self.end(closing.at, EndReason::EndOfFlow);
             } else {
                 self.closing.push_back(Closing { since_ns: mark.last_ns, ..closing });
             }
@@ -400,17 +404,17 @@ impl Tracker {
     /// Gives out and forgets what is idle, and what there is no space for. The packet taken in
     /// last, at `now_ns`, is of `current`.
     fn keep_bounds(&mut self, current: u32, now_ns: i64) {
-        let list = if self.marks[current].open == NONE { List::Given } else { List::Open };
+        let list = if self.marks[current].open == NONE { List::Exported } else { List::Open };
         let Some(recency) = &mut self.recency else { return };
         recency.touch(list, current);
         if let Some(timeout_ns) = self.options.idle_timeout_ns {
             // One time that is far ahead of those around it ends nothing.
             let now_ns = now_ns.min(std::mem::replace(&mut self.before_ns, now_ns));
-            self.end_idle(List::Given, now_ns, timeout_ns.saturating_mul(2));
+            self.end_idle(List::Exported, now_ns, timeout_ns.saturating_mul(2));
             self.end_idle(List::Open, now_ns, timeout_ns.saturating_mul(2));
         }
         if let Some(max) = self.options.max_octets {
-            while self.held_octets > max && self.make_space(current, max) {}
+            while self.heap_octets > max && self.make_space(current, max) {}
         }
     }
 
@@ -422,7 +426,7 @@ impl Tracker {
             let Some(first) = recency.first(list) else { return };
             let last_ns = self.marks[first].last_ns;
             if now_ns.saturating_sub(last_ns) > limit_ns {
-                self.end(first, Cause::Idle);
+                self.end(first, EndReason::IdleTimeout);
                 self.forget(first);
             } else if last_ns > now_ns {
                 // The clock has gone back since: those behind it need not wait until it gets there
@@ -440,18 +444,18 @@ impl Tracker {
     fn make_space(&mut self, current: u32, max: usize) -> bool {
         let Some(recency) = &self.recency else { return false };
         let first = |list| recency.first(list).filter(|at| *at != current);
-        match (first(List::Given), first(List::Open)) {
+        match (first(List::Exported), first(List::Open)) {
             (Some(given), open) if self.given_octets > max / 4 || open.is_none() => {
                 self.forget(given)
             }
-            (_, Some(open)) => self.end(open, Cause::Space),
-            _ if self.marks[current].open != NONE => self.end(current, Cause::Space),
+            (_, Some(open)) => self.end(open, EndReason::LackOfResources),
+            _ if self.marks[current].open != NONE => self.end(current, EndReason::LackOfResources),
             _ => return false,
         }
         true
     }
 
-    fn end(&mut self, at: u32, cause: Cause) {
+    fn end(&mut self, at: u32, end_reason: EndReason) {
         let mark = &mut self.marks[at];
         if mark.open == NONE {
             return;
@@ -459,32 +463,40 @@ impl Tracker {
         let conversation = &mut self.open[mark.open as usize];
         self.free.push(mark.open);
         mark.open = NONE;
-        mark.swapped = conversation.opener() == Direction::Reverse;
-        self.held_octets -= conversation.counted + PER_CONVERSATION;
+        mark.responder_opened = conversation.opener() == Direction::Reverse;
+        self.heap_octets -= conversation.counted + PER_CONVERSATION;
         self.given_octets += mark.octets();
         if let Some(recency) = &mut self.recency {
             recency.remove(List::Open, at);
-            recency.push(List::Given, at);
+            recency.push(List::Exported, at);
         }
         // What is closed has not ended early.
-        let cause =
-            if cause == Cause::Idle && conversation.is_closed() { Cause::Closed } else { cause };
+        let end_reason = match end_reason {
+            EndReason::IdleTimeout if conversation.is_closed() => EndReason::EndOfFlow,
+            other => other,
+        };
         let verdict = conversation.verdict();
         let (held, buffers) = (conversation.held, conversation.empty());
         let flow = held.then(|| flow_of(mark, mark.opener_first(&self.keys), buffers));
-        self.ended_octets += flow.as_ref().map_or(0, Flow::held_octets);
-        self.ended.push_back(Ended { id: mark.id, flow, verdict, marks: mark.marks, cause });
+        self.finished_octets += flow.as_ref().map_or(0, Flow::heap_octets);
+        self.ended.push_back(FinishedConversation {
+            id: mark.id,
+            flow,
+            verdict,
+            quirks: mark.quirks,
+            end_reason,
+        });
     }
 
     /// Lets go the mark of a conversation that was given out.
     fn forget(&mut self, at: u32) {
         let mark = &self.marks[at];
         self.forgotten.push(mark.record(&self.keys));
-        self.held_octets -= mark.octets();
+        self.heap_octets -= mark.octets();
         self.given_octets -= mark.octets();
         self.keys.forget(mark.ends, at);
         if let Some(recency) = &mut self.recency {
-            recency.remove(List::Given, at);
+            recency.remove(List::Exported, at);
         }
         self.marks.let_go(at);
     }
@@ -495,11 +507,11 @@ impl Tracker {
 const PER_CONVERSATION: usize = size_of::<Conversation>() + size_of::<u32>() + 32;
 
 fn flow_of(
-    mark: &Mark,
+    mark: &ConversationEntry,
     [client, server]: [Endpoint; 2],
     (mut packets, options): (Vec<Packet>, Vec<u8>),
 ) -> Flow {
-    if mark.swapped {
+    if mark.responder_opened {
         for packet in &mut packets {
             packet.direction = packet.direction.reversed();
         }
@@ -515,9 +527,9 @@ fn flow_of(
 }
 
 #[inline]
-fn seen(segment: &Segment<'_>, direction: Direction) -> Seen {
+fn seen(segment: &Segment<'_>, direction: Direction) -> SegmentSummary {
     let tcp = &segment.tcp;
-    Seen {
+    SegmentSummary {
         direction,
         seq: tcp.seq,
         ack: tcp.ack,

@@ -120,7 +120,7 @@ impl fmt::Display for Missing {
 }
 
 /// Gaps of one conversation that are named; the others are counted.
-pub const MAX_GAPS_NAMED: usize = 8;
+pub const MAX_GAPS_LISTED: usize = 8;
 
 /// What was seen of a conversation and what is missing.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -129,7 +129,7 @@ pub struct Verdict {
     pub class: Class,
     /// How it ended.
     pub close: Close,
-    /// Every reason why it is not whole; of gaps at most [`MAX_GAPS_NAMED`] of each stream.
+    /// Every reason why it is not whole; of gaps at most [`MAX_GAPS_LISTED`] of each stream.
     pub missing: Vec<Missing>,
     /// Stream octets never seen, client's and server's.
     pub missing_octets: [u64; 2],

@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tcpwire::{
     CaptureFormat, CaptureReader, CaptureWriter, Dissector, EthernetRepr, Flags, IpRepr, Payload,
-    Resolution, TcpRepr, emit_packet,
+    TcpRepr, TimestampUnit, emit_packet,
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -85,7 +85,7 @@ fn moved(ip: IpRepr, round: u32) -> IpRepr {
 /// Sequence numbers of a round: both directions move by as much.
 fn renumbered(tcp: &TcpRepr, round: u32) -> TcpRepr {
     let by = round.wrapping_mul(2_654_435_761);
-    let ack = if tcp.flags.has(Flags::ACK) { tcp.ack.wrapping_add(by) } else { tcp.ack };
+    let ack = if tcp.flags.contains(Flags::ACK) { tcp.ack.wrapping_add(by) } else { tcp.ack };
     TcpRepr { seq: tcp.seq.wrapping_add(by), ack, ..tcp.clone() }
 }
 
@@ -102,7 +102,7 @@ fn main() -> Result<(), Failure> {
     packets.sort_by_key(|p| p.time_ns);
     let span_ns = packets.last().ok_or("no TCP packets in the captures")?.time_ns + 1_000_000_000;
     let to = BufWriter::with_capacity(1 << 20, File::create(out)?);
-    let mut writer = CaptureWriter::new(to, CaptureFormat::Pcap(Resolution::Micros))?;
+    let mut writer = CaptureWriter::new(to, CaptureFormat::Pcap(TimestampUnit::Micros))?;
     let (mut written, mut round) = (0u64, 0u32);
     let mut frame = Vec::new();
     while writer.octets() < octets || written < count {

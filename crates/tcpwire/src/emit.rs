@@ -93,7 +93,7 @@ impl TcpRepr {
         fixed[2..4].copy_from_slice(&self.dst_port.to_be_bytes());
         fixed[4..8].copy_from_slice(&self.seq.to_be_bytes());
         fixed[8..12].copy_from_slice(&self.ack.to_be_bytes());
-        fixed[12..14].copy_from_slice(&(words << 12 | self.flags.0 & 0x0fff).to_be_bytes());
+        fixed[12..14].copy_from_slice(&(words << 12 | self.flags.bits() & 0x0fff).to_be_bytes());
         fixed[14..16].copy_from_slice(&self.window.to_be_bytes());
         fixed[16..18].copy_from_slice(&self.checksum.to_be_bytes());
         fixed[18..20].copy_from_slice(&self.urgent.to_be_bytes());
@@ -181,7 +181,7 @@ mod tests {
         fn any_tcp()(ports in any::<[u16; 2]>(), seq in any::<u32>(), ack in any::<u32>(), flags in 0..0x1000_u16,
             window in any::<u16>(), checksum in any::<u16>(), urgent in any::<u16>(),
             options in prop::collection::vec(any::<[u8; 4]>(), 0..=10)) -> TcpRepr {
-            TcpRepr { src_port: ports[0], dst_port: ports[1], seq, ack, flags: Flags(flags), window, checksum, urgent,
+            TcpRepr { src_port: ports[0], dst_port: ports[1], seq, ack, flags: Flags::from_bits_retain(flags), window, checksum, urgent,
                 options: options.concat() }
         }
     }
@@ -248,7 +248,10 @@ mod tests {
         let seen = TcpPacket::new(segment).unwrap();
         assert_eq!((seen.get_source(), seen.get_destination()), (tcp.src_port, tcp.dst_port));
         assert_eq!((seen.get_sequence(), seen.get_acknowledgement()), (tcp.seq, tcp.ack));
-        assert_eq!(u16::from(seen.get_reserved()) << 8 | u16::from(seen.get_flags()), tcp.flags.0);
+        assert_eq!(
+            u16::from(seen.get_reserved()) << 8 | u16::from(seen.get_flags()),
+            tcp.flags.bits()
+        );
         assert_eq!((seen.get_window(), seen.get_urgent_ptr()), (tcp.window, tcp.urgent));
         assert_eq!(seen.get_options_raw(), tcp.options);
         assert_eq!(usize::from(seen.get_data_offset()) * 4, tcp.header_len());

@@ -2,47 +2,51 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The low 12 bits of octets 12 and 13 of a TCP header: three reserved bits, AE (once NS), CWR,
-/// ECE, URG, ACK, PSH, RST, SYN, FIN. Wireshark's `tcp.flags`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Flags(pub u16);
+use bitflags::bitflags;
+
+bitflags! {
+    /// Control bits and reserved bits of a TCP header (RFC 9293, section 3.1): the low 12 bits of
+    /// octets 12 and 13, Wireshark's `tcp.flags`.
+    ///
+    /// ```
+    /// use tcpwire::Flags;
+    ///
+    /// let syn_ack = Flags::SYN | Flags::ACK;
+    /// assert!(syn_ack.contains(Flags::SYN));
+    /// assert_eq!(syn_ack.bits(), 0x012);
+    /// assert_eq!(syn_ack.iter_names().map(|(name, _)| name).collect::<Vec<_>>(), ["SYN", "ACK"]);
+    /// ```
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+    pub struct Flags: u16 {
+        /// End of the sender's data.
+        const FIN = 0x001;
+        /// Synchronisation of sequence numbers: opens a direction.
+        const SYN = 0x002;
+        /// Reset of the connection.
+        const RST = 0x004;
+        /// Push function: deliver to the application without delay.
+        const PSH = 0x008;
+        /// Significance of the acknowledgment number.
+        const ACK = 0x010;
+        /// Significance of the urgent pointer.
+        const URG = 0x020;
+        /// ECN echo (RFC 3168, section 6.1).
+        const ECE = 0x040;
+        /// Congestion window reduced (RFC 3168, section 6.1).
+        const CWR = 0x080;
+        /// Accurate ECN (RFC 9768), formerly NS.
+        const AE = 0x100;
+        /// The three bits that no RFC assigns: zero from a conforming sender.
+        const RESERVED = 0xe00;
+    }
+}
 
 impl Flags {
-    /// No more data from the sender.
-    pub const FIN: Flags = Flags(0x001);
-    /// Synchronise sequence numbers.
-    pub const SYN: Flags = Flags(0x002);
-    /// Reset the connection.
-    pub const RST: Flags = Flags(0x004);
-    /// Push.
-    pub const PSH: Flags = Flags(0x008);
-    /// The acknowledgment field is significant.
-    pub const ACK: Flags = Flags(0x010);
-    /// The urgent pointer is significant.
-    pub const URG: Flags = Flags(0x020);
-    /// ECN echo (RFC 3168).
-    pub const ECE: Flags = Flags(0x040);
-    /// Congestion window reduced (RFC 3168).
-    pub const CWR: Flags = Flags(0x080);
-    /// Accurate ECN (RFC 9768), once NS.
-    pub const AE: Flags = Flags(0x100);
-
-    /// Whether every bit of `all` is set.
-    #[must_use]
-    pub const fn has(self, all: Flags) -> bool {
-        self.0 & all.0 == all.0
-    }
-
-    /// Both sets of bits.
-    #[must_use]
-    pub const fn with(self, other: Flags) -> Flags {
-        Flags(self.0 | other.0)
-    }
-
-    /// The sequence numbers that SYN and FIN take: one each (RFC 9293, section 3.4).
+    /// Returns the sequence numbers that the flags occupy: one each for SYN and FIN
+    /// (RFC 9293, section 3.4).
     #[must_use]
     pub const fn seq_len(self) -> u32 {
-        ((self.0 >> 1) & 1) as u32 + (self.0 & 1) as u32
+        self.contains(Flags::SYN) as u32 + self.contains(Flags::FIN) as u32
     }
 }
 

@@ -22,14 +22,14 @@ mod write;
 #[cfg(feature = "capture")]
 pub use checksum::Checksum;
 #[cfg(feature = "capture")]
-pub use dissect::{Dissector, Marks, Segment, Skip, TcpView};
+pub use dissect::{Dissector, PacketQuirks, Segment, SkipReason, TcpView};
 #[cfg(feature = "capture")]
 pub use emit::{EthernetRepr, Payload, emit_packet};
 pub use header::{Flags, IpRepr, Ipv4Repr, Ipv6Repr, TcpRepr};
 #[cfg(feature = "capture")]
 pub use link::LinkType;
 #[cfg(feature = "capture")]
-pub use read::{CaptureReader, Frame, ReadError, TimeStep, is_capture_magic};
+pub use read::{CaptureReader, Frame, ReadError, TimestampResolution, is_capture_magic};
 pub use seq::SeqNum;
 #[cfg(feature = "capture")]
-pub use write::{CaptureFormat, CaptureWriter, LINKTYPE_ETHERNET, Resolution, WriteError};
+pub use write::{CaptureFormat, CaptureWriter, LINKTYPE_ETHERNET, TimestampUnit, WriteError};

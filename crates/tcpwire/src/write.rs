@@ -13,9 +13,9 @@ const SECOND: i64 = 1_000_000_000;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CaptureFormat {
     /// pcap (draft-ietf-opsawg-pcap).
-    Pcap(Resolution),
+    Pcap(TimestampUnit),
     /// pcapng (draft-ietf-opsawg-pcapng), one section, one interface.
-    Pcapng(Resolution),
+    Pcapng(TimestampUnit),
 }
 
 impl CaptureFormat {
@@ -31,18 +31,18 @@ impl CaptureFormat {
 
 /// The unit in which times are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Resolution {
+pub enum TimestampUnit {
     /// Microseconds: what is finer is cut off.
     Micros,
     /// Nanoseconds.
     Nanos,
 }
 
-impl Resolution {
+impl TimestampUnit {
     fn ns(self) -> i64 {
         match self {
-            Resolution::Micros => 1_000,
-            Resolution::Nanos => 1,
+            TimestampUnit::Micros => 1_000,
+            TimestampUnit::Nanos => 1,
         }
     }
 }
@@ -68,9 +68,9 @@ pub enum WriteError {
 /// Writes packets to a capture.
 ///
 /// ```
-/// use tcpwire::{CaptureFormat, CaptureWriter, Resolution};
+/// use tcpwire::{CaptureFormat, CaptureWriter, TimestampUnit};
 ///
-/// let mut writer = CaptureWriter::new(Vec::new(), CaptureFormat::Pcap(Resolution::Nanos))?;
+/// let mut writer = CaptureWriter::new(Vec::new(), CaptureFormat::Pcap(TimestampUnit::Nanos))?;
 /// writer.write(1_700_000_000_000_000_001, 1_500, &[0; 54])?;
 /// assert_eq!(writer.into_inner().len(), 24 + 16 + 54);
 /// # Ok::<(), tcpwire::WriteError>(())
@@ -133,10 +133,10 @@ impl<W: Write> CaptureWriter<W> {
     }
 }
 
-fn pcap_header(resolution: Resolution, out: &mut Vec<u8>) {
+fn pcap_header(resolution: TimestampUnit, out: &mut Vec<u8>) {
     let magic: u32 = match resolution {
-        Resolution::Micros => 0xa1b2_c3d4,
-        Resolution::Nanos => 0xa1b2_3c4d,
+        TimestampUnit::Micros => 0xa1b2_c3d4,
+        TimestampUnit::Nanos => 0xa1b2_3c4d,
     };
     out.extend_from_slice(&magic.to_le_bytes());
     out.extend_from_slice(&2_u16.to_le_bytes());
@@ -147,7 +147,7 @@ fn pcap_header(resolution: Resolution, out: &mut Vec<u8>) {
 }
 
 fn pcap_record(
-    resolution: Resolution,
+    resolution: TimestampUnit,
     time_ns: i64,
     wire_len: u32,
     octets: &[u8],
@@ -173,7 +173,7 @@ fn block(kind: u32, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(&length);
 }
 
-fn pcapng_header(resolution: Resolution, out: &mut Vec<u8>) {
+fn pcapng_header(resolution: TimestampUnit, out: &mut Vec<u8>) {
     block(0x0a0d_0d0a, out, |out| {
         out.extend_from_slice(&0x1a2b_3c4d_u32.to_le_bytes());
         out.extend_from_slice(&1_u16.to_le_bytes());
@@ -187,15 +187,15 @@ fn pcapng_header(resolution: Resolution, out: &mut Vec<u8>) {
         out.extend_from_slice(&SNAP_LENGTH.to_le_bytes());
         // Option if_tsresol (9): a power of ten; then the end of the options.
         let digits = match resolution {
-            Resolution::Micros => 6,
-            Resolution::Nanos => 9,
+            TimestampUnit::Micros => 6,
+            TimestampUnit::Nanos => 9,
         };
         out.extend_from_slice(&[9, 0, 1, 0, digits, 0, 0, 0, 0, 0, 0, 0]);
     });
 }
 
 fn pcapng_packet(
-    resolution: Resolution,
+    resolution: TimestampUnit,
     time_ns: i64,
     wire_len: u32,
     octets: &[u8],
@@ -265,10 +265,10 @@ mod tests {
     }
 
     const FORMATS: [CaptureFormat; 4] = [
-        CaptureFormat::Pcap(Resolution::Micros),
-        CaptureFormat::Pcap(Resolution::Nanos),
-        CaptureFormat::Pcapng(Resolution::Micros),
-        CaptureFormat::Pcapng(Resolution::Nanos),
+        CaptureFormat::Pcap(TimestampUnit::Micros),
+        CaptureFormat::Pcap(TimestampUnit::Nanos),
+        CaptureFormat::Pcapng(TimestampUnit::Micros),
+        CaptureFormat::Pcapng(TimestampUnit::Nanos),
     ];
 
     proptest! {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use flowtrack::{Ended, Flow, Tracker, TrackerOptions};
+use flowtrack::{FinishedConversation, Flow, Tracker, TrackerOptions};
 use tcpwire::{CaptureReader, Dissector};
 
 /// Tracks all conversations of a capture, compressed or not, and returns them in the order in which
@@ -12,7 +12,7 @@ use tcpwire::{CaptureReader, Dissector};
 /// # Panics
 /// If the file cannot be read to its end.
 #[must_use]
-pub fn conversations(path: &Path) -> Vec<Ended> {
+pub fn conversations(path: &Path) -> Vec<FinishedConversation> {
     let file = File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut reader = CaptureReader::new(file).unwrap();
     let mut dissector = Dissector::default();
@@ -23,7 +23,7 @@ pub fn conversations(path: &Path) -> Vec<Ended> {
         }
     }
     tracker.finish();
-    tracker.ended().collect()
+    tracker.drain_finished().collect()
 }
 
 /// Returns the flows of all conversations of a capture, whatever their class.

@@ -38,17 +38,17 @@ fn packet(
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     use Direction::{Forward, Reverse};
-    let (ack, fin_ack) = (Flags::ACK, Flags::FIN.with(Flags::ACK));
+    let (ack, fin_ack) = (Flags::ACK, Flags::FIN | Flags::ACK);
     let flow = Flow {
         client: Endpoint { addr: Ipv4Addr::new(192, 0, 2, 1).into(), port: 50_000 },
         server: Endpoint { addr: Ipv4Addr::new(198, 51, 100, 7).into(), port: 80 },
         first_frame: 1,
         packets: vec![
             packet(0, Forward, Flags::SYN, 1000, 0, 0),
-            packet(20_000, Reverse, Flags::SYN.with(ack), 5000, 1001, 0),
+            packet(20_000, Reverse, Flags::SYN | ack, 5000, 1001, 0),
             packet(20_050, Forward, ack, 1001, 5001, 0),
-            packet(20_300, Forward, ack.with(Flags::PSH), 1001, 5001, 90),
-            packet(41_000, Reverse, ack.with(Flags::PSH), 5001, 1091, 512),
+            packet(20_300, Forward, ack | Flags::PSH, 1001, 5001, 90),
+            packet(41_000, Reverse, ack | Flags::PSH, 5001, 1091, 512),
             packet(41_100, Forward, fin_ack, 1091, 5513, 0),
             packet(61_000, Reverse, fin_ack, 5513, 1092, 0),
             packet(61_060, Forward, ack, 1092, 5514, 0),

@@ -63,7 +63,7 @@ const ENDING: [u16; 4] = [0x11, 0x10, 0x11, 0x10];
 /// The class word of a flow, by the original's rule.
 #[must_use]
 pub fn class_of(flow: &Flow) -> Word {
-    let flags: Vec<u16> = flow.packets.iter().map(|p| p.flags.0 & 0x3f).collect();
+    let flags: Vec<u16> = flow.packets.iter().map(|p| p.flags.bits() & 0x3f).collect();
     let long = flags.len() >= 7;
     match (long && flags.starts_with(&OPENING), long && flags.ends_with(&ENDING)) {
         (true, true) => COMPLETE,
@@ -170,7 +170,7 @@ fn write_packet(flow: &Flow, p: &Packet, out: &mut Vec<Word>) {
     out.extend([Word::from(from), Word::from(to)]);
     out.extend(words(p.seq.0));
     out.extend(words(p.ack.0));
-    out.extend([5 + options.len() as Word / 4, 0, Word::from(p.flags.0 & 0x3f)]);
+    out.extend([5 + options.len() as Word / 4, 0, Word::from(p.flags.bits() & 0x3f)]);
     out.extend([Word::from(p.window), 0, Word::from(p.urgent)]);
     out.extend(
         options
@@ -257,7 +257,7 @@ fn read_packet(
         payload_len: size.saturating_sub(header),
         flow_label: 0,
         options: OptionsRef { start: start as u32, len: ((offset - 5) * 4) as u8 },
-        flags: Flags(flags),
+        flags: Flags::from_bits_retain(flags),
         window,
         urgent,
         ip_id: 0,

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Context;
 use flowtrack::{Flow, Packet};
 use tcpwire::{
-    CaptureFormat, CaptureWriter, EthernetRepr, Payload, Resolution, TcpRepr, emit_packet,
+    CaptureFormat, CaptureWriter, EthernetRepr, Payload, TcpRepr, TimestampUnit, emit_packet,
 };
 
 /// Flows and packets at most that are shown to a program.
@@ -85,7 +85,7 @@ pub(super) fn write(path: &Path, flows: &[&Flow], filling: Filling) -> anyhow::R
     let named = || path.display().to_string();
     let file = BufWriter::new(File::create(path).with_context(named)?);
     let mut writer =
-        CaptureWriter::new(file, CaptureFormat::Pcap(Resolution::Nanos)).with_context(named)?;
+        CaptureWriter::new(file, CaptureFormat::Pcap(TimestampUnit::Nanos)).with_context(named)?;
     let mut framer = Framer { octets: Vec::new(), tcp: TcpRepr::default(), filling };
     let mut begin = START_NS;
     for (number, flow) in flows.iter().enumerate() {

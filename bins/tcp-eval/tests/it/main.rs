@@ -92,7 +92,7 @@ fn flows(capture: &Path) -> Vec<Flow> {
         }
     }
     tracker.finish();
-    tracker.ended().filter_map(|ended| ended.flow).collect()
+    tracker.drain_finished().filter_map(|ended| ended.flow).collect()
 }
 
 /// Flows as a dataset.

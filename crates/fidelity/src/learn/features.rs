@@ -97,8 +97,10 @@ fn behaviour(flow: &Flow) -> Named {
     for (i, name) in ["payload_1", "payload_2", "payload_3"].into_iter().enumerate() {
         row.put(name, None, payloads.get(i).map_or(0.0, |p| signed_len(p)));
     }
-    let closing =
-        flow.packets.iter().position(|p| p.flags.has(Flags::FIN) || p.flags.has(Flags::RST));
+    let closing = flow
+        .packets
+        .iter()
+        .position(|p| p.flags.contains(Flags::FIN) || p.flags.contains(Flags::RST));
     row.put(
         "closing_side",
         None,
@@ -109,7 +111,7 @@ fn behaviour(flow: &Flow) -> Named {
         None,
         closing.map_or(NONE, |at| (flow.packets.len() - at) as f64),
     );
-    row.put("last_flags", None, flow.packets.last().map_or(NONE, |p| f64::from(p.flags.0)));
+    row.put("last_flags", None, flow.packets.last().map_or(NONE, |p| f64::from(p.flags.bits())));
     row
 }
 
@@ -120,7 +122,7 @@ fn signed_len(p: &Packet) -> f64 {
 
 /// The SYN or SYN-ACK and its options.
 fn opening(flow: &Flow, d: Direction, row: &mut Named) {
-    let syn = of(flow, d).find(|p| p.flags.has(Flags::SYN));
+    let syn = of(flow, d).find(|p| p.flags.contains(Flags::SYN));
     let octets = syn.map_or(&[][..], |p| flow.options_of(p));
     let number = |kind| {
         options::find(octets, kind)
@@ -144,9 +146,9 @@ fn headers(flow: &Flow, d: Direction, row: &mut Named) {
     put("ttl", first.map_or(NONE, |p| f64::from(p.ttl)));
     put("dsfield", first.map_or(NONE, |p| f64::from(p.traffic_class)));
     put("df_share", share(of(flow, d).filter(|p| p.dont_fragment).count(), n));
-    put("psh_share", share(of(flow, d).filter(|p| p.flags.has(Flags::PSH)).count(), n));
-    put("ecn_share", share(of(flow, d).filter(|p| p.flags.0 & !0x3f != 0).count(), n));
-    put("rst_segments", of(flow, d).filter(|p| p.flags.has(Flags::RST)).count() as f64);
+    put("psh_share", share(of(flow, d).filter(|p| p.flags.contains(Flags::PSH)).count(), n));
+    put("ecn_share", share(of(flow, d).filter(|p| p.flags.bits() & !0x3f != 0).count(), n));
+    put("rst_segments", of(flow, d).filter(|p| p.flags.contains(Flags::RST)).count() as f64);
     let windows = of(flow, d).map(|p| p.window);
     put("window_max", windows.clone().max().map_or(NONE, f64::from));
     put("window_min", windows.min().map_or(NONE, f64::from));
@@ -195,8 +197,10 @@ fn numbers(flow: &Flow, d: Direction, row: &mut Named) {
         }
     }
     row.put("segments_again", Some(d), f64::from(again));
-    let mut acks: Vec<_> =
-        of(flow, d).filter(|p| p.flags.has(Flags::ACK)).map(|p| (p.ack.0, p.payload_len)).collect();
+    let mut acks: Vec<_> = of(flow, d)
+        .filter(|p| p.flags.contains(Flags::ACK))
+        .map(|p| (p.ack.0, p.payload_len))
+        .collect();
     let all = acks.len();
     acks.dedup_by(|a, b| a.0 == b.0 && a.1 == 0 && b.1 == 0);
     row.put("ack_again_share", Some(d), share(all - acks.len(), all));
@@ -241,7 +245,7 @@ fn early(flow: &Flow) -> Row {
         let side = if p.direction == Direction::Forward { 1.0 } else { -1.0 };
         row.extend([
             side * (f64::from(p.payload_len) + 1.0),
-            f64::from(p.flags.0),
+            f64::from(p.flags.bits()),
             gap,
             f64::from(p.window),
         ]);

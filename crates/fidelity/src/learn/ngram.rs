@@ -32,8 +32,8 @@ pub(crate) fn symbols(flow: &Flow) -> Vec<Symbol> {
     let symbol = |p: &flowtrack::Packet| {
         let gap = (p.time_ns - before).max(0) as u64 / 1_000;
         before = p.time_ns;
-        let shape =
-            (u32::from(p.flags.0) << 1 | p.direction.index() as u32) << 3 | length(p.payload_len);
+        let shape = (u32::from(p.flags.bits()) << 1 | p.direction.index() as u32) << 3
+            | length(p.payload_len);
         // Half decades would be finer than a hundred flows can tell.
         Symbol { shape, gap: (gap as f64 + 1.0).log10() as u32 }
     };

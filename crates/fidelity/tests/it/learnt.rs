@@ -161,7 +161,7 @@ fn marked(flows: &[Flow], bit: impl Fn(usize, usize) -> bool) -> Vec<Flow> {
             let d = p.direction.index();
             p.ttl = if bit(i, 1 + d) { 100 } else { 101 };
             let start = p.options.start as usize;
-            if p.flags.has(Flags::SYN) && flow.options[start..].first() == Some(&2) {
+            if p.flags.contains(Flags::SYN) && flow.options[start..].first() == Some(&2) {
                 flow.options[start + 3] = if bit(i, 3 + d) { 100 } else { 101 };
             }
         }

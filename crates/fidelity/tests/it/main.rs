@@ -81,7 +81,7 @@ fn one_constant_ttl_is_found_by_its_field_alone() {
 fn a_wrong_rate_of_flags_is_found_by_flags_and_what_is_made_of_them() {
     let mut damaged = REAL[1].clone();
     let data = damaged.iter_mut().flat_map(|f| &mut f.packets).filter(|p| p.payload_len > 0);
-    data.for_each(|p| p.flags = Flags(p.flags.0 & !Flags::PSH.0));
+    data.for_each(|p| p.flags = Flags::from_bits_retain(p.flags.bits() & !Flags::PSH.bits()));
     let found = against(&damaged);
     assert!(bits(&found, "flags") > 0.03, "{}", bits(&found, "flags"));
     assert!(bits(&found, "flag_bigram") > 0.06, "{}", bits(&found, "flag_bigram"));
@@ -131,7 +131,7 @@ fn repeated_flows_are_found_by_coverage_and_repeats() {
 fn broken_acknowledgments_are_found_by_validity() {
     let mut damaged = REAL[1].clone();
     for flow in &mut damaged {
-        let last = flow.packets.iter_mut().rev().find(|p| p.flags.has(Flags::ACK)).unwrap();
+        let last = flow.packets.iter_mut().rev().find(|p| p.flags.contains(Flags::ACK)).unwrap();
         last.ack = last.ack.add(5_000);
     }
     let found = against(&damaged);
@@ -163,7 +163,7 @@ fn every_check_finds_its_damage_in_one_flow() {
     broken("acknowledgments", &|f| f.packets[4].ack = f.packets[4].ack.add(1 << 20));
     broken("window", &|f| f.packets.iter_mut().for_each(|p| p.window = 0));
     broken("after_fin", &|f| {
-        let fin = *f.packets.iter().find(|p| p.flags.has(Flags::FIN)).unwrap();
+        let fin = *f.packets.iter().find(|p| p.flags.contains(Flags::FIN)).unwrap();
         let mut more = fin;
         (more.payload_len, more.flags, more.seq) =
             (100, Flags::ACK, fin.seq.add(fin.payload_len + 1));
@@ -174,8 +174,12 @@ fn every_check_finds_its_damage_in_one_flow() {
         f.options[at..at + 4].copy_from_slice(&[8, 60, 0, 0]);
     });
     broken("tsval", &|f| {
-        let p =
-            f.packets.iter().rev().find(|p| p.payload_len > 0 || p.flags.has(Flags::FIN)).unwrap();
+        let p = f
+            .packets
+            .iter()
+            .rev()
+            .find(|p| p.payload_len > 0 || p.flags.contains(Flags::FIN))
+            .unwrap();
         let at = p.options.start as usize;
         f.options[at + 4..at + 8].fill(0);
     });
@@ -184,7 +188,7 @@ fn every_check_finds_its_damage_in_one_flow() {
         f.options[at + 8..at + 12].copy_from_slice(&[1, 2, 3, 4]);
     });
     broken("close", &|f| {
-        f.packets.retain(|p| !p.flags.has(Flags::FIN) && !p.flags.has(Flags::RST))
+        f.packets.retain(|p| !p.flags.contains(Flags::FIN) && !p.flags.contains(Flags::RST))
     });
 }
 

@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use flowtrack::{Ended, Record, Tracker, TrackerOptions};
+use flowtrack::{ConversationSummary, FinishedConversation, Tracker, TrackerOptions};
 use tcpwire::{
     CaptureFormat, CaptureReader, CaptureWriter, Dissector, EthernetRepr, Flags, IpRepr, Ipv4Repr,
-    Payload, Resolution, TcpRepr, emit_packet,
+    Payload, TcpRepr, TimestampUnit, emit_packet,
 };
 
 /// A client, 10.0.0.1 port 1000, and a server, 10.0.0.2 port 80, and what they say.
@@ -24,16 +24,16 @@ pub(crate) enum End {
 pub(crate) use self::End::{Client, Server};
 
 pub(crate) const S: Flags = Flags::SYN;
-pub(crate) const SA: Flags = Flags::SYN.with(Flags::ACK);
+pub(crate) const SA: Flags = Flags::SYN.union(Flags::ACK);
 pub(crate) const A: Flags = Flags::ACK;
-pub(crate) const FA: Flags = Flags::FIN.with(Flags::ACK);
+pub(crate) const FA: Flags = Flags::FIN.union(Flags::ACK);
 pub(crate) const R: Flags = Flags::RST;
-pub(crate) const RA: Flags = Flags::RST.with(Flags::ACK);
+pub(crate) const RA: Flags = Flags::RST.union(Flags::ACK);
 
 impl Talk {
     pub(crate) fn new() -> Self {
         let writer =
-            CaptureWriter::new(Vec::new(), CaptureFormat::Pcap(Resolution::Micros)).unwrap();
+            CaptureWriter::new(Vec::new(), CaptureFormat::Pcap(TimestampUnit::Micros)).unwrap();
         Talk { writer, now_ns: 1_700_000_000_000_000_000 }
     }
 
@@ -90,7 +90,7 @@ impl Talk {
             let ours: Vec<_> = tracked
                 .records
                 .iter()
-                .map(|r| (r.first_frame, r.packets, r.completeness_shown.0))
+                .map(|r| (r.first_frame, r.packets, r.completeness_before_last.bits()))
                 .collect();
             assert_eq!(ours, theirs, "ours and Wireshark's (first frame, packets, completeness)");
         }
@@ -100,14 +100,14 @@ impl Talk {
 
 /// Conversations in order of first packets.
 pub(crate) struct Tracked {
-    pub(crate) ended: Vec<Ended>,
-    pub(crate) records: Vec<Record>,
+    pub(crate) ended: Vec<FinishedConversation>,
+    pub(crate) records: Vec<ConversationSummary>,
 }
 
 impl Tracked {
     /// Why each conversation is not whole, class first.
     pub(crate) fn verdicts(&self) -> Vec<String> {
-        let line = |e: &Ended| {
+        let line = |e: &FinishedConversation| {
             let missing: Vec<String> = e.verdict.missing.iter().map(ToString::to_string).collect();
             if missing.is_empty() {
                 e.verdict.class.name().to_owned()
@@ -133,10 +133,10 @@ pub(crate) fn track(capture: &[u8], options: TrackerOptions) -> Tracked {
         }
     }
     tracker.finish();
-    let mut ended: Vec<Ended> = tracker.ended().collect();
+    let mut ended: Vec<FinishedConversation> = tracker.drain_finished().collect();
     ended.sort_by_key(|e| e.id);
-    let mut records: Vec<Record> = tracker.forgotten().collect();
-    records.extend(tracker.records());
+    let mut records: Vec<ConversationSummary> = tracker.drain_forgotten().collect();
+    records.extend(tracker.summaries());
     records.sort_by_key(|r| r.id);
     Tracked { ended, records }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use flowtrack::{Cause, Ended, Record, Tracker, TrackerOptions};
+use flowtrack::{ConversationSummary, EndReason, FinishedConversation, Tracker, TrackerOptions};
 use proptest::prelude::*;
 use tcpwire::{Flags, IpRepr, Segment};
 
@@ -53,22 +53,25 @@ fn between(host: u8, epoch: u16, step: &Step) -> Segment<'static> {
 
 /// Everything that came out, in order of first packets, but for the addresses and why it was given
 /// out.
-fn all(mut tracker: Tracker, ids: Vec<u64>) -> (Vec<u64>, Vec<Ended>, Vec<Record>) {
+fn all(
+    mut tracker: Tracker,
+    ids: Vec<u64>,
+) -> (Vec<u64>, Vec<FinishedConversation>, Vec<ConversationSummary>) {
     tracker.finish();
-    let mut ended: Vec<Ended> = tracker.ended().collect();
+    let mut ended: Vec<FinishedConversation> = tracker.drain_finished().collect();
     ended.sort_by_key(|one| one.id);
-    let mut records: Vec<Record> = tracker.forgotten().collect();
-    records.extend(tracker.records());
+    let mut records: Vec<ConversationSummary> = tracker.drain_forgotten().collect();
+    records.extend(tracker.summaries());
     records.sort_by_key(|record| record.id);
     let nowhere = std::net::IpAddr::from([0; 4]);
     for one in &mut ended {
-        one.cause = Cause::EndOfCapture;
+        one.end_reason = EndReason::EndOfCapture;
         if let Some(flow) = &mut one.flow {
             (flow.client.addr, flow.server.addr) = (nowhere, nowhere);
         }
     }
     for record in &mut records {
-        record.ends.iter_mut().for_each(|end| end.addr = nowhere);
+        record.endpoints.iter_mut().for_each(|end| end.addr = nowhere);
     }
     (ids, ended, records)
 }
@@ -99,7 +102,7 @@ proptest! {
 
 /// A SYN between ends of its own.
 fn syn(n: u32) -> Segment<'static> {
-    let mut segment = segment(&(0, 0, n, 0, Flags::SYN.0, Some(0), 0));
+    let mut segment = segment(&(0, 0, n, 0, Flags::SYN.bits(), Some(0), 0));
     if let IpRepr::V4(ip) = &mut segment.ip {
         ip.src = std::net::Ipv4Addr::from_bits(n);
     }
@@ -112,9 +115,9 @@ fn flood(options: TrackerOptions, n: u32, at: impl Fn(u32) -> i64) -> (usize, u6
     let (mut most, mut given, mut forgotten) = (0, 0, 0);
     for i in 0..n {
         tracker.push(at(i), u64::from(i), &syn(i));
-        most = most.max(tracker.held_octets());
-        given += tracker.ended().count() as u64;
-        forgotten += tracker.forgotten().count();
+        most = most.max(tracker.heap_octets());
+        given += tracker.drain_finished().count() as u64;
+        forgotten += tracker.drain_forgotten().count();
     }
     (most, given, forgotten)
 }
@@ -156,8 +159,8 @@ fn with_a_bound_in_space_recycling_changes_nothing() {
                 segment = syn(i);
             }
             tracker.push(i64::from(i), i.into(), &segment);
-            let ended: Vec<Ended> = tracker.ended().collect();
-            came_out.extend(ended.iter().map(|one| (i, one.id, one.cause)));
+            let ended: Vec<FinishedConversation> = tracker.drain_finished().collect();
+            came_out.extend(ended.iter().map(|one| (i, one.id, one.end_reason)));
             let flows = ended.into_iter().filter_map(|one| one.flow).filter(|_| recycles);
             flows.for_each(|flow| tracker.recycle(flow));
         }

@@ -2,20 +2,20 @@
 
 use flowtrack::{Tracker, TrackerOptions};
 use proptest::prelude::*;
-use tcpwire::{Flags, IpRepr, Ipv4Repr, Marks, Segment, SeqNum, TcpView};
+use tcpwire::{Flags, IpRepr, Ipv4Repr, PacketQuirks, Segment, SeqNum, TcpView};
 
-/// (seconds since the last, who and where, sequence number, acknowledgment, flags, payload, marks)
+/// (seconds since the last, who and where, sequence number, acknowledgment, flags, payload, quirks)
 pub(crate) type Step = (u16, u8, u32, u32, u16, Option<u32>, u16);
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let number = prop_oneof![0u32..50, Just(u32::MAX), Just(1 << 31), any::<u32>()];
-    let marks = prop_oneof![9 => Just(0u16), 1 => any::<u16>()];
+    let quirks = prop_oneof![9 => Just(0u16), 1 => any::<u16>()];
     let payload = prop_oneof![9 => (0u32..40).prop_map(Some), 1 => any::<u32>().prop_map(Some), 1 => Just(None)];
-    let step = (any::<u16>(), any::<u8>(), number.clone(), number, 0u16..0x40, payload, marks);
+    let step = (any::<u16>(), any::<u8>(), number.clone(), number, 0u16..0x40, payload, quirks);
     prop::collection::vec(step, 0..60)
 }
 
-pub(crate) fn segment(&(_, who, seq, ack, flags, payload_len, marks): &Step) -> Segment<'static> {
+pub(crate) fn segment(&(_, who, seq, ack, flags, payload_len, quirks): &Step) -> Segment<'static> {
     let host = |n: u8| [10, 0, 0, n].into();
     let (src, dst) = if who & 1 == 0 { (host(1), host(2)) } else { (host(2), host(1)) };
     let (src_port, dst_port) = if who & 1 == 0 { (1000, 80) } else { (80, 1000) };
@@ -36,14 +36,14 @@ pub(crate) fn segment(&(_, who, seq, ack, flags, payload_len, marks): &Step) -> 
             seq: SeqNum(seq),
             ack: SeqNum(ack),
             header_len: 20,
-            flags: Flags(flags),
+            flags: Flags::from_bits_retain(flags),
             window: 0,
             checksum: 0,
             urgent: 0,
             options: &[],
         },
         payload_len,
-        marks: Marks(marks & 0x1fff),
+        quirks: PacketQuirks::from_bits_retain(quirks & 0x1fff),
     }
 }
 
@@ -55,21 +55,24 @@ fn check(steps: &[Step], options: TrackerOptions) -> Result<(), TestCaseError> {
         now_ns += i64::from(step.0) * 1_000_000;
         ids.push(tracker.push(now_ns, n as u64 + 1, &segment(step)));
         let mark = 200;
-        prop_assert!(options.max_octets.is_none_or(|max| tracker.held_octets() <= max.max(mark)));
+        prop_assert!(options.max_octets.is_none_or(|max| tracker.heap_octets() <= max.max(mark)));
     }
     tracker.finish();
-    let mut seen = vec![false; tracker.conversations() as usize];
-    for one in tracker.ended() {
+    let mut seen = vec![false; tracker.conversation_count() as usize];
+    for one in tracker.drain_finished() {
         prop_assert!(!std::mem::replace(&mut seen[one.id as usize], true), "given out once");
         let Some(flow) = one.flow else { continue };
         let own = steps.iter().zip(&ids).filter(|(_, id)| **id == one.id).map(|(step, _)| step);
         for (packet, step) in flow.packets.iter().zip(own) {
-            prop_assert_eq!((packet.seq.0, packet.ack.0, packet.flags.0), (step.2, step.3, step.4));
+            prop_assert_eq!(
+                (packet.seq.0, packet.ack.0, packet.flags.bits()),
+                (step.2, step.3, step.4)
+            );
         }
     }
     prop_assert!(seen.iter().all(|s| *s), "all given out");
-    let mut records: Vec<_> = tracker.forgotten().collect();
-    records.extend(tracker.records());
+    let mut records: Vec<_> = tracker.drain_forgotten().collect();
+    records.extend(tracker.summaries());
     records.sort_by_key(|record| record.id);
     let mut packets = 0;
     for (id, record) in (0..).zip(&records) {
@@ -78,7 +81,7 @@ fn check(steps: &[Step], options: TrackerOptions) -> Result<(), TestCaseError> {
         prop_assert_eq!(record.packets, ids.iter().filter(|i| **i == id).count() as u64);
         packets += record.packets;
     }
-    prop_assert_eq!(records.len() as u64, tracker.conversations());
+    prop_assert_eq!(records.len() as u64, tracker.conversation_count());
     prop_assert_eq!(packets, steps.len() as u64);
     Ok(())
 }

@@ -55,7 +55,7 @@ fn ports_used_again_in_the_other_direction() {
         .say(Client, SA, 60, 41, 0)
         .tracked();
     assert_eq!(t.packets(), [6, 2]);
-    assert_eq!(t.records[1].ends[0].port, 80);
+    assert_eq!(t.records[1].endpoints[0].port, 80);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn opened_by_both_at_once() {
         .tracked();
     assert_eq!(t.verdicts(), ["graceful"]);
     assert_eq!(t.packets(), [7]);
-    assert_eq!(t.records[0].ends[0].port, 1000);
+    assert_eq!(t.records[0].endpoints[0].port, 1000);
 }
 
 #[test]
@@ -337,7 +337,7 @@ fn syn_ack_first_tells_who_opened() {
         .say(Client, A, 101, 501, 0)
         .close(101, 501)
         .tracked();
-    assert_eq!(t.records[0].ends[0].port, 1000);
+    assert_eq!(t.records[0].endpoints[0].port, 1000);
     let flow = t.ended[0].flow.as_ref().unwrap();
     assert_eq!(
         (flow.client.port, flow.packets[0].direction),

@@ -1,11 +1,11 @@
 //! What a tracker holds, and for how long.
 
-use flowtrack::{Cause, TrackerOptions};
+use flowtrack::{EndReason, TrackerOptions};
 
 use crate::capture::*;
 
-fn causes(t: &Tracked) -> Vec<Cause> {
-    t.ended.iter().map(|e| e.cause).collect()
+fn causes(t: &Tracked) -> Vec<EndReason> {
+    t.ended.iter().map(|e| e.end_reason).collect()
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn closed_and_quiet_is_given_out_and_late_packets_are_still_its_own() {
         track(&octets, TrackerOptions { linger_ns: 100_000_000_000, ..TrackerOptions::default() });
     assert_eq!(t.packets(), [8]);
     let other = Talk::new().handshake().close(101, 501).pause(241).octets();
-    assert_eq!(causes(&track(&other, TrackerOptions::default())), [Cause::EndOfCapture]);
+    assert_eq!(causes(&track(&other, TrackerOptions::default())), [EndReason::EndOfCapture]);
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn a_pause_splits_nothing_unless_asked_to() {
         TrackerOptions { idle_timeout_ns: Some(60_000_000_000), ..TrackerOptions::default() };
     let t = track(&octets, options);
     assert_eq!(t.packets(), [3, 1]);
-    assert_eq!(causes(&t), [Cause::Idle, Cause::EndOfCapture]);
+    assert_eq!(causes(&t), [EndReason::IdleTimeout, EndReason::EndOfCapture]);
 }
 
 #[test]
@@ -45,9 +45,9 @@ fn little_space_ends_what_is_idle_longest_and_still_counts() {
     }
     let octets = talk.close(1101, 501).octets();
     let t = track(&octets, TrackerOptions { max_octets: Some(1000), ..TrackerOptions::default() });
-    assert_eq!(causes(&t), [Cause::Space]);
+    assert_eq!(causes(&t), [EndReason::LackOfResources]);
     assert_eq!(t.packets(), [106]);
-    assert!(t.records[0].late_packets > 80);
+    assert!(t.records[0].packets_after_export > 80);
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn check(name: &str) {
         let ours: Vec<_> = tracked
             .records
             .iter()
-            .map(|r| (r.first_frame, r.packets, r.completeness_shown.0))
+            .map(|r| (r.first_frame, r.packets, r.completeness_before_last.bits()))
             .collect();
         assert_eq!(ours, theirs, "ours and Wireshark's (first frame, packets, completeness)");
     }

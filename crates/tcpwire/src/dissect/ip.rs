@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::fragments::{Piece, PieceKey};
-use super::{Context, Marks, Skip, Span};
+use super::{Context, PacketQuirks, SkipReason, Span};
 use crate::{IpRepr, Ipv4Repr, Ipv6Repr};
 
 /// What an IP header carries.
@@ -22,11 +22,11 @@ const RESERVED: u16 = 0x8000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// An IP header of the version that its first octet says.
-pub(super) fn read<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, Skip> {
-    match span.octet(0).ok_or(Skip::CutBeforeTcp)? >> 4 {
+pub(super) fn read<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, SkipReason> {
+    match span.octet(0).ok_or(SkipReason::CutBeforeTcp)? >> 4 {
         4 => read_v4(span, context),
         6 => read_v6(span, context),
-        _ => Err(Skip::BadIp),
+        _ => Err(SkipReason::BadIp),
     }
 }
 
@@ -35,13 +35,14 @@ fn enter(context: &mut Context, ip: IpRepr) {
     if let Some(outer) = context.ip {
         let same_version =
             matches!((outer, ip), (IpRepr::V4(_), IpRepr::V4(_)) | (IpRepr::V6(_), IpRepr::V6(_)));
-        let mark = if same_version { Marks::TUNNEL } else { Marks::TUNNEL_OTHER_VERSION };
+        let tunnel =
+            if same_version { PacketQuirks::TUNNEL } else { PacketQuirks::TUNNEL_OTHER_VERSION };
         // What the outer header has of its own is part of the tunnel.
-        let outer_only = Marks::IP_OPTIONS.0
-            | Marks::IPV6_EXTENSION.0
-            | Marks::IPV4_RESERVED.0
-            | Marks::NO_IP_LENGTH.0;
-        context.marks = Marks(context.marks.0 & !outer_only).with(mark);
+        let outer_only = PacketQuirks::IP_OPTIONS
+            | PacketQuirks::IPV6_EXTENSION
+            | PacketQuirks::IPV4_RESERVED
+            | PacketQuirks::NO_IP_LENGTH;
+        context.quirks = context.quirks.difference(outer_only) | tunnel;
     }
     context.ip = Some(ip);
 }
@@ -58,28 +59,28 @@ pub(super) fn v4_repr(header: &[u8; V4_HEADER]) -> Ipv4Repr {
     }
 }
 
-fn read_v4<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, Skip> {
-    let header: &[u8; V4_HEADER] = span.data.first_chunk().ok_or(Skip::CutBeforeTcp)?;
+fn read_v4<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, SkipReason> {
+    let header: &[u8; V4_HEADER] = span.data.first_chunk().ok_or(SkipReason::CutBeforeTcp)?;
     let header_len = usize::from(header[0] & 0x0f) * 4;
     let total_len = u16::from_be_bytes([header[2], header[3]]);
     if header_len < V4_HEADER || (total_len != 0 && usize::from(total_len) < header_len) {
-        return Err(Skip::BadIp);
+        return Err(SkipReason::BadIp);
     }
     enter(context, IpRepr::V4(v4_repr(header)));
     let mut datagram = span;
     if total_len == 0 {
-        context.marks = context.marks.with(Marks::NO_IP_LENGTH);
+        context.quirks |= PacketQuirks::NO_IP_LENGTH;
     } else {
         datagram.cap(u32::from(total_len));
     }
     if header_len > V4_HEADER {
-        context.marks = context.marks.with(Marks::IP_OPTIONS);
+        context.quirks |= PacketQuirks::IP_OPTIONS;
     }
     let fragment = u16::from_be_bytes([header[6], header[7]]);
     if fragment & RESERVED != 0 {
-        context.marks = context.marks.with(Marks::IPV4_RESERVED);
+        context.quirks |= PacketQuirks::IPV4_RESERVED;
     }
-    let payload = datagram.skip(header_len).ok_or(Skip::CutBeforeTcp)?;
+    let payload = datagram.skip(header_len).ok_or(SkipReason::CutBeforeTcp)?;
     let protocol = header[9];
     if fragment & (MORE_FRAGMENTS | FRAGMENT_OFFSET) == 0 {
         context.partial = false;
@@ -99,15 +100,15 @@ fn fragment_of<'a>(
     id: u32,
     offset: u32,
     more: bool,
-) -> Result<Payload<'a>, Skip> {
-    let ip = context.ip.ok_or(Skip::BadIp)?;
-    context.marks = context.marks.with(Marks::FRAGMENTED);
+) -> Result<Payload<'a>, SkipReason> {
+    let ip = context.ip.ok_or(SkipReason::BadIp)?;
+    context.quirks |= PacketQuirks::FRAGMENTED;
     if payload.is_whole() {
         let key = PieceKey { src: ip.src(), dst: ip.dst(), id, protocol };
         return Ok(Payload::Fragment(Piece { key, offset, more, octets: payload.data }));
     }
     if offset != 0 {
-        return Err(Skip::Fragment);
+        return Err(SkipReason::Fragment);
     }
     context.partial = more;
     Ok(Payload::Whole(protocol, payload))
@@ -129,12 +130,12 @@ pub(super) fn v6_repr(header: &[u8; V6_HEADER]) -> Ipv6Repr {
     }
 }
 
-fn read_v6<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, Skip> {
-    let header: &[u8; V6_HEADER] = span.data.first_chunk().ok_or(Skip::CutBeforeTcp)?;
+fn read_v6<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, SkipReason> {
+    let header: &[u8; V6_HEADER] = span.data.first_chunk().ok_or(SkipReason::CutBeforeTcp)?;
     enter(context, IpRepr::V6(v6_repr(header)));
     context.partial = false;
     let payload_len = u16::from_be_bytes([header[4], header[5]]);
-    let mut payload = span.skip(V6_HEADER).ok_or(Skip::CutBeforeTcp)?;
+    let mut payload = span.skip(V6_HEADER).ok_or(SkipReason::CutBeforeTcp)?;
     let jumbo = if payload_len == 0 && header[6] == HOP_BY_HOP { jumbo_len(payload) } else { None };
     payload.cap(jumbo.unwrap_or(u32::from(payload_len)));
     extensions(header[6], payload, context)
@@ -152,22 +153,23 @@ fn extensions<'a>(
     mut next: u8,
     mut payload: Span<'a>,
     context: &mut Context,
-) -> Result<Payload<'a>, Skip> {
+) -> Result<Payload<'a>, SkipReason> {
     for _ in 0..16 {
         match next {
             HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HIP | SHIM6 => {
-                let len = (usize::from(payload.octet(1).ok_or(Skip::CutBeforeTcp)?) + 1) * 8;
-                next = payload.octet(0).ok_or(Skip::CutBeforeTcp)?;
-                payload = payload.skip(len).ok_or(Skip::CutBeforeTcp)?;
-                context.marks = context.marks.with(Marks::IPV6_EXTENSION);
+                let len = (usize::from(payload.octet(1).ok_or(SkipReason::CutBeforeTcp)?) + 1) * 8;
+                next = payload.octet(0).ok_or(SkipReason::CutBeforeTcp)?;
+                payload = payload.skip(len).ok_or(SkipReason::CutBeforeTcp)?;
+                context.quirks |= PacketQuirks::IPV6_EXTENSION;
             }
             FRAGMENT => {
-                let header: &[u8; 8] = payload.data.first_chunk().ok_or(Skip::CutBeforeTcp)?;
+                let header: &[u8; 8] =
+                    payload.data.first_chunk().ok_or(SkipReason::CutBeforeTcp)?;
                 let offset = u16::from_be_bytes([header[2], header[3]]);
                 let id = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
                 next = header[0];
-                payload = payload.skip(8).ok_or(Skip::CutBeforeTcp)?;
-                context.marks = context.marks.with(Marks::IPV6_EXTENSION);
+                payload = payload.skip(8).ok_or(SkipReason::CutBeforeTcp)?;
+                context.quirks |= PacketQuirks::IPV6_EXTENSION;
                 if offset & 0xfff9 != 0 {
                     return fragment_of(
                         payload,
@@ -182,7 +184,7 @@ fn extensions<'a>(
             protocol => return Ok(Payload::Whole(protocol, payload)),
         }
     }
-    Err(Skip::TooDeep)
+    Err(SkipReason::TooDeep)
 }
 
 /// The jumbo payload option (RFC 2675) of a hop-by-hop header.

@@ -1,9 +1,9 @@
 //! What may stand before an IP header: link layers, tags, labels, tunnels.
 
-use super::{Context, Layer, Marks, Skip, Span, wireless};
+use super::{Context, Layer, PacketQuirks, SkipReason, Span, ieee80211};
 use crate::LinkType;
 
-type Next<'a> = Result<(Layer, Span<'a>), Skip>;
+type Next<'a> = Result<(Layer, Span<'a>), SkipReason>;
 
 /// The first layer of a frame of `link`.
 pub(super) fn begin(link: LinkType, span: Span<'_>) -> Next<'_> {
@@ -26,9 +26,9 @@ pub(super) fn begin(link: LinkType, span: Span<'_>) -> Next<'_> {
         LinkType::IPOIB_SNOOP => after(span, 4, Layer::EtherType(half(span, 0)?)),
         LinkType::ARCNET => arcnet(span, 3, 2),
         LinkType::ARCNET_LINUX => arcnet(span, 5, 4),
-        LinkType::IEEE80211 => wireless::data_frame(span),
-        LinkType::RADIOTAP => wireless::radiotap(span),
-        _ => Err(Skip::LinkType),
+        LinkType::IEEE80211 => ieee80211::data_frame(span),
+        LinkType::RADIOTAP => ieee80211::radiotap(span),
+        _ => Err(SkipReason::LinkType),
     }
 }
 
@@ -45,16 +45,16 @@ pub(super) fn step<'a>(layer: Layer, span: Span<'a>, context: &mut Context) -> N
     }
 }
 
-fn skip(span: Span<'_>, octets: usize) -> Result<Span<'_>, Skip> {
-    span.skip(octets).ok_or(Skip::CutBeforeTcp)
+fn skip(span: Span<'_>, octets: usize) -> Result<Span<'_>, SkipReason> {
+    span.skip(octets).ok_or(SkipReason::CutBeforeTcp)
 }
 
-fn half(span: Span<'_>, at: usize) -> Result<u16, Skip> {
-    span.half(at).ok_or(Skip::CutBeforeTcp)
+fn half(span: Span<'_>, at: usize) -> Result<u16, SkipReason> {
+    span.half(at).ok_or(SkipReason::CutBeforeTcp)
 }
 
-fn octet(span: Span<'_>, at: usize) -> Result<u8, Skip> {
-    span.octet(at).ok_or(Skip::CutBeforeTcp)
+fn octet(span: Span<'_>, at: usize) -> Result<u8, SkipReason> {
+    span.octet(at).ok_or(SkipReason::CutBeforeTcp)
 }
 
 fn after(span: Span<'_>, octets: usize, layer: Layer) -> Next<'_> {
@@ -63,12 +63,12 @@ fn after(span: Span<'_>, octets: usize, layer: Layer) -> Next<'_> {
 
 /// BSD loopback: the number of an address family, in whatever byte order the host had.
 fn address_family(span: Span<'_>) -> Next<'_> {
-    let family: [u8; 4] = *span.data.first_chunk().ok_or(Skip::CutBeforeTcp)?;
+    let family: [u8; 4] = *span.data.first_chunk().ok_or(SkipReason::CutBeforeTcp)?;
     let number = u32::from_be_bytes(family);
     let number = if number > 0xffff { number.swap_bytes() } else { number };
     match number {
         2 | 10 | 24 | 28 | 30 => after(span, 4, Layer::Ip),
-        _ => Err(Skip::NotIp),
+        _ => Err(SkipReason::NotIp),
     }
 }
 
@@ -94,7 +94,7 @@ fn type_or_length(number: u16, mut rest: Span<'_>) -> Next<'_> {
         return Ok((Layer::EtherType(number), rest));
     }
     if number > LARGEST_LENGTH {
-        return Err(Skip::NotIp);
+        return Err(SkipReason::NotIp);
     }
     rest.cap(u32::from(number));
     Ok((Layer::Llc, rest))
@@ -105,22 +105,22 @@ fn ether_type<'a>(number: u16, span: Span<'a>, context: &mut Context) -> Next<'a
         0x0800 | 0x86dd => Ok((Layer::Ip, span)),
         // 802.1Q, 802.1ad, and the numbers that came before it.
         0x8100 | 0x88a8 | 0x9100 | 0x9200 => {
-            context.marks = context.marks.with(Marks::VLAN);
+            context.quirks |= PacketQuirks::VLAN;
             type_or_length(half(span, 2)?, skip(span, 4)?)
         }
         // 802.1ah: a service tag, then the customer's addresses and type.
         0x88e7 => {
-            context.marks = context.marks.with(Marks::VLAN);
+            context.quirks |= PacketQuirks::VLAN;
             type_or_length(half(span, 16)?, skip(span, 18)?)
         }
         0x8847 | 0x8848 => Ok((Layer::Mpls, span)),
         0x8864 => {
-            context.marks = context.marks.with(Marks::PPPOE);
+            context.quirks |= PacketQuirks::PPPOE;
             pppoe(span)
         }
         0x6558 => Ok((Layer::Ethernet, span)),
         0x880b => Ok((Layer::Ppp, span)),
-        _ => Err(Skip::NotIp),
+        _ => Err(SkipReason::NotIp),
     }
 }
 
@@ -128,14 +128,14 @@ fn llc(span: Span<'_>) -> Next<'_> {
     match span.data {
         [0xaa, 0xaa, 0x03, 0, 0, 0 | 0xf8, ..] => after(span, 8, Layer::EtherType(half(span, 6)?)),
         [0x06, 0x06, 0x03, ..] => after(span, 3, Layer::Ip),
-        [_, _, _, ..] => Err(Skip::NotIp),
-        _ => Err(Skip::CutBeforeTcp),
+        [_, _, _, ..] => Err(SkipReason::NotIp),
+        _ => Err(SkipReason::CutBeforeTcp),
     }
 }
 
 fn pppoe(mut span: Span<'_>) -> Next<'_> {
     if octet(span, 1)? != 0 {
-        return Err(Skip::NotIp);
+        return Err(SkipReason::NotIp);
     }
     span.cap(u32::from(half(span, 4)?) + 6);
     after(span, 6, Layer::Ppp)
@@ -162,13 +162,13 @@ fn ppp(span: Span<'_>) -> Next<'_> {
     match protocol {
         0x0021 | 0x0057 => after(span, len, Layer::Ip),
         0x0281 | 0x0283 => after(span, len, Layer::Mpls),
-        _ => Err(Skip::NotIp),
+        _ => Err(SkipReason::NotIp),
     }
 }
 
 /// A label stack; what follows says its first nibble, as Wireshark guesses it.
 fn mpls<'a>(mut span: Span<'a>, context: &mut Context) -> Next<'a> {
-    context.marks = context.marks.with(Marks::MPLS);
+    context.quirks |= PacketQuirks::MPLS;
     loop {
         let bottom = octet(span, 2)? & 1 == 1;
         span = skip(span, 4)?;
@@ -180,7 +180,7 @@ fn mpls<'a>(mut span: Span<'a>, context: &mut Context) -> Next<'a> {
         4 | 6 => Ok((Layer::Ip, span)),
         // A pseudowire control word before Ethernet (RFC 4385).
         0 => after(span, 4, Layer::Ethernet),
-        _ => Err(Skip::NotIp),
+        _ => Err(SkipReason::NotIp),
     }
 }
 
@@ -192,9 +192,9 @@ fn arcnet(span: Span<'_>, header_len: usize, protocol_at: usize) -> Next<'_> {
         // RFC 1201.
         212 => match octet(span, header_len)? {
             0 => after(span, header_len + 3, Layer::Ip),
-            _ => Err(Skip::NotIp),
+            _ => Err(SkipReason::NotIp),
         },
-        _ => Err(Skip::NotIp),
+        _ => Err(SkipReason::NotIp),
     }
 }
 
@@ -210,7 +210,7 @@ fn ip_protocol<'a>(number: u8, span: Span<'a>, context: &mut Context) -> Next<'a
         // AH (RFC 4302).
         51 => {
             let len = (usize::from(octet(span, 1)?) + 2) * 4;
-            context.marks = context.marks.with(Marks::IPV6_EXTENSION);
+            context.quirks |= PacketQuirks::IPV6_EXTENSION;
             after(span, len, Layer::IpProtocol(octet(span, 0)?))
         }
         // Extension headers of a datagram that came in fragments.
@@ -220,16 +220,16 @@ fn ip_protocol<'a>(number: u8, span: Span<'a>, context: &mut Context) -> Next<'a
         }
         97 => after(span, 2, Layer::Ethernet),
         137 => Ok((Layer::Mpls, span)),
-        _ => Err(Skip::NotTcp),
+        _ => Err(SkipReason::NotTcp),
     }
 }
 
 /// An ICMP error quotes the datagram that it is about.
 fn icmp_error<'a>(span: Span<'a>, context: &mut Context, errors: &[u8]) -> Next<'a> {
     if !errors.contains(&octet(span, 0)?) {
-        return Err(Skip::NotTcp);
+        return Err(SkipReason::NotTcp);
     }
-    context.marks = context.marks.with(Marks::QUOTED);
+    context.quirks |= PacketQuirks::QUOTED;
     after(span, 8, Layer::Ip)
 }
 
@@ -247,7 +247,7 @@ const ERSPAN_3: u16 = 0x22eb;
 fn gre(span: Span<'_>) -> Next<'_> {
     let (flags, kind) = (half(span, 0)?, half(span, 2)?);
     if flags & GRE_ROUTING != 0 {
-        return Err(Skip::NotTcp);
+        return Err(SkipReason::NotTcp);
     }
     let optional = [
         GRE_CHECKSUM,
@@ -278,7 +278,7 @@ const MPLS_IN_UDP: u16 = 6635;
 
 fn udp<'a>(mut span: Span<'a>, context: &mut Context) -> Next<'a> {
     if context.partial {
-        return Err(Skip::Fragment);
+        return Err(SkipReason::Fragment);
     }
     let ports = [half(span, 0)?, half(span, 2)?];
     let len = half(span, 4)?;
@@ -299,7 +299,7 @@ fn udp<'a>(mut span: Span<'a>, context: &mut Context) -> Next<'a> {
     } else if is(MPLS_IN_UDP) {
         Ok((Layer::Mpls, rest))
     } else {
-        Err(Skip::NotTcp)
+        Err(SkipReason::NotTcp)
     }
 }
 
@@ -308,7 +308,7 @@ fn gtp(span: Span<'_>) -> Next<'_> {
     const USER_PACKET: u8 = 0xff;
     let flags = octet(span, 0)?;
     if flags >> 4 != 3 || octet(span, 1)? != USER_PACKET {
-        return Err(Skip::NotTcp);
+        return Err(SkipReason::NotTcp);
     }
     if flags & 7 == 0 {
         return after(span, 8, Layer::Ip);
@@ -318,7 +318,7 @@ fn gtp(span: Span<'_>) -> Next<'_> {
     while next != 0 {
         let len = usize::from(octet(rest, 0)?) * 4;
         if len == 0 {
-            return Err(Skip::NotTcp);
+            return Err(SkipReason::NotTcp);
         }
         next = octet(rest, len - 1)?;
         rest = skip(rest, len)?;

@@ -2,34 +2,36 @@
 //! fragments.
 //!
 //! ```
-//! use tcpwire::{Dissector, Frame, LinkType, TimeStep};
+//! use tcpwire::{Dissector, Frame, LinkType, TimestampResolution};
 //!
 //! // IPv4, 10.0.0.1:1 to 10.0.0.2:2, SYN.
 //! let octets = [
 //!     0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, //
 //!     0, 1, 0, 2, 0, 0, 0, 7, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0,
 //! ];
-//! let frame = Frame { number: 1, time_ns: 0, step: TimeStep::Micro, orig_len: 40, link: LinkType::RAW, data: &octets };
+//! let frame = Frame { number: 1, time_ns: 0, resolution: TimestampResolution::Micros, orig_len: 40, link: LinkType::RAW, data: &octets };
 //! let mut dissector = Dissector::default();
 //! let segment = dissector.dissect(&frame).expect("it holds a TCP header");
 //! assert_eq!(segment.tcp.dst_port, 2);
 //! assert_eq!(segment.payload_len, Some(0));
 //! ```
 
-mod compressed;
+mod fast_path;
 mod fragments;
+mod ieee80211;
 mod ip;
+mod ipcomp;
 mod layers;
-mod plain;
 mod span;
 mod tcp;
-mod wireless;
 
 use std::fmt;
 
+use bitflags::bitflags;
+
 pub(crate) use span::Span;
 
-use crate::{Flags, Frame, IpRepr, LinkType, SeqNum, TimeStep};
+use crate::{Flags, Frame, IpRepr, LinkType, SeqNum, TimestampResolution};
 use fragments::Fragments;
 
 /// A TCP header as it was captured, and the innermost IP header above it.
@@ -44,7 +46,7 @@ pub struct Segment<'a> {
     /// for the whole header.
     pub payload_len: Option<u32>,
     /// What stands around or inside it that the other fields do not say.
-    pub marks: Marks,
+    pub quirks: PacketQuirks,
 }
 
 /// The fields of a TCP header, options borrowed.
@@ -72,81 +74,74 @@ pub struct TcpView<'a> {
     pub options: &'a [u8],
 }
 
-/// What a segment carries that its [`Segment`] does not hold: a set of bits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Marks(pub u16);
+bitflags! {
+    /// Properties of a captured segment that the other fields of its [`Segment`] do not express:
+    /// headers outside the innermost IP header, malformed lengths, incomplete captures. Wireshark
+    /// reports such properties as expert info, Zeek as weirds.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+    pub struct PacketQuirks: u16 {
+        /// An IEEE 802.1Q, 802.1ad or 802.1ah tag before the IP header.
+        const VLAN = 1;
+        /// An MPLS label stack (RFC 3032) before the IP header.
+        const MPLS = 1 << 1;
+        /// A PPPoE header (RFC 2516) before the IP header.
+        const PPPOE = 1 << 2;
+        /// Tunnel: an outer IP header of the same version.
+        const TUNNEL = 1 << 3;
+        /// Tunnel: an outer IP header of the other version.
+        const TUNNEL_OTHER_VERSION = 1 << 4;
+        /// Options in the innermost IPv4 header.
+        const IP_OPTIONS = 1 << 5;
+        /// Extension headers after the innermost IP header: IPv6's own, AH or IPComp.
+        const IPV6_EXTENSION = 1 << 6;
+        /// IP fragments: the segment was reassembled, or is the first fragment alone.
+        const FRAGMENTED = 1 << 7;
+        /// Quotation in an ICMP error: the segment was not sent at this point of the capture.
+        const QUOTED = 1 << 8;
+        /// A TCP header that was captured in part.
+        const HEADER_CUT = 1 << 9;
+        /// A data offset under 5, or an IP payload that ends before the TCP header does.
+        const BAD_LENGTH = 1 << 10;
+        /// The reserved bit of the IPv4 flags (RFC 791, section 3.1) is set.
+        const IPV4_RESERVED = 1 << 11;
+        /// An IPv4 total length of 0, as captures show segmentation offload: the frame's length is
+        /// used.
+        const NO_IP_LENGTH = 1 << 12;
+        /// An invalid capture time ([`TimestampResolution::Invalid`]).
+        const INVALID_TIME = 1 << 13;
+    }
+}
 
-impl Marks {
-    /// An 802.1Q, 802.1ad or 802.1ah tag before the IP header.
-    pub const VLAN: Marks = Marks(1);
-    /// An MPLS label stack before the IP header.
-    pub const MPLS: Marks = Marks(1 << 1);
-    /// A PPPoE header before the IP header.
-    pub const PPPOE: Marks = Marks(1 << 2);
-    /// A tunnel: another IP header of the same version before this one.
-    pub const TUNNEL: Marks = Marks(1 << 3);
-    /// A tunnel: an IP header of the other version before this one.
-    pub const TUNNEL_OTHER_VERSION: Marks = Marks(1 << 4);
-    /// Options in the innermost IPv4 header.
-    pub const IP_OPTIONS: Marks = Marks(1 << 5);
-    /// Extension headers after the innermost IP header: IPv6's own, AH, IPComp.
-    pub const IPV6_EXTENSION: Marks = Marks(1 << 6);
-    /// It came in fragments: reassembled, or the first of them.
-    pub const FRAGMENTED: Marks = Marks(1 << 7);
-    /// Quoted in an ICMP error, not sent as such.
-    pub const QUOTED: Marks = Marks(1 << 8);
-    /// The TCP header was not captured whole.
-    pub const HEADER_CUT: Marks = Marks(1 << 9);
-    /// The data offset is under 5, or the IP payload ends before the TCP header does.
-    pub const BAD_LENGTH: Marks = Marks(1 << 10);
-    /// The reserved bit of the IPv4 flags is set.
-    pub const IPV4_RESERVED: Marks = Marks(1 << 11);
-    /// An IPv4 total length of 0 (segmentation offload): the length is the frame's.
-    pub const NO_IP_LENGTH: Marks = Marks(1 << 12);
-
-    /// The capture's time for it is wrong.
-    pub const WRONG_TIME: Marks = Marks(1 << 13);
-
-    /// Every mark with its name, in order of bits.
-    pub const ALL: [(Marks, &'static str); 14] = [
-        (Marks::VLAN, "VLAN tag"),
-        (Marks::MPLS, "MPLS label"),
-        (Marks::PPPOE, "PPPoE header"),
-        (Marks::TUNNEL, "tunnel header"),
-        (Marks::TUNNEL_OTHER_VERSION, "tunnel in the other IP version"),
-        (Marks::IP_OPTIONS, "IPv4 options"),
-        (Marks::IPV6_EXTENSION, "IP extension header"),
-        (Marks::FRAGMENTED, "IP fragments"),
-        (Marks::QUOTED, "header quoted in an ICMP error"),
-        (Marks::HEADER_CUT, "TCP header cut by the snap length"),
-        (Marks::BAD_LENGTH, "TCP header length wrong"),
-        (Marks::IPV4_RESERVED, "IPv4 reserved bit"),
-        (Marks::NO_IP_LENGTH, "IPv4 total length 0"),
-        (Marks::WRONG_TIME, "wrong time"),
+impl PacketQuirks {
+    /// Text of each quirk for summaries, in order of bits.
+    const DESCRIPTIONS: [(PacketQuirks, &'static str); 14] = [
+        (PacketQuirks::VLAN, "VLAN tag"),
+        (PacketQuirks::MPLS, "MPLS label"),
+        (PacketQuirks::PPPOE, "PPPoE header"),
+        (PacketQuirks::TUNNEL, "tunnel header"),
+        (PacketQuirks::TUNNEL_OTHER_VERSION, "tunnel in the other IP version"),
+        (PacketQuirks::IP_OPTIONS, "IPv4 options"),
+        (PacketQuirks::IPV6_EXTENSION, "IP extension header"),
+        (PacketQuirks::FRAGMENTED, "IP fragments"),
+        (PacketQuirks::QUOTED, "header quoted in an ICMP error"),
+        (PacketQuirks::HEADER_CUT, "TCP header cut by the snap length"),
+        (PacketQuirks::BAD_LENGTH, "TCP header length wrong"),
+        (PacketQuirks::IPV4_RESERVED, "IPv4 reserved bit"),
+        (PacketQuirks::NO_IP_LENGTH, "IPv4 total length 0"),
+        (PacketQuirks::INVALID_TIME, "wrong time"),
     ];
 
-    /// Both sets.
-    #[must_use]
-    pub const fn with(self, other: Marks) -> Marks {
-        Marks(self.0 | other.0)
-    }
-
-    /// Whether a mark of `any` is set.
-    #[must_use]
-    pub const fn any(self, any: Marks) -> bool {
-        self.0 & any.0 != 0
-    }
-
-    /// The marks that are set, with their names.
-    pub fn iter(self) -> impl Iterator<Item = (Marks, &'static str)> {
-        Marks::ALL.into_iter().filter(move |(mark, _)| self.any(*mark))
+    /// Returns the texts of the quirks in the set, for summaries, in order of bits.
+    pub fn descriptions(self) -> impl Iterator<Item = &'static str> {
+        let all = PacketQuirks::DESCRIPTIONS.into_iter();
+        all.filter(move |(quirk, _)| self.contains(*quirk)).map(|(_, text)| text)
     }
 }
 
 /// Why a frame gives no segment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum Skip {
+pub enum SkipReason {
     /// IP, but another protocol than TCP.
     NotTcp,
     /// Neither IP nor anything that is opened to look for IP.
@@ -163,40 +158,40 @@ pub enum Skip {
     TooDeep,
 }
 
-impl Skip {
+impl SkipReason {
     /// Every reason.
-    pub const ALL: [Skip; 7] = [
-        Skip::NotTcp,
-        Skip::NotIp,
-        Skip::LinkType,
-        Skip::CutBeforeTcp,
-        Skip::BadIp,
-        Skip::Fragment,
-        Skip::TooDeep,
+    pub const ALL: [SkipReason; 7] = [
+        SkipReason::NotTcp,
+        SkipReason::NotIp,
+        SkipReason::LinkType,
+        SkipReason::CutBeforeTcp,
+        SkipReason::BadIp,
+        SkipReason::Fragment,
+        SkipReason::TooDeep,
     ];
 
     /// Its name, for a summary.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Skip::NotTcp => "IP without TCP",
-            Skip::NotIp => "not IP",
-            Skip::LinkType => "link type not read",
-            Skip::CutBeforeTcp => "cut before the TCP header",
-            Skip::BadIp => "malformed IP header",
-            Skip::Fragment => "fragment without the others",
-            Skip::TooDeep => "too many layers",
+            SkipReason::NotTcp => "IP without TCP",
+            SkipReason::NotIp => "not IP",
+            SkipReason::LinkType => "link type not read",
+            SkipReason::CutBeforeTcp => "cut before the TCP header",
+            SkipReason::BadIp => "malformed IP header",
+            SkipReason::Fragment => "fragment without the others",
+            SkipReason::TooDeep => "too many layers",
         }
     }
 
     /// Whether the frame may have held TCP that was lost by not reading it.
     #[must_use]
     pub const fn is_loss(self) -> bool {
-        !matches!(self, Skip::NotTcp | Skip::NotIp)
+        !matches!(self, SkipReason::NotTcp | SkipReason::NotIp)
     }
 }
 
-impl fmt::Display for Skip {
+impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -218,7 +213,7 @@ pub(crate) enum Layer {
 /// What the layers so far have left behind.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Context {
-    marks: Marks,
+    quirks: PacketQuirks,
     ip: Option<IpRepr>,
     /// The IP payload is an unreassembled first fragment.
     partial: bool,
@@ -241,9 +236,10 @@ impl Dissector {
     /// # Errors
     /// With the reason where there is none, or none that can be read.
     #[inline]
-    pub fn dissect<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Segment<'a>, Skip> {
-        let plain = (frame.link == LinkType::ETHERNET && frame.step != TimeStep::Wrong)
-            .then(|| plain::read(frame.data, frame.orig_len, Segment::clone));
+    pub fn dissect<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Segment<'a>, SkipReason> {
+        let plain = (frame.link == LinkType::ETHERNET
+            && frame.resolution != TimestampResolution::Invalid)
+            .then(|| fast_path::read(frame.data, frame.orig_len, Segment::clone));
         match plain.flatten() {
             Some(segment) => Ok(segment),
             None => self.dissect_any(frame),
@@ -261,10 +257,10 @@ impl Dissector {
         &mut self,
         frame: &Frame<'_>,
         mut take: impl FnMut(&Segment<'_>) -> T,
-    ) -> Result<T, Skip> {
+    ) -> Result<T, SkipReason> {
         if frame.link == LinkType::ETHERNET
-            && frame.step != TimeStep::Wrong
-            && let Some(taken) = plain::read(frame.data, frame.orig_len, &mut take)
+            && frame.resolution != TimestampResolution::Invalid
+            && let Some(taken) = fast_path::read(frame.data, frame.orig_len, &mut take)
         {
             return Ok(taken);
         }
@@ -273,19 +269,22 @@ impl Dissector {
 
     /// Layer by layer, whatever they are.
     #[inline(never)]
-    fn dissect_any<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Segment<'a>, Skip> {
+    fn dissect_any<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Segment<'a>, SkipReason> {
         let (layer, span) = layers::begin(frame.link, Span::new(frame.data, frame.orig_len))?;
-        let wrong_time =
-            if frame.step == TimeStep::Wrong { Marks::WRONG_TIME } else { Marks::default() };
-        let begin = Context { marks: wrong_time, ..Context::default() };
+        let wrong_time = if frame.resolution == TimestampResolution::Invalid {
+            PacketQuirks::INVALID_TIME
+        } else {
+            PacketQuirks::default()
+        };
+        let begin = Context { quirks: wrong_time, ..Context::default() };
         let (protocol, context) = match descend(layer, span, begin)? {
             Found::Segment(segment) => return Ok(segment),
             Found::Fragment(piece, context) => {
-                self.made = self.fragments.add(&piece).ok_or(Skip::Fragment)?;
+                self.made = self.fragments.add(&piece).ok_or(SkipReason::Fragment)?;
                 (piece.key.protocol, context)
             }
             Found::Compressed(protocol, octets, context) => {
-                self.made = compressed::inflate(octets).ok_or(Skip::NotTcp)?;
+                self.made = ipcomp::inflate(octets).ok_or(SkipReason::NotTcp)?;
                 (protocol, context)
             }
         };
@@ -293,8 +292,8 @@ impl Dissector {
         match descend(Layer::IpProtocol(protocol), made, context)? {
             Found::Segment(segment) => Ok(segment),
             // What is made of a frame is not followed into another such making.
-            Found::Fragment(..) => Err(Skip::Fragment),
-            Found::Compressed(..) => Err(Skip::NotTcp),
+            Found::Fragment(..) => Err(SkipReason::Fragment),
+            Found::Compressed(..) => Err(SkipReason::NotTcp),
         }
     }
 
@@ -316,13 +315,13 @@ fn descend<'a>(
     mut layer: Layer,
     mut span: Span<'a>,
     mut context: Context,
-) -> Result<Found<'a>, Skip> {
+) -> Result<Found<'a>, SkipReason> {
     for _ in 0..MAX_LAYERS {
         (layer, span) = match layer {
             Layer::IpProtocol(tcp::PROTOCOL) => {
                 return tcp::read(span, context).map(Found::Segment);
             }
-            Layer::IpProtocol(compressed::PROTOCOL) => return compressed::read(span, context),
+            Layer::IpProtocol(ipcomp::PROTOCOL) => return ipcomp::read(span, context),
             Layer::Ip => match ip::read(span, &mut context)? {
                 ip::Payload::Whole(protocol, rest) => (Layer::IpProtocol(protocol), rest),
                 ip::Payload::Fragment(piece) => return Ok(Found::Fragment(piece, context)),
@@ -330,5 +329,5 @@ fn descend<'a>(
             _ => layers::step(layer, span, &mut context)?,
         };
     }
-    Err(Skip::TooDeep)
+    Err(SkipReason::TooDeep)
 }

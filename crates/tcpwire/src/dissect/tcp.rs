@@ -2,7 +2,7 @@
 
 use pnet_packet::tcp::TcpPacket;
 
-use super::{Context, Marks, Segment, Skip, Span, TcpView};
+use super::{Context, PacketQuirks, Segment, SkipReason, Span, TcpView};
 use crate::{Flags, SeqNum};
 
 /// TCP's number among IP protocols.
@@ -12,27 +12,27 @@ const MIN_HEADER: usize = 20;
 const MIN_CAPTURED: usize = 16;
 
 #[inline]
-pub(super) fn read(span: Span<'_>, context: Context) -> Result<Segment<'_>, Skip> {
-    let ip = context.ip.ok_or(Skip::NotIp)?;
-    let mut marks = context.marks;
+pub(super) fn read(span: Span<'_>, context: Context) -> Result<Segment<'_>, SkipReason> {
+    let ip = context.ip.ok_or(SkipReason::NotIp)?;
+    let mut quirks = context.quirks;
     let tcp = match TcpPacket::new(span.data) {
         Some(view) => fields(&view, span.data),
         None => {
-            marks = marks.with(Marks::HEADER_CUT);
+            quirks |= PacketQuirks::HEADER_CUT;
             cut_fields(span.data)?
         }
     };
     let header_len = usize::from(tcp.header_len);
     if span.data.len() < header_len {
-        marks = marks.with(Marks::HEADER_CUT);
+        quirks |= PacketQuirks::HEADER_CUT;
     }
     let room = span.wire_len as usize >= header_len;
     if header_len < MIN_HEADER || !room {
-        marks = marks.with(Marks::BAD_LENGTH);
+        quirks |= PacketQuirks::BAD_LENGTH;
     }
-    let known = room && !context.partial && !marks.any(Marks::QUOTED);
+    let known = room && !context.partial && !quirks.intersects(PacketQuirks::QUOTED);
     let payload_len = known.then(|| span.wire_len - header_len as u32);
-    Ok(Segment { ip, tcp, payload_len, marks })
+    Ok(Segment { ip, tcp, payload_len, quirks })
 }
 
 /// The fields of a header of which the fixed part is there. `pnet_packet`'s own view of the options
@@ -47,7 +47,7 @@ fn fields<'a>(view: &TcpPacket<'_>, octets: &'a [u8]) -> TcpView<'a> {
         seq: SeqNum(view.get_sequence()),
         ack: SeqNum(view.get_acknowledgement()),
         header_len,
-        flags: Flags(u16::from_be_bytes([octets[12], octets[13]]) & 0x0fff),
+        flags: Flags::from_bits_retain(u16::from_be_bytes([octets[12], octets[13]]) & 0x0fff),
         window: view.get_window(),
         checksum: view.get_checksum(),
         urgent: view.get_urgent_ptr(),
@@ -56,15 +56,15 @@ fn fields<'a>(view: &TcpPacket<'_>, octets: &'a [u8]) -> TcpView<'a> {
 }
 
 /// A header cut in its last four octets: those read as zero.
-fn cut_fields(octets: &[u8]) -> Result<TcpView<'_>, Skip> {
+fn cut_fields(octets: &[u8]) -> Result<TcpView<'_>, SkipReason> {
     if octets.len() < MIN_CAPTURED {
-        return Err(Skip::CutBeforeTcp);
+        return Err(SkipReason::CutBeforeTcp);
     }
     let mut padded = [0u8; MIN_HEADER];
     for (to, from) in padded.iter_mut().zip(octets) {
         *to = *from;
     }
-    let view = TcpPacket::new(&padded).ok_or(Skip::CutBeforeTcp)?;
+    let view = TcpPacket::new(&padded).ok_or(SkipReason::CutBeforeTcp)?;
     let cut = fields(&view, &padded);
     Ok(TcpView { options: &[], ..cut })
 }

@@ -16,18 +16,18 @@ pub(crate) const MAX_PACKET: u32 = 262_144;
 
 /// The finest step of a capture's clock.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub enum TimeStep {
+pub enum TimestampResolution {
     /// Coarser than a microsecond.
     Coarser,
     /// Microseconds.
-    Micro,
+    Micros,
     /// Nanoseconds.
-    Nano,
+    Nanos,
     /// Finer than a nanosecond: times are cut to nanoseconds.
     Finer,
     /// The record's fraction is a second or more, or its clock ticks faster than 2^64 times a
     /// second: the time is wrong, whatever it says.
-    Wrong,
+    Invalid,
 }
 
 /// One frame of a capture.
@@ -39,7 +39,7 @@ pub struct Frame<'a> {
     /// packet blocks).
     pub time_ns: i64,
     /// Step of the clock that `time_ns` was taken from.
-    pub step: TimeStep,
+    pub resolution: TimestampResolution,
     /// Octets on the wire; at least `data.len()` unless the capture is wrong.
     pub orig_len: u32,
     /// What the octets begin with.
@@ -122,7 +122,7 @@ type Source<'r> = Box<dyn Read + Send + 'r>;
 #[derive(Clone, Copy)]
 struct Record {
     time_ns: i64,
-    step: TimeStep,
+    resolution: TimestampResolution,
     orig_len: u32,
     link: LinkType,
     before_window: usize,
@@ -133,7 +133,7 @@ impl Default for Record {
     fn default() -> Self {
         Record {
             time_ns: 0,
-            step: TimeStep::Micro,
+            resolution: TimestampResolution::Micros,
             orig_len: 0,
             link: LinkType::NULL,
             before_window: 0,
@@ -220,9 +220,9 @@ impl<'r> CaptureReader<'r> {
     #[inline]
     #[must_use]
     pub fn frame(&self) -> Frame<'_> {
-        let Record { time_ns, step, orig_len, link, before_window, caplen } = self.record;
+        let Record { time_ns, resolution, orig_len, link, before_window, caplen } = self.record;
         let data = self.input.passed(before_window, caplen);
-        Frame { number: self.frames, time_ns, step, orig_len, link, data }
+        Frame { number: self.frames, time_ns, resolution, orig_len, link, data }
     }
 
     /// Frames given so far.

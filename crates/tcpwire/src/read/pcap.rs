@@ -5,7 +5,7 @@ use std::io::Read;
 use pcap_parser::pcap::parse_pcap_header;
 
 use super::buffer::Buffer;
-use super::{MAX_PACKET, ReadError, Record, TimeStep, cut_short, need};
+use super::{MAX_PACKET, ReadError, Record, TimestampResolution, cut_short, need};
 use crate::LinkType;
 
 const MAGIC_MICRO: u32 = 0xa1b2_c3d4;
@@ -20,7 +20,7 @@ pub(super) struct Pcap {
     record_header: usize,
     swap_lengths: Swap,
     nanos_per_tick: i64,
-    step: TimeStep,
+    resolution: TimestampResolution,
     link: LinkType,
 }
 
@@ -72,7 +72,7 @@ impl Pcap {
                 _ => Swap::Never,
             },
             nanos_per_tick: if nano { 1 } else { 1000 },
-            step: if nano { TimeStep::Nano } else { TimeStep::Micro },
+            resolution: if nano { TimestampResolution::Nanos } else { TimestampResolution::Micros },
             // The upper bits may say how long the frame check sequence is.
             link: LinkType(header.network.0 as u32 & 0xffff),
         })
@@ -109,7 +109,11 @@ impl Pcap {
         let fraction_ns = i64::from(ticks) * self.nanos_per_tick;
         *record = Record {
             time_ns: i64::from(seconds) * NANOS_PER_SECOND + fraction_ns,
-            step: if fraction_ns < NANOS_PER_SECOND { self.step } else { TimeStep::Wrong },
+            resolution: if fraction_ns < NANOS_PER_SECOND {
+                self.resolution
+            } else {
+                TimestampResolution::Invalid
+            },
             orig_len,
             link: self.link,
             before_window: 0,

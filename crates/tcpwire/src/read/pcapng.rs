@@ -5,7 +5,7 @@ use std::io::Read;
 use pcap_parser::pcapng::{EPB_MAGIC, IDB_MAGIC, SHB_MAGIC, SPB_MAGIC};
 
 use super::buffer::Buffer;
-use super::{MAX_PACKET, ReadError, Record, TimeStep, need};
+use super::{MAX_PACKET, ReadError, Record, TimestampResolution, need};
 use crate::LinkType;
 
 /// The obsolete packet block, which pcap-parser does not know.
@@ -30,21 +30,21 @@ struct Interface {
 struct Clock {
     ticks_per_second: u128,
     offset_s: i64,
-    step: TimeStep,
+    resolution: TimestampResolution,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Clock { ticks_per_second: 1_000_000, offset_s: 0, step: TimeStep::Micro }
+        Clock { ticks_per_second: 1_000_000, offset_s: 0, resolution: TimestampResolution::Micros }
     }
 }
 
 impl Clock {
     #[inline]
     fn time_ns(&self, ticks: u64) -> i64 {
-        let ns = match self.step {
-            TimeStep::Nano => i128::from(ticks),
-            TimeStep::Micro => i128::from(ticks) * 1000,
+        let ns = match self.resolution {
+            TimestampResolution::Nanos => i128::from(ticks),
+            TimestampResolution::Micros => i128::from(ticks) * 1000,
             _ => (u128::from(ticks) * 1_000_000_000 / self.ticks_per_second) as i128,
         };
         let ns = ns + i128::from(self.offset_s) * 1_000_000_000;
@@ -58,15 +58,19 @@ impl Clock {
             if octet & 0x80 != 0 { 1u128.checked_shl(power) } else { 10u128.checked_pow(power) };
         let Some(ticks_per_second) = ticks.filter(|t| *t <= u128::from(u64::MAX)) else {
             // No clock ticks so fast: whatever it counts, it is not time.
-            return Clock { ticks_per_second: u128::MAX, step: TimeStep::Wrong, ..self };
+            return Clock {
+                ticks_per_second: u128::MAX,
+                resolution: TimestampResolution::Invalid,
+                ..self
+            };
         };
-        let step = match ticks_per_second {
-            1_000_000 => TimeStep::Micro,
-            1_000_000_000 => TimeStep::Nano,
-            t if t > 1_000_000 => TimeStep::Finer,
-            _ => TimeStep::Coarser,
+        let resolution = match ticks_per_second {
+            1_000_000 => TimestampResolution::Micros,
+            1_000_000_000 => TimestampResolution::Nanos,
+            t if t > 1_000_000 => TimestampResolution::Finer,
+            _ => TimestampResolution::Coarser,
         };
-        Clock { ticks_per_second, step, ..self }
+        Clock { ticks_per_second, resolution, ..self }
     }
 }
 
@@ -143,7 +147,7 @@ impl Pcapng {
         let clock = interface.map_or_else(Clock::default, |i| i.clock);
         *record = Record {
             time_ns: packet.ticks.map_or(0, |ticks| clock.time_ns(ticks)),
-            step: clock.step,
+            resolution: clock.resolution,
             orig_len: packet.orig_len,
             link: interface.map_or(LinkType(u32::MAX), |i| i.link),
             before_window: block_len - 8 - packet.from - packet.caplen,

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::buffer::Buffer;
-use super::{MAX_PACKET, ReadError, Record, TimeStep, cut_short, need};
+use super::{MAX_PACKET, ReadError, Record, TimestampResolution, cut_short, need};
 use crate::LinkType;
 
 pub(super) struct Snoop {
@@ -60,7 +60,7 @@ impl Snoop {
         input.consume(record_len as usize);
         *record = Record {
             time_ns: i64::from(seconds) * 1_000_000_000 + i64::from(micros) * 1000,
-            step: TimeStep::Micro,
+            resolution: TimestampResolution::Micros,
             orig_len,
             link: self.link,
             before_window: (record_len - 24 - caplen) as usize,

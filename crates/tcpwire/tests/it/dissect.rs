@@ -1,6 +1,8 @@
 //! Layers before a TCP header.
 
-use tcpwire::{Dissector, Frame, IpRepr, LinkType, Marks, Segment, Skip, TimeStep};
+use tcpwire::{
+    Dissector, Frame, IpRepr, LinkType, PacketQuirks, Segment, SkipReason, TimestampResolution,
+};
 
 /// A TCP header from port 1 to port 2 and two octets of payload.
 fn tcp() -> Vec<u8> {
@@ -46,24 +48,28 @@ fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 fn frame(link: LinkType, data: &[u8], orig_len: u32) -> Frame<'_> {
-    Frame { number: 1, time_ns: 0, step: TimeStep::Micro, orig_len, link, data }
+    Frame { number: 1, time_ns: 0, resolution: TimestampResolution::Micros, orig_len, link, data }
 }
 
-fn dissect<T>(link: LinkType, data: &[u8], then: impl FnOnce(Result<Segment<'_>, Skip>) -> T) -> T {
+fn dissect<T>(
+    link: LinkType,
+    data: &[u8],
+    then: impl FnOnce(Result<Segment<'_>, SkipReason>) -> T,
+) -> T {
     then(Dissector::default().dissect(&frame(link, data, data.len() as u32)))
 }
 
-/// The TCP header of [`tcp`] is found, with two octets of payload, and these marks.
-fn check(link: LinkType, data: &[u8], marks: Marks) {
+/// The TCP header of [`tcp`] is found, with two octets of payload, and these quirks.
+fn check(link: LinkType, data: &[u8], quirks: PacketQuirks) {
     dissect(link, data, |segment| {
         let segment = segment.unwrap();
         assert_eq!((segment.tcp.src_port, segment.tcp.dst_port, segment.tcp.seq.0), (1, 2, 7));
         assert_eq!(segment.payload_len, Some(2));
-        assert_eq!(segment.marks, marks);
+        assert_eq!(segment.quirks, quirks);
     });
 }
 
-const NONE: Marks = Marks(0);
+const NONE: PacketQuirks = PacketQuirks::empty();
 
 #[test]
 fn link_layers() {
@@ -89,58 +95,58 @@ fn link_layers() {
     check(LinkType::CHDLC, &before(&[0x0f, 0, 8, 0], &four), NONE);
     let pppoe = before(&[0x11, 0, 0, 1, 0, four.len() as u8 + 2, 0, 0x21], &four);
     check(LinkType::PPPOE, &pppoe, NONE);
-    check(LinkType::ETHERNET, &ethernet(0x8864, &pppoe), Marks::PPPOE);
+    check(LinkType::ETHERNET, &ethernet(0x8864, &pppoe), PacketQuirks::PPPOE);
 }
 
 #[test]
 fn tags_and_labels() {
     let four = ipv4(6, &tcp());
     let tagged = [&[0, 5, 8, 0][..], &four].concat();
-    check(LinkType::ETHERNET, &ethernet(0x8100, &tagged), Marks::VLAN);
+    check(LinkType::ETHERNET, &ethernet(0x8100, &tagged), PacketQuirks::VLAN);
     let twice = [&[0, 9, 0x81, 0][..], &tagged].concat();
-    check(LinkType::ETHERNET, &ethernet(0x88a8, &twice), Marks::VLAN);
+    check(LinkType::ETHERNET, &ethernet(0x88a8, &twice), PacketQuirks::VLAN);
     let labels = [&[0, 1, 0, 64, 0, 2, 1, 64][..], &four].concat();
-    check(LinkType::ETHERNET, &ethernet(0x8847, &labels), Marks::MPLS);
+    check(LinkType::ETHERNET, &ethernet(0x8847, &labels), PacketQuirks::MPLS);
 }
 
 #[test]
 fn tunnels() {
     let four = ipv4(6, &tcp());
     let six = ipv6(6, &tcp());
-    check(LinkType::RAW, &ipv4(4, &four), Marks::TUNNEL);
-    check(LinkType::RAW, &ipv4(41, &six), Marks::TUNNEL_OTHER_VERSION);
-    check(LinkType::RAW, &ipv6(41, &six), Marks::TUNNEL);
-    check(LinkType::RAW, &ipv4(47, &[&[0, 0, 8, 0][..], &four].concat()), Marks::TUNNEL);
+    check(LinkType::RAW, &ipv4(4, &four), PacketQuirks::TUNNEL);
+    check(LinkType::RAW, &ipv4(41, &six), PacketQuirks::TUNNEL_OTHER_VERSION);
+    check(LinkType::RAW, &ipv6(41, &six), PacketQuirks::TUNNEL);
+    check(LinkType::RAW, &ipv4(47, &[&[0, 0, 8, 0][..], &four].concat()), PacketQuirks::TUNNEL);
     let keyed = [&[0xb0, 0, 0x65, 0x58][..], &[0; 12], &ethernet(0x0800, &four)].concat();
-    check(LinkType::RAW, &ipv4(47, &keyed), Marks::TUNNEL);
+    check(LinkType::RAW, &ipv4(47, &keyed), PacketQuirks::TUNNEL);
     let inner = ethernet(0x0800, &four);
     check(
         LinkType::RAW,
         &ipv4(17, &udp(4789, &[&[8, 0, 0, 0, 0, 0, 1, 0][..], &inner].concat())),
-        Marks::TUNNEL,
+        PacketQuirks::TUNNEL,
     );
     check(
         LinkType::RAW,
         &ipv4(17, &udp(6081, &[&[0, 0, 0x65, 0x58, 0, 0, 1, 0][..], &inner].concat())),
-        Marks::TUNNEL,
+        PacketQuirks::TUNNEL,
     );
     check(
         LinkType::RAW,
         &ipv4(17, &udp(2152, &[&[0x30, 0xff, 0, 0, 0, 0, 0, 1][..], &four].concat())),
-        Marks::TUNNEL,
+        PacketQuirks::TUNNEL,
     );
 }
 
 #[test]
 fn ip_options_and_extension_headers() {
-    check(LinkType::RAW, &ipv4_with(6, 0, &[1, 1, 1, 0], &tcp()), Marks::IP_OPTIONS);
-    check(LinkType::RAW, &ipv4_with(6, 0x8000, &[], &tcp()), Marks::IPV4_RESERVED);
+    check(LinkType::RAW, &ipv4_with(6, 0, &[1, 1, 1, 0], &tcp()), PacketQuirks::IP_OPTIONS);
+    check(LinkType::RAW, &ipv4_with(6, 0x8000, &[], &tcp()), PacketQuirks::IPV4_RESERVED);
     for next in [0, 43, 60] {
         let payload = [&[6, 0, 0, 0, 0, 0, 0, 0][..], &tcp()].concat();
-        check(LinkType::RAW, &ipv6(next, &payload), Marks::IPV6_EXTENSION);
+        check(LinkType::RAW, &ipv6(next, &payload), PacketQuirks::IPV6_EXTENSION);
     }
     let options_of_a_tunnel = ipv4_with(4, 0, &[1, 1, 1, 0], &ipv4(6, &tcp()));
-    check(LinkType::RAW, &options_of_a_tunnel, Marks::TUNNEL);
+    check(LinkType::RAW, &options_of_a_tunnel, PacketQuirks::TUNNEL);
 }
 
 #[test]
@@ -149,9 +155,9 @@ fn compressed_payloads() {
     let mut encoder =
         flate2::write::DeflateEncoder::new(vec![6, 0, 0, 2], flate2::Compression::fast());
     encoder.write_all(&tcp()).unwrap();
-    check(LinkType::RAW, &ipv4(108, &encoder.finish().unwrap()), Marks::IPV6_EXTENSION);
+    check(LinkType::RAW, &ipv4(108, &encoder.finish().unwrap()), PacketQuirks::IPV6_EXTENSION);
     let bomb = [&[6, 0, 0, 2][..], &[0xff; 30]].concat();
-    dissect(LinkType::RAW, &ipv4(108, &bomb), |s| assert_eq!(s, Err(Skip::NotTcp)));
+    dissect(LinkType::RAW, &ipv4(108, &bomb), |s| assert_eq!(s, Err(SkipReason::NotTcp)));
 }
 
 #[test]
@@ -162,10 +168,10 @@ fn fragments_in_any_order() {
     for (one, other) in [(&first, &last), (&last, &first)] {
         let mut dissector = Dissector::default();
         let waits = dissector.dissect(&frame(LinkType::RAW, one, one.len() as u32));
-        assert_eq!(waits, Err(Skip::Fragment));
+        assert_eq!(waits, Err(SkipReason::Fragment));
         let whole = dissector.dissect(&frame(LinkType::RAW, other, other.len() as u32)).unwrap();
         assert_eq!(whole.payload_len, Some(32));
-        assert_eq!(whole.marks, Marks::FRAGMENTED);
+        assert_eq!(whole.quirks, PacketQuirks::FRAGMENTED);
         assert_eq!(dissector.waiting_fragments(), 0);
     }
 }
@@ -176,7 +182,7 @@ fn first_fragment_of_which_the_rest_was_not_captured() {
     let mut dissector = Dissector::default();
     let segment =
         dissector.dissect(&frame(LinkType::RAW, &first[..50], first.len() as u32)).unwrap();
-    assert_eq!((segment.payload_len, segment.marks), (None, Marks::FRAGMENTED));
+    assert_eq!((segment.payload_len, segment.quirks), (None, PacketQuirks::FRAGMENTED));
 }
 
 #[test]
@@ -185,12 +191,12 @@ fn lengths_come_from_the_ip_header() {
     let padded = ethernet(0x0800, &[ipv4(6, &tcp()), vec![0; 20]].concat());
     check(LinkType::ETHERNET, &padded, NONE);
     let padded = ethernet(0x8100, &[&[0, 5, 8, 0][..], &ipv4(6, &tcp()), &[0; 20]].concat());
-    check(LinkType::ETHERNET, &padded, Marks::VLAN);
+    check(LinkType::ETHERNET, &padded, PacketQuirks::VLAN);
     let padded = ethernet(0x8100, &[&[0, 5, 0x86, 0xdd][..], &ipv6(6, &tcp()), &[0; 20]].concat());
-    check(LinkType::ETHERNET, &padded, Marks::VLAN);
+    check(LinkType::ETHERNET, &padded, PacketQuirks::VLAN);
     let mut dissector = Dissector::default();
     let segment = dissector.dissect(&frame(LinkType::RAW, snapped, 1040)).unwrap();
-    assert_eq!((segment.payload_len, segment.marks), (Some(1000), NONE));
+    assert_eq!((segment.payload_len, segment.quirks), (Some(1000), NONE));
 }
 
 #[test]
@@ -200,9 +206,9 @@ fn segmentation_offload_leaves_the_length_to_the_frame() {
     let segment_of = |orig_len| {
         let mut dissector = Dissector::default();
         let segment = dissector.dissect(&frame(LinkType::RAW, &octets, orig_len)).unwrap();
-        (segment.payload_len, segment.marks)
+        (segment.payload_len, segment.quirks)
     };
-    assert_eq!(segment_of(70_040), (Some(70_000), Marks::NO_IP_LENGTH));
+    assert_eq!(segment_of(70_040), (Some(70_000), PacketQuirks::NO_IP_LENGTH));
 }
 
 #[test]
@@ -211,7 +217,7 @@ fn quoted_in_an_icmp_error() {
     dissect(LinkType::RAW, &ipv4(1, &quoted), |segment| {
         let segment = segment.unwrap();
         assert_eq!(segment.payload_len, None);
-        assert!(segment.marks.any(Marks::QUOTED));
+        assert!(segment.quirks.intersects(PacketQuirks::QUOTED));
     });
 }
 
@@ -220,33 +226,39 @@ fn headers_that_are_cut_or_wrong() {
     let whole = ipv4(6, &tcp());
     let at = |len: usize| {
         let mut dissector = Dissector::default();
-        dissector.dissect(&frame(LinkType::RAW, &whole[..len], whole.len() as u32)).map(|s| s.marks)
+        dissector
+            .dissect(&frame(LinkType::RAW, &whole[..len], whole.len() as u32))
+            .map(|s| s.quirks)
     };
-    assert_eq!(at(35), Err(Skip::CutBeforeTcp));
-    assert_eq!(at(36), Ok(Marks::HEADER_CUT));
+    assert_eq!(at(35), Err(SkipReason::CutBeforeTcp));
+    assert_eq!(at(36), Ok(PacketQuirks::HEADER_CUT));
     assert_eq!(at(40), Ok(NONE));
     let mut long_header = whole.clone();
     long_header[32] = 0x60;
     dissect(LinkType::RAW, &long_header, |segment| {
-        assert_eq!(segment.unwrap().marks, Marks::HEADER_CUT.with(Marks::BAD_LENGTH))
+        assert_eq!(segment.unwrap().quirks, PacketQuirks::HEADER_CUT | PacketQuirks::BAD_LENGTH)
     });
     let mut no_header = whole.clone();
     no_header[32] = 0x40;
     dissect(LinkType::RAW, &no_header, |segment| {
-        assert_eq!(segment.unwrap().marks, Marks::BAD_LENGTH)
+        assert_eq!(segment.unwrap().quirks, PacketQuirks::BAD_LENGTH)
     });
     let mut short_ip = whole;
     short_ip[3] = 19;
-    dissect(LinkType::RAW, &short_ip, |segment| assert_eq!(segment, Err(Skip::BadIp)));
+    dissect(LinkType::RAW, &short_ip, |segment| assert_eq!(segment, Err(SkipReason::BadIp)));
 }
 
 #[test]
 fn what_is_not_read_has_a_name() {
-    dissect(LinkType::RAW, &ipv4(17, &udp(53, &[0; 20])), |s| assert_eq!(s, Err(Skip::NotTcp)));
-    dissect(LinkType::ETHERNET, &ethernet(0x0806, &[0; 28]), |s| assert_eq!(s, Err(Skip::NotIp)));
-    dissect(LinkType(147), &[0; 60], |s| assert_eq!(s, Err(Skip::LinkType)));
+    dissect(LinkType::RAW, &ipv4(17, &udp(53, &[0; 20])), |s| {
+        assert_eq!(s, Err(SkipReason::NotTcp))
+    });
+    dissect(LinkType::ETHERNET, &ethernet(0x0806, &[0; 28]), |s| {
+        assert_eq!(s, Err(SkipReason::NotIp))
+    });
+    dissect(LinkType(147), &[0; 60], |s| assert_eq!(s, Err(SkipReason::LinkType)));
     let deep = (0..60).fold(ipv4(6, &tcp()), |inner, _| ipv4(4, &inner));
-    dissect(LinkType::RAW, &deep, |s| assert_eq!(s, Err(Skip::TooDeep)));
+    dissect(LinkType::RAW, &deep, |s| assert_eq!(s, Err(SkipReason::TooDeep)));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Octets from anywhere: no panic, no more than there is.
 
 use proptest::prelude::*;
-use tcpwire::{CaptureReader, Dissector, Frame, LinkType, TimeStep};
+use tcpwire::{CaptureReader, Dissector, Frame, LinkType, TimestampResolution};
 
 const LINKS: [u32; 22] = [
     0, 1, 7, 9, 10, 12, 14, 50, 51, 101, 104, 105, 108, 113, 127, 129, 204, 228, 229, 242, 276, 147,
@@ -31,7 +31,7 @@ proptest! {
     ) {
         let data = [start, &rest].concat();
         let orig_len = (data.len() as u32 + longer).saturating_sub(100);
-        let frame = Frame { number: 1, time_ns: 0, step: TimeStep::Micro, orig_len, link: LinkType(link), data: &data };
+        let frame = Frame { number: 1, time_ns: 0, resolution: TimestampResolution::Micros, orig_len, link: LinkType(link), data: &data };
         if let Ok(segment) = Dissector::default().dissect(&frame) {
             prop_assert!(segment.tcp.options.len() <= 40);
             prop_assert!(segment.payload_len.is_none_or(|len| len <= orig_len.max(65_535)));

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use tcpwire::{CaptureReader, LinkType, ReadError, TimeStep};
+use tcpwire::{CaptureReader, LinkType, ReadError, TimestampResolution};
 
 /// Writes numbers in one byte order.
 #[derive(Clone, Copy)]
@@ -79,7 +79,7 @@ fn enhanced(order: Order, interface: u32, ticks: u64) -> Vec<u8> {
 }
 
 /// (time, link, step) of each frame, and how it ended.
-fn frames(octets: &[u8]) -> (Vec<(i64, u32, TimeStep)>, Option<ReadError>) {
+fn frames(octets: &[u8]) -> (Vec<(i64, u32, TimestampResolution)>, Option<ReadError>) {
     let mut found = Vec::new();
     let mut reader = match CaptureReader::new(octets) {
         Ok(reader) => reader,
@@ -90,7 +90,7 @@ fn frames(octets: &[u8]) -> (Vec<(i64, u32, TimeStep)>, Option<ReadError>) {
             Ok(Some(frame)) => {
                 assert_eq!(frame.data, PACKET);
                 assert_eq!(frame.number, found.len() as u64 + 1);
-                found.push((frame.time_ns, frame.link.0, frame.step));
+                found.push((frame.time_ns, frame.link.0, frame.resolution));
             }
             Ok(None) => return (found, None),
             Err(error) => return (found, Some(error)),
@@ -98,7 +98,7 @@ fn frames(octets: &[u8]) -> (Vec<(i64, u32, TimeStep)>, Option<ReadError>) {
     }
 }
 
-fn check(octets: &[u8], expected: &[(i64, u32, TimeStep)]) {
+fn check(octets: &[u8], expected: &[(i64, u32, TimestampResolution)]) {
     let (found, error) = frames(octets);
     assert!(error.is_none(), "{error:?}");
     assert_eq!(found, expected);
@@ -110,15 +110,24 @@ fn pcap_in_both_orders_and_steps() {
         let micro = pcap(order, 0xa1b2_c3d4, &[(7, 8), (9, 999_999)]);
         check(
             &micro,
-            &[(7_000_008_000, 101, TimeStep::Micro), (9_999_999_000, 101, TimeStep::Micro)],
+            &[
+                (7_000_008_000, 101, TimestampResolution::Micros),
+                (9_999_999_000, 101, TimestampResolution::Micros),
+            ],
         );
-        check(&pcap(order, 0xa1b2_3c4d, &[(7, 8)]), &[(7_000_000_008, 101, TimeStep::Nano)]);
+        check(
+            &pcap(order, 0xa1b2_3c4d, &[(7, 8)]),
+            &[(7_000_000_008, 101, TimestampResolution::Nanos)],
+        );
     }
 }
 
 #[test]
 fn a_fraction_over_a_second_is_wrong() {
-    check(&pcap(Little, 0xa1b2_c3d4, &[(7, 1_000_000)]), &[(8_000_000_000, 101, TimeStep::Wrong)]);
+    check(
+        &pcap(Little, 0xa1b2_c3d4, &[(7, 1_000_000)]),
+        &[(8_000_000_000, 101, TimestampResolution::Invalid)],
+    );
 }
 
 #[test]
@@ -126,7 +135,7 @@ fn pcapng_in_both_orders() {
     for order in [Little, Big] {
         let file =
             [section(order), interface(order, 1, 0, &[]), enhanced(order, 0, 1_000_001)].concat();
-        check(&file, &[(1_000_001_000, 1, TimeStep::Micro)]);
+        check(&file, &[(1_000_001_000, 1, TimestampResolution::Micros)]);
     }
 }
 
@@ -150,10 +159,10 @@ fn interfaces_with_clocks_of_their_own() {
         ]
         .concat();
         let expected = [
-            (5, 1, TimeStep::Nano),
-            (-99_995_000_000, 101, TimeStep::Coarser),
-            (500_000_000, 0, TimeStep::Coarser),
-            (1, 0, TimeStep::Finer),
+            (5, 1, TimestampResolution::Nanos),
+            (-99_995_000_000, 101, TimestampResolution::Coarser),
+            (500_000_000, 0, TimestampResolution::Coarser),
+            (1, 0, TimestampResolution::Finer),
         ];
         check(&file, &expected);
     }
@@ -165,7 +174,7 @@ fn a_clock_that_can_not_be_gives_frames_without_times() {
         let file =
             [section(Little), interface(Little, 1, 0, &[(9, &[octet])]), enhanced(Little, 0, 5)]
                 .concat();
-        check(&file, &[(0, 1, TimeStep::Wrong)]);
+        check(&file, &[(0, 1, TimestampResolution::Invalid)]);
     }
 }
 
@@ -180,7 +189,7 @@ fn sections_begin_anew_in_their_own_order() {
         enhanced(Big, 0, 2),
     ]
     .concat();
-    check(&file, &[(1000, 1, TimeStep::Micro), (2, 101, TimeStep::Nano)]);
+    check(&file, &[(1000, 1, TimestampResolution::Micros), (2, 101, TimestampResolution::Nanos)]);
     let (found, error) = frames(
         &[section(Little), interface(Little, 1, 0, &[]), section(Big), enhanced(Big, 0, 1)]
             .concat(),
@@ -205,7 +214,7 @@ fn simple_and_obsolete_packets_and_blocks_to_pass_over() {
         block(Little, 5, &[0; 12]),
     ]
     .concat();
-    check(&file, &[(0, 1, TimeStep::Micro), (77_000, 1, TimeStep::Micro)]);
+    check(&file, &[(0, 1, TimestampResolution::Micros), (77_000, 1, TimestampResolution::Micros)]);
 }
 
 #[test]
@@ -215,7 +224,7 @@ fn snoop() {
     octets.extend(words.iter().flat_map(|w| w.to_be_bytes()));
     octets.extend(PACKET);
     octets.extend([0; 3]);
-    check(&octets, &[(7_000_008_000, LinkType::ETHERNET.0, TimeStep::Micro)]);
+    check(&octets, &[(7_000_008_000, LinkType::ETHERNET.0, TimestampResolution::Micros)]);
 }
 
 fn gzip(octets: &[u8]) -> Vec<u8> {
@@ -227,7 +236,10 @@ fn gzip(octets: &[u8]) -> Vec<u8> {
 #[test]
 fn compressed_and_of_several_members() {
     let plain = pcap(Little, 0xa1b2_c3d4, &[(1, 0), (2, 0)]);
-    let expected = [(1_000_000_000, 101, TimeStep::Micro), (2_000_000_000, 101, TimeStep::Micro)];
+    let expected = [
+        (1_000_000_000, 101, TimestampResolution::Micros),
+        (2_000_000_000, 101, TimestampResolution::Micros),
+    ];
     check(&gzip(&plain), &expected);
     check(&[gzip(&plain[..30]), gzip(&plain[30..])].concat(), &expected);
     check(&zstd::encode_all(plain.as_slice(), 1).unwrap(), &expected);

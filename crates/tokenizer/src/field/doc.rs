@@ -142,7 +142,7 @@ pub fn worked_flow() -> Flow {
         first_frame: 1,
         packets: Vec::new(),
         options: Vec::new(),
-        completeness: Completeness(31),
+        completeness: Completeness::from_bits_retain(31),
     };
     let syn = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 3, 232, 0, 0, 0, 0, 1, 3, 3, 7];
     let syn_ack = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 7, 208, 0, 0, 3, 232, 1, 3, 3, 7];
@@ -184,7 +184,7 @@ fn add(
         payload_len: len,
         flow_label: 0,
         options: OptionsRef { start: flow.options.len() as u32, len: options.len() as u8 },
-        flags: Flags(flags),
+        flags: Flags::from_bits_retain(flags),
         window,
         urgent: 0,
         ip_id: if d == Direction::Forward {
@@ -257,5 +257,5 @@ fn flag_names(flags: Flags) -> String {
         (Flags::PSH, "PSH"),
         (Flags::ACK, "ACK"),
     ];
-    names.iter().filter(|(f, _)| flags.has(*f)).map(|(_, n)| *n).collect::<Vec<_>>().join(" ")
+    names.iter().filter(|(f, _)| flags.contains(*f)).map(|(_, n)| *n).collect::<Vec<_>>().join(" ")
 }

@@ -306,14 +306,14 @@ impl Grammar {
         let had_fin = state.sides[d].space.fin().is_some();
         let is_before = !say.shape.kind.is_syn() && !say.shape.kind.is_fin() && seq == next - 1;
         let packet = state.resolve(say, &mut self.arena);
-        self.reset |= packet.flags.has(Flags::RST);
+        self.reset |= packet.flags.contains(Flags::RST);
         self.has_plain_ack |= say.shape.kind == Kind::Ack && packet.payload_len == 0;
         // Keep-alives are for the other end alone (RFC 1122, section 4.2.3.6), and so is what is
         // like one.
         let is_keepalive = is_before && packet.payload_len <= 1;
         if packet.payload_len > 0
-            || packet.flags.has(Flags::SYN)
-            || packet.flags.has(Flags::FIN)
+            || packet.flags.contains(Flags::SYN)
+            || packet.flags.contains(Flags::FIN)
             || is_keepalive
         {
             self.owed[o] = self.owed[o].max(0) + 1;
@@ -323,31 +323,32 @@ impl Grammar {
         let is_probe = packet.payload_len == 1
             && seq == self.seen[d]
             && self.latest[o] <= state.sides[o].last_ack;
-        if !is_closing && !is_probe && !packet.flags.has(Flags::RST) {
-            let end = seq + i64::from(packet.flags.has(Flags::SYN)) + i64::from(packet.payload_len);
+        if !is_closing && !is_probe && !packet.flags.contains(Flags::RST) {
+            let end =
+                seq + i64::from(packet.flags.contains(Flags::SYN)) + i64::from(packet.payload_len);
             let is_behind =
-                self.seen[d] < state.sides[d].space.una() && !packet.flags.has(Flags::FIN);
+                self.seen[d] < state.sides[d].space.una() && !packet.flags.contains(Flags::FIN);
             if (seq <= self.seen[d] && self.seen[d] < end) || is_behind {
                 self.seen[d] = end;
             }
         }
         // A SYN-ACK that is sent again offers what the first one did: others may have seen that one
         // alone.
-        let is_again = packet.flags.has(Flags::SYN) && self.edges[d] > 0;
-        if !packet.flags.has(Flags::ACK) {
+        let is_again = packet.flags.contains(Flags::SYN) && self.edges[d] > 0;
+        if !packet.flags.contains(Flags::ACK) {
             return;
         }
         // The window of a SYN is not scaled (RFC 7323, section 2.2).
         let direction = say.shape.direction;
         let scales = [state.scale(direction), state.offered_scale(direction)];
-        let scales = if packet.flags.has(Flags::SYN) { [0; 2] } else { scales };
+        let scales = if packet.flags.contains(Flags::SYN) { [0; 2] } else { scales };
         let [window, counted] = scales.map(|scale| i64::from(packet.window) << scale);
         let edge = state.sides[d].last_ack + window;
         // Others do not note the window of a probe or a keep-alive, nor, while a session closes, of
         // what comes again.
         let is_unnoted = is_probe
             || is_keepalive
-            || (is_closing && (repeats(say) || (had_fin && packet.flags.has(Flags::FIN))));
+            || (is_closing && (repeats(say) || (had_fin && packet.flags.contains(Flags::FIN))));
         self.latest[d] = if is_unnoted { self.latest[d].min(edge) } else { edge };
         self.widest[d] = if is_unnoted { self.widest[d].max(counted) } else { counted };
         // What comes on a side's FIN and behind it stays inside the window before: others watch no

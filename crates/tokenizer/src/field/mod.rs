@@ -237,9 +237,9 @@ impl Survey {
             before = p.time_ns;
             survey.micros = survey.micros && p.time_ns % vocab::UNITS_NS[1] == 0;
             let d = p.direction.index();
-            survey.flags[d] |= p.flags.0;
+            survey.flags[d] |= p.flags.bits();
             survey.syn_ack |=
-                p.direction == Direction::Reverse && p.flags.has(Flags::SYN.with(Flags::ACK));
+                p.direction == Direction::Reverse && p.flags.contains(Flags::SYN | Flags::ACK);
             if p.options.len >= 12 {
                 survey.stamped[d] =
                     Some((survey.stamped[d].map_or(index, |(first, _)| first), index));
@@ -260,14 +260,18 @@ impl Survey {
 
     fn class(&self) -> u8 {
         let [client, server] = self.flags;
-        let close = if Flags(client | server).has(Flags::RST) {
+        let close = if Flags::from_bits_retain(client | server).contains(Flags::RST) {
             1
-        } else if Flags(client & server).has(Flags::FIN) {
+        } else if Flags::from_bits_retain(client & server).contains(Flags::FIN) {
             0
         } else {
             2
         };
-        if Flags(client).has(Flags::SYN) && self.syn_ack { close } else { close + 3 }
+        if Flags::from_bits_retain(client).contains(Flags::SYN) && self.syn_ack {
+            close
+        } else {
+            close + 3
+        }
     }
 }
 
@@ -275,8 +279,8 @@ impl Survey {
 fn check(flow: &Flow, v6: bool, index: usize, before: i64) -> Result<(), EncodeError> {
     let p = &flow.packets[index];
     let refuse = |what, value: u64| Err(EncodeError::OutOfRange { index, what, value });
-    if p.flags.0 > 0xfff {
-        return refuse("flags", p.flags.0.into());
+    if p.flags.bits() > 0xfff {
+        return refuse("flags", p.flags.bits().into());
     }
     if !p.options.len.is_multiple_of(4) || p.options.len > 40 {
         return refuse("options length", p.options.len.into());

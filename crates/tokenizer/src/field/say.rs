@@ -50,7 +50,7 @@ impl Kind {
 
     /// The kind nearest to `flags`; what differs is toggled beside it.
     pub(crate) const fn nearest(flags: Flags) -> Kind {
-        let f = flags.0;
+        let f = flags.bits();
         let ack = f & 0x010 != 0;
         if f & 0x002 != 0 {
             if ack { Kind::SynAck } else { Kind::Syn }
@@ -273,6 +273,6 @@ impl Say {
 
     /// The flags with all toggles.
     pub(crate) const fn flags(&self) -> Flags {
-        Flags(self.shape.kind.flags() ^ self.toggle)
+        Flags::from_bits_retain(self.shape.kind.flags() ^ self.toggle)
     }
 }

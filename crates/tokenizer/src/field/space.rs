@@ -139,13 +139,13 @@ impl SendSpace {
 
     /// Takes in a segment that was sent.
     pub(crate) fn sent(&mut self, seq: i64, flags: Flags, payload_len: u32) {
-        let data = seq + i64::from(flags.has(Flags::SYN));
+        let data = seq + i64::from(flags.contains(Flags::SYN));
         let data_end = data + i64::from(payload_len);
-        let end = data_end + i64::from(flags.has(Flags::FIN));
+        let end = data_end + i64::from(flags.contains(Flags::FIN));
         if end == seq {
             return;
         }
-        if flags.has(Flags::FIN) {
+        if flags.contains(Flags::FIN) {
             self.fin = Some(end);
         }
         let fresh = self.cover(seq, end);

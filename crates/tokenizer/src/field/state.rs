@@ -256,11 +256,11 @@ impl FlowState {
     // --- sequence and acknowledgment ---------------------------------------------------------------------------
 
     fn expected_seq(side: &Side, flags: Flags, data: bool) -> i64 {
-        if flags.has(Flags::SYN) {
+        if flags.contains(Flags::SYN) {
             return 0;
         }
         match side.space.fin() {
-            Some(fin) if flags.has(Flags::FIN) && !data => fin - 1,
+            Some(fin) if flags.contains(Flags::FIN) && !data => fin - 1,
             _ => side.space.next(),
         }
     }
@@ -326,10 +326,10 @@ impl FlowState {
     fn say_ack(&self, d: Direction, packet: &Packet) -> (i64, bool, SayAck) {
         let (side, peer) = self.pair(d);
         let at = peer.space.offset(packet.ack);
-        if !packet.flags.has(Flags::ACK) && packet.ack.0 == 0 {
+        if !packet.flags.contains(Flags::ACK) && packet.ack.0 == 0 {
             return (at, false, SayAck::Expected);
         }
-        if !packet.flags.has(Flags::ACK) {
+        if !packet.flags.contains(Flags::ACK) {
             return match at == side.last_ack {
                 true => (at, true, SayAck::Expected),
                 false => (at, true, SayAck::Raw((at - side.last_ack) as u32)),
@@ -364,7 +364,7 @@ impl FlowState {
     fn resolve_ack(&self, d: Direction, say: &Say) -> i64 {
         let (side, peer) = self.pair(d);
         let zero = || peer.space.offset(SeqNum(0));
-        let expected = match (say.flags().has(Flags::ACK), say.shape.acks_all) {
+        let expected = match (say.flags().contains(Flags::ACK), say.shape.acks_all) {
             (true, true) => peer.space.contiguous(),
             (true, false) | (false, true) => side.last_ack,
             (false, false) => zero(),
@@ -477,7 +477,7 @@ impl FlowState {
     /// The window that goes without saying.
     pub(crate) fn expected_window(&self, d: Direction, flags: Flags) -> u16 {
         let side = &self.sides[d.index()];
-        if side.after_syn && !flags.has(Flags::SYN) {
+        if side.after_syn && !flags.contains(Flags::SYN) {
             side.window >> self.scale(d)
         } else {
             side.window
@@ -536,7 +536,7 @@ impl FlowState {
 
     /// Whether side `d` is expected to send nothing but `[NOP, NOP, timestamps]`.
     fn expects_plain_ts(&self, d: Direction, flags: Flags) -> bool {
-        if flags.0 & (Flags::SYN.0 | Flags::RST.0) != 0 {
+        if flags.bits() & (Flags::SYN.bits() | Flags::RST.bits()) != 0 {
             return false;
         }
         match self.sides[d.index()].habit {
@@ -546,11 +546,11 @@ impl FlowState {
     }
 
     fn expects_none(&self, d: Direction, flags: Flags) -> bool {
-        if flags.has(Flags::RST) {
-            return !flags.has(Flags::SYN);
+        if flags.contains(Flags::RST) {
+            return !flags.contains(Flags::SYN);
         }
         let side = &self.sides[d.index()];
-        if flags.has(Flags::SYN) {
+        if flags.contains(Flags::SYN) {
             return side.syn_options.is_empty();
         }
         match side.habit {
@@ -562,7 +562,7 @@ impl FlowState {
     /// Elements expected where they are neither plain timestamps nor none.
     fn expected_elements(&self, d: Direction, flags: Flags, out: &mut Elements) {
         let side = &self.sides[d.index()];
-        if flags.has(Flags::SYN) {
+        if flags.contains(Flags::SYN) {
             options::parse(&side.syn_options, out);
         } else {
             out.clone_from(&side.layout);
@@ -682,7 +682,9 @@ impl FlowState {
     pub(crate) fn will_carry_timestamps(&self, say: &Say) -> bool {
         let (d, flags) = (say.shape.direction, say.flags());
         match say.options {
-            SayOptions::Expected if flags.has(Flags::SYN) => self.sides[d.index()].offer.timestamps,
+            SayOptions::Expected if flags.contains(Flags::SYN) => {
+                self.sides[d.index()].offer.timestamps
+            }
             SayOptions::Expected => self.expects_plain_ts(d, flags),
             _ => say.elements.list.contains(&Element::Ts),
         }
@@ -905,14 +907,14 @@ impl FlowState {
     pub(crate) fn say(&mut self, packet: &Packet, octets: &[u8], say: &mut Say) {
         let d = packet.direction;
         self.bind_space(d, Some(packet.seq.0));
-        if packet.flags.has(Flags::ACK) {
+        if packet.flags.contains(Flags::ACK) {
             self.bind_space(d.reversed(), Some(packet.ack.0));
         }
         let kind = Kind::nearest(packet.flags);
         say.shape.direction = d;
         say.shape.kind = kind;
         say.shape.data = packet.payload_len > 0;
-        say.toggle = packet.flags.0 ^ kind.flags();
+        say.toggle = packet.flags.bits() ^ kind.flags();
         let (seq, say_seq) = self.say_seq(d, packet);
         let (ack, acks_all, say_ack) = self.say_ack(d, packet);
         say.seq = say_seq;
@@ -921,7 +923,7 @@ impl FlowState {
         say.len = self.say_len(d, say_seq, packet.payload_len);
         say.window = self.say_window(d, packet, ack);
         say.urgent = packet.urgent;
-        if packet.flags.has(Flags::ACK) {
+        if packet.flags.contains(Flags::ACK) {
             self.settle_echo(d, ack);
         }
         let ts = self.say_options(d, packet.flags, octets, ack, say);
@@ -952,7 +954,7 @@ impl FlowState {
         let d = say.shape.direction;
         let flags = say.flags();
         self.bind_space(d, None);
-        if flags.has(Flags::ACK) {
+        if flags.contains(Flags::ACK) {
             self.bind_space(d.reversed(), None);
         }
         let seq = self.resolve_seq(d, say);
@@ -960,7 +962,7 @@ impl FlowState {
         let payload_len = self.resolve_len(d, say);
         let window = self.resolve_window(d, say, ack);
         let time_ns = self.time_ns.wrapping_add(say.gap.wrapping_mul(self.unit_ns));
-        if flags.has(Flags::ACK) {
+        if flags.contains(Flags::ACK) {
             self.settle_echo(d, ack);
         }
         let start = arena.len();
@@ -1030,7 +1032,7 @@ impl FlowState {
         }
         let side = &mut self.sides[d.index()];
         side.packets += 1;
-        let syn = packet.flags.has(Flags::SYN);
+        let syn = packet.flags.contains(Flags::SYN);
         let end = seq + i64::from(packet.flags.seq_len()) + i64::from(packet.payload_len);
         if let Some(ts) = ts {
             let is_plain = packet.payload_len == 0
@@ -1043,7 +1045,7 @@ impl FlowState {
             }
             side.pending.push_back(Stamped { seq, end, value: ts.value });
         }
-        if !packet.flags.has(Flags::RST) {
+        if !packet.flags.contains(Flags::RST) {
             side.space.sent(seq, packet.flags, packet.payload_len);
         }
         side.after_syn = syn;
@@ -1052,7 +1054,7 @@ impl FlowState {
         side.traffic_class[usize::from(packet.payload_len > 0)] = packet.traffic_class;
         side.ttl = Some(packet.ttl);
         side.dont_fragment = Some(packet.dont_fragment);
-        if !packet.flags.has(Flags::RST) {
+        if !packet.flags.contains(Flags::RST) {
             side.id_habit = match (packet.ip_id, side.id) {
                 (0, _) => IdHabit::Zero,
                 (id, Some(last)) if id == last => IdHabit::Stays,
@@ -1064,7 +1066,7 @@ impl FlowState {
         }
         side.label = Some(packet.flow_label);
         side.label_base_seen |= packet.flow_label != 0;
-        if packet.flags.has(Flags::ACK) {
+        if packet.flags.contains(Flags::ACK) {
             side.last_ack = ack;
             self.sides[d.reversed().index()].space.acked(ack);
         }
@@ -1088,10 +1090,10 @@ impl FlowState {
     fn learn_options(&mut self, packet: &Packet, octets: &[u8]) {
         let d = packet.direction;
         let flags = packet.flags;
-        if flags.has(Flags::RST) {
+        if flags.contains(Flags::RST) {
             return;
         }
-        if !flags.has(Flags::SYN) {
+        if !flags.contains(Flags::SYN) {
             // The common cases first: as before, and nothing but timestamps.
             let habit = self.sides[d.index()].habit;
             if octets.is_empty() && habit == Habit::Nothing {
@@ -1104,7 +1106,7 @@ impl FlowState {
         let mut elements = std::mem::take(&mut self.elements);
         options::parse(octets, &mut elements);
         let side = &mut self.sides[d.index()];
-        if flags.has(Flags::SYN) {
+        if flags.contains(Flags::SYN) {
             side.offer = offer_of(&elements);
             side.syn_options.clear();
             options::render(&elements, None, |_| (0, 0), &mut side.syn_options);

@@ -116,7 +116,7 @@ fn any_packet(v6: bool) -> impl Strategy<Value = (Packet, Vec<u8>, i64)> {
                 ack: SeqNum(ack),
                 payload_len: len,
                 flow_label: if v6 { ip.4 & if odd { 0xf_ffff } else { 3 } } else { 0 },
-                flags: Flags(if odd { flags } else { common }),
+                flags: Flags::from_bits_retain(if odd { flags } else { common }),
                 window: window & if odd { 0xffff } else { 3 },
                 urgent: if odd { urgent } else { 0 },
                 ip_id: if v6 { 0 } else { ip.0 & if odd { 0xffff } else { 3 } },

@@ -86,7 +86,7 @@ fn offset(flow: &Flow, d: Direction, seq: tcpwire::SeqNum) -> i64 {
 /// The window shifts that the SYNs offer; a shift above 14 counts as 14 (RFC 7323, section 2.3).
 fn offered_scales(flow: &Flow) -> [Option<u8>; 2] {
     let offered = |d: Direction| {
-        let syn = flow.packets.iter().find(|p| p.direction == d && p.flags.has(Flags::SYN))?;
+        let syn = flow.packets.iter().find(|p| p.direction == d && p.flags.contains(Flags::SYN))?;
         let mut octets = flow.options_of(syn);
         while let Some((&kind, rest)) = octets.split_first() {
             match (kind, rest) {
@@ -143,7 +143,7 @@ fn check_session(flow: &Flow) {
     let mut fin = [None, None];
     let mut acked = [0i64; 2];
     let mut reset = false;
-    assert!(p[0].flags.has(Flags::SYN) && !p[0].flags.has(Flags::ACK));
+    assert!(p[0].flags.contains(Flags::SYN) && !p[0].flags.contains(Flags::ACK));
     let mut last_time = p[0].time_ns;
     let mut last_ts: [Option<u32>; 2] = [None; 2];
     let (mut edge, mut latest) = ([0i64; 2], [0i64; 2]);
@@ -154,7 +154,7 @@ fn check_session(flow: &Flow) {
         let (d, o) = (p.direction.index(), 1 - p.direction.index());
         let start = offset(flow, p.direction, p.seq);
         let end = start + i64::from(p.payload_len) + i64::from(p.flags.seq_len());
-        if p.flags.has(Flags::RST) {
+        if p.flags.contains(Flags::RST) {
             reset = true;
             assert!(
                 fin[d].is_none_or(|f| acked[o] >= f),
@@ -167,18 +167,18 @@ fn check_session(flow: &Flow) {
             }
             sent[d][start as usize..end as usize].fill(true);
         }
-        let new = i64::from(p.payload_len > 0) * (end - i64::from(p.flags.has(Flags::FIN)));
+        let new = i64::from(p.payload_len > 0) * (end - i64::from(p.flags.contains(Flags::FIN)));
         assert!(new <= top[d] || new <= edge[o], "packet {i}: payload beyond the window");
         top[d] = top[d].max(end);
-        if p.flags.has(Flags::FIN) && fin[d].is_none() {
+        if p.flags.contains(Flags::FIN) && fin[d].is_none() {
             assert!(end <= edge[o].min(latest[o]), "packet {i}: FIN beyond the window");
         }
-        if p.flags.has(Flags::FIN) {
+        if p.flags.contains(Flags::FIN) {
             assert!(fin[d].is_none_or(|f| f == end), "packet {i}: a second FIN elsewhere");
             fin[d] = Some(end);
         }
         assert!(fin[d].is_none_or(|f| end <= f || end == start), "packet {i}: data after the FIN");
-        if p.flags.has(Flags::ACK) {
+        if p.flags.contains(Flags::ACK) {
             let ack = offset(flow, p.direction.reversed(), p.ack);
             assert!(ack >= acked[d], "packet {i}: acknowledgment goes back");
             assert!(
@@ -186,12 +186,12 @@ fn check_session(flow: &Flow) {
                 "packet {i}: acknowledges what was not sent"
             );
             acked[d] = ack;
-            let shift = if p.flags.has(Flags::SYN) { 0 } else { scale[d] };
+            let shift = if p.flags.contains(Flags::SYN) { 0 } else { scale[d] };
             let right = ack + (i64::from(p.window) << shift);
             if fin[d].is_none() {
                 edge[d] = edge[d].max(right);
             }
-            let is_closing = fin != [None, None] && !p.flags.has(Flags::RST);
+            let is_closing = fin != [None, None] && !p.flags.contains(Flags::RST);
             assert!(
                 !is_closing || right >= top[o],
                 "packet {i}: the window is taken back while the session closes"
@@ -201,12 +201,15 @@ fn check_session(flow: &Flow) {
             assert_eq!(p.ack.0, 0);
         }
         assert!(
-            i == 0 || p.flags.has(Flags::ACK) || p.flags.has(Flags::RST) || p.flags.has(Flags::SYN)
+            i == 0
+                || p.flags.contains(Flags::ACK)
+                || p.flags.contains(Flags::RST)
+                || p.flags.contains(Flags::SYN)
         );
         let options = flow.options_of(p);
         assert!(well_formed(options), "packet {i}: options {options:?}");
         assert!(p.ttl > 0, "packet {i}: no time to live");
-        if let Some(ts) = tsval(options).filter(|_| !p.flags.has(Flags::SYN)) {
+        if let Some(ts) = tsval(options).filter(|_| !p.flags.contains(Flags::SYN)) {
             assert!(
                 last_ts[d].is_none_or(|last| ts.wrapping_sub(last) as i32 >= 0),
                 "packet {i}: TSval goes back"
@@ -219,9 +222,9 @@ fn check_session(flow: &Flow) {
     assert!(reset || graceful, "not closed");
     assert!(
         p.iter().any(|p| p.payload_len == 0
-            && p.flags.has(Flags::ACK)
+            && p.flags.contains(Flags::ACK)
             && p.flags.seq_len() == 0
-            && !p.flags.has(Flags::RST)),
+            && !p.flags.contains(Flags::RST)),
         "no packet acknowledges and does nothing else"
     );
     let shifts = offered_scales(flow).map(|shift| shift.unwrap_or(0));
@@ -233,7 +236,7 @@ fn check_session(flow: &Flow) {
         flow.packets
     );
     let synack = p.iter().find(|p| p.direction == Direction::Reverse).unwrap();
-    assert!(synack.flags.has(Flags::SYN.with(Flags::ACK)));
+    assert!(synack.flags.contains(Flags::SYN | Flags::ACK));
     assert_eq!(synack.ack, p[0].seq.add(1));
 }
 
@@ -260,14 +263,17 @@ fn longest_unasked(flow: &Flow) -> u32 {
         let seq = offset(flow, p.direction, p.seq);
         let taken = i64::from(p.payload_len) + i64::from(p.flags.seq_len());
         let is_keepalive = taken <= 1 && seq == top[d] - 1;
-        if p.flags.has(Flags::FIN) || p.flags.has(Flags::RST) {
+        if p.flags.contains(Flags::FIN) || p.flags.contains(Flags::RST) {
             break;
         }
         if taken > 0 || is_keepalive {
             (owed[o], row[o]) = (owed[o] + 1, 0);
         }
-        let ack =
-            if p.flags.has(Flags::ACK) { offset(flow, p.direction.reversed(), p.ack) } else { 0 };
+        let ack = if p.flags.contains(Flags::ACK) {
+            offset(flow, p.direction.reversed(), p.ack)
+        } else {
+            0
+        };
         if taken == 0 && !is_keepalive && ack == acked[d] && owed[d] == 0 {
             row[d] += 1;
             longest = longest.max(row[d]);

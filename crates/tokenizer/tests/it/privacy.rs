@@ -61,7 +61,7 @@ fn shift(packet: &mut Packet, options: &mut [u8], bases: &Bases) -> Option<()> {
     let (own, peer) = if packet.direction == Direction::Forward { (0, 1) } else { (1, 0) };
     let moved = |n: u32, by: u32| Some(n.wrapping_add(by)).filter(|m| n != 0 && *m != 0);
     packet.seq.0 = packet.seq.0.wrapping_add(bases.seq[own]);
-    let counts = packet.flags.has(Flags::ACK);
+    let counts = packet.flags.contains(Flags::ACK);
     if packet.ack.0 != 0 || counts {
         packet.ack.0 = moved(packet.ack.0, bases.seq[peer])?;
     }

@@ -43,18 +43,18 @@ impl Watcher {
     pub(crate) fn take(&mut self, packet: &Packet, tsval: Option<u32>, seen: &Seen) {
         let (d, o) = (packet.direction.index(), 1 - packet.direction.index());
         let (flags, len, seq) = (packet.flags, i64::from(packet.payload_len), seen.seq);
-        if flags.has(Flags::RST) {
+        if flags.contains(Flags::RST) {
             self.state = State::Closed;
             return;
         }
-        if flags.has(Flags::SYN) {
+        if flags.contains(Flags::SYN) {
             if self.next[d] == 0 {
                 (self.next[d], self.window[d], self.stamp[d]) = (1, seen.window, tsval);
                 self.acked[o] = seen.ack.max(0);
             }
             return;
         }
-        let fin = flags.has(Flags::FIN);
+        let fin = flags.contains(Flags::FIN);
         let is_keepalive = len <= 1 && !fin && seq == self.next[d] - 1 && seen.ack == self.acked[o];
         if is_keepalive || self.is_stale(d, tsval) || self.takes_window_back(packet, seen) {
             return;
@@ -85,7 +85,7 @@ impl Watcher {
             && packet.payload_len == 0
             && self.state != State::Open
             && (seen.seq, seen.ack) == (self.next[d] + 1, self.next[o] + 1);
-        !packet.flags.has(Flags::FIN)
+        !packet.flags.contains(Flags::FIN)
             && !is_last
             && seen.seq > self.next[d]
             && seen.ack > self.next[o]
@@ -96,7 +96,7 @@ impl Watcher {
     fn open(&mut self, packet: &Packet, seen: &Seen) {
         let (d, o) = (packet.direction.index(), 1 - packet.direction.index());
         let end = seen.seq + i64::from(packet.payload_len);
-        if packet.flags.has(Flags::FIN) {
+        if packet.flags.contains(Flags::FIN) {
             if seen.seq > self.acked[d] + self.window[o] {
                 return;
             }
@@ -120,7 +120,7 @@ impl Watcher {
 
     fn closing(&mut self, packet: &Packet, seen: &Seen) {
         let (d, o) = (packet.direction.index(), 1 - packet.direction.index());
-        let (len, fin) = (i64::from(packet.payload_len), packet.flags.has(Flags::FIN));
+        let (len, fin) = (i64::from(packet.payload_len), packet.flags.contains(Flags::FIN));
         let is_client = packet.direction == Direction::Forward;
         let is_again = len > 0 && (seen.seq + len <= self.next[d] || seen.seq < self.acked[d]);
         let is_next = !fin && !is_again && (0..=1).contains(&(seen.seq - self.next[d]));
@@ -161,8 +161,8 @@ pub(crate) fn state(flow: &Flow, bases: [u32; 2], shifts: [u8; 2]) -> State {
         let offset = |number: tcpwire::SeqNum, side: usize| {
             i64::from(number.distance(tcpwire::SeqNum(bases[side])))
         };
-        let shift = if packet.flags.has(Flags::SYN) { 0 } else { shifts[d] };
-        let ack = if packet.flags.has(Flags::ACK) { offset(packet.ack, o) } else { 0 };
+        let shift = if packet.flags.contains(Flags::SYN) { 0 } else { shifts[d] };
+        let ack = if packet.flags.contains(Flags::ACK) { offset(packet.ack, o) } else { 0 };
         let seen =
             Seen { seq: offset(packet.seq, d), ack, window: i64::from(packet.window) << shift };
         watcher.take(packet, tsval(flow.options_of(packet)), &seen);

@@ -10,7 +10,12 @@ use crate::flows::{any_flow, empty, packet, push};
 #[test]
 fn a_packet_is_the_words_of_the_original() {
     let mut flow = empty(false, 80);
-    let p = Packet { flags: Flags(0x0c2), window: 64_240, payload_len: 0, ..packet(false) };
+    let p = Packet {
+        flags: Flags::from_bits_retain(0x0c2),
+        window: 64_240,
+        payload_len: 0,
+        ..packet(false)
+    };
     push(&mut flow, Packet { seq: tcpwire::SeqNum(0x0102_0304), ..p }, &[2, 4, 5, 180]);
     let mut words = Vec::new();
     word16::encode(&flow, &mut words).unwrap();
@@ -53,7 +58,7 @@ fn kept(flow: &Flow) -> Vec<(Packet, Vec<u8>)> {
         ttl: 0,
         traffic_class: 0,
         dont_fragment: false,
-        flags: Flags(p.flags.0 & 0x3f),
+        flags: Flags::from_bits_retain(p.flags.bits() & 0x3f),
         options: flowtrack::OptionsRef::default(),
         ..*p
     };

@@ -1,28 +1,28 @@
 //! What stays of a conversation for as long as a packet of it may come, and where.
 
-use tcpwire::Marks;
+use tcpwire::PacketQuirks;
 
 use crate::completeness::WiresharkState;
-use crate::keys::{EndsRef, Keys};
-use crate::recency::PER_LINK;
+use crate::lru::PER_LINK;
+use crate::tuples::{TupleMap, TupleRef};
 use crate::{Completeness, Endpoint};
 
 /// What stays of every conversation: who, and how much.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Record {
+pub struct ConversationSummary {
     /// Number of the conversation, from 0, in order of first packets.
     pub id: u64,
     /// The two ends, opener first.
-    pub ends: [Endpoint; 2],
+    pub endpoints: [Endpoint; 2],
     /// Number of the first packet's frame.
     pub first_frame: u64,
     /// Packets, as Wireshark counts them.
     pub packets: u64,
     /// Packets that came after it was given out.
-    pub late_packets: u64,
+    pub packets_after_export: u64,
     /// `tcp.completeness` as `tshark` prints it with the last packet, which it does before that
     /// packet is taken in.
-    pub completeness_shown: Completeness,
+    pub completeness_before_last: Completeness,
     /// `tcp.completeness` with the last packet: what Wireshark's window shows.
     pub completeness: Completeness,
 }
@@ -32,60 +32,60 @@ pub(crate) const NONE: u32 = u32::MAX;
 
 /// What stays of a conversation in here.
 #[derive(Debug)]
-pub(crate) struct Mark {
+pub(crate) struct ConversationEntry {
     pub(crate) id: u64,
-    pub(crate) ends: EndsRef,
+    pub(crate) ends: TupleRef,
     /// Index among the open ones, or [`NONE`].
     pub(crate) open: u32,
     pub(crate) first_frame: u64,
     /// None where nothing is kept here.
     pub(crate) packets: u64,
-    pub(crate) late_packets: u64,
+    pub(crate) packets_after_export: u64,
     pub(crate) last_ns: i64,
     pub(crate) wireshark: WiresharkState,
-    pub(crate) marks: Marks,
+    pub(crate) quirks: PacketQuirks,
     /// The first packet's sender is the lower end of the key.
-    pub(crate) low_first: bool,
+    pub(crate) initiator_is_low: bool,
     /// The second end opened.
-    pub(crate) swapped: bool,
+    pub(crate) responder_opened: bool,
 }
 
-impl Mark {
+impl ConversationEntry {
     /// The ends of the conversation, opener first.
-    pub(crate) fn opener_first(&self, keys: &Keys) -> [Endpoint; 2] {
+    pub(crate) fn opener_first(&self, keys: &TupleMap) -> [Endpoint; 2] {
         let [low, high] = keys.ends(self.ends);
-        if self.low_first == self.swapped { [high, low] } else { [low, high] }
+        if self.initiator_is_low == self.responder_opened { [high, low] } else { [low, high] }
     }
 
     /// What is known of the conversation.
-    pub(crate) fn record(&self, keys: &Keys) -> Record {
-        Record {
+    pub(crate) fn record(&self, keys: &TupleMap) -> ConversationSummary {
+        ConversationSummary {
             id: self.id,
-            ends: self.opener_first(keys),
+            endpoints: self.opener_first(keys),
             first_frame: self.first_frame,
             packets: self.packets,
-            late_packets: self.late_packets,
-            completeness_shown: self.wireshark.shown,
+            packets_after_export: self.packets_after_export,
+            completeness_before_last: self.wireshark.shown,
             completeness: self.wireshark.bits,
         }
     }
 
     /// What it takes, its ends and its place in order of last packets included.
     pub(crate) fn octets(&self) -> usize {
-        size_of::<Mark>() + size_of::<u32>() + PER_LINK + self.ends.octets()
+        size_of::<ConversationEntry>() + size_of::<u32>() + PER_LINK + self.ends.octets()
     }
 }
 
-/// Marks at places that do not change. Places are used again.
+/// PacketQuirks at places that do not change. Places are used again.
 #[derive(Debug, Default)]
-pub(crate) struct MarkTable {
-    marks: Vec<Mark>,
+pub(crate) struct ConversationTable {
+    marks: Vec<ConversationEntry>,
     free: Vec<u32>,
 }
 
-impl MarkTable {
+impl ConversationTable {
     /// Keeps a mark; says where.
-    pub(crate) fn keep(&mut self, mark: Mark) -> u32 {
+    pub(crate) fn keep(&mut self, mark: ConversationEntry) -> u32 {
         match self.free.pop() {
             Some(at) => {
                 self.marks[at as usize] = mark;
@@ -104,7 +104,7 @@ impl MarkTable {
         self.free.push(at);
     }
 
-    /// Where the marks are, in order of first packets.
+    /// Where the quirks are, in order of first packets.
     pub(crate) fn in_order(&self) -> Vec<u32> {
         let mut places: Vec<u32> =
             (0..self.marks.len() as u32).filter(|at| self[*at].packets > 0).collect();
@@ -113,18 +113,18 @@ impl MarkTable {
     }
 }
 
-impl std::ops::Index<u32> for MarkTable {
-    type Output = Mark;
+impl std::ops::Index<u32> for ConversationTable {
+    type Output = ConversationEntry;
 
     #[inline]
-    fn index(&self, at: u32) -> &Mark {
+    fn index(&self, at: u32) -> &ConversationEntry {
         &self.marks[at as usize]
     }
 }
 
-impl std::ops::IndexMut<u32> for MarkTable {
+impl std::ops::IndexMut<u32> for ConversationTable {
     #[inline]
-    fn index_mut(&mut self, at: u32) -> &mut Mark {
+    fn index_mut(&mut self, at: u32) -> &mut ConversationEntry {
         &mut self.marks[at as usize]
     }
 }
@@ -135,6 +135,6 @@ mod tests {
 
     #[test]
     fn a_mark_takes_64_octets() {
-        assert_eq!(size_of::<Mark>(), 64);
+        assert_eq!(size_of::<ConversationEntry>(), 64);
     }
 }

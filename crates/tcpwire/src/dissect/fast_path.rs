@@ -1,6 +1,6 @@
 //! The common case at once: Ethernet, then IP without options, then a TCP header captured whole.
 
-use super::{Marks, Segment, TcpView, ip, tcp};
+use super::{PacketQuirks, Segment, TcpView, ip, tcp};
 use crate::{Flags, IpRepr, SeqNum};
 
 const ETHERNET_HEADER: usize = 14;
@@ -37,7 +37,12 @@ fn over_v4<'a, T>(
     let ip_end = ETHERNET_HEADER as u32 + ip_len;
     let (tcp, payload_len) = segment(data, ETHERNET_HEADER + ip::V4_HEADER, ip_end, orig_len)?;
     let ip = IpRepr::V4(ip::v4_repr(header));
-    Some(take(&Segment { ip, tcp, payload_len: Some(payload_len), marks: Marks::default() }))
+    Some(take(&Segment {
+        ip,
+        tcp,
+        payload_len: Some(payload_len),
+        quirks: PacketQuirks::default(),
+    }))
 }
 
 #[inline]
@@ -54,7 +59,12 @@ fn over_v6<'a, T>(
     let ip_end = (ETHERNET_HEADER + ip::V6_HEADER) as u32 + payload_len;
     let (tcp, payload_len) = segment(data, ETHERNET_HEADER + ip::V6_HEADER, ip_end, orig_len)?;
     let ip = IpRepr::V6(ip::v6_repr(header));
-    Some(take(&Segment { ip, tcp, payload_len: Some(payload_len), marks: Marks::default() }))
+    Some(take(&Segment {
+        ip,
+        tcp,
+        payload_len: Some(payload_len),
+        quirks: PacketQuirks::default(),
+    }))
 }
 
 /// The TCP header at `from` and the octets between its end and `ip_end`. `None` where the header is
@@ -79,7 +89,7 @@ fn segment(data: &[u8], from: usize, ip_end: u32, orig_len: u32) -> Option<(TcpV
         seq: SeqNum(word(4)),
         ack: SeqNum(word(8)),
         header_len,
-        flags: Flags(half(12) & 0x0fff),
+        flags: Flags::from_bits_retain(half(12) & 0x0fff),
         window: half(14),
         checksum: half(16),
         urgent: half(18),
@@ -92,7 +102,7 @@ fn segment(data: &[u8], from: usize, ip_end: u32, orig_len: u32) -> Option<(TcpV
 mod tests {
     use proptest::prelude::*;
 
-    use crate::{Dissector, Frame, LinkType, Segment, TimeStep};
+    use crate::{Dissector, Frame, LinkType, Segment, TimestampResolution};
 
     const V4: [u8; 54] = [
         2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 0x08, 0x00, // Ethernet
@@ -110,8 +120,8 @@ mod tests {
 
     #[test]
     fn plain_frames_go_the_short_way() {
-        assert!(super::read(&V4, 54, |s| s.marks).is_some());
-        assert!(super::read(&v6(), 74, |s| s.marks).is_some());
+        assert!(super::read(&V4, 54, |s| s.quirks).is_some());
+        assert!(super::read(&v6(), 74, |s| s.quirks).is_some());
     }
 
     proptest! {
@@ -140,7 +150,7 @@ mod tests {
             }
             let orig_len = (data.len() as u32 + longer).saturating_sub(20);
             let frame =
-                Frame { number: 1, time_ns: 0, step: TimeStep::Micro, orig_len, link: LinkType::ETHERNET, data: &data };
+                Frame { number: 1, time_ns: 0, resolution: TimestampResolution::Micros, orig_len, link: LinkType::ETHERNET, data: &data };
             if let Some(short) = super::read(&data, orig_len, Segment::clone) {
                 let mut long = Dissector::default();
                 prop_assert_eq!(long.dissect_any(&frame), Ok(short));

@@ -6,7 +6,7 @@ pub(crate) enum List {
     /// Those that wait for more packets.
     Open,
     /// Those that were given out, and whose late packets are counted.
-    Given,
+    Exported,
 }
 
 const NONE: u32 = u32::MAX;
@@ -23,7 +23,7 @@ const EMPTY: Link = Link { before: NONE, after: NONE };
 /// Doubly linked lists over numbers from 0 on, each in one list at most: every step takes the same
 /// time.
 #[derive(Debug)]
-pub(crate) struct Recency {
+pub(crate) struct LruLists {
     links: Vec<Link>,
     /// Of each list the first in `after`, the last in `before`: what a number without neighbours
     /// would have.
@@ -33,13 +33,13 @@ pub(crate) struct Recency {
 /// What a number takes in here.
 pub(crate) const PER_LINK: usize = size_of::<Link>();
 
-impl Default for Recency {
+impl Default for LruLists {
     fn default() -> Self {
-        Recency { links: Vec::new(), ends: [EMPTY; 2] }
+        LruLists { links: Vec::new(), ends: [EMPTY; 2] }
     }
 }
 
-impl Recency {
+impl LruLists {
     /// The one quiet for longest.
     pub(crate) fn first(&self, list: List) -> Option<u32> {
         let first = self.ends[list as usize].after;
@@ -91,9 +91,9 @@ mod tests {
 
     use super::*;
 
-    const LISTS: [List; 2] = [List::Open, List::Given];
+    const LISTS: [List; 2] = [List::Open, List::Exported];
 
-    impl Recency {
+    impl LruLists {
         fn drain(mut self, list: List) -> Vec<u32> {
             std::iter::from_fn(|| self.first(list).inspect(|at| self.remove(list, *at))).collect()
         }
@@ -102,7 +102,7 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_two_vectors(steps in prop::collection::vec((0u32..12, 0u8..3), 0..80)) {
-            let mut recency = Recency::default();
+            let mut recency = LruLists::default();
             let mut plain = [Vec::<u32>::new(), Vec::new()];
             for (at, what) in steps {
                 let held = LISTS.into_iter().find(|list| plain[*list as usize].contains(&at));
@@ -132,9 +132,9 @@ mod tests {
                 prop_assert_eq!(recency.first(list), plain[list as usize].first().copied());
             }
             let [open, given] = plain;
-            let copy = Recency { links: recency.links.clone(), ends: recency.ends };
+            let copy = LruLists { links: recency.links.clone(), ends: recency.ends };
             prop_assert_eq!(copy.drain(List::Open), open);
-            prop_assert_eq!(recency.drain(List::Given), given);
+            prop_assert_eq!(recency.drain(List::Exported), given);
         }
     }
 }

@@ -9,9 +9,9 @@ use crate::Assembler;
 /// What one end was seen to send, and what the other says to have got of it.
 ///
 /// Sequence numbers become 64-bit offsets here and nowhere else. Offset 0 is the first number seen;
-/// where the stream begins ([`start`](Side::start)) is known once the SYN is seen.
+/// where the stream begins ([`start`](DirectionState::start)) is known once the SYN is seen.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Side {
+pub(crate) struct DirectionState {
     origin: Option<SeqNum>,
     /// The highest offset met so far: what later numbers are unwrapped against.
     high: i64,
@@ -30,7 +30,7 @@ pub(crate) struct Side {
 /// window (RFC 7323, section 2.3).
 const MAX_AHEAD: i64 = 1 << 30;
 
-impl Side {
+impl DirectionState {
     /// The offset of `seq`: of all that it may be, modulo 2^32, the one nearest the highest so far.
     #[inline]
     fn offset(&mut self, seq: SeqNum) -> i64 {
@@ -44,17 +44,17 @@ impl Side {
     pub(crate) fn sent(&mut self, seq: SeqNum, flags: Flags, payload_len: u32) {
         let at = self.offset(seq);
         // A reset ends the stream and is not in it (RFC 9293, section 3.10.7.4).
-        if flags.has(Flags::RST) {
+        if flags.contains(Flags::RST) {
             return;
         }
-        let syn = i64::from(flags.has(Flags::SYN));
+        let syn = i64::from(flags.contains(Flags::SYN));
         if syn == 1 && self.start.is_none() {
             self.start = Some(at + 1);
         }
         let from = at + syn;
         let to = from + i64::from(payload_len);
         self.repeated += self.octets.insert(from..to).repeated;
-        if flags.has(Flags::FIN) && self.fin.is_none() {
+        if flags.contains(Flags::FIN) && self.fin.is_none() {
             self.fin = Some(to);
         }
         self.high = self.high.max(to);
@@ -80,7 +80,7 @@ impl Side {
         let (Some(origin), Some(start)) = (self.origin, self.start) else { return };
         let syn = SeqNum(origin.0.wrapping_add((start - 1) as u32));
         if syn != seq && self.octets.bounds().is_none() && self.fin.is_none() {
-            *self = Side::default();
+            *self = DirectionState::default();
         }
     }
 
@@ -104,8 +104,8 @@ impl Side {
 
     /// What it takes beside itself.
     #[inline]
-    pub(crate) fn held_octets(&self) -> usize {
-        self.octets.held_octets()
+    pub(crate) fn heap_octets(&self) -> usize {
+        self.octets.heap_octets()
     }
 
     /// Octets of gaps that were given up for space.
@@ -118,13 +118,13 @@ impl Side {
 mod tests {
     use super::*;
 
-    fn missing(side: &Side) -> Vec<(u64, u64)> {
+    fn missing(side: &DirectionState) -> Vec<(u64, u64)> {
         side.missing().map(|gap| (gap.start, gap.end)).collect()
     }
 
     #[test]
     fn whole_stream_across_the_wrap() {
-        let mut side = Side::default();
+        let mut side = DirectionState::default();
         side.sent(SeqNum(u32::MAX - 1), Flags::SYN, 0);
         side.sent(SeqNum(u32::MAX), Flags::ACK, 1000);
         side.sent(SeqNum(999), Flags::ACK, 500);
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn five_gibibytes_are_one_stream() {
-        let mut side = Side::default();
+        let mut side = DirectionState::default();
         side.sent(SeqNum(7), Flags::SYN, 0);
         let mut seq = 8u32;
         for _ in 0..5 * 1024 {
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn hole_is_named_by_its_octets() {
-        let mut side = Side::default();
+        let mut side = DirectionState::default();
         side.sent(SeqNum(100), Flags::SYN, 0);
         side.sent(SeqNum(101), Flags::ACK, 1200);
         side.sent(SeqNum(2761), Flags::ACK, 10);
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn acknowledged_but_never_seen() {
-        let mut side = Side::default();
+        let mut side = DirectionState::default();
         side.sent(SeqNum(100), Flags::SYN, 0);
         side.acknowledged(SeqNum(101));
         assert_eq!(missing(&side), []);
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn keep_alives_repeat_and_lack_nothing() {
-        let mut side = Side::default();
+        let mut side = DirectionState::default();
         side.sent(SeqNum(100), Flags::SYN, 0);
         side.sent(SeqNum(100), Flags::ACK, 1);
         side.sent(SeqNum(101), Flags::ACK, 10);
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn data_before_its_syn_is_in_its_place() {
-        let mut side = Side::default();
+        let mut side = DirectionState::default();
         side.sent(SeqNum(101), Flags::ACK, 10);
         side.sent(SeqNum(100), Flags::SYN, 0);
         assert_eq!(side.start, Some(0));

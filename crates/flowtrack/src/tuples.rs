@@ -130,19 +130,19 @@ fn whole([high, low]: [u64; 2]) -> Ipv6Addr {
     Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low))
 }
 
-/// Ends at places that do not change. Places are used again.
-struct Ends<K> {
+/// Tuples at places that do not change. Places are used again.
+struct Tuples<K> {
     kept: Vec<K>,
     free: Vec<u32>,
 }
 
-impl<K> Default for Ends<K> {
+impl<K> Default for Tuples<K> {
     fn default() -> Self {
-        Ends { kept: Vec::new(), free: Vec::new() }
+        Tuples { kept: Vec::new(), free: Vec::new() }
     }
 }
 
-impl<K> Ends<K> {
+impl<K> Tuples<K> {
     fn keep(&mut self, key: K) -> u32 {
         match self.free.pop() {
             Some(at) => {
@@ -159,9 +159,9 @@ impl<K> Ends<K> {
 
 /// Where the ends of a conversation are kept: 12 octets with IPv4, 40 with IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EndsRef(u32);
+pub(crate) struct TupleRef(u32);
 
-impl EndsRef {
+impl TupleRef {
     /// Set where the ends are of IPv6.
     const V6: u32 = 1 << 31;
 
@@ -188,14 +188,14 @@ impl EndsRef {
 /// The latest conversation of each 4-tuple, and the ends of all conversations that are not
 /// forgotten.
 #[derive(Default)]
-pub(crate) struct Keys {
+pub(crate) struct TupleMap {
     table4: Table<Key4>,
     table6: Table<Key6>,
-    ends4: Ends<Key4>,
-    ends6: Ends<Key6>,
+    ends4: Tuples<Key4>,
+    ends6: Tuples<Key6>,
 }
 
-impl Keys {
+impl TupleMap {
     /// The latest conversation of a segment's ends, and whether its sender is the lower one.
     #[inline]
     pub(crate) fn latest(&mut self, segment: &Segment<'_>) -> (Option<u32>, bool) {
@@ -214,15 +214,17 @@ impl Keys {
     }
 
     /// Keeps a segment's ends. Their latest conversation is to be [`set`](Self::set).
-    pub(crate) fn keep(&mut self, segment: &Segment<'_>) -> EndsRef {
+    pub(crate) fn keep(&mut self, segment: &Segment<'_>) -> TupleRef {
         match &segment.ip {
-            IpRepr::V4(ip) => EndsRef(self.ends4.keep(Key4::of(ip, &segment.tcp).0)),
-            IpRepr::V6(ip) => EndsRef(self.ends6.keep(Key6::of(ip, &segment.tcp).0) | EndsRef::V6),
+            IpRepr::V4(ip) => TupleRef(self.ends4.keep(Key4::of(ip, &segment.tcp).0)),
+            IpRepr::V6(ip) => {
+                TupleRef(self.ends6.keep(Key6::of(ip, &segment.tcp).0) | TupleRef::V6)
+            }
         }
     }
 
     /// Makes `id` the latest conversation of its ends.
-    pub(crate) fn set(&mut self, ends: EndsRef, id: u32) {
+    pub(crate) fn set(&mut self, ends: TupleRef, id: u32) {
         if ends.is_v6() {
             self.table6.set(self.ends6.kept[ends.at()], id);
         } else {
@@ -232,7 +234,7 @@ impl Keys {
 
     /// Forgets the ends of conversation `id`: the next packet between them finds none, but where a
     /// later one is there.
-    pub(crate) fn forget(&mut self, ends: EndsRef, id: u32) {
+    pub(crate) fn forget(&mut self, ends: TupleRef, id: u32) {
         if ends.is_v6() {
             self.table6.forget(self.ends6.kept[ends.at()], id);
             self.ends6.free.push(ends.at() as u32);
@@ -243,7 +245,7 @@ impl Keys {
     }
 
     /// The ends, the lower one first.
-    pub(crate) fn ends(&self, at: EndsRef) -> [Endpoint; 2] {
+    pub(crate) fn ends(&self, at: TupleRef) -> [Endpoint; 2] {
         let end = |addr: IpAddr, port| Endpoint { addr, port };
         if at.is_v6() {
             let Key6 { addrs, ports } = self.ends6.kept[at.at()];
@@ -261,7 +263,7 @@ mod tests {
 
     #[test]
     fn what_ends_take_is_known() {
-        assert_eq!(EndsRef(0).octets(), 12 + 4 + 38);
-        assert_eq!(EndsRef(EndsRef::V6).octets(), 40 + 4 + 112);
+        assert_eq!(TupleRef(0).octets(), 12 + 4 + 38);
+        assert_eq!(TupleRef(TupleRef::V6).octets(), 40 + 4 + 112);
     }
 }
