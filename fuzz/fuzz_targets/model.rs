@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use linformer::file::{About, TensorFile};
+use linformer::file::{TrainingMetadata, TensorFile};
 
 fuzz_target!(|octets: &[u8]| {
     let Some((&how, rest)) = octets.split_first() else { return };
@@ -22,10 +22,10 @@ fuzz_target!(|octets: &[u8]| {
     for tensor in read.tensors() {
         assert_eq!(tensor.values().count() as i64, tensor.shape.iter().product::<i64>());
     }
-    let Ok(about) = About::parse(read.about()) else { return };
+    let Ok(about) = TrainingMetadata::parse(read.metadata()) else { return };
     assert_eq!(about.config.decays().len(), about.config.heads);
     let again = serde_json::to_string(&about).unwrap();
-    let again = About::parse(&again).unwrap();
+    let again = TrainingMetadata::parse(&again).unwrap();
     assert_eq!(
         (again.config, again.steps, again.caller),
         (about.config, about.steps, about.caller)

@@ -2,14 +2,14 @@
 //! operations.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use linformer_kernels::{Bounds, chunked, fused};
+use linformer_kernels::{CuSeqlens, chunked, fused};
 use tch::{Device, Kind, Tensor};
 
 const EPS: f64 = 1e-6;
 
 fn attention(c: &mut Criterion) {
     for size in [32, 64] {
-        let bounds = Bounds::from_lengths(&[1024; 4]);
+        let bounds = CuSeqlens::from_lengths(&[1024; 4]);
         let leaf = || {
             Tensor::randn([bounds.tokens(), 4, size], (Kind::Float, Device::Cpu))
                 .set_requires_grad(true)

@@ -8,7 +8,7 @@ use std::ffi::{CString, c_char, c_int, c_long, c_void};
 use std::io::{Write, stdout};
 use std::time::Instant;
 
-use linformer_kernels::{Bounds, chunked, fused};
+use linformer_kernels::{CuSeqlens, chunked, fused};
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
@@ -68,8 +68,8 @@ impl Shape {
             .set_requires_grad(true)
     }
 
-    fn bounds(self) -> Bounds {
-        Bounds::from_lengths(&vec![self.t as usize; self.b as usize])
+    fn bounds(self) -> CuSeqlens {
+        CuSeqlens::from_lengths(&vec![self.t as usize; self.b as usize])
     }
 
     fn packed(self, x: &Tensor) -> Tensor {

@@ -5,7 +5,7 @@
 use std::io::{Write, stdout};
 use std::time::Instant;
 
-use linformer_kernels::{Bounds, fused};
+use linformer_kernels::{CuSeqlens, fused};
 use tch::{Cuda, Device, Kind, Tensor};
 
 const GPU: Device = Device::Cuda(0);
@@ -17,7 +17,7 @@ fn main() -> std::io::Result<()> {
     }
     for (b, t) in [(8_i64, 4096_i64), (8, 1024)] {
         for kind in [Kind::BFloat16, Kind::Float] {
-            let bounds = Bounds::from_lengths(&vec![t as usize; b as usize]);
+            let bounds = CuSeqlens::from_lengths(&vec![t as usize; b as usize]);
             let leaf = || {
                 Tensor::randn([b * t, 8, 64], (Kind::Float, GPU))
                     .to_kind(kind)

@@ -4,13 +4,13 @@
 use tch::{Kind, Tensor};
 
 use crate::fused::State;
-use crate::{Bounds, feature_map};
+use crate::{CuSeqlens, feature_map};
 
 /// Tokens in a chunk.
 const CHUNK: i64 = 64;
 
 /// `q`, `k` `[N, H, D]`, `v` `[N, H, M]`; the result is `[N, H, M]`.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, eps: f64) -> Tensor {
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &CuSeqlens, eps: f64) -> Tensor {
     decayed(q, k, v, bounds, None, eps)
 }
 
@@ -19,11 +19,11 @@ pub fn decayed(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    bounds: &Bounds,
+    bounds: &CuSeqlens,
     decay: Option<&Tensor>,
     eps: f64,
 ) -> Tensor {
-    divided(&sums(&prepared(q, k, v), bounds, decay), eps)
+    normalize(&sums(&featurize(q, k, v), bounds, decay), eps)
 }
 
 /// The same where sequences go on, as [`crate::fused::attention_with_state`]: `initial` is each
@@ -31,16 +31,16 @@ pub fn decayed(
 pub fn decayed_with_state(
     (q, k, v): (&Tensor, &Tensor, &Tensor),
     initial: Option<&State>,
-    bounds: &Bounds,
+    bounds: &CuSeqlens,
     decay: Option<&Tensor>,
     eps: f64,
 ) -> (Tensor, State) {
-    let parts = prepared(q, k, v);
+    let parts = featurize(q, k, v);
     let [q, k, v] = &parts;
     let (mut carried, mut last) = (Vec::new(), Vec::new());
-    for (i, pair) in bounds.ends().windows(2).enumerate() {
+    for (i, pair) in bounds.offsets().windows(2).enumerate() {
         let [q, k, v] = [q, k, v].map(|x| x.narrow(1, pair[0], pair[1] - pair[0]));
-        let left = powers(decay, pair[1] - pair[0], &q);
+        let left = decay_powers(decay, pair[1] - pair[0], &q);
         let first = initial.map_or_else(
             || Tensor::zeros([q.size()[0], q.size()[2], v.size()[2]], (q.kind(), q.device())),
             |state| Tensor::cat(&[state.s.get(i as i64), state.z.get(i as i64).unsqueeze(-1)], -1),
@@ -61,13 +61,13 @@ pub fn decayed_with_state(
         false => Tensor::stack(&last, 0),
     };
     (
-        divided(&out, eps),
+        normalize(&out, eps),
         State { s: last.narrow(-1, 0, m).contiguous(), z: last.select(-1, m).contiguous() },
     )
 }
 
 /// Features of `q` and `k`, and `v` with a column of ones, which sums the scores: `[H, N, ..]`.
-fn prepared(q: &Tensor, k: &Tensor, v: &Tensor) -> [Tensor; 3] {
+fn featurize(q: &Tensor, k: &Tensor, v: &Tensor) -> [Tensor; 3] {
     let [q, k, v] = [&feature_map(q), &feature_map(k), v].map(|x| x.transpose(0, 1));
     let ones = Tensor::ones([v.size()[0], v.size()[1], 1], (v.kind(), v.device()));
     let v = Tensor::cat(&[&v, &ones], -1);
@@ -75,13 +75,13 @@ fn prepared(q: &Tensor, k: &Tensor, v: &Tensor) -> [Tensor; 3] {
 }
 
 /// `[H, N, M + 1]` to `[N, H, M]`.
-fn divided(sums: &Tensor, eps: f64) -> Tensor {
+fn normalize(sums: &Tensor, eps: f64) -> Tensor {
     let m = sums.size()[2] - 1;
     (sums.narrow(-1, 0, m) / (sums.narrow(-1, m, 1) + eps)).transpose(0, 1)
 }
 
 /// `decay^0` to `decay^n`: `[H, n + 1]`.
-fn powers(decay: Option<&Tensor>, n: i64, like: &Tensor) -> Tensor {
+fn decay_powers(decay: Option<&Tensor>, n: i64, like: &Tensor) -> Tensor {
     let place = Tensor::arange(n + 1, (Kind::Double, like.device()));
     let decay = match decay {
         Some(decay) => decay.to_device(like.device()).to_kind(Kind::Double),
@@ -92,11 +92,11 @@ fn powers(decay: Option<&Tensor>, n: i64, like: &Tensor) -> Tensor {
 
 /// What each token's query sums up over its sequence so far, the state at the start of each being
 /// zero.
-fn sums([q, k, v]: &[Tensor; 3], bounds: &Bounds, decay: Option<&Tensor>) -> Tensor {
+fn sums([q, k, v]: &[Tensor; 3], bounds: &CuSeqlens, decay: Option<&Tensor>) -> Tensor {
     let sequence = bounds.sequence_of();
     let sequence_of: Vec<i64> = Vec::try_from(&sequence).unwrap_or_default();
     let sequence = sequence.to_device(q.device());
-    let left = decay.map(|decay| Left(powers(Some(decay), CHUNK, q)));
+    let left = decay.map(|decay| DecayPowers(decay_powers(Some(decay), CHUNK, q)));
     // split, not narrow: its gradient is one concatenation
     let [qs, ks, vs] = [q, k, v].map(|x| x.split(CHUNK, 1));
     let mut state: Option<Tensor> = None; // of the sequence that is open at the chunk's start
@@ -135,9 +135,9 @@ fn sums([q, k, v]: &[Tensor; 3], bounds: &Bounds, decay: Option<&Tensor>) -> Ten
 }
 
 /// Powers of the decay, `decay^0` to `decay^C`: `[H, C + 1]`.
-struct Left(Tensor);
+struct DecayPowers(Tensor);
 
-impl Left {
+impl DecayPowers {
     /// `[H, len, len]`: what is left at a row's token of a column's; above the diagonal, anything.
     fn between(&self, len: i64) -> Tensor {
         let place = Tensor::arange(len, (Kind::Int64, self.0.device()));
@@ -152,7 +152,7 @@ impl Left {
 }
 
 /// [`crate::fused::convolve`] in plain libtorch operations.
-pub fn convolve(x: &Tensor, weight: &Tensor, bounds: &Bounds) -> Tensor {
+pub fn convolve(x: &Tensor, weight: &Tensor, bounds: &CuSeqlens) -> Tensor {
     let (n, taps) = (x.size()[0], weight.size()[2]);
     let place = bounds.before().to_device(x.device());
     let tap = |j: i64| {

@@ -15,11 +15,11 @@ pub struct DecoderShape {
     /// Number of token ids.
     pub vocab: usize,
     /// Width, a multiple of 16.
-    pub width: usize,
+    pub hidden_size: usize,
     /// Heads: the width divided by them is even.
     pub heads: usize,
     /// Width of the feed-forward layer, a multiple of 16.
-    pub feed: usize,
+    pub ffn_size: usize,
     /// Added to the variance.
     pub norm_eps: f32,
     /// Added to the sum of the scores.
@@ -29,7 +29,7 @@ pub struct DecoderShape {
     /// SwiGLU, else GELU.
     pub gated: bool,
     /// Taps of the convolution over queries, keys and values; 0: none.
-    pub taps: usize,
+    pub conv_kernel: usize,
 }
 
 /// A normalisation's weights, each `[width]`.
@@ -111,7 +111,7 @@ impl Decoder {
         check_weights(&shape, &weights)?;
         pad_head(&shape, &mut weights.head);
         pack_all(&shape, &mut weights);
-        let frequencies = Rotary::frequencies(shape.width / shape.heads);
+        let frequencies = Rotary::frequencies(shape.hidden_size / shape.heads);
         Ok(Decoder { shape, weights: Arc::new(weights), frequencies: Arc::new(frequencies) })
     }
 
@@ -119,7 +119,7 @@ impl Decoder {
     #[must_use]
     pub fn state(&self, slots: usize) -> DecoderState {
         let rows = slots.next_multiple_of(ROWS);
-        let size = self.shape.width / self.shape.heads;
+        let size = self.shape.hidden_size / self.shape.heads;
         let lines = self.weights.blocks.len() * (slots + 1) * self.shape.heads;
         let scratch = self.with_model(|model| {
             // SAFETY: the model's pointers are to memory that `self` holds.
@@ -184,7 +184,7 @@ impl Decoder {
 
     /// Puts a slot back to a sequence's start.
     pub fn reset(&self, state: &mut DecoderState, slot: usize) {
-        let size = self.shape.width / self.shape.heads;
+        let size = self.shape.hidden_size / self.shape.heads;
         let line = self.shape.heads * size;
         for layer in 0..self.weights.blocks.len() {
             let row = layer * (state.slots.len() + 1) + slot;
@@ -197,7 +197,7 @@ impl Decoder {
 
     /// Numbers that a slot's convolution remembers in a layer.
     fn past(&self) -> usize {
-        self.shape.taps.saturating_sub(1) * 3 * self.shape.width
+        self.shape.conv_kernel.saturating_sub(1) * 3 * self.shape.hidden_size
     }
 
     fn padded_vocab(&self) -> usize {
@@ -208,11 +208,11 @@ impl Decoder {
         let blocks: Vec<CBlock> = self.weights.blocks.iter().map(c_block).collect();
         run(&CModel {
             vocab: self.padded_vocab() as i64,
-            width: self.shape.width as i64,
+            hidden_size: self.shape.hidden_size as i64,
             heads: self.shape.heads as i64,
-            feed: self.shape.feed as i64,
+            ffn_size: self.shape.ffn_size as i64,
             layers: blocks.len() as i64,
-            taps: self.shape.taps as i64,
+            conv_kernel: self.shape.conv_kernel as i64,
             norm_eps: self.shape.norm_eps,
             attention_eps: self.shape.attention_eps,
             rms: i32::from(self.shape.rms),
@@ -312,14 +312,14 @@ fn check_shape(shape: &DecoderShape) -> Result<(), KernelError> {
             found: found.to_string(),
         })
     };
-    if shape.width == 0 || !shape.width.is_multiple_of(LANES) {
-        return wrong("width", "a multiple of 16", shape.width);
+    if shape.hidden_size == 0 || !shape.hidden_size.is_multiple_of(LANES) {
+        return wrong("hidden_size", "a multiple of 16", shape.hidden_size);
     }
-    if shape.feed == 0 || !shape.feed.is_multiple_of(LANES) {
-        return wrong("feed", "a multiple of 16", shape.feed);
+    if shape.ffn_size == 0 || !shape.ffn_size.is_multiple_of(LANES) {
+        return wrong("ffn_size", "a multiple of 16", shape.ffn_size);
     }
-    if shape.heads == 0 || !shape.width.is_multiple_of(2 * shape.heads) {
-        return wrong("heads", "a number that divides half the width", shape.heads);
+    if shape.heads == 0 || !shape.hidden_size.is_multiple_of(2 * shape.heads) {
+        return wrong("heads", "a divisor of hidden_size / 2", shape.heads);
     }
     if shape.vocab == 0 {
         return wrong("vocab", "at least one id", shape.vocab);
@@ -328,14 +328,19 @@ fn check_shape(shape: &DecoderShape) -> Result<(), KernelError> {
 }
 
 fn check_weights(shape: &DecoderShape, weights: &DecoderWeights) -> Result<(), KernelError> {
-    let (width, up) = (shape.width, if shape.gated { 2 * shape.feed } else { shape.feed });
+    let (width, up) =
+        (shape.hidden_size, if shape.gated { 2 * shape.ffn_size } else { shape.ffn_size });
     check_size("embed", weights.embed.len(), shape.vocab * width)?;
     check_size("decay", weights.decay.len(), shape.heads)?;
     for (i, block) in weights.blocks.iter().enumerate() {
         let name = |part: &str| format!("blocks.{i}.{part}");
         check_norm(&name("attention_norm"), &block.attention_norm, width)?;
         check_linear(&name("qkv"), &block.qkv, width, 3 * width)?;
-        check_size(&name("conv"), block.conv.as_ref().map_or(0, Vec::len), shape.taps * 3 * width)?;
+        check_size(
+            &name("conv"),
+            block.conv.as_ref().map_or(0, Vec::len),
+            shape.conv_kernel * 3 * width,
+        )?;
         block
             .gate
             .as_ref()
@@ -343,7 +348,7 @@ fn check_weights(shape: &DecoderShape, weights: &DecoderWeights) -> Result<(), K
         check_linear(&name("out"), &block.out, width, width)?;
         check_norm(&name("feed_norm"), &block.feed_norm, width)?;
         check_linear(&name("up"), &block.up, width, up)?;
-        check_linear(&name("down"), &block.down, shape.feed, width)?;
+        check_linear(&name("down"), &block.down, shape.ffn_size, width)?;
     }
     check_norm("norm", &weights.norm, width)?;
     check_linear("head", &weights.head, width, shape.vocab)
@@ -395,13 +400,13 @@ fn pad_head(shape: &DecoderShape, head: &mut LinearWeights) {
 /// Lays each matrix out as the kernel reads it.
 fn pack_all(shape: &DecoderShape, weights: &mut DecoderWeights) {
     for block in &mut weights.blocks {
-        pack(&mut block.qkv, shape.width);
-        block.gate.iter_mut().for_each(|gate| pack(gate, shape.width));
-        pack(&mut block.out, shape.width);
-        pack(&mut block.up, shape.width);
-        pack(&mut block.down, shape.feed);
+        pack(&mut block.qkv, shape.hidden_size);
+        block.gate.iter_mut().for_each(|gate| pack(gate, shape.hidden_size));
+        pack(&mut block.out, shape.hidden_size);
+        pack(&mut block.up, shape.hidden_size);
+        pack(&mut block.down, shape.ffn_size);
     }
-    pack(&mut weights.head, shape.width);
+    pack(&mut weights.head, shape.hidden_size);
 }
 
 /// From `[inputs, outputs]` to panels of columns, each `[inputs, 32]`; the last one may be

@@ -13,7 +13,7 @@ const TIMEOUT_MS: i64 = 30 * 60 * 1000;
 
 /// Where and as which one a process joins a team.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct ProcessInfo {
     /// Number of this process, from 0.
     pub rank: usize,
     /// Number of processes.
@@ -30,7 +30,7 @@ pub struct Place {
     pub prefix: String,
 }
 
-impl Place {
+impl ProcessInfo {
     /// Reads what `torchrun` sets: `RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `MASTER_ADDR`,
     /// `MASTER_PORT`. `None` without `WORLD_SIZE`.
     ///
@@ -38,7 +38,7 @@ impl Place {
     /// Where a variable is missing or makes no sense.
     pub fn from_variables(
         variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Option<Place>, KernelError> {
+    ) -> Result<Option<ProcessInfo>, KernelError> {
         let Some(size) = variable("WORLD_SIZE") else { return Ok(None) };
         let wrong = |name: &str, expected: &str, found: Option<String>| KernelError::Shape {
             what: name.to_owned(),
@@ -56,7 +56,7 @@ impl Place {
         };
         let rank = number("RANK", size)?;
         let attempt = variable("TORCHELASTIC_RESTART_COUNT").unwrap_or_default();
-        Ok(Some(Place {
+        Ok(Some(ProcessInfo {
             rank,
             size,
             local_rank: if variable("LOCAL_RANK").is_some() {
@@ -74,51 +74,57 @@ impl Place {
 
 /// Processes that sum tensors together. All call the same methods in the same order.
 #[derive(Debug)]
-pub struct Team {
-    place: Place,
+pub struct ProcessGroup {
+    info: ProcessInfo,
     handle: NonNull<ffi::CTeam>,
 }
 
-impl Team {
+impl ProcessGroup {
     /// Joins the others, and waits for them.
     ///
     /// # Errors
     /// Where they do not come in time.
-    pub fn join(place: Place) -> Result<Team, KernelError> {
+    pub fn init(info: ProcessInfo) -> Result<ProcessGroup, KernelError> {
         let refused =
             |message: &str| KernelError::Refused { operator: "team", message: message.to_owned() };
         let text = |s: &str| CString::new(s).map_err(|_| refused("a name with a zero octet"));
-        let (host, prefix) = (text(&place.host)?, text(&place.prefix)?);
-        let serves = i32::from(place.rank == 0 && !place.is_served);
+        let (host, prefix) = (text(&info.host)?, text(&info.prefix)?);
+        let serves = i32::from(info.rank == 0 && !info.is_served);
         let mut handle = std::ptr::null_mut();
         // SAFETY: the strings end in 0 and outlive the call; `handle` is a place for the answer.
         let code = unsafe {
             ffi::lf_team_join(
                 &raw mut handle,
                 host.as_ptr(),
-                place.port,
-                place.rank as i32,
-                place.size as i32,
+                info.port,
+                info.rank as i32,
+                info.size as i32,
                 prefix.as_ptr(),
                 serves,
                 TIMEOUT_MS,
             )
         };
         outcome("team", code)?;
-        Ok(Team { place, handle: NonNull::new(handle).ok_or_else(|| refused("no team"))? })
+        Ok(ProcessGroup { info, handle: NonNull::new(handle).ok_or_else(|| refused("no team"))? })
     }
 
-    /// Where this process stands in the team.
+    /// Returns the rank, size and rendezvous address that the group was joined with.
     #[must_use]
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn info(&self) -> &ProcessInfo {
+        &self.info
+    }
+
+    /// Returns whether this process has rank 0, the one that writes.
+    #[must_use]
+    pub fn is_rank_zero(&self) -> bool {
+        self.info.rank == 0
     }
 
     /// Puts the sum over all processes into `x`, which is contiguous.
     ///
     /// # Errors
     /// Where one of the others is gone.
-    pub fn sum(&self, x: &Tensor) -> Result<(), KernelError> {
+    pub fn all_reduce(&self, x: &Tensor) -> Result<(), KernelError> {
         // SAFETY: the team and the tensor are alive; the tensor's memory is shared on purpose.
         outcome("team", unsafe { ffi::lf_team_sum(self.handle.as_ptr(), x.as_ptr().cast_mut()) })
     }
@@ -126,25 +132,25 @@ impl Team {
     /// The sums of each number over all processes.
     ///
     /// # Errors
-    /// As [`Team::sum`].
-    pub fn sum_numbers(&self, numbers: &[f64]) -> Result<Vec<f64>, KernelError> {
+    /// As [`ProcessGroup::all_reduce`].
+    pub fn all_reduce_numbers(&self, numbers: &[f64]) -> Result<Vec<f64>, KernelError> {
         let x = Tensor::from_slice(numbers);
-        self.sum(&x)?;
+        self.all_reduce(&x)?;
         Ok((0..numbers.len()).map(|i| x.double_value(&[i as i64])).collect())
     }
 
     /// Puts what each tensor is in process 0 into the others'.
     ///
     /// # Errors
-    /// As [`Team::sum`].
-    pub fn spread(&self, tensors: &[Tensor]) -> Result<(), KernelError> {
+    /// As [`ProcessGroup::all_reduce`].
+    pub fn broadcast(&self, tensors: &[Tensor]) -> Result<(), KernelError> {
         let _guard = tch::no_grad_guard();
         for x in tensors {
             let mut x = x.detach();
-            if self.place.rank > 0 {
+            if self.info.rank > 0 {
                 let _ = x.zero_();
             }
-            self.sum(&x)?;
+            self.all_reduce(&x)?;
         }
         Ok(())
     }
@@ -152,12 +158,12 @@ impl Team {
     /// Puts the sum over all processes into each of `tensors`, in one go.
     ///
     /// # Errors
-    /// As [`Team::sum`].
-    pub fn sum_all(&self, tensors: &[Tensor]) -> Result<(), KernelError> {
+    /// As [`ProcessGroup::all_reduce`].
+    pub fn all_reduce_many(&self, tensors: &[Tensor]) -> Result<(), KernelError> {
         let _guard = tch::no_grad_guard();
         let flat: Vec<Tensor> = tensors.iter().map(|x| x.reshape([-1])).collect();
         let all = Tensor::cat(&flat, 0).to_kind(Kind::Float);
-        self.sum(&all)?;
+        self.all_reduce(&all)?;
         let mut start = 0;
         for x in tensors {
             let size = x.numel() as i64;
@@ -168,7 +174,7 @@ impl Team {
     }
 }
 
-impl Drop for Team {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         // SAFETY: the handle came from `lf_team_join` and is used no more.
         unsafe { ffi::lf_team_leave(self.handle.as_ptr()) }

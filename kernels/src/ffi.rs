@@ -39,11 +39,11 @@ pub(crate) struct CBlock {
 #[repr(C)]
 pub(crate) struct CModel {
     pub(crate) vocab: i64,
-    pub(crate) width: i64,
+    pub(crate) hidden_size: i64,
     pub(crate) heads: i64,
-    pub(crate) feed: i64,
+    pub(crate) ffn_size: i64,
     pub(crate) layers: i64,
-    pub(crate) taps: i64,
+    pub(crate) conv_kernel: i64,
     pub(crate) norm_eps: f32,
     pub(crate) attention_eps: f32,
     pub(crate) rms: i32,
@@ -56,7 +56,7 @@ pub(crate) struct CModel {
     pub(crate) head: CLinear,
 }
 
-/// `Team` of `csrc/distributed.cpp`.
+/// `ProcessGroup` of `csrc/distributed.cpp`.
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct CTeam {

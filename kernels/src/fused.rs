@@ -10,11 +10,11 @@ use tch::Tensor;
 use torch_sys::C_tensor;
 
 use crate::ffi::{self, outcome, owned};
-use crate::{Bounds, KernelError, Rotary};
+use crate::{CuSeqlens, KernelError, Rotary};
 
 /// What the operator does beside the product.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms<'a> {
+pub struct AttentionOptions<'a> {
     /// Added to the sum of the scores.
     pub eps: f64,
     /// Turns `q` and `k` first, by each token's place in its sequence.
@@ -24,11 +24,11 @@ pub struct Terms<'a> {
     pub decay: Option<&'a Tensor>,
 }
 
-impl Terms<'_> {
+impl AttentionOptions<'_> {
     /// Nothing but `eps`.
     #[must_use]
-    pub fn plain(eps: f64) -> Terms<'static> {
-        Terms { eps, rotary: None, decay: None }
+    pub fn new(eps: f64) -> AttentionOptions<'static> {
+        AttentionOptions { eps, rotary: None, decay: None }
     }
 }
 
@@ -50,8 +50,8 @@ pub struct State {
 pub fn attention_with_state(
     (q, k, v): (&Tensor, &Tensor, &Tensor),
     initial: Option<&State>,
-    bounds: &Bounds,
-    terms: &Terms,
+    bounds: &CuSeqlens,
+    options: &AttentionOptions,
 ) -> Result<(Tensor, State), KernelError> {
     let mut made = [null_mut(); 3];
     // SAFETY: all pointers are to live tensors or null; `made` has room for the three results.
@@ -65,10 +65,10 @@ pub fn attention_with_state(
             ffi::optional(initial.map(|state| &state.z)),
             bounds.tensor().as_ptr(),
             ffi::optional(bounds.starts()),
-            ffi::optional(terms.rotary.map(|rotary| &rotary.cos)),
-            ffi::optional(terms.rotary.map(|rotary| &rotary.sin)),
-            ffi::optional(terms.decay),
-            terms.eps,
+            ffi::optional(options.rotary.map(|rotary| &rotary.cos)),
+            ffi::optional(options.rotary.map(|rotary| &rotary.sin)),
+            ffi::optional(options.decay),
+            options.eps,
         )
     };
     outcome("attention", code)?;
@@ -84,10 +84,10 @@ pub fn attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    bounds: &Bounds,
+    bounds: &CuSeqlens,
     eps: f64,
 ) -> Result<Tensor, KernelError> {
-    Ok(attention_with_state((q, k, v), None, bounds, &Terms::plain(eps))?.0)
+    Ok(attention_with_state((q, k, v), None, bounds, &AttentionOptions::new(eps))?.0)
 }
 
 /// The product of one matrix, `qkv` `[N, 3 H D]`: rotated, attended; the result is `[N, H, D]`.
@@ -97,10 +97,10 @@ pub fn attention(
 pub fn attention_packed(
     qkv: &Tensor,
     heads: i64,
-    bounds: &Bounds,
-    terms: &Terms,
+    bounds: &CuSeqlens,
+    options: &AttentionOptions,
 ) -> Result<Tensor, KernelError> {
-    let made = packed(qkv, heads, None, false, bounds, terms)?;
+    let made = packed(qkv, heads, None, false, bounds, options)?;
     let [out] = owned([made[0]]);
     Ok(out)
 }
@@ -114,10 +114,10 @@ pub fn attention_packed_with_state(
     qkv: &Tensor,
     heads: i64,
     initial: Option<&State>,
-    bounds: &Bounds,
-    terms: &Terms,
+    bounds: &CuSeqlens,
+    options: &AttentionOptions,
 ) -> Result<(Tensor, State), KernelError> {
-    let [out, s, z] = owned(packed(qkv, heads, initial, true, bounds, terms)?);
+    let [out, s, z] = owned(packed(qkv, heads, initial, true, bounds, options)?);
     Ok((out, State { s, z }))
 }
 
@@ -127,8 +127,8 @@ fn packed(
     heads: i64,
     initial: Option<&State>,
     states: bool,
-    bounds: &Bounds,
-    terms: &Terms,
+    bounds: &CuSeqlens,
+    options: &AttentionOptions,
 ) -> Result<[*mut C_tensor; 3], KernelError> {
     let mut made = [null_mut(); 3];
     // SAFETY: all pointers are to live tensors or null; `made` has room for the three results.
@@ -142,10 +142,10 @@ fn packed(
             i32::from(states),
             bounds.tensor().as_ptr(),
             ffi::optional(bounds.starts()),
-            ffi::optional(terms.rotary.map(|rotary| &rotary.cos)),
-            ffi::optional(terms.rotary.map(|rotary| &rotary.sin)),
-            ffi::optional(terms.decay),
-            terms.eps,
+            ffi::optional(options.rotary.map(|rotary| &rotary.cos)),
+            ffi::optional(options.rotary.map(|rotary| &rotary.sin)),
+            ffi::optional(options.decay),
+            options.eps,
         )
     };
     outcome("attention_packed", code)?;
@@ -191,7 +191,7 @@ pub fn step(
 ///
 /// # Errors
 /// Where shapes, kinds or devices do not fit.
-pub fn convolve(x: &Tensor, weight: &Tensor, bounds: &Bounds) -> Result<Tensor, KernelError> {
+pub fn convolve(x: &Tensor, weight: &Tensor, bounds: &CuSeqlens) -> Result<Tensor, KernelError> {
     let mut made = [null_mut(); 1];
     // SAFETY: all pointers are to live tensors; `made` has room for the result.
     let code = unsafe {
@@ -219,10 +219,10 @@ pub fn multiply_adds(rounds: i64) -> i64 {
 
 /// Whether these kernels run on tensors of that device, with heads of that size.
 #[must_use]
-pub fn runs_on(device: tch::Device, head_size: usize) -> bool {
+pub fn runs_on(device: tch::Device, head_dim: usize) -> bool {
     match device {
         tch::Device::Cpu => true,
-        tch::Device::Cuda(_) => cfg!(feature = "cuda") && head_size <= 128,
+        tch::Device::Cuda(_) => cfg!(feature = "cuda") && head_dim <= 128,
         _ => false,
     }
 }

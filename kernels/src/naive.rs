@@ -3,10 +3,10 @@
 
 use tch::{Kind, Tensor};
 
-use crate::{Bounds, feature_map};
+use crate::{CuSeqlens, feature_map};
 
 /// `q`, `k` `[N, H, D]`, `v` `[N, H, M]`; the result is `[N, H, M]`.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &Bounds, eps: f64) -> Tensor {
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bounds: &CuSeqlens, eps: f64) -> Tensor {
     decayed(q, k, v, bounds, None, eps)
 }
 
@@ -15,7 +15,7 @@ pub fn decayed(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    bounds: &Bounds,
+    bounds: &CuSeqlens,
     decay: Option<&Tensor>,
     eps: f64,
 ) -> Tensor {

@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::Bounds;
+use crate::CuSeqlens;
 
 /// Cosines and sines for positions from 0: each `[P, D / 2]`. Pair `i` of a head is its elements
 /// `i` and `i + D / 2`.
@@ -15,15 +15,15 @@ pub struct Rotary {
 impl Rotary {
     /// Turn of each pair from one position to the next, in radians: `10000^(-i / (D / 2))`.
     #[must_use]
-    pub fn frequencies(head_size: usize) -> Vec<f64> {
-        let half = head_size / 2;
+    pub fn frequencies(head_dim: usize) -> Vec<f64> {
+        let half = head_dim / 2;
         (0..half).map(|i| 10_000_f64.powf(-(i as f64) / half as f64)).collect()
     }
 
-    /// Tables for `positions` positions of heads of `head_size`.
+    /// Tables for `positions` positions of heads of `head_dim`.
     #[must_use]
-    pub fn new(positions: usize, head_size: usize, kind: Kind, device: Device) -> Rotary {
-        let turns = Tensor::from_slice(&Rotary::frequencies(head_size));
+    pub fn new(positions: usize, head_dim: usize, kind: Kind, device: Device) -> Rotary {
+        let turns = Tensor::from_slice(&Rotary::frequencies(head_dim));
         let places = Tensor::arange(positions as i64, (Kind::Double, Device::Cpu));
         let angles = places.unsqueeze(1) * turns.unsqueeze(0);
         Rotary {
@@ -50,7 +50,7 @@ impl Rotary {
     }
 
     /// `x` `[N, H, D]` rotated by each token's place in its sequence, in plain libtorch operations.
-    pub fn apply(&self, x: &Tensor, bounds: &Bounds) -> Tensor {
+    pub fn apply(&self, x: &Tensor, bounds: &CuSeqlens) -> Tensor {
         self.apply_at(x, &bounds.position_of().to_device(x.device()))
     }
 

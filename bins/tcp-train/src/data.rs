@@ -155,11 +155,11 @@ impl Data {
 
     /// A row as a batch.
     pub(crate) fn batch(&self, row: &[Piece]) -> Batch {
-        Batch::pack_pieces(row.iter().map(|piece| linformer::Piece {
+        Batch::pack_pieces(row.iter().map(|piece| linformer::SequencePiece {
             sequence: piece.flow.into(),
             start: piece.start,
             tokens: &self.corpus.tokens(piece.flow as usize)[piece.start..=piece.end],
-            goes_on: piece.goes_on,
+            continues: piece.goes_on,
         }))
     }
 

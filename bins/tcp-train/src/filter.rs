@@ -69,7 +69,7 @@ impl FlowFilter {
 }
 
 impl TokenFilter for FlowFilter {
-    fn legal(&mut self) -> &[u64] {
+    fn allowed(&mut self) -> &[u64] {
         if self.constrain == Constrain::None {
             return &ALL;
         }

@@ -144,7 +144,8 @@ pub(crate) fn read_model(path: &Path, device: Device) -> anyhow::Result<Model> {
             );
         }
         let model = trainer.into_model();
-        linformer::same(&config.model, model.config(), &file).with_context(|| unfit(&beside))?;
+        linformer::ensure_same_config(&config.model, model.config(), &file)
+            .with_context(|| unfit(&beside))?;
         return Ok(model);
     }
     Model::load(&config.model, &file, device).map_err(|error| match error {

@@ -12,7 +12,7 @@ use atomic_output::{AtomicFile, AtomicFolder, Lender, OnExisting};
 use clikit::text::count;
 use clikit::{Console, Unit, is_dash};
 use flowtrack::{Class, Close, Direction, Flow};
-use linformer::{Ending, Generated, Generator, Job, Prompt, Sampling, TensorMemory};
+use linformer::{Generated, Generator, Job, Prompt, Sampling, StopReason, TensorMemory};
 use tokenizer::{DecodeError, FlowIdentity, SideIdentity, field};
 
 use crate::args::{Constrain, Ends, Format, Generate};
@@ -149,10 +149,10 @@ fn take(
     summary: &mut GenerateSummary,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let why = match generated.ending {
-        Ending::Done | Ending::CutOff => None,
-        Ending::NoNumbers => Some("the model's scores are no numbers"),
-        Ending::DeadEnd => {
+    let why = match generated.stop_reason {
+        StopReason::Done | StopReason::CutOff => None,
+        StopReason::NonFiniteLogits => Some("the model's scores are no numbers"),
+        StopReason::NoAllowedToken => {
             Some("no token may follow by the grammar, which is a fault of the program")
         }
     };

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::bail;
 use clikit::text::count;
 use clikit::{Console, Progress, Unit};
-use linformer::{Batch, Memories, StepReport, Team, TensorMemory, Trainer};
+use linformer::{Batch, CarriedStates, ProcessGroup, StepReport, TensorMemory, Trainer};
 
 use crate::config::Config;
 use crate::data::Data;
@@ -31,7 +31,7 @@ pub(crate) struct Run<'a> {
     trainer: Trainer,
     place: Place,
     folder: PathBuf,
-    team: Option<Team>,
+    team: Option<ProcessGroup>,
     console: &'a Console,
     /// Where this process is the one that writes.
     metrics: Option<Metrics>,
@@ -52,7 +52,7 @@ impl<'a> Run<'a> {
         mut trainer: Trainer,
         place: Place,
         folder: &Path,
-        team: Option<Team>,
+        team: Option<ProcessGroup>,
         console: &'a Console,
     ) -> anyhow::Result<Run<'a>> {
         if data.train().is_empty() {
@@ -69,12 +69,12 @@ impl<'a> Run<'a> {
             false => None,
         };
         trainer.set_precision(place.settings.precision);
-        team.as_ref().map_or(Ok(()), |team| trainer.spread(team))?;
+        team.as_ref().map_or(Ok(()), |team| trainer.broadcast(team))?;
         let rows = data.epoch(0, &place.settings).len() as u64;
         let whole = place.settings.epochs.saturating_mul(rows);
         let planned =
             if place.settings.max_steps > 0 { place.settings.max_steps.min(whole) } else { whole };
-        tracing::info!("{} weights, at most {planned} steps", trainer.model().size());
+        tracing::info!("{} weights, at most {planned} steps", trainer.model().num_parameters());
         Ok(Run {
             data,
             trainer,
@@ -181,7 +181,7 @@ impl<'a> Run<'a> {
             votes[reason] = 1.0;
         }
         votes[REASONS.len()] = if is_first(Some(team)) { self.done() } else { 0.0 };
-        let sums = team.sum_numbers(&votes)?;
+        let sums = team.all_reduce_numbers(&votes)?;
         let reason = sums[..REASONS.len()].iter().position(|&votes| votes > 0.0);
         Ok((reason.map(|i| REASONS[i]), sums[REASONS.len()]))
     }
@@ -194,7 +194,7 @@ impl<'a> Run<'a> {
         let packets = self.data.packets(row);
         let report = self.trainer.step(&parts, rate, self.team.as_ref())?;
         if let Some(team) = &self.team {
-            self.trainer.share(&rows::going_on(row), team)?;
+            self.trainer.share_states(&rows::going_on(row), team)?;
         }
         self.place.row += 1;
         self.place.fields.add(parts.iter().flat_map(Batch::targets), &report.losses);
@@ -228,7 +228,7 @@ impl<'a> Run<'a> {
     fn own_parts(&self, row: &[Piece]) -> Vec<Batch> {
         let parts = self.place.settings.accumulate;
         let (rank, size) =
-            self.team.as_ref().map_or((0, 1), |team| (team.place().rank, team.place().size));
+            self.team.as_ref().map_or((0, 1), |team| (team.info().rank, team.info().size));
         let all = rows::parts(row, parts * size);
         all[rank * parts..][..parts].iter().map(|part| self.data.batch(part)).collect()
     }
@@ -327,15 +327,15 @@ impl<'a> Run<'a> {
     /// The loss on this process's share of the flows held out.
     fn held_out_loss(&self) -> anyhow::Result<FieldLoss> {
         let (rank, size) =
-            self.team.as_ref().map_or((0, 1), |team| (team.place().rank, team.place().size));
+            self.team.as_ref().map_or((0, 1), |team| (team.info().rank, team.info().size));
         let own: Vec<u32> =
             self.data.validation().iter().copied().skip(rank).step_by(size).collect();
-        let (mut loss, mut memories) = (FieldLoss::default(), Memories::new());
+        let (mut loss, mut memories) = (FieldLoss::default(), CarriedStates::new());
         for row in self.data.in_rows(&own, self.place.settings.batch) {
             let batch = self.data.batch(&row);
             loss.add(
                 batch.targets(),
-                &self.trainer.model().losses_going_on(&batch, &mut memories)?,
+                &self.trainer.model().losses_with_state(&batch, &mut memories)?,
             );
         }
         Ok(loss)
@@ -343,7 +343,7 @@ impl<'a> Run<'a> {
 
     fn over_processes(&self, loss: &FieldLoss) -> anyhow::Result<FieldLoss> {
         let Some(team) = &self.team else { return Ok(loss.clone()) };
-        Ok(FieldLoss::from_numbers(&team.sum_numbers(&loss.numbers())?))
+        Ok(FieldLoss::from_numbers(&team.all_reduce_numbers(&loss.numbers())?))
     }
 
     fn check_weights(&self) -> anyhow::Result<()> {
@@ -396,7 +396,7 @@ impl<'a> Run<'a> {
             repeats: data.repeats,
             max_repeats: place.settings.max_repeats,
             flows_in_pieces: data.in_pieces,
-            weights: self.trainer.model().size() as u64,
+            weights: self.trainer.model().num_parameters() as u64,
             steps: self.trainer.steps(),
             epochs: place.tokens as f64 / train.tokens.saturating_sub(train.flows).max(1) as f64,
             training_loss: self.training_loss(),
@@ -406,7 +406,7 @@ impl<'a> Run<'a> {
             tokens_per_second: place.tokens as f64 / self.seconds().max(1e-9),
             packets_per_second: place.packets / self.seconds().max(1e-9),
             stopped_by,
-            processes: self.team.as_ref().map_or(1, |team| team.place().size),
+            processes: self.team.as_ref().map_or(1, |team| team.info().size),
             peak_memory: peak_memory(),
             peak_tensor_memory: TensorMemory::read().peak,
         }

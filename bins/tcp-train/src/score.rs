@@ -8,7 +8,7 @@ use anyhow::Context;
 use arrowio::Part;
 use clikit::text::count;
 use clikit::{Console, Unit, is_dash};
-use linformer::{Memories, Model};
+use linformer::{CarriedStates, Model};
 use serde::Serialize;
 
 use crate::args::Score;
@@ -82,10 +82,10 @@ fn bits(
 ) -> anyhow::Result<HashMap<u32, f64>> {
     let progress = console.progress("scoring", Some(rows.len() as u64), Unit::Items);
     let mut bits = HashMap::new();
-    let mut memories = Memories::new();
+    let mut memories = CarriedStates::new();
     for row in rows {
         let batch = data.batch(&row);
-        let losses = model.losses_going_on(&batch, &mut memories)?;
+        let losses = model.losses_with_state(&batch, &mut memories)?;
         let mut rest = &losses[..];
         for piece in &row {
             let (own, others) = rest.split_at(piece.tokens());

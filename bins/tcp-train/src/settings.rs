@@ -158,7 +158,7 @@ impl Settings {
 
     fn merged(self, changes: toml::Table) -> anyhow::Result<Settings> {
         let mut all = toml::Table::try_from(self).context("settings")?;
-        merge(&mut all, changes);
+        merge(&mut all, changes)?;
         Ok(all.try_into()?)
     }
 
@@ -194,7 +194,7 @@ impl Settings {
             (
                 "optimizer.clip",
                 "more than 0",
-                self.optimizer.clip > 0.0 && self.optimizer.clip.is_finite(),
+                self.optimizer.max_grad_norm > 0.0 && self.optimizer.max_grad_norm.is_finite(),
             ),
             (
                 "model.norm_eps",
@@ -250,16 +250,29 @@ fn assigned(text: &str) -> anyhow::Result<toml::Table> {
     Ok(toml::from_str(&format!("{name} = {value}")).or_else(|_| quoted())?)
 }
 
-/// Puts `changes` over `all`, table by table.
-fn merge(all: &mut toml::Table, changes: toml::Table) {
+/// Puts `changes` over `all`, table by table. `all` has the keys that are written to config.json.
+///
+/// # Errors
+/// If `changes` sets one value by both of its names.
+fn merge(all: &mut toml::Table, mut changes: toml::Table) -> anyhow::Result<()> {
+    for (alias, key) in linformer::KEY_ALIASES {
+        if let Some(value) = changes.remove(alias)
+            && changes.insert(key.to_owned(), value).is_some()
+        {
+            bail!("{key} and {alias}: expected one of them, they are one setting");
+        }
+    }
     for (key, value) in changes {
         match (all.get_mut(&key), value) {
-            (Some(toml::Value::Table(inner)), toml::Value::Table(changes)) => merge(inner, changes),
+            (Some(toml::Value::Table(inner)), toml::Value::Table(changes)) => {
+                merge(inner, changes)?;
+            }
             (_, value) => {
                 all.insert(key, value);
             }
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -281,20 +294,32 @@ mod tests {
     fn a_file_changes_what_it_names_and_flags_go_before_it() {
         let settings = with_file("batch = 99\nmax_steps = 3\n[model]\nlayers = 2\n").unwrap();
         assert_eq!((settings.batch, settings.max_steps, settings.model.layers), (99, 7, 2));
-        assert_eq!(settings.model.width, ModelConfig::tiny().width);
+        assert_eq!(settings.model.hidden_size, ModelConfig::tiny().hidden_size);
     }
 
     #[test]
     fn original_is_the_originals_architecture_and_optimizer() {
         let settings = Settings::fresh(Preset::Original, &Changes::default()).unwrap();
-        let Optimizer { beta1, beta2, eps, weight_decay, clip } = settings.optimizer;
-        assert_eq!((beta1, beta2, eps, weight_decay, clip), (0.9, 0.999, 1e-8, 0.01, 1.0));
+        let Optimizer { beta1, beta2, eps, weight_decay, max_grad_norm } = settings.optimizer;
+        assert_eq!((beta1, beta2, eps, weight_decay, max_grad_norm), (0.9, 0.999, 1e-8, 0.01, 1.0));
         assert_eq!(
             (settings.learning_rate, settings.warm_up, settings.final_rate),
             (1e-4, 0.2, 1.0)
         );
-        let ModelConfig { width, heads, layers, feed, .. } = settings.model;
-        assert_eq!((width, heads, layers, feed, settings.epochs), (256, 8, 8, 1024, 10));
+        let ModelConfig { hidden_size, heads, layers, ffn_size, .. } = settings.model;
+        assert_eq!((hidden_size, heads, layers, ffn_size, settings.epochs), (256, 8, 8, 1024, 10));
+    }
+
+    #[test]
+    fn a_setting_has_its_written_name_and_the_fields() {
+        let by = |text: &str| with_file(text).unwrap();
+        let written = "[model]\nwidth = 96\nfeed = 48\nconv = 3\n[optimizer]\nclip = 0.5\n";
+        let fields = "[model]\nhidden_size = 96\nffn_size = 48\nconv_kernel = 3\n\
+                      [optimizer]\nmax_grad_norm = 0.5\n";
+        assert_eq!(by(written), by(fields));
+        assert_eq!(by(written).model.hidden_size, 96);
+        let error = with_file("[model]\nwidth = 96\nhidden_size = 96\n").unwrap_err();
+        assert!(format!("{error:#}").contains("width and hidden_size"), "{error:#}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use clikit::text::count;
 use clikit::{Console, is_dash};
-use linformer::{Device, Model, Team, Trainer};
+use linformer::{Device, Model, ProcessGroup, Trainer};
 
 use crate::args::{Machine, Resume, Train};
 use crate::data::Data;
@@ -112,8 +112,8 @@ pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
 }
 
 /// Joins the other processes, where there are any, and says what to compute with.
-fn begin(machine: &Machine, input: &Path) -> anyhow::Result<(Option<Team>, Device)> {
-    let place = linformer::Place::from_variables(|name| std::env::var(name).ok())?;
+fn begin(machine: &Machine, input: &Path) -> anyhow::Result<(Option<ProcessGroup>, Device)> {
+    let place = linformer::ProcessInfo::from_variables(|name| std::env::var(name).ok())?;
     let place = place.filter(|place| place.size > 1);
     if place.is_some() && is_dash(input) {
         bail!("standard input: expected a dataset that every process can read, found a stream");
@@ -124,16 +124,16 @@ fn begin(machine: &Machine, input: &Path) -> anyhow::Result<(Option<Team>, Devic
     };
     let device = linformer::device(&device)?;
     linformer::set_threads(machine.threads());
-    let team = place.map(Team::join).transpose()?;
+    let team = place.map(ProcessGroup::init).transpose()?;
     if let Some(team) = &team {
-        tracing::info!("process {} of {}", team.place().rank + 1, team.place().size);
+        tracing::info!("process {} of {}", team.info().rank + 1, team.info().size);
     }
     Ok((team, device))
 }
 
 /// Whether this is the process that writes.
-pub(crate) fn is_first(team: Option<&Team>) -> bool {
-    team.is_none_or(|team| team.place().rank == 0)
+pub(crate) fn is_first(team: Option<&ProcessGroup>) -> bool {
+    team.is_none_or(ProcessGroup::is_rank_zero)
 }
 
 /// Brings the best model and the metrics up to `steps` into the folder that goes on with the run.

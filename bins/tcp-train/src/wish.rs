@@ -2,7 +2,7 @@
 //! rest to go with it.
 
 use anyhow::bail;
-use linformer::{Generator, Prompt, Sampling, Wanted};
+use linformer::{Generator, PrefixMatch, Prompt, Sampling};
 use tokenizer::field::{BOS, vocab};
 
 use crate::args::{Ends, Generate};
@@ -47,7 +47,8 @@ impl Wish {
         if self.classes.is_empty() && self.lengths.is_empty() && self.ports.is_empty() {
             return Ok(vec![Prompt::only(vec![BOS])]);
         }
-        let prompts = generator.beginnings(&[BOS], filter, sampling, |tokens| self.wanted(tokens));
+        let prompts =
+            generator.enumerate_prompts(&[BOS], filter, sampling, |tokens| self.wanted(tokens));
         if prompts.iter().all(|prompt| prompt.weight <= 0.0 || prompt.weight.is_nan()) {
             let cuts = sampling.temperature < 1.0 || sampling.top_k > 0 || sampling.top_p < 1.0;
             let under = if cuts { " under this --temperature, --top-k and --top-p" } else { "" };
@@ -58,7 +59,7 @@ impl Wish {
         Ok(prompts)
     }
 
-    fn wanted(&self, tokens: &[u16]) -> Wanted {
+    fn wanted(&self, tokens: &[u16]) -> PrefixMatch {
         let at = tokens.len() - 1;
         let token = tokens[at];
         let among = |list: &[u16], range: vocab::Range| match list {
@@ -79,9 +80,9 @@ impl Wish {
         let is_port =
             at > LENGTH_AT && self.ports.iter().any(|port| port[..] == tokens[LENGTH_AT + 1..]);
         match is_wanted {
-            false => Wanted::No,
-            true if at == last || is_port => Wanted::Yes,
-            true => Wanted::More,
+            false => PrefixMatch::No,
+            true if at == last || is_port => PrefixMatch::Full,
+            true => PrefixMatch::Partial,
         }
     }
 }

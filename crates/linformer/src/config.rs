@@ -4,6 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
 
+/// Names of fields that differ from the key they are written under, as `(field, key)`. Both are
+/// read.
+pub const KEY_ALIASES: [(&str, &str); 4] = [
+    ("hidden_size", "width"),
+    ("ffn_size", "feed"),
+    ("conv_kernel", "conv"),
+    ("max_grad_norm", "clip"),
+];
+
 /// How activations are normalised before each layer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -43,21 +52,23 @@ pub struct ModelConfig {
     /// Number of token ids.
     pub vocab_size: usize,
     /// Width of the residual stream.
-    pub width: usize,
+    #[serde(rename = "width", alias = "hidden_size")]
+    pub hidden_size: usize,
     /// Attention heads.
     pub heads: usize,
     /// Blocks.
     pub layers: usize,
     /// Width of the feed-forward layer.
-    pub feed: usize,
+    #[serde(rename = "feed", alias = "ffn_size")]
+    pub ffn_size: usize,
     /// Normalisation.
     pub norm: NormKind,
     /// Activation.
     pub activation: Activation,
     /// Taps of a causal convolution of each channel of queries, keys and values (H3, arXiv
     /// 2212.14052); 0: none.
-    #[serde(default)]
-    pub conv: usize,
+    #[serde(default, rename = "conv", alias = "conv_kernel")]
+    pub conv_kernel: usize,
     /// Whether SiLU of a matrix of the block's input multiplies what the attention answers (GLA,
     /// arXiv 2312.06635).
     #[serde(default)]
@@ -82,13 +93,13 @@ impl ModelConfig {
     pub fn tiny() -> ModelConfig {
         ModelConfig {
             vocab_size: 1024,
-            width: 128,
+            hidden_size: 128,
             heads: 4,
             layers: 4,
-            feed: 336,
+            ffn_size: 336,
             norm: NormKind::Layer,
             activation: Activation::Swiglu,
-            conv: 0,
+            conv_kernel: 0,
             gate: false,
             decay: Decay::Fixed,
             tied: true,
@@ -101,13 +112,13 @@ impl ModelConfig {
     /// 5.0 million parameters: an hour on a workstation.
     #[must_use]
     pub fn small() -> ModelConfig {
-        ModelConfig { width: 256, heads: 8, layers: 6, feed: 688, ..ModelConfig::tiny() }
+        ModelConfig { hidden_size: 256, heads: 8, layers: 6, ffn_size: 688, ..ModelConfig::tiny() }
     }
 
     /// 26 million parameters: a GPU.
     #[must_use]
     pub fn base() -> ModelConfig {
-        ModelConfig { width: 512, heads: 8, layers: 8, feed: 1360, ..ModelConfig::tiny() }
+        ModelConfig { hidden_size: 512, heads: 8, layers: 8, ffn_size: 1360, ..ModelConfig::tiny() }
     }
 
     /// The original's architecture: 256 wide, 8 heads, 8 layers, 1,024 feed-forward, GELU,
@@ -116,13 +127,13 @@ impl ModelConfig {
     pub fn original() -> ModelConfig {
         ModelConfig {
             vocab_size: 1024,
-            width: 256,
+            hidden_size: 256,
             heads: 8,
             layers: 8,
-            feed: 1024,
+            ffn_size: 1024,
             norm: NormKind::Layer,
             activation: Activation::Gelu,
-            conv: 0,
+            conv_kernel: 0,
             gate: false,
             decay: Decay::None,
             tied: false,
@@ -134,8 +145,8 @@ impl ModelConfig {
 
     /// Elements of a head.
     #[must_use]
-    pub fn head_size(&self) -> usize {
-        self.width / self.heads
+    pub fn head_dim(&self) -> usize {
+        self.hidden_size / self.heads
     }
 
     /// What is left of each head's state after a token.
@@ -159,23 +170,23 @@ impl ModelConfig {
             (
                 "width",
                 "a multiple of 16, at most 65536",
-                self.width,
-                multiple(self.width, 16) && self.width <= 65_536,
+                self.hidden_size,
+                multiple(self.hidden_size, 16) && self.hidden_size <= 65_536,
             ),
             (
                 "feed",
                 "a multiple of 16, at most 262144",
-                self.feed,
-                multiple(self.feed, 16) && self.feed <= 262_144,
+                self.ffn_size,
+                multiple(self.ffn_size, 16) && self.ffn_size <= 262_144,
             ),
             (
                 "heads",
                 "a number that divides half the width",
                 self.heads,
-                multiple(self.width, 2 * self.heads),
+                multiple(self.hidden_size, 2 * self.heads),
             ),
             ("layers", "1 to 1024", self.layers, (1..=1024).contains(&self.layers)),
-            ("conv", "0 to 64", self.conv, self.conv <= 64),
+            ("conv", "0 to 64", self.conv_kernel, self.conv_kernel <= 64),
         ];
         match rules.into_iter().find(|rule| !rule.3) {
             Some((field, expected, found, _)) => {
@@ -199,12 +210,13 @@ pub struct Optimizer {
     /// Decay of matrices; vectors do not decay.
     pub weight_decay: f64,
     /// Largest norm of all gradients together.
-    pub clip: f64,
+    #[serde(rename = "clip", alias = "max_grad_norm")]
+    pub max_grad_norm: f64,
 }
 
 impl Default for Optimizer {
     fn default() -> Optimizer {
-        Optimizer { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.05, clip: 1.0 }
+        Optimizer { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.05, max_grad_norm: 1.0 }
     }
 }
 
@@ -218,4 +230,27 @@ pub enum Precision {
     F32,
     /// bfloat16: faster on GPUs that have it.
     Bf16,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{KEY_ALIASES, ModelConfig, Optimizer};
+
+    #[test]
+    fn each_alias_is_read_and_its_key_is_written() {
+        let written = json!([ModelConfig::tiny(), Optimizer::default()]);
+        let mut renamed = written.clone();
+        for table in renamed.as_array_mut().unwrap().iter_mut().filter_map(Value::as_object_mut) {
+            for (alias, key) in KEY_ALIASES {
+                assert!(!table.contains_key(alias), "{alias} is not written");
+                table.remove(key).map(|value| table.insert(alias.to_owned(), value));
+            }
+        }
+        let text = renamed.to_string();
+        assert!(KEY_ALIASES.iter().all(|(alias, _)| text.contains(alias)), "{text}");
+        let read: (ModelConfig, Optimizer) = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, (ModelConfig::tiny(), Optimizer::default()));
+    }
 }

@@ -22,7 +22,7 @@ const MOST_STEPS: u64 = 1 << 53;
 #[derive(Debug)]
 pub struct TensorFile<'a> {
     tensors: Vec<NamedTensor<'a>>,
-    about: String,
+    metadata: String,
 }
 
 /// A tensor's values as they stand in a file.
@@ -71,7 +71,7 @@ impl<'a> TensorFile<'a> {
                 octets: &data[info.data_offsets.0..info.data_offsets.1],
             });
         }
-        Ok(TensorFile { tensors, about })
+        Ok(TensorFile { tensors, metadata: about })
     }
 
     /// The tensors, in no order.
@@ -82,8 +82,8 @@ impl<'a> TensorFile<'a> {
 
     /// What stands beside them; empty where nothing does.
     #[must_use]
-    pub fn about(&self) -> &str {
-        &self.about
+    pub fn metadata(&self) -> &str {
+        &self.metadata
     }
 }
 
@@ -110,7 +110,7 @@ fn check_ends(octets: &[u8]) -> Result<(), String> {
 /// What stands beside the tensors of a model.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AboutModel {
+pub struct ModelMetadata {
     /// A checksum of the file, first of all. Not in files of programs that knew of none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crc32c: Option<String>,
@@ -120,12 +120,12 @@ pub struct AboutModel {
     pub config: ModelConfig,
 }
 
-impl AboutModel {
+impl ModelMetadata {
     /// Reads it.
     ///
     /// # Errors
     /// Says what makes it no model.
-    pub fn parse(text: &str) -> Result<AboutModel, String> {
+    pub fn parse(text: &str) -> Result<ModelMetadata, String> {
         serde_json::from_str(text).map_err(|error| format!("no model: {error}"))
     }
 }
@@ -133,8 +133,8 @@ impl AboutModel {
 /// What stands beside the tensors of a training state.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct About {
-    /// As [`AboutModel::crc32c`].
+pub struct TrainingMetadata {
+    /// As [`ModelMetadata::crc32c`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crc32c: Option<String>,
     /// The architecture.
@@ -147,13 +147,13 @@ pub struct About {
     pub caller: serde_json::Value,
 }
 
-impl About {
+impl TrainingMetadata {
     /// Reads it.
     ///
     /// # Errors
     /// Says what makes it no training state.
-    pub fn parse(text: &str) -> Result<About, String> {
-        let about: About =
+    pub fn parse(text: &str) -> Result<TrainingMetadata, String> {
+        let about: TrainingMetadata =
             serde_json::from_str(text).map_err(|error| format!("no training state: {error}"))?;
         about.config.check().map_err(|error| error.to_string())?;
         if about.steps > MOST_STEPS {

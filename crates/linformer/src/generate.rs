@@ -12,7 +12,7 @@ use linformer_kernels::{Decoder, DecoderState};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::sample::{Sampling, TokenFilter, choose, pick, uniform, weigh};
+use crate::sample::{Sampling, TokenFilter, candidate_weights, choose, pick, uniform};
 
 /// What to generate.
 #[derive(Clone, Debug)]
@@ -55,26 +55,26 @@ impl Prompt {
 
 /// What is asked of the beginning of a sequence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wanted {
+pub enum PrefixMatch {
     /// Not this one.
     No,
     /// This one, if what follows is.
-    More,
+    Partial,
     /// This one, whatever follows.
-    Yes,
+    Full,
 }
 
 /// How a sequence ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ending {
+pub enum StopReason {
     /// Its filter called it done.
     Done,
     /// It had as many tokens as it may have.
     CutOff,
     /// The model gave scores that are no numbers.
-    NoNumbers,
+    NonFiniteLogits,
     /// Its filter let nothing come next, and did not call it done.
-    DeadEnd,
+    NoAllowedToken,
 }
 
 /// A sequence that is finished.
@@ -85,7 +85,7 @@ pub struct Generated {
     /// Its tokens, the prompt first.
     pub tokens: Vec<u16>,
     /// How it ended.
-    pub ending: Ending,
+    pub stop_reason: StopReason,
 }
 
 /// A model that generates.
@@ -107,26 +107,26 @@ impl Generator {
     /// All wanted beginnings that follow on `start`, each with its probability: drawing one of them
     /// by weight is drawing sequences without any wish and keeping those that fulfil it, and takes
     /// no longer.
-    pub fn beginnings<F: TokenFilter>(
+    pub fn enumerate_prompts<F: TokenFilter>(
         &self,
         start: &[u16],
         filter: impl Fn() -> F,
         sampling: &Sampling,
-        wanted: impl Fn(&[u16]) -> Wanted,
+        wanted: impl Fn(&[u16]) -> PrefixMatch,
     ) -> Vec<Prompt> {
         let mut open = vec![Prompt::only(start.to_vec())];
         let mut found = Vec::new();
         while !open.is_empty() {
             let next: Vec<Prompt> = open
                 .chunks(WEIGHED_AT_ONCE)
-                .flat_map(|some| self.followers(some, &filter, sampling))
+                .flat_map(|some| self.expand(some, &filter, sampling))
                 .collect();
             open.clear();
             for prompt in next {
                 match wanted(&prompt.tokens) {
-                    Wanted::No => {}
-                    Wanted::More => open.push(prompt),
-                    Wanted::Yes => found.push(prompt),
+                    PrefixMatch::No => {}
+                    PrefixMatch::Partial => open.push(prompt),
+                    PrefixMatch::Full => found.push(prompt),
                 }
             }
         }
@@ -134,7 +134,7 @@ impl Generator {
     }
 
     /// Each of `prompts`, all of one length, with each token that may follow.
-    fn followers<F: TokenFilter>(
+    fn expand<F: TokenFilter>(
         &self,
         prompts: &[Prompt],
         filter: &impl Fn() -> F,
@@ -152,7 +152,12 @@ impl Generator {
         for (slot, prompt) in prompts.iter().enumerate() {
             let mut filter = filter();
             prompt.tokens.iter().for_each(|&token| filter.push(token));
-            weigh(self.decoder.logits(&state, slot), filter.legal(), sampling, &mut candidates);
+            candidate_weights(
+                self.decoder.logits(&state, slot),
+                filter.allowed(),
+                sampling,
+                &mut candidates,
+            );
             let total: f32 = candidates.iter().map(|c| c.1).sum();
             all.extend(candidates.iter().map(|&(token, weight)| {
                 let tokens = prompt.tokens.iter().copied().chain([token]).collect();
@@ -317,7 +322,7 @@ impl Worker<'_> {
         let mut filter = filter(index);
         tokens.iter().for_each(|&token| filter.push(token));
         Some(Slot {
-            generated: Generated { index, tokens, ending: Ending::CutOff },
+            generated: Generated { index, tokens, stop_reason: StopReason::CutOff },
             filter,
             rng,
             read: 0,
@@ -338,17 +343,19 @@ impl Worker<'_> {
         }
         let logits = self.decoder.logits(state, place);
         let Some(token) =
-            choose(logits, slot.filter.legal(), &self.job.sampling, &mut slot.rng, candidates)
+            choose(logits, slot.filter.allowed(), &self.job.sampling, &mut slot.rng, candidates)
         else {
-            let is_stuck = slot.filter.legal().iter().all(|word| *word == 0);
-            slot.generated.ending = if is_stuck { Ending::DeadEnd } else { Ending::NoNumbers };
+            let is_stuck = slot.filter.allowed().iter().all(|word| *word == 0);
+            slot.generated.stop_reason =
+                if is_stuck { StopReason::NoAllowedToken } else { StopReason::NonFiniteLogits };
             return false;
         };
         slot.filter.push(token);
         slot.generated.tokens.push(token);
         if slot.filter.is_done() {
-            slot.generated.ending = Ending::Done;
+            slot.generated.stop_reason = StopReason::Done;
         }
-        slot.generated.ending != Ending::Done && slot.generated.tokens.len() < self.job.max_tokens
+        slot.generated.stop_reason != StopReason::Done
+            && slot.generated.tokens.len() < self.job.max_tokens
     }
 }

@@ -36,20 +36,20 @@ mod store;
 mod train;
 
 #[cfg(feature = "torch")]
-pub use batch::{Batch, Piece};
-pub use config::{Activation, Decay, ModelConfig, NormKind, Optimizer, Precision};
+pub use batch::{Batch, SequencePiece};
+pub use config::{Activation, Decay, KEY_ALIASES, ModelConfig, NormKind, Optimizer, Precision};
 pub use error::ModelError;
 #[cfg(feature = "torch")]
-pub use generate::{Ending, Generated, Generator, Job, Prompt, Wanted};
+pub use generate::{Generated, Generator, Job, PrefixMatch, Prompt, StopReason};
 #[cfg(feature = "torch")]
-pub use linformer_kernels::{Place, Team, TensorMemory};
+pub use linformer_kernels::{ProcessGroup, ProcessInfo, TensorMemory};
 #[cfg(feature = "torch")]
-pub use memory::Memories;
+pub use memory::CarriedStates;
 #[cfg(feature = "torch")]
 pub use model::{Model, RecurrentState};
 pub use sample::{Sampling, TokenFilter, choose};
 #[cfg(feature = "torch")]
-pub use store::{is_training_state, same};
+pub use store::{ensure_same_config, is_training_state};
 #[cfg(feature = "torch")]
 pub use tch::Device;
 #[cfg(feature = "torch")]

@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 
 use linformer_kernels::fused::State;
-use linformer_kernels::{Bounds, Team, chunked, fused};
+use linformer_kernels::{CuSeqlens, ProcessGroup, chunked, fused};
 use tch::{Device, Kind, Tensor};
 
-use crate::batch::{Batch, PieceOf};
+use crate::batch::{Batch, PieceInfo};
 use crate::{ModelConfig, ModelError};
 
 /// By the caller's number for the sequence. The size of each is the model's alone.
 #[derive(Debug, Default)]
-pub struct Memories {
+pub struct CarriedStates {
     of: BTreeMap<u64, Memory>,
 }
 
@@ -35,11 +35,11 @@ struct LayerMemory {
 /// The tensors of a layer, by the names that they have in a file.
 const PARTS: [&str; 3] = ["s", "z", "past"];
 
-impl Memories {
+impl CarriedStates {
     /// Nothing remembered.
     #[must_use]
-    pub fn new() -> Memories {
-        Memories::default()
+    pub fn new() -> CarriedStates {
+        CarriedStates::default()
     }
 
     /// The sequences that are remembered.
@@ -48,24 +48,24 @@ impl Memories {
     }
 
     /// Takes what a batch leaves behind, and forgets the sequences that ended in it.
-    pub(crate) fn take(&mut self, batch: &Batch, after: Memories) {
+    pub(crate) fn take(&mut self, batch: &Batch, after: CarriedStates) {
         for piece in batch.pieces.iter().flatten() {
             self.of.remove(&piece.sequence);
         }
         self.of.extend(after.of);
     }
 
-    /// Makes the memories of all processes those of each, for `sequences`: of any one, one process
+    /// Makes the carried of all processes those of each, for `sequences`: of any one, one process
     /// knows.
     ///
     /// # Errors
     /// Where one of the processes is gone.
-    pub(crate) fn share(
+    pub(crate) fn all_reduce(
         &mut self,
         sequences: &[u64],
         config: &ModelConfig,
         device: Device,
-        team: &Team,
+        group: &ProcessGroup,
     ) -> Result<(), ModelError> {
         if sequences.is_empty() {
             self.of.clear();
@@ -83,7 +83,7 @@ impl Memories {
             .values()
             .flat_map(|memory| memory.layers.iter().flat_map(LayerMemory::parts))
             .collect();
-        Ok(team.sum_all(&all)?)
+        Ok(group.all_reduce_many(&all)?)
     }
 
     /// Every tensor with a name that says whose it is.
@@ -104,7 +104,7 @@ impl Memories {
         mut tensors: std::collections::HashMap<String, Tensor>,
         config: &ModelConfig,
         device: Device,
-    ) -> Result<Memories, String> {
+    ) -> Result<CarriedStates, String> {
         let sequence_of =
             |name: &String| name.split('.').next().and_then(|n| n.parse().ok()).ok_or(name.clone());
         let sequences: std::collections::BTreeSet<u64> = tensors
@@ -126,19 +126,22 @@ impl Memories {
             }
             of.insert(sequence, memory);
         }
-        tensors.keys().next().map_or(Ok(Memories { of }), |name| Err(format!("{name}: unknown")))
+        tensors
+            .keys()
+            .next()
+            .map_or(Ok(CarriedStates { of }), |name| Err(format!("{name}: unknown")))
     }
 }
 
 impl Memory {
     fn zero(config: &ModelConfig, device: Device) -> Memory {
         let (heads, size, width) =
-            (config.heads as i64, config.head_size() as i64, config.width as i64);
+            (config.heads as i64, config.head_dim() as i64, config.hidden_size as i64);
         let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, device));
         let layer = |_| LayerMemory {
             s: zeros(&[heads, size, size]),
             z: zeros(&[heads, size]),
-            past: zeros(&[(config.conv as i64 - 1).max(0), 3 * width]),
+            past: zeros(&[(config.conv_kernel as i64 - 1).max(0), 3 * width]),
         };
         Memory { layers: (0..config.layers).map(layer).collect() }
     }
@@ -151,25 +154,25 @@ impl LayerMemory {
 }
 
 /// A batch's pieces on their way through the layers: what was remembered of them, and what will be.
-pub(crate) struct Carry<'a> {
-    pieces: &'a [PieceOf],
+pub(crate) struct StateCarry<'a> {
+    pieces: &'a [PieceInfo],
     /// Of each piece, where it has begun.
     before: Vec<Option<&'a Memory>>,
     /// Of each piece that goes on, as far as the layers are done.
     after: Vec<Memory>,
 }
 
-impl<'a> Carry<'a> {
+impl<'a> StateCarry<'a> {
     /// None where every piece is a whole sequence.
     ///
     /// # Errors
     /// Where nothing is remembered of a piece that has begun.
     pub(crate) fn new(
         batch: &'a Batch,
-        memories: &'a Memories,
-    ) -> Result<Option<Carry<'a>>, ModelError> {
+        carried: &'a CarriedStates,
+    ) -> Result<Option<StateCarry<'a>>, ModelError> {
         let Some(pieces) = &batch.pieces else { return Ok(None) };
-        let before = |piece: &PieceOf| match memories.of.get(&piece.sequence) {
+        let before = |piece: &PieceInfo| match carried.of.get(&piece.sequence) {
             _ if !piece.has_begun => Ok(None),
             Some(memory) => Ok(Some(memory)),
             None => Err(ModelError::Forgotten { sequence: piece.sequence }),
@@ -177,10 +180,10 @@ impl<'a> Carry<'a> {
         let before = pieces.iter().map(before).collect::<Result<_, _>>()?;
         let after = pieces
             .iter()
-            .filter(|piece| piece.goes_on)
+            .filter(|piece| piece.continues)
             .map(|_| Memory { layers: Vec::new() })
             .collect();
-        Ok(Some(Carry { pieces, before, after }))
+        Ok(Some(StateCarry { pieces, before, after }))
     }
 
     /// What the convolution answers, with what came before each piece. `x` is its input and `y`
@@ -191,9 +194,9 @@ impl<'a> Carry<'a> {
         x: &Tensor,
         y: Tensor,
         weight: &Tensor,
-        bounds: &Bounds,
+        bounds: &CuSeqlens,
     ) -> Tensor {
-        for (before, pair) in self.before.iter().zip(bounds.ends().windows(2)) {
+        for (before, pair) in self.before.iter().zip(bounds.offsets().windows(2)) {
             let Some(past) = before.map(|memory| &memory.layers[layer].past) else { continue };
             let seen = past.size()[0];
             let touched = seen.min(pair[1] - pair[0]);
@@ -202,7 +205,7 @@ impl<'a> Carry<'a> {
             }
             let window = past.to_kind(x.kind()).constant_pad_nd([0, 0, 0, touched]);
             let more =
-                chunked::convolve(&window, weight, &Bounds::single((seen + touched) as usize));
+                chunked::convolve(&window, weight, &CuSeqlens::single((seen + touched) as usize));
             let _ = y
                 .narrow(0, pair[0], touched)
                 .g_add_(&more.narrow(0, seen, touched).to_kind(y.kind()));
@@ -235,17 +238,17 @@ impl<'a> Carry<'a> {
         x: &Tensor,
         past: usize,
         last: &State,
-        bounds: &Bounds,
+        bounds: &CuSeqlens,
     ) {
         let _guard = tch::no_grad_guard();
-        let ends = bounds.ends().windows(2);
+        let ends = bounds.offsets().windows(2);
         let going_on = self
             .pieces
             .iter()
             .zip(&self.before)
             .zip(ends)
             .enumerate()
-            .filter(|(_, piece)| piece.0.0.goes_on);
+            .filter(|(_, piece)| piece.0.0.continues);
         for ((i, ((_, before), pair)), after) in going_on.zip(&mut self.after) {
             let seen = x.detach().narrow(0, pair[0], pair[1] - pair[0]).to_kind(Kind::Float);
             let zeros = || Tensor::zeros([past as i64, x.size()[1]], (Kind::Float, x.device()));
@@ -260,15 +263,20 @@ impl<'a> Carry<'a> {
         }
     }
 
-    pub(crate) fn finish(self) -> Memories {
-        let going_on = self.pieces.iter().filter(|piece| piece.goes_on).map(|piece| piece.sequence);
-        Memories { of: going_on.zip(self.after).collect() }
+    pub(crate) fn finish(self) -> CarriedStates {
+        let going_on =
+            self.pieces.iter().filter(|piece| piece.continues).map(|piece| piece.sequence);
+        CarriedStates { of: going_on.zip(self.after).collect() }
     }
 }
 
 /// A convolution that begins anew with each sequence: fused on the CPU, libtorch operations
 /// elsewhere.
-pub(crate) fn convolve(x: &Tensor, weight: &Tensor, bounds: &Bounds) -> Result<Tensor, ModelError> {
+pub(crate) fn convolve(
+    x: &Tensor,
+    weight: &Tensor,
+    bounds: &CuSeqlens,
+) -> Result<Tensor, ModelError> {
     match x.device() {
         Device::Cpu => Ok(fused::convolve(&x.to_kind(Kind::Float), weight, bounds)?),
         _ => Ok(chunked::convolve(x, weight, bounds)),

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use linformer_kernels::{
-    BlockWeights, Bounds, Decoder, DecoderShape, DecoderWeights, LinearWeights, NormWeights,
+    BlockWeights, CuSeqlens, Decoder, DecoderShape, DecoderWeights, LinearWeights, NormWeights,
     Rotary, chunked, fused,
 };
 use rand::{RngExt, SeedableRng};
@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::config::{Activation, Decay, ModelConfig, NormKind};
-use crate::memory::{self, Carry, Memories};
+use crate::memory::{self, CarriedStates, StateCarry};
 use crate::{Batch, ModelError};
 
 /// A model: its configuration and its weights on a device.
@@ -78,7 +78,9 @@ impl Model {
     /// Where the configuration makes no model.
     pub fn new(config: &ModelConfig, seed: u64, device: Device) -> Result<Model, ModelError> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        Model::build(config, device, |_, shape, deviation| Ok(drawn(&mut rng, shape, deviation)))
+        Model::build(config, device, |_, shape, deviation| {
+            Ok(init_normal(&mut rng, shape, deviation))
+        })
     }
 
     /// A model with the weights given by name.
@@ -114,7 +116,8 @@ impl Model {
     ) -> Result<Model, ModelError> {
         config.check()?;
         let mut b = Builder { config, device, source, parameters: Vec::new() };
-        let [vocab, width, feed] = [config.vocab_size, config.width, config.feed].map(|n| n as i64);
+        let [vocab, width, feed] =
+            [config.vocab_size, config.hidden_size, config.ffn_size].map(|n| n as i64);
         let up = if config.activation == Activation::Swiglu { 2 * feed } else { feed };
         let residual = 1.0 / (2.0 * config.layers as f64).sqrt();
         let embed = b.tensor("embed.weight", &[vocab, width], 0.5 / (width as f64).sqrt())?;
@@ -142,7 +145,7 @@ impl Model {
         } else {
             b.linear("head", width, vocab, 1.0)?
         };
-        let rotary = RefCell::new(Rotary::new(0, config.head_size(), Kind::Float, device));
+        let rotary = RefCell::new(Rotary::new(0, config.head_dim(), Kind::Float, device));
         let decay = (config.decay != Decay::None)
             .then(|| Tensor::from_slice(&config.decays()).to_kind(Kind::Float).to_device(device));
         Ok(Model {
@@ -177,7 +180,7 @@ impl Model {
 
     /// Number of weights.
     #[must_use]
-    pub fn size(&self) -> usize {
+    pub fn num_parameters(&self) -> usize {
         self.parameters.iter().map(|(_, tensor)| tensor.numel()).sum()
     }
 
@@ -185,25 +188,25 @@ impl Model {
     ///
     /// # Errors
     /// Where a kernel refuses.
-    pub fn forward(&self, tokens: &Tensor, bounds: &Bounds) -> Result<Tensor, ModelError> {
-        self.forward_on(tokens, bounds, &mut None)
+    pub fn forward(&self, tokens: &Tensor, bounds: &CuSeqlens) -> Result<Tensor, ModelError> {
+        self.forward_with_state(tokens, bounds, &mut None)
     }
 
     /// [`Model::forward`] of pieces.
-    fn forward_on(
+    fn forward_with_state(
         &self,
         tokens: &Tensor,
-        bounds: &Bounds,
-        carry: &mut Option<Carry>,
+        bounds: &CuSeqlens,
+        carry: &mut Option<StateCarry>,
     ) -> Result<Tensor, ModelError> {
-        self.grow_rotary(bounds.reach() as usize);
+        self.grow_rotary(bounds.max_position() as usize);
         let mut x = Tensor::f_embedding(&self.embed, tokens, -1, false, false)?;
         for (layer, block) in self.blocks.iter().enumerate() {
             let y = block.attention_norm.forward(&x);
             let mixed = self.mix((layer, block), block.qkv.forward(&y), bounds, carry)?;
             let mixed = block.gated(mixed, &y);
             x = added(x, &block.out.forward(&mixed));
-            x = self.feed(block, x);
+            x = self.feed_forward(block, x);
         }
         Ok(self.head.forward(&self.norm.forward(&x)))
     }
@@ -213,23 +216,24 @@ impl Model {
     /// # Errors
     /// Where a kernel refuses.
     pub fn loss(&self, batch: &Batch) -> Result<Tensor, ModelError> {
-        Ok(self.each_loss(batch, &Memories::new())?.0.mean(Kind::Float))
+        Ok(self.token_losses(batch, &CarriedStates::new())?.0.mean(Kind::Float))
     }
 
     /// Loss in nats of each token that `batch` predicts, `[N]`, in order, and what is to be
     /// remembered of its pieces.
-    pub(crate) fn each_loss(
+    pub(crate) fn token_losses(
         &self,
         batch: &Batch,
-        memories: &Memories,
-    ) -> Result<(Tensor, Memories), ModelError> {
-        let mut carry = Carry::new(batch, memories)?;
+        carried: &CarriedStates,
+    ) -> Result<(Tensor, CarriedStates), ModelError> {
+        let mut carry = StateCarry::new(batch, carried)?;
         let [inputs, targets] = [&batch.inputs, &batch.targets]
             .map(|ids| Tensor::from_slice(ids).to_device(self.device));
-        let scores = self.forward_on(&inputs, &batch.bounds, &mut carry)?.to_kind(Kind::Float);
+        let scores =
+            self.forward_with_state(&inputs, &batch.bounds, &mut carry)?.to_kind(Kind::Float);
         let losses =
             scores.f_cross_entropy_loss::<Tensor>(&targets, None, Reduction::None, -100, 0.0)?;
-        Ok((losses, carry.map_or_else(Memories::new, Carry::finish)))
+        Ok((losses, carry.map_or_else(CarriedStates::new, StateCarry::finish)))
     }
 
     /// Loss in nats of each token that `batch` predicts, in order; no gradient.
@@ -237,35 +241,36 @@ impl Model {
     /// # Errors
     /// Where a kernel refuses, or the batch holds the later part of a sequence.
     pub fn losses(&self, batch: &Batch) -> Result<Vec<f32>, ModelError> {
-        self.losses_going_on(batch, &mut Memories::new())
+        self.losses_with_state(batch, &mut CarriedStates::new())
     }
 
-    /// The same where sequences come in pieces, each in a batch of its own; `memories` is carried
+    /// The same where sequences come in pieces, each in a batch of its own; `carried` is carried
     /// from one to the next.
     ///
     /// # Errors
     /// Where a kernel refuses, or nothing is remembered of a sequence that goes on.
-    pub fn losses_going_on(
+    pub fn losses_with_state(
         &self,
         batch: &Batch,
-        memories: &mut Memories,
+        carried: &mut CarriedStates,
     ) -> Result<Vec<f32>, ModelError> {
         let _guard = tch::no_grad_guard();
-        let (losses, after) = self.each_loss(batch, memories)?;
-        memories.take(batch, after);
+        let (losses, after) = self.token_losses(batch, carried)?;
+        carried.take(batch, after);
         Ok(Vec::try_from(&losses.to_device(Device::Cpu))?)
     }
 
     /// States of `sequences` sequences, all at their start.
     #[must_use]
     pub fn recurrent_state(&self, sequences: i64) -> RecurrentState {
-        let (heads, size) = (self.config.heads as i64, self.config.head_size() as i64);
+        let (heads, size) = (self.config.heads as i64, self.config.head_dim() as i64);
         let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, self.device));
-        let past = [sequences, self.config.conv as i64 - 1, 3 * self.config.width as i64];
+        let past =
+            [sequences, self.config.conv_kernel as i64 - 1, 3 * self.config.hidden_size as i64];
         let layer = |_| LayerState {
             s: zeros(&[sequences, heads, size, size]),
             z: zeros(&[sequences, heads, size]),
-            past: (self.config.conv > 0).then(|| zeros(&past)),
+            past: (self.config.conv_kernel > 0).then(|| zeros(&past)),
         };
         RecurrentState { layers: (0..self.config.layers).map(layer).collect(), position: 0 }
     }
@@ -275,7 +280,7 @@ impl Model {
     pub fn step(&self, tokens: &Tensor, state: &mut RecurrentState) -> Tensor {
         let _guard = tch::no_grad_guard();
         self.grow_rotary(state.position as usize + 1);
-        let (heads, size) = (self.config.heads as i64, self.config.head_size() as i64);
+        let (heads, size) = (self.config.heads as i64, self.config.head_dim() as i64);
         let positions = Tensor::full_like(tokens, state.position);
         let mut x = Tensor::embedding(&self.embed, tokens, -1, false, false);
         for (block, layer) in self.blocks.iter().zip(&mut state.layers) {
@@ -288,7 +293,7 @@ impl Model {
             let mixed =
                 chunked::step((&q, &k, &qkv.select(1, 2)), states, self.decay.as_ref(), eps);
             x = added(x, &block.out.forward(&block.gated(mixed.flatten(1, 2), &y)));
-            x = self.feed(block, x);
+            x = self.feed_forward(block, x);
         }
         state.position += 1;
         self.head.forward(&self.norm.forward(&x))
@@ -301,14 +306,14 @@ impl Model {
     pub fn decoder(&self) -> Result<Decoder, ModelError> {
         let shape = DecoderShape {
             vocab: self.config.vocab_size,
-            width: self.config.width,
+            hidden_size: self.config.hidden_size,
             heads: self.config.heads,
-            feed: self.config.feed,
+            ffn_size: self.config.ffn_size,
             norm_eps: self.config.norm_eps as f32,
             attention_eps: self.config.attention_eps as f32,
             rms: self.config.norm == NormKind::Rms,
             gated: self.config.activation == Activation::Swiglu,
-            taps: self.config.conv,
+            conv_kernel: self.config.conv_kernel,
         };
         let weights = DecoderWeights {
             embed: values(&self.embed)?,
@@ -325,8 +330,8 @@ impl Model {
         &self,
         (layer, block): (usize, &Block),
         qkv: Tensor,
-        bounds: &Bounds,
-        carry: &mut Option<Carry>,
+        bounds: &CuSeqlens,
+        carry: &mut Option<StateCarry>,
     ) -> Result<Tensor, ModelError> {
         let convolved = match &block.conv {
             Some(weight) => {
@@ -338,53 +343,55 @@ impl Model {
             None => qkv.shallow_clone(),
         };
         let Some(carry) = carry else { return self.attend(&convolved, bounds) };
-        let (mixed, last) = self.attend_on(&convolved, carry.states(layer).as_ref(), bounds)?;
-        carry.keep(layer, &qkv, self.config.conv.saturating_sub(1), &last, bounds);
+        let (mixed, last) =
+            self.attend_with_state(&convolved, carry.states(layer).as_ref(), bounds)?;
+        carry.keep(layer, &qkv, self.config.conv_kernel.saturating_sub(1), &last, bounds);
         Ok(mixed)
     }
 
     /// Chooses the attention's form: fused where there is a kernel, libtorch operations elsewhere.
-    fn attend(&self, qkv: &Tensor, bounds: &Bounds) -> Result<Tensor, ModelError> {
-        if !fused::runs_on(self.device, self.config.head_size()) {
-            return Ok(self.attend_on(qkv, None, bounds)?.0);
+    fn attend(&self, qkv: &Tensor, bounds: &CuSeqlens) -> Result<Tensor, ModelError> {
+        if !fused::runs_on(self.device, self.config.head_dim()) {
+            return Ok(self.attend_with_state(qkv, None, bounds)?.0);
         }
         let (rotary, heads) = (self.rotary.borrow(), self.config.heads as i64);
-        let terms = self.terms(&rotary);
-        Ok(fused::attention_packed(&qkv.to_kind(Kind::Float), heads, bounds, &terms)?.flatten(1, 2))
+        let options = self.options(&rotary);
+        Ok(fused::attention_packed(&qkv.to_kind(Kind::Float), heads, bounds, &options)?
+            .flatten(1, 2))
     }
 
     /// The same where sequences go on: from each one's state to its next.
-    fn attend_on(
+    fn attend_with_state(
         &self,
         qkv: &Tensor,
         states: Option<&fused::State>,
-        bounds: &Bounds,
+        bounds: &CuSeqlens,
     ) -> Result<(Tensor, fused::State), ModelError> {
         let (rotary, heads) = (self.rotary.borrow(), self.config.heads as i64);
-        let terms = self.terms(&rotary);
-        if fused::runs_on(self.device, self.config.head_size()) {
+        let options = self.options(&rotary);
+        if fused::runs_on(self.device, self.config.head_dim()) {
             let qkv = &qkv.to_kind(Kind::Float);
             let (mixed, last) =
-                fused::attention_packed_with_state(qkv, heads, states, bounds, &terms)?;
+                fused::attention_packed_with_state(qkv, heads, states, bounds, &options)?;
             return Ok((mixed.flatten(1, 2), last));
         }
-        let parts = qkv.view([-1, 3, heads, self.config.head_size() as i64]);
+        let parts = qkv.view([-1, 3, heads, self.config.head_dim() as i64]);
         let [q, k] = [0, 1].map(|i| rotary.apply(&parts.select(1, i), bounds));
         let v = &parts.select(1, 2);
         let (mixed, last) =
-            chunked::decayed_with_state((&q, &k, v), states, bounds, terms.decay, terms.eps);
-        Ok((mixed.reshape([-1, self.config.width as i64]), last))
+            chunked::decayed_with_state((&q, &k, v), states, bounds, options.decay, options.eps);
+        Ok((mixed.reshape([-1, self.config.hidden_size as i64]), last))
     }
 
-    fn terms<'a>(&'a self, rotary: &'a Rotary) -> fused::Terms<'a> {
-        fused::Terms {
+    fn options<'a>(&'a self, rotary: &'a Rotary) -> fused::AttentionOptions<'a> {
+        fused::AttentionOptions {
             eps: self.config.attention_eps,
             rotary: Some(rotary),
             decay: self.decay.as_ref(),
         }
     }
 
-    fn feed(&self, block: &Block, x: Tensor) -> Tensor {
+    fn feed_forward(&self, block: &Block, x: Tensor) -> Tensor {
         let up = block.up.forward(&block.feed_norm.forward(&x));
         let active = match self.config.activation {
             Activation::Gelu => up.gelu("none"),
@@ -400,7 +407,7 @@ impl Model {
         if self.rotary.borrow().positions() < positions {
             let positions = positions.next_power_of_two().max(1024);
             *self.rotary.borrow_mut() =
-                Rotary::new(positions, self.config.head_size(), Kind::Float, self.device);
+                Rotary::new(positions, self.config.head_dim(), Kind::Float, self.device);
         }
     }
 }
@@ -508,7 +515,7 @@ impl<F: FnMut(&str, &[i64], f64) -> Result<Tensor, ModelError>> Builder<'_, F> {
 
     /// At first, what comes in goes out.
     fn convolution(&mut self, name: &str, channels: i64) -> Result<Option<Tensor>, ModelError> {
-        let taps = self.config.conv as i64;
+        let taps = self.config.conv_kernel as i64;
         if taps == 0 {
             return Ok(None);
         }
@@ -518,7 +525,7 @@ impl<F: FnMut(&str, &[i64], f64) -> Result<Tensor, ModelError>> Builder<'_, F> {
     }
 
     fn norm(&mut self, name: &str) -> Result<Norm, ModelError> {
-        let width = self.config.width as i64;
+        let width = self.config.hidden_size as i64;
         let weight = self.tensor(&format!("{name}.weight"), &[width], -1.0)?;
         let bias = if self.config.norm == NormKind::Layer { self.bias(name, width)? } else { None };
         Ok(Norm { weight, bias, kind: self.config.norm, eps: self.config.norm_eps })
@@ -534,7 +541,7 @@ impl<F: FnMut(&str, &[i64], f64) -> Result<Tensor, ModelError>> Builder<'_, F> {
 
 /// Normal values by the method of Box and Muller: the same for a seed on every machine and
 /// libtorch.
-fn drawn(rng: &mut ChaCha8Rng, shape: &[i64], deviation: f64) -> Tensor {
+fn init_normal(rng: &mut ChaCha8Rng, shape: &[i64], deviation: f64) -> Tensor {
     let size = shape.iter().product::<i64>() as usize;
     if deviation == LAST_ALONE {
         let all = Tensor::zeros(shape, (Kind::Float, Device::Cpu));

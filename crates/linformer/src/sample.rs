@@ -6,7 +6,7 @@ use rand::Rng;
 pub trait TokenFilter {
     /// Bit `id % 64` of word `id / 64` is set where `id` may come next. At least one is, unless all
     /// is done.
-    fn legal(&mut self) -> &[u64];
+    fn allowed(&mut self) -> &[u64];
     /// Takes the token that came.
     fn push(&mut self, token: u16);
     /// Whether nothing comes any more.
@@ -34,25 +34,25 @@ impl Default for Sampling {
 /// memory to use again.
 pub fn choose(
     logits: &[f32],
-    legal: &[u64],
+    allowed: &[u64],
     sampling: &Sampling,
     rng: &mut impl Rng,
     candidates: &mut Vec<(u16, f32)>,
 ) -> Option<u16> {
     let uniform = uniform(rng); // drawn even where there is no choice: one number a token, always
-    weigh(logits, legal, sampling, candidates);
+    candidate_weights(logits, allowed, sampling, candidates);
     pick(candidates.iter().map(|c| c.1), uniform).map(|i| candidates[i].0)
 }
 
 /// Puts the legal tokens into `candidates`, each with its weight: how much likelier it is drawn
 /// than others.
-pub(crate) fn weigh(
+pub(crate) fn candidate_weights(
     logits: &[f32],
-    legal: &[u64],
+    allowed: &[u64],
     sampling: &Sampling,
     candidates: &mut Vec<(u16, f32)>,
 ) {
-    gather(logits, legal, candidates);
+    gather(logits, allowed, candidates);
     let best = candidates.iter().map(|c| c.1).fold(f32::NEG_INFINITY, f32::max);
     if !best.is_finite() {
         candidates.clear();
@@ -91,9 +91,9 @@ pub(crate) fn pick(
     weights.enumerate().rev().find(|(_, weight)| *weight > 0.0).map(|(i, _)| i)
 }
 
-fn gather(logits: &[f32], legal: &[u64], candidates: &mut Vec<(u16, f32)>) {
+fn gather(logits: &[f32], allowed: &[u64], candidates: &mut Vec<(u16, f32)>) {
     candidates.clear();
-    for (word, &bits) in legal.iter().enumerate() {
+    for (word, &bits) in allowed.iter().enumerate() {
         let mut bits = bits;
         while bits != 0 {
             let id = word * 64 + bits.trailing_zeros() as usize;

@@ -9,8 +9,8 @@ use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use crate::checksum::{self, NONE_YET};
-use crate::file::{About, AboutModel, METADATA, TensorFile};
-use crate::{Memories, Model, ModelConfig, ModelError, Precision, Trainer};
+use crate::file::{METADATA, ModelMetadata, TensorFile, TrainingMetadata};
+use crate::{CarriedStates, Model, ModelConfig, ModelError, Precision, Trainer};
 
 impl Model {
     /// Writes the weights. Neither renames nor syncs: the caller does.
@@ -18,7 +18,7 @@ impl Model {
     /// # Errors
     /// Where the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), ModelError> {
-        let about = AboutModel {
+        let about = ModelMetadata {
             crc32c: Some(NONE_YET.into()),
             format: "pt".into(),
             config: self.config().clone(),
@@ -34,8 +34,8 @@ impl Model {
     pub fn load(config: &ModelConfig, path: &Path, device: Device) -> Result<Model, ModelError> {
         let (weights, about) = read(path)?;
         let about =
-            AboutModel::parse(&about).map_err(|message| ModelError::format(path, message))?;
-        same(config, &about.config, path)?;
+            ModelMetadata::parse(&about).map_err(|message| ModelError::format(path, message))?;
+        ensure_same_config(config, &about.config, path)?;
         let model = Model::from_weights(config, weights, device)
             .map_err(|message| ModelError::format(path, message))?;
         match model.not_finite() {
@@ -73,14 +73,14 @@ impl Trainer {
         let weights = self.model.parameters().iter().map(|(_, p)| p.detach()).collect();
         let all: Vec<(String, Tensor)> = [
             named("model.", weights),
-            named("first.", clones(&self.first)),
-            named("second.", clones(&self.second)),
+            named("first.", clones(&self.exp_avg)),
+            named("second.", clones(&self.exp_avg_sq)),
         ]
         .into_iter()
         .flatten()
-        .chain(self.memories.named().map(|(name, tensor)| (format!("under_way.{name}"), tensor)))
+        .chain(self.carried.named().map(|(name, tensor)| (format!("under_way.{name}"), tensor)))
         .collect();
-        let about = About {
+        let about = TrainingMetadata {
             crc32c: Some(NONE_YET.into()),
             config: self.model.config().clone(),
             optimizer: self.optimizer,
@@ -96,7 +96,8 @@ impl Trainer {
     /// Where the file cannot be read, is damaged or is no whole training state.
     pub fn load(path: &Path, device: Device) -> Result<(Trainer, serde_json::Value), ModelError> {
         let (mut tensors, about) = read(path)?;
-        let about = About::parse(&about).map_err(|message| ModelError::format(path, message))?;
+        let about =
+            TrainingMetadata::parse(&about).map_err(|message| ModelError::format(path, message))?;
         let mut part = |prefix: &str| -> HashMap<String, Tensor> {
             let names: Vec<String> =
                 tensors.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
@@ -107,7 +108,7 @@ impl Trainer {
                 })
                 .collect()
         };
-        let (weights, first, second) = (part("model."), part("first."), part("second."));
+        let (weights, exp_avg, exp_avg_sq) = (part("model."), part("first."), part("second."));
         let under_way = part("under_way.");
         let format = |message: String| ModelError::format(path, message);
         let model = Model::from_weights(&about.config, weights, device).map_err(format)?;
@@ -126,11 +127,15 @@ impl Trainer {
                 }
                 Ok(found)
             };
-        let (first, second) = (moments(first, "first.")?, moments(second, "second.")?);
-        let memories = Memories::from_named(under_way, &about.config, device)
+        let exp_avg = moments(exp_avg, "first.")?;
+        let exp_avg_sq = moments(exp_avg_sq, "second.")?;
+        let carried = CarriedStates::from_named(under_way, &about.config, device)
             .map_err(|message| format(format!("under_way.{message}")))?;
         let (optimizer, steps, precision) = (about.optimizer, about.steps, Precision::F32);
-        Ok((Trainer { model, optimizer, steps, first, second, precision, memories }, about.caller))
+        Ok((
+            Trainer { model, optimizer, steps, exp_avg, exp_avg_sq, precision, carried },
+            about.caller,
+        ))
     }
 }
 
@@ -140,14 +145,18 @@ impl Trainer {
 /// Where it is no safetensors file, or a damaged one.
 pub fn is_training_state(path: &Path) -> Result<bool, ModelError> {
     let (_, about) = read(path)?;
-    Ok(About::parse(&about).is_ok())
+    Ok(TrainingMetadata::parse(&about).is_ok())
 }
 
 /// Refuses a file whose weights are of another configuration than the one asked for.
 ///
 /// # Errors
 /// With the first value that differs.
-pub fn same(asked: &ModelConfig, of_file: &ModelConfig, path: &Path) -> Result<(), ModelError> {
+pub fn ensure_same_config(
+    asked: &ModelConfig,
+    of_file: &ModelConfig,
+    path: &Path,
+) -> Result<(), ModelError> {
     let values = |config: &ModelConfig| serde_json::to_value(config).unwrap_or_default();
     let (asked, of_file) = (values(asked), values(of_file));
     let differs = |(name, value): &(&String, &serde_json::Value)| asked[name.as_str()] != **value;
@@ -198,12 +207,12 @@ fn write<'a>(
 fn read(path: &Path) -> Result<(HashMap<String, Tensor>, String), ModelError> {
     let octets = fs::read(path).map_err(ModelError::io(path))?;
     let file = TensorFile::parse(&octets).map_err(|message| ModelError::format(path, message))?;
-    checksum::check(path, &octets, file.about().contains("crc32c"))?;
+    checksum::check(path, &octets, file.metadata().contains("crc32c"))?;
     let mut tensors = HashMap::new();
     for named in file.tensors() {
         let values: Vec<f32> = named.values().collect();
         let tensor = Tensor::f_from_slice(&values)?.f_view(named.shape.as_slice())?;
         tensors.insert(named.name.clone(), tensor);
     }
-    Ok((tensors, file.about().to_owned()))
+    Ok((tensors, file.metadata().to_owned()))
 }

@@ -1,9 +1,9 @@
 //! One training step: loss, gradients, clipping, AdamW.
 
-use linformer_kernels::{AdamW, Bf16, Team, clip_grad_norm};
+use linformer_kernels::{AdamW, Bf16, ProcessGroup, clip_grad_norm};
 use tch::{Device, Kind, Tensor};
 
-use crate::{Batch, Memories, Model, ModelError, Optimizer, Precision};
+use crate::{Batch, CarriedStates, Model, ModelError, Optimizer, Precision};
 
 /// What a step has to say.
 #[derive(Clone, PartialEq, Debug)]
@@ -26,11 +26,11 @@ pub struct Trainer {
     pub(crate) model: Model,
     pub(crate) optimizer: Optimizer,
     pub(crate) steps: u64,
-    pub(crate) first: Vec<Tensor>,
-    pub(crate) second: Vec<Tensor>,
+    pub(crate) exp_avg: Vec<Tensor>,
+    pub(crate) exp_avg_sq: Vec<Tensor>,
     pub(crate) precision: Precision,
     /// Of sequences that the next step goes on with.
-    pub(crate) memories: Memories,
+    pub(crate) carried: CarriedStates,
 }
 
 impl Trainer {
@@ -38,9 +38,17 @@ impl Trainer {
     #[must_use]
     pub fn new(model: Model, optimizer: Optimizer) -> Trainer {
         let zeros = || model.parameters().iter().map(|(_, p)| p.detach().zeros_like()).collect();
-        let (first, second) = (zeros(), zeros());
-        let memories = Memories::new();
-        Trainer { model, optimizer, steps: 0, first, second, precision: Precision::F32, memories }
+        let (exp_avg, exp_avg_sq) = (zeros(), zeros());
+        let carried = CarriedStates::new();
+        Trainer {
+            model,
+            optimizer,
+            steps: 0,
+            exp_avg,
+            exp_avg_sq,
+            precision: Precision::F32,
+            carried,
+        }
     }
 
     /// The model as it is now.
@@ -66,33 +74,39 @@ impl Trainer {
         self.precision = precision;
     }
 
-    /// Puts weights and moments of the team's process 0 into those of the others.
+    /// Puts weights and moments of the group's process 0 into those of the others.
     ///
     /// # Errors
     /// Where one of them is gone.
-    pub fn spread(&self, team: &Team) -> Result<(), ModelError> {
+    pub fn broadcast(&self, group: &ProcessGroup) -> Result<(), ModelError> {
         let weights: Vec<Tensor> =
             self.model.parameters().iter().map(|(_, p)| p.detach()).collect();
-        [&weights, &self.first, &self.second].into_iter().try_for_each(|all| team.spread(all))?;
+        [&weights, &self.exp_avg, &self.exp_avg_sq]
+            .into_iter()
+            .try_for_each(|all| group.broadcast(all))?;
         Ok(())
     }
 
     /// The sequences that were begun and go on in the next step.
     #[must_use]
-    pub fn under_way(&self) -> Vec<u64> {
-        self.memories.sequences().collect()
+    pub fn carried_sequences(&self) -> Vec<u64> {
+        self.carried.sequences().collect()
     }
 
     /// Tells all processes what is remembered of `sequences`, which go on in the next step.
     ///
     /// # Errors
     /// Where one of them is gone.
-    pub fn share(&mut self, sequences: &[u64], team: &Team) -> Result<(), ModelError> {
-        self.memories.share(sequences, self.model.config(), self.model.device(), team)
+    pub fn share_states(
+        &mut self,
+        sequences: &[u64],
+        group: &ProcessGroup,
+    ) -> Result<(), ModelError> {
+        self.carried.all_reduce(sequences, self.model.config(), self.model.device(), group)
     }
 
     /// One step at this learning rate on all of `parts`, which are computed one after another, and
-    /// on those of the other processes of `team`. How tokens are shared out changes rounding alone:
+    /// on those of the other processes of `group`. How tokens are shared out changes rounding alone:
     /// the loss is the mean of all. What is left of sequences that go on is kept for the next step,
     /// which must go on with them; gradients end at the piece's start.
     ///
@@ -102,23 +116,25 @@ impl Trainer {
         &mut self,
         parts: &[Batch],
         learning_rate: f64,
-        team: Option<&Team>,
+        group: Option<&ProcessGroup>,
     ) -> Result<StepReport, ModelError> {
         let step = self.steps + 1;
         let own: usize = parts.iter().map(Batch::tokens).sum();
-        let sum = |x: f64| team.map_or(Ok(x), |team| team.sum_numbers(&[x]).map(|sums| sums[0]));
+        let sum = |x: f64| {
+            group.map_or(Ok(x), |group| group.all_reduce_numbers(&[x]).map(|sums| sums[0]))
+        };
         let tokens = sum(own as f64)?;
         let (grads, losses, after) = self.gradients(parts, tokens)?;
         let loss = sum(losses.iter().map(|&loss| f64::from(loss)).sum())? / tokens;
         finite(step, "loss", loss)?;
-        if let Some(team) = team {
-            team.sum_all(&grads)?;
+        if let Some(group) = group {
+            group.all_reduce_many(&grads)?;
         }
-        let gradient_norm = clip_grad_norm(&grads, self.optimizer.clip)?;
+        let gradient_norm = clip_grad_norm(&grads, self.optimizer.max_grad_norm)?;
         finite(step, "gradient", gradient_norm)?;
         self.apply(&grads, step, learning_rate)?;
         self.steps = step;
-        self.memories = after;
+        self.carried = after;
         Ok(StepReport { step, loss, gradient_norm, tokens: tokens as u64, losses })
     }
 
@@ -127,10 +143,10 @@ impl Trainer {
     fn gradients(&self, parts: &[Batch], tokens: f64) -> Result<Gradients, ModelError> {
         let leaves: Vec<&Tensor> = self.model.parameters().iter().map(|(_, p)| p).collect();
         let mut all: Option<Vec<Tensor>> = None;
-        let (mut losses, mut after) = (Vec::new(), Memories::new());
+        let (mut losses, mut after) = (Vec::new(), CarriedStates::new());
         for part in parts.iter().filter(|part| part.tokens() > 0) {
-            let (each, memories) = self.each_loss(part)?;
-            after.take(part, memories);
+            let (each, carried) = self.token_losses(part)?;
+            after.take(part, carried);
             losses.extend(Vec::<f32>::try_from(&each.detach().to_device(Device::Cpu))?);
             let grads = Tensor::f_run_backward(
                 &[&(each.sum(Kind::Float) / tokens)],
@@ -150,12 +166,12 @@ impl Trainer {
         ))
     }
 
-    fn each_loss(&self, part: &Batch) -> Result<(Tensor, Memories), ModelError> {
+    fn token_losses(&self, part: &Batch) -> Result<(Tensor, CarriedStates), ModelError> {
         let _precision = match self.precision {
             Precision::F32 => None,
             Precision::Bf16 => Some(Bf16::begin(self.model.device())?),
         };
-        self.model.each_loss(part, &self.memories)
+        self.model.token_losses(part, &self.carried)
     }
 
     /// AdamW in two groups: matrices decay, vectors do not.
@@ -172,7 +188,7 @@ impl Trainer {
             adamw.step(
                 &values,
                 &pick(grads),
-                (&pick(&self.first), &pick(&self.second)),
+                (&pick(&self.exp_avg), &pick(&self.exp_avg_sq)),
                 step,
                 (learning_rate, decay),
             )?;
@@ -182,7 +198,7 @@ impl Trainer {
 }
 
 /// Of the weights; the loss of each token; what the parts leave behind.
-type Gradients = (Vec<Tensor>, Vec<f32>, Memories);
+type Gradients = (Vec<Tensor>, Vec<f32>, CarriedStates);
 
 fn finite(step: u64, what: &'static str, value: f64) -> Result<(), ModelError> {
     if value.is_finite() { Ok(()) } else { Err(ModelError::NotFinite { step, what, value }) }

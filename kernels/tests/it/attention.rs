@@ -1,4 +1,4 @@
-use linformer_kernels::{Bounds, Rotary, chunked, fused, naive};
+use linformer_kernels::{CuSeqlens, Rotary, chunked, fused, naive};
 use tch::{Device, Kind, Tensor};
 
 const EPS: f64 = 1e-6;
@@ -10,12 +10,12 @@ struct Case {
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    bounds: Bounds,
+    bounds: CuSeqlens,
 }
 
 fn case(lengths: &[usize], heads: i64, d: i64, m: i64, kind: Kind) -> Case {
     tch::manual_seed(lengths.iter().sum::<usize>() as i64 * 131 + d * 7 + m);
-    let bounds = Bounds::from_lengths(lengths);
+    let bounds = CuSeqlens::from_lengths(lengths);
     let n = bounds.tokens();
     let leaf =
         |size: i64| Tensor::randn([n, heads, size], (kind, Device::Cpu)).set_requires_grad(true);
@@ -27,7 +27,7 @@ fn leaves(x: &Tensor, kind: Kind) -> Tensor {
 }
 
 /// Largest difference over the largest value. Gradients that cancel to nothing (one token, equal
-/// keys) are held to the size of their terms instead.
+/// keys) are held to the size of their options instead.
 pub(crate) fn error(found: &Tensor, expected: &Tensor) -> f64 {
     let expected = expected.to_kind(Kind::Double);
     let difference = (found.to_kind(Kind::Double) - &expected).abs().max();
@@ -74,16 +74,16 @@ fn check_decayed(case: &Case, decay: Option<&Tensor>) {
         ("fused", Kind::Float, 2e-5),
         ("chunked", Kind::Double, 1e-11),
     ] {
-        let terms = fused::Terms { decay, ..fused::Terms::plain(EPS) };
+        let options = fused::AttentionOptions { decay, ..fused::AttentionOptions::new(EPS) };
         let found = run(case, kind, |q, k, v| match form {
             "fused" => {
-                fused::attention_with_state((q, k, v), None, &case.bounds, &terms).unwrap().0
+                fused::attention_with_state((q, k, v), None, &case.bounds, &options).unwrap().0
             }
             _ => chunked::decayed(q, k, v, &case.bounds, decay, EPS),
         });
         for (i, name) in ["out", "dq", "dk", "dv"].iter().enumerate() {
             let e = error(&found[i], &expected[i]);
-            let (lengths, d, m) = (case.bounds.ends(), case.q.size()[2], case.v.size()[2]);
+            let (lengths, d, m) = (case.bounds.offsets(), case.q.size()[2], case.v.size()[2]);
             assert!(
                 e < limit,
                 "{form} {kind:?} {name}: ends {lengths:?} D {d} M {m} decay {decay:?}: error {e:e}"
@@ -167,7 +167,7 @@ fn very_negative_inputs_and_zero_keys() {
             q: &case.q + shift,
             k: &case.k * 0.0,
             v: case.v.shallow_clone(),
-            bounds: Bounds::from_lengths(&[40, 7]),
+            bounds: CuSeqlens::from_lengths(&[40, 7]),
         };
         let expected = definition(&shifted);
         let found = run(&shifted, Kind::Float, |q, k, v| {
@@ -182,7 +182,7 @@ fn very_negative_inputs_and_zero_keys() {
 #[test]
 fn strided_inputs_and_expanded_gradients() {
     let packed = Tensor::randn([50, 3, 2, 32], (Kind::Double, Device::Cpu));
-    let bounds = Bounds::from_lengths(&[20, 30]);
+    let bounds = CuSeqlens::from_lengths(&[20, 30]);
     let gradients = |form: &dyn Fn(&Tensor, &Tensor, &Tensor) -> Tensor| {
         let x = leaves(&packed, Kind::Double);
         form(&x.select(1, 0), &x.select(1, 1), &x.select(1, 2)).sum(Kind::Double).backward(); // gradient of stride 0
@@ -200,7 +200,7 @@ fn strided_inputs_and_expanded_gradients() {
 
 #[test]
 fn packed_product_with_rotation() {
-    let bounds = Bounds::from_lengths(&[33, 1, 50]);
+    let bounds = CuSeqlens::from_lengths(&[33, 1, 50]);
     let rotary = Rotary::new(50, 32, Kind::Double, Device::Cpu);
     let qkv = Tensor::randn([84, 3 * 4 * 32], (Kind::Double, Device::Cpu));
     let weight = Tensor::randn([84, 4, 32], (Kind::Double, Device::Cpu));
@@ -220,7 +220,7 @@ fn packed_product_with_rotation() {
             x,
             4,
             &bounds,
-            &fused::Terms { eps: EPS, rotary: Some(&rotary), decay: None },
+            &fused::AttentionOptions { eps: EPS, rotary: Some(&rotary), decay: None },
         )
         .unwrap()
     });
@@ -236,19 +236,19 @@ fn a_sequence_in_pieces_with_its_state() {
         let piece = |x: &Tensor, start, len| x.narrow(0, start, len);
         let first = [q, k, v].map(|x| piece(x, 0, 30));
         let second = [q, k, v].map(|x| piece(x, 30, 47));
-        let bounds = |n| Bounds::single(n);
+        let bounds = |n| CuSeqlens::single(n);
         let (a, state) = fused::attention_with_state(
             (&first[0], &first[1], &first[2]),
             None,
             &bounds(30),
-            &fused::Terms::plain(EPS),
+            &fused::AttentionOptions::new(EPS),
         )
         .unwrap();
         let (b, _) = fused::attention_with_state(
             (&second[0], &second[1], &second[2]),
             Some(&state),
             &bounds(47),
-            &fused::Terms::plain(EPS),
+            &fused::AttentionOptions::new(EPS),
         )
         .unwrap();
         Tensor::cat(&[a, b], 0)
@@ -259,7 +259,7 @@ fn a_sequence_in_pieces_with_its_state() {
 }
 
 /// Of q, k and v in one product, with the states before: what comes out, and the states after.
-type Form<'a> = dyn Fn(&Tensor, Option<&fused::State>, &Bounds) -> (Tensor, fused::State) + 'a;
+type Form<'a> = dyn Fn(&Tensor, Option<&fused::State>, &CuSeqlens) -> (Tensor, fused::State) + 'a;
 
 /// A row of sequences of which some are cut in two: states and positions are carried on, by each
 /// form.
@@ -270,17 +270,22 @@ fn a_row_of_pieces_goes_on_where_the_one_before_ended() {
     let qkv = Tensor::randn([150, 3 * heads * size], (Kind::Double, Device::Cpu));
     // Sequences of 40, 90 and 20 tokens; the second one is cut after 33.
     let rows = [qkv.narrow(0, 0, 73), qkv.narrow(0, 73, 77)];
-    let bounds =
-        || [Bounds::from_lengths(&[40, 33]), Bounds::from_lengths(&[57, 20]).starting_at(&[33, 0])];
+    let bounds = || {
+        [
+            CuSeqlens::from_lengths(&[40, 33]),
+            CuSeqlens::from_lengths(&[57, 20]).starting_at(&[33, 0]),
+        ]
+    };
     for decay in [None, Some(decay(heads))] {
-        let terms = fused::Terms { eps: EPS, rotary: Some(&rotary), decay: decay.as_ref() };
+        let options =
+            fused::AttentionOptions { eps: EPS, rotary: Some(&rotary), decay: decay.as_ref() };
         let expected =
-            fused::attention_packed(&qkv, heads, &Bounds::from_lengths(&[40, 90, 20]), &terms)
+            fused::attention_packed(&qkv, heads, &CuSeqlens::from_lengths(&[40, 90, 20]), &options)
                 .unwrap();
-        let fused = |x: &Tensor, state: Option<&fused::State>, bounds: &Bounds| {
-            fused::attention_packed_with_state(x, heads, state, bounds, &terms).unwrap()
+        let fused = |x: &Tensor, state: Option<&fused::State>, bounds: &CuSeqlens| {
+            fused::attention_packed_with_state(x, heads, state, bounds, &options).unwrap()
         };
-        let chunked = |x: &Tensor, state: Option<&fused::State>, bounds: &Bounds| {
+        let chunked = |x: &Tensor, state: Option<&fused::State>, bounds: &CuSeqlens| {
             let parts = x.view([-1, 3, heads, size]);
             let [q, k] = [0, 1].map(|i| rotary.apply(&parts.select(1, i), bounds));
             chunked::decayed_with_state(
@@ -291,10 +296,10 @@ fn a_row_of_pieces_goes_on_where_the_one_before_ended() {
                 EPS,
             )
         };
-        let unpacked = |x: &Tensor, state: Option<&fused::State>, bounds: &Bounds| {
+        let unpacked = |x: &Tensor, state: Option<&fused::State>, bounds: &CuSeqlens| {
             let parts = x.view([-1, 3, heads, size]);
             let [q, k, v] = [0, 1, 2].map(|i| parts.select(1, i));
-            fused::attention_with_state((&q, &k, &v), state, bounds, &terms).unwrap()
+            fused::attention_with_state((&q, &k, &v), state, bounds, &options).unwrap()
         };
         let forms: [&Form; 3] = [&fused, &chunked, &unpacked];
         for (i, form) in forms.iter().enumerate() {
@@ -310,7 +315,7 @@ fn a_row_of_pieces_goes_on_where_the_one_before_ended() {
         }
         let leaf = leaves(&rows[1], Kind::Double);
         let [_, second] = bounds();
-        fused::attention_packed_with_state(&leaf, heads, None, &second, &terms)
+        fused::attention_packed_with_state(&leaf, heads, None, &second, &options)
             .unwrap()
             .0
             .sum(Kind::Double)
@@ -334,13 +339,16 @@ fn states_and_their_gradients() {
             let (q, k, v) = (leaf(&whole.q), leaf(&whole.k), leaf(&whole.v));
             let (s0, z0) = (leaf(&s0), leaf(&z0));
             let (out, s, z) = if fused {
-                let terms = fused::Terms { decay: decay.as_ref(), ..fused::Terms::plain(EPS) };
+                let options = fused::AttentionOptions {
+                    decay: decay.as_ref(),
+                    ..fused::AttentionOptions::new(EPS)
+                };
                 let initial = fused::State { s: s0.shallow_clone(), z: z0.shallow_clone() };
                 let (out, last) = fused::attention_with_state(
                     (&q, &k, &v),
                     Some(&initial),
                     &whole.bounds,
-                    &terms,
+                    &options,
                 )
                 .unwrap();
                 (out, last.s, last.z)
@@ -373,7 +381,7 @@ fn states_and_their_gradients() {
 fn token_by_token(
     (q, k, v): (&Tensor, &Tensor, &Tensor),
     (s0, z0): (&Tensor, &Tensor),
-    bounds: &Bounds,
+    bounds: &CuSeqlens,
     decay: Option<&Tensor>,
 ) -> (Tensor, Tensor, Tensor) {
     let left = decay.map_or_else(
@@ -382,7 +390,7 @@ fn token_by_token(
     );
     let [q, k] = [q, k].map(linformer_kernels::feature_map);
     let (mut outs, mut ss, mut zs) = (Vec::new(), Vec::new(), Vec::new());
-    for (i, ends) in bounds.ends().windows(2).enumerate() {
+    for (i, ends) in bounds.offsets().windows(2).enumerate() {
         let (mut s, mut z) = (s0.get(i as i64), z0.get(i as i64));
         for t in ends[0]..ends[1] {
             let (q, k, v) = (q.get(t), k.get(t), v.get(t)); // [H, D]
@@ -410,11 +418,11 @@ fn check_steps(d: i64, m: i64, decay: Option<&Tensor>) {
     let (steps, b, h) = (40, 3, 2);
     let make = |size| Tensor::randn([b, steps, h, size], (Kind::Float, Device::Cpu));
     let (q, k, v) = (make(d), make(d), make(m));
-    let bounds = Bounds::from_lengths(&[steps as usize; 3]);
+    let bounds = CuSeqlens::from_lengths(&[steps as usize; 3]);
     let flat = |x: &Tensor| x.view([b * steps, h, -1]);
-    let terms = fused::Terms { decay, ..fused::Terms::plain(EPS) };
+    let options = fused::AttentionOptions { decay, ..fused::AttentionOptions::new(EPS) };
     let parallel =
-        fused::attention_with_state((&flat(&q), &flat(&k), &flat(&v)), None, &bounds, &terms)
+        fused::attention_with_state((&flat(&q), &flat(&k), &flat(&v)), None, &bounds, &options)
             .unwrap()
             .0;
     let parallel = parallel.view([b, steps, h, m]);
@@ -432,7 +440,7 @@ fn check_steps(d: i64, m: i64, decay: Option<&Tensor>) {
 
 #[test]
 fn a_convolution_restarts_with_each_sequence() {
-    let bounds = Bounds::from_lengths(&[1, 9, 0, 2, 30]);
+    let bounds = CuSeqlens::from_lengths(&[1, 9, 0, 2, 30]);
     let (x, weight) = (
         Tensor::randn([42, 40], (Kind::Float, Device::Cpu)),
         Tensor::randn([40, 1, 4], (Kind::Float, Device::Cpu)),
@@ -444,7 +452,7 @@ fn a_convolution_restarts_with_each_sequence() {
         [out.detach(), x.grad(), weight.grad()]
     };
     let torch = gradient(&|x, weight| {
-        let parts = bounds.ends().windows(2).filter(|ends| ends[0] < ends[1]).map(|ends| {
+        let parts = bounds.offsets().windows(2).filter(|ends| ends[0] < ends[1]).map(|ends| {
             let x =
                 x.narrow(0, ends[0], ends[1] - ends[0]).tr().constant_pad_nd([3, 0]).unsqueeze(0);
             x.conv1d(weight, None::<Tensor>, 1, 0, 1, 40).squeeze_dim(0).tr()
@@ -503,7 +511,7 @@ fn a_wrong_shape_is_an_error() {
     let error =
         fused::attention(&case.q, &case.k, &short, &case.bounds, EPS).unwrap_err().to_string();
     assert!(error.starts_with("attention: v: expected N and H of q"), "{error}");
-    let error = fused::attention(&case.q, &case.k, &case.v, &Bounds::single(11), EPS)
+    let error = fused::attention(&case.q, &case.k, &case.v, &CuSeqlens::single(11), EPS)
         .unwrap_err()
         .to_string();
     assert!(error.contains("bounds: expected 0 to 10, found 0 to 11"), "{error}");

@@ -3,7 +3,7 @@
 //! untried is what the emulation replaces: tensor cores, the launch and the memory model of a real
 //! GPU.
 
-use linformer_kernels::{Bounds, Rotary, chunked, naive};
+use linformer_kernels::{CuSeqlens, Rotary, chunked, naive};
 use tch::{Device, Kind, Tensor};
 
 use crate::attention::{decay, error};
@@ -59,7 +59,7 @@ fn numbers(x: &Tensor) -> Vec<f32> {
 }
 
 struct Case {
-    bounds: Bounds,
+    bounds: CuSeqlens,
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -106,7 +106,7 @@ fn emulated(case: &Case, longest: i64, bf16: bool) -> Vec<Tensor> {
         given_states: states.each_ref().map(|x| x.as_ptr()),
         made_states: made.each_mut().map(|x| x.as_mut_ptr()),
     };
-    let ends = case.bounds.ends();
+    let ends = case.bounds.offsets();
     // SAFETY: every pointer is to as many numbers as the sizes say; the emulation sets the strides
     // of contiguous tensors.
     unsafe {
@@ -127,7 +127,7 @@ fn emulated(case: &Case, longest: i64, bf16: bool) -> Vec<Tensor> {
 }
 
 fn case(lengths: &[usize], heads: i64, d: i64, m: i64, rotate: bool, forget: bool) -> Case {
-    let bounds = Bounds::from_lengths(lengths);
+    let bounds = CuSeqlens::from_lengths(lengths);
     let (n, s) = (bounds.tokens(), lengths.len() as i64);
     tch::manual_seed(n + d + m);
     let options = (Kind::Double, Device::Cpu);
@@ -153,15 +153,16 @@ fn case(lengths: &[usize], heads: i64, d: i64, m: i64, rotate: bool, forget: boo
 
 /// The same by the fused form in float64, which other tests hold to the definition.
 fn expected(case: &Case) -> Vec<Tensor> {
-    use linformer_kernels::fused::{State, Terms, attention_with_state};
+    use linformer_kernels::fused::{AttentionOptions, State, attention_with_state};
     let leaf = |x: &Tensor| x.detach().set_requires_grad(true);
     let (q, k, v) = (leaf(&case.q), leaf(&case.k), leaf(&case.v));
     let (s0, z0) = (leaf(&case.states[0]), leaf(&case.states[1]));
     let rotary = case.rotary.as_ref().map(Rotary::doubled);
-    let terms = Terms { eps: EPS, rotary: rotary.as_ref(), decay: case.decay.as_ref() };
+    let options =
+        AttentionOptions { eps: EPS, rotary: rotary.as_ref(), decay: case.decay.as_ref() };
     let initial = State { s: s0.shallow_clone(), z: z0.shallow_clone() };
     let (out, last) =
-        attention_with_state((&q, &k, &v), Some(&initial), &case.bounds, &terms).unwrap();
+        attention_with_state((&q, &k, &v), Some(&initial), &case.bounds, &options).unwrap();
     let total = |x: &Tensor, g: &Tensor| (x * g).sum(Kind::Double);
     (total(&out, &case.g) + total(&last.s, &case.states[2]) + total(&last.z, &case.states[3]))
         .backward();
@@ -183,7 +184,7 @@ fn check(case: &Case, longest: i64, bf16: bool, limit: f64) {
     for ((found, expected), name) in
         emulated(case, longest, bf16).iter().zip(&expected(case)).zip(names)
     {
-        let (ends, e) = (case.bounds.ends(), error(found, expected));
+        let (ends, e) = (case.bounds.offsets(), error(found, expected));
         assert!(
             e < limit,
             "{name}: ends {ends:?}, q {:?}, v {:?}: error {e:e}",
@@ -218,7 +219,7 @@ fn bfloat16_holds_to_the_fused_form() {
     check(&case(&[70], 1, 128, 100, false, false), 512, true, 3e-2);
 }
 
-/// Values with a mean make dq the small difference of large terms: the state is centred before it
+/// Values with a mean make dq the small difference of large options: the state is centred before it
 /// is rounded.
 #[test]
 #[expect(clippy::print_stdout, reason = "the figures are of interest")]

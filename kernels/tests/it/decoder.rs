@@ -4,14 +4,14 @@ use linformer_kernels::{
 
 const SHAPE: DecoderShape = DecoderShape {
     vocab: 37,
-    width: 32,
+    hidden_size: 32,
     heads: 2,
-    feed: 48,
+    ffn_size: 48,
     norm_eps: 1e-5,
     attention_eps: 1e-6,
     rms: false,
     gated: true,
-    taps: 3,
+    conv_kernel: 3,
 };
 
 /// Numbers that look random and are the same everywhere.
@@ -27,7 +27,7 @@ fn values(n: usize, seed: u32) -> Vec<f32> {
 }
 
 fn weights() -> DecoderWeights {
-    let (w, f, v) = (SHAPE.width, SHAPE.feed, SHAPE.vocab);
+    let (w, f, v) = (SHAPE.hidden_size, SHAPE.ffn_size, SHAPE.vocab);
     let norm = || NormWeights { weight: vec![1.0; w], bias: Some(values(w, 3)) };
     let linear =
         |i, o, seed| LinearWeights { weight: values(i * o, seed), bias: Some(values(o, seed + 1)) };

@@ -1,6 +1,6 @@
 //! The kernels on a GPU, where there is one and the feature `cuda` is on.
 
-use linformer_kernels::{Bounds, fused};
+use linformer_kernels::{CuSeqlens, fused};
 use tch::{Cuda, Device, Kind, Tensor};
 
 use crate::attention::{decay, error};
@@ -19,15 +19,15 @@ fn missing() -> bool {
 /// Output and gradients of a random output gradient.
 fn run(
     inputs: &[Tensor; 3],
-    bounds: &Bounds,
+    bounds: &CuSeqlens,
     decay: Option<&Tensor>,
     kind: Kind,
     device: Device,
 ) -> [Tensor; 4] {
     let [q, k, v] =
         inputs.each_ref().map(|x| x.to_kind(kind).to_device(device).set_requires_grad(true));
-    let terms = fused::Terms { decay, ..fused::Terms::plain(1e-6) };
-    let (out, _) = fused::attention_with_state((&q, &k, &v), None, bounds, &terms).unwrap();
+    let options = fused::AttentionOptions { decay, ..fused::AttentionOptions::new(1e-6) };
+    let (out, _) = fused::attention_with_state((&q, &k, &v), None, bounds, &options).unwrap();
     tch::manual_seed(5);
     let weight =
         Tensor::randn(out.size(), (Kind::Double, Device::Cpu)).to_kind(kind).to_device(device);
@@ -43,7 +43,7 @@ fn holds_to_the_cpu_in_float64() {
     for lengths in [&[1][..], &[63, 64, 0, 65], &[200], &[4097]] {
         for (d, m) in [(16, 16), (32, 32), (48, 64), (64, 64), (128, 128), (128, 16)] {
             for left in [None, Some(decay(2))] {
-                let bounds = Bounds::from_lengths(lengths);
+                let bounds = CuSeqlens::from_lengths(lengths);
                 tch::manual_seed(d + m);
                 let make =
                     |size| Tensor::randn([bounds.tokens(), 2, size], (Kind::Double, Device::Cpu));

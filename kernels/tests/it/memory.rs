@@ -1,6 +1,6 @@
 //! What stays in memory between forward and backward, by the count of the tensors' heap.
 
-use linformer_kernels::{Bounds, TensorMemory, fused};
+use linformer_kernels::{CuSeqlens, TensorMemory, fused};
 use tch::{Device, Kind, Tensor};
 
 const CHILD: &str = "LINFORMER_KERNELS_MEMORY_TEST";
@@ -24,7 +24,7 @@ fn measure() {
         Tensor::randn([tokens, heads, size], (Kind::Float, Device::Cpu)).set_requires_grad(true)
     };
     let (q, k, v) = (leaf(d), leaf(d), leaf(m));
-    let bounds = Bounds::single(tokens as usize);
+    let bounds = CuSeqlens::single(tokens as usize);
     drop(fused::attention(&q, &k, &v, &bounds, 1e-6).unwrap()); // threads and caches are there from here on
     let before = TensorMemory::read().now as usize;
     let out = fused::attention(&q, &k, &v, &bounds, 1e-6).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use linformer::file::{About, TensorFile};
+use linformer::file::{TensorFile, TrainingMetadata};
 
 fn with_header(header: &str, values: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), values].concat()
@@ -23,7 +23,7 @@ fn names_shapes_and_values_are_read() {
     let [x] = file.tensors() else { panic!("{file:?}") };
     assert_eq!((x.name.as_str(), x.shape.as_slice()), ("x", [2, 1].as_slice()));
     assert_eq!(x.values().collect::<Vec<_>>(), [0.0, 1.0]);
-    assert_eq!(file.about(), "");
+    assert_eq!(file.metadata(), "");
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn seeds() {
         };
         let Ok(file) = TensorFile::parse(&file) else { continue };
         files += 1;
-        states += u32::from(About::parse(file.about()).is_ok());
+        states += u32::from(TrainingMetadata::parse(file.metadata()).is_ok());
     }
     assert!(files >= 4 && states >= 2, "{files} {states}");
 }

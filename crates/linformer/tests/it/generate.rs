@@ -1,5 +1,6 @@
 use linformer::{
-    Device, Ending, Generated, Generator, Job, Model, Prompt, Sampling, TokenFilter, Wanted,
+    Device, Generated, Generator, Job, Model, PrefixMatch, Prompt, Sampling, StopReason,
+    TokenFilter,
 };
 
 use crate::model::config;
@@ -10,7 +11,7 @@ struct Even {
 }
 
 impl TokenFilter for Even {
-    fn legal(&mut self) -> &[u64] {
+    fn allowed(&mut self) -> &[u64] {
         &[0x5555_5555_5555_5555]
     }
     fn push(&mut self, token: u16) {
@@ -51,17 +52,19 @@ fn run(job: &Job) -> Vec<Generated> {
 }
 
 #[test]
-fn all_come_in_order_and_are_legal() {
+fn all_come_in_order_and_are_allowed() {
     let all = run(&job());
     assert!(all.iter().map(|g| g.index).eq(0..40));
     for generated in &all {
         assert_eq!(generated.tokens[..2], [2, 4]);
-        let is_done = generated.ending == Ending::Done;
+        let is_done = generated.stop_reason == StopReason::Done;
         assert_eq!(is_done, generated.tokens.last() == Some(&0));
-        assert!(is_done || generated.ending == Ending::CutOff && generated.tokens.len() == 30);
+        assert!(
+            is_done || generated.stop_reason == StopReason::CutOff && generated.tokens.len() == 30
+        );
     }
     assert!(
-        all.iter().any(|g| g.ending == Ending::Done)
+        all.iter().any(|g| g.stop_reason == StopReason::Done)
             && all.iter().any(|g| g.tokens != all[0].tokens)
     );
 }
@@ -70,7 +73,7 @@ fn all_come_in_order_and_are_legal() {
 struct Nothing;
 
 impl TokenFilter for Nothing {
-    fn legal(&mut self) -> &[u64] {
+    fn allowed(&mut self) -> &[u64] {
         &[0]
     }
     fn push(&mut self, _: u16) {}
@@ -85,11 +88,11 @@ fn where_nothing_may_follow_the_filter_is_blamed_and_not_the_scores() {
         Generator::new(Model::new(&config(), 3, Device::Cpu).unwrap().decoder().unwrap());
     let mut endings = Vec::new();
     let deliver = |generated: Generated, _| {
-        endings.push(generated.ending);
+        endings.push(generated.stop_reason);
         Ok::<_, ()>(true)
     };
     generator.run(&Job { sequences: 3, ..job() }, |_| Nothing, deliver).unwrap();
-    assert_eq!(endings, [Ending::DeadEnd; 3]);
+    assert_eq!(endings, [StopReason::NoAllowedToken; 3]);
 }
 
 #[test]
@@ -127,11 +130,11 @@ fn beginnings_have_the_probability_of_being_drawn() {
         Generator::new(Model::new(&config(), 3, Device::Cpu).unwrap().decoder().unwrap());
     let sampling = Sampling { temperature: 0.3, ..Sampling::default() };
     let wanted = |tokens: &[u16]| match tokens {
-        [2, 4 | 6] => Wanted::More,
-        [2, _, 8 | 10 | 12] => Wanted::Yes,
-        _ => Wanted::No,
+        [2, 4 | 6] => PrefixMatch::Partial,
+        [2, _, 8 | 10 | 12] => PrefixMatch::Full,
+        _ => PrefixMatch::No,
     };
-    let found = generator.beginnings(&[2], || Even { done: false }, &sampling, wanted);
+    let found = generator.enumerate_prompts(&[2], || Even { done: false }, &sampling, wanted);
     assert_eq!(found.len(), 6);
     let prompts = vec![Prompt::only(vec![2])];
     let free = run(&Job { sequences: 8_000, prompts, sampling, slots: 64, max_tokens: 3, ..job() });

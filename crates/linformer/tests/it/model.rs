@@ -1,13 +1,15 @@
-use linformer::{Activation, Batch, Decay, Device, Memories, Model, ModelConfig, NormKind, Piece};
+use linformer::{
+    Activation, Batch, CarriedStates, Decay, Device, Model, ModelConfig, NormKind, SequencePiece,
+};
 use tch::{Kind, Tensor};
 
 pub(crate) fn config() -> ModelConfig {
     let sizes = ModelConfig {
         vocab_size: 23,
-        width: 32,
+        hidden_size: 32,
         heads: 2,
         layers: 2,
-        feed: 64,
+        ffn_size: 64,
         ..ModelConfig::original()
     };
     ModelConfig { tied: true, ..sizes }
@@ -16,7 +18,7 @@ pub(crate) fn config() -> ModelConfig {
 fn variants() -> [ModelConfig; 8] {
     [
         config(),
-        ModelConfig { vocab_size: 23, width: 64, layers: 2, ..ModelConfig::tiny() },
+        ModelConfig { vocab_size: 23, hidden_size: 64, layers: 2, ..ModelConfig::tiny() },
         ModelConfig {
             norm: NormKind::Rms,
             activation: Activation::Swiglu,
@@ -24,11 +26,11 @@ fn variants() -> [ModelConfig; 8] {
             ..config()
         },
         ModelConfig { tied: false, heads: 1, ..config() },
-        ModelConfig { conv: 4, ..config() },
+        ModelConfig { conv_kernel: 4, ..config() },
         ModelConfig { gate: true, ..config() },
         ModelConfig { decay: Decay::Fixed, heads: 4, ..config() },
         ModelConfig {
-            conv: 1,
+            conv_kernel: 1,
             gate: true,
             decay: Decay::Fixed,
             norm: NormKind::Rms,
@@ -63,7 +65,7 @@ pub(crate) fn parallel(model: &Model, tokens: &[u16]) -> Tensor {
     let ids: Vec<i64> = tokens.iter().map(|&t| i64::from(t)).collect();
     let _guard = tch::no_grad_guard();
     model
-        .forward(&Tensor::from_slice(&ids), &linformer_kernels::Bounds::single(tokens.len()))
+        .forward(&Tensor::from_slice(&ids), &linformer_kernels::CuSeqlens::single(tokens.len()))
         .unwrap()
 }
 
@@ -117,16 +119,16 @@ fn sequences_of_a_row_do_not_see_each_other() {
 fn in_pieces(model: &Model, tokens: &[u16], cuts: &[usize]) -> Vec<f32> {
     let ends = || cuts.iter().copied().chain([tokens.len() - 1]);
     let beside = tokens_from(5, 9);
-    let (mut memories, mut losses) = (Memories::new(), Vec::new());
+    let (mut memories, mut losses) = (CarriedStates::new(), Vec::new());
     for (start, end) in [0].into_iter().chain(cuts.iter().copied()).zip(ends()) {
-        let goes_on = end + 1 < tokens.len();
-        let piece = Piece { sequence: 7, start, tokens: &tokens[start..=end], goes_on };
-        let other = Piece { sequence: 8, start: 0, tokens: &beside, goes_on: false };
+        let continues = end + 1 < tokens.len();
+        let piece = SequencePiece { sequence: 7, start, tokens: &tokens[start..=end], continues };
+        let other = SequencePiece { sequence: 8, start: 0, tokens: &beside, continues: false };
         let batch = Batch::pack_pieces([piece, other]);
-        losses.extend(&model.losses_going_on(&batch, &mut memories).unwrap()[..end - start]);
+        losses.extend(&model.losses_with_state(&batch, &mut memories).unwrap()[..end - start]);
         assert_eq!(
             memories.sequences().collect::<Vec<_>>(),
-            if goes_on { vec![7] } else { vec![] }
+            if continues { vec![7] } else { vec![] }
         );
     }
     losses
@@ -156,8 +158,12 @@ fn a_sequence_in_pieces_has_the_loss_that_it_has_at_once() {
 #[test]
 fn a_later_piece_needs_what_the_earlier_ones_left() {
     let model = model(&config());
-    let batch =
-        Batch::pack_pieces([Piece { sequence: 3, start: 5, tokens: &tokens(9), goes_on: false }]);
+    let batch = Batch::pack_pieces([SequencePiece {
+        sequence: 3,
+        start: 5,
+        tokens: &tokens(9),
+        continues: false,
+    }]);
     let error = model.losses(&batch).unwrap_err().to_string();
     assert_eq!(error, "sequence 3: nothing is remembered of its beginning");
 }
@@ -190,7 +196,7 @@ fn weights_of_another_model_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     Model::new(&config(), 5, Device::Cpu).unwrap().save(&path).unwrap();
-    let wider = ModelConfig { feed: 128, ..config() };
+    let wider = ModelConfig { ffn_size: 128, ..config() };
     let error = Model::load(&wider, &path, Device::Cpu).unwrap_err().to_string();
     assert!(
         error.ends_with("model.safetensors: configuration: feed: expected 128, found 64"),

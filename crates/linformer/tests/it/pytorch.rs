@@ -22,7 +22,7 @@ fn pytorch_reads_a_model_and_scores_alike() {
     let all = ModelConfig {
         norm: NormKind::Rms,
         activation: Activation::Swiglu,
-        conv: 4,
+        conv_kernel: 4,
         gate: true,
         decay: Decay::Fixed,
         tied: false,

@@ -3,12 +3,12 @@ use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-fn draws(logits: &[f32], legal: u64, sampling: &Sampling, n: usize) -> Vec<usize> {
+fn draws(logits: &[f32], allowed: u64, sampling: &Sampling, n: usize) -> Vec<usize> {
     let mut rng = ChaCha8Rng::seed_from_u64(9);
     let mut counts = vec![0; logits.len()];
     for _ in 0..n {
         counts[usize::from(
-            choose(logits, &[legal], sampling, &mut rng, &mut Vec::new()).unwrap(),
+            choose(logits, &[allowed], sampling, &mut rng, &mut Vec::new()).unwrap(),
         )] += 1;
     }
     counts
@@ -41,24 +41,24 @@ fn top_k_and_top_p_cut_the_tail() {
 }
 
 #[test]
-fn nothing_legal_is_nothing_chosen() {
+fn nothing_allowed_is_nothing_chosen() {
     let mut rng = ChaCha8Rng::seed_from_u64(9);
     assert_eq!(choose(&[1.0, 2.0], &[0], &Sampling::default(), &mut rng, &mut Vec::new()), None);
 }
 
 proptest! {
     #[test]
-    fn chooses_only_what_is_legal(
+    fn chooses_only_what_is_allowed(
         logits in proptest::collection::vec(prop_oneof![-50.0_f32..50.0, Just(f32::NAN), Just(f32::NEG_INFINITY)], 130),
-        legal in proptest::array::uniform3(any::<u64>()),
+        allowed in proptest::array::uniform3(any::<u64>()),
         (temperature, top_k, top_p) in (0.0_f32..3.0, 0_usize..9, 0.0_f32..1.2),
     ) {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let chosen = choose(&logits, &legal, &Sampling { temperature, top_k, top_p }, &mut rng, &mut Vec::new());
-        let is_legal = |id: usize| id < 130 && legal[id / 64] >> (id % 64) & 1 == 1;
+        let chosen = choose(&logits, &allowed, &Sampling { temperature, top_k, top_p }, &mut rng, &mut Vec::new());
+        let is_allowed = |id: usize| id < 130 && allowed[id / 64] >> (id % 64) & 1 == 1;
         match chosen {
-            Some(id) => prop_assert!(is_legal(usize::from(id))),
-            None => prop_assert!((0..130).all(|id| !is_legal(id)) || logits.iter().any(|x| !x.is_finite())),
+            Some(id) => prop_assert!(is_allowed(usize::from(id))),
+            None => prop_assert!((0..130).all(|id| !is_allowed(id)) || logits.iter().any(|x| !x.is_finite())),
         }
     }
 }

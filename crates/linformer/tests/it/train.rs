@@ -1,4 +1,4 @@
-use linformer::{Batch, Device, Model, ModelConfig, Optimizer, Piece, Trainer};
+use linformer::{Batch, Device, Model, ModelConfig, Optimizer, SequencePiece, Trainer};
 
 use crate::model::config;
 
@@ -54,11 +54,20 @@ fn stopped_and_loaded_goes_on_bit_for_bit() {
 /// The `n`-th of five pieces of a long sequence, beside a short one.
 fn piece(n: usize) -> Batch {
     let tokens: Vec<u16> = (0..51).map(|t| ((t * t) % 23) as u16).collect();
-    let long =
-        Piece { sequence: 4, start: n * 10, tokens: &tokens[n * 10..=n * 10 + 10], goes_on: n < 4 };
+    let long = SequencePiece {
+        sequence: 4,
+        start: n * 10,
+        tokens: &tokens[n * 10..=n * 10 + 10],
+        continues: n < 4,
+    };
     Batch::pack_pieces([
         long,
-        Piece { sequence: n as u64 + 9, start: 0, tokens: &tokens[n..n + 7], goes_on: false },
+        SequencePiece {
+            sequence: n as u64 + 9,
+            start: 0,
+            tokens: &tokens[n..n + 7],
+            continues: false,
+        },
     ])
 }
 
@@ -66,21 +75,21 @@ fn piece(n: usize) -> Batch {
 fn stopped_within_a_sequence_it_goes_on_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint.safetensors");
-    let model = ModelConfig { conv: 4, decay: linformer::Decay::Fixed, ..config() };
+    let model = ModelConfig { conv_kernel: 4, decay: linformer::Decay::Fixed, ..config() };
     let mut straight =
         Trainer::new(Model::new(&model, 1, Device::Cpu).unwrap(), Optimizer::default());
     for n in 0..2 {
         straight.step(&[piece(n)], 1e-3, None).unwrap();
     }
-    assert_eq!(straight.under_way(), [4]);
+    assert_eq!(straight.carried_sequences(), [4]);
     straight.save(&path, &serde_json::Value::Null).unwrap();
     let (mut second, _) = Trainer::load(&path, Device::Cpu).unwrap();
-    assert_eq!(second.under_way(), [4]);
+    assert_eq!(second.carried_sequences(), [4]);
     for n in 2..5 {
         let a = straight.step(&[piece(n)], 1e-3, None).unwrap();
         assert_eq!(a, second.step(&[piece(n)], 1e-3, None).unwrap());
     }
-    assert_eq!((straight.under_way(), second.under_way()), (vec![], vec![]));
+    assert_eq!((straight.carried_sequences(), second.carried_sequences()), (vec![], vec![]));
     for ((name, a), (_, b)) in straight.model().parameters().iter().zip(second.model().parameters())
     {
         assert!(a.equal(b), "{name}");
