@@ -1,38 +1,40 @@
-//! The model folder: what lies in it, and how it gets there.
+//! The model folder: names of its files, checkpoint rotation, and the lock against other runs.
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
+use atomic_output::{AtomicFile, FolderLock};
 use linformer::{Device, Model, ModelError, Trainer};
 
 use crate::config::Config;
 
-/// The weights that did best on the flows held out.
+/// Weights with the lowest validation loss so far.
 pub(crate) const MODEL: &str = "model.safetensors";
-/// The training run's last state.
+/// Latest training state: weights, optimizer moments and position in the dataset.
 pub(crate) const CHECKPOINT: &str = "checkpoint.safetensors";
-/// The state before that.
+/// Training state that [`CHECKPOINT`] replaced, kept in case that one is damaged.
 pub(crate) const PREVIOUS: &str = "checkpoint-previous.safetensors";
-/// What the model is.
+/// Architecture of the model and settings of the run that trained it.
 pub(crate) const CONFIG: &str = "config.json";
-/// A line for each step and each validation.
+/// JSON lines, one for each training step and each validation.
 pub(crate) const METRICS: &str = "metrics.jsonl";
 
-/// What names of event files begin with.
+/// Prefix of the names of TensorBoard event files.
 pub(crate) const EVENTS: &str = "events.out.tfevents.";
-/// The curves.
+/// Page with the loss curves of the run.
 pub(crate) const REPORT: &str = "training.html";
 
 impl Config {
+    /// Writes the configuration into a model folder.
     pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<()> {
         let text = self.to_text()?;
-        whole(&folder.join(CONFIG), |part| {
-            fs::write(part, text).with_context(|| part.display().to_string())
+        write_atomic(&folder.join(CONFIG), |temporary| {
+            fs::write(temporary, text).with_context(|| temporary.display().to_string())
         })
     }
 
-    /// What stands beside a model that a path names.
+    /// Reads the configuration of a model, given the model folder or a file in it.
     pub(crate) fn of_model(path: &Path) -> anyhow::Result<Config> {
         Config::read(&if path.is_dir() { path.join(CONFIG) } else { path.with_file_name(CONFIG) })
     }
@@ -43,100 +45,99 @@ impl Config {
     }
 }
 
-/// Makes a file beside its place and moves it there once it is on the disk.
-pub(crate) fn whole(
+/// Replaces the file at `path` by one that `write` writes at a temporary path. The new file appears
+/// once its data is on the disk. A missing folder is an error, since the run has lost its output.
+pub(crate) fn write_atomic(
     path: &Path,
     write: impl FnOnce(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let name =
-        path.file_name().with_context(|| format!("{}: no name for a file", path.display()))?;
-    let part = path.with_file_name(format!(".{}.part", name.to_string_lossy()));
-    write(&part)?;
-    let at = || path.display().to_string();
-    File::open(&part).and_then(|file| file.sync_all()).with_context(at)?;
-    fs::rename(&part, path).with_context(at)?;
-    path.parent().map_or(Ok(()), |folder| {
-        synced(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
-    })
+    let file = AtomicFile::create_in_existing_folder(path)?;
+    write(file.path())?;
+    Ok(file.commit()?)
 }
 
-/// Which of a folder's two training states stays beside a new one.
+/// Training state of a folder that becomes [`PREVIOUS`] when the next one is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Keep {
-    /// The last one, which becomes the one before.
-    Last,
-    /// The one before, with which the run went on: the last one is damaged, or not wanted.
-    Previous,
+pub(crate) enum RotationPolicy {
+    /// [`CHECKPOINT`] becomes [`PREVIOUS`].
+    KeepLast,
+    /// [`PREVIOUS`] stays, since the run resumed from it: [`CHECKPOINT`] is damaged or unwanted.
+    KeepPrevious,
 }
 
-/// Writes a training state; the one that it goes on from is kept.
+/// Writes a training state to [`CHECKPOINT`]; the state that the run resumed from is kept.
 pub(crate) fn write_checkpoint(
     folder: &Path,
     trainer: &Trainer,
     caller: &serde_json::Value,
-    keep: Keep,
+    rotation: RotationPolicy,
 ) -> anyhow::Result<()> {
-    let (last, previous) = (folder.join(CHECKPOINT), folder.join(PREVIOUS));
-    let part = folder.join(format!(".{CHECKPOINT}.part"));
-    trainer.save(&part, caller)?;
-    let at = || last.display().to_string();
-    File::open(&part).and_then(|file| file.sync_all()).with_context(at)?;
-    if keep == Keep::Last && last.exists() {
-        // It keeps its own name until the new one takes it, where the file system has links: there
-        // is one at any moment.
-        let second = folder.join(format!(".{PREVIOUS}.part"));
-        let linked = fs::hard_link(&last, &second).and_then(|()| fs::rename(&second, &previous));
-        // One that a killed run left, or that is the one before already.
-        let _absent = fs::remove_file(&second);
-        if linked.is_err() {
-            fs::rename(&last, &previous).with_context(at)?;
-        }
+    let last = folder.join(CHECKPOINT);
+    let mut file = AtomicFile::create_in_existing_folder(&last)?;
+    trainer.save(file.path(), caller)?;
+    // The rotation follows the sync: a full disk leaves both states as they were.
+    file.flush_and_sync()?;
+    if rotation == RotationPolicy::KeepLast && last.exists() {
+        rotate(folder, &last)?;
     }
-    fs::rename(&part, &last).with_context(at)?;
-    synced(folder)
+    Ok(file.commit()?)
 }
 
-/// Puts the names in a folder on the disk: what was renamed stays so when the power goes.
-fn synced(folder: &Path) -> anyhow::Result<()> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .with_context(|| folder.display().to_string())
+/// Makes the last training state the previous one too. Where the file system has hard links it
+/// keeps its own name, so that the folder holds a [`CHECKPOINT`] at any moment.
+fn rotate(folder: &Path, last: &Path) -> anyhow::Result<()> {
+    let previous = folder.join(PREVIOUS);
+    let link = folder.join(format!(".{PREVIOUS}.part"));
+    let linked = fs::hard_link(last, &link).and_then(|()| fs::rename(&link, &previous));
+    // A link is left by a killed run, or if `previous` was a link to the same file: `rename` does
+    // nothing then.
+    let _ = fs::remove_file(&link);
+    if linked.is_err() {
+        fs::rename(last, &previous).with_context(|| last.display().to_string())?;
+    }
+    Ok(())
 }
 
-/// Reads the training state that a path names: a folder's last one, or a file.
+/// Reads a training state from a file, or the last one of a model folder.
 pub(crate) fn read_checkpoint(
     path: &Path,
     device: Device,
 ) -> anyhow::Result<(Trainer, serde_json::Value)> {
     let file = if path.is_dir() { path.join(CHECKPOINT) } else { path.to_owned() };
-    Trainer::load(&file, device).map_err(|error| instead(error, &file, PREVIOUS))
+    Trainer::load(&file, device).map_err(|error| with_fallback_hint(error, &file, PREVIOUS))
 }
 
-/// An error with a file, and the sound training state beside it that may be used in its stead.
-fn instead(error: ModelError, file: &Path, name: &str) -> anyhow::Error {
+/// Adds to an error with a file the undamaged training state `name` of the same folder, if there is
+/// one that can be used instead.
+fn with_fallback_hint(error: ModelError, file: &Path, name: &str) -> anyhow::Error {
     let other = file.with_file_name(name);
-    match other != file && linformer::is_training_state(&other).unwrap_or(false) {
-        true => anyhow!("{error}; sound is the checkpoint {}", other.display()),
-        false => error.into(),
+    if other != file && linformer::is_training_state(&other).unwrap_or(false) {
+        anyhow!("{error}; sound is the checkpoint {}", other.display())
+    } else {
+        error.into()
     }
 }
 
-/// Reads the model that a path names: a folder's best one, else its last checkpoint, or a file of
-/// either kind.
+/// Reads a model from a file of weights or a training state, or from a model folder: the best
+/// weights if it has any, else the last training state.
 pub(crate) fn read_model(path: &Path, device: Device) -> anyhow::Result<Model> {
-    let file = match path.is_dir() {
-        true if path.join(MODEL).exists() => path.join(MODEL),
-        true => path.join(CHECKPOINT),
-        false => path.to_owned(),
+    let file = if !path.is_dir() {
+        path.to_owned()
+    } else if path.join(MODEL).exists() {
+        path.join(MODEL)
+    } else {
+        path.join(CHECKPOINT)
     };
     if !file.exists() {
         bail!("{}: expected a model folder, or a model or checkpoint in one", path.display());
     }
-    let beside = file.with_file_name(CONFIG);
-    let config = Config::read(&beside)?;
-    if linformer::is_training_state(&file).map_err(|error| instead(error, &file, CHECKPOINT))? {
-        let (trainer, _) =
-            Trainer::load(&file, device).map_err(|error| instead(error, &file, PREVIOUS))?;
+    let config_path = file.with_file_name(CONFIG);
+    let config = Config::read(&config_path)?;
+    if linformer::is_training_state(&file)
+        .map_err(|error| with_fallback_hint(error, &file, CHECKPOINT))?
+    {
+        let (trainer, _) = Trainer::load(&file, device)
+            .map_err(|error| with_fallback_hint(error, &file, PREVIOUS))?;
         if trainer.steps() == 0 {
             tracing::warn!(
                 "{}: it has not learnt anything yet, its run has made no step",
@@ -145,63 +146,58 @@ pub(crate) fn read_model(path: &Path, device: Device) -> anyhow::Result<Model> {
         }
         let model = trainer.into_model();
         linformer::ensure_same_config(&config.model, model.config(), &file)
-            .with_context(|| unfit(&beside))?;
+            .with_context(|| mismatch(&config_path))?;
         return Ok(model);
     }
     Model::load(&config.model, &file, device).map_err(|error| match error {
-        ModelError::OtherModel { .. } => anyhow::Error::new(error).context(unfit(&beside)),
-        error => instead(error, &file, CHECKPOINT),
+        ModelError::OtherModel { .. } => anyhow::Error::new(error).context(mismatch(&config_path)),
+        error => with_fallback_hint(error, &file, CHECKPOINT),
     })
 }
 
-fn unfit(config: &Path) -> String {
+/// Message for weights of another architecture than the configuration.
+fn mismatch(config: &Path) -> String {
     format!("{}: it does not go with the weights beside it", config.display())
 }
 
-/// Keeps other runs out of the folder for as long as what comes back is held: the system lets go of
-/// it however the run ends. `None` where the file system has no locks.
-pub(crate) fn hold(folder: &Path) -> anyhow::Result<Option<File>> {
-    let at = || folder.display().to_string();
-    fs::create_dir_all(folder).with_context(at)?;
-    let handle = File::open(folder).with_context(at)?;
-    match handle.try_lock() {
-        Ok(()) => Ok(Some(handle)),
-        Err(TryLockError::WouldBlock) => {
-            bail!("{}: expected a folder to write to, found one that another run writes to", at())
-        }
-        Err(TryLockError::Error(_)) => Ok(None),
-    }
+/// Creates the folder if it does not exist, and locks it against other runs until the lock is
+/// dropped.
+pub(crate) fn lock_folder(folder: &Path) -> anyhow::Result<FolderLock> {
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    Ok(atomic_output::lock_folder(folder)?)
 }
 
-/// Whether a checkpoint's path is the folder, or a file in it.
-pub(crate) fn is_of(checkpoint: &Path, folder: &Path) -> bool {
-    let place = if checkpoint.is_dir() { Some(checkpoint) } else { checkpoint.parent() };
-    let place =
-        place.map(|place| if place.as_os_str().is_empty() { Path::new(".") } else { place });
-    place
-        .and_then(|place| place.canonicalize().ok())
-        .is_some_and(|place| folder.canonicalize().is_ok_and(|f| f == place))
+/// Returns whether the path of a checkpoint is the folder itself or a file in it.
+pub(crate) fn is_in_folder(checkpoint: &Path, folder: &Path) -> bool {
+    let parent = if checkpoint.is_dir() { Some(checkpoint) } else { checkpoint.parent() };
+    let parent = parent.map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
+    parent
+        .and_then(|parent| parent.canonicalize().ok())
+        .is_some_and(|parent| folder.canonicalize().is_ok_and(|folder| folder == parent))
 }
 
-/// Who asks for a folder of its own.
+/// Use that a run makes of its output folder, which decides whether the folder may hold files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Claim {
-    /// A fresh run.
+pub(crate) enum FolderUse {
+    /// Fresh run: the folder must be empty.
     Train,
-    /// A fresh run, whatever lies there.
+    /// Fresh run under `--force`: the files of an earlier run are removed.
     TrainWithForce,
-    /// A run that goes on elsewhere.
+    /// Run resumed from another folder: the folder must be empty.
     Resume,
 }
 
-/// Makes the folder of a fresh run, or of one that goes on elsewhere.
-pub(crate) fn create(folder: &Path, claim: Claim) -> anyhow::Result<()> {
+/// Creates the folder of a fresh run or of one that resumes from another folder.
+///
+/// # Errors
+/// If the folder is not empty and `folder_use` does not allow for files in it.
+pub(crate) fn create(folder: &Path, folder_use: FolderUse) -> anyhow::Result<()> {
     let at = || folder.display().to_string();
     fs::create_dir_all(folder).with_context(at)?;
     let is_empty = fs::read_dir(folder).with_context(at)?.next().is_none();
-    if !is_empty && claim != Claim::TrainWithForce {
-        let hint = match claim {
-            Claim::Resume => "another, or the folder of the run itself",
+    if !is_empty && folder_use != FolderUse::TrainWithForce {
+        let hint = match folder_use {
+            FolderUse::Resume => "another, or the folder of the run itself",
             _ => "--force, or resume",
         };
         bail!("{}: expected no folder or an empty one, found one that is not empty ({hint})", at());

@@ -62,7 +62,7 @@ pub(crate) fn write(folder: &Path, summary: &TrainSummary) -> anyhow::Result<()>
     let text = page
         .render(context! { charts, summary => summary.to_string(), fields => field_table(&lines) })
         .context(REPORT)?;
-    folder::whole(&folder.join(REPORT), |part| {
+    folder::write_atomic(&folder.join(REPORT), |part| {
         fs::write(part, text).with_context(|| part.display().to_string())
     })
 }

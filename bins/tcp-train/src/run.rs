@@ -11,7 +11,7 @@ use linformer::{Batch, CarriedStates, ProcessGroup, StepReport, TensorMemory, Tr
 use crate::config::Config;
 use crate::data::Data;
 use crate::fields::FieldLoss;
-use crate::folder::{self, CHECKPOINT, Keep, MODEL, PREVIOUS};
+use crate::folder::{self, CHECKPOINT, MODEL, PREVIOUS, RotationPolicy};
 use crate::memory::{memory, peak_memory};
 use crate::metrics::{Line, Metrics};
 use crate::place::{Best, INTERRUPTED, Place, REASONS};
@@ -43,7 +43,7 @@ pub(crate) struct Run<'a> {
     /// Steps at the last checkpoint that this run wrote.
     saved_steps: u64,
     /// Which of the checkpoints found the next one leaves.
-    keep: Keep,
+    keep: RotationPolicy,
 }
 
 impl<'a> Run<'a> {
@@ -88,12 +88,12 @@ impl<'a> Run<'a> {
             started: Instant::now(),
             saved: Instant::now(),
             saved_steps: 0,
-            keep: Keep::Last,
+            keep: RotationPolicy::KeepLast,
         })
     }
 
     /// The same, where the first checkpoint leaves another one than the last.
-    pub(crate) fn keeping(self, keep: Keep) -> Run<'a> {
+    pub(crate) fn keeping(self, keep: RotationPolicy) -> Run<'a> {
         Run { keep, ..self }
     }
 
@@ -359,7 +359,9 @@ impl<'a> Run<'a> {
         if self.metrics.is_none() {
             return Ok(());
         }
-        folder::whole(&self.folder.join(MODEL), |part| Ok(self.trainer.model().save(part)?))
+        folder::write_atomic(&self.folder.join(MODEL), |part| {
+            Ok(self.trainer.model().save(part)?)
+        })
     }
 
     fn checkpoint(&mut self) -> anyhow::Result<()> {
@@ -370,7 +372,7 @@ impl<'a> Run<'a> {
         self.saved_steps = self.trainer.steps();
         let Some(metrics) = &mut self.metrics else { return Ok(()) };
         metrics.flush()?;
-        let keep = std::mem::replace(&mut self.keep, Keep::Last);
+        let keep = std::mem::replace(&mut self.keep, RotationPolicy::KeepLast);
         folder::write_checkpoint(&self.folder, &self.trainer, &serde_json::to_value(&place)?, keep)
     }
 

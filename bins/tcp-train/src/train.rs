@@ -12,7 +12,7 @@ use linformer::{Device, Model, ProcessGroup, Trainer};
 use crate::args::{Machine, Resume, Train};
 use crate::data::Data;
 use crate::fields::FieldLoss;
-use crate::folder::{self, Claim, Keep, METRICS, MODEL, PREVIOUS};
+use crate::folder::{self, FolderUse, METRICS, MODEL, PREVIOUS, RotationPolicy};
 use crate::place::Place;
 use crate::run::Run;
 use crate::settings::Settings;
@@ -24,11 +24,11 @@ pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
     let (team, device) = begin(&args.machine, &args.input_dir)?;
     let data = Data::load(&args.input_dir, &args.output_dir, &settings, console)?;
     let writes = is_first(team.as_ref());
-    let _held = if writes { folder::hold(&args.output_dir)? } else { None };
+    let _held = if writes { Some(folder::lock_folder(&args.output_dir)?) } else { None };
     if writes {
         folder::create(
             &args.output_dir,
-            if args.force { Claim::TrainWithForce } else { Claim::Train },
+            if args.force { FolderUse::TrainWithForce } else { FolderUse::Train },
         )?;
     }
     let trainer =
@@ -54,9 +54,9 @@ pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
 pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
     let (team, device) = begin(&args.machine, &args.input_dir)?;
     let writes = is_first(team.as_ref());
-    let is_own = folder::is_of(&args.checkpoint_path, &args.output_dir);
+    let is_own = folder::is_in_folder(&args.checkpoint_path, &args.output_dir);
     // Before its checkpoint is read: a run that still writes there would go on from a later one.
-    let own = if writes && is_own { folder::hold(&args.output_dir)? } else { None };
+    let own = if writes && is_own { Some(folder::lock_folder(&args.output_dir)?) } else { None };
     let (trainer, caller) = folder::read_checkpoint(&args.checkpoint_path, device)?;
     let at = || args.checkpoint_path.display().to_string();
     let mut place = Place::read(caller).with_context(at)?;
@@ -85,9 +85,9 @@ pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
             at()
         );
     }
-    let _held = if writes && !is_own { folder::hold(&args.output_dir)? } else { own };
+    let _held = if writes && !is_own { Some(folder::lock_folder(&args.output_dir)?) } else { own };
     if writes && !is_own {
-        folder::create(&args.output_dir, Claim::Resume)?;
+        folder::create(&args.output_dir, FolderUse::Resume)?;
     }
     if is_own && let Some(reason) = place.has_ended(trainer.steps()) {
         let steps = count(trainer.steps());
@@ -104,9 +104,9 @@ pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
         carry_over(&args.checkpoint_path, &args.output_dir, trainer.steps())?;
     }
     let keep = if is_own && args.checkpoint_path.ends_with(PREVIOUS) {
-        Keep::Previous
+        RotationPolicy::KeepPrevious
     } else {
-        Keep::Last
+        RotationPolicy::KeepLast
     };
     Run::new(&data, trainer, place, &args.output_dir, team, console)?.keeping(keep).go()
 }
@@ -148,10 +148,12 @@ fn carry_over(checkpoint: &Path, folder: &Path, steps: u64) -> anyhow::Result<()
     };
     let kept: String = lines.lines().filter(is_earlier).flat_map(|line| [line, "\n"]).collect();
     let path = folder.join(METRICS);
-    folder::whole(&path, |part| fs::write(part, kept).with_context(|| part.display().to_string()))?;
+    folder::write_atomic(&path, |part| {
+        fs::write(part, kept).with_context(|| part.display().to_string())
+    })?;
     let (model, to) = (from.join(MODEL), folder.join(MODEL));
     if model.exists() && !to.exists() {
-        folder::whole(&to, |part| {
+        folder::write_atomic(&to, |part| {
             fs::copy(&model, part)
                 .map(drop)
                 .with_context(|| format!("{} from {}", to.display(), model.display()))

@@ -123,7 +123,7 @@ fn a_checkpoint_torn_while_it_was_written_harms_nothing() {
     child.wait().unwrap();
     let last = place.path("cut/checkpoint.safetensors");
     let octets = std::fs::read(&last).unwrap();
-    std::fs::write(place.path("cut/.checkpoint.safetensors.part"), &octets[..octets.len() / 2])
+    std::fs::write(place.path("cut/.checkpoint.safetensors.1-0.part"), &octets[..octets.len() / 2])
         .unwrap();
     place.succeed(&format!("{RESUME} --checkpoint-path cut --output-dir a"));
     same_weights(&place, "straight", "a");
