@@ -2,11 +2,6 @@
 //! message. Checks that an output which is also an input or another output is refused.
 
 #![no_main]
-#![allow(dead_code, reason = "parts of the programs, as they stand")]
-
-// tcp-train's command line, under the name that the program uses for it.
-#[path = "../../bins/tcp-train/src/args.rs"]
-mod args;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -29,7 +24,7 @@ fuzz_target!(|octets: &[u8]| {
             .map(|a| (a.input, vec![Some(a.output), a.labels, a.reports])),
         2 => parse::<tcp_eval::Args>(&words).map(|a| (a.real, vec![a.output])),
         _ => {
-            parse::<args::Args>(&words);
+            parse::<tcp_train::args::Args>(&words);
             None
         }
     };

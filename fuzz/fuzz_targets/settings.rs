@@ -1,25 +1,7 @@
-//! Any text as settings, a model's configuration, a checkpoint's place, or a list of likelihoods: a
-//! value, or a message.
+//! Any text as settings, a model's configuration, the training state of a checkpoint, or a
+//! list of likelihoods: a value, or a message.
 
 #![no_main]
-#![allow(dead_code, reason = "parts of the programs, as they stand")]
-
-#[path = "../../bins/tcp-train/src/any_text.rs"]
-mod any_text;
-#[path = "../../bins/tcp-train/src/args.rs"]
-mod args;
-#[path = "../../bins/tcp-train/src/config.rs"]
-mod config;
-#[path = "../../bins/tcp-train/src/fields.rs"]
-mod fields;
-#[path = "../../bins/tcp-train/src/place.rs"]
-mod place;
-#[path = "../../bins/tcp-train/src/ports.rs"]
-mod ports;
-#[path = "../../bins/tcp-train/src/schedule.rs"]
-mod schedule;
-#[path = "../../bins/tcp-train/src/settings.rs"]
-mod settings;
 
 use libfuzzer_sys::fuzz_target;
 use tcp_eval::likelihood::{self, LikelihoodSet};
@@ -34,6 +16,6 @@ fuzz_target!(|octets: &[u8]| {
             assert!(!all.is_empty() && all.iter().all(|bits| bits.is_finite()));
         }
     } else if let Ok(text) = std::str::from_utf8(rest) {
-        any_text::take(kind, text);
+        tcp_train::fuzzing::check_text(kind, text);
     }
 });

@@ -12,12 +12,12 @@ use clikit::Common;
 /// interrupted, flows that do not decode); 2 failed.
 #[derive(Parser, Debug)]
 #[command(name = "tcp-train", version)]
-pub(crate) struct Args {
+pub struct Args {
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub command: Command,
 
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub common: Common,
 }
 
 impl clikit::Cli for Args {
@@ -28,7 +28,7 @@ impl clikit::Cli for Args {
 
 /// What to do.
 #[derive(Subcommand, Debug)]
-pub(crate) enum Command {
+pub enum Command {
     /// Train a model on a dataset
     Train(Train),
     /// Go on with a training run that was stopped: the result is the same as if it had not been
@@ -47,28 +47,28 @@ pub(crate) enum Command {
 /// on. Ctrl-C writes a checkpoint first. Started by torchrun, or with its variables RANK,
 /// WORLD_SIZE, MASTER_ADDR and MASTER_PORT, processes share out each step.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Train {
+pub struct Train {
     /// The dataset: a folder, a file, or - for a stream on stdin
     #[arg(long, alias = "input_dir", value_name = "DATASET")]
-    pub(crate) input_dir: PathBuf,
+    pub input_dir: PathBuf,
 
     /// The model folder to make
     #[arg(long, alias = "output_dir", value_name = "FOLDER")]
-    pub(crate) output_dir: PathBuf,
+    pub output_dir: PathBuf,
 
     /// Sizes of model and training run: tiny takes minutes on a laptop
     #[arg(long, value_enum, default_value = "tiny")]
-    pub(crate) preset: Preset,
+    pub preset: Preset,
 
     /// Write into a folder that has something in it
     #[arg(long)]
-    pub(crate) force: bool,
+    pub force: bool,
 
     #[command(flatten)]
-    pub(crate) changes: Changes,
+    pub changes: Changes,
 
     #[command(flatten)]
-    pub(crate) machine: Machine,
+    pub machine: Machine,
 }
 
 /// Go on with a training run that was stopped.
@@ -76,89 +76,89 @@ pub(crate) struct Train {
 /// The settings are the stopped run's; flags given here change them. The dataset must be the same
 /// one.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Resume {
+pub struct Resume {
     /// The model folder of the run that was stopped, or a checkpoint in it
     #[arg(long, alias = "checkpoint_path", value_name = "PATH")]
-    pub(crate) checkpoint_path: PathBuf,
+    pub checkpoint_path: PathBuf,
 
     /// The dataset: a folder, a file, or - for a stream on stdin
     #[arg(long, alias = "input_dir", value_name = "DATASET")]
-    pub(crate) input_dir: PathBuf,
+    pub input_dir: PathBuf,
 
     /// The model folder: the stopped run's own, or another
     #[arg(long, alias = "output_dir", value_name = "FOLDER")]
-    pub(crate) output_dir: PathBuf,
+    pub output_dir: PathBuf,
 
     #[command(flatten)]
-    pub(crate) changes: Changes,
+    pub changes: Changes,
 
     #[command(flatten)]
-    pub(crate) machine: Machine,
+    pub machine: Machine,
 }
 
 /// Settings that a flag changes.
 #[derive(clap::Args, Debug, Default)]
 #[command(next_help_heading = "Training settings")]
-pub(crate) struct Changes {
+pub struct Changes {
     /// Read settings from a TOML file, as they stand under `settings` in config.json; flags go
     /// before it
     #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
 
     /// Where all randomness comes from [default: 1]
     #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
+    pub seed: Option<u64>,
 
     /// How often the dataset is gone through, at most
     #[arg(long, value_name = "N")]
-    pub(crate) epochs: Option<u64>,
+    pub epochs: Option<u64>,
 
     /// Steps to make, at most; 0: no limit
     #[arg(long, alias = "max_steps", value_name = "N")]
-    pub(crate) max_steps: Option<u64>,
+    pub max_steps: Option<u64>,
 
     /// Minutes to train, at most; the learning rate falls to its end by then. 0: no limit
     #[arg(long, alias = "max_minutes", value_name = "MINUTES")]
-    pub(crate) max_minutes: Option<f64>,
+    pub max_minutes: Option<f64>,
 
     /// Tokens in a step
     #[arg(long, value_name = "TOKENS")]
-    pub(crate) batch: Option<usize>,
+    pub batch: Option<usize>,
 
     /// Parts in which a process computes its share of a step, one after another: more take less
     /// memory
     #[arg(long, value_name = "N")]
-    pub(crate) accumulate: Option<usize>,
+    pub accumulate: Option<usize>,
 
     /// Of flows that differ in time alone, keep so many at most; 0: all
     #[arg(long, alias = "max_repeats", value_name = "N")]
-    pub(crate) max_repeats: Option<u64>,
+    pub max_repeats: Option<u64>,
 
     /// Highest learning rate
     #[arg(long, alias = "learning_rate", value_name = "RATE")]
-    pub(crate) learning_rate: Option<f64>,
+    pub learning_rate: Option<f64>,
 
     /// Steps between validations
     #[arg(long, alias = "validate_every", value_name = "STEPS")]
-    pub(crate) validate_every: Option<u64>,
+    pub validate_every: Option<u64>,
 
     /// End after so many validations without a better loss; 0: go on
     #[arg(long, value_name = "N")]
-    pub(crate) patience: Option<u64>,
+    pub patience: Option<u64>,
 
     /// What matrices are multiplied in; bf16 is for GPUs
     #[arg(long, value_enum)]
-    pub(crate) precision: Option<Precision>,
+    pub precision: Option<Precision>,
 
     /// Any setting by the name that it has in config.json, as often as needed: --set
     /// model.width=192
     #[arg(long, value_name = "NAME=VALUE")]
-    pub(crate) set: Vec<String>,
+    pub set: Vec<String>,
 }
 
 /// What matrices are multiplied in.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Precision {
+pub enum Precision {
     /// 32 bits
     F32,
     /// bfloat16, the weights kept in 32 bits
@@ -177,18 +177,18 @@ impl From<Precision> for linformer::Precision {
 /// What to compute with.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Machine")]
-pub(crate) struct Machine {
+pub struct Machine {
     /// cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
-    pub(crate) device: String,
+    pub device: String,
 
     /// Threads to use [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) threads: Option<u16>,
+    pub threads: Option<u16>,
 }
 
 impl Machine {
-    pub(crate) fn threads(&self) -> usize {
+    pub fn threads(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         self.threads.map_or_else(cores, usize::from)
     }
@@ -201,84 +201,84 @@ const CONDITIONS: &str = "Conditions";
 /// Conditions are fulfilled exactly: what they leave open is drawn as the model gives it under
 /// them. The same seed gives the same flows, whatever the batch and the threads.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Generate {
+pub struct Generate {
     /// A model folder, or a model or checkpoint in it
     #[arg(long, alias = "checkpoint_path", value_name = "PATH")]
-    pub(crate) checkpoint_path: PathBuf,
+    pub checkpoint_path: PathBuf,
 
     /// The dataset to make: a folder, a file by its name (.arrow, .arrows, .parquet), or - for an
     /// Arrow stream on stdout
     #[arg(long, alias = "output_dir", value_name = "DATASET")]
-    pub(crate) output_dir: PathBuf,
+    pub output_dir: PathBuf,
 
     /// Flows to generate [default: 1000, or as many as --packets takes]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) flows: Option<u64>,
+    pub flows: Option<u64>,
 
     /// Generate flows until they have so many packets together; the last one is whole and may go
     /// beyond
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) packets: Option<u64>,
+    pub packets: Option<u64>,
 
     /// Where all randomness comes from
     #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) seed: u64,
+    pub seed: u64,
 
     /// What a flow must be
     #[arg(long, value_enum, default_value = "session")]
-    pub(crate) constrain: Constrain,
+    pub constrain: Constrain,
 
     /// 1 draws as the model says, less is safer, more is stranger
     #[arg(long, default_value_t = 1.0, value_parser = positive)]
-    pub(crate) temperature: f32,
+    pub temperature: f32,
 
     /// Draw among the K likeliest tokens alone; 0: among all
     #[arg(long, alias = "top_k", value_name = "K", default_value_t = 0)]
-    pub(crate) top_k: usize,
+    pub top_k: usize,
 
     /// Draw among the likeliest tokens that together have this probability alone
     #[arg(long, alias = "top_p", value_name = "P", default_value_t = 1.0, value_parser = probability)]
-    pub(crate) top_p: f32,
+    pub top_p: f32,
 
     /// Packets that a flow has at most: those of the length classes that fit are drawn [a session
     /// takes 7; with --constrain none, which knows of no packets, 128 tokens are let through for
     /// each]
     #[arg(long, alias = "max_packets_per_flow", value_name = "N", default_value_t = 10_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(7..))]
-    pub(crate) max_packets_per_flow: u64,
+    pub max_packets_per_flow: u64,
 
     /// Packets that a flow has at least
     #[arg(long, alias = "min_packets_per_flow", value_name = "N", default_value_t = 0, help_heading = CONDITIONS)]
-    pub(crate) min_packets_per_flow: u64,
+    pub min_packets_per_flow: u64,
 
     /// Only flows to these server ports
     #[arg(long, alias = "server_port", value_name = "PORT", value_delimiter = ',', help_heading = CONDITIONS)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) server_port: Vec<u16>,
+    pub server_port: Vec<u16>,
 
     /// Only flows that end like this
     #[arg(long, value_enum, value_delimiter = ',', help_heading = CONDITIONS)]
-    pub(crate) ends: Vec<Ends>,
+    pub ends: Vec<Ends>,
 
     /// Only flows of these length classes: class N has 2^N to 2^(N+1) - 1 packets; class 15, all
     /// from 32,768 on
     #[arg(long, alias = "length_class", value_name = "N or N-N", value_parser = classes, help_heading = CONDITIONS)]
-    pub(crate) length_class: Option<RangeInclusive<u8>>,
+    pub length_class: Option<RangeInclusive<u8>>,
 
     /// Flows side by side in each thread
     #[arg(long, value_name = "FLOWS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub(crate) batch: u32,
+    pub batch: u32,
 
     /// The dataset's format [default: as the file's name says, else arrow]
     #[arg(long, value_enum)]
-    pub(crate) format: Option<Format>,
+    pub format: Option<Format>,
 
     /// Replace a folder that has something in it
     #[arg(long)]
-    pub(crate) force: bool,
+    pub force: bool,
 
     #[command(flatten)]
-    pub(crate) machine: Machine,
+    pub machine: Machine,
 }
 
 /// Print how probable a model finds each flow of a dataset.
@@ -289,30 +289,30 @@ pub(crate) struct Generate {
 /// flow would be to a run with this model's settings on this dataset, as it was where the model was
 /// trained on it.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Score {
+pub struct Score {
     /// A model folder, or a model or checkpoint in it
     #[arg(long, alias = "checkpoint_path", value_name = "PATH")]
-    pub(crate) checkpoint_path: PathBuf,
+    pub checkpoint_path: PathBuf,
 
     /// The dataset: a folder, a file, or - for a stream on stdin
     #[arg(long, alias = "input_dir", value_name = "DATASET")]
-    pub(crate) input_dir: PathBuf,
+    pub input_dir: PathBuf,
 
     /// Score so many distinct flows at most, drawn by the model's seed [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) flows: Option<u64>,
+    pub flows: Option<u64>,
 
     /// Tokens side by side
     #[arg(long, value_name = "TOKENS", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) batch: u32,
+    pub batch: u32,
 
     #[command(flatten)]
-    pub(crate) machine: Machine,
+    pub machine: Machine,
 }
 
 /// Sizes of model and training run.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Preset {
+pub enum Preset {
     /// 0.9 million weights: minutes on a laptop
     Tiny,
     /// 5.0 million weights: an hour on a workstation
@@ -325,7 +325,7 @@ pub(crate) enum Preset {
 
 /// What a flow must be.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Constrain {
+pub enum Constrain {
     /// A whole TCP session: every flow is valid
     Session,
     /// Tokens that decode
@@ -336,7 +336,7 @@ pub(crate) enum Constrain {
 
 /// How a flow ends.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Ends {
+pub enum Ends {
     /// Closed by FIN from both sides
     Graceful,
     /// Reset by one side
@@ -347,7 +347,7 @@ pub(crate) enum Ends {
 
 /// The dataset's format.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Format {
+pub enum Format {
     /// Arrow IPC
     Arrow,
     /// Parquet

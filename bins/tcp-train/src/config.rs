@@ -10,7 +10,7 @@ use crate::settings::Settings;
 
 /// config.json.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub(crate) struct Config {
+pub struct Config {
     /// The code of its tokens.
     token_code: String,
     /// The code's version.
@@ -18,23 +18,23 @@ pub(crate) struct Config {
     /// The program that wrote it.
     tool: String,
     /// The architecture.
-    pub(crate) model: ModelConfig,
+    pub model: ModelConfig,
     /// How it was trained.
-    pub(crate) settings: Settings,
+    pub settings: Settings,
     /// What it was trained on; not in folders of programs that did not say.
     #[serde(default)]
-    pub(crate) trained_on: Option<TrainedOn>,
+    pub trained_on: Option<TrainedOn>,
 }
 
 /// What a model has seen of its dataset.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub(crate) struct TrainedOn {
+pub struct TrainedOn {
     /// The server ports of the flows that it learnt from: `22,80,8000-8003`.
-    pub(crate) server_ports: Ports,
+    pub server_ports: Ports,
 }
 
 impl Config {
-    pub(crate) fn new(settings: &Settings, server_ports: Ports) -> Config {
+    pub fn new(settings: &Settings, server_ports: Ports) -> Config {
         Config {
             token_code: field::NAME.to_owned(),
             token_version: field::VERSION,
@@ -45,7 +45,7 @@ impl Config {
         }
     }
 
-    pub(crate) fn to_text(&self) -> anyhow::Result<String> {
+    pub fn to_text(&self) -> anyhow::Result<String> {
         Ok(serde_json::to_string_pretty(self).context("config.json")? + "\n")
     }
 
@@ -53,7 +53,7 @@ impl Config {
     ///
     /// # Errors
     /// Where the text is no configuration that this program can use.
-    pub(crate) fn from_text(text: &str) -> anyhow::Result<Config> {
+    pub fn from_text(text: &str) -> anyhow::Result<Config> {
         let config: Config = serde_json::from_str(text)?;
         if (config.token_code.as_str(), config.token_version) != (field::NAME, field::VERSION) {
             let found = format!("{} version {}", config.token_code, config.token_version);

@@ -5,7 +5,7 @@ use tokenizer::field::vocab::{self, TABLE};
 
 /// Nats by field, over some tokens. Digits count for the field that they spell out.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct FieldLoss {
+pub struct FieldLoss {
     /// In the order of [`names`]; empty: nothing counted.
     nats: Vec<f64>,
     tokens: u64,
@@ -13,7 +13,7 @@ pub(crate) struct FieldLoss {
 }
 
 /// The fields' names, in the order of the table of tokens.
-pub(crate) fn names() -> Vec<&'static str> {
+pub fn names() -> Vec<&'static str> {
     let mut names: Vec<&'static str> = Vec::new();
     for row in TABLE.iter().filter(|row| row.field != "digit" && !row.field.is_empty()) {
         if !names.contains(&row.field) {
@@ -35,7 +35,7 @@ fn field_of_each() -> Vec<Option<usize>> {
 
 impl FieldLoss {
     /// Counts tokens with their losses; a digit follows what it belongs to.
-    pub(crate) fn add(&mut self, tokens: impl Iterator<Item = u16>, losses: &[f32]) {
+    pub fn add(&mut self, tokens: impl Iterator<Item = u16>, losses: &[f32]) {
         let fields = field_of_each();
         self.nats.resize(names().len(), 0.0);
         let mut field = 0;
@@ -48,7 +48,7 @@ impl FieldLoss {
     }
 
     /// As numbers that add up over processes.
-    pub(crate) fn numbers(&self) -> Vec<f64> {
+    pub fn numbers(&self) -> Vec<f64> {
         let mut all = self.nats.clone();
         all.resize(names().len(), 0.0);
         all.extend([self.tokens as f64, self.packets as f64]);
@@ -56,31 +56,31 @@ impl FieldLoss {
     }
 
     /// From such numbers.
-    pub(crate) fn from_numbers(numbers: &[f64]) -> FieldLoss {
+    pub fn from_numbers(numbers: &[f64]) -> FieldLoss {
         let (nats, counts) = numbers.split_at(numbers.len() - 2);
         FieldLoss { nats: nats.to_vec(), tokens: counts[0] as u64, packets: counts[1] as u64 }
     }
 
     /// The larger of its counts.
-    pub(crate) fn largest(&self) -> u64 {
+    pub fn largest(&self) -> u64 {
         self.tokens.max(self.packets)
     }
 
     /// Whether nothing was counted.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.tokens == 0
     }
 
-    pub(crate) fn nats_per_token(&self) -> f64 {
+    pub fn nats_per_token(&self) -> f64 {
         self.nats.iter().sum::<f64>() / self.tokens.max(1) as f64
     }
 
-    pub(crate) fn bits_per_packet(&self) -> f64 {
+    pub fn bits_per_packet(&self) -> f64 {
         self.bits().map(|(_, bits)| bits).sum()
     }
 
     /// Bits per packet of each field; together they are the bits per packet.
-    pub(crate) fn bits(&self) -> impl Iterator<Item = (&'static str, f64)> {
+    pub fn bits(&self) -> impl Iterator<Item = (&'static str, f64)> {
         let per_packet = 1.0 / (std::f64::consts::LN_2 * self.packets.max(1) as f64);
         names().into_iter().zip(&self.nats).map(move |(name, nats)| (name, nats * per_packet))
     }

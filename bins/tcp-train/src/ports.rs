@@ -6,11 +6,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Ports, lowest first, as ranges that do not touch.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Ports(Vec<(u16, u16)>);
+pub struct Ports(Vec<(u16, u16)>);
 
 impl Ports {
     /// Whether a port is among them.
-    pub(crate) fn contains(&self, port: u16) -> bool {
+    pub fn contains(&self, port: u16) -> bool {
         self.0.iter().any(|&(first, last)| (first..=last).contains(&port))
     }
 }

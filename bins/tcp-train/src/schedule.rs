@@ -2,7 +2,7 @@
 
 /// The learning rate when `done` (0 to 1) of the run is behind: up in a line, then down in half a
 /// cosine.
-pub(crate) fn learning_rate(done: f64, highest: f64, warm_up: f64, final_rate: f64) -> f64 {
+pub fn learning_rate(done: f64, highest: f64, warm_up: f64, final_rate: f64) -> f64 {
     let done = done.clamp(0.0, 1.0);
     if done < warm_up {
         return highest * (done / warm_up).max(0.01);

@@ -12,50 +12,50 @@ use crate::args::{Changes, Preset};
 /// A training run's settings. Stand in config.json and in every checkpoint.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// Where weights and orders come from.
-    pub(crate) seed: u64,
+    pub seed: u64,
     /// How often the dataset is gone through, at most.
-    pub(crate) epochs: u64,
+    pub epochs: u64,
     /// Steps, at most; 0: no limit.
-    pub(crate) max_steps: u64,
+    pub max_steps: u64,
     /// Minutes, at most; 0: no limit.
-    pub(crate) max_minutes: f64,
+    pub max_minutes: f64,
     /// Tokens in a step, at most, over all processes.
-    pub(crate) batch: usize,
+    pub batch: usize,
     /// Parts in which a process computes its share of a step, one after another: more take less
     /// memory.
-    pub(crate) accumulate: usize,
+    pub accumulate: usize,
     /// Tokens of one flow in a step, at most: a longer flow goes on in the next step from the state
     /// that it left.
-    pub(crate) piece: usize,
+    pub piece: usize,
     /// Highest learning rate.
-    pub(crate) learning_rate: f64,
+    pub learning_rate: f64,
     /// Share of the run in which the learning rate rises.
-    pub(crate) warm_up: f64,
+    pub warm_up: f64,
     /// The learning rate at the end, as a share of the highest.
-    pub(crate) final_rate: f64,
+    pub final_rate: f64,
     /// Share of flows held out for validation.
-    pub(crate) validation_share: f64,
+    pub validation_share: f64,
     /// Share of flows that training does not look at.
-    pub(crate) test_share: f64,
+    pub test_share: f64,
     /// Flows, at most, that differ in time alone; 0: all.
-    pub(crate) max_repeats: u64,
+    pub max_repeats: u64,
     /// Steps between validations.
-    pub(crate) validate_every: u64,
+    pub validate_every: u64,
     /// Validations without a better loss after which training ends; 0: however many.
-    pub(crate) patience: u64,
+    pub patience: u64,
     /// Nats per token by which the loss of the last steps may be above that of the steps before;
     /// beyond, training stops with an error. 0: no limit.
-    pub(crate) spike: f64,
+    pub spike: f64,
     /// Seconds between checkpoints.
-    pub(crate) checkpoint_seconds: f64,
+    pub checkpoint_seconds: f64,
     /// What matrices are multiplied in: f32 or bf16.
-    pub(crate) precision: Precision,
+    pub precision: Precision,
     /// AdamW.
-    pub(crate) optimizer: Optimizer,
+    pub optimizer: Optimizer,
     /// The architecture.
-    pub(crate) model: ModelConfig,
+    pub model: ModelConfig,
 }
 
 impl Settings {
@@ -114,12 +114,12 @@ impl Settings {
     }
 
     /// The settings of a fresh run.
-    pub(crate) fn fresh(preset: Preset, changes: &Changes) -> anyhow::Result<Settings> {
+    pub fn fresh(preset: Preset, changes: &Changes) -> anyhow::Result<Settings> {
         Settings::preset(preset).changed(changes)
     }
 
     /// These settings with a file's and the flags' changes.
-    pub(crate) fn changed(self, changes: &Changes) -> anyhow::Result<Settings> {
+    pub fn changed(self, changes: &Changes) -> anyhow::Result<Settings> {
         let mut settings = match &changes.config {
             Some(path) => self.with_file(path)?,
             None => self,
@@ -152,7 +152,7 @@ impl Settings {
     }
 
     /// These settings with those of a TOML text in their place; not checked yet.
-    pub(crate) fn with_text(self, text: &str) -> anyhow::Result<Settings> {
+    pub fn with_text(self, text: &str) -> anyhow::Result<Settings> {
         self.merged(toml::from_str(text)?)
     }
 
@@ -166,7 +166,7 @@ impl Settings {
     ///
     /// # Errors
     /// Names the first that is wrong.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
+    pub fn check(&self) -> anyhow::Result<()> {
         let rules = [
             ("epochs", "1 or more", self.epochs >= 1),
             ("batch", "1 or more", self.batch >= 1),

@@ -9,13 +9,13 @@ use clikit::text::count;
 use clikit::{Console, is_dash};
 use linformer::{Device, Model, ProcessGroup, Trainer};
 
+use super::data::Data;
+use super::folder::{self, FolderUse, METRICS, MODEL, PREVIOUS, RotationPolicy};
+use super::run::Run;
 use crate::args::{Machine, Resume, Train};
-use crate::data::Data;
 use crate::fields::FieldLoss;
-use crate::folder::{self, FolderUse, METRICS, MODEL, PREVIOUS, RotationPolicy};
-use crate::place::Place;
-use crate::run::Run;
 use crate::settings::Settings;
+use crate::training_state::Place;
 
 /// Makes a model.
 pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {

@@ -8,18 +8,18 @@ use clikit::text::count;
 use clikit::{Console, Progress, Unit};
 use linformer::{Batch, CarriedStates, ProcessGroup, StepReport, TensorMemory, Trainer};
 
+use super::data::Data;
+use super::folder::{self, CHECKPOINT, MODEL, PREVIOUS, RotationPolicy};
+use super::memory::{memory, peak_memory};
+use super::metrics::{Line, Metrics};
+use super::report;
+use super::rows::{self, Piece};
+use super::summary::{Loss, TrainSummary};
+use super::train::is_first;
 use crate::config::Config;
-use crate::data::Data;
 use crate::fields::FieldLoss;
-use crate::folder::{self, CHECKPOINT, MODEL, PREVIOUS, RotationPolicy};
-use crate::memory::{memory, peak_memory};
-use crate::metrics::{Line, Metrics};
-use crate::place::{Best, INTERRUPTED, Place, REASONS};
-use crate::report;
-use crate::rows::{self, Piece};
 use crate::schedule::learning_rate;
-use crate::summary::{Loss, TrainSummary};
-use crate::train::is_first;
+use crate::training_state::{Best, INTERRUPTED, Place, REASONS};
 
 /// Steps over which the training loss is averaged.
 const RECENT: usize = 50;

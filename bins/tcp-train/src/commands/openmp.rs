@@ -4,7 +4,7 @@
 /// slower: measured on two cores with a load of nine, 666 tokens per second against 6,950. OpenMP
 /// reads how to wait before `main`, so the program begins again with it said, unless the user has
 /// said it. Where that fails, it goes on as it is.
-pub(crate) fn let_waiting_threads_sleep() {
+pub fn set_passive_wait_policy() {
     const SAID: [&str; 2] = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
     if SAID.iter().any(|name| std::env::var_os(name).is_some()) {
         return;

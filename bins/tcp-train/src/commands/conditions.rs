@@ -5,8 +5,8 @@ use anyhow::bail;
 use linformer::{Generator, PrefixMatch, Prompt, Sampling};
 use tokenizer::field::{BOS, vocab};
 
+use super::filter::FlowFilter;
 use crate::args::{Ends, Generate};
-use crate::filter::FlowFilter;
 
 /// Where the length stands among a flow's tokens.
 const LENGTH_AT: usize = 3;

@@ -9,8 +9,8 @@ use linformer::Batch;
 use tokenizer::field::vocab;
 use tokenizer::{FlowIdentity, field};
 
+use super::rows::{Piece, Row, rows};
 use crate::ports::Ports;
-use crate::rows::{Piece, Row, rows};
 use crate::settings::Settings;
 
 /// The only token code that a model is trained on.

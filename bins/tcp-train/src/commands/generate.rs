@@ -15,13 +15,13 @@ use flowtrack::{Class, Close, Direction, Flow};
 use linformer::{Generated, Generator, Job, Prompt, Sampling, StopReason, TensorMemory};
 use tokenizer::{DecodeError, FlowIdentity, SideIdentity, field};
 
+use super::conditions::Wish;
+use super::filter::FlowFilter;
+use super::folder;
+use super::memory::peak_memory;
+use super::summary::GenerateSummary;
 use crate::args::{Constrain, Ends, Format, Generate};
 use crate::config::Config;
-use crate::filter::FlowFilter;
-use crate::folder;
-use crate::memory::peak_memory;
-use crate::summary::GenerateSummary;
-use crate::wish::Wish;
 
 /// Tokens that one packet may take at most, far above what any does: ends flows that nothing else
 /// ends.

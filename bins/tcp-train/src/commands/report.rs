@@ -7,10 +7,10 @@ use anyhow::{Context, anyhow};
 use minijinja::{AutoEscape, Environment, context};
 use plotters::prelude::*;
 
+use super::folder::{self, REPORT};
+use super::metrics::{self, Line};
+use super::summary::TrainSummary;
 use crate::fields;
-use crate::folder::{self, REPORT};
-use crate::metrics::{self, Line};
-use crate::summary::TrainSummary;
 
 /// Points that a curve has at most: more would not be seen.
 const POINTS: usize = 200;

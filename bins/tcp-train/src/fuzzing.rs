@@ -6,13 +6,13 @@ use clap::ValueEnum;
 
 use crate::args::{Changes, Preset};
 use crate::config::Config;
-use crate::place::Place;
 use crate::ports::Ports;
 use crate::schedule::learning_rate;
 use crate::settings::Settings;
+use crate::training_state::Place;
 
 /// Takes a text for one of these things, as `kind` says.
-pub(crate) fn take(kind: u8, text: &str) {
+pub fn check_text(kind: u8, text: &str) {
     let preset = Preset::value_variants()[usize::from(kind >> 3) % 4];
     let fresh = |changes: &Changes| Settings::fresh(preset, changes);
     match kind % 4 {
@@ -66,7 +66,7 @@ mod tests {
             std::fs::read_dir(Path::new(&manifest).join("../../fuzz/seeds/settings")).unwrap()
         {
             let octets = std::fs::read(entry.unwrap().path()).unwrap();
-            super::take(octets[0], std::str::from_utf8(&octets[1..]).unwrap());
+            super::check_text(octets[0], std::str::from_utf8(&octets[1..]).unwrap());
             seen += 1;
         }
         assert!(seen >= 6, "{seen}");
@@ -92,6 +92,6 @@ mod tests {
 
     #[test]
     fn a_learning_rate_comes_back_to_the_last_bit() {
-        super::take(1, "learning_rate=0.11791870367106105");
+        super::check_text(1, "learning_rate=0.11791870367106105");
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use clikit::text::{Rows, count, percent};
 use serde::Serialize;
 
-use crate::data::Counts;
+use super::data::Counts;
 
 /// Loss on some flows.
 #[derive(Clone, Copy, Debug, Default, Serialize)]

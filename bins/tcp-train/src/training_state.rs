@@ -10,24 +10,24 @@ use crate::settings::Settings;
 
 /// Where a run stands, beside weights and optimizer. Stands in every checkpoint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Place {
-    pub(crate) settings: Settings,
-    pub(crate) data: u64,
-    pub(crate) epoch: u64,
-    pub(crate) row: usize,
-    pub(crate) tokens: u64,
-    pub(crate) packets: f64,
-    pub(crate) seconds: f64,
-    pub(crate) best: Option<Best>,
+pub struct Place {
+    pub settings: Settings,
+    pub data: u64,
+    pub epoch: u64,
+    pub row: usize,
+    pub tokens: u64,
+    pub packets: f64,
+    pub seconds: f64,
+    pub best: Option<Best>,
     /// Validations since the best one.
-    pub(crate) stale: u64,
+    pub stale: u64,
     /// Nats per token and bits per packet of the last steps.
-    pub(crate) recent: VecDeque<(f64, f64)>,
+    pub recent: VecDeque<(f64, f64)>,
     /// Training loss since the last validation.
-    pub(crate) fields: FieldLoss,
+    pub fields: FieldLoss,
     /// Whether the run went to its end, with the last validation and training.html.
     #[serde(default)]
-    pub(crate) ended: bool,
+    pub ended: bool,
 }
 
 /// What a count in a checkpoint is at most: a double counts so far by ones.
@@ -38,7 +38,7 @@ impl Place {
     ///
     /// # Errors
     /// Where it is no place in a training run.
-    pub(crate) fn read(value: serde_json::Value) -> anyhow::Result<Place> {
+    pub fn read(value: serde_json::Value) -> anyhow::Result<Place> {
         let place: Place = serde_json::from_value(value)?;
         place.settings.check()?;
         let counts = [
@@ -60,12 +60,12 @@ impl Place {
     }
 
     /// What ended the run that went to its end, where the settings do not let it go on.
-    pub(crate) fn has_ended(&self, steps: u64) -> Option<&'static str> {
+    pub fn has_ended(&self, steps: u64) -> Option<&'static str> {
         self.limit(steps, self.seconds).filter(|_| self.ended).map(|i| REASONS[i])
     }
 
     /// The limit that the run has reached: an index into [`REASONS`].
-    pub(crate) fn limit(&self, steps: u64, seconds: f64) -> Option<usize> {
+    pub fn limit(&self, steps: u64, seconds: f64) -> Option<usize> {
         let settings = &self.settings;
         let limits = [
             self.epoch >= settings.epochs,
@@ -79,18 +79,18 @@ impl Place {
 
 /// The validation that went best.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Best {
-    pub(crate) step: u64,
-    pub(crate) nats_per_token: f64,
-    pub(crate) bits_per_packet: f64,
+pub struct Best {
+    pub step: u64,
+    pub nats_per_token: f64,
+    pub bits_per_packet: f64,
 }
 
 /// What may end a run, in the order in which it is told.
-pub(crate) const REASONS: [&str; 5] = [
+pub const REASONS: [&str; 5] = [
     "the last epoch",
     "the number of steps",
     "the time limit",
     "validations that got no better",
     INTERRUPTED,
 ];
-pub(crate) const INTERRUPTED: &str = "an interruption";
+pub const INTERRUPTED: &str = "an interruption";

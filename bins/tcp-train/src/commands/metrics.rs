@@ -9,9 +9,9 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
-use crate::events::Events;
+use super::events::Events;
+use super::folder::{EVENTS, METRICS};
 use crate::fields::FieldLoss;
-use crate::folder::{EVENTS, METRICS};
 
 /// A line of metrics.jsonl: of a step, or of a validation.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

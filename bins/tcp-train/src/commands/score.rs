@@ -11,11 +11,11 @@ use clikit::{Console, Unit, is_dash};
 use linformer::{CarriedStates, Model};
 use serde::Serialize;
 
+use super::data::Data;
+use super::folder;
+use super::rows::Row;
 use crate::args::Score;
 use crate::config::Config;
-use crate::data::Data;
-use crate::folder;
-use crate::rows::Row;
 
 /// A line for a flow.
 #[derive(Serialize)]
