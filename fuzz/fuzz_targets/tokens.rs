@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tokenizer::field::{self, Grammar, Limits, Strength};
+use tokenizer::field::{self, Grammar, Limits, Constraint};
 use tokenizer::{EncodeError, FlowIdentity, word16};
 
 fuzz_target!(|octets: &[u8]| {
@@ -23,9 +23,9 @@ fuzz_target!(|octets: &[u8]| {
             assert_eq!(field::decode(&again, &identity).unwrap().packets.len(), flow.packets.len())
         }
     }
-    let mut grammar = Grammar::new(Strength::Syntax, Limits::default());
+    let mut grammar = Grammar::new(Constraint::Syntax, Limits::default());
     for &token in &again {
-        assert!(grammar.legal_next().contains(token));
+        assert!(grammar.allowed_next().contains(token));
         grammar.push(token).unwrap();
     }
 });

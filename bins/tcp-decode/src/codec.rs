@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use arrowio::{FlowRow, TokenCode, Tokens};
 use flowtrack::{Completeness, Endpoint, Flow};
 use tcpwire::Flags;
-use tokenizer::field::{self, Close, Field, FlowHeader};
+use tokenizer::field::{self, CloseKind, Field, FlowHeader, SessionClass, TimeUnit};
 use tokenizer::word16::{self, Word16};
-use tokenizer::{DecodeError, Invented, TokenCode as _};
+use tokenizer::{DecodeError, Synthesized, TokenCode as _};
 
 /// The codes that are read.
 pub(crate) const CODES: [TokenCode; 2] = [
@@ -39,13 +39,13 @@ pub(crate) struct Decoder {
 
 impl Decoder {
     /// The flow, and what had to be made up.
-    pub(crate) fn decode(&mut self, row: &FlowRow) -> Result<(Flow, Invented), DecodeError> {
+    pub(crate) fn decode(&mut self, row: &FlowRow) -> Result<(Flow, Synthesized), DecodeError> {
         let mut flow = self.spare.pop().unwrap_or_else(no_flow);
         let decoded = match &row.tokens {
             Tokens::U16(tokens) => self.field.decode(tokens, &row.identity, &mut flow),
             Tokens::I32(words) => self.word16.decode(words, &row.identity, &mut flow),
         };
-        decoded.map(|invented| (flow, invented))
+        decoded.map(|synthesized| (flow, synthesized))
     }
 
     /// What `look` makes of the flow's first packets, identity apart: there are none where the
@@ -94,16 +94,15 @@ pub(crate) fn no_flow() -> Flow {
 fn header_of(flow: &Flow) -> FlowHeader {
     let any = |all: Flags| flow.packets.iter().any(|p| p.flags.contains(all));
     let close = match (any(Flags::RST), any(Flags::FIN)) {
-        (true, _) => Close::Reset,
-        (false, true) => Close::Graceful,
-        (false, false) => Close::Open,
+        (true, _) => CloseKind::Reset,
+        (false, true) => CloseKind::Graceful,
+        (false, false) => CloseKind::Open,
     };
     FlowHeader {
         ip_version: if flow.client.addr.is_ipv6() { 6 } else { 4 },
-        unit_ns: 1_000,
-        close,
-        opened: any(Flags::SYN | Flags::ACK),
-        length_class: 0,
+        unit: TimeUnit::Microsecond,
+        class: SessionClass { close, has_handshake: any(Flags::SYN | Flags::ACK) },
         server_port: flow.server.port,
+        ..FlowHeader::default()
     }
 }

@@ -76,7 +76,7 @@ impl Draw {
             return Ok(Some(fault));
         }
         if row.identity.start_ns.is_none() {
-            row.identity.start_ns = Some(self.start(header.unit_ns)?);
+            row.identity.start_ns = Some(self.start(header.unit_ns())?);
         }
         if row.identity.client.addr.is_some() && row.identity.server.addr.is_some() {
             return Ok(None);
@@ -290,6 +290,8 @@ mod tests {
     use arrowio::{FlowSummary, Tokens};
     use clap::Parser;
 
+    use tokenizer::field::TimeUnit;
+
     use super::*;
     use crate::args::Args;
 
@@ -301,11 +303,10 @@ mod tests {
     fn header(ip_version: u8) -> FlowHeader {
         FlowHeader {
             ip_version,
-            unit_ns: 1_000,
-            close: tokenizer::field::Close::Graceful,
-            opened: true,
+            unit: TimeUnit::Microsecond,
             length_class: 3,
             server_port: 443,
+            ..FlowHeader::default()
         }
     }
 

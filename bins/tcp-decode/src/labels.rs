@@ -8,7 +8,7 @@ use arrowio::FlowSummary;
 use atomic_output::AtomicFile;
 use clikit::{Console, is_dash};
 use flowtrack::Flow;
-use tokenizer::field::{Close, FlowHeader};
+use tokenizer::field::{CloseKind, FlowHeader};
 
 use crate::reports::quoted;
 
@@ -29,13 +29,13 @@ impl Label {
     pub(crate) fn new(summary: Option<FlowSummary>, header: &FlowHeader) -> Label {
         let summary = summary.unwrap_or_default();
         let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
-        let (class, close) = match (header.close, header.opened) {
-            (Close::Reset, true) => ("reset", "rst"),
-            (Close::Reset, false) => ("ended", "rst"),
-            (Close::Graceful, true) => ("graceful", "fin"),
-            (Close::Graceful, false) => ("ended", "fin"),
-            (Close::Open, true) => ("started", "open"),
-            (Close::Open, false) => ("partial", "open"),
+        let (class, close) = match (header.class.close, header.class.has_handshake) {
+            (CloseKind::Reset, true) => ("reset", "rst"),
+            (CloseKind::Reset, false) => ("ended", "rst"),
+            (CloseKind::Graceful, true) => ("graceful", "fin"),
+            (CloseKind::Graceful, false) => ("ended", "fin"),
+            (CloseKind::Open, true) => ("started", "open"),
+            (CloseKind::Open, false) => ("partial", "open"),
         };
         Label {
             class: or(summary.class, class),

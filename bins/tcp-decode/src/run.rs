@@ -181,7 +181,7 @@ impl Work<'_> {
 
     /// Decodes a flow; `None` where it had to be left out.
     fn decode(&mut self, row: &FlowRow, format: CaptureFormat) -> Option<Flow> {
-        let (flow, invented) = match self.decoder.decode(row) {
+        let (flow, synthesized) = match self.decoder.decode(row) {
             Ok(decoded) => decoded,
             Err(error) => {
                 self.leave_out_named(row, Fault::from(&error));
@@ -192,8 +192,8 @@ impl Work<'_> {
             self.leave_out_named(row, fault);
             return None;
         }
-        self.summary.repaired_packets += invented.repaired;
-        self.summary.packets_without_times += invented.packets;
+        self.summary.repaired_packets += synthesized.repaired;
+        self.summary.packets_without_times += synthesized.packets;
         self.summary.tokens += row.tokens.len() as u64;
         Some(flow)
     }
@@ -238,7 +238,7 @@ fn existing(args: &Args) -> OnExisting {
 
 /// Whether times of a flow may be finer than microseconds.
 fn needs_ns(row: &FlowRow, header: &FlowHeader) -> bool {
-    header.unit_ns % 1_000 != 0 || start(row) % 1_000 != 0
+    header.unit_ns() % 1_000 != 0 || start(row) % 1_000 != 0
 }
 
 /// One capture per flow.

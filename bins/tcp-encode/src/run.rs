@@ -9,7 +9,7 @@ use arrowio::Tokens;
 use clikit::{Console, Inputs, Unit, is_dash};
 use flowtrack::TrackerOptions;
 use tcpwire::ReadError;
-use tokenizer::field::Tally;
+use tokenizer::field::TokenStats;
 
 use crate::anonymize::CryptoPan;
 use crate::args::Args;
@@ -142,7 +142,7 @@ struct Outputs {
     dataset: Dataset<'static>,
     flow_log: Option<SideOutput>,
     /// What the tokens cost, and where to write that.
-    tally: Option<(Tally, SideOutput)>,
+    stats: Option<(TokenStats, SideOutput)>,
 }
 
 impl Writing<'_> {
@@ -152,10 +152,10 @@ impl Writing<'_> {
                 let outputs = self.outputs()?;
                 for row in &rows {
                     outputs.dataset.write(row)?;
-                    if let (Some((tally, _)), Tokens::U16(tokens)) =
-                        (&mut outputs.tally, &row.tokens)
+                    if let (Some((stats, _)), Tokens::U16(tokens)) =
+                        (&mut outputs.stats, &row.tokens)
                     {
-                        tally.add(tokens);
+                        stats.add(tokens);
                     }
                 }
                 Ok(())
@@ -211,8 +211,8 @@ impl Writing<'_> {
             let create = |path| SideOutput::create(path, self.console);
             let flow_log = self.args.flow_log.as_deref().map(create).transpose()?;
             let table = self.args.token_table.as_deref().map(create).transpose()?;
-            let tally = table.map(|file| (Tally::default(), file));
-            self.outputs = Some(Outputs { dataset, flow_log, tally });
+            let stats = table.map(|file| (TokenStats::default(), file));
+            self.outputs = Some(Outputs { dataset, flow_log, stats });
         }
         self.outputs.as_mut().context("the outputs are closed")
     }
@@ -224,8 +224,8 @@ impl Writing<'_> {
         self.outputs()?;
         if let Some(outputs) = self.outputs.take() {
             let mut beside = Vec::from_iter(outputs.flow_log);
-            if let Some((tally, mut table)) = outputs.tally {
-                writeln!(table, "{tally}").with_context(|| table.name())?;
+            if let Some((stats, mut table)) = outputs.stats {
+                writeln!(table, "{stats}").with_context(|| table.name())?;
                 beside.push(table);
             }
             // Whatever there is no room for is found before the dataset appears.

@@ -11,7 +11,7 @@ use arrowio::{DatasetMeta, DatasetWriter, FlowRow, Tokens, WriteOptions};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokenizer::FlowIdentity;
-use tokenizer::field::{self, Grammar, Limits, Strength};
+use tokenizer::field::{self, Constraint, Grammar, Limits};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -39,10 +39,10 @@ fn main() -> Result<(), Failure> {
 
 fn walk(random: &mut ChaCha8Rng) -> Result<Vec<u16>, Failure> {
     let limits = Limits { max_packets: random.random_range(8..72) };
-    let mut grammar = Grammar::new(Strength::Session, limits);
+    let mut grammar = Grammar::new(Constraint::Session, limits);
     let mut tokens = Vec::new();
     while !grammar.is_done() {
-        let legal = grammar.legal_next();
+        let legal = grammar.allowed_next();
         let nth = random.random_range(0..legal.count().max(1) as usize);
         let Some(token) = legal.iter().nth(nth) else {
             let said: Vec<_> = tokens.iter().map(|&token| field::vocab::describe(token)).collect();

@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use flowtrack::Flow;
-use tokenizer::field::{self, Field, Grammar, Limits, Strength};
+use tokenizer::field::{self, Constraint, Field, Grammar, Limits};
 use tokenizer::{FlowIdentity, TokenCode};
 
 fn packets(c: &mut Criterion, flows: &[Flow], encoded: &[(Vec<u16>, FlowIdentity)]) {
@@ -36,20 +36,20 @@ fn grammar(c: &mut Criterion, encoded: &[(Vec<u16>, FlowIdentity)]) {
     let some = &encoded[..encoded.len().min(200)];
     let mut group = c.benchmark_group("grammar");
     group.throughput(Throughput::Elements(some.iter().map(|(t, _)| t.len() as u64).sum()));
-    for strength in [Strength::Syntax, Strength::Session] {
-        group.bench_function(format!("{strength:?}"), |b| {
+    for constraint in [Constraint::Syntax, Constraint::Session] {
+        group.bench_function(format!("{constraint:?}"), |b| {
             b.iter(|| {
-                let mut legal = 0;
+                let mut allowed = 0;
                 for (tokens, _) in some {
-                    let mut grammar = Grammar::new(strength, Limits::default());
+                    let mut grammar = Grammar::new(constraint, Limits::default());
                     for &token in tokens {
-                        legal += grammar.legal_next().count();
+                        allowed += grammar.allowed_next().count();
                         if grammar.push(token).is_err() {
                             break;
                         }
                     }
                 }
-                legal
+                allowed
             });
         });
     }

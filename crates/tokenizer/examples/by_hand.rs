@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use flowtrack::{Completeness, Direction, Endpoint, Flow, OptionsRef, Packet};
 use tcpwire::{Flags, SeqNum};
 use tokenizer::TokenCode;
-use tokenizer::field::{Field, Grammar, Limits, Strength, vocab};
+use tokenizer::field::{Constraint, Field, Grammar, Limits, vocab};
 
 /// A packet without options: times in microseconds, numbers as they stand in the header.
 fn packet(
@@ -72,7 +72,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(again.packets, flow.packets);
 
     // What may follow after the handshake, in a whole session?
-    let mut grammar = Grammar::new(Strength::Session, Limits::default());
+    let mut grammar = Grammar::new(Constraint::Session, Limits::default());
     for &token in &tokens {
         if grammar.packets() == 3 {
             break;
@@ -82,7 +82,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     writeln!(
         out,
         "{} of {} tokens may follow the handshake",
-        grammar.legal_next().count(),
+        grammar.allowed_next().count(),
         Field::VOCAB_SIZE
     )?;
     Ok(())

@@ -4,9 +4,9 @@
 use std::io::Write;
 
 use testkit::captures::all_complete_flows;
-use tokenizer::field::{Tally, doc};
+use tokenizer::field::{TokenStats, doc};
 
 fn main() -> std::io::Result<()> {
-    let costs = Tally::of(&all_complete_flows()).map_err(std::io::Error::other)?;
+    let costs = TokenStats::of(&all_complete_flows()).map_err(std::io::Error::other)?;
     std::io::stdout().lock().write_all(doc::reference(&costs).as_bytes())
 }

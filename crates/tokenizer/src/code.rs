@@ -40,12 +40,12 @@ pub trait TokenCode: Default {
         tokens: &[Self::Token],
         identity: &FlowIdentity,
         out: &mut Flow,
-    ) -> Result<Invented, DecodeError>;
+    ) -> Result<Synthesized, DecodeError>;
 }
 
 /// What [`TokenCode::decode`] had to make up, since the code does not hold it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Invented {
+pub struct Synthesized {
     /// Packets whose time, TTL, IP identification, DSCP, ECN and DF are made up: in `word16` all of
     /// them, in `field` none.
     pub packets: u64,

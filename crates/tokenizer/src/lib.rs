@@ -11,7 +11,7 @@ pub mod field;
 mod identity;
 pub mod word16;
 
-pub use code::{Invented, TokenCode};
+pub use code::{Synthesized, TokenCode};
 pub use error::{DecodeError, EncodeError};
 pub use identity::{FlowIdentity, SideIdentity};
 

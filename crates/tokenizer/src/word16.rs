@@ -17,13 +17,13 @@
 //!
 //! What it loses: time, addresses and IP version, TTL, IP identification, DSCP and ECN, DF, flow
 //! label, and of the TCP flags ECE, CWR, AE and the reserved bits. Decoding invents those and says
-//! so in [`Invented`].
+//! so in [`Synthesized`].
 
 use flowtrack::{Direction, Flow, OptionsRef, Packet};
 use tcpwire::{Flags, SeqNum};
 
 use crate::code;
-use crate::{DecodeError, EncodeError, FlowIdentity, Invented, TokenCode};
+use crate::{DecodeError, EncodeError, FlowIdentity, Synthesized, TokenCode};
 
 /// A word: 0 to 65,535, or one of the marks above.
 pub type Word = i32;
@@ -118,17 +118,17 @@ impl TokenCode for Word16 {
         words: &[Word],
         identity: &FlowIdentity,
         flow: &mut Flow,
-    ) -> Result<Invented, DecodeError> {
+    ) -> Result<Synthesized, DecodeError> {
         let mut words = Words { words, at: 0 };
         code::restart(flow, identity, identity.client.addr.is_some_and(|a| a.is_ipv6()));
-        let mut invented = Invented::default();
+        let mut synthesized = Synthesized::default();
         words.take("class (65536 to 65539)", |w| (COMPLETE..=FREE).contains(&w))?;
         while words.peek() != Some(END) {
-            read_packet(&mut words, flow, &mut invented, identity)?;
+            read_packet(&mut words, flow, &mut synthesized, identity)?;
         }
         words.at += 1;
         match words.words[words.at..].iter().position(|&w| w != PADDING) {
-            None => Ok(invented),
+            None => Ok(synthesized),
             Some(more) => {
                 words.at += more;
                 Err(words.refuse("nothing, or padding"))
@@ -150,10 +150,10 @@ pub fn encode(flow: &Flow, out: &mut Vec<Word>) -> Result<FlowIdentity, EncodeEr
 /// # Errors
 /// At the first word that may not stand where it stands, and where the words end before the flow
 /// does.
-pub fn decode(words: &[Word], identity: &FlowIdentity) -> Result<(Flow, Invented), DecodeError> {
+pub fn decode(words: &[Word], identity: &FlowIdentity) -> Result<(Flow, Synthesized), DecodeError> {
     let mut flow = code::no_flow();
-    let invented = Word16.decode(words, identity, &mut flow)?;
-    Ok((flow, invented))
+    let synthesized = Word16.decode(words, identity, &mut flow)?;
+    Ok((flow, synthesized))
 }
 
 fn write_packet(flow: &Flow, p: &Packet, out: &mut Vec<Word>) {
@@ -219,7 +219,7 @@ impl Words<'_> {
 fn read_packet(
     words: &mut Words<'_>,
     flow: &mut Flow,
-    invented: &mut Invented,
+    synthesized: &mut Synthesized,
     identity: &FlowIdentity,
 ) -> Result<(), DecodeError> {
     let forward = words.take("direction or end", |w| w == FORWARD || w == REVERSE)? == FORWARD;
@@ -242,10 +242,10 @@ fn read_packet(
     }
     let header = offset as u32 * 4;
     if flow.options.len() - start < (offset - 5) * 4 || size < header {
-        invented.repaired += 1;
+        synthesized.repaired += 1;
     }
     flow.options.resize(start + (offset - 5) * 4, 0);
-    invented.packets += 1;
+    synthesized.packets += 1;
     let (client, server) = if forward { (ports[0], ports[1]) } else { (ports[1], ports[0]) };
     if flow.packets.is_empty() {
         (flow.client.port, flow.server.port) = (client, server);

@@ -1,7 +1,7 @@
 //! The tokenizer's grammar as the model's filter.
 
 use linformer::TokenFilter;
-use tokenizer::field::{self, Grammar, Limits, Mask, Strength};
+use tokenizer::field::{self, Constraint, Grammar, Limits, Mask};
 
 use crate::args::Constrain;
 
@@ -37,11 +37,11 @@ impl FlowFilter {
     ) -> FlowFilter {
         let limits = Limits { max_packets };
         let strength =
-            if constrain == Constrain::Session { Strength::Session } else { Strength::Syntax };
+            if constrain == Constrain::Session { Constraint::Session } else { Constraint::Syntax };
         let session =
-            (constrain != Constrain::Session).then(|| Grammar::new(Strength::Session, limits));
-        let grammar = Grammar::new(strength, limits).with_least_packets(least);
-        let grammar = if holds_length { grammar } else { grammar.with_any_length() };
+            (constrain != Constrain::Session).then(|| Grammar::new(Constraint::Session, limits));
+        let grammar = Grammar::new(strength, limits).with_min_packets(least);
+        let grammar = if holds_length { grammar } else { grammar.with_advisory_length() };
         FlowFilter {
             constrain,
             holds_length,
@@ -73,14 +73,14 @@ impl TokenFilter for FlowFilter {
         if self.constrain == Constrain::None {
             return &ALL;
         }
-        self.mask = self.grammar.legal_next();
+        self.mask = self.grammar.allowed_next();
         self.mask.words()
     }
 
     fn push(&mut self, token: u16) {
         self.ended = token == field::END;
         let follows = |grammar: &mut Grammar| {
-            grammar.legal_next().contains(token) && grammar.push(token).is_ok()
+            grammar.allowed_next().contains(token) && grammar.push(token).is_ok()
         };
         if self.session.as_mut().is_some_and(|session| !follows(session)) {
             self.session = None;

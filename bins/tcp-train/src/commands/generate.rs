@@ -168,7 +168,7 @@ fn take(
             summary.add(flow.packets.len() as u64, is_whole && filter.is_session());
             let mut tokens = generated.tokens.clone();
             if filter.is_any_length() {
-                field::say_length(&mut tokens, flow.packets.len());
+                field::set_length_class(&mut tokens, flow.packets.len());
             }
             let tokens = Tokens::U16(tokens);
             output.writer.write(&FlowRow {

@@ -1,15 +1,16 @@
 use std::process::Stdio;
 
 use arrowio::Tokens;
-use tokenizer::field::{self, Grammar, Limits, Strength};
+use tokenizer::field::{self, Constraint, Grammar, Limits};
 
 use crate::support::{Place, flows, stderr, without_checksum};
 
 const GENERATE: &str = "generate --checkpoint-path model --flows 30 --max-packets-per-flow 20";
 
 fn is_session(tokens: &[u16]) -> bool {
-    let mut grammar = Grammar::new(Strength::Session, Limits { max_packets: 20 }).with_any_length();
-    tokens.iter().all(|&t| grammar.legal_next().contains(t) && grammar.push(t).is_ok())
+    let mut grammar =
+        Grammar::new(Constraint::Session, Limits { max_packets: 20 }).with_advisory_length();
+    tokens.iter().all(|&t| grammar.allowed_next().contains(t) && grammar.push(t).is_ok())
         && grammar.is_done()
 }
 
@@ -29,7 +30,7 @@ fn every_flow_is_a_whole_session() {
         assert_eq!(packets, field::decode(tokens, &row.identity).unwrap().packets.len() as u64);
         // Wherever the model let it end, its head says how long it is.
         let mut said = tokens.clone();
-        field::say_length(&mut said, packets as usize);
+        field::set_length_class(&mut said, packets as usize);
         assert!(said == *tokens);
     }
 }
@@ -207,7 +208,7 @@ fn conditions_are_fulfilled() {
     assert_eq!(heads.len(), 40);
     for (head, packets) in &heads {
         assert!([443, 4711].contains(&head.server_port), "{head:?}");
-        assert_eq!(head.close, field::Close::Reset);
+        assert_eq!(head.class.close, field::CloseKind::Reset);
         assert!((8..32).contains(packets), "{packets}");
     }
     assert!(

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
 use tokenizer::FlowIdentity;
-use tokenizer::field::{self, Grammar, Limits, Strength};
+use tokenizer::field::{self, Constraint, Grammar, Limits};
 
 /// A folder with a dataset, and settings of a small model.
 pub(crate) struct Place {
@@ -97,10 +97,10 @@ pub(crate) fn write_flows(folder: &Path, flows: impl Iterator<Item = Vec<u16>>) 
 
 pub(crate) fn session(seed: u64) -> Vec<u16> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut grammar = Grammar::new(Strength::Session, Limits { max_packets: 12 });
+    let mut grammar = Grammar::new(Constraint::Session, Limits { max_packets: 12 });
     let mut tokens = Vec::new();
     while !grammar.is_done() {
-        let legal: Vec<u16> = grammar.legal_next().iter().collect();
+        let legal: Vec<u16> = grammar.allowed_next().iter().collect();
         let token = legal[rng.random_range(0..legal.len())];
         grammar.push(token).unwrap();
         tokens.push(token);

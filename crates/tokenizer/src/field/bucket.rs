@@ -1,5 +1,6 @@
 //! Buckets: a coarse token says which, base-256 digits say where in it.
 
+use super::header::TimeUnit;
 use super::vocab;
 
 /// A half-open range of values `first..end`.
@@ -135,6 +136,29 @@ pub(crate) const GAPS: Scale = Scale {
         Span { low: 33, high: 63, cut: 0 },
     ],
 };
+
+/// The buckets of gaps in whole units: row by row of [`vocab::UNITS_NS`]. Empty (`first >= end`)
+/// where no whole unit lies in a bucket of nanoseconds.
+static GAP_BUCKETS: [[Bucket; vocab::TIME.count()]; vocab::UNITS_NS.len()] = {
+    let mut table = [[Bucket { first: 0, end: 0 }; vocab::TIME.count()]; vocab::UNITS_NS.len()];
+    let mut unit = 0;
+    while unit < table.len() {
+        let ns = vocab::UNITS_NS[unit] as u64;
+        let mut i = 0;
+        while i < table[unit].len() {
+            let b = GAPS.bucket(i);
+            table[unit][i] = Bucket { first: b.first.div_ceil(ns), end: b.end.div_ceil(ns) };
+            i += 1;
+        }
+        unit += 1;
+    }
+    table
+};
+
+/// The whole units of row `unit` that lie in bucket `i` of gaps; none where `first >= end`.
+pub(crate) fn gap_bucket(unit: TimeUnit, i: usize) -> Bucket {
+    GAP_BUCKETS[unit as usize][i]
+}
 
 const _: () = assert!(LENGTHS.count() == vocab::LEN.count());
 const _: () = assert!(WINDOW_STEPS.count() == vocab::WIN_UP.count());

@@ -6,14 +6,15 @@ use std::net::Ipv4Addr;
 use flowtrack::{Completeness, Direction, Endpoint, Flow, OptionsRef, Packet};
 use tcpwire::{Flags, SeqNum};
 
-use super::Tally;
-use super::lex::{Lexer, Step};
+use super::codec::encode;
+use super::parse::{Parser, Step};
+use super::stats::TokenStats;
 use super::vocab::{self, TABLE, VERSION, VOCAB_SIZE};
 use crate::TokenId;
 
 /// `docs/tokens.md`, whole, with what fields cost on the flows of `costs`.
 #[must_use]
-pub fn reference(costs: &Tally) -> String {
+pub fn reference(costs: &TokenStats) -> String {
     let mut out = String::new();
     let _ = write!(
         out,
@@ -203,7 +204,7 @@ fn add(
 fn worked(out: &mut String) {
     let flow = worked_flow();
     let mut tokens = Vec::new();
-    if super::encode(&flow, &mut tokens).is_err() {
+    if encode(&flow, &mut tokens).is_err() {
         return;
     }
     let _ = write!(
@@ -215,17 +216,17 @@ fn worked(out: &mut String) {
     out.push_str(
         "| packet | seq | ack | len | window | time (us) | tokens |\n| --- | --- | --- | --- | --- | --- | --- |\n",
     );
-    let mut lexer = Lexer::default();
+    let mut parser = Parser::default();
     let mut said: Vec<TokenId> = Vec::new();
     let mut packets = flow.packets.iter();
     for &token in &tokens {
-        let Ok(step) = lexer.push(token) else { return };
-        if step == Step::Packet && packets.len() == flow.packets.len() {
+        let Ok(step) = parser.push(token) else { return };
+        if step == Step::PacketStart && packets.len() == flow.packets.len() {
             let _ = writeln!(out, "| | | | | | | {} |", words(&said));
             said.clear();
         }
         said.push(token);
-        if step == Step::Said
+        if step == Step::Packet
             && let Some(p) = packets.next()
         {
             let arrow = if p.direction == Direction::Forward { "client" } else { "server" };

@@ -16,11 +16,16 @@ use std::sync::LazyLock;
 use flowtrack::Direction;
 use tcpwire::Flags;
 
-use super::bucket;
-use super::lex::{At, Lexer, Rank, Step, Target, gap_bucket};
+use super::bucket::{self, gap_bucket};
+use super::codec::misplaced;
+use super::delta::{FlagPattern, PacketDelta, PacketKind, SeqDelta};
+use super::digits::DigitTarget;
+use super::field_order::FieldOrder;
+use super::header::{CloseKind, TimeUnit};
 use super::options::{Element, LAYOUTS};
-use super::say::{Kind, Say, SaySeq, Shape};
+use super::parse::{Parser, ParserState, Step};
 use super::state::{FlowState, LEAST_FULL, Side};
+use super::ts_clock::ClockId;
 use super::vocab::{self, Range, VOCAB_SIZE};
 use crate::{DecodeError, FlowIdentity, TokenId};
 
@@ -34,7 +39,7 @@ const LONGEST_PAYLOAD: u64 = 57_344;
 const REPEATS: u64 = 4;
 /// Acknowledgments of nothing new that a side may send in a row with nothing to answer: windows
 /// open, captures lose packets.
-const UNASKED: i64 = 2;
+const MAX_GRATUITOUS_ACKS: i64 = 2;
 /// Holes that may be open at once in a sampled session.
 const HOLES: usize = 4;
 /// The least maximum segment size of a sampled session that is not from the list.
@@ -135,11 +140,11 @@ fn run(first: TokenId, count: usize, mut each: impl FnMut(usize, u64)) {
 }
 
 /// The gaps that whole units can say, by unit of time.
-static GAPS: LazyLock<[Mask; vocab::UNITS_NS.len()]> = LazyLock::new(|| {
-    std::array::from_fn(|unit| {
+static GAPS: LazyLock<[Mask; TimeUnit::ALL.len()]> = LazyLock::new(|| {
+    TimeUnit::ALL.map(|unit| {
         let mut mask = Mask::default();
         for i in 0..vocab::TIME.count() {
-            let b = gap_bucket(unit as u8, i);
+            let b = gap_bucket(unit, i);
             if b.first < b.end {
                 mask.set(vocab::TIME.at(i));
             }
@@ -150,7 +155,7 @@ static GAPS: LazyLock<[Mask; vocab::UNITS_NS.len()]> = LazyLock::new(|| {
 
 /// How much a mask demands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Strength {
+pub enum Constraint {
     /// Every flow decodes.
     Syntax,
     /// Every flow is a whole session.
@@ -174,13 +179,13 @@ impl Default for Limits {
 /// Follows a flow token by token and says what may come next.
 #[derive(Clone, Debug)]
 pub struct Grammar {
-    strength: Strength,
+    constraint: Constraint,
     limits: Limits,
     /// Packets that a session has at least.
     least: u64,
     /// Whether a session has as many packets as its length class says.
-    holds_length: bool,
-    lexer: Lexer,
+    enforces_length: bool,
+    parser: Parser,
     state: Option<FlowState>,
     /// Option octets of the last packet.
     arena: Vec<u8>,
@@ -213,13 +218,13 @@ pub struct Grammar {
 impl Grammar {
     /// A grammar at the beginning of a flow.
     #[must_use]
-    pub fn new(strength: Strength, limits: Limits) -> Grammar {
+    pub fn new(constraint: Constraint, limits: Limits) -> Grammar {
         Grammar {
-            strength,
+            constraint,
             limits,
             least: 0,
-            holds_length: true,
-            lexer: Lexer::default(),
+            enforces_length: true,
+            parser: Parser::default(),
             state: None,
             arena: Vec::new(),
             tokens: 0,
@@ -236,16 +241,16 @@ impl Grammar {
     }
 
     /// The same where the length class of a session is what was meant, and need not be what it
-    /// comes to. Its token is then put right when it is done: [`say_length`](super::say_length).
+    /// comes to. Its token is then put right when it is done: [`set_length_class`](super::set_length_class).
     #[must_use]
-    pub fn with_any_length(mut self) -> Grammar {
-        self.holds_length = false;
+    pub fn with_advisory_length(mut self) -> Grammar {
+        self.enforces_length = false;
         self
     }
 
     /// The same where a session has at least so many packets, no more than its limit allows.
     #[must_use]
-    pub fn with_least_packets(mut self, packets: u64) -> Grammar {
+    pub fn with_min_packets(mut self, packets: u64) -> Grammar {
         self.least = packets.min(self.limits.max_packets);
         self
     }
@@ -253,7 +258,7 @@ impl Grammar {
     /// Whether the flow has ended.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.lexer.at == At::Done
+        self.parser.state == ParserState::Done
     }
 
     /// Number of whole packets so far.
@@ -271,21 +276,17 @@ impl Grammar {
     /// Takes in a token.
     ///
     /// # Errors
-    /// Where it does not decode here. What [`legal_next`](Self::legal_next) forbids beyond that is
+    /// Where it does not decode here. What [`allowed_next`](Self::allowed_next) forbids beyond that is
     /// let through.
     pub fn push(&mut self, token: TokenId) -> Result<(), DecodeError> {
         let index = self.tokens;
-        let step =
-            self.lexer.push(token).map_err(|_| super::misplaced(index, &self.lexer, token))?;
+        let step = self.parser.push(token).map_err(|_| misplaced(index, &self.parser, token))?;
         self.tokens += 1;
         match step {
-            Step::Packet if self.state.is_none() => {
-                let head = self.lexer.head;
-                let identity = FlowIdentity::default();
-                self.state =
-                    Some(FlowState::new(identity, head.v6, head.unit_ns(), head.ticks_ns()));
+            Step::PacketStart if self.state.is_none() => {
+                self.state = Some(FlowState::new(FlowIdentity::default(), &self.parser.header));
             }
-            Step::Said => self.said(),
+            Step::Packet => self.said(),
             _ => {}
         }
         Ok(())
@@ -293,21 +294,22 @@ impl Grammar {
 
     fn said(&mut self) {
         self.packets += 1;
-        if self.strength == Strength::Syntax {
+        if self.constraint == Constraint::Syntax {
             return;
         }
         self.after_close += u64::from(self.closed());
         self.arena.clear();
         let Some(state) = &mut self.state else { return };
-        let say = &self.lexer.say;
-        let (d, o) = (say.shape.direction.index(), say.shape.direction.reversed().index());
-        let (seq, next) = (state.seq_said(say), state.sides[d].space.next());
+        let delta = &self.parser.delta;
+        let (d, o) = (delta.kind.direction.index(), delta.kind.direction.reversed().index());
+        let (seq, next) = (state.decoded_seq(delta), state.sides[d].space.next());
         let is_closing = state.sides.iter().any(|side| side.space.fin().is_some());
         let had_fin = state.sides[d].space.fin().is_some();
-        let is_before = !say.shape.kind.is_syn() && !say.shape.kind.is_fin() && seq == next - 1;
-        let packet = state.resolve(say, &mut self.arena);
+        let is_before =
+            !delta.kind.pattern.is_syn() && !delta.kind.pattern.is_fin() && seq == next - 1;
+        let packet = state.decode(delta, &mut self.arena);
         self.reset |= packet.flags.contains(Flags::RST);
-        self.has_plain_ack |= say.shape.kind == Kind::Ack && packet.payload_len == 0;
+        self.has_plain_ack |= delta.kind.pattern == FlagPattern::Ack && packet.payload_len == 0;
         // Keep-alives are for the other end alone (RFC 1122, section 4.2.3.6), and so is what is
         // like one.
         let is_keepalive = is_before && packet.payload_len <= 1;
@@ -318,8 +320,8 @@ impl Grammar {
         {
             self.owed[o] = self.owed[o].max(0) + 1;
         }
-        let is_bare = is_bare(say.shape) && !is_keepalive;
-        self.owed[d] -= i64::from(is_bare || self.owed[d] > 0);
+        let is_duplicate_ack = is_duplicate_ack(delta.kind) && !is_keepalive;
+        self.owed[d] -= i64::from(is_duplicate_ack || self.owed[d] > 0);
         let is_probe = packet.payload_len == 1
             && seq == self.seen[d]
             && self.latest[o] <= state.sides[o].last_ack;
@@ -339,7 +341,7 @@ impl Grammar {
             return;
         }
         // The window of a SYN is not scaled (RFC 7323, section 2.2).
-        let direction = say.shape.direction;
+        let direction = delta.kind.direction;
         let scales = [state.scale(direction), state.offered_scale(direction)];
         let scales = if packet.flags.contains(Flags::SYN) { [0; 2] } else { scales };
         let [window, counted] = scales.map(|scale| i64::from(packet.window) << scale);
@@ -348,7 +350,7 @@ impl Grammar {
         // what comes again.
         let is_unnoted = is_probe
             || is_keepalive
-            || (is_closing && (repeats(say) || (had_fin && packet.flags.contains(Flags::FIN))));
+            || (is_closing && (repeats(delta) || (had_fin && packet.flags.contains(Flags::FIN))));
         self.latest[d] = if is_unnoted { self.latest[d].min(edge) } else { edge };
         self.widest[d] = if is_unnoted { self.widest[d].max(counted) } else { counted };
         // What comes on a side's FIN and behind it stays inside the window before: others watch no
@@ -360,18 +362,18 @@ impl Grammar {
 
     /// The tokens that may come next. Empty once the flow has ended, and never before.
     #[must_use]
-    pub fn legal_next(&self) -> Mask {
+    pub fn allowed_next(&self) -> Mask {
         let mut mask = Mask::default();
-        match (self.strength, &self.state) {
-            (Strength::Session, Some(state)) => Session::new(self, state).legal(&mut mask),
-            (strength, _) => self.syntax(strength, &mut mask),
+        match (self.constraint, &self.state) {
+            (Constraint::Session, Some(state)) => Session::new(self, state).allowed(&mut mask),
+            (constraint, _) => self.syntax(constraint, &mut mask),
         }
         mask
     }
 
     /// Whether the session's class is one that ends with a RST.
     fn to_be_reset(&self) -> bool {
-        self.lexer.head.class % 3 == 1
+        matches!(self.parser.header.class.close, CloseKind::Reset)
     }
 
     /// Whether the session has ended, as its class demands.
@@ -388,20 +390,24 @@ impl Grammar {
     /// Packets that the flow has at most: the limit, and in a session what its length class says.
     fn most(&self) -> u64 {
         let limit = self.limits.max_packets;
-        match (self.strength, usize::from(self.lexer.head.length)) {
-            (Strength::Syntax, _) => limit,
-            (Strength::Session, class)
-                if class + 1 >= vocab::LENGTH.count() || !self.holds_length =>
+        match (self.constraint, usize::from(self.parser.header.length_class)) {
+            (Constraint::Syntax, _) => limit,
+            (Constraint::Session, class)
+                if class + 1 >= vocab::LENGTH.count() || !self.enforces_length =>
             {
                 limit.max(SHORTEST)
             }
-            (Strength::Session, class) => limit.max(SHORTEST).min((2 << class) - 1),
+            (Constraint::Session, class) => limit.max(SHORTEST).min((2 << class) - 1),
         }
     }
 
     /// Packets that a session has at least, also by its length class.
     fn least(&self) -> u64 {
-        if self.holds_length { self.least.max(1 << self.lexer.head.length) } else { self.least }
+        if self.enforces_length {
+            self.least.max(1 << self.parser.header.length_class)
+        } else {
+            self.least
+        }
     }
 
     /// The length classes of sessions within the limits.
@@ -414,20 +420,20 @@ impl Grammar {
 
     // --- what decodes ------------------------------------------------------------------------------------------
 
-    fn syntax(&self, strength: Strength, mask: &mut Mask) {
+    fn syntax(&self, constraint: Constraint, mask: &mut Mask) {
         let full = self.packets >= self.limits.max_packets;
-        let session = strength == Strength::Session;
-        match self.lexer.at {
-            At::Start => mask.set(vocab::BOS),
-            At::Flow => mask.set_all(vocab::FLOW),
+        let session = constraint == Constraint::Session;
+        match self.parser.state {
+            ParserState::Start => mask.set(vocab::BOS),
+            ParserState::Flow => mask.set_all(vocab::FLOW),
             // Sessions are graceful or reset, and opened.
-            At::Class => {
+            ParserState::Class => {
                 mask.set_first(vocab::CLASS, if session { 2 } else { vocab::CLASS.count() })
             }
-            At::Length if session => self.lengths(mask),
-            At::Length => mask.set_all(vocab::LENGTH),
-            At::Port => mask.set_through(vocab::PORT, vocab::PORT_RAW),
-            At::Hz(side) => {
+            ParserState::Length if session => self.lengths(mask),
+            ParserState::Length => mask.set_all(vocab::LENGTH),
+            ParserState::Port => mask.set_through(vocab::PORT, vocab::PORT_RAW),
+            ParserState::TsClock(side) => {
                 self.clocks(side, mask);
                 if session {
                     mask.set(vocab::PACKET.at(opening().index()));
@@ -435,54 +441,56 @@ impl Grammar {
                     mask.set_all(vocab::PACKET);
                 }
             }
-            At::Between => {
+            ParserState::BetweenPackets => {
                 mask.set(vocab::END);
                 if !full {
                     mask.set_all(vocab::PACKET);
                 }
             }
-            At::Fields(rank) => self.fields(rank, mask),
+            ParserState::Fields(order) => self.fields(order, mask),
             _ => self.inside(mask),
         }
     }
 
-    fn clocks(&self, side: u8, mask: &mut Mask) {
-        for i in usize::from(side) * 8..vocab::HZ.count() {
-            if i % 8 != 0 {
-                mask.set(vocab::HZ.at(i));
+    fn clocks(&self, least: u8, mask: &mut Mask) {
+        for token in (0..vocab::TS_CLOCK.count()).map(|i| vocab::TS_CLOCK.at(i)) {
+            let follows =
+                |&(side, clock): &(usize, ClockId)| side >= least.into() && !clock.is_default();
+            if ClockId::from_token(token).filter(follows).is_some() {
+                mask.set(token);
             }
         }
     }
 
-    fn fields(&self, rank: Rank, mask: &mut Mask) {
-        let first = match rank {
-            Rank::Flags => vocab::FLAGS,
-            Rank::Seq => vocab::SEQ_UNA,
-            Rank::Ack => vocab::ACK_SEG,
-            Rank::Len => vocab::LEN_SAME,
-            Rank::Window => vocab::WIN_EDGE,
-            Rank::Urgent => vocab::URGENT,
-            Rank::Options => vocab::LAYOUT,
-            Rank::TsVal => vocab::TSVAL,
-            Rank::TsEcr => vocab::TSECR,
-            Rank::TrafficClass => vocab::TRAFFIC_CLASS,
-            Rank::Ttl => vocab::TTL,
-            Rank::Df | Rank::Id | Rank::Time => vocab::DF,
+    fn fields(&self, order: FieldOrder, mask: &mut Mask) {
+        let first = match order {
+            FieldOrder::Flags => vocab::FLAGS,
+            FieldOrder::Seq => vocab::SEQ_UNA,
+            FieldOrder::Ack => vocab::ACK_SEG,
+            FieldOrder::Len => vocab::LEN_SAME,
+            FieldOrder::Window => vocab::WIN_EDGE,
+            FieldOrder::Urgent => vocab::URGENT,
+            FieldOrder::Options => vocab::LAYOUT,
+            FieldOrder::TsVal => vocab::TSVAL,
+            FieldOrder::TsEcr => vocab::TSECR,
+            FieldOrder::TrafficClass => vocab::TRAFFIC_CLASS,
+            FieldOrder::Ttl => vocab::TTL,
+            FieldOrder::Df | FieldOrder::Id | FieldOrder::Time => vocab::DF,
         };
         if first.first <= vocab::LAYOUT.first {
             mask.set_through(first, vocab::OPT_LIST);
         }
-        if rank < Rank::Df {
+        if order < FieldOrder::Df {
             mask.set_through(
                 if first.first <= vocab::LAYOUT.first { vocab::TSVAL } else { first },
                 vocab::TTL_RAW,
             );
         }
-        if rank <= Rank::Df && !self.lexer.head.v6 {
+        if order <= FieldOrder::Df && !self.parser.header.is_v6() {
             mask.set(vocab::DF.first);
         }
-        if rank <= Rank::Id {
-            match self.lexer.head.v6 {
+        if order <= FieldOrder::Id {
+            match self.parser.header.is_v6() {
                 true => mask.set_through(vocab::LABEL_ZERO, vocab::LABEL_RAW),
                 false => mask.set_through(vocab::ID, vocab::ID_RAW),
             }
@@ -493,13 +501,13 @@ impl Grammar {
 
     /// Gaps whose buckets reach into `range_ns` and begin before its end.
     fn gaps(&self, range_ns: std::ops::Range<u64>, mask: &mut Mask) {
-        let gaps = &GAPS[usize::from(self.lexer.head.unit)];
+        let gaps = &GAPS[self.parser.header.unit as usize];
         for (word, of) in mask.0.iter_mut().zip(gaps.0) {
             *word |= of;
         }
         // Buckets that end before the range, or begin beyond it.
-        let (unit, count) = (self.lexer.head.unit, vocab::TIME.count());
-        let least = range_ns.start.div_ceil(self.lexer.head.unit_ns() as u64);
+        let (unit, count) = (self.parser.header.unit, vocab::TIME.count());
+        let least = range_ns.start.div_ceil(self.parser.header.unit_ns() as u64);
         let first = bucket::GAPS.index(range_ns.start).unwrap_or(count - 1);
         let first = first + usize::from(gap_bucket(unit, first).end <= least);
         let end = range_ns
@@ -513,19 +521,19 @@ impl Grammar {
         mask.clear_run(vocab::TIME.first + end as TokenId, vocab::TIME.count() - end);
     }
 
-    /// Places where the lexer alone knows what follows.
+    /// Places where the parser alone knows what follows.
     fn inside(&self, mask: &mut Mask) {
-        match self.lexer.at {
-            At::Digits => self.digits(0, u64::MAX, mask),
-            At::MssValue => mask.set_through(vocab::MSS, vocab::MSS_RAW),
-            At::WsValue => mask.set_through(vocab::WS, vocab::WS_RAW),
-            At::SackBlock { .. } => {
+        match self.parser.state {
+            ParserState::Digits => self.digits(0, u64::MAX, mask),
+            ParserState::MssValue => mask.set_through(vocab::MSS, vocab::MSS_RAW),
+            ParserState::WsValue => mask.set_through(vocab::WS, vocab::WS_RAW),
+            ParserState::SackBlock { .. } => {
                 mask.set_all(vocab::SACK_AT);
                 mask.set_all(vocab::SACK_RAW);
             }
-            At::SackCount { .. } => mask.set_all(vocab::SACK_COUNT),
-            At::Element => self.elements(mask),
-            At::TimeBack => {
+            ParserState::SackCount { .. } => mask.set_all(vocab::SACK_COUNT),
+            ParserState::Element => self.elements(mask),
+            ParserState::TimeBack => {
                 self.gaps(0..u64::MAX, mask);
                 // No time back is no time.
                 mask.clear(vocab::TIME.first);
@@ -536,12 +544,12 @@ impl Grammar {
 
     /// The digits that may follow, for a number from `least` to `most`.
     fn digits(&self, least: u64, most: u64, mask: &mut Mask) {
-        let (low, high) = self.lexer.digits.range(least, most);
+        let (low, high) = self.parser.digits.range(least, most);
         mask.set_run(vocab::DIGIT.at(low.into()), usize::from(high - low) + 1);
     }
 
     fn elements(&self, mask: &mut Mask) {
-        let room = self.lexer.room();
+        let room = self.parser.room();
         let sized = [
             (vocab::OPT_NOP, 1),
             (vocab::OPT_EOL, 1),
@@ -556,7 +564,7 @@ impl Grammar {
                 mask.set(range.first);
             }
         }
-        if room >= 10 && !self.lexer.has_timestamps() {
+        if room >= 10 && !self.parser.has_timestamps() {
             mask.set(vocab::OPT_TS.first);
         }
         mask.set_first(vocab::OPT_SACK, room.saturating_sub(2) / 8);
@@ -567,19 +575,27 @@ impl Grammar {
 }
 
 /// The packet that every session begins with.
-fn opening() -> Shape {
-    Shape { direction: Direction::Forward, kind: Kind::Syn, data: false, acks_all: false }
+fn opening() -> PacketKind {
+    PacketKind {
+        direction: Direction::Forward,
+        pattern: FlagPattern::Syn,
+        has_payload: false,
+        advances_ack: false,
+    }
 }
 
 /// Whether a packet acknowledges nothing new and does nothing else, but for the window: or it is a
 /// keep-alive.
-fn is_bare(shape: Shape) -> bool {
-    shape.kind == Kind::Ack && !shape.data && !shape.acks_all
+fn is_duplicate_ack(kind: PacketKind) -> bool {
+    kind.pattern == FlagPattern::Ack && !kind.has_payload && !kind.advances_ack
 }
 
 /// Whether a packet repeats what was sent before, or fills a hole.
-fn repeats(say: &Say) -> bool {
-    matches!(say.seq, SaySeq::Old(_) | SaySeq::New(_) | SaySeq::Hole(_))
+fn repeats(delta: &PacketDelta) -> bool {
+    matches!(
+        delta.seq,
+        SeqDelta::RetransmitOldest(_) | SeqDelta::RetransmitNewest(_) | SeqDelta::FillHole(_)
+    )
 }
 
 /// What may follow in a whole session, once its head is said.
@@ -602,16 +618,16 @@ impl<'a> Session<'a> {
         session
     }
 
-    fn legal(&self, mask: &mut Mask) {
-        match self.grammar.lexer.at {
-            At::Between => self.packets(mask),
-            At::Fields(rank) => self.fields(rank, mask),
-            At::MssValue => mask.set_through(vocab::MSS, vocab::MSS_RAW),
-            At::WsValue => mask.set_all(vocab::WS),
-            At::SackBlock { .. } => self.sack_at(mask),
-            At::SackCount { at, .. } => self.sack_count(at, mask),
-            At::Digits => self.digits(mask),
-            At::Element => self.elements(mask),
+    fn allowed(&self, mask: &mut Mask) {
+        match self.grammar.parser.state {
+            ParserState::BetweenPackets => self.packets(mask),
+            ParserState::Fields(order) => self.fields(order, mask),
+            ParserState::MssValue => mask.set_through(vocab::MSS, vocab::MSS_RAW),
+            ParserState::WsValue => mask.set_all(vocab::WS),
+            ParserState::SackBlock { .. } => self.sack_at(mask),
+            ParserState::SackCount { at, .. } => self.sack_count(at, mask),
+            ParserState::Digits => self.digits(mask),
+            ParserState::Element => self.elements(mask),
             _ => self.grammar.inside(mask),
         }
     }
@@ -687,8 +703,9 @@ impl<'a> Session<'a> {
 
     /// Octets of payload that side `d` may send from `offset` on.
     fn room(&self, d: Direction, offset: i64) -> u64 {
-        let say = &self.grammar.lexer.say;
-        let is_fin = self.grammar.lexer.at != At::Between && say.shape.kind.is_fin();
+        let delta = &self.grammar.parser.delta;
+        let is_fin =
+            self.grammar.parser.state != ParserState::BetweenPackets && delta.kind.pattern.is_fin();
         (self.edge(d, is_fin) - offset).max(0) as u64
     }
 
@@ -697,27 +714,31 @@ impl<'a> Session<'a> {
     /// since the first FIN: others would not take in a packet that does both. A keep-alive closes
     /// no window: others do not note its own.
     fn least_window(&self) -> u64 {
-        let say = &self.grammar.lexer.say;
-        let open = u64::from(say.seq == SaySeq::KeepAlive && self.window_before() > 0);
-        if !(self.is_tight || say.shape.kind.is_fin())
-            || !say.shape.kind.has_ack()
-            || say.shape.kind.is_rst()
+        let delta = &self.grammar.parser.delta;
+        let open = u64::from(delta.seq == SeqDelta::KeepAlive && self.window_before() > 0);
+        if !(self.is_tight || delta.kind.pattern.is_fin())
+            || !delta.kind.pattern.has_ack()
+            || delta.kind.pattern.is_rst()
         {
             return open;
         }
-        let d = say.shape.direction;
+        let d = delta.kind.direction;
         let (side, peer) = self.state.pair(d);
-        let ack = self.state.ack_said(say);
+        let ack = self.state.decoded_ack(delta);
         let units = |octets: i64, scale: u32| {
             (octets.max(0) as u64).div_ceil(1 << scale).min(u16::MAX.into())
         };
-        let scale = if say.shape.kind.is_syn() { 0 } else { self.state.scale(d) };
+        let scale = if delta.kind.pattern.is_syn() { 0 } else { self.state.scale(d) };
         let used =
             units(peer.space.next() + i64::from(peer.space.fin().is_none()) - ack, scale).max(open);
         // An ACK and no other flag is known for the last one by its numbers.
-        let is_last = peer.space.fin() == Some(ack) && say.flags() == Flags::ACK;
+        let is_last = peer.space.fin() == Some(ack) && delta.flags() == Flags::ACK;
         let is_news = ack - i64::from(is_last) > self.grammar.seen[d.reversed().index()];
-        if side.space.fin().is_none() || say.shape.data || say.shape.kind.is_fin() || !is_news {
+        if side.space.fin().is_none()
+            || delta.kind.has_payload
+            || delta.kind.pattern.is_fin()
+            || !is_news
+        {
             return used;
         }
         let offered = side.last_ack + self.grammar.widest[d.index()];
@@ -746,41 +767,41 @@ impl<'a> Session<'a> {
             return;
         }
         for i in 0..vocab::PACKET.count() {
-            let shape = Shape::from_index(i);
-            if self.allows(shape) && (!closing || self.helps(shape)) {
+            let kind = PacketKind::from_index(i);
+            if self.allows(kind) && (!closing || self.helps(kind)) {
                 mask.set(vocab::PACKET.at(i));
             }
         }
     }
 
-    fn allows(&self, shape: Shape) -> bool {
-        let d = shape.direction;
+    fn allows(&self, kind: PacketKind) -> bool {
+        let d = kind.direction;
         let (side, peer) = self.state.pair(d);
         let more = peer.space.contiguous() > side.last_ack;
-        if shape.acks_all && (!more || !shape.kind.has_ack()) {
+        if kind.advances_ack && (!more || !kind.pattern.has_ack()) {
             return false;
         }
-        let blocked = shape.data && self.room_ahead(d) == 0;
+        let blocked = kind.has_payload && self.room_ahead(d) == 0;
         if !self.established() {
-            return !blocked && self.opens(shape);
+            return !blocked && self.opens(kind);
         }
-        if shape.kind.is_syn() {
+        if kind.pattern.is_syn() {
             return false;
         }
-        if shape.kind.is_rst() {
+        if kind.pattern.is_rst() {
             let holes = side.space.holes() + peer.space.holes();
             let is_long = self.grammar.packets + 1 >= self.grammar.least();
             let is_acked = side.space.fin().is_none_or(|fin| peer.last_ack >= fin);
             let is_whole = is_long && is_acked && self.grammar.has_plain_ack;
-            return self.grammar.to_be_reset() && !shape.data && holes == 0 && is_whole;
+            return self.grammar.to_be_reset() && !kind.has_payload && holes == 0 && is_whole;
         }
         if self.grammar.reset || self.grammar.closed() {
-            return shape.kind == Kind::Ack
-                && !shape.data
-                && !shape.acks_all
+            return kind.pattern == FlagPattern::Ack
+                && !kind.has_payload
+                && !kind.advances_ack
                 && !self.grammar.reset;
         }
-        match (side.space.fin(), shape.kind.is_fin(), shape.data) {
+        match (side.space.fin(), kind.pattern.is_fin(), kind.has_payload) {
             // A FIN comes last and once; its repeats carry nothing.
             // The second one leaves room for its acknowledgment.
             (None, true, data) => {
@@ -788,32 +809,39 @@ impl<'a> Session<'a> {
                 let has_room = self.edge(d, true) >= side.space.next() + i64::from(data);
                 side.space.holes() == 0
                     && has_room
-                    && self.may_close(shape)
+                    && self.may_close(kind)
                     && (peer.space.fin().is_none() || is_long)
             }
             // A repeated FIN says nothing new: what came since is acknowledged by a packet of its
             // own.
             (Some(fin), true, data) => {
-                !data && shape.kind == Kind::FinAck && side.space.una() < fin && !shape.acks_all
+                !data
+                    && kind.pattern == FlagPattern::FinAck
+                    && side.space.una() < fin
+                    && !kind.advances_ack
             }
             // After the FIN, only what was sent before it is sent again. The other side's FIN is
             // acknowledged by a packet of its own: what repeats is not looked at by those who
             // watch.
             (Some(_), false, true) => {
-                side.space.outstanding() > 0 && !(shape.acks_all && peer.space.fin().is_some())
+                side.space.outstanding() > 0 && !(kind.advances_ack && peer.space.fin().is_some())
             }
             (None, false, true) if blocked => {
                 side.space.outstanding() > 0 || side.space.holes() > 0
             }
-            _ if is_bare(shape) => !self.is_unasked(d) || self.may_keep_alive(d),
-            _ => shape.data || shape.kind == Kind::Ack,
+            _ if is_duplicate_ack(kind) => {
+                !self.has_spent_gratuitous_acks(d) || self.may_keep_alive(d)
+            }
+            _ => kind.has_payload || kind.pattern == FlagPattern::Ack,
         }
     }
 
     /// Whether side `d` has sent enough acknowledgments that answer nothing. In the end each packet
     /// has its own reason, and behind it few may come.
-    fn is_unasked(&self, d: Direction) -> bool {
-        self.grammar.owed[d.index()] <= -UNASKED && !self.closing() && !self.grammar.closed()
+    fn has_spent_gratuitous_acks(&self, d: Direction) -> bool {
+        self.grammar.owed[d.index()] <= -MAX_GRATUITOUS_ACKS
+            && !self.closing()
+            && !self.grammar.closed()
     }
 
     /// Whether side `d` may send a keep-alive: all that it has sent is acknowledged (RFC 9293,
@@ -834,140 +862,146 @@ impl<'a> Session<'a> {
 
     /// Whether the other side can still close, or end the session with a RST, once this one has
     /// sent its FIN.
-    fn may_close(&self, shape: Shape) -> bool {
-        let (side, peer) = self.state.pair(shape.direction);
+    fn may_close(&self, kind: PacketKind) -> bool {
+        let (side, peer) = self.state.pair(kind.direction);
         match peer.space.fin() {
             Some(fin) => {
-                !self.must_acknowledge_fin(shape.direction)
-                    || shape.acks_all
+                !self.must_acknowledge_fin(kind.direction)
+                    || kind.advances_ack
                     || side.last_ack >= fin
             }
             None => {
-                let acked = if shape.acks_all { peer.space.contiguous() } else { side.last_ack };
-                let furthest = acked + (i64::from(u16::MAX) << self.state.scale(shape.direction));
-                self.grammar.edges[shape.direction.index()] > peer.space.next()
+                let acked = if kind.advances_ack { peer.space.contiguous() } else { side.last_ack };
+                let furthest = acked + (i64::from(u16::MAX) << self.state.scale(kind.direction));
+                self.grammar.edges[kind.direction.index()] > peer.space.next()
                     && furthest > peer.space.next()
             }
         }
     }
 
     /// The handshake (RFC 9293, section 3.5).
-    fn opens(&self, shape: Shape) -> bool {
+    fn opens(&self, kind: PacketKind) -> bool {
         let [client, server] = &self.state.sides;
-        match (shape.direction, shape.kind) {
-            (Direction::Forward, Kind::Syn) => {
-                !shape.data && server.packets == 0 && client.packets < REPEATS
+        match (kind.direction, kind.pattern) {
+            (Direction::Forward, FlagPattern::Syn) => {
+                !kind.has_payload && server.packets == 0 && client.packets < REPEATS
             }
-            (Direction::Reverse, Kind::SynAck) => {
+            (Direction::Reverse, FlagPattern::SynAck) => {
                 let again = server.packets > 0;
-                !shape.data && shape.acks_all != again && server.packets < REPEATS
+                !kind.has_payload && kind.advances_ack != again && server.packets < REPEATS
             }
-            (Direction::Forward, kind) => {
+            (Direction::Forward, pattern) => {
                 server.packets > 0
-                    && shape.acks_all
-                    && !kind.is_rst()
-                    && !kind.is_fin()
-                    && (shape.data || kind != Kind::PshAck)
-                    && (!kind.is_syn())
+                    && kind.advances_ack
+                    && !pattern.is_rst()
+                    && !pattern.is_fin()
+                    && (kind.has_payload || pattern != FlagPattern::PshAck)
+                    && !pattern.is_syn()
             }
             _ => false,
         }
     }
 
     /// Whether a packet brings a session nearer to its end.
-    fn helps(&self, shape: Shape) -> bool {
+    fn helps(&self, kind: PacketKind) -> bool {
         let [client, server] = &self.state.sides;
         if !self.established() {
-            return match shape.kind {
-                Kind::SynAck => server.packets == 0,
-                Kind::Ack => !shape.data,
+            return match kind.pattern {
+                FlagPattern::SynAck => server.packets == 0,
+                FlagPattern::Ack => !kind.has_payload,
                 _ => false,
             };
         }
         for (side, d) in [(client, Direction::Forward), (server, Direction::Reverse)] {
             if side.space.holes() > 0 {
-                return shape.direction == d
-                    && shape.kind == Kind::Ack
-                    && shape.data
-                    && !shape.acks_all;
+                return kind.direction == d
+                    && kind.pattern == FlagPattern::Ack
+                    && kind.has_payload
+                    && !kind.advances_ack;
             }
         }
         if self.grammar.to_be_reset() {
             return if self.grammar.has_plain_ack {
-                shape.kind.is_rst()
+                kind.pattern.is_rst()
             } else {
-                shape.kind == Kind::Ack && !shape.data
+                kind.pattern == FlagPattern::Ack && !kind.has_payload
             };
         }
-        let side = &self.state.sides[shape.direction.index()];
+        let side = &self.state.sides[kind.direction.index()];
         let is_open = client.space.fin().is_none() && server.space.fin().is_none();
         let shut = [Direction::Forward, Direction::Reverse].map(|d| self.is_shut(d));
         if is_open && shut.contains(&true) {
             // The window has to be opened before.
-            let (side, peer) = self.state.pair(shape.direction);
-            let acks = shape.acks_all || peer.space.contiguous() <= side.last_ack;
-            return shut[shape.direction.reversed().index()]
-                && shape.kind == Kind::Ack
-                && !shape.data
+            let (side, peer) = self.state.pair(kind.direction);
+            let acks = kind.advances_ack || peer.space.contiguous() <= side.last_ack;
+            return shut[kind.direction.reversed().index()]
+                && kind.pattern == FlagPattern::Ack
+                && !kind.has_payload
                 && acks;
         }
         if client.space.fin().is_none() || server.space.fin().is_none() {
-            let peer = &self.state.sides[1 - shape.direction.index()];
-            let acks = shape.acks_all || peer.space.fin().is_none_or(|fin| side.last_ack >= fin);
-            return side.space.fin().is_none() && shape.kind == Kind::FinAck && !shape.data && acks;
+            let peer = &self.state.sides[1 - kind.direction.index()];
+            let acks = kind.advances_ack || peer.space.fin().is_none_or(|fin| side.last_ack >= fin);
+            return side.space.fin().is_none()
+                && kind.pattern == FlagPattern::FinAck
+                && !kind.has_payload
+                && acks;
         }
-        shape.kind == Kind::Ack && !shape.data && shape.acks_all
+        kind.pattern == FlagPattern::Ack && !kind.has_payload && kind.advances_ack
     }
 
     // --- fields ------------------------------------------------------------------------------------------------
 
-    fn fields(&self, least: Rank, mask: &mut Mask) {
-        let say = &self.grammar.lexer.say;
-        let (side, _) = self.state.pair(say.shape.direction);
-        let from = |rank: Rank| least <= rank;
-        if from(Rank::Flags) && !say.shape.kind.is_rst() {
+    fn fields(&self, least: FieldOrder, mask: &mut Mask) {
+        let delta = &self.grammar.parser.delta;
+        let (side, _) = self.state.pair(delta.kind.direction);
+        let from = |order: FieldOrder| least <= order;
+        if from(FieldOrder::Flags) && !delta.kind.pattern.is_rst() {
             mask.set_first(vocab::FLAGS, 3);
         }
-        if from(Rank::Seq) {
+        if from(FieldOrder::Seq) {
             self.seq(mask);
-            if self.must_repeat() || (is_bare(say.shape) && self.is_unasked(say.shape.direction)) {
+            if self.must_repeat()
+                || (is_duplicate_ack(delta.kind)
+                    && self.has_spent_gratuitous_acks(delta.kind.direction))
+            {
                 return;
             }
         }
-        if from(Rank::Ack) {
+        if from(FieldOrder::Ack) {
             self.ack(mask);
         }
-        if from(Rank::Len) {
+        if from(FieldOrder::Len) {
             self.len(mask);
             if self.must_shorten() {
                 return;
             }
         }
-        if from(Rank::Window) {
+        if from(FieldOrder::Window) {
             self.window(mask);
             if side.packets == 0 || self.must_widen() {
                 return;
             }
         }
-        if from(Rank::Options) {
+        if from(FieldOrder::Options) {
             self.options(mask);
         }
-        let timestamps = self.state.will_carry_timestamps(say);
-        if from(Rank::TsVal) && timestamps {
+        let timestamps = self.state.will_carry_timestamps(delta);
+        if from(FieldOrder::TsVal) && timestamps {
             // The lower half are values behind the clock.
             let half = vocab::TSVAL.count() / 2;
-            let late = self.state.ticks_behind(say.shape.direction, self.longest_gap_ns());
+            let late = self.state.ticks_behind(delta.kind.direction, self.longest_gap_ns());
             mask.set_run(vocab::TSVAL.at(half - late), half + late);
             mask.set(vocab::TSVAL_FORWARD.first);
         }
-        if from(Rank::TsEcr) && timestamps && say.shape.kind.has_ack() {
-            mask.set_first(vocab::TSECR, self.state.stamps_to_echo(say.shape.direction));
+        if from(FieldOrder::TsEcr) && timestamps && delta.kind.pattern.has_ack() {
+            mask.set_first(vocab::TSECR, self.state.echo_candidates(delta.kind.direction));
         }
         self.ip(least, side, mask);
         if self.grammar.packets == 0 {
             mask.set(vocab::TIME.first);
         } else {
-            self.grammar.gaps(self.state.catch_up_ns(say)..self.longest_gap_ns(), mask);
+            self.grammar.gaps(self.state.catch_up_ns(delta)..self.longest_gap_ns(), mask);
         }
     }
 
@@ -978,34 +1012,38 @@ impl<'a> Session<'a> {
 
     /// Whether this packet has to be one that was sent before, or fill a hole.
     fn must_repeat(&self) -> bool {
-        let say = &self.grammar.lexer.say;
-        let space = &self.state.sides[say.shape.direction.index()].space;
+        let delta = &self.grammar.parser.delta;
+        let space = &self.state.sides[delta.kind.direction.index()].space;
         let fills = self.closing() && space.holes() > 0;
-        say.shape.data
-            && (space.fin().is_some() || fills || self.room_ahead(say.shape.direction) == 0)
+        delta.kind.has_payload
+            && (space.fin().is_some() || fills || self.room_ahead(delta.kind.direction) == 0)
     }
 
     /// Whether the payload is a new one, for which the length has to be said since the expected one
     /// passes the window.
     fn must_shorten(&self) -> bool {
-        let say = &self.grammar.lexer.say;
-        say.shape.data && !repeats(say) && u64::from(self.state.len_said(say)) > self.room_said()
+        let delta = &self.grammar.parser.delta;
+        delta.kind.has_payload
+            && !repeats(delta)
+            && u64::from(self.state.decoded_len(delta)) > self.room_said()
     }
 
     /// Octets of payload that the packet at hand may carry, once its sequence number is said.
     fn room_said(&self) -> u64 {
-        let say = &self.grammar.lexer.say;
-        self.room(say.shape.direction, self.state.seq_said(say)).min(LONGEST_PAYLOAD)
+        let delta = &self.grammar.parser.delta;
+        self.room(delta.kind.direction, self.state.decoded_seq(delta)).min(LONGEST_PAYLOAD)
     }
 
     fn seq(&self, mask: &mut Mask) {
-        let say = &self.grammar.lexer.say;
-        let space = &self.state.sides[say.shape.direction.index()].space;
-        if !self.established() || !matches!(say.shape.kind, Kind::Ack | Kind::PshAck) {
+        let delta = &self.grammar.parser.delta;
+        let space = &self.state.sides[delta.kind.direction.index()].space;
+        if !self.established()
+            || !matches!(delta.kind.pattern, FlagPattern::Ack | FlagPattern::PshAck)
+        {
             return;
         }
-        if !say.shape.data {
-            if self.may_keep_alive(say.shape.direction) {
+        if !delta.kind.has_payload {
+            if self.may_keep_alive(delta.kind.direction) {
                 mask.set(vocab::SEQ_KEEPALIVE.first);
             }
             return;
@@ -1018,9 +1056,9 @@ impl<'a> Session<'a> {
         mask.set_first(vocab::SEQ_OLD, space.outstanding());
         mask.set_first(vocab::SEQ_NEW, space.outstanding());
         let is_closing = self.state.sides.iter().any(|side| side.space.fin().is_some());
-        let full = u64::from(self.state.full(say.shape.direction));
+        let full = u64::from(self.state.full(delta.kind.direction));
         if !is_closing && space.holes() < HOLES && full <= LONGEST_PAYLOAD {
-            let (d, spare) = (say.shape.direction, self.spare.saturating_sub(2));
+            let (d, spare) = (delta.kind.direction, self.spare.saturating_sub(2));
             let beyond = self.room_ahead(d).saturating_sub(1) / full;
             let fits = |k: &u64| self.fills(d, k * full) < spare;
             let count = (1..=beyond.min(vocab::SEQ_SKIP.count() as u64)).take_while(fits).count();
@@ -1029,20 +1067,20 @@ impl<'a> Session<'a> {
     }
 
     fn ack(&self, mask: &mut Mask) {
-        let say = &self.grammar.lexer.say;
-        if !say.shape.acks_all
-            || say.shape.kind.is_syn()
-            || say.shape.kind.is_rst()
+        let delta = &self.grammar.parser.delta;
+        if !delta.kind.advances_ack
+            || delta.kind.pattern.is_syn()
+            || delta.kind.pattern.is_rst()
             || !self.established()
         {
             return;
         }
         if self.closing()
-            || (say.shape.kind.is_fin() && self.must_acknowledge_fin(say.shape.direction))
+            || (delta.kind.pattern.is_fin() && self.must_acknowledge_fin(delta.kind.direction))
         {
             return;
         }
-        let (side, peer) = self.state.pair(say.shape.direction);
+        let (side, peer) = self.state.pair(delta.kind.direction);
         let contiguous = peer.space.contiguous();
         for k in 0..vocab::ACK_SEG.count() {
             match peer.space.oldest(k) {
@@ -1056,11 +1094,11 @@ impl<'a> Session<'a> {
     }
 
     fn len(&self, mask: &mut Mask) {
-        let say = &self.grammar.lexer.say;
-        if !say.shape.data || repeats(say) {
+        let delta = &self.grammar.parser.delta;
+        if !delta.kind.has_payload || repeats(delta) {
             return;
         }
-        let d = say.shape.direction;
+        let d = delta.kind.direction;
         let most = self.room_said();
         if (1..=most).contains(&self.state.last_len(d).into()) {
             mask.set(vocab::LEN_SAME.first);
@@ -1076,20 +1114,22 @@ impl<'a> Session<'a> {
 
     /// The digits of a number.
     fn digits(&self, mask: &mut Mask) {
-        let digits = &self.grammar.lexer.digits;
+        let digits = &self.grammar.parser.digits;
         let (least, most) = match digits.target {
-            Target::Len => (0, self.room_said()),
-            Target::WindowUp => {
+            DigitTarget::Len => (0, self.room_said()),
+            DigitTarget::WindowUp => {
                 let before = self.window_before();
                 (self.least_window().saturating_sub(before), u64::from(u16::MAX) - before)
             }
-            Target::WindowDown => (0, self.window_before().saturating_sub(self.least_window())),
-            Target::Mss => (LEAST_MSS, u64::MAX),
-            Target::Ttl => (1, u64::MAX),
-            Target::OptionKind => (LEAST_RAW_KIND, u64::MAX),
-            Target::Gap { back: false } => {
-                let unit_ns = self.grammar.lexer.head.unit_ns() as u64;
-                let least = self.state.catch_up_ns(&self.grammar.lexer.say).div_ceil(unit_ns);
+            DigitTarget::WindowDown => {
+                (0, self.window_before().saturating_sub(self.least_window()))
+            }
+            DigitTarget::Mss => (LEAST_MSS, u64::MAX),
+            DigitTarget::Ttl => (1, u64::MAX),
+            DigitTarget::OptionKind => (LEAST_RAW_KIND, u64::MAX),
+            DigitTarget::Gap { back: false } => {
+                let unit_ns = self.grammar.parser.header.unit_ns() as u64;
+                let least = self.state.catch_up_ns(&self.grammar.parser.delta).div_ceil(unit_ns);
                 (least, (self.longest_gap_ns() / unit_ns).max(least))
             }
             _ => (0, u64::MAX),
@@ -1100,10 +1140,10 @@ impl<'a> Session<'a> {
             mask,
         );
         match digits.target {
-            Target::OptionKind => {
+            DigitTarget::OptionKind => {
                 FORMED.into_iter().for_each(|kind| mask.clear(vocab::DIGIT.at(kind)))
             }
-            Target::OptionLen { kind: FAST_OPEN } => {
+            DigitTarget::OptionLen { kind: FAST_OPEN } => {
                 let has_form =
                     |len: usize| len == 2 || ((6..=18).contains(&len) && len.is_multiple_of(2));
                 let odd = (0..vocab::DIGIT.count()).filter(|&len| !has_form(len));
@@ -1115,17 +1155,17 @@ impl<'a> Session<'a> {
 
     /// The window that goes without saying.
     fn window_before(&self) -> u64 {
-        let say = &self.grammar.lexer.say;
-        self.state.expected_window(say.shape.direction, say.flags()).into()
+        let delta = &self.grammar.parser.delta;
+        self.state.expected_window(delta.kind.direction, delta.flags()).into()
     }
 
     fn window(&self, mask: &mut Mask) {
-        let say = &self.grammar.lexer.say;
-        let side = &self.state.sides[say.shape.direction.index()];
+        let delta = &self.grammar.parser.delta;
+        let side = &self.state.sides[delta.kind.direction.index()];
         let (expected, least) = (self.window_before(), self.least_window());
         // A side opens with a window of its own.
         if side.packets > 0 {
-            if self.state.edge_said(say).is_some_and(|window| u64::from(window) >= least) {
+            if self.state.edge_window(delta).is_some_and(|window| u64::from(window) >= least) {
                 mask.set(vocab::WIN_EDGE.first);
             }
             if u64::from(side.window_max()) >= least {
@@ -1149,16 +1189,16 @@ impl<'a> Session<'a> {
     }
 
     fn options(&self, mask: &mut Mask) {
-        let say = &self.grammar.lexer.say;
-        let (side, _) = self.state.pair(say.shape.direction);
-        match say.shape.kind {
+        let delta = &self.grammar.parser.delta;
+        let (side, _) = self.state.pair(delta.kind.direction);
+        match delta.kind.pattern {
             // A reset carries timestamps or not (RFC 7323, section 3.2).
-            Kind::Rst | Kind::RstAck if self.state.agreed(|o| o.timestamps) => {
+            FlagPattern::Rst | FlagPattern::RstAck if self.state.agreed(|o| o.timestamps) => {
                 mask.set(vocab::LAYOUT.at(1))
             }
-            Kind::Rst | Kind::RstAck => {}
-            Kind::Syn | Kind::SynAck if side.packets > 0 => {}
-            Kind::Syn | Kind::SynAck => {
+            FlagPattern::Rst | FlagPattern::RstAck => {}
+            FlagPattern::Syn | FlagPattern::SynAck if side.packets > 0 => {}
+            FlagPattern::Syn | FlagPattern::SynAck => {
                 for (i, layout) in LAYOUTS.iter().enumerate() {
                     let syn = layout.iter().any(|e| matches!(e, Element::Mss(_)));
                     if syn && layout.iter().all(|&e| self.may_offer(e)) {
@@ -1181,10 +1221,10 @@ impl<'a> Session<'a> {
     /// Whether a SYN may carry an element: a SYN-ACK offers only what the SYN did (RFC 7323,
     /// sections 2.2 and 3.2; RFC 2018).
     fn may_offer(&self, element: Element) -> bool {
-        let say = &self.grammar.lexer.say;
-        let (_, peer) = self.state.pair(say.shape.direction);
+        let delta = &self.grammar.parser.delta;
+        let (_, peer) = self.state.pair(delta.kind.direction);
         match element {
-            _ if say.shape.kind == Kind::Syn => true,
+            _ if delta.kind.pattern == FlagPattern::Syn => true,
             Element::Ws(_) => peer.offer.scale.is_some(),
             Element::SackPermitted => peer.offer.sack,
             Element::Ts => peer.offer.timestamps,
@@ -1194,11 +1234,11 @@ impl<'a> Session<'a> {
 
     /// The elements of a SYN's options, one by one: none twice but for padding.
     fn elements(&self, mask: &mut Mask) {
-        let lexer = &self.grammar.lexer;
-        let room = lexer.room();
+        let parser = &self.grammar.parser;
+        let room = parser.room();
         let said = |element: &Element| {
-            lexer
-                .say
+            parser
+                .delta
                 .elements
                 .list
                 .iter()
@@ -1229,9 +1269,9 @@ impl<'a> Session<'a> {
     /// the first of them, and how many there are. The one that begins at the acknowledgment is what
     /// it waits for.
     fn sackable(&self) -> (usize, usize) {
-        let say = &self.grammar.lexer.say;
-        let space = &self.state.pair(say.shape.direction).1.space;
-        let ack = self.state.ack_said(say);
+        let delta = &self.grammar.parser.delta;
+        let space = &self.state.pair(delta.kind.direction).1.space;
+        let ack = self.state.decoded_ack(delta);
         let above = space.first_above(ack);
         let first = usize::from(space.oldest(above).is_some_and(|s| s.start <= ack));
         (first, space.outstanding().saturating_sub(above + first))
@@ -1247,18 +1287,18 @@ impl<'a> Session<'a> {
         mask.set_first(vocab::SACK_COUNT, (first + count).saturating_sub(at.into()));
     }
 
-    fn ip(&self, least: Rank, side: &Side, mask: &mut Mask) {
-        let v6 = self.grammar.lexer.head.v6;
-        if least <= Rank::TrafficClass {
+    fn ip(&self, least: FieldOrder, side: &Side, mask: &mut Mask) {
+        let v6 = self.grammar.parser.header.is_v6();
+        if least <= FieldOrder::TrafficClass {
             mask.set(vocab::TRAFFIC_CLASS.first);
         }
-        if least <= Rank::Ttl && side.packets == 0 {
+        if least <= FieldOrder::Ttl && side.packets == 0 {
             mask.set_through(vocab::TTL, vocab::TTL_RAW);
         }
-        if least <= Rank::Df && !v6 {
+        if least <= FieldOrder::Df && !v6 {
             mask.set(vocab::DF.first);
         }
-        if least <= Rank::Id {
+        if least <= FieldOrder::Id {
             match v6 {
                 true => mask.set_through(vocab::LABEL_ZERO, vocab::LABEL_RAW),
                 false => mask.set_through(vocab::ID, vocab::ID_RAW),
@@ -1273,7 +1313,7 @@ mod tests {
 
     #[test]
     fn a_wait_that_is_longer_than_the_room_leaves_the_shortest_one() {
-        let grammar = Grammar::new(Strength::Session, Limits::default());
+        let grammar = Grammar::new(Constraint::Session, Limits::default());
         let gaps = |from_ns, to_ns| {
             let mut mask = Mask::default();
             grammar.gaps(from_ns..to_ns, &mut mask);

@@ -1,7 +1,12 @@
 //! TCP options (RFC 9293, section 3.2; RFC 7323; RFC 2018): octets into elements and back, bit for
 //! bit.
 
-use super::say::SaySack;
+/// One SACK block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SackDelta {
+    Segments { at: u8, count: u8 },
+    Raw { left: u32, len: u32 },
+}
 
 /// One option element. Every sequence of option octets is a sequence of these.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,7 +65,7 @@ pub(crate) const MAX_OCTETS: usize = 40;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Elements {
     pub(crate) list: Vec<Element>,
-    pub(crate) sacks: Vec<SaySack>,
+    pub(crate) sacks: Vec<SackDelta>,
     pub(crate) raw: Vec<u8>,
 }
 
@@ -244,7 +249,7 @@ fn octets_element(rest: &[u8], elements: &mut Elements) -> Element {
 pub(crate) fn render(
     elements: &Elements,
     timestamps: Option<Timestamps>,
-    mut block: impl FnMut(SaySack) -> (u32, u32),
+    mut block: impl FnMut(SackDelta) -> (u32, u32),
     out: &mut Vec<u8>,
 ) {
     let mut sacks = elements.sacks.iter();
@@ -264,8 +269,8 @@ pub(crate) fn render(
             }
             Element::Sack(n) => {
                 out.extend_from_slice(&[5, 2 + 8 * n]);
-                for &say in sacks.by_ref().take(usize::from(n)) {
-                    let (left, right) = block(say);
+                for &delta in sacks.by_ref().take(usize::from(n)) {
+                    let (left, right) = block(delta);
                     out.extend_from_slice(&left.to_be_bytes());
                     out.extend_from_slice(&right.to_be_bytes());
                 }

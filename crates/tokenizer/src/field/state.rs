@@ -1,7 +1,7 @@
 //! What TCP expects next: the one state that encoder and decoder share.
 //!
-//! [`FlowState::say`] says a packet relative to it, [`FlowState::resolve`] turns what was said into
-//! header values again, and both end in the same [`FlowState::learn`], so that they cannot
+//! [`FlowState::encode`] says a packet relative to it, [`FlowState::decode`] turns what was said into
+//! header values again, and both end in the same [`FlowState::update`], so that they cannot
 //! disagree. All arithmetic wraps: whatever is said resolves to some packet.
 
 use std::collections::VecDeque;
@@ -9,18 +9,19 @@ use std::collections::VecDeque;
 use flowtrack::{Direction, Packet};
 use tcpwire::{Flags, SeqNum};
 
-use super::clock::Clock;
-use super::options::{self, Element, Elements, Timestamps};
-use super::say::{
-    Kind, Say, SayAck, SayId, SayLabel, SayLen, SayOptions, SaySack, SaySeq, SayTsEcr, SayTsVal,
-    SayWindow,
+use super::delta::{
+    AckDelta, FlagPattern, FlowLabelDelta, IpIdDelta, LenDelta, OptionsDelta, PacketDelta,
+    SeqDelta, TsecrDelta, TsvalDelta, WindowDelta,
 };
-use super::space::SendSpace;
+use super::header::FlowHeader;
+use super::options::{self, Element, Elements, SackDelta, Timestamps};
+use super::send_space::SendSpace;
+use super::ts_clock::TsClock;
 use super::vocab;
 use crate::FlowIdentity;
 
 /// TSvals of a side that are kept for the other side to echo.
-const STAMPS: usize = 1024;
+const TSVALS: usize = 1024;
 /// TSvals that are looked through for an echo.
 const SEARCH: usize = 256;
 /// Packets of the other side kept until it is known whether they had arrived (RFC 7323, section
@@ -41,22 +42,22 @@ pub(crate) struct Offer {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum IdHabit {
+enum IpIdMode {
     #[default]
-    Counts,
-    Stays,
+    Incremental,
+    Constant,
     Zero,
 }
 
 /// The options that a side's packets carry beyond its SYN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum Habit {
+enum OptionPattern {
     /// None seen yet.
     #[default]
     Unknown,
-    Nothing,
+    Empty,
     /// `[NOP, NOP, timestamps]`.
-    PlainTs,
+    PlainTimestamps,
     Other,
 }
 
@@ -70,17 +71,17 @@ struct Stamped {
 
 /// The TSvals of a side, each run of equal ones once, numbered from 0 in the order they were sent.
 #[derive(Clone, Debug, Default)]
-struct Stamps {
+struct RecentTsvals {
     values: VecDeque<u32>,
     dropped: u64,
 }
 
-impl Stamps {
+impl RecentTsvals {
     fn push(&mut self, value: u32) {
         if self.values.back() == Some(&value) {
             return;
         }
-        if self.values.len() == STAMPS {
+        if self.values.len() == TSVALS {
             self.values.pop_front();
             self.dropped += 1;
         }
@@ -129,20 +130,20 @@ pub(crate) struct Side {
     /// Options of its last other packet, SACK and values left out.
     layout: Elements,
     /// What `layout` is.
-    habit: Habit,
-    clock: Clock,
+    option_pattern: OptionPattern,
+    clock: TsClock,
     /// TSval of the last segment that counts for echoing (`TS.Recent`, kept by the receiver of this
     /// side).
     pending: VecDeque<Stamped>,
     ts_recent: Option<u32>,
-    stamps: Stamps,
+    recent_tsvals: RecentTsvals,
     /// Number of the other side's TSval that this side echoed last.
     echoed: u64,
     traffic_class: [u8; 2],
     ttl: Option<u8>,
     dont_fragment: Option<bool>,
     id: Option<u16>,
-    id_habit: IdHabit,
+    ip_id_mode: IpIdMode,
     label: Option<u32>,
     label_base_seen: bool,
     /// Packets sent.
@@ -158,15 +159,15 @@ impl Side {
     /// Makes it fresh; keeps its buffers.
     fn restart(&mut self, tick_ns: i64) {
         let mut old =
-            std::mem::replace(self, Side { clock: Clock::new(tick_ns), ..Side::default() });
+            std::mem::replace(self, Side { clock: TsClock::new(tick_ns), ..Side::default() });
         old.space.restart();
         old.syn_options.clear();
         old.pending.clear();
         old.layout.clear();
-        old.stamps.values.clear();
-        old.stamps.dropped = 0;
+        old.recent_tsvals.values.clear();
+        old.recent_tsvals.dropped = 0;
         (self.space, self.syn_options, self.layout) = (old.space, old.syn_options, old.layout);
-        (self.pending, self.stamps) = (old.pending, old.stamps);
+        (self.pending, self.recent_tsvals) = (old.pending, old.recent_tsvals);
     }
 }
 
@@ -183,33 +184,22 @@ pub(crate) struct FlowState {
 }
 
 impl FlowState {
-    /// `ticks_ns` are the ticks of the two timestamp clocks. The time is that of the first packet.
-    pub(crate) fn new(
-        identity: FlowIdentity,
-        v6: bool,
-        unit_ns: i64,
-        ticks_ns: [i64; 2],
-    ) -> FlowState {
+    /// Creates the state before the first packet of a flow with this header.
+    pub(crate) fn new(identity: FlowIdentity, header: &FlowHeader) -> FlowState {
         let mut state = FlowState::default();
-        state.restart(identity, v6, unit_ns, ticks_ns);
+        state.restart(identity, header);
         state
     }
 
-    /// Makes it the state before a flow's first packet, as [`new`](Self::new) does; keeps its
-    /// buffers.
-    pub(crate) fn restart(
-        &mut self,
-        identity: FlowIdentity,
-        v6: bool,
-        unit_ns: i64,
-        ticks_ns: [i64; 2],
-    ) {
-        self.sides[0].restart(ticks_ns[0]);
-        self.sides[1].restart(ticks_ns[1]);
+    /// Resets the state to that of [`new`](Self::new); keeps its buffers.
+    pub(crate) fn restart(&mut self, identity: FlowIdentity, header: &FlowHeader) {
+        for (side, clock) in self.sides.iter_mut().zip(header.ts_clocks) {
+            side.restart(clock.tick_ns());
+        }
         self.identity = identity;
-        self.v6 = v6;
+        self.v6 = header.is_v6();
         self.time_ns = identity.start_ns.unwrap_or(0);
-        self.unit_ns = unit_ns;
+        self.unit_ns = header.unit_ns();
     }
 
     /// What identifies the flow, as far as it was given or learnt.
@@ -265,134 +255,134 @@ impl FlowState {
         }
     }
 
-    fn say_seq(&self, d: Direction, packet: &Packet) -> (i64, SaySeq) {
+    fn encode_seq(&self, d: Direction, packet: &Packet) -> (i64, SeqDelta) {
         let side = &self.sides[d.index()];
         let space = &side.space;
         let at = space.offset(packet.seq);
         let data = packet.payload_len > 0;
         let expected = Self::expected_seq(side, packet.flags, data);
         if at == expected {
-            return (at, SaySeq::Expected);
+            return (at, SeqDelta::Expected);
         }
         let una = space.una();
         if at == una - 1 && packet.payload_len <= 1 {
-            return (at, SaySeq::KeepAlive);
+            return (at, SeqDelta::KeepAlive);
         }
         if let Some(k) = space.hole_at(at).filter(|&k| k < vocab::SEQ_HOLE.count()) {
-            return (at, SaySeq::Hole(k as u8));
+            return (at, SeqDelta::FillHole(k as u8));
         }
         if data && let Some((old, new)) = space.segment_at(at) {
             if new < vocab::SEQ_NEW.count() && new < old {
-                return (at, SaySeq::New(new as u8));
+                return (at, SeqDelta::RetransmitNewest(new as u8));
             }
             if old < vocab::SEQ_OLD.count() {
-                return (at, SaySeq::Old(old as u8));
+                return (at, SeqDelta::RetransmitOldest(old as u8));
             }
         }
         if at == una {
-            return (at, SaySeq::Una);
+            return (at, SeqDelta::SndUna);
         }
         let full = i64::from(self.full(d));
         let skip = (at - expected) / full;
         if at > expected && (at - expected) % full == 0 && skip <= vocab::SEQ_SKIP.count() as i64 {
-            return (at, SaySeq::Skip((skip - 1) as u8));
+            return (at, SeqDelta::SkipAhead((skip - 1) as u8));
         }
-        let say = match at - expected {
-            by @ 1..=0xffff => SaySeq::Forward(by as u16),
-            by @ -0xffff..=-1 => SaySeq::Back(-by as u16),
-            by => SaySeq::Raw(by as u32),
+        let delta = match at - expected {
+            by @ 1..=0xffff => SeqDelta::Forward(by as u16),
+            by @ -0xffff..=-1 => SeqDelta::Back(-by as u16),
+            by => SeqDelta::Raw(by as u32),
         };
-        (at, say)
+        (at, delta)
     }
 
-    fn resolve_seq(&self, d: Direction, say: &Say) -> i64 {
+    fn decode_seq(&self, d: Direction, delta: &PacketDelta) -> i64 {
         let side = &self.sides[d.index()];
         let space = &side.space;
-        let expected = Self::expected_seq(side, say.flags(), say.shape.data);
-        match say.seq {
-            SaySeq::Expected => expected,
-            SaySeq::Una => space.una(),
-            SaySeq::KeepAlive => space.una() - 1,
-            SaySeq::Old(k) => space.oldest(k.into()).map_or(expected, |s| s.start),
-            SaySeq::New(k) => space.newest(k.into()).map_or(expected, |s| s.start),
-            SaySeq::Hole(k) => space.hole(k.into()).map_or(expected, |h| h.start),
-            SaySeq::Skip(k) => expected + (i64::from(k) + 1) * i64::from(self.full(d)),
-            SaySeq::Forward(by) => expected + i64::from(by),
-            SaySeq::Back(by) => expected - i64::from(by),
-            SaySeq::Raw(by) => space.nearest(expected + i64::from(by)),
+        let expected = Self::expected_seq(side, delta.flags(), delta.kind.has_payload);
+        match delta.seq {
+            SeqDelta::Expected => expected,
+            SeqDelta::SndUna => space.una(),
+            SeqDelta::KeepAlive => space.una() - 1,
+            SeqDelta::RetransmitOldest(k) => space.oldest(k.into()).map_or(expected, |s| s.start),
+            SeqDelta::RetransmitNewest(k) => space.newest(k.into()).map_or(expected, |s| s.start),
+            SeqDelta::FillHole(k) => space.hole(k.into()).map_or(expected, |h| h.start),
+            SeqDelta::SkipAhead(k) => expected + (i64::from(k) + 1) * i64::from(self.full(d)),
+            SeqDelta::Forward(by) => expected + i64::from(by),
+            SeqDelta::Back(by) => expected - i64::from(by),
+            SeqDelta::Raw(by) => space.nearest(expected + i64::from(by)),
         }
     }
 
-    fn say_ack(&self, d: Direction, packet: &Packet) -> (i64, bool, SayAck) {
+    fn encode_ack(&self, d: Direction, packet: &Packet) -> (i64, bool, AckDelta) {
         let (side, peer) = self.pair(d);
         let at = peer.space.offset(packet.ack);
         if !packet.flags.contains(Flags::ACK) && packet.ack.0 == 0 {
-            return (at, false, SayAck::Expected);
+            return (at, false, AckDelta::Expected);
         }
         if !packet.flags.contains(Flags::ACK) {
             return match at == side.last_ack {
-                true => (at, true, SayAck::Expected),
-                false => (at, true, SayAck::Raw((at - side.last_ack) as u32)),
+                true => (at, true, AckDelta::Expected),
+                false => (at, true, AckDelta::Raw((at - side.last_ack) as u32)),
             };
         }
         if at == side.last_ack {
-            return (at, false, SayAck::Expected);
+            return (at, false, AckDelta::Expected);
         }
         let more = at > side.last_ack;
         if more && at == peer.space.contiguous() {
-            return (at, true, SayAck::Expected);
+            return (at, true, AckDelta::Expected);
         }
         if let Some((old, new)) = peer.space.segment_ending_at(at) {
             if old < vocab::ACK_SEG.count() {
-                return (at, more, SayAck::Segment(old as u8));
+                return (at, more, AckDelta::Segment(old as u8));
             }
             if new < vocab::ACK_NEW.count() {
-                return (at, more, SayAck::Newest(new as u8));
+                return (at, more, AckDelta::Newest(new as u8));
             }
         }
         if packet.ack.0 == 0 {
-            return (at, more, SayAck::Zero);
+            return (at, more, AckDelta::Zero);
         }
-        let say = match at - side.last_ack {
-            by @ 1..=0xffff => SayAck::Forward(by as u16),
-            by @ -0xffff..=-1 => SayAck::Back(-by as u16),
-            by => SayAck::Raw(by as u32),
+        let delta = match at - side.last_ack {
+            by @ 1..=0xffff => AckDelta::Forward(by as u16),
+            by @ -0xffff..=-1 => AckDelta::Back(-by as u16),
+            by => AckDelta::Raw(by as u32),
         };
-        (at, more, say)
+        (at, more, delta)
     }
 
-    fn resolve_ack(&self, d: Direction, say: &Say) -> i64 {
+    fn decode_ack(&self, d: Direction, delta: &PacketDelta) -> i64 {
         let (side, peer) = self.pair(d);
         let zero = || peer.space.offset(SeqNum(0));
-        let expected = match (say.flags().contains(Flags::ACK), say.shape.acks_all) {
+        let expected = match (delta.flags().contains(Flags::ACK), delta.kind.advances_ack) {
             (true, true) => peer.space.contiguous(),
             (true, false) | (false, true) => side.last_ack,
             (false, false) => zero(),
         };
-        match say.ack {
-            SayAck::Expected => expected,
-            SayAck::Segment(k) => peer.space.oldest(k.into()).map_or(expected, |s| s.end),
-            SayAck::Newest(k) => peer.space.newest(k.into()).map_or(expected, |s| s.end),
-            SayAck::Zero => zero(),
-            SayAck::Forward(by) => side.last_ack + i64::from(by),
-            SayAck::Back(by) => side.last_ack - i64::from(by),
-            SayAck::Raw(by) => peer.space.nearest(side.last_ack + i64::from(by)),
+        match delta.ack {
+            AckDelta::Expected => expected,
+            AckDelta::Segment(k) => peer.space.oldest(k.into()).map_or(expected, |s| s.end),
+            AckDelta::Newest(k) => peer.space.newest(k.into()).map_or(expected, |s| s.end),
+            AckDelta::Zero => zero(),
+            AckDelta::Forward(by) => side.last_ack + i64::from(by),
+            AckDelta::Back(by) => side.last_ack - i64::from(by),
+            AckDelta::Raw(by) => peer.space.nearest(side.last_ack + i64::from(by)),
         }
     }
 
     /// The sequence number that a packet will carry, as an offset, once its seq field is said.
-    pub(crate) fn seq_said(&self, say: &Say) -> i64 {
-        self.resolve_seq(say.shape.direction, say)
+    pub(crate) fn decoded_seq(&self, delta: &PacketDelta) -> i64 {
+        self.decode_seq(delta.kind.direction, delta)
     }
 
     /// The payload length that a packet will carry, as far as it is said.
-    pub(crate) fn len_said(&self, say: &Say) -> u32 {
-        self.resolve_len(say.shape.direction, say)
+    pub(crate) fn decoded_len(&self, delta: &PacketDelta) -> u32 {
+        self.decode_len(delta.kind.direction, delta)
     }
 
     /// The acknowledgment that a packet will carry, as an offset, once its ack field is said.
-    pub(crate) fn ack_said(&self, say: &Say) -> i64 {
-        self.resolve_ack(say.shape.direction, say)
+    pub(crate) fn decoded_ack(&self, delta: &PacketDelta) -> i64 {
+        self.decode_ack(delta.kind.direction, delta)
     }
 
     // --- payload length ----------------------------------------------------------------------------------------
@@ -420,45 +410,46 @@ impl FlowState {
         self.sides[d.index()].last_len
     }
 
-    fn expected_len(&self, d: Direction, seq: SaySeq) -> u32 {
+    fn expected_len(&self, d: Direction, seq: SeqDelta) -> u32 {
         let space = &self.sides[d.index()].space;
         let full = self.full(d);
-        let len = |s: super::space::Segment| (s.end - s.start).clamp(1, u32::MAX.into()) as u32;
+        let len =
+            |s: super::send_space::Segment| (s.end - s.start).clamp(1, u32::MAX.into()) as u32;
         match seq {
-            SaySeq::Old(k) => space.oldest(k.into()).map_or(full, len),
-            SaySeq::New(k) => space.newest(k.into()).map_or(full, len),
-            SaySeq::Hole(k) => space.hole(k.into()).map_or(full, |h| len(h).min(full)),
-            SaySeq::KeepAlive => 1,
+            SeqDelta::RetransmitOldest(k) => space.oldest(k.into()).map_or(full, len),
+            SeqDelta::RetransmitNewest(k) => space.newest(k.into()).map_or(full, len),
+            SeqDelta::FillHole(k) => space.hole(k.into()).map_or(full, |h| len(h).min(full)),
+            SeqDelta::KeepAlive => 1,
             _ => full,
         }
     }
 
-    fn say_len(&self, d: Direction, seq: SaySeq, len: u32) -> SayLen {
+    fn encode_len(&self, d: Direction, seq: SeqDelta, len: u32) -> LenDelta {
         let full = self.full(d);
         if len == 0 || len == self.expected_len(d, seq) {
-            return SayLen::Expected;
+            return LenDelta::Expected;
         }
         if len == self.sides[d.index()].last_len {
-            return SayLen::Same;
+            return LenDelta::Same;
         }
         let times = len / full;
         if len.is_multiple_of(full) && (2..2 + vocab::LEN_MULTIPLE.count() as u32).contains(&times)
         {
-            return SayLen::Multiple((times - 2) as u8);
+            return LenDelta::Multiple((times - 2) as u8);
         }
-        u16::try_from(len).map_or(SayLen::Raw(len), SayLen::Octets)
+        u16::try_from(len).map_or(LenDelta::Raw(len), LenDelta::Octets)
     }
 
-    fn resolve_len(&self, d: Direction, say: &Say) -> u32 {
-        if !say.shape.data {
+    fn decode_len(&self, d: Direction, delta: &PacketDelta) -> u32 {
+        if !delta.kind.has_payload {
             return 0;
         }
-        match say.len {
-            SayLen::Expected => self.expected_len(d, say.seq),
-            SayLen::Same => self.sides[d.index()].last_len,
-            SayLen::Multiple(k) => self.full(d).saturating_mul(u32::from(k) + 2),
-            SayLen::Octets(n) => n.into(),
-            SayLen::Raw(n) => n,
+        match delta.len {
+            LenDelta::Expected => self.expected_len(d, delta.seq),
+            LenDelta::Same => self.sides[d.index()].last_len,
+            LenDelta::Multiple(k) => self.full(d).saturating_mul(u32::from(k) + 2),
+            LenDelta::Octets(n) => n.into(),
+            LenDelta::Raw(n) => n,
         }
     }
 
@@ -492,43 +483,43 @@ impl FlowState {
     }
 
     /// The window whose right edge stays, where the header holds it.
-    pub(crate) fn edge_said(&self, say: &Say) -> Option<u16> {
-        let d = say.shape.direction;
-        u16::try_from(self.window_at_edge(d, say.flags(), self.ack_said(say))).ok()
+    pub(crate) fn edge_window(&self, delta: &PacketDelta) -> Option<u16> {
+        let d = delta.kind.direction;
+        u16::try_from(self.window_at_edge(d, delta.flags(), self.decoded_ack(delta))).ok()
     }
 
-    fn say_window(&self, d: Direction, packet: &Packet, ack: i64) -> SayWindow {
+    fn encode_window(&self, d: Direction, packet: &Packet, ack: i64) -> WindowDelta {
         let expected = self.expected_window(d, packet.flags);
         let window = packet.window;
         if window == expected {
-            return SayWindow::Same;
+            return WindowDelta::Same;
         }
         if i64::from(window) == self.window_at_edge(d, packet.flags, ack) {
-            return SayWindow::Edge;
+            return WindowDelta::Edge;
         }
         if window == self.sides[d.index()].window_max {
-            return SayWindow::Max;
+            return WindowDelta::Max;
         }
         if let Some(i) = vocab::WINDOWS.iter().position(|&w| w == window) {
-            return SayWindow::Listed(i as u8);
+            return WindowDelta::Listed(i as u8);
         }
         if window > expected {
-            SayWindow::Up(window - expected)
+            WindowDelta::Up(window - expected)
         } else {
-            SayWindow::Down(expected - window)
+            WindowDelta::Down(expected - window)
         }
     }
 
-    fn resolve_window(&self, d: Direction, say: &Say, ack: i64) -> u16 {
-        let flags = say.flags();
+    fn decode_window(&self, d: Direction, delta: &PacketDelta, ack: i64) -> u16 {
+        let flags = delta.flags();
         let expected = self.expected_window(d, flags);
-        match say.window {
-            SayWindow::Same => expected,
-            SayWindow::Edge => self.window_at_edge(d, flags, ack) as u16,
-            SayWindow::Max => self.sides[d.index()].window_max,
-            SayWindow::Listed(i) => vocab::WINDOWS[usize::from(i)],
-            SayWindow::Up(by) => expected.wrapping_add(by),
-            SayWindow::Down(by) => expected.wrapping_sub(by),
+        match delta.window {
+            WindowDelta::Same => expected,
+            WindowDelta::Edge => self.window_at_edge(d, flags, ack) as u16,
+            WindowDelta::Max => self.sides[d.index()].window_max,
+            WindowDelta::Listed(i) => vocab::WINDOWS[usize::from(i)],
+            WindowDelta::Up(by) => expected.wrapping_add(by),
+            WindowDelta::Down(by) => expected.wrapping_sub(by),
         }
     }
 
@@ -539,9 +530,9 @@ impl FlowState {
         if flags.bits() & (Flags::SYN.bits() | Flags::RST.bits()) != 0 {
             return false;
         }
-        match self.sides[d.index()].habit {
-            Habit::Unknown => self.agreed(|o| o.timestamps),
-            habit => habit == Habit::PlainTs,
+        match self.sides[d.index()].option_pattern {
+            OptionPattern::Unknown => self.agreed(|o| o.timestamps),
+            option_pattern => option_pattern == OptionPattern::PlainTimestamps,
         }
     }
 
@@ -553,9 +544,9 @@ impl FlowState {
         if flags.contains(Flags::SYN) {
             return side.syn_options.is_empty();
         }
-        match side.habit {
-            Habit::Unknown => !self.agreed(|o| o.timestamps),
-            habit => habit == Habit::Nothing,
+        match side.option_pattern {
+            OptionPattern::Unknown => !self.agreed(|o| o.timestamps),
+            option_pattern => option_pattern == OptionPattern::Empty,
         }
     }
 
@@ -569,13 +560,13 @@ impl FlowState {
         }
     }
 
-    fn say_options(
+    fn encode_options(
         &mut self,
         d: Direction,
         flags: Flags,
         octets: &[u8],
         ack: i64,
-        say: &mut Say,
+        delta: &mut PacketDelta,
     ) -> Option<Timestamps> {
         if let Some(ts) = options::plain_timestamps(octets)
             && self.expects_plain_ts(d, flags)
@@ -585,34 +576,34 @@ impl FlowState {
         if octets.is_empty() && self.expects_none(d, flags) {
             return None;
         }
-        let parsed = options::parse(octets, &mut say.elements);
+        let parsed = options::parse(octets, &mut delta.elements);
         let mut blocks = parsed.blocks.iter();
-        for &element in &say.elements.list {
+        for &element in &delta.elements.list {
             let Element::Sack(n) = element else { continue };
             for &(left, right) in blocks.by_ref().take(usize::from(n)) {
-                say.elements.sacks.push(self.say_sack(d, ack, left, right));
+                delta.elements.sacks.push(self.encode_sack(d, ack, left, right));
             }
         }
         let mut expected = std::mem::take(&mut self.elements);
         let plain = self.expects_plain_ts(d, flags);
         if !plain && !self.expects_none(d, flags) {
             self.expected_elements(d, flags, &mut expected);
-            if expected == say.elements {
+            if expected == delta.elements {
                 self.elements = expected;
-                say.elements.clear();
+                delta.elements.clear();
                 return parsed.timestamps;
             }
         }
         self.elements = expected;
-        say.options =
-            options::layout_of(&say.elements).map_or(SayOptions::List, SayOptions::Layout);
+        delta.options =
+            options::layout_of(&delta.elements).map_or(OptionsDelta::List, OptionsDelta::Layout);
         parsed.timestamps
     }
 
-    fn say_sack(&self, d: Direction, ack: i64, left: u32, right: u32) -> SaySack {
+    fn encode_sack(&self, d: Direction, ack: i64, left: u32, right: u32) -> SackDelta {
         let space = &self.pair(d).1.space;
         let (from, to) = (space.offset(SeqNum(left)), space.offset(SeqNum(right)));
-        let raw = SaySack::Raw { left: (from - ack) as u32, len: right.wrapping_sub(left) };
+        let raw = SackDelta::Raw { left: (from - ack) as u32, len: right.wrapping_sub(left) };
         let first = space.first_above(ack);
         let (Some(start), Some(end)) = (space.index_starting_at(from), space.index_ending_at(to))
         else {
@@ -622,22 +613,22 @@ impl FlowState {
             return raw;
         };
         if at < vocab::SACK_AT.count() && more < vocab::SACK_COUNT.count() {
-            SaySack::Segments { at: at as u8, count: more as u8 }
+            SackDelta::Segments { at: at as u8, count: more as u8 }
         } else {
             raw
         }
     }
 
-    fn resolve_sack(&self, d: Direction, ack: i64, say: SaySack) -> (u32, u32) {
+    fn decode_sack(&self, d: Direction, ack: i64, delta: SackDelta) -> (u32, u32) {
         let space = &self.pair(d).1.space;
-        match say {
-            SaySack::Segments { at, count } => {
+        match delta {
+            SackDelta::Segments { at, count } => {
                 let first = space.first_above(ack) + usize::from(at);
                 let start = space.oldest(first).map_or(ack, |s| s.start);
                 let end = space.oldest(first + usize::from(count)).map_or(start, |s| s.end);
                 (space.number(start).0, space.number(end).0)
             }
-            SaySack::Raw { left, len } => {
+            SackDelta::Raw { left, len } => {
                 let left = space.number(ack + i64::from(left as i32)).0;
                 (left, left.wrapping_add(len))
             }
@@ -645,48 +636,48 @@ impl FlowState {
     }
 
     /// Writes the option octets of a packet that was said.
-    fn resolve_options(
+    fn decode_options(
         &mut self,
         d: Direction,
-        say: &Say,
+        delta: &PacketDelta,
         ack: i64,
         time_ns: i64,
         out: &mut Vec<u8>,
     ) {
-        let flags = say.flags();
-        if say.options == SayOptions::Expected && self.expects_none(d, flags) {
+        let flags = delta.flags();
+        if delta.options == OptionsDelta::Expected && self.expects_none(d, flags) {
             return;
         }
-        if say.options == SayOptions::Expected && self.expects_plain_ts(d, flags) {
-            let ts = self.resolve_timestamps(d, say, time_ns);
+        if delta.options == OptionsDelta::Expected && self.expects_plain_ts(d, flags) {
+            let ts = self.decode_timestamps(d, delta, time_ns);
             out.extend_from_slice(&options::PLAIN_TS);
             out.extend_from_slice(&ts.value.to_be_bytes());
             out.extend_from_slice(&ts.echo.to_be_bytes());
             return;
         }
         let mut expected = std::mem::take(&mut self.elements);
-        let elements = match say.options {
-            SayOptions::Expected => {
+        let elements = match delta.options {
+            OptionsDelta::Expected => {
                 self.expected_elements(d, flags, &mut expected);
                 &expected
             }
-            _ => &say.elements,
+            _ => &delta.elements,
         };
         let ts =
-            elements.list.contains(&Element::Ts).then(|| self.resolve_timestamps(d, say, time_ns));
-        options::render(elements, ts, |sack| self.resolve_sack(d, ack, sack), out);
+            elements.list.contains(&Element::Ts).then(|| self.decode_timestamps(d, delta, time_ns));
+        options::render(elements, ts, |sack| self.decode_sack(d, ack, sack), out);
         self.elements = expected;
     }
 
     /// Whether a packet will carry timestamps, once its options are said.
-    pub(crate) fn will_carry_timestamps(&self, say: &Say) -> bool {
-        let (d, flags) = (say.shape.direction, say.flags());
-        match say.options {
-            SayOptions::Expected if flags.contains(Flags::SYN) => {
+    pub(crate) fn will_carry_timestamps(&self, delta: &PacketDelta) -> bool {
+        let (d, flags) = (delta.kind.direction, delta.flags());
+        match delta.options {
+            OptionsDelta::Expected if flags.contains(Flags::SYN) => {
                 self.sides[d.index()].offer.timestamps
             }
-            SayOptions::Expected => self.expects_plain_ts(d, flags),
-            _ => say.elements.list.contains(&Element::Ts),
+            OptionsDelta::Expected => self.expects_plain_ts(d, flags),
+            _ => delta.elements.list.contains(&Element::Ts),
         }
     }
 
@@ -698,9 +689,9 @@ impl FlowState {
 
     /// Nanoseconds until this packet's TSval, where it is said to be late, is not behind its side's
     /// last.
-    pub(crate) fn catch_up_ns(&self, say: &Say) -> u64 {
-        match say.ts_val {
-            SayTsVal::Off(by @ ..0) => self.wait_ns(say.shape.direction, by.unsigned_abs()),
+    pub(crate) fn catch_up_ns(&self, delta: &PacketDelta) -> u64 {
+        match delta.ts_val {
+            TsvalDelta::Off(by @ ..0) => self.wait_ns(delta.kind.direction, by.unsigned_abs()),
             _ => 0,
         }
     }
@@ -724,15 +715,15 @@ impl FlowState {
     }
 
     /// How many TSvals of the other side an echo of side `d` may name.
-    pub(crate) fn stamps_to_echo(&self, d: Direction) -> usize {
+    pub(crate) fn echo_candidates(&self, d: Direction) -> usize {
         let (side, peer) = self.pair(d);
-        peer.stamps.after(side.echoed).len()
+        peer.recent_tsvals.after(side.echoed).len()
     }
 
     // --- timestamps --------------------------------------------------------------------------------------------
 
     /// Moves on what side `d` is to echo, given what it acknowledges now (RFC 7323, section 4.3).
-    fn settle_echo(&mut self, d: Direction, ack: i64) {
+    fn update_ts_recent(&mut self, d: Direction, ack: i64) {
         let last_ack = self.sides[d.index()].last_ack;
         let peer = &mut self.sides[d.reversed().index()];
         while let Some(&s) = peer.pending.front() {
@@ -750,7 +741,13 @@ impl FlowState {
         self.pair(d).1.ts_recent.unwrap_or(0)
     }
 
-    fn say_timestamps(&mut self, d: Direction, ts: Timestamps, time_ns: i64, say: &mut Say) {
+    fn encode_timestamps(
+        &mut self,
+        d: Direction,
+        ts: Timestamps,
+        time_ns: i64,
+        delta: &mut PacketDelta,
+    ) {
         let peer = d.reversed();
         if !self.sides[d.index()].clock.is_bound() {
             self.bind_clock(d, Some(ts.value));
@@ -759,57 +756,62 @@ impl FlowState {
         let off = ts.value.wrapping_sub(clock.expected(time_ns)) as i32;
         let forward = ts.value.wrapping_sub(clock.last());
         let reach = vocab::TSVAL.count() as u32 / 2;
-        say.ts_val = match off {
-            0 => SayTsVal::Expected,
-            _ if off.unsigned_abs() <= reach => SayTsVal::Off(off as i8),
-            _ => u16::try_from(forward).map_or(SayTsVal::Raw(forward), SayTsVal::Forward),
+        delta.ts_val = match off {
+            0 => TsvalDelta::Expected,
+            _ if off.unsigned_abs() <= reach => TsvalDelta::Off(off as i8),
+            _ => u16::try_from(forward).map_or(TsvalDelta::Raw(forward), TsvalDelta::Forward),
         };
         if ts.echo == self.expected_echo(d) {
             return;
         }
         let echoed = self.sides[d.index()].echoed;
         let known = self.sides[peer.index()]
-            .stamps
+            .recent_tsvals
             .after(echoed)
             .take(vocab::TSECR.count())
             .position(|v| v == ts.echo);
         if let Some(k) = known {
-            say.ts_ecr = SayTsEcr::Later(k as u8);
+            delta.ts_ecr = TsecrDelta::Later(k as u8);
         } else if ts.echo == 0 {
-            say.ts_ecr = SayTsEcr::Zero;
+            delta.ts_ecr = TsecrDelta::Zero;
         } else if !self.sides[peer.index()].clock.is_bound() {
             self.bind_clock(peer, Some(ts.echo));
-            say.ts_ecr = SayTsEcr::Base;
+            delta.ts_ecr = TsecrDelta::Base;
         } else {
-            say.ts_ecr = SayTsEcr::Raw(ts.echo.wrapping_sub(self.sides[peer.index()].clock.last()));
+            delta.ts_ecr =
+                TsecrDelta::Raw(ts.echo.wrapping_sub(self.sides[peer.index()].clock.last()));
         }
     }
 
-    fn resolve_timestamps(&mut self, d: Direction, say: &Say, time_ns: i64) -> Timestamps {
+    fn decode_timestamps(&mut self, d: Direction, delta: &PacketDelta, time_ns: i64) -> Timestamps {
         let peer = d.reversed();
         if !self.sides[d.index()].clock.is_bound() {
             self.bind_clock(d, None);
         }
-        if say.ts_ecr == SayTsEcr::Base && !self.sides[peer.index()].clock.is_bound() {
+        if delta.ts_ecr == TsecrDelta::Base && !self.sides[peer.index()].clock.is_bound() {
             self.bind_clock(peer, None);
         }
         let clock = &self.sides[d.index()].clock;
-        let value = match say.ts_val {
-            SayTsVal::Expected => clock.expected(time_ns),
-            SayTsVal::Off(by) => clock.expected(time_ns).wrapping_add(i32::from(by) as u32),
-            SayTsVal::Forward(by) => clock.last().wrapping_add(by.into()),
-            SayTsVal::Raw(by) => clock.last().wrapping_add(by),
+        let value = match delta.ts_val {
+            TsvalDelta::Expected => clock.expected(time_ns),
+            TsvalDelta::Off(by) => clock.expected(time_ns).wrapping_add(i32::from(by) as u32),
+            TsvalDelta::Forward(by) => clock.last().wrapping_add(by.into()),
+            TsvalDelta::Raw(by) => clock.last().wrapping_add(by),
         };
         let other = &self.sides[peer.index()];
-        let echo = match say.ts_ecr {
-            SayTsEcr::Expected => self.expected_echo(d),
-            SayTsEcr::Later(k) => {
+        let echo = match delta.ts_ecr {
+            TsecrDelta::Expected => self.expected_echo(d),
+            TsecrDelta::Later(k) => {
                 let echoed = self.sides[d.index()].echoed;
-                other.stamps.after(echoed).nth(k.into()).unwrap_or_else(|| other.clock.last())
+                other
+                    .recent_tsvals
+                    .after(echoed)
+                    .nth(k.into())
+                    .unwrap_or_else(|| other.clock.last())
             }
-            SayTsEcr::Zero => 0,
-            SayTsEcr::Base => other.clock.last(),
-            SayTsEcr::Raw(by) => other.clock.last().wrapping_add(by),
+            TsecrDelta::Zero => 0,
+            TsecrDelta::Base => other.clock.last(),
+            TsecrDelta::Raw(by) => other.clock.last().wrapping_add(by),
         };
         Timestamps { value, echo }
     }
@@ -828,60 +830,60 @@ impl FlowState {
     fn expected_id(&mut self, d: Direction) -> u16 {
         let base = self.identity_of(d).ip_id_base.unwrap_or(0);
         let side = &self.sides[d.index()];
-        match side.id_habit {
-            IdHabit::Zero => 0,
-            IdHabit::Counts => side.id.map_or(base, |id| id.wrapping_add(1)),
-            IdHabit::Stays => side.id.unwrap_or(base),
+        match side.ip_id_mode {
+            IpIdMode::Zero => 0,
+            IpIdMode::Incremental => side.id.map_or(base, |id| id.wrapping_add(1)),
+            IpIdMode::Constant => side.id.unwrap_or(base),
         }
     }
 
-    fn say_id(&mut self, d: Direction, id: u16) -> SayId {
+    fn encode_id(&mut self, d: Direction, id: u16) -> IpIdDelta {
         if self.sides[d.index()].id.is_none() && id != 0 {
             self.identity_of(d).ip_id_base = Some(id);
         }
         let side = &self.sides[d.index()];
         // Before the base is seen nobody knows what it is, so that a zero has to be said.
-        let open = side.id.is_none() && side.id_habit != IdHabit::Zero;
+        let open = side.id.is_none() && side.ip_id_mode != IpIdMode::Zero;
         if id == self.expected_id(d) && !(open && id == 0) {
-            return SayId::Expected;
+            return IpIdDelta::Expected;
         }
         match (id, self.sides[d.index()].id) {
-            (0, _) => SayId::Zero,
-            (_, None) => SayId::Base,
+            (0, _) => IpIdDelta::Zero,
+            (_, None) => IpIdDelta::Base,
             (_, Some(last)) => match id.wrapping_sub(last) {
-                by if usize::from(by) < vocab::ID.count() => SayId::More(by as u8),
-                by => SayId::Raw(by),
+                by if usize::from(by) < vocab::ID.count() => IpIdDelta::More(by as u8),
+                by => IpIdDelta::Raw(by),
             },
         }
     }
 
-    fn resolve_id(&mut self, d: Direction, say: SayId) -> u16 {
+    fn decode_id(&mut self, d: Direction, delta: IpIdDelta) -> u16 {
         let base = self.identity_of(d).ip_id_base.unwrap_or(0);
         let last = self.sides[d.index()].id.unwrap_or(base);
-        match say {
-            SayId::Expected => self.expected_id(d),
-            SayId::More(by) => last.wrapping_add(by.into()),
-            SayId::Zero => 0,
-            SayId::Base => base,
-            SayId::Raw(by) => last.wrapping_add(by),
+        match delta {
+            IpIdDelta::Expected => self.expected_id(d),
+            IpIdDelta::More(by) => last.wrapping_add(by.into()),
+            IpIdDelta::Zero => 0,
+            IpIdDelta::Base => base,
+            IpIdDelta::Raw(by) => last.wrapping_add(by),
         }
     }
 
-    fn say_label(&mut self, d: Direction, label: u32) -> SayLabel {
+    fn encode_label(&mut self, d: Direction, label: u32) -> FlowLabelDelta {
         let side = &self.sides[d.index()];
         let (last, base_seen) = (side.label, side.label_base_seen);
         if label != 0 && !base_seen {
             self.identity_of(d).flow_label_base = Some(label);
-            return if last.is_none() { SayLabel::Expected } else { SayLabel::Base };
+            return if last.is_none() { FlowLabelDelta::Expected } else { FlowLabelDelta::Base };
         }
         if label == self.expected_label(d) && (last.is_some() || label != 0) {
-            return SayLabel::Expected;
+            return FlowLabelDelta::Expected;
         }
         let base = self.identity_of(d).flow_label_base.unwrap_or(0);
         match label {
-            0 => SayLabel::Zero,
-            _ if label == base => SayLabel::Base,
-            _ => SayLabel::Raw(label.wrapping_sub(last.unwrap_or(base)) & 0xf_ffff),
+            0 => FlowLabelDelta::Zero,
+            _ if label == base => FlowLabelDelta::Base,
+            _ => FlowLabelDelta::Raw(label.wrapping_sub(last.unwrap_or(base)) & 0xf_ffff),
         }
     }
 
@@ -890,13 +892,13 @@ impl FlowState {
         self.sides[d.index()].label.unwrap_or(base)
     }
 
-    fn resolve_label(&mut self, d: Direction, say: SayLabel) -> u32 {
+    fn decode_label(&mut self, d: Direction, delta: FlowLabelDelta) -> u32 {
         let base = self.identity_of(d).flow_label_base.unwrap_or(0);
-        match say {
-            SayLabel::Expected => self.expected_label(d),
-            SayLabel::Zero => 0,
-            SayLabel::Base => base,
-            SayLabel::Raw(by) => self.expected_label(d).wrapping_add(by) & 0xf_ffff,
+        match delta {
+            FlowLabelDelta::Expected => self.expected_label(d),
+            FlowLabelDelta::Zero => 0,
+            FlowLabelDelta::Base => base,
+            FlowLabelDelta::Raw(by) => self.expected_label(d).wrapping_add(by) & 0xf_ffff,
         }
     }
 
@@ -904,76 +906,76 @@ impl FlowState {
 
     /// Says `packet` relative to what is expected, and learns from it. `say` comes in restarted.
     /// The caller has checked that the packet's values are in range.
-    pub(crate) fn say(&mut self, packet: &Packet, octets: &[u8], say: &mut Say) {
+    pub(crate) fn encode(&mut self, packet: &Packet, octets: &[u8], delta: &mut PacketDelta) {
         let d = packet.direction;
         self.bind_space(d, Some(packet.seq.0));
         if packet.flags.contains(Flags::ACK) {
             self.bind_space(d.reversed(), Some(packet.ack.0));
         }
-        let kind = Kind::nearest(packet.flags);
-        say.shape.direction = d;
-        say.shape.kind = kind;
-        say.shape.data = packet.payload_len > 0;
-        say.toggle = packet.flags.bits() ^ kind.flags();
-        let (seq, say_seq) = self.say_seq(d, packet);
-        let (ack, acks_all, say_ack) = self.say_ack(d, packet);
-        say.seq = say_seq;
-        say.ack = say_ack;
-        say.shape.acks_all = acks_all;
-        say.len = self.say_len(d, say_seq, packet.payload_len);
-        say.window = self.say_window(d, packet, ack);
-        say.urgent = packet.urgent;
+        let kind = FlagPattern::nearest(packet.flags);
+        delta.kind.direction = d;
+        delta.kind.pattern = kind;
+        delta.kind.has_payload = packet.payload_len > 0;
+        delta.toggle = packet.flags.bits() ^ kind.flags();
+        let (seq, encode_seq) = self.encode_seq(d, packet);
+        let (ack, acks_all, encode_ack) = self.encode_ack(d, packet);
+        delta.seq = encode_seq;
+        delta.ack = encode_ack;
+        delta.kind.advances_ack = acks_all;
+        delta.len = self.encode_len(d, encode_seq, packet.payload_len);
+        delta.window = self.encode_window(d, packet, ack);
+        delta.urgent = packet.urgent;
         if packet.flags.contains(Flags::ACK) {
-            self.settle_echo(d, ack);
+            self.update_ts_recent(d, ack);
         }
-        let ts = self.say_options(d, packet.flags, octets, ack, say);
+        let ts = self.encode_options(d, packet.flags, octets, ack, delta);
         if let Some(ts) = ts {
-            self.say_timestamps(d, ts, packet.time_ns, say);
+            self.encode_timestamps(d, ts, packet.time_ns, delta);
         }
         let side = &self.sides[d.index()];
-        let class = side.traffic_class[usize::from(say.shape.data)];
-        say.traffic_class = (class != packet.traffic_class).then_some(packet.traffic_class);
-        say.ttl = (side.ttl.unwrap_or(64) != packet.ttl).then_some(packet.ttl);
-        say.toggle_df = side.dont_fragment.unwrap_or(!self.v6) != packet.dont_fragment;
+        let class = side.traffic_class[usize::from(delta.kind.has_payload)];
+        delta.traffic_class = (class != packet.traffic_class).then_some(packet.traffic_class);
+        delta.ttl = (side.ttl.unwrap_or(64) != packet.ttl).then_some(packet.ttl);
+        delta.toggle_df = side.dont_fragment.unwrap_or(!self.v6) != packet.dont_fragment;
         if self.v6 {
-            say.label = self.say_label(d, packet.flow_label);
+            delta.label = self.encode_label(d, packet.flow_label);
         } else {
-            say.id = self.say_id(d, packet.ip_id);
+            delta.id = self.encode_id(d, packet.ip_id);
         }
         let gap_ns = packet.time_ns.wrapping_sub(self.time_ns);
-        say.gap = match self.unit_ns {
+        delta.gap = match self.unit_ns {
             1_000 => gap_ns / 1_000,
             unit_ns => gap_ns / unit_ns,
         };
-        self.learn(packet, octets, ts, seq, ack);
+        self.update(packet, octets, ts, seq, ack);
     }
 
     /// Turns what was said into a packet, its option octets appended to `arena`, and learns from
     /// it.
-    pub(crate) fn resolve(&mut self, say: &Say, arena: &mut Vec<u8>) -> Packet {
-        let d = say.shape.direction;
-        let flags = say.flags();
+    pub(crate) fn decode(&mut self, delta: &PacketDelta, arena: &mut Vec<u8>) -> Packet {
+        let d = delta.kind.direction;
+        let flags = delta.flags();
         self.bind_space(d, None);
         if flags.contains(Flags::ACK) {
             self.bind_space(d.reversed(), None);
         }
-        let seq = self.resolve_seq(d, say);
-        let ack = self.resolve_ack(d, say);
-        let payload_len = self.resolve_len(d, say);
-        let window = self.resolve_window(d, say, ack);
-        let time_ns = self.time_ns.wrapping_add(say.gap.wrapping_mul(self.unit_ns));
+        let seq = self.decode_seq(d, delta);
+        let ack = self.decode_ack(d, delta);
+        let payload_len = self.decode_len(d, delta);
+        let window = self.decode_window(d, delta, ack);
+        let time_ns = self.time_ns.wrapping_add(delta.gap.wrapping_mul(self.unit_ns));
         if flags.contains(Flags::ACK) {
-            self.settle_echo(d, ack);
+            self.update_ts_recent(d, ack);
         }
         let start = arena.len();
-        self.resolve_options(d, say, ack, time_ns, arena);
+        self.decode_options(d, delta, ack, time_ns, arena);
         let side = &self.sides[d.index()];
         let traffic_class =
-            say.traffic_class.unwrap_or(side.traffic_class[usize::from(say.shape.data)]);
-        let ttl = say.ttl.or(side.ttl).unwrap_or(64);
-        let dont_fragment = side.dont_fragment.unwrap_or(!self.v6) != say.toggle_df;
-        let ip_id = if self.v6 { 0 } else { self.resolve_id(d, say.id) };
-        let flow_label = if self.v6 { self.resolve_label(d, say.label) } else { 0 };
+            delta.traffic_class.unwrap_or(side.traffic_class[usize::from(delta.kind.has_payload)]);
+        let ttl = delta.ttl.or(side.ttl).unwrap_or(64);
+        let dont_fragment = side.dont_fragment.unwrap_or(!self.v6) != delta.toggle_df;
+        let ip_id = if self.v6 { 0 } else { self.decode_id(d, delta.id) };
+        let flow_label = if self.v6 { self.decode_label(d, delta.label) } else { 0 };
         let (side, peer) = self.pair(d);
         let packet = Packet {
             time_ns,
@@ -987,7 +989,7 @@ impl FlowState {
             },
             flags,
             window,
-            urgent: say.urgent,
+            urgent: delta.urgent,
             ip_id,
             ttl,
             traffic_class,
@@ -995,7 +997,7 @@ impl FlowState {
             direction: d,
         };
         let ts = self.timestamps_of(&arena[start..]);
-        self.learn(&packet, &arena[start..], ts, seq, ack);
+        self.update(&packet, &arena[start..], ts, seq, ack);
         packet
     }
 
@@ -1012,7 +1014,7 @@ impl FlowState {
     }
 
     /// Takes in a packet, whichever way it came. `seq` and `ack` are its offsets.
-    fn learn(
+    fn update(
         &mut self,
         packet: &Packet,
         octets: &[u8],
@@ -1022,11 +1024,11 @@ impl FlowState {
     ) {
         let d = packet.direction;
         self.time_ns = packet.time_ns;
-        self.learn_options(packet, octets);
-        self.learn_len(d, packet.payload_len);
+        self.update_options(packet, octets);
+        self.update_len(d, packet.payload_len);
         if let Some(ts) = ts {
             let echoed = self.sides[d.index()].echoed;
-            if let Some(at) = self.sides[d.reversed().index()].stamps.find(ts.echo, echoed) {
+            if let Some(at) = self.sides[d.reversed().index()].recent_tsvals.find(ts.echo, echoed) {
                 self.sides[d.index()].echoed = at;
             }
         }
@@ -1038,8 +1040,8 @@ impl FlowState {
             let is_plain = packet.payload_len == 0
                 && packet.flags.seq_len() == 0
                 && side.space.fin().is_none();
-            side.clock.learn(ts.value, packet.time_ns, is_plain);
-            side.stamps.push(ts.value);
+            side.clock.update(ts.value, packet.time_ns, is_plain);
+            side.recent_tsvals.push(ts.value);
             if side.pending.len() == PENDING {
                 side.pending.pop_front();
             }
@@ -1055,10 +1057,10 @@ impl FlowState {
         side.ttl = Some(packet.ttl);
         side.dont_fragment = Some(packet.dont_fragment);
         if !packet.flags.contains(Flags::RST) {
-            side.id_habit = match (packet.ip_id, side.id) {
-                (0, _) => IdHabit::Zero,
-                (id, Some(last)) if id == last => IdHabit::Stays,
-                _ => IdHabit::Counts,
+            side.ip_id_mode = match (packet.ip_id, side.id) {
+                (0, _) => IpIdMode::Zero,
+                (id, Some(last)) if id == last => IpIdMode::Constant,
+                _ => IpIdMode::Incremental,
             };
         }
         if packet.ip_id != 0 {
@@ -1072,7 +1074,7 @@ impl FlowState {
         }
     }
 
-    fn learn_len(&mut self, d: Direction, len: u32) {
+    fn update_len(&mut self, d: Direction, len: u32) {
         if len == 0 {
             return;
         }
@@ -1087,7 +1089,7 @@ impl FlowState {
         side.last_len = len;
     }
 
-    fn learn_options(&mut self, packet: &Packet, octets: &[u8]) {
+    fn update_options(&mut self, packet: &Packet, octets: &[u8]) {
         let d = packet.direction;
         let flags = packet.flags;
         if flags.contains(Flags::RST) {
@@ -1095,11 +1097,13 @@ impl FlowState {
         }
         if !flags.contains(Flags::SYN) {
             // The common cases first: as before, and nothing but timestamps.
-            let habit = self.sides[d.index()].habit;
-            if octets.is_empty() && habit == Habit::Nothing {
+            let option_pattern = self.sides[d.index()].option_pattern;
+            if octets.is_empty() && option_pattern == OptionPattern::Empty {
                 return;
             }
-            if habit == Habit::PlainTs && options::plain_timestamps(octets).is_some() {
+            if option_pattern == OptionPattern::PlainTimestamps
+                && options::plain_timestamps(octets).is_some()
+            {
                 return;
             }
         }
@@ -1114,10 +1118,10 @@ impl FlowState {
                 side.syn_options.clear();
             }
         } else if !elements.list.iter().any(|e| matches!(e, Element::Sack(_))) {
-            side.habit = match &elements.list[..] {
-                [] => Habit::Nothing,
-                list if list == options::LAYOUTS[1] => Habit::PlainTs,
-                _ => Habit::Other,
+            side.option_pattern = match &elements.list[..] {
+                [] => OptionPattern::Empty,
+                list if list == options::LAYOUTS[1] => OptionPattern::PlainTimestamps,
+                _ => OptionPattern::Other,
             };
             side.layout.clone_from(&elements);
         }

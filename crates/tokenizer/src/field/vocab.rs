@@ -84,7 +84,7 @@ table! {
     LENGTH, 16, "length", "flow", "0", "number of packets, by power of two";
     PORT, 47, "port", "flow", "0", "the server's port, from a list";
     PORT_RAW, 1, "port.raw", "flow", "2", "any other port of the server";
-    HZ, 16, "hz", "flow", "0", "tick of the timestamp clock, client's (8) and server's (8), where it is not 1 ms";
+    TS_CLOCK, 16, "hz", "flow", "0", "tick of the timestamp clock, client's (8) and server's (8), where it is not 1 ms";
     PACKET, 64, "packet", "packet", "0", "direction, flags (SYN, SYN-ACK, ACK, PSH-ACK, FIN-ACK, FIN-PSH-ACK, RST, RST-ACK), data or not, acknowledgment as before or all";
     FLAGS, 7, "flags", "flags", "0", "flags to toggle, from a list (ECE and CWR, ECE, CWR, URG, AE, AE with ECE and CWR, PSH)";
     FLAGS_RAW, 1, "flags.raw", "flags", "2", "flags and reserved bits to toggle, 12 bits";
@@ -186,7 +186,7 @@ pub const PORTS: [u16; 47] = [
     5060, 1883, 8883, 5222, 5228, 179, 111, 2049, 853, 6667, 4433, 49152,
 ];
 
-/// Timestamp clock ticks of [`HZ`], in nanoseconds. The first is the one that goes without saying.
+/// Timestamp clock ticks of [`TS_CLOCK`], in nanoseconds. The first is the one that goes without saying.
 pub const TICKS_NS: [i64; 8] =
     [1_000_000, 4_000_000, 10_000_000, 100_000_000, 500_000_000, 1_000, 1_000_000_000, 2_000_000];
 

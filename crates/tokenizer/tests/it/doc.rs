@@ -1,12 +1,12 @@
 //! The reference document is the table, and what the table costs on our own captures.
 
 use testkit::captures::all_complete_flows;
-use tokenizer::field::{Tally, doc};
+use tokenizer::field::{TokenStats, doc};
 
 #[test]
 fn the_reference_is_fresh() {
     let path = testkit::repository_root().join("docs/tokens.md");
     let written = std::fs::read_to_string(path).unwrap_or_default();
-    let costs = Tally::of(&all_complete_flows()).unwrap();
+    let costs = TokenStats::of(&all_complete_flows()).unwrap();
     assert!(written == doc::reference(&costs), "docs/tokens.md is stale: just docs-tokens");
 }

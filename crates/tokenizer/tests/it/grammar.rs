@@ -3,7 +3,7 @@
 use flowtrack::{Direction, Flow};
 use proptest::prelude::*;
 use tcpwire::Flags;
-use tokenizer::field::{Grammar, Limits, Strength};
+use tokenizer::field::{Constraint, Grammar, Limits};
 use tokenizer::{FlowIdentity, SideIdentity, field};
 
 use crate::flows::any_flow;
@@ -43,34 +43,34 @@ fn said(tokens: &[u16]) -> String {
     tokens.iter().map(|&token| field::vocab::describe(token)).collect::<Vec<_>>().join("; ")
 }
 
-fn walk(seed: u64, strength: Strength, max_packets: u64) -> (Vec<u16>, Flow) {
-    walk_that_prefers(&[], seed, strength, max_packets)
+fn walk(seed: u64, constraint: Constraint, max_packets: u64) -> (Vec<u16>, Flow) {
+    walk_that_prefers(&[], seed, constraint, max_packets)
 }
 
 /// A walk that takes any of these tokens wherever it may, seven times out of eight.
 fn walk_that_prefers(
     liked: &[u16],
     seed: u64,
-    strength: Strength,
+    constraint: Constraint,
     max_packets: u64,
 ) -> (Vec<u16>, Flow) {
     let mut walk = Walk(seed);
-    let mut grammar = Grammar::new(strength, Limits { max_packets });
+    let mut grammar = Grammar::new(constraint, Limits { max_packets });
     let mut tokens = Vec::new();
     while !grammar.is_done() {
-        let legal = grammar.legal_next();
-        let n = legal.count();
+        let allowed = grammar.allowed_next();
+        let n = allowed.count();
         assert!(n > 0, "stuck after {} tokens: {}", tokens.len(), said(&tokens));
-        let liked = liked.iter().copied().find(|&token| legal.contains(token));
+        let liked = liked.iter().copied().find(|&token| allowed.contains(token));
         let token = match liked {
             Some(token) if walk.below(8) > 0 => token,
-            _ => legal.iter().nth(walk.below(n) as usize).unwrap(),
+            _ => allowed.iter().nth(walk.below(n) as usize).unwrap(),
         };
         grammar.push(token).unwrap();
         tokens.push(token);
         assert!(tokens.len() < 200_000, "the walk does not end");
     }
-    assert!(grammar.legal_next().count() == 0);
+    assert!(grammar.allowed_next().count() == 0);
     let flow = field::decode(&tokens, &identity()).unwrap();
     assert_eq!(flow.packets.len() as u64, grammar.packets());
     (tokens, flow)
@@ -243,7 +243,7 @@ fn check_session(flow: &Flow) {
 #[test]
 fn every_walk_of_sessions_is_a_whole_session() {
     for seed in seeds(2_000) {
-        let (_, flow) = walk(seed, Strength::Session, 8 + seed % 232);
+        let (_, flow) = walk(seed, Constraint::Session, 8 + seed % 232);
         check_session(&flow);
         assert!(
             flow.packets.len() as u64 <= 8 + seed % 232,
@@ -291,7 +291,7 @@ fn no_row_of_acknowledgments_answers_nothing() {
     let mut longest = 0;
     for seed in seeds(300) {
         let (_, flow) =
-            walk_that_prefers(&acks[seed as usize % 2..][..1], seed, Strength::Session, 300);
+            walk_that_prefers(&acks[seed as usize % 2..][..1], seed, Constraint::Session, 300);
         check_session(&flow);
         longest = longest.max(longest_unasked(&flow));
     }
@@ -307,7 +307,7 @@ fn options_with_a_form_keep_to_it() {
         let (_, flow) = walk_that_prefers(
             &[&liked[..], &[field::vocab::DIGIT.at(34)]].concat(),
             seed,
-            Strength::Session,
+            Constraint::Session,
             1,
         );
         check_session(&flow);
@@ -320,7 +320,7 @@ fn options_with_a_form_keep_to_it() {
 #[test]
 fn a_session_is_as_long_as_its_head_says() {
     for seed in seeds(300) {
-        let (tokens, flow) = walk(seed, Strength::Session, if seed % 2 == 0 { 9 } else { 700 });
+        let (tokens, flow) = walk(seed, Constraint::Session, if seed % 2 == 0 { 9 } else { 700 });
         let class = field::header(&tokens).unwrap().length_class;
         assert_eq!(
             flow.packets.len().ilog2(),
@@ -334,7 +334,7 @@ fn a_session_is_as_long_as_its_head_says() {
 #[test]
 fn short_limits_close_at_once() {
     for seed in seeds(500) {
-        let (_, flow) = walk(seed, Strength::Session, 1);
+        let (_, flow) = walk(seed, Constraint::Session, 1);
         check_session(&flow);
         assert!(flow.packets.len() <= 7, "{} packets", flow.packets.len());
     }
@@ -343,7 +343,7 @@ fn short_limits_close_at_once() {
 #[test]
 fn every_walk_of_syntax_decodes() {
     for seed in seeds(12_000) {
-        let (tokens, flow) = walk(seed, Strength::Syntax, 30);
+        let (tokens, flow) = walk(seed, Constraint::Syntax, 30);
         // What decodes can be encoded, and then says the same headers.
         let mut again = Vec::new();
         let identity = match field::encode(&flow, &mut again) {
@@ -362,9 +362,9 @@ proptest! {
     fn the_mask_lets_through_what_the_encoder_says(flow in any_flow()) {
         let mut tokens = Vec::new();
         field::encode(&flow, &mut tokens).unwrap();
-        let mut grammar = Grammar::new(Strength::Syntax, Limits::default());
+        let mut grammar = Grammar::new(Constraint::Syntax, Limits::default());
         for (i, &token) in tokens.iter().enumerate() {
-            prop_assert!(grammar.legal_next().contains(token), "token {i}: {}", field::vocab::describe(token));
+            prop_assert!(grammar.allowed_next().contains(token), "token {i}: {}", field::vocab::describe(token));
             grammar.push(token).unwrap();
         }
         prop_assert!(grammar.is_done());
@@ -374,14 +374,14 @@ proptest! {
     fn the_mask_is_what_push_takes(flow in any_flow(), at in any::<prop::sample::Index>()) {
         let mut tokens = Vec::new();
         field::encode(&flow, &mut tokens).unwrap();
-        let mut grammar = Grammar::new(Strength::Syntax, Limits::default());
+        let mut grammar = Grammar::new(Constraint::Syntax, Limits::default());
         for &token in &tokens[..at.index(tokens.len())] {
             grammar.push(token).unwrap();
         }
-        let legal = grammar.legal_next();
+        let allowed = grammar.allowed_next();
         for token in 0..field::VOCAB_SIZE as u16 {
             let taken = grammar.clone().push(token).is_ok();
-            prop_assert_eq!(legal.contains(token), taken, "{}", field::vocab::describe(token));
+            prop_assert_eq!(allowed.contains(token), taken, "{}", field::vocab::describe(token));
         }
     }
 }
@@ -390,8 +390,10 @@ proptest! {
 fn is_let_through(flow: &Flow) -> bool {
     let mut tokens = Vec::new();
     field::encode(flow, &mut tokens).unwrap();
-    let mut grammar = Grammar::new(Strength::Session, Limits::default());
-    tokens.iter().all(|&token| grammar.legal_next().contains(token) && grammar.push(token).is_ok())
+    let mut grammar = Grammar::new(Constraint::Session, Limits::default());
+    tokens
+        .iter()
+        .all(|&token| grammar.allowed_next().contains(token) && grammar.push(token).is_ok())
 }
 
 #[test]

@@ -6,6 +6,6 @@ mod grammar;
 mod privacy;
 mod roundtrip;
 mod seeds;
-mod tally;
+mod stats;
 mod watcher;
 mod word16;

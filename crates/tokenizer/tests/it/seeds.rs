@@ -1,6 +1,6 @@
 //! What fuzzing began with and what it has found, once more: the files of `fuzz/seeds/tokens`.
 
-use tokenizer::field::{self, Grammar, Limits, Strength};
+use tokenizer::field::{self, Constraint, Grammar, Limits};
 use tokenizer::{EncodeError, FlowIdentity, word16};
 
 #[test]
@@ -20,9 +20,9 @@ fn tokens() {
             Err(EncodeError::OutOfRange { what: "time", .. }) => continue,
             said => drop(said.unwrap()),
         }
-        let mut grammar = Grammar::new(Strength::Syntax, Limits::default());
+        let mut grammar = Grammar::new(Constraint::Syntax, Limits::default());
         for &token in &again {
-            assert!(grammar.legal_next().contains(token));
+            assert!(grammar.allowed_next().contains(token));
             grammar.push(token).unwrap();
         }
     }

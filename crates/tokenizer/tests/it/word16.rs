@@ -73,10 +73,10 @@ proptest! {
             prop_assert!(flow.packets.iter().any(|p| p.payload_len > 65_535 - 60));
             return Ok(());
         };
-        let (again, invented) = word16::decode(&words, &identity).unwrap();
+        let (again, synthesized) = word16::decode(&words, &identity).unwrap();
         prop_assert_eq!(kept(&flow), kept(&again));
-        prop_assert_eq!(invented.packets, flow.packets.len() as u64);
-        prop_assert_eq!(invented.repaired, 0);
+        prop_assert_eq!(synthesized.packets, flow.packets.len() as u64);
+        prop_assert_eq!(synthesized.repaired, 0);
     }
 
     #[test]

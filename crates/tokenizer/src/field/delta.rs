@@ -1,6 +1,6 @@
 //! A packet as it is said: each field relative to what TCP expects, before it becomes ids.
 //!
-//! [`state`](super::state) turns header values into these and back; [`lex`](super::lex) turns these
+//! [`state`](super::state) turns header values into these and back; [`lex`](super::parse) turns these
 //! into ids and back.
 
 use flowtrack::Direction;
@@ -10,7 +10,7 @@ use super::options::Elements;
 
 /// The flags that a packet token names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum Kind {
+pub(crate) enum FlagPattern {
     Syn,
     SynAck,
     #[default]
@@ -22,46 +22,46 @@ pub(crate) enum Kind {
     RstAck,
 }
 
-impl Kind {
-    pub(crate) const ALL: [Kind; 8] = [
-        Kind::Syn,
-        Kind::SynAck,
-        Kind::Ack,
-        Kind::PshAck,
-        Kind::FinAck,
-        Kind::FinPshAck,
-        Kind::Rst,
-        Kind::RstAck,
+impl FlagPattern {
+    pub(crate) const ALL: [FlagPattern; 8] = [
+        FlagPattern::Syn,
+        FlagPattern::SynAck,
+        FlagPattern::Ack,
+        FlagPattern::PshAck,
+        FlagPattern::FinAck,
+        FlagPattern::FinPshAck,
+        FlagPattern::Rst,
+        FlagPattern::RstAck,
     ];
 
     /// The flag bits it stands for.
     pub(crate) const fn flags(self) -> u16 {
         match self {
-            Kind::Syn => 0x002,
-            Kind::SynAck => 0x012,
-            Kind::Ack => 0x010,
-            Kind::PshAck => 0x018,
-            Kind::FinAck => 0x011,
-            Kind::FinPshAck => 0x019,
-            Kind::Rst => 0x004,
-            Kind::RstAck => 0x014,
+            FlagPattern::Syn => 0x002,
+            FlagPattern::SynAck => 0x012,
+            FlagPattern::Ack => 0x010,
+            FlagPattern::PshAck => 0x018,
+            FlagPattern::FinAck => 0x011,
+            FlagPattern::FinPshAck => 0x019,
+            FlagPattern::Rst => 0x004,
+            FlagPattern::RstAck => 0x014,
         }
     }
 
     /// The kind nearest to `flags`; what differs is toggled beside it.
-    pub(crate) const fn nearest(flags: Flags) -> Kind {
+    pub(crate) const fn nearest(flags: Flags) -> FlagPattern {
         let f = flags.bits();
         let ack = f & 0x010 != 0;
         if f & 0x002 != 0 {
-            if ack { Kind::SynAck } else { Kind::Syn }
+            if ack { FlagPattern::SynAck } else { FlagPattern::Syn }
         } else if f & 0x004 != 0 {
-            if ack { Kind::RstAck } else { Kind::Rst }
+            if ack { FlagPattern::RstAck } else { FlagPattern::Rst }
         } else {
             match f & 0x009 {
-                0 => Kind::Ack,
-                1 => Kind::FinAck,
-                8 => Kind::PshAck,
-                _ => Kind::FinPshAck,
+                0 => FlagPattern::Ack,
+                1 => FlagPattern::FinAck,
+                8 => FlagPattern::PshAck,
+                _ => FlagPattern::FinPshAck,
             }
         }
     }
@@ -71,64 +71,64 @@ impl Kind {
     }
 
     pub(crate) const fn is_syn(self) -> bool {
-        matches!(self, Kind::Syn | Kind::SynAck)
+        matches!(self, FlagPattern::Syn | FlagPattern::SynAck)
     }
 
     pub(crate) const fn is_fin(self) -> bool {
-        matches!(self, Kind::FinAck | Kind::FinPshAck)
+        matches!(self, FlagPattern::FinAck | FlagPattern::FinPshAck)
     }
 
     pub(crate) const fn is_rst(self) -> bool {
-        matches!(self, Kind::Rst | Kind::RstAck)
+        matches!(self, FlagPattern::Rst | FlagPattern::RstAck)
     }
 }
 
 /// What a packet token says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Shape {
+pub(crate) struct PacketKind {
     pub(crate) direction: Direction,
-    pub(crate) kind: Kind,
+    pub(crate) pattern: FlagPattern,
     /// Whether it carries payload.
-    pub(crate) data: bool,
+    pub(crate) has_payload: bool,
     /// Whether its acknowledgment moves on (to everything received, where nothing else is said).
-    pub(crate) acks_all: bool,
+    pub(crate) advances_ack: bool,
 }
 
-impl Shape {
+impl PacketKind {
     pub(crate) const fn index(self) -> usize {
         (self.direction as usize) << 5
-            | (self.kind as usize) << 2
-            | (self.data as usize) << 1
-            | self.acks_all as usize
+            | (self.pattern as usize) << 2
+            | (self.has_payload as usize) << 1
+            | self.advances_ack as usize
     }
 
-    pub(crate) const fn from_index(i: usize) -> Shape {
-        Shape {
+    pub(crate) const fn from_index(i: usize) -> PacketKind {
+        PacketKind {
             direction: if i & 32 == 0 { Direction::Forward } else { Direction::Reverse },
-            kind: Kind::ALL[(i >> 2) & 7],
-            data: i & 2 != 0,
-            acks_all: i & 1 != 0,
+            pattern: FlagPattern::ALL[(i >> 2) & 7],
+            has_payload: i & 2 != 0,
+            advances_ack: i & 1 != 0,
         }
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum SaySeq {
+pub(crate) enum SeqDelta {
     #[default]
     Expected,
-    Una,
+    SndUna,
     KeepAlive,
-    Old(u8),
-    New(u8),
-    Hole(u8),
-    Skip(u8),
+    RetransmitOldest(u8),
+    RetransmitNewest(u8),
+    FillHole(u8),
+    SkipAhead(u8),
     Forward(u16),
     Back(u16),
     Raw(u32),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum SayAck {
+pub(crate) enum AckDelta {
     #[default]
     Expected,
     Segment(u8),
@@ -140,7 +140,7 @@ pub(crate) enum SayAck {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum SayLen {
+pub(crate) enum LenDelta {
     #[default]
     Expected,
     Same,
@@ -150,7 +150,7 @@ pub(crate) enum SayLen {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum SayWindow {
+pub(crate) enum WindowDelta {
     #[default]
     Same,
     Edge,
@@ -161,7 +161,7 @@ pub(crate) enum SayWindow {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum SayOptions {
+pub(crate) enum OptionsDelta {
     #[default]
     Expected,
     /// A layout of the list; its values are in the elements.
@@ -170,15 +170,8 @@ pub(crate) enum SayOptions {
     List,
 }
 
-/// One SACK block.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum SaySack {
-    Segments { at: u8, count: u8 },
-    Raw { left: u32, len: u32 },
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum SayTsVal {
+pub(crate) enum TsvalDelta {
     #[default]
     Expected,
     /// Off by so many ticks, not 0.
@@ -188,7 +181,7 @@ pub(crate) enum SayTsVal {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum SayTsEcr {
+pub(crate) enum TsecrDelta {
     #[default]
     Expected,
     /// The k-th TSval of the other side after the one echoed last, which is the 0th.
@@ -199,7 +192,7 @@ pub(crate) enum SayTsEcr {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum SayId {
+pub(crate) enum IpIdDelta {
     #[default]
     Expected,
     More(u8),
@@ -209,7 +202,7 @@ pub(crate) enum SayId {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum SayLabel {
+pub(crate) enum FlowLabelDelta {
     #[default]
     Expected,
     Zero,
@@ -219,60 +212,70 @@ pub(crate) enum SayLabel {
 
 /// A whole packet, said.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Say {
-    pub(crate) shape: Shape,
+pub(crate) struct PacketDelta {
+    pub(crate) kind: PacketKind,
     /// Flag bits to toggle.
     pub(crate) toggle: u16,
-    pub(crate) seq: SaySeq,
-    pub(crate) ack: SayAck,
-    pub(crate) len: SayLen,
-    pub(crate) window: SayWindow,
+    pub(crate) seq: SeqDelta,
+    pub(crate) ack: AckDelta,
+    pub(crate) len: LenDelta,
+    pub(crate) window: WindowDelta,
     pub(crate) urgent: u16,
-    pub(crate) options: SayOptions,
+    pub(crate) options: OptionsDelta,
     /// The option elements, where `options` is not `Expected`.
     pub(crate) elements: Elements,
-    pub(crate) ts_val: SayTsVal,
-    pub(crate) ts_ecr: SayTsEcr,
+    pub(crate) ts_val: TsvalDelta,
+    pub(crate) ts_ecr: TsecrDelta,
     pub(crate) traffic_class: Option<u8>,
     pub(crate) ttl: Option<u8>,
     pub(crate) toggle_df: bool,
-    pub(crate) id: SayId,
-    pub(crate) label: SayLabel,
+    pub(crate) id: IpIdDelta,
+    pub(crate) label: FlowLabelDelta,
     /// Time since the packet before, in units of the flow; negative where the clock went back.
     pub(crate) gap: i64,
 }
 
-impl Default for Shape {
-    fn default() -> Shape {
-        Shape::from_index(0)
+impl Default for PacketKind {
+    fn default() -> PacketKind {
+        PacketKind::from_index(0)
     }
 }
 
-impl Say {
+impl PacketDelta {
     /// Makes it a packet of which everything goes as expected; keeps its buffers.
     #[inline]
-    pub(crate) fn restart(&mut self, shape: Shape) {
-        self.shape = shape;
+    pub(crate) fn restart(&mut self, kind: PacketKind) {
+        self.kind = kind;
         self.toggle = 0;
-        self.seq = SaySeq::Expected;
-        self.ack = SayAck::Expected;
-        self.len = SayLen::Expected;
-        self.window = SayWindow::Same;
+        self.seq = SeqDelta::Expected;
+        self.ack = AckDelta::Expected;
+        self.len = LenDelta::Expected;
+        self.window = WindowDelta::Same;
         self.urgent = 0;
-        self.options = SayOptions::Expected;
+        self.options = OptionsDelta::Expected;
         self.elements.clear();
-        self.ts_val = SayTsVal::Expected;
-        self.ts_ecr = SayTsEcr::Expected;
+        self.ts_val = TsvalDelta::Expected;
+        self.ts_ecr = TsecrDelta::Expected;
         self.traffic_class = None;
         self.ttl = None;
         self.toggle_df = false;
-        self.id = SayId::Expected;
-        self.label = SayLabel::Expected;
+        self.id = IpIdDelta::Expected;
+        self.label = FlowLabelDelta::Expected;
         self.gap = 0;
     }
 
     /// The flags with all toggles.
     pub(crate) const fn flags(&self) -> Flags {
-        Flags::from_bits_retain(self.shape.kind.flags() ^ self.toggle)
+        Flags::from_bits_retain(self.kind.pattern.flags() ^ self.toggle)
     }
+}
+
+/// -6..=-1 and 1..=6 as 0..=11.
+pub(crate) fn tsval_offset_index(by: i8) -> usize {
+    (if by < 0 { by + 6 } else { by + 5 }) as usize
+}
+
+pub(crate) fn tsval_offset(index: usize) -> i8 {
+    let by = index as i8 - 6;
+    if by < 0 { by } else { by + 1 }
 }

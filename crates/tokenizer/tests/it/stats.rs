@@ -1,18 +1,18 @@
 //! What tokens cost.
 
-use tokenizer::field::{self, Tally};
+use tokenizer::field::{self, TokenStats};
 
 #[test]
 fn all_tokens_are_counted_once() {
     let flow = field::doc::worked_flow();
     let mut tokens = Vec::new();
     field::encode(&flow, &mut tokens).unwrap();
-    let mut tally = Tally::default();
-    tally.add(&tokens);
-    tally.add(&tokens);
-    let costs = tally.costs();
+    let mut stats = TokenStats::default();
+    stats.add(&tokens);
+    stats.add(&tokens);
+    let costs = stats.costs();
     let all = costs.last().unwrap();
-    assert_eq!(tally.packets(), 22);
+    assert_eq!(stats.packets(), 22);
     assert!((all.tokens - tokens.len() as f64 / 11.0).abs() < 1e-9, "{all:?}");
     let time = costs.iter().find(|c| c.field == "time").unwrap();
     assert!((time.tokens - time.digits - 1.0).abs() < 1e-9, "a time for each packet: {time:?}");

@@ -1,12 +1,53 @@
 //! A TCP timestamp clock (RFC 7323, section 5): what TSval to expect at a time.
 
+use super::vocab;
+use crate::TokenId;
+
+/// Tick of a timestamp clock, as an index into [`vocab::TICKS_NS`]; the default is 1 ms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ClockId(u8);
+
+impl ClockId {
+    /// Returns the clock that ticks every `TICKS_NS[index]` nanoseconds, or `None` beyond the list.
+    #[must_use]
+    pub fn from_index(index: usize) -> Option<ClockId> {
+        (index < vocab::TICKS_NS.len()).then_some(ClockId(index as u8))
+    }
+
+    /// Returns the side (0: client, 1: server) and the clock that `token` of [`vocab::TS_CLOCK`] gives
+    /// to it.
+    #[must_use]
+    pub fn from_token(token: TokenId) -> Option<(usize, ClockId)> {
+        let ticks = vocab::TICKS_NS.len();
+        vocab::TS_CLOCK.arg(token).map(|i| (i / ticks, ClockId((i % ticks) as u8)))
+    }
+
+    /// Returns the token that gives this clock to `side` (0: client, 1: server).
+    #[must_use]
+    pub const fn token(self, side: usize) -> TokenId {
+        vocab::TS_CLOCK.at(side * vocab::TICKS_NS.len() + self.0 as usize)
+    }
+
+    /// Returns whether this is the clock of a flow whose header has no token for it.
+    #[must_use]
+    pub const fn is_default(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Returns the time between two ticks, in nanoseconds.
+    #[must_use]
+    pub const fn tick_ns(self) -> i64 {
+        vocab::TICKS_NS[self.0 as usize]
+    }
+}
+
 /// Ticks that a value in a session may be past the last one that everyone has noted: short of 2^31,
 /// from which on it would seem to lie before it, by what a packet may say beyond its clock.
 const NOTED_TICKS: u32 = (1 << 31) - (1 << 24);
 
 /// The timestamp clock of one side.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Clock {
+pub(crate) struct TsClock {
     tick_ns: i64,
     bound: bool,
     running: bool,
@@ -18,9 +59,9 @@ pub(crate) struct Clock {
     to: i64,
 }
 
-impl Clock {
-    pub(crate) fn new(tick_ns: i64) -> Clock {
-        Clock { tick_ns, ..Clock::default() }
+impl TsClock {
+    pub(crate) fn new(tick_ns: i64) -> TsClock {
+        TsClock { tick_ns, ..TsClock::default() }
     }
 
     pub(crate) fn is_bound(&self) -> bool {
@@ -76,7 +117,7 @@ impl Clock {
 
     /// Takes in the value of a packet, which narrows down when the clock turns. `is_noted` says
     /// that everyone notes it.
-    pub(crate) fn learn(&mut self, value: u32, time_ns: i64, is_noted: bool) {
+    pub(crate) fn update(&mut self, value: u32, time_ns: i64, is_noted: bool) {
         let ahead = i64::from(value.wrapping_sub(self.last) as i32);
         let shift = ahead.saturating_mul(self.tick_ns);
         let (from, to) = (time_ns.saturating_sub(self.tick_ns).saturating_add(1), time_ns);

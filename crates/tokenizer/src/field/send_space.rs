@@ -8,7 +8,7 @@ use tcpwire::{Flags, SeqNum};
 /// Segments remembered until they are acknowledged.
 const SEGMENTS: usize = 1024;
 /// Islands of octets beyond a hole that are remembered.
-const ISLANDS: usize = 32;
+const MAX_OUT_OF_ORDER: usize = 32;
 
 /// Octets `start..end`, as offsets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct SendSpace {
     una: i64,
     fin: Option<i64>,
     segments: VecDeque<Segment>,
-    islands: Vec<Segment>,
+    out_of_order: Vec<Segment>,
 }
 
 impl SendSpace {
@@ -34,8 +34,8 @@ impl SendSpace {
     pub(crate) fn restart(&mut self) {
         let mut old = std::mem::take(self);
         old.segments.clear();
-        old.islands.clear();
-        (self.segments, self.islands) = (old.segments, old.islands);
+        old.out_of_order.clear();
+        (self.segments, self.out_of_order) = (old.segments, old.out_of_order);
     }
 
     pub(crate) fn is_bound(&self) -> bool {
@@ -83,19 +83,19 @@ impl SendSpace {
     }
 
     pub(crate) fn holes(&self) -> usize {
-        self.islands.len()
+        self.out_of_order.len()
     }
 
     /// The `k`-th hole.
     pub(crate) fn hole(&self, k: usize) -> Option<Segment> {
-        let end = self.islands.get(k)?.start;
-        let start = if k == 0 { self.contiguous } else { self.islands[k - 1].end };
+        let end = self.out_of_order.get(k)?.start;
+        let start = if k == 0 { self.contiguous } else { self.out_of_order[k - 1].end };
         Some(Segment { start, end })
     }
 
     /// The number of the hole that begins at `offset`.
     pub(crate) fn hole_at(&self, offset: i64) -> Option<usize> {
-        (0..self.islands.len()).find(|&k| self.hole(k).is_some_and(|h| h.start == offset))
+        (0..self.out_of_order.len()).find(|&k| self.hole(k).is_some_and(|h| h.start == offset))
     }
 
     /// Number of segments not acknowledged.
@@ -150,7 +150,7 @@ impl SendSpace {
         }
         let fresh = self.cover(seq, end);
         if fresh && payload_len > 0 {
-            self.remember(Segment { start: data, end: data_end });
+            self.record_segment(Segment { start: data, end: data_end });
         }
         self.next = self.next.max(end);
     }
@@ -162,35 +162,35 @@ impl SendSpace {
         }
         if start <= self.contiguous {
             self.contiguous = end;
-            self.absorb();
+            self.merge_contiguous();
             return true;
         }
-        let at = self.islands.partition_point(|i| i.end < start);
-        if self.islands.get(at).is_some_and(|i| i.start <= start && end <= i.end) {
+        let at = self.out_of_order.partition_point(|i| i.end < start);
+        if self.out_of_order.get(at).is_some_and(|i| i.start <= start && end <= i.end) {
             return false;
         }
         let mut island = Segment { start, end };
         let mut last = at;
-        while let Some(other) = self.islands.get(last).filter(|i| i.start <= end) {
+        while let Some(other) = self.out_of_order.get(last).filter(|i| i.start <= end) {
             island =
                 Segment { start: island.start.min(other.start), end: island.end.max(other.end) };
             last += 1;
         }
-        self.islands.splice(at..last, [island]);
-        self.islands.truncate(ISLANDS);
+        self.out_of_order.splice(at..last, [island]);
+        self.out_of_order.truncate(MAX_OUT_OF_ORDER);
         true
     }
 
-    /// Takes in islands that the contiguous part has reached.
-    fn absorb(&mut self) {
-        let reached = self.islands.iter().take_while(|i| i.start <= self.contiguous).count();
+    /// Takes in out_of_order that the contiguous part has reached.
+    fn merge_contiguous(&mut self) {
+        let reached = self.out_of_order.iter().take_while(|i| i.start <= self.contiguous).count();
         if let Some(last) = reached.checked_sub(1) {
-            self.contiguous = self.contiguous.max(self.islands[last].end);
-            self.islands.drain(..reached);
+            self.contiguous = self.contiguous.max(self.out_of_order[last].end);
+            self.out_of_order.drain(..reached);
         }
     }
 
-    fn remember(&mut self, segment: Segment) {
+    fn record_segment(&mut self, segment: Segment) {
         if segment.end <= self.una {
             return;
         }
@@ -222,7 +222,7 @@ impl SendSpace {
         }
         if offset > self.contiguous {
             self.contiguous = offset;
-            self.absorb();
+            self.merge_contiguous();
         }
         self.next = self.next.max(offset);
     }

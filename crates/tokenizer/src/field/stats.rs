@@ -5,13 +5,13 @@ use std::fmt;
 
 use flowtrack::Flow;
 
-use super::Field;
+use super::codec::Field;
 use super::vocab::{self, TABLE};
 use crate::{EncodeError, TokenCode, TokenId};
 
 /// Counts tokens of many flows, field by field.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct TokenStats {
     flows: u64,
     packets: u64,
     tokens: BTreeMap<TokenId, u64>,
@@ -21,7 +21,7 @@ pub struct Tally {
 
 /// What one field costs.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct FieldCost {
+pub struct FieldStats {
     /// Name of the field, as in the table of ids.
     pub field: &'static str,
     /// Tokens per packet, digits included.
@@ -34,21 +34,21 @@ pub struct FieldCost {
     pub bits: f64,
 }
 
-impl Tally {
+impl TokenStats {
     /// What `flows` cost.
     ///
     /// # Errors
     /// Where a flow can not be encoded.
-    pub fn of(flows: &[Flow]) -> Result<Tally, EncodeError> {
-        let mut tally = Tally::default();
+    pub fn of(flows: &[Flow]) -> Result<TokenStats, EncodeError> {
+        let mut stats = TokenStats::default();
         let mut code = Field::default();
         let mut tokens = Vec::new();
         for flow in flows {
             tokens.clear();
             code.encode(flow, &mut tokens)?;
-            tally.add(&tokens);
+            stats.add(&tokens);
         }
-        Ok(tally)
+        Ok(stats)
     }
 
     /// Counts the tokens of one flow. Ids that are not in the table count for nothing.
@@ -76,13 +76,13 @@ impl Tally {
 
     /// What each field costs, in the order of the table; then all of them under the name `all`.
     #[must_use]
-    pub fn costs(&self) -> Vec<FieldCost> {
+    pub fn costs(&self) -> Vec<FieldStats> {
         let mut fields: Vec<&'static str> =
             TABLE.iter().map(|r| r.field).filter(|f| *f != "digit").collect();
         fields.dedup();
-        let mut costs: Vec<FieldCost> = fields.into_iter().map(|f| self.cost(f)).collect();
-        let sum = |of: fn(&FieldCost) -> f64| costs.iter().map(of).sum();
-        costs.push(FieldCost {
+        let mut costs: Vec<FieldStats> = fields.into_iter().map(|f| self.cost(f)).collect();
+        let sum = |of: fn(&FieldStats) -> f64| costs.iter().map(of).sum();
+        costs.push(FieldStats {
             field: "all",
             tokens: sum(|c| c.tokens),
             digits: sum(|c| c.digits),
@@ -91,7 +91,7 @@ impl Tally {
         costs
     }
 
-    fn cost(&self, field: &'static str) -> FieldCost {
+    fn cost(&self, field: &'static str) -> FieldStats {
         let ours = |token: &TokenId| vocab::row(*token).is_some_and(|r| r.field == field);
         let said: Vec<u64> = self.tokens.iter().filter(|(t, _)| ours(t)).map(|(_, &n)| n).collect();
         let digits: Vec<&BTreeMap<TokenId, u64>> = self
@@ -112,7 +112,7 @@ impl Tally {
         };
         bits += digits.iter().map(|d| bits_of(d.values().copied())).sum::<f64>();
         let packets = self.packets.max(1) as f64;
-        FieldCost {
+        FieldStats {
             field,
             tokens: (tokens + more) as f64 / packets,
             digits: more as f64 / packets,
@@ -128,7 +128,7 @@ fn bits_of(counts: impl Iterator<Item = u64>) -> f64 {
     counts.iter().map(|n| n * (sum / n).log2()).sum()
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for TokenStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "| field | tokens per packet | of them digits | bits per packet |")?;
         writeln!(f, "| --- | ---: | ---: | ---: |")?;

@@ -1,0 +1,617 @@
+//! Tokens into deltas: a state machine that knows the order of tokens and nothing of TCP.
+//!
+//! A flow is `begin`, its header, packets, `end`. A packet is a packet token, the fields that differ
+//! from their expected values in the order of [`FieldOrder`], and the time.
+
+use super::bucket::{self, Bucket, digits_for, gap_bucket};
+use super::delta::{
+    AckDelta, FlowLabelDelta, IpIdDelta, LenDelta, OptionsDelta, PacketDelta, PacketKind, SeqDelta,
+    TsecrDelta, TsvalDelta, WindowDelta, tsval_offset,
+};
+use super::digits::{DigitTarget, Digits, OutOfRange};
+use super::field_order::{FieldOrder, field_order_of};
+use super::header::{FlowHeader, SessionClass, TimeUnit};
+use super::options::{self, Element, SackDelta};
+use super::ts_clock::ClockId;
+use super::vocab;
+use crate::TokenId;
+
+/// Where in a flow the parser stands: what may come next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum ParserState {
+    #[default]
+    Start,
+    Flow,
+    Class,
+    Length,
+    Port,
+    /// Timestamp clocks of this side and later, or the first packet.
+    TsClock(u8),
+    /// A packet, or the end.
+    BetweenPackets,
+    /// A field of this rank or a later one.
+    Fields(FieldOrder),
+    /// A digit of [`Parser::digits`].
+    Digits,
+    MssValue,
+    WsValue,
+    /// A SACK block, and so many after it.
+    SackBlock {
+        more: u8,
+    },
+    SackCount {
+        at: u8,
+        more: u8,
+    },
+    Element,
+    TimeBack,
+    Done,
+}
+
+impl ParserState {
+    /// What may follow, in words.
+    pub(crate) fn expected(self) -> &'static str {
+        match self {
+            ParserState::Start => "begin",
+            ParserState::Flow => "flow",
+            ParserState::Class => "class",
+            ParserState::Length => "length",
+            ParserState::Port => "port",
+            ParserState::TsClock(_) => "hz or packet",
+            ParserState::BetweenPackets => "packet or end",
+            ParserState::Fields(FieldOrder::Flags) => {
+                "flags, seq, ack, len, window, urgent, options, timestamps, ip or time"
+            }
+            ParserState::Fields(FieldOrder::Seq) => {
+                "seq, ack, len, window, urgent, options, timestamps, ip or time"
+            }
+            ParserState::Fields(FieldOrder::Ack) => {
+                "ack, len, window, urgent, options, timestamps, ip or time"
+            }
+            ParserState::Fields(FieldOrder::Len) => {
+                "len, window, urgent, options, timestamps, ip or time"
+            }
+            ParserState::Fields(FieldOrder::Window) => {
+                "window, urgent, options, timestamps, ip or time"
+            }
+            ParserState::Fields(FieldOrder::Urgent) => "urgent, options, timestamps, ip or time",
+            ParserState::Fields(FieldOrder::Options) => "options, timestamps, ip or time",
+            ParserState::Fields(FieldOrder::TsVal) => "timestamps, ip or time",
+            ParserState::Fields(FieldOrder::TsEcr) => "tsecr, ip or time",
+            ParserState::Fields(FieldOrder::TrafficClass) => "dsfield, ttl, df, id, label or time",
+            ParserState::Fields(FieldOrder::Ttl) => "ttl, df, id, label or time",
+            ParserState::Fields(FieldOrder::Df) => "df, id, label or time",
+            ParserState::Fields(FieldOrder::Id) => "id, label or time",
+            ParserState::Fields(FieldOrder::Time) => "time",
+            ParserState::Digits => "digit in range",
+            ParserState::MssValue => "mss",
+            ParserState::WsValue => "ws",
+            ParserState::SackBlock { .. } => "sack.at or sack.raw",
+            ParserState::SackCount { .. } => "sack.count",
+            ParserState::Element => "an option that fits, or opt.done at a multiple of 4 octets",
+            ParserState::TimeBack => "time",
+            ParserState::Done => "nothing",
+        }
+    }
+}
+
+/// What a token completed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    Incomplete,
+    /// The first packet begins: the head is whole.
+    PacketStart,
+    /// [`Parser::say`] holds a whole packet.
+    Packet,
+    End,
+}
+
+/// Tokens in, packets as they were said out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Parser {
+    pub(crate) state: ParserState,
+    pub(crate) header: FlowHeader,
+    pub(crate) delta: PacketDelta,
+    /// What is being read at [`ParserState::Digits`].
+    pub(crate) digits: Digits,
+    /// What is left of the layout being filled in; `None` in a list of elements.
+    layout: Option<&'static [Element]>,
+}
+
+/// A token that may not stand here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Misplaced;
+
+impl From<OutOfRange> for Misplaced {
+    fn from(_: OutOfRange) -> Misplaced {
+        Misplaced
+    }
+}
+
+type NextState = Result<ParserState, Misplaced>;
+
+impl Parser {
+    /// Goes back to before the first token; keeps its buffers.
+    pub(crate) fn restart(&mut self) {
+        self.state = ParserState::Start;
+        self.header = FlowHeader::default();
+        self.layout = None;
+    }
+
+    /// Takes in one token.
+    #[inline]
+    pub(crate) fn push(&mut self, token: TokenId) -> Result<Step, Misplaced> {
+        // What most tokens are, first: a digit, a gap, a packet.
+        match self.state {
+            ParserState::Digits => {
+                self.digits.push(token)?;
+                if self.digits.left > 0 {
+                    return Ok(Step::Incomplete);
+                }
+                self.state = self.done();
+                return Ok(if self.state == ParserState::BetweenPackets {
+                    Step::Packet
+                } else {
+                    Step::Incomplete
+                });
+            }
+            ParserState::Fields(_) if vocab::TIME.arg(token).is_some() => {
+                self.state = self.gap(token, false)?;
+                return Ok(if self.state == ParserState::BetweenPackets {
+                    Step::Packet
+                } else {
+                    Step::Incomplete
+                });
+            }
+            ParserState::BetweenPackets if vocab::PACKET.arg(token).is_some() => {
+                self.state = self.packet(token)?;
+                return Ok(Step::PacketStart);
+            }
+            _ => {}
+        }
+        let from = self.state;
+        self.state = self.next(token)?;
+        Ok(match (from, self.state) {
+            (_, ParserState::BetweenPackets) if from != ParserState::Port => Step::Packet,
+            (_, ParserState::Fields(FieldOrder::Flags)) => Step::PacketStart,
+            (_, ParserState::Done) => Step::End,
+            _ => Step::Incomplete,
+        })
+    }
+
+    fn next(&mut self, token: TokenId) -> NextState {
+        match self.state {
+            ParserState::Start => {
+                (token == vocab::BOS).then_some(ParserState::Flow).ok_or(Misplaced)
+            }
+            ParserState::Flow => {
+                let i = vocab::FLOW.arg(token).ok_or(Misplaced)?;
+                let units = TimeUnit::ALL.len();
+                self.header = FlowHeader {
+                    ip_version: if i < units { 4 } else { 6 },
+                    unit: TimeUnit::ALL[i % units],
+                    ..FlowHeader::default()
+                };
+                Ok(ParserState::Class)
+            }
+            ParserState::Class => {
+                let id = vocab::CLASS.arg(token).ok_or(Misplaced)?;
+                self.header.class = SessionClass::from_id(id).ok_or(Misplaced)?;
+                Ok(ParserState::Length)
+            }
+            ParserState::Length => {
+                self.header.length_class = vocab::LENGTH.arg(token).ok_or(Misplaced)? as u8;
+                Ok(ParserState::Port)
+            }
+            ParserState::Port => {
+                if token == vocab::PORT_RAW.first {
+                    return Ok(self.run(DigitTarget::Port, 2));
+                }
+                self.header.server_port = vocab::PORTS[vocab::PORT.arg(token).ok_or(Misplaced)?];
+                Ok(ParserState::TsClock(0))
+            }
+            ParserState::TsClock(least) => match ClockId::from_token(token) {
+                Some((side, clock)) if side >= least.into() && !clock.is_default() => {
+                    self.header.ts_clocks[side] = clock;
+                    Ok(ParserState::TsClock(side as u8 + 1))
+                }
+                Some(_) => Err(Misplaced),
+                None => self.packet(token),
+            },
+            ParserState::BetweenPackets if token == vocab::END => Ok(ParserState::Done),
+            ParserState::BetweenPackets => self.packet(token),
+            ParserState::Fields(order) => self.field(order, token),
+            ParserState::Digits => Err(Misplaced),
+            ParserState::MssValue => {
+                if token == vocab::MSS_RAW.first {
+                    return Ok(self.run(DigitTarget::Mss, 2));
+                }
+                let mss = vocab::MSSES[vocab::MSS.arg(token).ok_or(Misplaced)?];
+                Ok(self.element(Element::Mss(mss)))
+            }
+            ParserState::WsValue => {
+                if token == vocab::WS_RAW.first {
+                    return Ok(self.run(DigitTarget::Ws, 1));
+                }
+                let shift = vocab::WS.arg(token).ok_or(Misplaced)?;
+                Ok(self.element(Element::Ws(shift as u8)))
+            }
+            ParserState::SackBlock { more } => {
+                if token == vocab::SACK_RAW.first {
+                    return Ok(self.run(DigitTarget::Sack { more }, 8));
+                }
+                let at = vocab::SACK_AT.arg(token).ok_or(Misplaced)? as u8;
+                Ok(ParserState::SackCount { at, more })
+            }
+            ParserState::SackCount { at, more } => {
+                let count = vocab::SACK_COUNT.arg(token).ok_or(Misplaced)? as u8;
+                Ok(self.sack(SackDelta::Segments { at, count }, more))
+            }
+            ParserState::Element => self.list_element(token),
+            ParserState::TimeBack => self.gap(token, true),
+            ParserState::Done => Err(Misplaced),
+        }
+    }
+
+    fn packet(&mut self, token: TokenId) -> NextState {
+        let kind = PacketKind::from_index(vocab::PACKET.arg(token).ok_or(Misplaced)?);
+        self.delta.restart(kind);
+        Ok(ParserState::Fields(FieldOrder::Flags))
+    }
+
+    fn field(&mut self, least: FieldOrder, token: TokenId) -> NextState {
+        let order =
+            field_order_of(self.header.is_v6(), token).filter(|&r| r >= least).ok_or(Misplaced)?;
+        let after = |r: FieldOrder| Ok(ParserState::Fields(r));
+        match order {
+            FieldOrder::Flags => match vocab::FLAGS.arg(token) {
+                Some(i) => {
+                    self.delta.toggle = vocab::FLAG_TOGGLES[i];
+                    after(FieldOrder::Seq)
+                }
+                None => Ok(self.bounded(DigitTarget::Flags, 2, 0, 0xfff)),
+            },
+            FieldOrder::Seq => self.seq(token),
+            FieldOrder::Ack => self.ack(token),
+            FieldOrder::Len => self.len(token),
+            FieldOrder::Window => self.window(token),
+            FieldOrder::Urgent => Ok(self.run(DigitTarget::Urgent, 2)),
+            FieldOrder::Options => match vocab::LAYOUT.arg(token) {
+                Some(i) => {
+                    self.delta.options = OptionsDelta::Layout(i as u8);
+                    self.layout = Some(options::LAYOUTS[i]);
+                    Ok(self.fill())
+                }
+                None => {
+                    self.delta.options = OptionsDelta::List;
+                    self.layout = None;
+                    Ok(ParserState::Element)
+                }
+            },
+            FieldOrder::TsVal => match vocab::TSVAL.arg(token) {
+                Some(i) => {
+                    self.delta.ts_val = TsvalDelta::Off(tsval_offset(i));
+                    after(FieldOrder::TsEcr)
+                }
+                None if token == vocab::TSVAL_FORWARD.first => {
+                    Ok(self.run(DigitTarget::TsValForward, 2))
+                }
+                None => Ok(self.run(DigitTarget::TsValRaw, 4)),
+            },
+            FieldOrder::TsEcr => {
+                self.delta.ts_ecr = match vocab::TSECR.arg(token) {
+                    Some(k) => TsecrDelta::Later(k as u8),
+                    None if token == vocab::TSECR_ZERO.first => TsecrDelta::Zero,
+                    None if token == vocab::TSECR_BASE.first => TsecrDelta::Base,
+                    None => return Ok(self.run(DigitTarget::TsEcrRaw, 4)),
+                };
+                after(FieldOrder::TrafficClass)
+            }
+            FieldOrder::TrafficClass => Ok(self.run(DigitTarget::TrafficClass, 1)),
+            FieldOrder::Ttl => match vocab::TTL.arg(token) {
+                Some(i) => {
+                    self.delta.ttl = Some(vocab::TTLS[i]);
+                    after(FieldOrder::Df)
+                }
+                None => Ok(self.run(DigitTarget::Ttl, 1)),
+            },
+            FieldOrder::Df => {
+                self.delta.toggle_df = true;
+                after(FieldOrder::Id)
+            }
+            FieldOrder::Id => self.id(token),
+            FieldOrder::Time if token == vocab::TIME_BACK.first => Ok(ParserState::TimeBack),
+            FieldOrder::Time => self.gap(token, false),
+        }
+    }
+
+    fn seq(&mut self, token: TokenId) -> NextState {
+        self.delta.seq = if token == vocab::SEQ_UNA.first {
+            SeqDelta::SndUna
+        } else if token == vocab::SEQ_KEEPALIVE.first {
+            SeqDelta::KeepAlive
+        } else if let Some(k) = vocab::SEQ_OLD.arg(token) {
+            SeqDelta::RetransmitOldest(k as u8)
+        } else if let Some(k) = vocab::SEQ_NEW.arg(token) {
+            SeqDelta::RetransmitNewest(k as u8)
+        } else if let Some(k) = vocab::SEQ_HOLE.arg(token) {
+            SeqDelta::FillHole(k as u8)
+        } else if let Some(k) = vocab::SEQ_SKIP.arg(token) {
+            SeqDelta::SkipAhead(k as u8)
+        } else if token == vocab::SEQ_FORWARD.first {
+            return Ok(self.run(DigitTarget::SeqForward, 2));
+        } else if token == vocab::SEQ_BACK.first {
+            return Ok(self.run(DigitTarget::SeqBack, 2));
+        } else {
+            return Ok(self.run(DigitTarget::SeqRaw, 4));
+        };
+        Ok(ParserState::Fields(FieldOrder::Ack))
+    }
+
+    fn ack(&mut self, token: TokenId) -> NextState {
+        self.delta.ack = if let Some(k) = vocab::ACK_SEG.arg(token) {
+            AckDelta::Segment(k as u8)
+        } else if let Some(k) = vocab::ACK_NEW.arg(token) {
+            AckDelta::Newest(k as u8)
+        } else if token == vocab::ACK_ZERO.first {
+            AckDelta::Zero
+        } else if token == vocab::ACK_FORWARD.first {
+            return Ok(self.run(DigitTarget::AckForward, 2));
+        } else if token == vocab::ACK_BACK.first {
+            return Ok(self.run(DigitTarget::AckBack, 2));
+        } else {
+            return Ok(self.run(DigitTarget::AckRaw, 4));
+        };
+        Ok(ParserState::Fields(FieldOrder::Len))
+    }
+
+    fn len(&mut self, token: TokenId) -> NextState {
+        self.delta.len = if token == vocab::LEN_SAME.first {
+            LenDelta::Same
+        } else if let Some(k) = vocab::LEN_MULTIPLE.arg(token) {
+            LenDelta::Multiple(k as u8)
+        } else if let Some(i) = vocab::LEN.arg(token) {
+            let b = bucket::LENGTHS.bucket(i);
+            return Ok(self.in_bucket(DigitTarget::Len, b));
+        } else {
+            return Ok(self.run(DigitTarget::LenRaw, 4));
+        };
+        Ok(ParserState::Fields(FieldOrder::Window))
+    }
+
+    fn window(&mut self, token: TokenId) -> NextState {
+        self.delta.window = if token == vocab::WIN_EDGE.first {
+            WindowDelta::Edge
+        } else if token == vocab::WIN_MAX.first {
+            WindowDelta::Max
+        } else if let Some(i) = vocab::WIN.arg(token) {
+            WindowDelta::Listed(i as u8)
+        } else if let Some(i) = vocab::WIN_UP.arg(token) {
+            let b = bucket::WINDOW_STEPS.bucket(i);
+            return Ok(self.in_bucket(DigitTarget::WindowUp, b));
+        } else {
+            let b = bucket::WINDOW_STEPS.bucket(vocab::WIN_DOWN.arg(token).ok_or(Misplaced)?);
+            return Ok(self.in_bucket(DigitTarget::WindowDown, b));
+        };
+        Ok(ParserState::Fields(FieldOrder::Urgent))
+    }
+
+    fn id(&mut self, token: TokenId) -> NextState {
+        if let Some(by) = vocab::ID.arg(token) {
+            self.delta.id = IpIdDelta::More(by as u8);
+        } else if token == vocab::ID_ZERO.first {
+            self.delta.id = IpIdDelta::Zero;
+        } else if token == vocab::ID_BASE.first {
+            self.delta.id = IpIdDelta::Base;
+        } else if token == vocab::ID_RAW.first {
+            return Ok(self.run(DigitTarget::Id, 2));
+        } else if token == vocab::LABEL_ZERO.first {
+            self.delta.label = FlowLabelDelta::Zero;
+        } else if token == vocab::LABEL_BASE.first {
+            self.delta.label = FlowLabelDelta::Base;
+        } else {
+            return Ok(self.bounded(DigitTarget::Label, 3, 0, 0xf_ffff));
+        }
+        Ok(ParserState::Fields(FieldOrder::Time))
+    }
+
+    #[inline]
+    fn gap(&mut self, token: TokenId, back: bool) -> NextState {
+        let i = vocab::TIME.arg(token).ok_or(Misplaced)?;
+        let b = gap_bucket(self.header.unit, i);
+        if b.first >= b.end || (back && b.end <= 1) {
+            return Err(Misplaced);
+        }
+        Ok(self.in_bucket(DigitTarget::Gap { back }, b))
+    }
+
+    #[inline]
+    fn in_bucket(&mut self, target: DigitTarget, b: Bucket) -> ParserState {
+        let left = digits_for(b.max_offset());
+        self.digits =
+            Digits { target, left, first: b.first, value: 0, min: 0, max: b.max_offset() };
+        if left > 0 { ParserState::Digits } else { self.done() }
+    }
+
+    /// Digits that may make any value.
+    fn run(&mut self, target: DigitTarget, count: u8) -> ParserState {
+        let max = if count == 8 { u64::MAX } else { (1 << (8 * u32::from(count))) - 1 };
+        self.bounded(target, count, 0, max)
+    }
+
+    fn bounded(&mut self, target: DigitTarget, left: u8, min: u64, max: u64) -> ParserState {
+        self.digits = Digits { target, left, first: 0, value: 0, min, max };
+        ParserState::Digits
+    }
+
+    /// Takes in a value that is whole, and says what follows.
+    #[inline]
+    fn done(&mut self) -> ParserState {
+        let value = self.digits.first + self.digits.value;
+        let delta = &mut self.delta;
+        match self.digits.target {
+            DigitTarget::Gap { back } => {
+                delta.gap = if back { -(value as i64) } else { value as i64 };
+                ParserState::BetweenPackets
+            }
+            target => self.other_done(target, value),
+        }
+    }
+
+    fn other_done(&mut self, target: DigitTarget, value: u64) -> ParserState {
+        let delta = &mut self.delta;
+        match target {
+            DigitTarget::Gap { .. } => {}
+            DigitTarget::Port => self.header.server_port = value as u16,
+            DigitTarget::Flags => delta.toggle = value as u16,
+            DigitTarget::SeqForward => delta.seq = SeqDelta::Forward(value as u16),
+            DigitTarget::SeqBack => delta.seq = SeqDelta::Back(value as u16),
+            DigitTarget::SeqRaw => delta.seq = SeqDelta::Raw(value as u32),
+            DigitTarget::AckForward => delta.ack = AckDelta::Forward(value as u16),
+            DigitTarget::AckBack => delta.ack = AckDelta::Back(value as u16),
+            DigitTarget::AckRaw => delta.ack = AckDelta::Raw(value as u32),
+            DigitTarget::Len => delta.len = LenDelta::Octets(value as u16),
+            DigitTarget::LenRaw => delta.len = LenDelta::Raw(value as u32),
+            DigitTarget::WindowUp => delta.window = WindowDelta::Up(value as u16),
+            DigitTarget::WindowDown => delta.window = WindowDelta::Down(value as u16),
+            DigitTarget::Urgent => delta.urgent = value as u16,
+            DigitTarget::OptionKind => {}
+            DigitTarget::OptionLen { kind } => {
+                delta.elements.list.push(Element::Raw { kind, len: value as u8 })
+            }
+            DigitTarget::OctetsLen => delta.elements.list.push(Element::Octets(value as u8)),
+            DigitTarget::OptionOctet { .. } => delta.elements.raw.push(value as u8),
+            DigitTarget::Mss => return self.element(Element::Mss(value as u16)),
+            DigitTarget::Ws => return self.element(Element::Ws(value as u8)),
+            DigitTarget::Sack { more } => {
+                return self
+                    .sack(SackDelta::Raw { left: (value >> 32) as u32, len: value as u32 }, more);
+            }
+            DigitTarget::TsValForward => delta.ts_val = TsvalDelta::Forward(value as u16),
+            DigitTarget::TsValRaw => delta.ts_val = TsvalDelta::Raw(value as u32),
+            DigitTarget::TsEcrRaw => delta.ts_ecr = TsecrDelta::Raw(value as u32),
+            DigitTarget::TrafficClass => delta.traffic_class = Some(value as u8),
+            DigitTarget::Ttl => delta.ttl = Some(value as u8),
+            DigitTarget::Id => delta.id = IpIdDelta::Raw(value as u16),
+            DigitTarget::Label => delta.label = FlowLabelDelta::Raw(value as u32),
+        }
+        self.after(target, value)
+    }
+
+    /// What follows a value. Elements of options see to themselves.
+    fn after(&mut self, target: DigitTarget, value: u64) -> ParserState {
+        ParserState::Fields(match target {
+            DigitTarget::Port => return ParserState::TsClock(0),
+            DigitTarget::Gap { .. } => return ParserState::BetweenPackets,
+            DigitTarget::OptionKind => {
+                let room = self.room() as u64;
+                return self.bounded(DigitTarget::OptionLen { kind: value as u8 }, 1, 2, room);
+            }
+            DigitTarget::OptionLen { .. } => return self.octets_left(value as u8 - 2),
+            DigitTarget::OctetsLen => return self.octets_left(value as u8),
+            DigitTarget::OptionOctet { left } => return self.octets_left(left),
+            DigitTarget::Mss | DigitTarget::Ws | DigitTarget::Sack { .. } => {
+                return ParserState::Element;
+            }
+            DigitTarget::Flags => FieldOrder::Seq,
+            DigitTarget::SeqForward | DigitTarget::SeqBack | DigitTarget::SeqRaw => FieldOrder::Ack,
+            DigitTarget::AckForward | DigitTarget::AckBack | DigitTarget::AckRaw => FieldOrder::Len,
+            DigitTarget::Len | DigitTarget::LenRaw => FieldOrder::Window,
+            DigitTarget::WindowUp | DigitTarget::WindowDown => FieldOrder::Urgent,
+            DigitTarget::Urgent => FieldOrder::Options,
+            DigitTarget::TsValForward | DigitTarget::TsValRaw => FieldOrder::TsEcr,
+            DigitTarget::TsEcrRaw => FieldOrder::TrafficClass,
+            DigitTarget::TrafficClass => FieldOrder::Ttl,
+            DigitTarget::Ttl => FieldOrder::Df,
+            DigitTarget::Id | DigitTarget::Label => FieldOrder::Time,
+        })
+    }
+
+    // --- options -----------------------------------------------------------------------------------------------
+
+    /// Takes in an element whose value is known, and goes on to the next.
+    fn element(&mut self, element: Element) -> ParserState {
+        self.delta.elements.list.push(element);
+        self.fill()
+    }
+
+    fn sack(&mut self, block: SackDelta, more: u8) -> ParserState {
+        self.delta.elements.sacks.push(block);
+        if more > 0 { ParserState::SackBlock { more: more - 1 } } else { self.fill() }
+    }
+
+    /// Goes on in a layout up to the next element that needs a value; in a list, to the next
+    /// element.
+    fn fill(&mut self) -> ParserState {
+        let Some(mut rest) = self.layout else { return ParserState::Element };
+        while let Some((&element, later)) = rest.split_first() {
+            rest = later;
+            self.layout = Some(rest);
+            match element {
+                Element::Mss(_) => return ParserState::MssValue,
+                Element::Ws(_) => return ParserState::WsValue,
+                Element::Sack(n) => {
+                    self.delta.elements.list.push(element);
+                    return ParserState::SackBlock { more: n - 1 };
+                }
+                other => self.delta.elements.list.push(other),
+            }
+        }
+        ParserState::Fields(FieldOrder::TsVal)
+    }
+
+    /// Octets that are left for options in this packet.
+    pub(crate) fn room(&self) -> usize {
+        options::MAX_OCTETS - self.delta.elements.octets()
+    }
+
+    pub(crate) fn has_timestamps(&self) -> bool {
+        self.delta.elements.list.contains(&Element::Ts)
+    }
+
+    fn list_element(&mut self, token: TokenId) -> NextState {
+        let room = self.room();
+        let fits = |n: usize| if n <= room { Ok(()) } else { Err(Misplaced) };
+        if token == vocab::OPT_DONE.first {
+            return if room.is_multiple_of(4) {
+                Ok(ParserState::Fields(FieldOrder::TsVal))
+            } else {
+                Err(Misplaced)
+            };
+        }
+        let plain = if token == vocab::OPT_NOP.first {
+            Element::Nop
+        } else if token == vocab::OPT_EOL.first {
+            Element::Eol
+        } else if token == vocab::OPT_SACK_PERMITTED.first {
+            Element::SackPermitted
+        } else if token == vocab::OPT_TS.first && !self.has_timestamps() {
+            Element::Ts
+        } else if token == vocab::OPT_MSS.first {
+            return fits(4).map(|()| ParserState::MssValue);
+        } else if token == vocab::OPT_WS.first {
+            return fits(3).map(|()| ParserState::WsValue);
+        } else if let Some(more) = vocab::OPT_SACK.arg(token) {
+            let n = more as u8 + 1;
+            fits(Element::Sack(n).octets())?;
+            self.delta.elements.list.push(Element::Sack(n));
+            return Ok(ParserState::SackBlock { more: more as u8 });
+        } else if token == vocab::OPT_RAW.first {
+            return fits(2).map(|()| self.run(DigitTarget::OptionKind, 1));
+        } else if token == vocab::OPT_OCTETS.first {
+            return fits(1).map(|()| self.bounded(DigitTarget::OctetsLen, 1, 1, room as u64));
+        } else {
+            return Err(Misplaced);
+        };
+        fits(plain.octets())?;
+        Ok(self.element(plain))
+    }
+
+    fn octets_left(&mut self, left: u8) -> ParserState {
+        if left == 0 {
+            ParserState::Element
+        } else {
+            self.run(DigitTarget::OptionOctet { left: left - 1 }, 1)
+        }
+    }
+}
