@@ -4,11 +4,11 @@
 
 use std::io::Cursor;
 
-use arrowio::{DatasetReader, TokenCode};
+use arrowio::{CodecId, DatasetReader};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|octets: &[u8]| {
-    let codes = [TokenCode { name: "field", version: 1 }, TokenCode { name: "word16", version: 1 }];
+    let codes = [CodecId { name: "field", version: 1 }, CodecId { name: "word16", version: 1 }];
     if let Ok(reader) = DatasetReader::stream("fuzz", Cursor::new(octets.to_vec()), &codes) {
         reader.for_each(drop);
     }

@@ -4,11 +4,11 @@
 
 use std::io::Write;
 
-use arrowio::{DatasetReader, TokenCode};
+use arrowio::{CodecId, DatasetReader};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|octets: &[u8]| {
-    let codes = [TokenCode { name: "field", version: 1 }, TokenCode { name: "word16", version: 1 }];
+    let codes = [CodecId { name: "field", version: 1 }, CodecId { name: "word16", version: 1 }];
     // Memory, on Linux: Parquet is read from places all over the file, so that it must be one.
     let mut file = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
     file.write_all(octets).unwrap();

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use arrowio::{FlowRow, TokenCode, Tokens};
+use arrowio::{CodecId, FlowRow, Tokens};
 use flowtrack::{Completeness, Endpoint, Flow};
 use tcpwire::Flags;
 use tokenizer::field::{self, CloseKind, Field, FlowHeader, SessionClass, TimeUnit};
@@ -10,9 +10,9 @@ use tokenizer::word16::{self, Word16};
 use tokenizer::{DecodeError, Synthesized, TokenCode as _};
 
 /// The codes that are read.
-pub(crate) const CODES: [TokenCode; 2] = [
-    TokenCode { name: field::NAME, version: field::VERSION },
-    TokenCode { name: word16::NAME, version: word16::VERSION },
+pub(crate) const CODES: [CodecId; 2] = [
+    CodecId { name: field::NAME, version: field::VERSION },
+    CodecId { name: word16::NAME, version: word16::VERSION },
 ];
 
 /// So many tokens hold the first packet of most flows, and of every one.

@@ -1,6 +1,6 @@
 //! Why a flow was left out, in a form that can be counted.
 
-use arrowio::{ErrorKind, Lost};
+use arrowio::{ErrorKind, Recovery};
 use tokenizer::DecodeError;
 
 /// What was wrong with a flow: by field and reason for counting, and in full.
@@ -34,13 +34,13 @@ impl From<&DecodeError> for Fault {
 
 impl From<&arrowio::Error> for Fault {
     fn from(error: &arrowio::Error) -> Fault {
-        match (&error.kind, error.lost) {
-            (ErrorKind::Format { place, expected, .. }, Lost::Row) => {
+        match (&error.kind, error.recovery) {
+            (ErrorKind::Format { place, expected, .. }, Recovery::NextRow) => {
                 let column = place.split(',').next().unwrap_or(place);
                 Fault::new(column, &format!("not {expected}"), error.to_string())
             }
-            (_, Lost::Row) => Fault::new("row", "unreadable", error.to_string()),
-            (_, Lost::Rest) => {
+            (_, Recovery::NextRow) => Fault::new("row", "unreadable", error.to_string()),
+            (_, Recovery::NextFile) => {
                 Fault::new("file", "the rest of one cannot be read", format!("rest of {error}"))
             }
         }

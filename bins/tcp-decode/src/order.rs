@@ -8,7 +8,7 @@ use std::io::{Seek, SeekFrom};
 
 use anyhow::Context;
 use arrowio::{
-    Compression, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, Format, WriteOptions,
+    Compression, DatasetFormat, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, WriteOptions,
 };
 
 use crate::codec::CODES;
@@ -93,7 +93,7 @@ impl Sorter {
     ) -> anyhow::Result<File> {
         let mut file = tempfile::tempfile().context(PLACE)?;
         let options = WriteOptions {
-            format: Format::Stream,
+            format: DatasetFormat::Stream,
             compression: Compression::Lz4,
             batch_tokens: 1 << 16,
             ..WriteOptions::default()

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use arrowio::{DatasetReader, FlowRow, Lost};
+use arrowio::{DatasetReader, FlowRow, Recovery};
 use atomic_output::{AtomicFolder, OnExisting};
 use clikit::{Console, Unit, is_dash};
 use flowtrack::{Flow, Packet};
@@ -120,7 +120,7 @@ impl Intake {
                 Some(Ok(row)) => row,
                 Some(Err(error)) => {
                     let fault = Fault::from(&error);
-                    if error.lost == Lost::Row {
+                    if error.recovery == Recovery::NextRow {
                         work.summary.flows_read += 1;
                         work.leave_out(None, &fault);
                     } else {

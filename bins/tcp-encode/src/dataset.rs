@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::bail;
 use arrowio::{
-    Compression, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Format, Tokens, WriteOptions,
-    Written,
+    Compression, DatasetFormat, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Tokens,
+    WriteOptions, Written,
 };
 use atomic_output::{AtomicFile, AtomicFolder, Lender, OnExisting};
 use clikit::{Console, is_dash};
@@ -121,7 +121,7 @@ impl<'a> Dataset<'a> {
                 "standard output",
                 console.stdout(),
                 &meta,
-                &options(Format::Stream),
+                &options(DatasetFormat::Stream),
             )?;
             return Ok(Dataset { writer, appears: Appears::AtOnce });
         }
@@ -131,14 +131,14 @@ impl<'a> Dataset<'a> {
                 DatasetWriter::to(&output.display().to_string(), file, &meta, &options(format))?;
             return Ok(Dataset { writer, appears: Appears::File(lender) });
         }
-        clikit::warn_if_named_like_a_file(output, arrowio::Format::FILES);
+        clikit::warn_if_named_like_a_file(output, arrowio::DatasetFormat::FILES);
         let existing =
             if args.force { OnExisting::Replace(arrowio::SHARDS) } else { OnExisting::Fail };
         let folder = AtomicFolder::create(output, existing)?;
         let format = if args.format == Some(args::Format::Parquet) {
-            Format::Parquet
+            DatasetFormat::Parquet
         } else {
-            Format::Arrow
+            DatasetFormat::Arrow
         };
         let writer = DatasetWriter::folder(folder.path(), &meta, &options(format))?;
         Ok(Dataset { writer, appears: Appears::Folder(folder) })
@@ -162,15 +162,16 @@ impl<'a> Dataset<'a> {
 }
 
 /// The format of a single file by its name; `None` where the output is a folder.
-fn file_format(output: &Path, asked: Option<args::Format>) -> Option<Format> {
+fn file_format(output: &Path, asked: Option<args::Format>) -> Option<DatasetFormat> {
     if output.is_dir() {
         return None;
     }
     // Of another name, and there: a device or a pipe, which takes a stream.
-    let by_name = Format::by_name(output).or_else(|| output.exists().then_some(Format::Stream))?;
+    let by_name = DatasetFormat::from_path(output)
+        .or_else(|| output.exists().then_some(DatasetFormat::Stream))?;
     Some(match asked {
-        Some(args::Format::Parquet) => Format::Parquet,
-        Some(args::Format::Arrow) if by_name == Format::Parquet => Format::Arrow,
+        Some(args::Format::Parquet) => DatasetFormat::Parquet,
+        Some(args::Format::Arrow) if by_name == DatasetFormat::Parquet => DatasetFormat::Arrow,
         _ => by_name,
     })
 }

@@ -5,7 +5,7 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use arrowio::{DatasetReader, TokenCode, Tokens};
+use arrowio::{CodecId, DatasetReader, Tokens};
 use clikit::{Console, InputFile, Inputs, Unit};
 use flowtrack::{Class, Flow, Tracker, TrackerOptions};
 use tcpwire::{CaptureReader, Dissector};
@@ -73,7 +73,7 @@ fn is_capture(path: &Path) -> bool {
 }
 
 fn dataset(path: &Path, side: &mut Side, console: &Console) -> anyhow::Result<()> {
-    let code = TokenCode { name: field::NAME, version: field::VERSION };
+    let code = CodecId { name: field::NAME, version: field::VERSION };
     let mut decoder = field::Field::default();
     for (index, row) in DatasetReader::open(path, &[code])?.enumerate() {
         let row = match row {

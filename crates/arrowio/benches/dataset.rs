@@ -4,13 +4,13 @@ use std::hint::black_box;
 use std::io::Cursor;
 
 use arrowio::{
-    Compression, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, FlowSummary, Format,
-    TokenCode, Tokens, WriteOptions,
+    CodecId, Compression, DatasetFormat, DatasetMeta, DatasetReader, DatasetWriter, FlowRow,
+    FlowSummary, Tokens, WriteOptions,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokenizer::FlowIdentity;
 
-const CODE: TokenCode = TokenCode { name: "field", version: 1 };
+const CODE: CodecId = CodecId { name: "field", version: 1 };
 const FLOWS: u64 = 20_000;
 const TOKENS: u64 = 120;
 
@@ -43,7 +43,7 @@ fn rows() -> Vec<FlowRow> {
     (0..FLOWS).map(row).collect()
 }
 
-fn written(rows: &[FlowRow], format: Format, compression: Compression) -> Vec<u8> {
+fn written(rows: &[FlowRow], format: DatasetFormat, compression: Compression) -> Vec<u8> {
     let meta = DatasetMeta {
         token_code: CODE.name.into(),
         token_version: CODE.version,
@@ -64,10 +64,10 @@ fn bench(c: &mut Criterion) {
     let mut group = c.benchmark_group("dataset");
     group.throughput(Throughput::Bytes(FLOWS * TOKENS * 2)).sample_size(20);
     for (format, compression) in [
-        (Format::Arrow, Compression::None),
-        (Format::Arrow, Compression::Lz4),
-        (Format::Arrow, Compression::Zstd),
-        (Format::Parquet, Compression::Zstd),
+        (DatasetFormat::Arrow, Compression::None),
+        (DatasetFormat::Arrow, Compression::Lz4),
+        (DatasetFormat::Arrow, Compression::Zstd),
+        (DatasetFormat::Parquet, Compression::Zstd),
     ] {
         let name = format!("{format:?} {compression:?}");
         group.bench_function(format!("write {name}"), |b| {
@@ -84,7 +84,7 @@ fn bench(c: &mut Criterion) {
             })
         });
     }
-    let stream = written(&rows, Format::Stream, Compression::None);
+    let stream = written(&rows, DatasetFormat::Stream, Compression::None);
     group.bench_function("read Stream None", |b| {
         b.iter(|| {
             DatasetReader::stream("memory", Cursor::new(stream.clone()), &[CODE]).unwrap().count()

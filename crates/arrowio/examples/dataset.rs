@@ -13,14 +13,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use arrowio::{
-    Compression, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, FlowSummary, Format,
-    TokenCode, Tokens, WriteOptions,
+    CodecId, Compression, DatasetFormat, DatasetMeta, DatasetReader, DatasetWriter, FlowRow,
+    FlowSummary, Tokens, WriteOptions,
 };
 use tokenizer::{field, word16};
 
-const CODES: [TokenCode; 2] = [
-    TokenCode { name: field::NAME, version: field::VERSION },
-    TokenCode { name: word16::NAME, version: word16::VERSION },
+const CODES: [CodecId; 2] = [
+    CodecId { name: field::NAME, version: field::VERSION },
+    CodecId { name: word16::NAME, version: word16::VERSION },
 ];
 
 type Failure = Box<dyn std::error::Error>;
@@ -32,7 +32,8 @@ fn main() -> Result<(), Failure> {
         Some(("same", [first, rest @ ..])) => same(first, rest),
         Some(("samples", [folder])) => samples(Path::new(folder)),
         Some(("repeat", [dataset, folder, times, format])) => {
-            let format = if format == "parquet" { Format::Parquet } else { Format::Arrow };
+            let format =
+                if format == "parquet" { DatasetFormat::Parquet } else { DatasetFormat::Arrow };
             repeat(Path::new(dataset), Path::new(folder), times.parse()?, format)
         }
         Some(("read", [dataset])) => read(Path::new(dataset)),
@@ -43,11 +44,11 @@ fn main() -> Result<(), Failure> {
 
 fn write(folder: &Path) -> Result<(), Failure> {
     let made = [
-        ("arrow-lz4", Format::Arrow, Compression::Lz4),
-        ("arrow-zstd", Format::Arrow, Compression::Zstd),
-        ("arrow-plain", Format::Arrow, Compression::None),
-        ("parquet-zstd", Format::Parquet, Compression::Zstd),
-        ("parquet-plain", Format::Parquet, Compression::None),
+        ("arrow-lz4", DatasetFormat::Arrow, Compression::Lz4),
+        ("arrow-zstd", DatasetFormat::Arrow, Compression::Zstd),
+        ("arrow-plain", DatasetFormat::Arrow, Compression::None),
+        ("parquet-zstd", DatasetFormat::Parquet, Compression::Zstd),
+        ("parquet-plain", DatasetFormat::Parquet, Compression::None),
     ];
     for (name, format, compression) in made {
         let folder: PathBuf = folder.join(name);
@@ -73,7 +74,7 @@ fn meta() -> DatasetMeta {
 
 fn samples(folder: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(folder)?;
-    for format in [Format::Arrow, Format::Stream, Format::Parquet] {
+    for format in [DatasetFormat::Arrow, DatasetFormat::Stream, DatasetFormat::Parquet] {
         for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
             let name = format!("{compression:?}.{}", format.extension()).to_lowercase();
             let options =
@@ -87,7 +88,7 @@ fn samples(folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn repeat(dataset: &Path, folder: &Path, times: i64, format: Format) -> Result<(), Failure> {
+fn repeat(dataset: &Path, folder: &Path, times: i64, format: DatasetFormat) -> Result<(), Failure> {
     std::fs::create_dir_all(folder)?;
     let reader = DatasetReader::open(dataset, &CODES)?;
     let meta = reader.meta().clone();
@@ -133,11 +134,11 @@ fn time(file: &Path) -> Result<(), Failure> {
         .collect();
     let octets = 200_000.0 * 120.0 * 2.0;
     for (format, compression) in [
-        (Format::Arrow, Compression::None),
-        (Format::Arrow, Compression::Lz4),
-        (Format::Arrow, Compression::Zstd),
-        (Format::Parquet, Compression::None),
-        (Format::Parquet, Compression::Zstd),
+        (DatasetFormat::Arrow, Compression::None),
+        (DatasetFormat::Arrow, Compression::Lz4),
+        (DatasetFormat::Arrow, Compression::Zstd),
+        (DatasetFormat::Parquet, Compression::None),
+        (DatasetFormat::Parquet, Compression::Zstd),
     ] {
         let options = WriteOptions { format, compression, ..WriteOptions::default() };
         let begun = worked()?;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 
-use arrowio::{DatasetReader, DatasetWriter, FlowRow, TokenCode, Tokens, WriteOptions};
+use arrowio::{CodecId, DatasetReader, DatasetWriter, FlowRow, Tokens, WriteOptions};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokenizer::FlowIdentity;
@@ -28,7 +28,7 @@ fn main() -> Result<(), Failure> {
 fn open(path: &str) -> Result<DatasetReader, Failure> {
     Ok(DatasetReader::open(
         Path::new(path),
-        &[TokenCode { name: field::NAME, version: field::VERSION }],
+        &[CodecId { name: field::NAME, version: field::VERSION }],
     )?)
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
-use crate::{DatasetMeta, DatasetReader, Error, ErrorKind, FlowRow, TokenCode, Tokens};
+use crate::{CodecId, DatasetMeta, DatasetReader, Error, ErrorKind, FlowRow, Tokens};
 
 /// How a [`Corpus`] is made.
 #[derive(Clone, Debug)]
@@ -40,13 +40,13 @@ pub struct Repeats {
 ///
 /// ```
 /// # use arrowio::*;
-/// # let code = TokenCode { name: "field", version: 1 };
+/// # let code = CodecId { name: "field", version: 1 };
 /// # let meta = DatasetMeta { token_code: code.name.into(), token_version: 1, vocab_size: 1024, tool: String::new(),
 /// #     options: Default::default() };
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("flows.arrow");
 /// # let file = std::fs::File::create(&path).unwrap();
-/// # let options = WriteOptions { format: Format::Arrow, ..Default::default() };
+/// # let options = WriteOptions { format: DatasetFormat::Arrow, ..Default::default() };
 /// # let mut writer = DatasetWriter::to("flows.arrow", file, &meta, &options)?;
 /// # for word in [5, 6, 5] {
 /// #     let tokens = Tokens::U16(vec![word; 3]);
@@ -97,7 +97,7 @@ impl Corpus {
     /// cannot be written.
     pub fn open(
         path: &Path,
-        accepted: &[TokenCode],
+        accepted: &[CodecId],
         options: &CorpusOptions,
         mut progress: impl FnMut(u64),
     ) -> Result<Corpus, Error> {

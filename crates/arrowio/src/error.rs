@@ -1,57 +1,58 @@
-//! What can be wrong with a dataset.
+//! Errors of reading and writing datasets.
 
 use std::io;
 
-/// What was wrong, and in which file.
+/// Error in a dataset, with its file.
 #[derive(thiserror::Error, Debug)]
 #[error("{path}: {kind}")]
 pub struct Error {
-    /// The file, or the name of the stream.
+    /// Path of the file, or the name of the stream.
     pub path: String,
-    /// How much of it is lost.
-    pub lost: Lost,
-    /// What was wrong.
+    /// Position from which a reader continues.
+    pub recovery: Recovery,
+    /// Cause of the error.
     #[source]
     pub kind: ErrorKind,
 }
 
-/// How much of a file is lost by an error.
+/// Position from which a [`DatasetReader`](crate::DatasetReader) continues after an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Lost {
-    /// One row: what follows it can be read.
-    Row,
-    /// All from there on.
-    Rest,
+pub enum Recovery {
+    /// The next row: one row is lost.
+    NextRow,
+    /// The next file of a folder: the rest of the current file is lost.
+    NextFile,
 }
 
-/// What was wrong.
+/// Cause of an error.
 #[derive(thiserror::Error, Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// It could not be read or written.
+    /// Reading or writing failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// It is not what a dataset is.
+    /// The octets are not a valid dataset.
     #[error("{place}: expected {expected}, found {found}")]
     Format {
-        /// Where in the file: an octet offset, a record batch, a column, a row.
+        /// Place in the file: an octet offset, a record batch, a column, a row.
         place: String,
-        /// What should stand there.
+        /// Content that a valid dataset has at this place.
         expected: String,
-        /// What stands there.
+        /// Content of the file at this place.
         found: String,
     },
-    /// Its tokens are of a code, or a version of one, that the caller does not take.
+    /// The token code of the dataset, or its version, is not among those the caller accepts.
     #[error("token code: expected {expected}, found {found}")]
     TokenCode {
-        /// The codes the caller takes.
+        /// Token codes that the caller accepts.
         expected: String,
-        /// The code of the file.
+        /// Token code of the file.
         found: String,
     },
 }
 
 impl ErrorKind {
+    /// Creates a [`Format`](ErrorKind::Format) error.
     pub(crate) fn format(
         place: impl Into<String>,
         expected: impl Into<String>,
@@ -60,7 +61,7 @@ impl ErrorKind {
         ErrorKind::Format { place: place.into(), expected: expected.into(), found: found.into() }
     }
 
-    /// The same, with `place` before the place.
+    /// Prefixes the place of a [`Format`](ErrorKind::Format) error with an enclosing place.
     pub(crate) fn within(self, outer: &str) -> ErrorKind {
         match self {
             ErrorKind::Format { place, expected, found } => {
@@ -70,7 +71,8 @@ impl ErrorKind {
         }
     }
 
+    /// Adds the path; the rest of the file counts as lost.
     pub(crate) fn at(self, path: &str) -> Error {
-        Error { path: path.to_owned(), lost: Lost::Rest, kind: self }
+        Error { path: path.to_owned(), recovery: Recovery::NextFile, kind: self }
     }
 }

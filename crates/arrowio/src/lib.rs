@@ -5,9 +5,9 @@
 //! signature.
 //!
 //! ```
-//! use arrowio::{DatasetMeta, DatasetReader, DatasetWriter, FlowRow, TokenCode, Tokens, WriteOptions};
+//! use arrowio::{DatasetMeta, DatasetReader, DatasetWriter, FlowRow, CodecId, Tokens, WriteOptions};
 //!
-//! let code = TokenCode { name: "field", version: 1 };
+//! let code = CodecId { name: "field", version: 1 };
 //! let meta = DatasetMeta {
 //!     token_code: code.name.into(),
 //!     token_version: code.version,
@@ -41,8 +41,8 @@ mod write;
 
 pub use column::{COLUMNS, Column, ColumnType};
 pub use corpus::{Corpus, CorpusOptions, Repeats};
-pub use error::{Error, ErrorKind, Lost};
-pub use read::{DatasetReader, TokenCode, is_dataset_name};
+pub use error::{Error, ErrorKind, Recovery};
+pub use read::{CodecId, DatasetReader, is_dataset_name};
 pub use row::{DatasetMeta, FlowRow, FlowSummary, Tokens};
 pub use split::{Part, Shares, Split, epoch_order};
-pub use write::{Compression, DatasetWriter, Format, SHARDS, WriteOptions, Written};
+pub use write::{Compression, DatasetFormat, DatasetWriter, SHARDS, WriteOptions, Written};

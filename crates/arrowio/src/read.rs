@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use crate::batch::{self, Columns, Rows, WORD16};
 use crate::ipc::{FILE_MAGIC, IpcReader};
 use crate::parquet::{self, ParquetReader};
-use crate::{DatasetMeta, Error, ErrorKind, FlowRow, Lost};
+use crate::{DatasetMeta, Error, ErrorKind, FlowRow, Recovery};
 
 /// A token code in one version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TokenCode {
+pub struct CodecId {
     /// Its name: `field` or `word16`.
     pub name: &'static str,
     /// Its version.
@@ -24,10 +24,10 @@ pub struct TokenCode {
 /// order), a file or a stream. Other writers' files are taken too: large lists, integers of any
 /// width, text by dictionary, further columns, and the original's single column `flows`.
 ///
-/// As an iterator it goes on after an error: with the next row where one row is [lost](Lost), else
+/// As an iterator it goes on after an error: with the next row where one row is [lost](Recovery), else
 /// with the next file where there is one.
 pub struct DatasetReader {
-    accepted: Vec<TokenCode>,
+    accepted: Vec<CodecId>,
     meta: DatasetMeta,
     files: VecDeque<PathBuf>,
     open: Option<Source>,
@@ -55,7 +55,7 @@ impl DatasetReader {
     ///
     /// # Errors
     /// Where there is no such dataset, or its tokens are of no code in `accepted`.
-    pub fn open(path: &Path, accepted: &[TokenCode]) -> Result<DatasetReader, Error> {
+    pub fn open(path: &Path, accepted: &[CodecId]) -> Result<DatasetReader, Error> {
         let shown = path.display().to_string();
         let files = if path.is_dir() { shards(path)? } else { vec![path.to_owned()] };
         let mut files = VecDeque::from(files);
@@ -74,7 +74,7 @@ impl DatasetReader {
     pub fn stream(
         name: &str,
         input: impl Read + Send + 'static,
-        accepted: &[TokenCode],
+        accepted: &[CodecId],
     ) -> Result<DatasetReader, Error> {
         let open = || {
             let mut input: Box<dyn Read + Send> =
@@ -118,7 +118,7 @@ impl DatasetReader {
                     Ok(Some(row)) => return Ok(Some(row)),
                     Ok(None) => self.open = None,
                     Err(error) => {
-                        if error.lost == Lost::Rest {
+                        if error.recovery == Recovery::NextFile {
                             self.open = None;
                         }
                         return Err(error);
@@ -229,7 +229,7 @@ impl Batches {
 }
 
 impl Source {
-    fn open(path: &Path, accepted: &[TokenCode]) -> Result<(DatasetMeta, Source), Error> {
+    fn open(path: &Path, accepted: &[CodecId]) -> Result<(DatasetMeta, Source), Error> {
         let name = path.display().to_string();
         let batches = Batches::open(path).map_err(|e| e.at(&name))?;
         Source::new(name, batches, accepted)
@@ -238,7 +238,7 @@ impl Source {
     fn new(
         name: String,
         batches: Batches,
-        accepted: &[TokenCode],
+        accepted: &[CodecId],
     ) -> Result<(DatasetMeta, Source), Error> {
         let meta = batches.meta().map_err(|e| e.at(&name))?;
         if !accepted
@@ -258,7 +258,9 @@ impl Source {
         loop {
             match self.rows.as_mut().and_then(Iterator::next) {
                 Some(Ok(row)) => return Ok(Some(row)),
-                Some(Err(kind)) => return Err(Error { lost: Lost::Row, ..kind.at(&self.name) }),
+                Some(Err(kind)) => {
+                    return Err(Error { recovery: Recovery::NextRow, ..kind.at(&self.name) });
+                }
                 None => {}
             }
             let next = self.batches.next_batch();

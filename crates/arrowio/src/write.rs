@@ -17,7 +17,7 @@ use crate::{DatasetMeta, Error, ErrorKind, FlowRow};
 
 /// How a dataset is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Format {
+pub enum DatasetFormat {
     /// Arrow IPC file (`.arrow`).
     Arrow,
     /// Parquet file (`.parquet`).
@@ -27,7 +27,7 @@ pub enum Format {
     Stream,
 }
 
-impl Format {
+impl DatasetFormat {
     /// What to say to those who wanted a file and did not name one.
     pub const FILES: &str = "names of files end in .arrow, .arrows or .parquet";
 
@@ -35,19 +35,19 @@ impl Format {
     #[must_use]
     pub fn extension(self) -> &'static str {
         match self {
-            Format::Arrow => "arrow",
-            Format::Parquet => "parquet",
-            Format::Stream => "arrows",
+            DatasetFormat::Arrow => "arrow",
+            DatasetFormat::Parquet => "parquet",
+            DatasetFormat::Stream => "arrows",
         }
     }
 
     /// The format that a file's name asks for: `.arrow` or `.feather`, `.arrows`, `.parquet`.
     #[must_use]
-    pub fn by_name(path: &Path) -> Option<Format> {
+    pub fn from_path(path: &Path) -> Option<DatasetFormat> {
         match path.extension()?.to_str()? {
-            "arrow" | "feather" => Some(Format::Arrow),
-            "arrows" => Some(Format::Stream),
-            "parquet" => Some(Format::Parquet),
+            "arrow" | "feather" => Some(DatasetFormat::Arrow),
+            "arrows" => Some(DatasetFormat::Stream),
+            "parquet" => Some(DatasetFormat::Parquet),
             _ => None,
         }
     }
@@ -73,7 +73,7 @@ pub enum Compression {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WriteOptions {
     /// The format.
-    pub format: Format,
+    pub format: DatasetFormat,
     /// The compression.
     pub compression: Compression,
     /// A folder's next shard is begun where the current one has reached so many octets.
@@ -85,7 +85,7 @@ pub struct WriteOptions {
 impl Default for WriteOptions {
     fn default() -> WriteOptions {
         WriteOptions {
-            format: Format::default(),
+            format: DatasetFormat::default(),
             compression: Compression::default(),
             shard_octets: 256 << 20,
             batch_tokens: 1 << 20,
@@ -407,18 +407,18 @@ impl<'a> Form<'a> {
             },
         };
         Ok(match options.format {
-            Format::Arrow => Form::File(Box::new(ipc::FileWriter::try_new(
+            DatasetFormat::Arrow => Form::File(Box::new(ipc::FileWriter::try_new(
                 out,
                 schema.clone(),
                 None,
                 ipc_options,
             )?)),
-            Format::Stream => {
+            DatasetFormat::Stream => {
                 let mut stream = ipc::StreamWriter::new(out, ipc_options);
                 stream.start(schema, None)?;
                 Form::Stream(stream)
             }
-            Format::Parquet => {
+            DatasetFormat::Parquet => {
                 let file = parquet::FileWriter::try_new(
                     out,
                     schema.clone(),

@@ -4,21 +4,19 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 
-use arrowio::{
-    DatasetMeta, DatasetReader, DatasetWriter, FlowRow, TokenCode, Tokens, WriteOptions,
-};
+use arrowio::{CodecId, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, Tokens, WriteOptions};
 use flowtrack::Flow;
 use tokenizer::{FlowIdentity, field, word16};
 
 /// The `field` token code in its current version.
-pub const FIELD: TokenCode = TokenCode { name: field::NAME, version: field::VERSION };
+pub const FIELD: CodecId = CodecId { name: field::NAME, version: field::VERSION };
 
 /// The `word16` token code in its current version.
-pub const WORD16: TokenCode = TokenCode { name: word16::NAME, version: word16::VERSION };
+pub const WORD16: CodecId = CodecId { name: word16::NAME, version: word16::VERSION };
 
 /// Returns the metadata of a test dataset in a token code, without options.
 #[must_use]
-pub fn meta(code: TokenCode) -> DatasetMeta {
+pub fn meta(code: CodecId) -> DatasetMeta {
     let vocab_size = if code == WORD16 { word16::VOCAB_SIZE } else { field::VOCAB_SIZE };
     DatasetMeta {
         token_code: code.name.to_owned(),

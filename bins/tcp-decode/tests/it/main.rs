@@ -6,7 +6,9 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use arrowio::{DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Format, Tokens, WriteOptions};
+use arrowio::{
+    DatasetFormat, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Tokens, WriteOptions,
+};
 use flowtrack::Flow;
 use serde_json::Value;
 use tcpwire::CaptureReader;
@@ -63,7 +65,7 @@ fn generated(flow: &Flow) -> FlowRow {
     FlowRow { identity: FlowIdentity::default(), summary: None, ..captured(flow, 0) }
 }
 
-fn dataset(scratch: &Scratch, rows: &[FlowRow], format: Format) -> String {
+fn dataset(scratch: &Scratch, rows: &[FlowRow], format: DatasetFormat) -> String {
     let path = scratch.at("set");
     let words = rows.iter().any(|row| matches!(row.tokens, Tokens::I32(_)));
     let (code, version) =
@@ -149,7 +151,7 @@ fn tshark(path: &str, fields: &[&str]) -> Option<Vec<String>> {
 #[test]
 fn a_dataset_without_a_flow_is_told_of() {
     let scratch = Scratch::new();
-    let output = run(&[&dataset(&scratch, &[], Format::Arrow), &scratch.at("out.pcap")]);
+    let output = run(&[&dataset(&scratch, &[], DatasetFormat::Arrow), &scratch.at("out.pcap")]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("no flow of it is written"), "{}", text(&output.stderr));
 }
@@ -157,7 +159,7 @@ fn a_dataset_without_a_flow_is_told_of() {
 #[test]
 fn a_start_that_pcap_can_not_say_is_refused_at_once() {
     let scratch = Scratch::new();
-    let input = dataset(&scratch, &[generated(&flow(1, 0, 1))], Format::Arrow);
+    let input = dataset(&scratch, &[generated(&flow(1, 0, 1))], DatasetFormat::Arrow);
     let written =
         |name: &str| run(&[&input, &scratch.at(name), "--start-time", "2106-02-07T06:28:16Z"]);
     let refused = written("out.pcap");
@@ -172,7 +174,8 @@ fn captured_flows_come_back_as_they_were_interleaved_by_time() {
     let scratch = Scratch::new();
     // The later one stands first in the dataset.
     let flows = [flow(1002, 40_000_000, 1), flow(1001, 0, 3)];
-    let input = dataset(&scratch, &[captured(&flows[0], 9), captured(&flows[1], 2)], Format::Arrow);
+    let input =
+        dataset(&scratch, &[captured(&flows[0], 9), captured(&flows[1], 2)], DatasetFormat::Arrow);
     let output = scratch.at("out.pcap");
     let (code, summary) = decode(&[&input, &output]);
     assert_eq!(
@@ -196,7 +199,7 @@ fn captured_flows_come_back_as_they_were_interleaved_by_time() {
 fn generated_flows_get_ends_and_times_from_the_options() {
     let scratch = Scratch::new();
     let rows: Vec<_> = (0..50).map(|_| generated(&flow(1, 0, 1))).collect();
-    let input = dataset(&scratch, &rows, Format::Parquet);
+    let input = dataset(&scratch, &rows, DatasetFormat::Parquet);
     let output = scratch.at("out.pcap");
     let options = [
         "--client-net",
@@ -233,7 +236,7 @@ fn generated_flows_get_ends_and_times_from_the_options() {
 fn the_same_seed_gives_the_same_octets() {
     let scratch = Scratch::new();
     let rows: Vec<_> = (0..20).map(|_| generated(&flow(1, 0, 1))).collect();
-    let input = dataset(&scratch, &rows, Format::Arrow);
+    let input = dataset(&scratch, &rows, DatasetFormat::Arrow);
     let made = |seed: &str, memory: &str| {
         let output = scratch.at("out.pcapng");
         decode(&[&input, &output, "--seed", seed, "--payload", "random", "--sort-memory", memory]);
@@ -249,7 +252,7 @@ fn checksums_and_lengths_are_right_to_tshark() {
     let input = dataset(
         &scratch,
         &[captured(&flow(1001, 0, 1), 1), generated(&flow(1, 0, 1))],
-        Format::Arrow,
+        DatasetFormat::Arrow,
     );
     for payload in ["none", "zero", "random"] {
         for more in [&[][..], &["--vlan", "7"], &["--format", "pcapng"]] {
@@ -275,7 +278,7 @@ fn checksums_and_lengths_are_right_to_tshark() {
 fn the_resolution_is_what_the_flows_need() {
     let scratch = Scratch::new();
     let magic = |delay_ns, output: &str, options: &[&str]| {
-        let input = dataset(&scratch, &[captured(&flow(1, delay_ns, 1), 1)], Format::Arrow);
+        let input = dataset(&scratch, &[captured(&flow(1, delay_ns, 1), 1)], DatasetFormat::Arrow);
         let output = scratch.at(output);
         assert_eq!(decode(&[&[input.as_str(), &output], options].concat()).0, 0);
         fs::read(output).unwrap()[..4].to_vec()
@@ -293,7 +296,7 @@ fn the_resolution_is_what_the_flows_need() {
 #[test]
 fn a_stream_goes_through_pipes() {
     let scratch = Scratch::new();
-    let input = dataset(&scratch, &[captured(&flow(1001, 0, 1), 1)], Format::Stream);
+    let input = dataset(&scratch, &[captured(&flow(1001, 0, 1), 1)], DatasetFormat::Stream);
     let child = program().args(["-", "-"]).stdin(File::open(input).unwrap()).output().unwrap();
     assert_eq!(child.status.code(), Some(0));
     assert_eq!(frames(&child.stdout).len(), 11);
@@ -305,7 +308,7 @@ fn a_stream_goes_through_pipes() {
 fn a_reader_that_goes_away_is_no_failure() {
     let scratch = Scratch::new();
     let rows: Vec<_> = (0..3000).map(|i| captured(&flow(i, 0, 1), 1)).collect();
-    let input = dataset(&scratch, &rows, Format::Stream);
+    let input = dataset(&scratch, &rows, DatasetFormat::Stream);
     let mut child = program()
         .args([&input, "-"])
         .stdout(Stdio::piped())
@@ -327,7 +330,7 @@ fn what_cannot_be_decoded_is_left_out_and_named() {
     let Tokens::U16(whole) = &good.tokens else { panic!() };
     let cut = with_tokens(&whole[..whole.len() / 2]);
     let wrong = with_tokens(&[1023, 1023]);
-    let input = dataset(&scratch, &[cut, good.clone(), wrong], Format::Arrow);
+    let input = dataset(&scratch, &[cut, good.clone(), wrong], DatasetFormat::Arrow);
     let output = scratch.at("out.pcap");
     let (code, summary) = decode(&[&input, &output]);
     assert_eq!(
@@ -351,7 +354,7 @@ fn what_cannot_be_decoded_is_left_out_and_named() {
 fn a_dataset_cut_off_gives_what_it_holds_and_says_so() {
     let scratch = Scratch::new();
     let rows: Vec<_> = (0..2).map(|i| captured(&flow(i, 0, 1), 1)).collect();
-    let input = dataset(&scratch, &rows, Format::Stream);
+    let input = dataset(&scratch, &rows, DatasetFormat::Stream);
     let mut octets = fs::read(&input).unwrap();
     octets.truncate(octets.len() - 8);
     fs::write(&input, octets).unwrap();
@@ -364,7 +367,7 @@ fn a_dataset_cut_off_gives_what_it_holds_and_says_so() {
 fn an_arrow_file_cut_off_anywhere_gives_what_stands_before() {
     let scratch = Scratch::new();
     let rows: Vec<_> = (0..2).map(|i| captured(&flow(i, 0, 1), 1)).collect();
-    let (input, output) = (dataset(&scratch, &rows, Format::Arrow), scratch.at("out.pcap"));
+    let (input, output) = (dataset(&scratch, &rows, DatasetFormat::Arrow), scratch.at("out.pcap"));
     let whole = fs::read(&input).unwrap();
     let mut kept = Vec::new();
     for length in [whole.len() - 3, whole.len() - 700, whole.len() / 2] {
@@ -385,7 +388,7 @@ fn a_wrong_cell_costs_its_row_alone() {
     let mut rows: Vec<_> = (0..5).map(|i| captured(&flow(i, 0, 1), 1)).collect();
     // Of another IP version than the tokens.
     rows[1].identity.client.addr = "2001:db8::1".parse().ok();
-    let input = dataset(&scratch, &rows, Format::Arrow);
+    let input = dataset(&scratch, &rows, DatasetFormat::Arrow);
     let (output, reports) = (scratch.at("out.pcap"), scratch.at("reports"));
     let (code, summary) = decode(&[&input, &output, "--reports", &reports]);
     assert_eq!(
@@ -436,7 +439,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
 fn split_writes_a_file_per_flow_and_labels_them() {
     let scratch = Scratch::new();
     let rows: Vec<_> = (0..3).map(|i| captured(&flow(1000 + i, 0, 1), 1)).collect();
-    let input = dataset(&scratch, &rows, Format::Arrow);
+    let input = dataset(&scratch, &rows, DatasetFormat::Arrow);
     let (folder, labels) = (scratch.at("flows"), scratch.at("labels.csv"));
     let args = [&input, &folder, "--split", "flow", "--labels", &labels];
     let (code, summary) = decode(&args);
@@ -471,7 +474,7 @@ fn split_writes_a_file_per_flow_and_labels_them() {
 #[test]
 fn labels_may_lie_beside_the_files_of_flows() {
     let scratch = Scratch::new();
-    let input = dataset(&scratch, &[captured(&flow(1000, 0, 1), 1)], Format::Arrow);
+    let input = dataset(&scratch, &[captured(&flow(1000, 0, 1), 1)], DatasetFormat::Arrow);
     let folder = scratch.at("flows");
     let labels = format!("{folder}/labels.csv");
     assert_eq!(
@@ -490,7 +493,7 @@ fn labels_say_where_in_the_capture_a_flow_begins() {
         generated(&flow(1, 0, 1)),
         captured(&flow(1001, 0, 1), 1),
     ];
-    let input = dataset(&scratch, &rows, Format::Arrow);
+    let input = dataset(&scratch, &rows, DatasetFormat::Arrow);
     let (output, labels) = (scratch.at("out.pcap"), scratch.at("labels.csv"));
     assert_eq!(decode(&[&input, &output, "--labels", &labels]).0, 0);
     let seen = frames_of(&output);
@@ -520,7 +523,7 @@ fn the_originals_words_are_decoded_too() {
     word16::encode(&flow(1001, 0, 1), &mut words).unwrap();
     let row =
         FlowRow { tokens: Tokens::I32(words), identity: FlowIdentity::default(), summary: None };
-    let input = dataset(&scratch, &[row], Format::Arrow);
+    let input = dataset(&scratch, &[row], DatasetFormat::Arrow);
     let output = scratch.at("out.pcap");
     let (code, summary) = decode(&[&input, &output]);
     assert_eq!((code, &summary["packets_without_times"]), (0, &Value::from(11)));
@@ -530,7 +533,7 @@ fn the_originals_words_are_decoded_too() {
 #[test]
 fn a_folder_as_output_gets_one_capture() {
     let scratch = Scratch::new();
-    let input = dataset(&scratch, &[captured(&flow(1001, 0, 1), 1)], Format::Arrow);
+    let input = dataset(&scratch, &[captured(&flow(1001, 0, 1), 1)], DatasetFormat::Arrow);
     let folder = scratch.at("folder");
     fs::create_dir(&folder).unwrap();
     assert_eq!(decode(&[&input, &folder]).0, 0);
@@ -540,7 +543,7 @@ fn a_folder_as_output_gets_one_capture() {
 #[test]
 fn labels_go_to_stdout_where_it_is_free() {
     let scratch = Scratch::new();
-    let input = dataset(&scratch, &[captured(&flow(1001, 0, 1), 1)], Format::Arrow);
+    let input = dataset(&scratch, &[captured(&flow(1001, 0, 1), 1)], DatasetFormat::Arrow);
     let output = scratch.at("out.pcap");
     let done = run(&[&input, &output, "--labels", "-"]);
     assert_eq!(done.status.code(), Some(0));
@@ -560,7 +563,7 @@ fn labels_go_to_stdout_where_it_is_free() {
 #[test]
 fn the_name_of_the_output_says_what_it_is() {
     let scratch = Scratch::new();
-    let input = dataset(&scratch, &[captured(&flow(1001, 0, 1), 1)], Format::Arrow);
+    let input = dataset(&scratch, &[captured(&flow(1001, 0, 1), 1)], DatasetFormat::Arrow);
     let packed = scratch.at("out.pcapng.gz");
     assert_eq!(decode(&[&input, &packed]).0, 0);
     let octets = fs::read(&packed).unwrap();
@@ -585,7 +588,7 @@ fn the_name_of_the_output_says_what_it_is() {
 fn flows_without_free_ends_are_left_out() {
     let scratch = Scratch::new();
     let rows: Vec<_> = (0..3).map(|_| generated(&flow(1, 0, 1))).collect();
-    let input = dataset(&scratch, &rows, Format::Arrow);
+    let input = dataset(&scratch, &rows, DatasetFormat::Arrow);
     let output = scratch.at("out.pcap");
     let net = "10.0.0.1/32";
     let (code, summary) = decode(&[&input, &output, "--client-net", net, "--server-net", net]);
@@ -599,7 +602,7 @@ fn a_flow_of_a_host_with_itself_comes_back_exactly() {
     let mut loopback = flow(1001, 0, 1);
     loopback.client.addr = [127, 0, 0, 1].into();
     loopback.server.addr = loopback.client.addr;
-    let input = dataset(&scratch, &[captured(&loopback, 1)], Format::Arrow);
+    let input = dataset(&scratch, &[captured(&loopback, 1)], DatasetFormat::Arrow);
     let output = scratch.at("out.pcap");
     assert_eq!(decode(&[&input, &output]).0, 0);
     let ends = frames_of(&output)[0].ends();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use arrowio::{DatasetReader, FlowRow, TokenCode, Tokens};
+use arrowio::{CodecId, DatasetReader, FlowRow, Tokens};
 use serde_json::Value;
 use tokenizer::field;
 
@@ -23,7 +23,7 @@ fn run(scratch: &Scratch, name: &str, input: &Path, more: &[&Path]) -> (Vec<Flow
     args.extend(more);
     let output = tcp_encode(&args);
     assert!(code(&output) < 2, "{}", stderr(&output));
-    let codes = [TokenCode { name: field::NAME, version: field::VERSION }];
+    let codes = [CodecId { name: field::NAME, version: field::VERSION }];
     let rows = DatasetReader::open(&set, &codes).unwrap().map(Result::unwrap).collect();
     (
         rows,

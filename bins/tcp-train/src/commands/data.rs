@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use arrowio::{Corpus, CorpusOptions, Part, Repeats, Shares, Split, TokenCode, epoch_order};
+use arrowio::{CodecId, Corpus, CorpusOptions, Part, Repeats, Shares, Split, epoch_order};
 use clikit::{Console, Unit, is_dash};
 use linformer::Batch;
 use tokenizer::field::vocab;
@@ -14,7 +14,7 @@ use crate::ports::Ports;
 use crate::settings::Settings;
 
 /// The only token code that a model is trained on.
-pub(crate) const CODE: TokenCode = TokenCode { name: field::NAME, version: field::VERSION };
+pub(crate) const CODE: CodecId = CodecId { name: field::NAME, version: field::VERSION };
 
 /// A dataset's flows, on disk, and which of them are for what.
 #[derive(Debug)]

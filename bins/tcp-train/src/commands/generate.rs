@@ -246,17 +246,17 @@ impl Output {
                 bail!("-: expected a format for a stream (arrow), found parquet");
             }
             let options =
-                WriteOptions { batch_tokens: 1 << 14, ..options(arrowio::Format::Stream) };
+                WriteOptions { batch_tokens: 1 << 14, ..options(arrowio::DatasetFormat::Stream) };
             let writer =
                 DatasetWriter::to("standard output", console.stdout(), &meta(args), &options)?;
             return Ok(Output { writer, appears: Appears::AtOnce });
         }
         let asked = args.format.map(|format| match format {
-            Format::Arrow => arrowio::Format::Arrow,
-            Format::Parquet => arrowio::Format::Parquet,
+            Format::Arrow => arrowio::DatasetFormat::Arrow,
+            Format::Parquet => arrowio::DatasetFormat::Parquet,
         });
-        let named =
-            arrowio::Format::by_name(&args.output_dir).filter(|_| !args.output_dir.is_dir());
+        let named = arrowio::DatasetFormat::from_path(&args.output_dir)
+            .filter(|_| !args.output_dir.is_dir());
         if let Some(named) = named {
             let (file, lender) = AtomicFile::create(&args.output_dir)?.lend();
             let name = args.output_dir.display().to_string();
@@ -264,11 +264,11 @@ impl Output {
                 DatasetWriter::to(&name, file, &meta(args), &options(asked.unwrap_or(named)))?;
             return Ok(Output { writer, appears: Appears::File(lender) });
         }
-        clikit::warn_if_named_like_a_file(&args.output_dir, arrowio::Format::FILES);
+        clikit::warn_if_named_like_a_file(&args.output_dir, arrowio::DatasetFormat::FILES);
         let existing =
             if args.force { OnExisting::Replace(arrowio::SHARDS) } else { OnExisting::Fail };
         let folder = AtomicFolder::create(&args.output_dir, existing)?;
-        let format = asked.unwrap_or(arrowio::Format::Arrow);
+        let format = asked.unwrap_or(arrowio::DatasetFormat::Arrow);
         let writer = DatasetWriter::folder(folder.path(), &meta(args), &options(format))?;
         Ok(Output { writer, appears: Appears::Folder(folder) })
     }

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use arrowio::{
-    DatasetMeta, DatasetReader, DatasetWriter, FlowRow, TokenCode, Tokens, WriteOptions,
-};
+use arrowio::{CodecId, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, Tokens, WriteOptions};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
@@ -110,7 +108,7 @@ pub(crate) fn session(seed: u64) -> Vec<u16> {
 
 /// The flows of a dataset.
 pub(crate) fn flows(path: &Path) -> Vec<FlowRow> {
-    let code = TokenCode { name: field::NAME, version: field::VERSION };
+    let code = CodecId { name: field::NAME, version: field::VERSION };
     DatasetReader::open(path, &[code]).unwrap().map(|row| row.unwrap()).collect()
 }
 

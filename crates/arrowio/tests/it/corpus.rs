@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use arrowio::{
-    Compression, Corpus, CorpusOptions, DatasetWriter, Error, FlowRow, Format, Repeats, Shares,
-    Tokens,
+    Compression, Corpus, CorpusOptions, DatasetFormat, DatasetWriter, Error, FlowRow, Repeats,
+    Shares, Tokens,
 };
 use proptest::prelude::*;
 
@@ -49,7 +49,7 @@ proptest! {
 fn of_flows_much_the_same_so_many_stay() {
     let contents = [[1, 5], [2, 5], [1, 6], [1, 5], [1, 7], [2, 6], [1, 8]]; // the fourth is the first again
     let rows: Vec<_> = contents.iter().map(|tokens| flow(tokens, "a")).collect();
-    let file = file(&rows, FIELD, &options(Format::Arrow, Compression::None));
+    let file = file(&rows, FIELD, &options(DatasetFormat::Arrow, Compression::None));
     let open = |repeats| {
         let options = CorpusOptions { vocab_size: 1024, scratch: std::env::temp_dir(), repeats };
         Corpus::open(file.path(), &[FIELD], &options, |_| {}).unwrap()
@@ -71,7 +71,7 @@ fn what_is_known_of_a_flow_comes_with_it() {
         flow(&[4], "b"),
         FlowRow { summary: None, ..flow(&[5], "") },
     ];
-    let file = file(&rows, FIELD, &options(Format::Parquet, Compression::Zstd));
+    let file = file(&rows, FIELD, &options(DatasetFormat::Parquet, Compression::Zstd));
     let corpus = open(file.path()).unwrap();
     assert_eq!(*corpus.meta(), meta(FIELD));
     assert_eq!(corpus.sources(), ["b", "a", ""]);
@@ -86,7 +86,7 @@ fn what_is_known_of_a_flow_comes_with_it() {
 fn a_fingerprint_is_of_the_distinct_flows_in_order() {
     let print = |all: &[&[u16]]| {
         let rows: Vec<_> = all.iter().map(|tokens| flow(tokens, "a")).collect();
-        open(file(&rows, FIELD, &options(Format::Arrow, Compression::None)).path())
+        open(file(&rows, FIELD, &options(DatasetFormat::Arrow, Compression::None)).path())
             .unwrap()
             .fingerprint()
     };
@@ -104,7 +104,7 @@ fn a_fingerprint_is_of_the_distinct_flows_in_order() {
 #[test]
 fn the_dataset_may_change_while_its_corpus_is_used() {
     let rows: Vec<_> = (1..40).map(|n| flow(&vec![n; 5000], "a")).collect();
-    let file = file(&rows, FIELD, &options(Format::Arrow, Compression::None));
+    let file = file(&rows, FIELD, &options(DatasetFormat::Arrow, Compression::None));
     let corpus = open(file.path()).unwrap();
     file.as_file().set_len(0).unwrap();
     assert!((0..corpus.len()).all(|i| corpus.tokens(i) == vec![i as u16 + 1; 5000]));
@@ -115,7 +115,7 @@ fn captures_are_held_out_whole() {
     let rows: Vec<_> =
         (0..40).map(|n| flow(&[n], ["a", "b", "c", "d"][usize::from(n % 4)])).collect();
     let corpus =
-        open(file(&rows, FIELD, &options(Format::Stream, Compression::Lz4)).path()).unwrap();
+        open(file(&rows, FIELD, &options(DatasetFormat::Stream, Compression::Lz4)).path()).unwrap();
     let split = corpus.split(Shares { validation: 0.25, test: 0.25 }, 7);
     for (part, captures) in [(&split.train, 2), (&split.validation, 1), (&split.test, 1)] {
         let found: std::collections::BTreeSet<_> =
@@ -125,14 +125,14 @@ fn captures_are_held_out_whole() {
 }
 
 #[test]
-fn what_a_corpus_cannot_hold_is_refused_by_name() {
+fn what_a_corpus_cannot_hold_is_refused_from_path() {
     let check = |row: FlowRow, code, expected: &str| {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         let mut writer = DatasetWriter::to(
             "test",
             &mut file,
             &meta(code),
-            &options(Format::Arrow, Compression::None),
+            &options(DatasetFormat::Arrow, Compression::None),
         )
         .unwrap();
         writer.write(&row).unwrap();
@@ -142,7 +142,7 @@ fn what_a_corpus_cannot_hold_is_refused_by_name() {
     check(flow(&[1, 1024], ""), FIELD, "flow 1: expected token ids below 1024, found 1024");
     let words = FlowRow { tokens: Tokens::I32(vec![7]), ..row(1) };
     check(words, WORD16, "flow 1: expected tokens of 16 bits, found wider ones");
-    let file = file(&[row(1)], FIELD, &options(Format::Arrow, Compression::None));
+    let file = file(&[row(1)], FIELD, &options(DatasetFormat::Arrow, Compression::None));
     let nowhere = CorpusOptions { vocab_size: 1024, scratch: "/nowhere".into(), repeats: None };
     let error = Corpus::open(file.path(), &[FIELD], &nowhere, |_| {}).unwrap_err().to_string();
     assert!(error.starts_with("scratch file in /nowhere: No such file"), "{error}");

@@ -1,11 +1,11 @@
 //! Files that are broken, or mean harm: refused with a reason, and nothing worse.
 
-use arrowio::{Compression, DatasetReader, Format, Lost};
+use arrowio::{Compression, DatasetFormat, DatasetReader, Recovery};
 use proptest::prelude::*;
 
 use crate::support::{FIELD, file, options, row};
 
-fn sample(format: Format, compression: Compression) -> Vec<u8> {
+fn sample(format: DatasetFormat, compression: Compression) -> Vec<u8> {
     let rows: Vec<_> = (0..40).map(row).collect();
     std::fs::read(file(&rows, FIELD, &options(format, compression)).path()).unwrap()
 }
@@ -25,7 +25,7 @@ fn read(octets: &[u8]) -> (usize, usize) {
 
 #[test]
 fn a_file_cut_off_anywhere_is_refused() {
-    for format in [Format::Arrow, Format::Parquet, Format::Stream] {
+    for format in [DatasetFormat::Arrow, DatasetFormat::Parquet, DatasetFormat::Stream] {
         let whole = sample(format, Compression::Zstd);
         assert_eq!(read(&whole), (40, 0));
         for length in (0..whole.len()).step_by(37) {
@@ -41,7 +41,7 @@ proptest! {
     #[test]
     fn changed_octets_do_no_harm(format in 0..3_usize, packed in any::<bool>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
-        let format = [Format::Arrow, Format::Parquet, Format::Stream][format];
+        let format = [DatasetFormat::Arrow, DatasetFormat::Parquet, DatasetFormat::Stream][format];
         let mut octets = sample(format, if packed { Compression::Lz4 } else { Compression::None });
         for (at, value) in changes {
             let at = at.index(octets.len());
@@ -61,7 +61,7 @@ proptest! {
 
 #[test]
 fn a_wrong_cell_costs_its_row_alone() {
-    let mut octets = sample(Format::Arrow, Compression::None);
+    let mut octets = sample(DatasetFormat::Arrow, Compression::None);
     let at = octets.windows(9).position(|w| w == b"192.0.2.1").unwrap();
     octets[at] = b'x';
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -69,14 +69,17 @@ fn a_wrong_cell_costs_its_row_alone() {
     let all: Vec<_> = DatasetReader::open(file.path(), &[FIELD]).unwrap().collect();
     assert_eq!(all.len(), 40);
     let error = all[0].as_ref().unwrap_err();
-    assert_eq!((error.lost, all.iter().filter(|row| row.is_ok()).count()), (Lost::Row, 39));
+    assert_eq!(
+        (error.recovery, all.iter().filter(|row| row.is_ok()).count()),
+        (Recovery::NextRow, 39)
+    );
     let text = "column client_addr, row 0 of its batch: expected an IP address, found 'x92.0.2.1'";
     assert_eq!(error.kind.to_string(), text);
 }
 
 /// What is said of an Arrow file in which `found` stands as `put`, of the same length.
 fn check(compression: Compression, found: &[u8], put: &[u8], expected: &str) {
-    let mut octets = sample(Format::Arrow, compression);
+    let mut octets = sample(DatasetFormat::Arrow, compression);
     let at = octets.windows(found.len()).position(|window| window == found).unwrap();
     octets[at..at + put.len()].copy_from_slice(put);
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -129,7 +132,7 @@ fn lengths_and_counts_are_held_against_what_is_there() {
         let large = "buffer: expected a record batch of at most 67108864 octets, found 600000000 values of 2 octets";
         check(compression, &pair(780, 0), &pair(600_000_000, 0), large);
     }
-    let body = sample(Format::Arrow, Compression::None);
+    let body = sample(DatasetFormat::Arrow, Compression::None);
     let at = body
         .windows(16)
         .position(|w| w[8..] == 1560_i64.to_le_bytes() && w[..8] != [0; 8])
@@ -142,8 +145,8 @@ fn lengths_and_counts_are_held_against_what_is_there() {
 }
 
 #[test]
-fn another_type_is_refused_by_name() {
-    let mut octets = sample(Format::Arrow, Compression::None);
+fn another_type_is_refused_from_path() {
+    let mut octets = sample(DatasetFormat::Arrow, Compression::None);
     let name = b"client_port";
     let at = octets.windows(name.len()).position(|w| w == name).unwrap();
     octets[at..at + name.len()].copy_from_slice(b"client_addr");

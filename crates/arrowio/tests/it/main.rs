@@ -9,13 +9,14 @@ mod support;
 use std::io::{self, Cursor, Write};
 
 use arrowio::{
-    Compression, DatasetReader, DatasetWriter, ErrorKind, FlowRow, Format, TokenCode, Tokens,
+    CodecId, Compression, DatasetFormat, DatasetReader, DatasetWriter, ErrorKind, FlowRow, Tokens,
     WriteOptions,
 };
 use proptest::prelude::*;
 use support::{FIELD, WORD16, file, meta, options, read_all, row, rows};
 
-const FORMATS: [Format; 3] = [Format::Arrow, Format::Parquet, Format::Stream];
+const FORMATS: [DatasetFormat; 3] =
+    [DatasetFormat::Arrow, DatasetFormat::Parquet, DatasetFormat::Stream];
 const COMPRESSIONS: [Compression; 3] = [Compression::None, Compression::Lz4, Compression::Zstd];
 
 proptest! {
@@ -84,14 +85,14 @@ fn the_metadata_comes_back() {
 
 #[test]
 fn an_arrow_file_reads_from_a_pipe_too() {
-    let octets = written(&[row(1), row(2)], &options(Format::Arrow, Compression::Lz4));
+    let octets = written(&[row(1), row(2)], &options(DatasetFormat::Arrow, Compression::Lz4));
     let reader = DatasetReader::stream("standard input", Cursor::new(octets), &[FIELD]).unwrap();
     assert_eq!(reader.collect::<Result<Vec<_>, _>>().unwrap(), [row(1), row(2)]);
 }
 
 #[test]
-fn parquet_from_a_pipe_is_refused_by_name() {
-    let octets = written(&[row(1)], &options(Format::Parquet, Compression::Zstd));
+fn parquet_from_a_pipe_is_refused_from_path() {
+    let octets = written(&[row(1)], &options(DatasetFormat::Parquet, Compression::Zstd));
     let error =
         DatasetReader::stream("standard input", Cursor::new(octets), &[FIELD]).err().unwrap();
     let text = "standard input: octet 0: expected an Arrow IPC stream, found Parquet, which cannot be read from a pipe";
@@ -99,10 +100,10 @@ fn parquet_from_a_pipe_is_refused_by_name() {
 }
 
 #[test]
-fn another_version_is_refused_by_name() {
+fn another_version_is_refused_from_path() {
     for format in FORMATS {
         let path = file(&[row(1)], FIELD, &options(format, Compression::Zstd));
-        let next = TokenCode { name: "field", version: 2 };
+        let next = CodecId { name: "field", version: 2 };
         let error = DatasetReader::open(path.path(), &[next, WORD16]).err().unwrap();
         let text =
             "token code: expected field version 2 or word16 version 1, found field version 1";
@@ -173,7 +174,8 @@ fn a_full_disk_is_reported_as_what_it_is() {
 #[test]
 fn an_unfinished_folder_holds_no_half_shard() {
     let dir = tempfile::tempdir().unwrap();
-    let options = WriteOptions { batch_tokens: 10, ..options(Format::Arrow, Compression::Zstd) };
+    let options =
+        WriteOptions { batch_tokens: 10, ..options(DatasetFormat::Arrow, Compression::Zstd) };
     let mut writer = DatasetWriter::folder(dir.path(), &meta(FIELD), &options).unwrap();
     (0..20).for_each(|i| writer.write(&row(i)).unwrap());
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);

@@ -1,10 +1,10 @@
 //! What fuzzing began with and what it has found, once more: the files of `fuzz/seeds`.
 
-use arrowio::{DatasetReader, TokenCode};
+use arrowio::{CodecId, DatasetReader};
 
 /// Reads every seed of a fuzz target as a file and as a stream; returns their number.
 fn replay(target: &str) -> usize {
-    let codes = [TokenCode { name: "field", version: 1 }, TokenCode { name: "word16", version: 1 }];
+    let codes = [CodecId { name: "field", version: 1 }, CodecId { name: "word16", version: 1 }];
     let seeds = testkit::fuzz_seeds(target);
     for path in &seeds {
         let octets = std::fs::read(path).unwrap();

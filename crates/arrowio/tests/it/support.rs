@@ -4,17 +4,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use arrowio::{
-    Compression, DatasetMeta, DatasetReader, DatasetWriter, Error, FlowRow, FlowSummary, Format,
-    TokenCode, Tokens, WriteOptions,
+    CodecId, Compression, DatasetFormat, DatasetMeta, DatasetReader, DatasetWriter, Error, FlowRow,
+    FlowSummary, Tokens, WriteOptions,
 };
 use proptest::option::of;
 use proptest::prelude::*;
 use tokenizer::{FlowIdentity, SideIdentity};
 
-pub(crate) const FIELD: TokenCode = TokenCode { name: "field", version: 1 };
-pub(crate) const WORD16: TokenCode = TokenCode { name: "word16", version: 1 };
+pub(crate) const FIELD: CodecId = CodecId { name: "field", version: 1 };
+pub(crate) const WORD16: CodecId = CodecId { name: "word16", version: 1 };
 
-pub(crate) fn meta(code: TokenCode) -> DatasetMeta {
+pub(crate) fn meta(code: CodecId) -> DatasetMeta {
     DatasetMeta {
         token_code: code.name.into(),
         token_version: code.version,
@@ -24,14 +24,14 @@ pub(crate) fn meta(code: TokenCode) -> DatasetMeta {
     }
 }
 
-pub(crate) fn options(format: Format, compression: Compression) -> WriteOptions {
+pub(crate) fn options(format: DatasetFormat, compression: Compression) -> WriteOptions {
     WriteOptions { format, compression, ..WriteOptions::default() }
 }
 
 /// A file with the rows.
 pub(crate) fn file(
     rows: &[FlowRow],
-    code: TokenCode,
+    code: CodecId,
     options: &WriteOptions,
 ) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -43,7 +43,7 @@ pub(crate) fn file(
     file
 }
 
-pub(crate) fn read_all(path: &Path, code: TokenCode) -> Result<Vec<FlowRow>, Error> {
+pub(crate) fn read_all(path: &Path, code: CodecId) -> Result<Vec<FlowRow>, Error> {
     DatasetReader::open(path, &[code])?.collect()
 }
 
@@ -104,7 +104,7 @@ prop_compose! {
     }
 }
 
-fn tokens(code: TokenCode) -> BoxedStrategy<Tokens> {
+fn tokens(code: CodecId) -> BoxedStrategy<Tokens> {
     if code == WORD16 {
         prop::collection::vec(any::<i32>(), 0..40).prop_map(Tokens::I32).boxed()
     } else {
@@ -112,7 +112,7 @@ fn tokens(code: TokenCode) -> BoxedStrategy<Tokens> {
     }
 }
 
-pub(crate) fn rows(code: TokenCode) -> impl Strategy<Value = Vec<FlowRow>> {
+pub(crate) fn rows(code: CodecId) -> impl Strategy<Value = Vec<FlowRow>> {
     let identity = (any::<Option<i64>>(), any::<Option<u16>>(), side(), side()).prop_map(
         |(start_ns, client_port, client, server)| FlowIdentity {
             start_ns,
