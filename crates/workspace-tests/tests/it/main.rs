@@ -1,6 +1,9 @@
 //! Tests of the workspace itself.
 
+mod circles;
 mod docs;
 mod layers;
 mod readme;
+mod sentences;
 mod sources;
+mod tree;
