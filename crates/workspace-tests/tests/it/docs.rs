@@ -119,3 +119,23 @@ fn every_row_of_faults_names_its_test() {
         assert!(last.contains('`'), "{row}");
     }
 }
+
+/// Each promise of the architecture ends with the test that guards it.
+#[test]
+fn every_invariant_names_its_test() {
+    let tests = tests();
+    let text = std::fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let section = text.split("## What stays true").nth(1).unwrap();
+    let invariants: Vec<&str> = section.split("\n- ").skip(1).collect();
+    assert!(invariants.len() >= 15, "{} invariants found", invariants.len());
+    for invariant in invariants {
+        let invariant = invariant.split("\n\n").next().unwrap();
+        let named: Vec<String> = named(invariant)
+            .into_iter()
+            .filter(|name| !OTHERS.contains(&name.as_str()))
+            .collect();
+        assert!(!named.is_empty(), "no test is named: {invariant}");
+        let missing: Vec<_> = named.iter().filter(|name| !is_there(name, &tests)).collect();
+        assert!(missing.is_empty(), "{missing:?}: no such test: {invariant}");
+    }
+}
