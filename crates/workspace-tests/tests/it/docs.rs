@@ -130,10 +130,8 @@ fn every_invariant_names_its_test() {
     assert!(invariants.len() >= 15, "{} invariants found", invariants.len());
     for invariant in invariants {
         let invariant = invariant.split("\n\n").next().unwrap();
-        let named: Vec<String> = named(invariant)
-            .into_iter()
-            .filter(|name| !OTHERS.contains(&name.as_str()))
-            .collect();
+        let named: Vec<String> =
+            named(invariant).into_iter().filter(|name| !OTHERS.contains(&name.as_str())).collect();
         assert!(!named.is_empty(), "no test is named: {invariant}");
         let missing: Vec<_> = named.iter().filter(|name| !is_there(name, &tests)).collect();
         assert!(missing.is_empty(), "{missing:?}: no such test: {invariant}");

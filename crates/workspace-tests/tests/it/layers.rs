@@ -1,7 +1,7 @@
 //! The layers of `docs/architecture.md`: an edge between packages points down, and some crates are
 //! named in one place only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
@@ -117,9 +117,11 @@ fn default_members_need_no_libtorch() {
     let mut open: Vec<&str> =
         metadata.workspace_default_packages().iter().map(|p| p.name.as_str()).collect();
     assert!(open.contains(&"tcp-encode"));
+    // Dev-dependencies may form a circle: each package is visited once.
+    let mut seen = BTreeSet::new();
     while let Some(name) = open.pop() {
         assert!(name != "tch" && name != "torch-sys", "a default member needs libtorch");
-        if let Some(package) = by_name.get(name) {
+        if let Some(package) = by_name.get(name).filter(|_| seen.insert(name)) {
             open.extend(package.dependencies.iter().map(|d| d.name.as_str()));
         }
     }
