@@ -1,4 +1,4 @@
-//! The command line.
+//! Command line of `tcp-train`. The doc comments are the text of `--help`.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -26,41 +26,42 @@ impl clikit::Cli for Args {
     }
 }
 
-/// What to do.
+/// Subcommands, with their arguments.
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Train a model on a dataset
     Train(Train),
-    /// Go on with a training run that was stopped: the result is the same as if it had not been
+    /// Resume a training run that was stopped: the result is that of an uninterrupted run
     Resume(Resume),
     /// Generate a dataset with a model
     Generate(Generate),
-    /// Print how probable a model finds each flow of a dataset
+    /// Print the probability of each flow of a dataset under a model
     Score(Score),
 }
 
 /// Train a model on a dataset.
 ///
-/// The model folder holds model.safetensors (the weights that did best on flows held out),
+/// The model folder holds model.safetensors (the weights with the lowest validation loss),
 /// config.json, metrics.jsonl (a line for each step and each validation), event files for
-/// TensorBoard, training.html with the curves, and checkpoint.safetensors, from which `resume` goes
-/// on. Ctrl-C writes a checkpoint first. Started by torchrun, or with its variables RANK,
-/// WORLD_SIZE, MASTER_ADDR and MASTER_PORT, processes share out each step.
+/// TensorBoard, training.html with the curves, and checkpoint.safetensors, from which `resume`
+/// continues. Ctrl-C writes a checkpoint before the run ends. Processes started by torchrun, or
+/// with its variables RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, divide each step among
+/// themselves.
 #[derive(clap::Args, Debug)]
 pub struct Train {
     /// The dataset: a folder, a file, or - for a stream on stdin
     #[arg(long, alias = "input_dir", value_name = "DATASET")]
     pub input_dir: PathBuf,
 
-    /// The model folder to make
+    /// The model folder to create
     #[arg(long, alias = "output_dir", value_name = "FOLDER")]
     pub output_dir: PathBuf,
 
-    /// Sizes of model and training run: tiny takes minutes on a laptop
+    /// Size of the model and settings of the training run: tiny takes minutes on a laptop
     #[arg(long, value_enum, default_value = "tiny")]
     pub preset: Preset,
 
-    /// Write into a folder that has something in it
+    /// Replace the model in a folder that is not empty
     #[arg(long)]
     pub force: bool,
 
@@ -71,13 +72,13 @@ pub struct Train {
     pub machine: Machine,
 }
 
-/// Go on with a training run that was stopped.
+/// Resume a training run that was stopped.
 ///
-/// The settings are the stopped run's; flags given here change them. The dataset must be the same
-/// one.
+/// The settings are those of the stopped run, changed by the flags given here. The dataset must be
+/// the one that the run was started on.
 #[derive(clap::Args, Debug)]
 pub struct Resume {
-    /// The model folder of the run that was stopped, or a checkpoint in it
+    /// The model folder of the stopped run, or a checkpoint in it
     #[arg(long, alias = "checkpoint_path", value_name = "PATH")]
     pub checkpoint_path: PathBuf,
 
@@ -85,7 +86,7 @@ pub struct Resume {
     #[arg(long, alias = "input_dir", value_name = "DATASET")]
     pub input_dir: PathBuf,
 
-    /// The model folder: the stopped run's own, or another
+    /// The model folder to write: that of the stopped run, or another
     #[arg(long, alias = "output_dir", value_name = "FOLDER")]
     pub output_dir: PathBuf,
 
@@ -96,20 +97,20 @@ pub struct Resume {
     pub machine: Machine,
 }
 
-/// Settings that a flag changes.
+/// Flags that change settings. The doc comments are the text of `--help`.
 #[derive(clap::Args, Debug, Default)]
 #[command(next_help_heading = "Training settings")]
 pub struct Changes {
-    /// Read settings from a TOML file, as they stand under `settings` in config.json; flags go
-    /// before it
+    /// Read settings from a TOML file, named as under `settings` in config.json; flags override
+    /// the file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Where all randomness comes from [default: 1]
+    /// Seed of all random numbers [default: 1]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
-    /// How often the dataset is gone through, at most
+    /// Passes over the dataset, at most
     #[arg(long, value_name = "N")]
     pub epochs: Option<u64>,
 
@@ -117,20 +118,20 @@ pub struct Changes {
     #[arg(long, alias = "max_steps", value_name = "N")]
     pub max_steps: Option<u64>,
 
-    /// Minutes to train, at most; the learning rate falls to its end by then. 0: no limit
+    /// Minutes to train, at most; the learning rate reaches its final value by then. 0: no limit
     #[arg(long, alias = "max_minutes", value_name = "MINUTES")]
     pub max_minutes: Option<f64>,
 
-    /// Tokens in a step
+    /// Tokens in a step, at most, over all processes
     #[arg(long, value_name = "TOKENS")]
     pub batch: Option<usize>,
 
-    /// Parts in which a process computes its share of a step, one after another: more take less
+    /// Micro-batches that a process computes one after another in each step: more need less
     /// memory
-    #[arg(long, value_name = "N")]
+    #[arg(long, alias = "gradient-accumulation", value_name = "N")]
     pub accumulate: Option<usize>,
 
-    /// Of flows that differ in time alone, keep so many at most; 0: all
+    /// Flows to keep, at most, among those that differ in time alone; 0: all
     #[arg(long, alias = "max_repeats", value_name = "N")]
     pub max_repeats: Option<u64>,
 
@@ -142,26 +143,25 @@ pub struct Changes {
     #[arg(long, alias = "validate_every", value_name = "STEPS")]
     pub validate_every: Option<u64>,
 
-    /// End after so many validations without a better loss; 0: go on
+    /// Validations in a row without a lower loss after which training ends; 0: no limit
     #[arg(long, value_name = "N")]
     pub patience: Option<u64>,
 
-    /// What matrices are multiplied in; bf16 is for GPUs
+    /// Number format of matrix products; bf16 is for GPUs
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
 
-    /// Any setting by the name that it has in config.json, as often as needed: --set
-    /// model.width=192
+    /// Change a setting, named as in config.json; may be repeated: --set model.width=192
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<String>,
 }
 
-/// What matrices are multiplied in.
+/// Number format of matrix products.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Precision {
-    /// 32 bits
+    /// 32-bit floats
     F32,
-    /// bfloat16, the weights kept in 32 bits
+    /// bfloat16; weights and moments stay in 32 bits
     Bf16,
 }
 
@@ -174,106 +174,114 @@ impl From<Precision> for linformer::Precision {
     }
 }
 
-/// What to compute with.
+/// Device and threads of the computation.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Machine")]
 pub struct Machine {
-    /// cpu, cuda or cuda:N
+    /// Device to compute on: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     pub device: String,
 
-    /// Threads to use [default: one a core]
+    /// Threads to use [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
 }
 
 impl Machine {
+    /// Returns the number of threads to use: by default, as many as there are cores.
+    #[must_use]
     pub fn threads(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         self.threads.map_or_else(cores, usize::from)
     }
 }
 
+/// Heading in `--help` of the flags that restrict the flows to generate.
 const CONDITIONS: &str = "Conditions";
 
 /// Generate a dataset with a model.
 ///
-/// Conditions are fulfilled exactly: what they leave open is drawn as the model gives it under
-/// them. The same seed gives the same flows, whatever the batch and the threads.
+/// Every flow fulfils the conditions; all else is drawn from the model's distribution under them.
+/// The same seed gives the same flows, whatever the batch and the threads.
 #[derive(clap::Args, Debug)]
 pub struct Generate {
     /// A model folder, or a model or checkpoint in it
     #[arg(long, alias = "checkpoint_path", value_name = "PATH")]
     pub checkpoint_path: PathBuf,
 
-    /// The dataset to make: a folder, a file by its name (.arrow, .arrows, .parquet), or - for an
-    /// Arrow stream on stdout
+    /// The dataset to create: a folder, a file if the name ends in .arrow, .arrows or .parquet, or
+    /// - for an Arrow stream on stdout
     #[arg(long, alias = "output_dir", value_name = "DATASET")]
     pub output_dir: PathBuf,
 
-    /// Flows to generate [default: 1000, or as many as --packets takes]
+    /// Flows to generate [default: 1000, or as many as --packets needs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub flows: Option<u64>,
 
-    /// Generate flows until they have so many packets together; the last one is whole and may go
-    /// beyond
+    /// Packets to generate: flows are added until their packets reach this number; the last flow
+    /// is whole and may exceed it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub packets: Option<u64>,
 
-    /// Where all randomness comes from
+    /// Seed of all random numbers
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 
-    /// What a flow must be
+    /// Constraint on the flows
     #[arg(long, value_enum, default_value = "session")]
     pub constrain: Constrain,
 
-    /// 1 draws as the model says, less is safer, more is stranger
-    #[arg(long, default_value_t = 1.0, value_parser = positive)]
+    /// Temperature of sampling: 1 is the distribution of the model, less favours likely tokens,
+    /// more favours unlikely ones
+    #[arg(long, default_value_t = 1.0, value_parser = non_negative)]
     pub temperature: f32,
 
-    /// Draw among the K likeliest tokens alone; 0: among all
+    /// Sample from the K likeliest tokens only; 0: from all
     #[arg(long, alias = "top_k", value_name = "K", default_value_t = 0)]
     pub top_k: usize,
 
-    /// Draw among the likeliest tokens that together have this probability alone
-    #[arg(long, alias = "top_p", value_name = "P", default_value_t = 1.0, value_parser = probability)]
+    /// Sample from the likeliest tokens only that have this probability together
+    #[arg(long, alias = "top_p", value_name = "P", default_value_t = 1.0)]
+    #[arg(value_parser = probability)]
     pub top_p: f32,
 
-    /// Packets that a flow has at most: those of the length classes that fit are drawn [a session
-    /// takes 7; with --constrain none, which knows of no packets, 128 tokens are let through for
-    /// each]
+    /// Packets of a flow, at most: length classes beyond are not drawn [at least 7, which a session
+    /// may need; --constrain none counts no packets and allows 128 tokens for each]
     #[arg(long, alias = "max_packets_per_flow", value_name = "N", default_value_t = 10_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(7..))]
     pub max_packets_per_flow: u64,
 
-    /// Packets that a flow has at least
-    #[arg(long, alias = "min_packets_per_flow", value_name = "N", default_value_t = 0, help_heading = CONDITIONS)]
+    /// Packets of a flow, at least
+    #[arg(long, alias = "min_packets_per_flow", value_name = "N", default_value_t = 0)]
+    #[arg(help_heading = CONDITIONS)]
     pub min_packets_per_flow: u64,
 
     /// Only flows to these server ports
-    #[arg(long, alias = "server_port", value_name = "PORT", value_delimiter = ',', help_heading = CONDITIONS)]
+    #[arg(long, alias = "server_port", value_name = "PORT", value_delimiter = ',')]
+    #[arg(help_heading = CONDITIONS)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub server_port: Vec<u16>,
 
-    /// Only flows that end like this
+    /// Only flows with these ends
     #[arg(long, value_enum, value_delimiter = ',', help_heading = CONDITIONS)]
     pub ends: Vec<Ends>,
 
     /// Only flows of these length classes: class N has 2^N to 2^(N+1) - 1 packets; class 15, all
     /// from 32,768 on
-    #[arg(long, alias = "length_class", value_name = "N or N-N", value_parser = classes, help_heading = CONDITIONS)]
+    #[arg(long, alias = "length_class", value_name = "N or N-N")]
+    #[arg(value_parser = length_classes, help_heading = CONDITIONS)]
     pub length_class: Option<RangeInclusive<u8>>,
 
-    /// Flows side by side in each thread
-    #[arg(long, value_name = "FLOWS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    /// Flows that each thread generates in parallel
+    #[arg(long, value_name = "FLOWS", default_value_t = 64)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub batch: u32,
 
-    /// The dataset's format [default: as the file's name says, else arrow]
+    /// Format of the dataset [default: by the name of the file, else arrow]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
 
-    /// Replace a folder that has something in it
+    /// Replace a folder that is not empty
     #[arg(long)]
     pub force: bool,
 
@@ -281,13 +289,13 @@ pub struct Generate {
     pub machine: Machine,
 }
 
-/// Print how probable a model finds each flow of a dataset.
+/// Print the probability of each flow of a dataset under a model.
 ///
-/// A line of JSON for each distinct flow, or for some of them, in the dataset's order, on stdout:
-/// `flow` (its number among them), `bits` (what an ideal coder would need for it with this model),
-/// `tokens`, `packets`, `copies` and `source`; and `split` (train, validation or test): what the
-/// flow would be to a run with this model's settings on this dataset, as it was where the model was
-/// trained on it.
+/// Writes a line of JSON to stdout for each distinct flow, or for a sample of them, in the order of
+/// the dataset. Keys: `flow` (its number among the distinct flows), `bits` (its negative log2
+/// probability: the length of its ideal code), `tokens`, `packets`, `copies`, `source`, and `split`
+/// (train, validation or test): the part that the flow belongs to in a training run on this dataset
+/// with the settings of the model.
 #[derive(clap::Args, Debug)]
 pub struct Score {
     /// A model folder, or a model or checkpoint in it
@@ -298,19 +306,20 @@ pub struct Score {
     #[arg(long, alias = "input_dir", value_name = "DATASET")]
     pub input_dir: PathBuf,
 
-    /// Score so many distinct flows at most, drawn by the model's seed [default: all]
+    /// Distinct flows to score, at most, sampled by the seed of the model [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub flows: Option<u64>,
 
-    /// Tokens side by side
-    #[arg(long, value_name = "TOKENS", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Tokens computed in parallel
+    #[arg(long, value_name = "TOKENS", default_value_t = 16_384)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: u32,
 
     #[command(flatten)]
     pub machine: Machine,
 }
 
-/// Sizes of model and training run.
+/// Preset of the architecture and the training settings.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Preset {
     /// 0.9 million weights: minutes on a laptop
@@ -323,18 +332,18 @@ pub enum Preset {
     Original,
 }
 
-/// What a flow must be.
+/// Constraint on generated flows.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Constrain {
-    /// A whole TCP session: every flow is valid
+    /// Whole TCP sessions: every flow is valid
     Session,
-    /// Tokens that decode
+    /// Flows that decode
     Syntax,
-    /// Whatever the model says
+    /// No constraint
     None,
 }
 
-/// How a flow ends.
+/// End of a flow, as `--ends` names it.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ends {
     /// Closed by FIN from both sides
@@ -345,16 +354,17 @@ pub enum Ends {
     Open,
 }
 
-/// The dataset's format.
+/// File format of the dataset to generate.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
-    /// Arrow IPC
+    /// Arrow IPC files
     Arrow,
-    /// Parquet
+    /// Parquet files
     Parquet,
 }
 
-fn classes(text: &str) -> Result<RangeInclusive<u8>, String> {
+/// Parses a length class, `4`, or a range of them, `4-6`.
+fn length_classes(text: &str) -> Result<RangeInclusive<u8>, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (first.parse(), last.parse()) {
         (Ok(first), Ok(last)) if first <= last && last < 16 => Ok(first..=last),
@@ -362,6 +372,7 @@ fn classes(text: &str) -> Result<RangeInclusive<u8>, String> {
     }
 }
 
+/// Parses a probability greater than 0.
 fn probability(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
@@ -369,7 +380,8 @@ fn probability(text: &str) -> Result<f32, String> {
     }
 }
 
-fn positive(text: &str) -> Result<f32, String> {
+/// Parses a finite number that is not negative.
+fn non_negative(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(value) if value >= 0.0 && value.is_finite() => Ok(value),
         _ => Err("expected a number of 0 or more".to_owned()),
@@ -399,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn command_line_is_consistent() {
         Args::command().debug_assert();
     }
 }

@@ -1,40 +1,42 @@
-//! config.json: what a model is, and how it was trained.
+//! config.json: the architecture of a model, the settings of its training run and its tokens.
 
 use anyhow::{Context, bail};
 use linformer::ModelConfig;
 use serde::{Deserialize, Serialize};
 use tokenizer::field;
 
-use crate::ports::Ports;
+use crate::ports::SeenServerPorts;
 use crate::settings::Settings;
 
-/// config.json.
+/// Contents of config.json, which every model folder holds.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Config {
-    /// The code of its tokens.
+    /// Name of the token code that the model reads and writes.
     token_code: String,
-    /// The code's version.
+    /// Version of the token code: token ids of other versions mean other things.
     token_version: u32,
-    /// The program that wrote it.
+    /// Name and version of the program that wrote the file.
     tool: String,
-    /// The architecture.
+    /// Architecture of the model, the one under `settings` once more.
     pub model: ModelConfig,
-    /// How it was trained.
+    /// Settings of the run that trained the model.
     pub settings: Settings,
-    /// What it was trained on; not in folders of programs that did not say.
+    /// Facts about the training flows; absent in files of versions that did not record them.
     #[serde(default)]
     pub trained_on: Option<TrainedOn>,
 }
 
-/// What a model has seen of its dataset.
+/// Facts about the flows that a model was trained on.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct TrainedOn {
-    /// The server ports of the flows that it learnt from: `22,80,8000-8003`.
-    pub server_ports: Ports,
+    /// Server ports of the training flows: `22,80,8000-8003`.
+    pub server_ports: SeenServerPorts,
 }
 
 impl Config {
-    pub fn new(settings: &Settings, server_ports: Ports) -> Config {
+    /// Returns the configuration of a model that a run with these settings trains.
+    #[must_use]
+    pub fn new(settings: &Settings, server_ports: SeenServerPorts) -> Config {
         Config {
             token_code: field::NAME.to_owned(),
             token_version: field::VERSION,
@@ -45,14 +47,19 @@ impl Config {
         }
     }
 
+    /// Returns the configuration as indented JSON with a final newline.
+    ///
+    /// # Errors
+    /// If serialisation to JSON fails.
     pub fn to_text(&self) -> anyhow::Result<String> {
         Ok(serde_json::to_string_pretty(self).context("config.json")? + "\n")
     }
 
-    /// Reads it, and refuses a model of other tokens.
+    /// Parses a configuration.
     ///
     /// # Errors
-    /// Where the text is no configuration that this program can use.
+    /// If the text is not such JSON, or the model is for another token code, version or vocabulary
+    /// size than this program's.
     pub fn from_text(text: &str) -> anyhow::Result<Config> {
         let config: Config = serde_json::from_str(text)?;
         if (config.token_code.as_str(), config.token_version) != (field::NAME, field::VERSION) {
@@ -62,7 +69,8 @@ impl Config {
         if config.model.vocab_size != field::VOCAB_SIZE {
             let (expected, found) = (field::VOCAB_SIZE, config.model.vocab_size);
             bail!(
-                "model.vocab_size: expected {expected}, as many tokens as the code has, found {found}"
+                "model.vocab_size: expected {expected}, as many tokens as the code has, found \
+                 {found}"
             );
         }
         config.model.check()?;

@@ -1,17 +1,22 @@
-//! What holds of any text that is taken for settings, a model's configuration or a checkpoint's
-//! place: it is refused, or its values come back as they were when they are written and read again.
-//! The fuzz target `settings` includes this file.
+//! Property of any text that is parsed as settings, a configuration or a training state: it is
+//! refused, or its values survive writing and reading. The fuzz target `settings` calls
+//! [`check_text`].
 
 use clap::ValueEnum;
 
 use crate::args::{Changes, Preset};
 use crate::config::Config;
-use crate::ports::Ports;
-use crate::schedule::learning_rate;
+use crate::ports::SeenServerPorts;
 use crate::settings::Settings;
-use crate::training_state::Place;
+use crate::training_state::TrainingState;
 
-/// Takes a text for one of these things, as `kind` says.
+/// Parses a text and checks that an accepted value survives writing and reading.
+///
+/// `kind % 4` selects the format: settings in TOML, `--set` assignments by line, config.json, or
+/// the training state of a checkpoint. `kind / 8 % 4` selects the preset under the settings.
+///
+/// # Panics
+/// If the property does not hold.
 pub fn check_text(kind: u8, text: &str) {
     let preset = Preset::value_variants()[usize::from(kind >> 3) % 4];
     let fresh = |changes: &Changes| Settings::fresh(preset, changes);
@@ -19,13 +24,13 @@ pub fn check_text(kind: u8, text: &str) {
         0 => {
             let Ok(settings) = fresh(&Changes::default()).unwrap().with_text(text) else { return };
             if settings.check().is_ok() {
-                accepted(&settings);
+                check_settings(&settings);
             }
         }
         1 => {
             let set = text.lines().take(20).map(str::to_owned).collect();
             if let Ok(settings) = fresh(&Changes { set, ..Changes::default() }) {
-                accepted(&settings);
+                check_settings(&settings);
             }
         }
         2 => {
@@ -34,20 +39,21 @@ pub fn check_text(kind: u8, text: &str) {
         }
         _ => {
             let Ok(value) = serde_json::from_str(text) else { return };
-            let Ok(place) = Place::read(value) else { return };
-            accepted(&place.settings);
-            let value = serde_json::to_value(&place).unwrap();
-            assert_eq!(serde_json::to_value(Place::read(value.clone()).unwrap()).unwrap(), value);
+            let Ok(state) = TrainingState::from_json(value) else { return };
+            check_settings(&state.settings);
+            let value = serde_json::to_value(&state).unwrap();
+            let again = TrainingState::from_json(value.clone()).unwrap();
+            assert_eq!(serde_json::to_value(again).unwrap(), value);
         }
     }
 }
 
-fn accepted(settings: &Settings) {
-    let text = Config::new(settings, Ports::default()).to_text().unwrap();
+/// Checks that settings survive config.json and that their learning rate stays below its peak.
+fn check_settings(settings: &Settings) {
+    let text = Config::new(settings, SeenServerPorts::default()).to_text().unwrap();
     assert_eq!(&Config::from_text(&text).unwrap().settings, settings);
-    for done in [0.0, 0.01, 0.5, 1.0] {
-        let rate =
-            learning_rate(done, settings.learning_rate, settings.warm_up, settings.final_rate);
+    for completed in [0.0, 0.01, 0.5, 1.0] {
+        let rate = settings.schedule().rate(completed);
         assert!((0.0..=settings.learning_rate).contains(&rate), "{rate}");
     }
     assert_eq!(settings.model.decays().len(), settings.model.heads);
@@ -55,25 +61,19 @@ fn accepted(settings: &Settings) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    /// What fuzzing began with and what it has found, once more.
+    /// Replays the seeds of the fuzz target `settings`, among them the texts that once failed.
     #[test]
     fn seeds() {
-        let manifest = std::env::var("CARGO_MANIFEST_DIR").unwrap();
-        let mut seen = 0;
-        for entry in
-            std::fs::read_dir(Path::new(&manifest).join("../../fuzz/seeds/settings")).unwrap()
-        {
-            let octets = std::fs::read(entry.unwrap().path()).unwrap();
+        let seeds = testkit::fuzz_seeds("settings");
+        for seed in &seeds {
+            let octets = std::fs::read(seed).unwrap();
             super::check_text(octets[0], std::str::from_utf8(&octets[1..]).unwrap());
-            seen += 1;
         }
-        assert!(seen >= 6, "{seen}");
+        assert!(seeds.len() >= 6, "{}", seeds.len());
     }
 
     #[test]
-    fn what_json_can_not_hold_is_refused() {
+    fn numbers_that_json_cannot_hold_are_refused() {
         for value in [
             "spike=inf",
             "optimizer.clip=inf",

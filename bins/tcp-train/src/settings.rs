@@ -1,4 +1,4 @@
-//! Everything that a training run depends on but its data: preset, then file, then flags.
+//! Settings of a training run: a preset, then a TOML file, then the flags; the later one counts.
 
 use std::path::Path;
 
@@ -8,57 +8,73 @@ use serde::{Deserialize, Serialize};
 use tokenizer::field;
 
 use crate::args::{Changes, Preset};
+use crate::schedule::Schedule;
 
-/// A training run's settings. Stand in config.json and in every checkpoint.
+/// Names of settings that differ from the key they are written under, as `(name, key)`. Both are
+/// read, in TOML files, by `--set` and in config.json.
+const KEY_ALIASES: [(&str, &str); 4] = [
+    ("gradient_accumulation", "accumulate"),
+    ("max_sequence_piece", "piece"),
+    ("warmup", "warm_up"),
+    ("loss_spike_limit", "spike"),
+];
+
+/// Settings of a training run: all that its result depends on apart from the dataset. Written to
+/// config.json and to every checkpoint.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Where weights and orders come from.
+    /// Seed of the initial weights, the split and the order of flows.
     pub seed: u64,
-    /// How often the dataset is gone through, at most.
+    /// Largest number of passes over the training flows.
     pub epochs: u64,
-    /// Steps, at most; 0: no limit.
+    /// Largest number of steps; 0: no limit.
     pub max_steps: u64,
-    /// Minutes, at most; 0: no limit.
+    /// Longest training time, in minutes; 0: no limit.
     pub max_minutes: f64,
-    /// Tokens in a step, at most, over all processes.
+    /// Largest number of tokens in a step, over all processes.
     pub batch: usize,
-    /// Parts in which a process computes its share of a step, one after another: more take less
-    /// memory.
-    pub accumulate: usize,
-    /// Tokens of one flow in a step, at most: a longer flow goes on in the next step from the state
-    /// that it left.
-    pub piece: usize,
-    /// Highest learning rate.
+    /// Number of micro-batches that a process computes one after another in each step; their
+    /// gradients are summed. More need less memory.
+    #[serde(rename = "accumulate", alias = "gradient_accumulation")]
+    pub gradient_accumulation: usize,
+    /// Largest number of tokens of one flow in a step. A longer flow continues in the next step,
+    /// from the recurrent state at the end of the piece before.
+    #[serde(rename = "piece", alias = "max_sequence_piece")]
+    pub max_sequence_piece: usize,
+    /// Highest learning rate, reached at the end of the warmup.
     pub learning_rate: f64,
-    /// Share of the run in which the learning rate rises.
-    pub warm_up: f64,
-    /// The learning rate at the end, as a share of the highest.
+    /// Fraction of the run in which the learning rate rises.
+    #[serde(rename = "warm_up", alias = "warmup")]
+    pub warmup: f64,
+    /// Learning rate at the end of the run, as a fraction of the highest.
     pub final_rate: f64,
-    /// Share of flows held out for validation.
+    /// Fraction of the flows that is held out for validation.
     pub validation_share: f64,
-    /// Share of flows that training does not look at.
+    /// Fraction of the flows that is kept for a test: neither trained nor validated on.
     pub test_share: f64,
-    /// Flows, at most, that differ in time alone; 0: all.
+    /// Largest number of flows kept among those that differ in time alone; 0: all.
     pub max_repeats: u64,
-    /// Steps between validations.
+    /// Number of steps from one validation to the next.
     pub validate_every: u64,
-    /// Validations without a better loss after which training ends; 0: however many.
+    /// Number of validations in a row without a lower loss after which training ends; 0: no limit.
     pub patience: u64,
-    /// Nats per token by which the loss of the last steps may be above that of the steps before;
-    /// beyond, training stops with an error. 0: no limit.
-    pub spike: f64,
-    /// Seconds between checkpoints.
+    /// Largest rise of the loss, in nats per token, from the mean of the recent steps to that of
+    /// the newest ones. Beyond, training stops with an error. 0: no limit.
+    #[serde(rename = "spike", alias = "loss_spike_limit")]
+    pub loss_spike_limit: f64,
+    /// Seconds from one checkpoint to the next.
     pub checkpoint_seconds: f64,
-    /// What matrices are multiplied in: f32 or bf16.
+    /// Number format of matrix products: f32 or bf16.
     pub precision: Precision,
-    /// AdamW.
+    /// Constants of AdamW and the limit of the gradient's norm.
     pub optimizer: Optimizer,
-    /// The architecture.
+    /// Architecture of the model.
     pub model: ModelConfig,
 }
 
 impl Settings {
+    /// Returns the settings of a preset, for the vocabulary of the `field` token code.
     fn preset(preset: Preset) -> Settings {
         let tiny = Settings {
             seed: 1,
@@ -66,17 +82,17 @@ impl Settings {
             max_steps: 0,
             max_minutes: 3.0,
             batch: 1024,
-            accumulate: 1,
-            piece: 512,
+            gradient_accumulation: 1,
+            max_sequence_piece: 512,
             learning_rate: 3e-3,
-            warm_up: 0.05,
+            warmup: 0.05,
             final_rate: 0.05,
             validation_share: 0.1,
             test_share: 0.0,
             max_repeats: 16,
             validate_every: 250,
             patience: 0,
-            spike: 2.0,
+            loss_spike_limit: 2.0,
             checkpoint_seconds: 30.0,
             precision: Precision::F32,
             optimizer: Optimizer::default(),
@@ -85,7 +101,7 @@ impl Settings {
         let long = Settings {
             max_minutes: 0.0,
             batch: 16_384,
-            piece: 8192,
+            max_sequence_piece: 8192,
             learning_rate: 2e-3,
             validate_every: 250,
             checkpoint_seconds: 120.0,
@@ -97,12 +113,12 @@ impl Settings {
             Preset::Base => {
                 Settings { batch: 65_536, learning_rate: 1e-3, model: ModelConfig::base(), ..long }
             }
-            // As tcpflowgen's train.py: torch's AdamW as it comes, 2 of 10 epochs of warm-up, then
-            // constant.
+            // As in tcpflowgen's train.py: AdamW with PyTorch's defaults, a warmup of 2 of 10
+            // epochs, then a constant learning rate.
             Preset::Original => Settings {
                 epochs: 10,
                 learning_rate: 1e-4,
-                warm_up: 0.2,
+                warmup: 0.2,
                 final_rate: 1.0,
                 optimizer: Optimizer { beta2: 0.999, weight_decay: 0.01, ..Optimizer::default() },
                 model: ModelConfig::original(),
@@ -113,21 +129,28 @@ impl Settings {
         settings
     }
 
-    /// The settings of a fresh run.
+    /// Returns the settings of a fresh run: a preset with the changes of a file and of flags.
+    ///
+    /// # Errors
+    /// As [`Settings::changed`].
     pub fn fresh(preset: Preset, changes: &Changes) -> anyhow::Result<Settings> {
         Settings::preset(preset).changed(changes)
     }
 
-    /// These settings with a file's and the flags' changes.
+    /// Returns these settings with the changes of the `--config` file, then of `--set`, then of the
+    /// other flags.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or a name or a value is not that of a setting.
     pub fn changed(self, changes: &Changes) -> anyhow::Result<Settings> {
         let mut settings = match &changes.config {
             Some(path) => self.with_file(path)?,
             None => self,
         };
         for assignment in &changes.set {
-            let place = || format!("--set {assignment}");
-            settings =
-                settings.merged(assigned(assignment).with_context(place)?).with_context(place)?;
+            let at = || format!("--set {assignment}");
+            let change = parse_assignment(assignment).with_context(at)?;
+            settings = settings.merged(change).with_context(at)?;
         }
         let put = |to: &mut u64, from: Option<u64>| *to = from.unwrap_or(*to);
         put(&mut settings.seed, changes.seed);
@@ -135,7 +158,8 @@ impl Settings {
         put(&mut settings.max_steps, changes.max_steps);
         settings.max_minutes = changes.max_minutes.unwrap_or(settings.max_minutes);
         settings.batch = changes.batch.unwrap_or(settings.batch);
-        settings.accumulate = changes.accumulate.unwrap_or(settings.accumulate);
+        settings.gradient_accumulation =
+            changes.accumulate.unwrap_or(settings.gradient_accumulation);
         put(&mut settings.max_repeats, changes.max_repeats);
         put(&mut settings.patience, changes.patience);
         put(&mut settings.validate_every, changes.validate_every);
@@ -145,92 +169,70 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Returns these settings with the changes of a TOML file.
     fn with_file(self, path: &Path) -> anyhow::Result<Settings> {
         let at = || path.display().to_string();
         let text = std::fs::read_to_string(path).with_context(at)?;
         self.with_text(&text).with_context(at)
     }
 
-    /// These settings with those of a TOML text in their place; not checked yet.
+    /// Returns these settings with the changes of a TOML text. The result is not checked.
+    ///
+    /// # Errors
+    /// If the text is not TOML, or a name or the type of a value is not that of a setting.
     pub fn with_text(self, text: &str) -> anyhow::Result<Settings> {
         self.merged(toml::from_str(text)?)
     }
 
+    /// Returns these settings with the changes of a table, which may nest.
     fn merged(self, changes: toml::Table) -> anyhow::Result<Settings> {
         let mut all = toml::Table::try_from(self).context("settings")?;
         merge(&mut all, changes)?;
         Ok(all.try_into()?)
     }
 
-    /// Refuses settings that no run can be made with.
+    /// Returns the learning rate schedule of the run.
+    #[must_use]
+    pub fn schedule(&self) -> Schedule {
+        Schedule { peak: self.learning_rate, warmup: self.warmup, final_rate: self.final_rate }
+    }
+
+    /// Checks that every setting is in its range.
     ///
     /// # Errors
-    /// Names the first that is wrong.
+    /// Names the first setting out of range, by the key that it is written under.
     pub fn check(&self) -> anyhow::Result<()> {
+        let is_positive = |x: f64| x > 0.0 && x.is_finite();
+        let is_limit = |x: f64| x >= 0.0 && x.is_finite();
+        let is_fraction = |x: f64| (0.0..=1.0).contains(&x);
+        let is_below_one = |x: f64| (0.0..1.0).contains(&x);
+        let Optimizer { beta1, beta2, eps, weight_decay, max_grad_norm } = self.optimizer;
+        let is_accumulation = (1..=65_536).contains(&self.gradient_accumulation);
+        let (fraction, below_one) = ("0 to 1", "at least 0 and under 1");
         let rules = [
             ("epochs", "1 or more", self.epochs >= 1),
             ("batch", "1 or more", self.batch >= 1),
-            ("accumulate", "1 to 65536", (1..=65_536).contains(&self.accumulate)),
-            (
-                "optimizer.beta1",
-                "at least 0 and under 1",
-                (0.0..1.0).contains(&self.optimizer.beta1),
-            ),
-            (
-                "optimizer.beta2",
-                "at least 0 and under 1",
-                (0.0..1.0).contains(&self.optimizer.beta2),
-            ),
-            (
-                "optimizer.eps",
-                "more than 0",
-                self.optimizer.eps > 0.0 && self.optimizer.eps.is_finite(),
-            ),
-            (
-                "optimizer.weight_decay",
-                "0 to 1",
-                (0.0..=1.0).contains(&self.optimizer.weight_decay),
-            ),
-            (
-                "optimizer.clip",
-                "more than 0",
-                self.optimizer.max_grad_norm > 0.0 && self.optimizer.max_grad_norm.is_finite(),
-            ),
-            (
-                "model.norm_eps",
-                "more than 0",
-                self.model.norm_eps > 0.0 && self.model.norm_eps.is_finite(),
-            ),
-            (
-                "model.attention_eps",
-                "more than 0",
-                self.model.attention_eps > 0.0 && self.model.attention_eps.is_finite(),
-            ),
-            ("spike", "0 or more", self.spike >= 0.0 && self.spike.is_finite()),
-            (
-                "checkpoint_seconds",
-                "0 or more",
-                self.checkpoint_seconds >= 0.0 && self.checkpoint_seconds.is_finite(),
-            ),
-            ("piece", "1 or more", self.piece >= 1),
-            (
-                "validation_share",
-                "at least 0 and under 1",
-                (0.0..1.0).contains(&self.validation_share),
-            ),
-            ("test_share", "at least 0 and under 1", (0.0..1.0).contains(&self.test_share)),
-            (
-                "learning_rate",
-                "more than 0",
-                self.learning_rate > 0.0 && self.learning_rate.is_finite(),
-            ),
-            ("warm_up", "0 to 1", (0.0..=1.0).contains(&self.warm_up)),
-            ("final_rate", "0 to 1", (0.0..=1.0).contains(&self.final_rate)),
+            ("accumulate", "1 to 65536", is_accumulation),
+            ("optimizer.beta1", below_one, is_below_one(beta1)),
+            ("optimizer.beta2", below_one, is_below_one(beta2)),
+            ("optimizer.eps", "more than 0", is_positive(eps)),
+            ("optimizer.weight_decay", fraction, is_fraction(weight_decay)),
+            ("optimizer.clip", "more than 0", is_positive(max_grad_norm)),
+            ("model.norm_eps", "more than 0", is_positive(self.model.norm_eps)),
+            ("model.attention_eps", "more than 0", is_positive(self.model.attention_eps)),
+            ("spike", "0 or more", is_limit(self.loss_spike_limit)),
+            ("checkpoint_seconds", "0 or more", is_limit(self.checkpoint_seconds)),
+            ("piece", "1 or more", self.max_sequence_piece >= 1),
+            ("validation_share", below_one, is_below_one(self.validation_share)),
+            ("test_share", below_one, is_below_one(self.test_share)),
+            ("learning_rate", "more than 0", is_positive(self.learning_rate)),
+            ("warm_up", fraction, is_fraction(self.warmup)),
+            ("final_rate", fraction, is_fraction(self.final_rate)),
             ("validate_every", "1 or more", self.validate_every >= 1),
-            ("max_minutes", "0 or more", self.max_minutes >= 0.0 && self.max_minutes.is_finite()),
+            ("max_minutes", "0 or more", is_limit(self.max_minutes)),
         ];
-        if let Some((name, expected, _)) = rules.iter().find(|rule| !rule.2) {
-            bail!("settings: {name}: expected {expected}");
+        if let Some((key, expected, _)) = rules.iter().find(|(_, _, is_met)| !is_met) {
+            bail!("settings: {key}: expected {expected}");
         }
         if self.model.vocab_size != field::VOCAB_SIZE {
             let found = self.model.vocab_size;
@@ -243,19 +245,21 @@ impl Settings {
     }
 }
 
-/// `name = value` as a table; a value that is no TOML is a text.
-fn assigned(text: &str) -> anyhow::Result<toml::Table> {
+/// Parses `NAME=VALUE` into a table. A value that is not TOML, such as `bf16`, is taken as a
+/// string.
+fn parse_assignment(text: &str) -> anyhow::Result<toml::Table> {
     let (name, value) = text.split_once('=').context("expected NAME=VALUE")?;
     let quoted = || toml::from_str(&format!("{name} = {value:?}"));
     Ok(toml::from_str(&format!("{name} = {value}")).or_else(|_| quoted())?)
 }
 
-/// Puts `changes` over `all`, table by table. `all` has the keys that are written to config.json.
+/// Overwrites values of `all` by those of `changes`, table by table. `all` has the keys that are
+/// written to config.json.
 ///
 /// # Errors
 /// If `changes` sets one value by both of its names.
 fn merge(all: &mut toml::Table, mut changes: toml::Table) -> anyhow::Result<()> {
-    for (alias, key) in linformer::KEY_ALIASES {
+    for (alias, key) in KEY_ALIASES.into_iter().chain(linformer::KEY_ALIASES) {
         if let Some(value) = changes.remove(alias)
             && changes.insert(key.to_owned(), value).is_some()
         {
@@ -303,7 +307,7 @@ mod tests {
         let Optimizer { beta1, beta2, eps, weight_decay, max_grad_norm } = settings.optimizer;
         assert_eq!((beta1, beta2, eps, weight_decay, max_grad_norm), (0.9, 0.999, 1e-8, 0.01, 1.0));
         assert_eq!(
-            (settings.learning_rate, settings.warm_up, settings.final_rate),
+            (settings.learning_rate, settings.warmup, settings.final_rate),
             (1e-4, 0.2, 1.0)
         );
         let ModelConfig { hidden_size, heads, layers, ffn_size, .. } = settings.model;
@@ -313,6 +317,17 @@ mod tests {
     #[test]
     fn a_setting_has_its_written_name_and_the_fields() {
         let by = |text: &str| with_file(text).unwrap();
+        let written = "accumulate = 3\npiece = 40\nwarm_up = 0.25\nspike = 7.0\n";
+        let fields = "gradient_accumulation = 3\nmax_sequence_piece = 40\nwarmup = 0.25\n\
+                      loss_spike_limit = 7.0\n";
+        assert_eq!(by(written), by(fields));
+        let settings = by(fields);
+        assert_eq!((settings.gradient_accumulation, settings.max_sequence_piece), (3, 40));
+        assert_eq!((settings.warmup, settings.loss_spike_limit), (0.25, 7.0));
+        let json = serde_json::to_value(&settings).unwrap();
+        for (name, key) in KEY_ALIASES {
+            assert!(json.get(name).is_none() && json.get(key).is_some(), "{key}: {json}");
+        }
         let written = "[model]\nwidth = 96\nfeed = 48\nconv = 3\n[optimizer]\nclip = 0.5\n";
         let fields = "[model]\nhidden_size = 96\nffn_size = 48\nconv_kernel = 3\n\
                       [optimizer]\nmax_grad_norm = 0.5\n";

@@ -1,5 +1,5 @@
-//! What is asked of generated flows: it stands in their first tokens, so that the model draws the
-//! rest to go with it.
+//! Conditions on generated flows: server port, end and length class. All of them concern tokens of
+//! the flow's header, which comes first, so that the model draws the packets under the conditions.
 
 use anyhow::bail;
 use linformer::{Generator, PrefixMatch, Prompt, Sampling};
@@ -8,36 +8,41 @@ use tokenizer::field::{BOS, vocab};
 use super::filter::FlowFilter;
 use crate::args::{Ends, Generate};
 
-/// Where the length stands among a flow's tokens.
+/// Index of the length class among the tokens of a flow.
 const LENGTH_AT: usize = 3;
 
-/// Conditions on the head of a flow.
+/// Conditions that the header of every generated flow fulfils.
 #[derive(Debug)]
-pub(crate) struct Wish {
-    /// The classes that it may have; all, where none is named.
+pub(crate) struct PromptConditions {
+    /// Tokens of the allowed classes; empty: all.
     classes: Vec<u16>,
-    /// The length classes that it may have; all, where none is named.
+    /// Tokens of the allowed length classes; empty: all.
     lengths: Vec<u16>,
-    /// The tokens of the ports that it may go to; any, where there are none.
+    /// Token sequences of the allowed server ports; empty: all.
     ports: Vec<Vec<u16>>,
 }
 
-impl Wish {
-    pub(crate) fn new(args: &Generate) -> Wish {
+impl PromptConditions {
+    /// Returns the conditions of the command line.
+    pub(crate) fn new(args: &Generate) -> PromptConditions {
         let classes = args.ends.iter().map(|&ends| vocab::CLASS.at(ends as usize)).collect();
         let lengths = args
             .length_class
             .iter()
             .flat_map(|range| range.clone())
             .map(|n| vocab::LENGTH.at(n.into()));
-        Wish {
+        PromptConditions {
             classes,
             lengths: lengths.collect(),
             ports: args.server_port.iter().map(|&p| port_tokens(p)).collect(),
         }
     }
 
-    /// How flows may begin, each with the probability that the model gives it under the wish.
+    /// Returns the beginnings of flows that fulfil the conditions, each with its probability under
+    /// the model.
+    ///
+    /// # Errors
+    /// If no beginning that fulfils the conditions has a probability above 0.
     pub(crate) fn prompts(
         &self,
         generator: &Generator,
@@ -48,18 +53,21 @@ impl Wish {
             return Ok(vec![Prompt::only(vec![BOS])]);
         }
         let prompts =
-            generator.enumerate_prompts(&[BOS], filter, sampling, |tokens| self.wanted(tokens));
+            generator.enumerate_prompts(&[BOS], filter, sampling, |tokens| self.matches(tokens));
         if prompts.iter().all(|prompt| prompt.weight <= 0.0 || prompt.weight.is_nan()) {
             let cuts = sampling.temperature < 1.0 || sampling.top_k > 0 || sampling.top_p < 1.0;
             let under = if cuts { " under this --temperature, --top-k and --top-p" } else { "" };
             bail!(
-                "conditions: expected ones that a flow of this model can fulfil{under}, found none that does"
+                "conditions: expected ones that a flow of this model can fulfil{under}, found none \
+                 that does"
             );
         }
         Ok(prompts)
     }
 
-    fn wanted(&self, tokens: &[u16]) -> PrefixMatch {
+    /// Returns whether the tokens are a beginning that fulfils the conditions, part of one, or
+    /// neither.
+    fn matches(&self, tokens: &[u16]) -> PrefixMatch {
         let at = tokens.len() - 1;
         let token = tokens[at];
         let among = |list: &[u16], range: vocab::Range| match list {
@@ -71,7 +79,7 @@ impl Wish {
             (true, false) => LENGTH_AT,
             (true, true) => LENGTH_AT - 1,
         };
-        let is_wanted = match at {
+        let is_match = match at {
             1 => vocab::FLOW.arg(token).is_some(),
             2 => among(&self.classes, vocab::CLASS),
             LENGTH_AT => among(&self.lengths, vocab::LENGTH),
@@ -79,15 +87,17 @@ impl Wish {
         };
         let is_port =
             at > LENGTH_AT && self.ports.iter().any(|port| port[..] == tokens[LENGTH_AT + 1..]);
-        match is_wanted {
-            false => PrefixMatch::No,
-            true if at == last || is_port => PrefixMatch::Full,
-            true => PrefixMatch::Partial,
+        if !is_match {
+            PrefixMatch::No
+        } else if at == last || is_port {
+            PrefixMatch::Full
+        } else {
+            PrefixMatch::Partial
         }
     }
 }
 
-/// A server's port in tokens.
+/// Returns the tokens of a server port: one for a well-known port, else an escape and two digits.
 fn port_tokens(port: u16) -> Vec<u16> {
     if let Some(i) = vocab::PORTS.iter().position(|&known| known == port) {
         return vec![vocab::PORT.at(i)];
@@ -97,6 +107,7 @@ fn port_tokens(port: u16) -> Vec<u16> {
 }
 
 impl Ends {
+    /// Returns the name of the end, as `--ends` spells it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Ends::Graceful => "graceful",

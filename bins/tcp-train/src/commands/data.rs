@@ -1,4 +1,4 @@
-//! A dataset as the model sees it: distinct flows, split, put into rows.
+//! A dataset as training reads it: distinct flows, split into parts and packed into rows.
 
 use std::path::{Path, PathBuf};
 
@@ -9,42 +9,50 @@ use linformer::Batch;
 use tokenizer::field::vocab;
 use tokenizer::{FlowIdentity, field};
 
-use super::rows::{Piece, Row, rows};
-use crate::ports::Ports;
+use super::rows::{FlowPiece, Row, pack_rows};
+use crate::ports::SeenServerPorts;
 use crate::settings::Settings;
 
-/// The only token code that a model is trained on.
+/// Token code that models are trained on; datasets of any other are refused.
 pub(crate) const CODE: CodecId = CodecId { name: field::NAME, version: field::VERSION };
 
-/// A dataset's flows, on disk, and which of them are for what.
+/// Distinct flows of a dataset, split into training, validation and test flows. Flows are known by
+/// their index among the distinct ones.
 #[derive(Debug)]
-pub(crate) struct Data {
+pub(crate) struct SplitDataset {
+    /// Distinct flows, in a memory-mapped file.
     corpus: Corpus,
-    piece: usize,
+    /// Largest number of tokens of one flow in a row.
+    max_piece: usize,
+    /// Number of packets of each flow.
     packets: Vec<u64>,
+    /// Flows of each part.
     split: Split,
-    /// Flows left out because another one has the same tokens.
+    /// Number of flows left out because another one has the same tokens.
     pub(crate) duplicates: u64,
-    /// Flows left out because enough others differ from them in time alone.
+    /// Number of flows left out because `max_repeats` others differ from them in time alone.
     pub(crate) repeats: u64,
-    /// Flows that are learnt in more than one step.
+    /// Number of flows that are too long for one row.
     pub(crate) in_pieces: u64,
 }
 
-impl Data {
-    /// Reads and splits a dataset. What does not fit into memory is kept on the disk of `output`.
+impl SplitDataset {
+    /// Reads and splits a dataset. Tokens are kept in an unnamed file on the file system of `output`.
+    ///
+    /// # Errors
+    /// If the dataset cannot be read, is of another token code, or holds no flows.
     pub(crate) fn load(
         path: &Path,
         output: &Path,
         settings: &Settings,
         console: &Console,
-    ) -> anyhow::Result<Data> {
-        let scratch = existing(output);
+    ) -> anyhow::Result<SplitDataset> {
+        let scratch = existing_ancestor(output);
         let most = u32::try_from(settings.max_repeats).unwrap_or(u32::MAX);
         let repeats = (most > 0).then_some(Repeats { most, outline: without_time });
         let options = CorpusOptions { vocab_size: field::VOCAB_SIZE, scratch, repeats };
         let progress = console.progress("reading flows", None, Unit::Items);
-        let stream = is_dash(path).then(|| spooled(&options.scratch)).transpose()?;
+        let stream = is_dash(path).then(|| spool_stdin(&options.scratch)).transpose()?;
         let corpus = Corpus::open(
             stream.as_ref().map_or(path, |file| file.path()),
             &[CODE],
@@ -65,37 +73,37 @@ impl Data {
         }
         let shares = Shares { validation: settings.validation_share, test: settings.test_share };
         let split = corpus.split(shares, settings.seed);
-        let piece = settings.piece.min(settings.batch);
+        let max_piece = settings.max_sequence_piece.min(settings.batch);
         let lengths = (0..corpus.len()).map(|flow| corpus.tokens(flow).len());
-        Ok(Data {
-            piece,
+        Ok(SplitDataset {
+            max_piece,
             duplicates: corpus.duplicates(),
             repeats: corpus.repeats(),
-            in_pieces: lengths.filter(|&length| length > piece + 1).count() as u64,
+            in_pieces: lengths.filter(|&length| length > max_piece + 1).count() as u64,
             packets: (0..corpus.len())
-                .map(|flow| packets_of(&corpus, flow))
+                .map(|flow| count_packets(&corpus, flow))
                 .collect::<anyhow::Result<_>>()?,
             split,
             corpus,
         })
     }
 
-    /// The flows to train on.
+    /// Returns the flows to train on.
     pub(crate) fn train(&self) -> &[u32] {
         &self.split.train
     }
 
-    /// The flows held out.
+    /// Returns the flows held out to choose the best weights.
     pub(crate) fn validation(&self) -> &[u32] {
         &self.split.validation
     }
 
-    /// The flows kept for a test, which training does not look at.
+    /// Returns the flows kept for a test, which training does not read.
     pub(crate) fn test(&self) -> &[u32] {
         &self.split.test
     }
 
-    /// Every flow with its part, in the dataset's order.
+    /// Returns every flow with its part, in the order of the dataset.
     pub(crate) fn all(&self) -> Vec<(u32, Part)> {
         let of = |part| self.split.part(part).iter().map(move |&flow| (flow, part));
         let mut all: Vec<_> = Part::ALL.into_iter().flat_map(of).collect();
@@ -103,20 +111,20 @@ impl Data {
         all
     }
 
-    /// Which capture a flow is from and how often the dataset holds it.
+    /// Returns the capture that a flow is from, and the number of its copies in the dataset.
     pub(crate) fn origin(&self, flow: u32) -> (&str, u64) {
         let source = self.corpus.sources().get(self.corpus.source(flow as usize));
         (source.map_or("", String::as_str), self.corpus.copies(flow as usize))
     }
 
-    /// Tokens and packets of a flow.
+    /// Returns the numbers of tokens and packets of a flow.
     pub(crate) fn size(&self, flow: u32) -> (usize, u64) {
         (self.corpus.tokens(flow as usize).len(), self.packets[flow as usize])
     }
 
-    /// Flows, packets and tokens of a part.
-    pub(crate) fn count(&self, part: &[u32]) -> Counts {
-        let mut counts = Counts { flows: part.len() as u64, ..Counts::default() };
+    /// Counts the flows, packets and tokens of a part.
+    pub(crate) fn count(&self, part: &[u32]) -> PartCounts {
+        let mut counts = PartCounts { flows: part.len() as u64, ..PartCounts::default() };
         for &flow in part {
             let (tokens, packets) = self.size(flow);
             counts.packets += packets;
@@ -125,52 +133,55 @@ impl Data {
         counts
     }
 
-    /// The server ports of the flows to train on.
-    pub(crate) fn server_ports(&self) -> Ports {
+    /// Returns the server ports of the flows to train on.
+    pub(crate) fn server_ports(&self) -> SeenServerPorts {
         let port = |&flow: &u32| {
             field::header(self.corpus.tokens(flow as usize)).map(|head| head.server_port).ok()
         };
         self.train().iter().filter_map(port).collect()
     }
 
-    /// Packets in a row; of a piece, the flow's in proportion.
-    pub(crate) fn packets(&self, row: &[Piece]) -> f64 {
-        let of = |piece: &Piece| {
+    /// Returns the number of packets in a row. A piece counts the packets of its flow in proportion
+    /// to its tokens.
+    pub(crate) fn packets(&self, row: &[FlowPiece]) -> f64 {
+        let in_piece = |piece: &FlowPiece| {
             let (tokens, packets) = self.size(piece.flow);
             packets as f64 * piece.tokens() as f64 / tokens.saturating_sub(1).max(1) as f64
         };
-        row.iter().map(of).sum()
+        row.iter().map(in_piece).sum()
     }
 
-    /// The rows of an epoch: flows in an order of its own.
+    /// Returns the rows of an epoch, with the training flows in an order that the seed and the number
+    /// of the epoch determine.
     pub(crate) fn epoch(&self, epoch: u64, settings: &Settings) -> Vec<Row> {
-        self.in_rows(&epoch_order(self.train(), settings.seed, epoch), settings.batch)
+        self.pack(&epoch_order(self.train(), settings.seed, epoch), settings.batch)
     }
 
-    /// The rows of a part, in about its order.
-    pub(crate) fn in_rows(&self, part: &[u32], budget: usize) -> Vec<Row> {
+    /// Packs flows into rows of at most `budget` tokens, about in their order.
+    pub(crate) fn pack(&self, part: &[u32], budget: usize) -> Vec<Row> {
         let predicted = |flow: u32| self.corpus.tokens(flow as usize).len().saturating_sub(1);
-        rows(part.iter().map(|&flow| (flow, predicted(flow))), self.piece, budget)
+        let flows = part.iter().map(|&flow| (flow, predicted(flow)));
+        pack_rows(flows, self.max_piece, budget)
     }
 
-    /// A row as a batch.
-    pub(crate) fn batch(&self, row: &[Piece]) -> Batch {
+    /// Returns a row, or a part of one, as a batch for the model.
+    pub(crate) fn batch(&self, row: &[FlowPiece]) -> Batch {
         Batch::pack_pieces(row.iter().map(|piece| linformer::SequencePiece {
             sequence: piece.flow.into(),
             start: piece.start,
             tokens: &self.corpus.tokens(piece.flow as usize)[piece.start..=piece.end],
-            continues: piece.goes_on,
+            continues: piece.continues,
         }))
     }
 
-    /// A number that another dataset, or the same one split otherwise, does not have.
+    /// Returns a hash of the flows and their split, by which `resume` recognises the dataset.
     pub(crate) fn fingerprint(&self) -> u64 {
         self.corpus.fingerprint() ^ self.split.fingerprint().rotate_left(1)
     }
 }
 
-/// A flow's tokens without times, time stamps and their digits: flows alike in these differ in
-/// their clocks alone.
+/// Returns the tokens of a flow without times, time stamps and the digits of both. Flows for which
+/// these tokens are equal differ in time alone.
 fn without_time(tokens: &[u16]) -> Vec<u16> {
     let mut is_left_out = false;
     let is_kept = |token: &u16| {
@@ -183,7 +194,9 @@ fn without_time(tokens: &[u16]) -> Vec<u16> {
     tokens.iter().copied().filter(is_kept).collect()
 }
 
-fn packets_of(corpus: &Corpus, flow: usize) -> anyhow::Result<u64> {
+/// Returns the number of packets of a flow: from its summary if the dataset has one, else by
+/// decoding its tokens.
+fn count_packets(corpus: &Corpus, flow: usize) -> anyhow::Result<u64> {
     if let Some(packets) = corpus.packets(flow) {
         return Ok(packets);
     }
@@ -191,27 +204,30 @@ fn packets_of(corpus: &Corpus, flow: usize) -> anyhow::Result<u64> {
     Ok(decoded.with_context(|| format!("flow {flow} of the dataset"))?.packets.len() as u64)
 }
 
-/// A stream on stdin as a file: it goes with what this answers.
-fn spooled(folder: &Path) -> anyhow::Result<tempfile::NamedTempFile> {
+/// Copies stdin to a temporary file, which is deleted when the returned handle is dropped.
+fn spool_stdin(folder: &Path) -> anyhow::Result<tempfile::NamedTempFile> {
     let mut file =
         tempfile::Builder::new().suffix(".arrows").tempfile_in(folder).context("standard input")?;
     std::io::copy(&mut std::io::stdin().lock(), &mut file).context("standard input")?;
     Ok(file)
 }
 
-/// The folder itself or the nearest one above it that is there.
-fn existing(folder: &Path) -> PathBuf {
+/// Returns the folder itself, or its nearest ancestor that exists.
+fn existing_ancestor(folder: &Path) -> PathBuf {
     folder
         .ancestors()
         .find(|folder| folder.is_dir())
         .map_or_else(|| PathBuf::from("."), Path::to_owned)
 }
 
-/// Flows, packets and tokens.
+/// Size of a part of the dataset.
 #[derive(Clone, Copy, Debug, Default, serde::Serialize)]
-pub(crate) struct Counts {
+pub(crate) struct PartCounts {
+    /// Number of distinct flows.
     pub(crate) flows: u64,
+    /// Number of packets of these flows.
     pub(crate) packets: u64,
+    /// Number of tokens of these flows, with the first and the last of each.
     pub(crate) tokens: u64,
 }
 

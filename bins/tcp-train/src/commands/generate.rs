@@ -15,7 +15,7 @@ use flowtrack::{Class, Close, Direction, Flow};
 use linformer::{Generated, Generator, Job, Prompt, Sampling, StopReason, TensorMemory};
 use tokenizer::{DecodeError, FlowIdentity, SideIdentity, field};
 
-use super::conditions::Wish;
+use super::conditions::PromptConditions;
 use super::filter::FlowFilter;
 use super::folder;
 use super::memory::peak_memory;
@@ -48,7 +48,7 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
     let holds_length = args.length_class.is_some();
     let (least, most) = (args.min_packets_per_flow, args.max_packets_per_flow);
     let filter = |_| FlowFilter::new(args.constrain, least, most, holds_length);
-    let prompts = Wish::new(args).prompts(&generator, || filter(0), &sampling(args))?;
+    let prompts = PromptConditions::new(args).prompts(&generator, || filter(0), &sampling(args))?;
     let mut output = Output::create(args, console)?;
     let started = Instant::now();
     let progress =

@@ -9,6 +9,7 @@ mod generate;
 mod memory;
 mod metrics;
 mod openmp;
+mod processes;
 mod report;
 mod rows;
 mod run;

@@ -1,12 +1,14 @@
-//! How the threads inside libtorch wait for each other.
+//! How idle threads of libtorch wait for work.
 
-/// By default they spin, which on a machine that does anything else makes training ten times
-/// slower: measured on two cores with a load of nine, 666 tokens per second against 6,950. OpenMP
-/// reads how to wait before `main`, so the program begins again with it said, unless the user has
-/// said it. Where that fails, it goes on as it is.
+/// Makes the idle threads of OpenMP sleep, unless the user has set a wait policy.
+///
+/// By default they spin, which makes training ten times slower on a machine with other load:
+/// measured on two cores with a load of nine, 666 tokens per second against 6,950. OpenMP reads the
+/// policy before `main`, so that the program replaces itself by a new start of itself, with the
+/// policy in its environment. If that fails, the program continues with spinning threads.
 pub fn set_passive_wait_policy() {
-    const SAID: [&str; 2] = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
-    if SAID.iter().any(|name| std::env::var_os(name).is_some()) {
+    const VARIABLES: [&str; 2] = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
+    if VARIABLES.iter().any(|name| std::env::var_os(name).is_some()) {
         return;
     }
     #[cfg(unix)]
@@ -17,7 +19,7 @@ pub fn set_passive_wait_policy() {
         if let Some(name) = args.next() {
             again.arg0(name);
         }
-        let error = again.args(args).env(SAID[0], "passive").exec();
+        let error = again.args(args).env(VARIABLES[0], "passive").exec();
         tracing::debug!("threads spin while they wait: {error}");
     }
 }

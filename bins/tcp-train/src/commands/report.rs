@@ -1,4 +1,4 @@
-//! training.html: the curves of a run, in one file that needs nothing else.
+//! training.html: the curves of a run, as one self-contained page.
 
 use std::fs;
 use std::path::Path;
@@ -8,14 +8,15 @@ use minijinja::{AutoEscape, Environment, context};
 use plotters::prelude::*;
 
 use super::folder::{self, REPORT};
-use super::metrics::{self, Line};
+use super::metrics::{self, MetricsLine};
 use super::summary::TrainSummary;
-use crate::fields;
+use crate::fields::field_names;
 
-/// Points that a curve has at most: more would not be seen.
+/// Largest number of points of a curve: more cannot be told apart at the size of a chart.
 const POINTS: usize = 200;
-/// Wide and high, in units of which a phone shows about half a pixel.
+/// Width and height of a chart, in SVG units. A phone scales them to about half a pixel each.
 const SIZE: (u32, u32) = (720, 440);
+/// Colors of the curves of a chart, in order; the palette repeats after the last.
 const COLORS: [RGBColor; 12] = [
     RGBColor(31, 119, 180),
     RGBColor(214, 39, 40),
@@ -31,14 +32,16 @@ const COLORS: [RGBColor; 12] = [
     RGBColor(120, 170, 90),
 ];
 
+/// Named curve of a chart.
 struct Curve {
     name: String,
+    /// Steps and values, at most [`POINTS`].
     points: Vec<(f64, f64)>,
 }
 
-/// Writes the report of the run in `folder`.
+/// Writes the report of the run in `folder`, from its metrics and its summary.
 pub(crate) fn write(folder: &Path, summary: &TrainSummary) -> anyhow::Result<()> {
-    let lines = metrics::read(folder);
+    let lines = metrics::read_lines(folder);
     let charts = [
         chart(
             "Loss, nats per token",
@@ -48,8 +51,8 @@ pub(crate) fn write(folder: &Path, summary: &TrainSummary) -> anyhow::Result<()>
             "Bits per packet",
             &["bits_per_packet", "validation_bits_per_packet"].map(|n| curve(&lines, n, n)),
         ),
-        chart("Validation: bits per packet, by field", &of_fields(&lines, "validation_fields")),
-        chart("Training: bits per packet, by field", &of_fields(&lines, "training_fields")),
+        chart("Validation: bits per packet, by field", &field_curves(&lines, "validation_fields")),
+        chart("Training: bits per packet, by field", &field_curves(&lines, "training_fields")),
         chart("Learning rate", &[curve(&lines, "learning_rate", "learning rate")]),
         chart("Norm of the gradient", &[curve(&lines, "gradient_norm", "norm")]),
     ];
@@ -62,13 +65,14 @@ pub(crate) fn write(folder: &Path, summary: &TrainSummary) -> anyhow::Result<()>
     let text = page
         .render(context! { charts, summary => summary.to_string(), fields => field_table(&lines) })
         .context(REPORT)?;
-    folder::write_atomic(&folder.join(REPORT), |part| {
-        fs::write(part, text).with_context(|| part.display().to_string())
+    folder::write_atomic(&folder.join(REPORT), |temporary| {
+        fs::write(temporary, text).with_context(|| temporary.display().to_string())
     })
 }
 
-/// The last validation's bits per packet by field, and the training's since the validation before.
-fn field_table(lines: &[Line]) -> Vec<(String, String, String)> {
+/// Returns the rows of the table of fields: name, training and validation bits per packet, both as
+/// of the last validation.
+fn field_table(lines: &[MetricsLine]) -> Vec<(String, String, String)> {
     let last = |table: &str, field: &str| {
         let value =
             lines.iter().rev().find_map(|line| line.values.get(table)?.get(field)?.as_f64());
@@ -77,29 +81,32 @@ fn field_table(lines: &[Line]) -> Vec<(String, String, String)> {
     let row = |field: &str| {
         (field.to_owned(), last("training_fields", field), last("validation_fields", field))
     };
-    fields::names().into_iter().map(row).collect()
+    field_names().into_iter().map(row).collect()
 }
 
-fn of_fields(lines: &[Line], table: &str) -> Vec<Curve> {
+/// Returns a curve for each field from a table of the metrics, in bits per packet.
+fn field_curves(lines: &[MetricsLine], table: &str) -> Vec<Curve> {
     let of = |field: &str| {
-        let value =
-            |line: &Line| Some((line.step as f64, line.values.get(table)?.get(field)?.as_f64()?));
+        let value = |line: &MetricsLine| {
+            Some((line.step as f64, line.values.get(table)?.get(field)?.as_f64()?))
+        };
         Curve {
             name: field.to_owned(),
-            points: thinned(&lines.iter().filter_map(value).collect::<Vec<_>>()),
+            points: downsample(&lines.iter().filter_map(value).collect::<Vec<_>>()),
         }
     };
-    fields::names().into_iter().map(of).collect()
+    field_names().into_iter().map(of).collect()
 }
 
-fn curve(lines: &[Line], value: &str, name: &str) -> Curve {
+/// Returns the curve of a value of the metrics.
+fn curve(lines: &[MetricsLine], value: &str, name: &str) -> Curve {
     let points: Vec<(f64, f64)> =
         lines.iter().filter_map(|l| Some((l.step as f64, l.get(value)?))).collect();
-    Curve { name: name.replace('_', " "), points: thinned(&points) }
+    Curve { name: name.replace('_', " "), points: downsample(&points) }
 }
 
-/// Means over neighbours, so that few enough points are left.
-fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+/// Averages groups of neighbouring points so that at most [`POINTS`] are left.
+fn downsample(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let group = points.len().div_ceil(POINTS).max(1);
     let mean = |some: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| {
         some.iter().map(of).sum::<f64>() / some.len() as f64
@@ -107,7 +114,7 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     points.chunks(group).map(|some| (mean(some, |p| p.0), mean(some, |p| p.1))).collect()
 }
 
-/// A chart as SVG; `None` where there is nothing to show.
+/// Draws a chart as SVG; returns `None` if no curve has a finite value.
 fn chart(title: &str, curves: &[Curve]) -> anyhow::Result<Option<String>> {
     let finite = |p: &&(f64, f64)| p.1.is_finite();
     let all: Vec<(f64, f64)> =
@@ -128,8 +135,10 @@ fn chart(title: &str, curves: &[Curve]) -> anyhow::Result<Option<String>> {
     Ok(Some(svg))
 }
 
+/// Result of drawing into a string, with the error type of plotters.
 type Outcome = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
+/// Draws the curves of a chart over the given ranges, with a legend if there are several.
 fn draw(
     svg: &mut String,
     title: &str,

@@ -1,144 +1,166 @@
-//! How flows are shared out over steps: rows of a token budget, long flows in pieces from row to
-//! row.
+//! Packing of flows into rows, one for each step: rows of a token budget, with long flows in pieces
+//! over consecutive rows.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
 
-/// What a step learns from.
-pub(crate) type Row = Vec<Piece>;
+/// Pieces of flows that one step trains on.
+pub(crate) type Row = Vec<FlowPiece>;
 
-/// A part of a flow, or all of it: reads the tokens from `start` up to `end` and predicts the one
-/// after each.
+/// Part of a flow, or all of it. The model reads the tokens from `start` to before `end` and
+/// predicts the one after each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Piece {
+pub(crate) struct FlowPiece {
+    /// Index of the flow in the dataset.
     pub(crate) flow: u32,
+    /// Index of the first token read.
     pub(crate) start: usize,
+    /// Index of the last token predicted.
     pub(crate) end: usize,
-    pub(crate) goes_on: bool,
+    /// Whether the next row holds the next piece of the flow.
+    pub(crate) continues: bool,
 }
 
-impl Piece {
-    /// Tokens predicted.
+impl FlowPiece {
+    /// Returns the number of tokens predicted.
     pub(crate) fn tokens(&self) -> usize {
         self.end - self.start
     }
 }
 
-/// A flow with the tokens that it has to predict, cut into pieces of at most so many.
+/// Flow that is cut into pieces.
 #[derive(Clone, Copy)]
-struct Long {
+struct CutFlow {
     flow: u32,
+    /// Number of tokens to predict, more than 0.
     tokens: usize,
-    piece: usize,
+    /// Largest number of tokens of a piece.
+    max_piece: usize,
 }
 
-impl Long {
-    fn from(self, start: usize) -> Piece {
-        let end = self.tokens.min(start + self.piece);
-        Piece { flow: self.flow, start, end, goes_on: end < self.tokens }
+impl CutFlow {
+    /// Returns the piece that begins at a token.
+    fn piece_at(self, start: usize) -> FlowPiece {
+        let end = self.tokens.min(start + self.max_piece);
+        FlowPiece { flow: self.flow, start, end, continues: end < self.tokens }
     }
 
+    /// Returns the number of pieces of the flow.
     fn pieces(self) -> usize {
-        self.tokens.div_ceil(self.piece)
+        self.tokens.div_ceil(self.max_piece)
     }
 }
 
-/// Rows of at most `budget` tokens, of at most one piece of each flow, `piece` tokens at most; a
-/// flow once begun has a piece in each row until it ends. Flows begin in the order given, but for
-/// long ones that would not be done when the others are: these begin in time.
-pub(crate) fn rows(
+/// Packs flows, given with their numbers of tokens to predict, into rows of at most `budget` tokens.
+///
+/// A row holds at most one piece of each flow, of at most `max_piece` tokens. A flow that has begun
+/// has a piece in each row until its end. Flows begin in the order given, except for long ones that
+/// would end after all others: these begin earlier.
+pub(crate) fn pack_rows(
     flows: impl Iterator<Item = (u32, usize)>,
-    piece: usize,
+    max_piece: usize,
     budget: usize,
 ) -> Vec<Row> {
-    let piece = piece.min(budget);
-    let flows: Vec<Long> =
-        flows.filter(|f| f.1 > 0).map(|(flow, tokens)| Long { flow, tokens, piece }).collect();
-    let mut waiting = Waiting::new(&flows);
-    let (mut all, mut row, mut room) = (Vec::new(), Row::new(), budget);
+    let max_piece = max_piece.min(budget);
+    let flows: Vec<CutFlow> = flows
+        .filter(|(_, tokens)| *tokens > 0)
+        .map(|(flow, tokens)| CutFlow { flow, tokens, max_piece })
+        .collect();
+    let mut queue = FlowQueue::new(&flows);
+    let (mut rows, mut row, mut room) = (Vec::new(), Row::new(), budget);
     let mut left: usize = flows.iter().map(|flow| flow.tokens).sum();
-    while let Some(flow) = waiting.next(left / budget) {
-        let first = flow.from(0);
+    while let Some(flow) = queue.next(left / budget) {
+        let first = flow.piece_at(0);
         while first.tokens() > room {
-            left -= row.iter().map(Piece::tokens).sum::<usize>();
-            row = close(row, &mut all, &waiting);
-            room = budget - row.iter().map(Piece::tokens).sum::<usize>();
+            left -= row.iter().map(FlowPiece::tokens).sum::<usize>();
+            row = finish_row(row, &mut rows, &queue);
+            room = budget - row.iter().map(FlowPiece::tokens).sum::<usize>();
         }
         room -= first.tokens();
         row.push(first);
     }
     while !row.is_empty() {
-        row = close(row, &mut all, &waiting);
+        row = finish_row(row, &mut rows, &queue);
     }
-    all
+    rows
 }
 
-/// Puts a row behind the others and begins the next one with what goes on.
-fn close(row: Row, all: &mut Vec<Row>, waiting: &Waiting) -> Row {
+/// Appends a row to `rows` and returns the beginning of the next one: the next piece of each flow
+/// that continues.
+fn finish_row(row: Row, rows: &mut Vec<Row>, queue: &FlowQueue) -> Row {
     let next = row
         .iter()
-        .filter(|piece| piece.goes_on)
-        .map(|piece| waiting.flow(piece.flow).from(piece.end))
+        .filter(|piece| piece.continues)
+        .map(|piece| queue.flow(piece.flow).piece_at(piece.end))
         .collect();
-    all.push(row);
+    rows.push(row);
     next
 }
 
-/// Flows that have not begun.
-struct Waiting<'a> {
-    flows: &'a [Long],
+/// Flows that have not begun, in the order given, with early access to the longest one.
+struct FlowQueue<'a> {
+    flows: &'a [CutFlow],
+    /// Index in `flows` from which on a flow may not have begun.
     next: usize,
-    /// Those of several pieces, the longest last, by their place in `flows`.
-    long: BTreeSet<(usize, std::cmp::Reverse<usize>)>,
+    /// Flows of several pieces that have not begun, as their number of pieces and index in `flows`:
+    /// the last entry is the longest flow, and of equal ones the first.
+    long: BTreeSet<(usize, Reverse<usize>)>,
+    /// Whether each flow has begun.
     begun: Vec<bool>,
-    places: std::collections::HashMap<u32, usize>,
+    /// Index in `flows` of each flow of several pieces.
+    indices: HashMap<u32, usize>,
 }
 
-impl<'a> Waiting<'a> {
-    fn new(flows: &'a [Long]) -> Waiting<'a> {
+impl<'a> FlowQueue<'a> {
+    /// Returns a queue in which no flow has begun.
+    fn new(flows: &'a [CutFlow]) -> FlowQueue<'a> {
         let several = flows.iter().enumerate().filter(|(_, flow)| flow.pieces() > 1);
-        Waiting {
+        FlowQueue {
             flows,
             next: 0,
-            long: several.clone().map(|(i, flow)| (flow.pieces(), std::cmp::Reverse(i))).collect(),
+            long: several.clone().map(|(i, flow)| (flow.pieces(), Reverse(i))).collect(),
             begun: vec![false; flows.len()],
-            places: several.map(|(i, flow)| (flow.flow, i)).collect(),
+            indices: several.map(|(i, flow)| (flow.flow, i)).collect(),
         }
     }
 
-    /// The flow to begin now, where so many rows are left.
-    fn next(&mut self, rows_left: usize) -> Option<Long> {
-        let urgent =
-            self.long.last().filter(|(pieces, _)| *pieces >= rows_left).map(|(_, place)| place.0);
-        let place =
-            urgent.or_else(|| (self.next..self.flows.len()).find(|&place| !self.begun[place]))?;
+    /// Removes and returns the flow to begin now, when about `rows_left` rows are left: the longest
+    /// one if it needs all of them, else the first.
+    fn next(&mut self, rows_left: usize) -> Option<CutFlow> {
+        let longest = self.long.last().filter(|(pieces, _)| *pieces >= rows_left);
+        let urgent = longest.map(|(_, Reverse(i))| *i);
+        let index = urgent.or_else(|| (self.next..self.flows.len()).find(|&i| !self.begun[i]))?;
         if urgent.is_none() {
-            self.next = place + 1;
+            self.next = index + 1;
         }
-        self.begun[place] = true;
-        self.long.remove(&(self.flows[place].pieces(), std::cmp::Reverse(place)));
-        Some(self.flows[place])
+        self.begun[index] = true;
+        self.long.remove(&(self.flows[index].pieces(), Reverse(index)));
+        Some(self.flows[index])
     }
 
-    fn flow(&self, flow: u32) -> Long {
-        self.flows[self.places[&flow]]
+    /// Returns a flow of several pieces by its index in the dataset.
+    fn flow(&self, flow: u32) -> CutFlow {
+        self.flows[self.indices[&flow]]
     }
 }
 
-/// A row in `n` parts of about as many tokens each, pieces whole and in order. Some may be empty.
-pub(crate) fn parts(row: &[Piece], n: usize) -> Vec<Row> {
-    let all = row.iter().map(Piece::tokens).sum::<usize>().max(1);
+/// Splits a row into `n` parts of about as many tokens each. Pieces stay whole and in order; a part
+/// may be empty.
+pub(crate) fn split_row(row: &[FlowPiece], n: usize) -> Vec<Row> {
+    let all = row.iter().map(FlowPiece::tokens).sum::<usize>().max(1);
     let mut parts = vec![Vec::new(); n];
     let mut before = 0;
     for piece in row {
+        // The middle of a piece decides on its part.
         parts[((before + piece.tokens() / 2) * n / all).min(n - 1)].push(*piece);
         before += piece.tokens();
     }
     parts
 }
 
-/// The flows of a row that go on in the next one.
-pub(crate) fn going_on(row: &[Piece]) -> Vec<u64> {
-    row.iter().filter(|piece| piece.goes_on).map(|piece| piece.flow.into()).collect()
+/// Returns the flows of a row that continue in the next one.
+pub(crate) fn continued_flows(row: &[FlowPiece]) -> Vec<u64> {
+    row.iter().filter(|piece| piece.continues).map(|piece| piece.flow.into()).collect()
 }
 
 #[cfg(test)]
@@ -147,26 +169,32 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Piece, parts, rows};
+    use super::{FlowPiece, pack_rows, split_row};
 
     proptest! {
         #[test]
-        fn every_token_once_and_every_flow_in_one_go(sizes in prop::collection::vec(0..90_usize, 0..40),
-            piece in 1..30_usize, budget in 1..60_usize, n in 1..4_usize) {
-            let rows = rows(sizes.iter().enumerate().map(|(i, &size)| (i as u32, size)), piece, budget);
-            let mut open: BTreeMap<u32, usize> = BTreeMap::new(); // flows under way and where they stand
+        fn every_token_once_and_every_flow_in_one_go(
+            sizes in prop::collection::vec(0..90_usize, 0..40),
+            max_piece in 1..30_usize,
+            budget in 1..60_usize,
+            n in 1..4_usize,
+        ) {
+            let flows = sizes.iter().enumerate().map(|(i, &size)| (i as u32, size));
+            let rows = pack_rows(flows, max_piece, budget);
+            // The token at which each continued flow is.
+            let mut open: BTreeMap<u32, usize> = BTreeMap::new();
             let mut done = vec![0; sizes.len()];
             for row in &rows {
-                prop_assert!(row.iter().map(Piece::tokens).sum::<usize>() <= budget);
-                prop_assert_eq!(parts(row, n).concat(), row.clone());
+                prop_assert!(row.iter().map(FlowPiece::tokens).sum::<usize>() <= budget);
+                prop_assert_eq!(split_row(row, n).concat(), row.clone());
                 let mut next = BTreeMap::new();
                 for one in row {
                     prop_assert_eq!(one.start, open.remove(&one.flow).unwrap_or(0));
                     prop_assert_eq!(one.start, done[one.flow as usize]);
-                    prop_assert!(one.tokens() > 0 && one.tokens() <= piece);
-                    prop_assert_eq!(one.goes_on, one.end < sizes[one.flow as usize]);
+                    prop_assert!(one.tokens() > 0 && one.tokens() <= max_piece);
+                    prop_assert_eq!(one.continues, one.end < sizes[one.flow as usize]);
                     done[one.flow as usize] = one.end;
-                    if one.goes_on {
+                    if one.continues {
                         prop_assert!(next.insert(one.flow, one.end).is_none());
                     }
                 }
@@ -180,7 +208,7 @@ mod tests {
     #[test]
     fn a_long_flow_begins_in_time() {
         let sizes = std::iter::repeat_n(10, 100).chain([400]);
-        let rows = rows(sizes.enumerate().map(|(i, size)| (i as u32, size)), 10, 20);
+        let rows = pack_rows(sizes.enumerate().map(|(i, size)| (i as u32, size)), 10, 20);
         assert!(rows.len() <= 75, "{} rows for 1,400 tokens", rows.len());
         let whole = rows.iter().filter(|row| row.len() == 2).count();
         assert!(whole >= 65, "{whole} rows are full");
@@ -188,7 +216,7 @@ mod tests {
 
     #[test]
     fn short_flows_keep_their_order() {
-        let rows = rows([(7, 5), (3, 6), (9, 2)].into_iter(), 10, 11);
+        let rows = pack_rows([(7, 5), (3, 6), (9, 2)].into_iter(), 10, 11);
         let flows: Vec<Vec<u32>> =
             rows.iter().map(|row| row.iter().map(|piece| piece.flow).collect()).collect();
         assert_eq!(flows, [vec![7, 3], vec![9]]);

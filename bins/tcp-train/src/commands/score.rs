@@ -1,4 +1,4 @@
-//! How probable a model finds each flow of a dataset.
+//! The subcommand `score`: the probability of each flow of a dataset under a model.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -11,45 +11,50 @@ use clikit::{Console, Unit, is_dash};
 use linformer::{CarriedStates, Model};
 use serde::Serialize;
 
-use super::data::Data;
+use super::data::SplitDataset;
 use super::folder;
 use super::rows::Row;
 use crate::args::Score;
 use crate::config::Config;
 
-/// A line for a flow.
+/// Line of the output, for one distinct flow.
 #[derive(Serialize)]
-struct Line<'a> {
-    /// Its number among the distinct flows of the dataset.
+struct FlowScore<'a> {
+    /// Index of the flow among the distinct flows of the dataset.
     flow: u32,
+    /// Negative log2 probability of the flow.
     bits: f64,
+    /// Number of tokens of the flow, with the first and the last.
     tokens: usize,
+    /// Number of packets of the flow.
     packets: u64,
-    /// Times that the dataset holds it.
+    /// Number of flows in the dataset with these tokens.
     copies: u64,
+    /// Part of the split that holds the flow: train, validation or test.
     split: &'a str,
+    /// Name of the capture that the first copy is from.
     source: &'a str,
 }
 
-/// Prints a line for each flow, in the dataset's order.
+/// Prints a line of JSON for each flow, or for a sample of them, in the order of the dataset.
 pub(crate) fn score(args: &Score, console: &Console) -> anyhow::Result<()> {
     let device = linformer::device(&args.machine.device)?;
     linformer::set_threads(args.machine.threads());
     let model = folder::read_model(&args.checkpoint_path, device)?;
     let mut settings = Config::of_model(&args.checkpoint_path)?.settings;
     settings.batch = args.batch as usize;
-    settings.piece = settings.batch;
+    settings.max_sequence_piece = settings.batch;
     let scratch = if is_dash(&args.input_dir) { Path::new(".") } else { &args.input_dir };
-    let data = Data::load(&args.input_dir, scratch, &settings, console)?;
-    let all = drawn(data.all(), args.flows, settings.seed);
-    let flows: Vec<u32> = all.iter().map(|&(flow, _)| flow).collect();
-    let bits = bits(&model, &data, data.in_rows(&flows, settings.batch), console)?;
+    let data = SplitDataset::load(&args.input_dir, scratch, &settings, console)?;
+    let flows = sample(data.all(), args.flows, settings.seed);
+    let indices: Vec<u32> = flows.iter().map(|&(flow, _)| flow).collect();
+    let bits = bits_by_flow(&model, &data, data.pack(&indices, settings.batch), console)?;
     let mut out = std::io::BufWriter::new(console.stdout());
-    for (flow, part) in all {
+    for (flow, part) in flows {
         let (tokens, packets) = data.size(flow);
         let (source, copies) = data.origin(flow);
         let bits = bits.get(&flow).copied().unwrap_or_default();
-        let line = Line { flow, bits, tokens, packets, copies, split: part.name(), source };
+        let line = FlowScore { flow, bits, tokens, packets, copies, split: part.name(), source };
         let text = serde_json::to_string(&line).context("standard output")?;
         writeln!(out, "{text}").context("standard output")?;
     }
@@ -57,35 +62,36 @@ pub(crate) fn score(args: &Score, console: &Console) -> anyhow::Result<()> {
     if data.repeats > 0 {
         let repeats = count(data.repeats);
         tracing::info!(
-            "{repeats} flows are not scored: as many as the model's settings allow differ in time alone"
+            "{repeats} flows are not scored: as many as the model's settings allow differ in time \
+             alone"
         );
     }
     Ok(())
 }
 
-/// So many of the flows, in their order.
-fn drawn(all: Vec<(u32, Part)>, most: Option<u64>, seed: u64) -> Vec<(u32, Part)> {
-    let Some(most) = most.filter(|&most| most < all.len() as u64) else { return all };
-    let places: Vec<u32> = (0..all.len() as u32).collect();
-    let mut taken = arrowio::epoch_order(&places, seed, 0);
-    taken.truncate(most as usize);
-    taken.sort_unstable();
-    taken.into_iter().map(|place| all[place as usize]).collect()
+/// Samples at most `max` of the flows without replacement, and keeps their order.
+fn sample(all: Vec<(u32, Part)>, max: Option<u64>, seed: u64) -> Vec<(u32, Part)> {
+    let Some(max) = max.filter(|&max| max < all.len() as u64) else { return all };
+    let indices: Vec<u32> = (0..all.len() as u32).collect();
+    let mut sampled = arrowio::epoch_order(&indices, seed, 0);
+    sampled.truncate(max as usize);
+    sampled.sort_unstable();
+    sampled.into_iter().map(|i| all[i as usize]).collect()
 }
 
-/// The bits of each flow.
-fn bits(
+/// Computes the negative log2 probability of each flow in the rows.
+fn bits_by_flow(
     model: &Model,
-    data: &Data,
+    data: &SplitDataset,
     rows: Vec<Row>,
     console: &Console,
 ) -> anyhow::Result<HashMap<u32, f64>> {
     let progress = console.progress("scoring", Some(rows.len() as u64), Unit::Items);
     let mut bits = HashMap::new();
-    let mut memories = CarriedStates::new();
+    let mut states = CarriedStates::new();
     for row in rows {
         let batch = data.batch(&row);
-        let losses = model.losses_with_state(&batch, &mut memories)?;
+        let losses = model.losses_with_state(&batch, &mut states)?;
         let mut rest = &losses[..];
         for piece in &row {
             let (own, others) = rest.split_at(piece.tokens());

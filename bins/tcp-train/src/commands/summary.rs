@@ -1,58 +1,70 @@
-//! What a run has to say at its end.
+//! Summaries that `train` and `generate` print at the end, as a table or as JSON.
 
 use std::fmt;
 
 use clikit::text::{Rows, count, percent};
 use serde::Serialize;
 
-use super::data::Counts;
+use super::data::PartCounts;
 
-/// Loss on some flows.
+/// Mean loss over steps or flows.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Loss {
-    /// Nats per token.
+    /// Mean cross-entropy per predicted token, in nats.
     pub(crate) nats_per_token: f64,
-    /// Bits per packet: what an ideal coder would need with this model.
+    /// Mean cross-entropy per packet, in bits: the length of an ideal code with this model.
     pub(crate) bits_per_packet: f64,
 }
 
-/// A training run.
+/// Summary of a training run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct TrainSummary {
-    pub(crate) train: Counts,
-    pub(crate) validation: Counts,
-    pub(crate) test: Counts,
+    /// Size of the training flows.
+    pub(crate) train: PartCounts,
+    /// Size of the validation flows.
+    pub(crate) validation: PartCounts,
+    /// Size of the test flows, which were not read.
+    pub(crate) test: PartCounts,
+    /// Number of flows left out because another one has the same tokens.
     pub(crate) duplicates: u64,
-    /// Flows left out because `max_repeats` others differ from them in time alone.
+    /// Number of flows left out because `max_repeats` others differ from them in time alone.
     pub(crate) repeats: u64,
+    /// Largest number of flows kept among those that differ in time alone; 0: all.
     pub(crate) max_repeats: u64,
-    /// Flows that are learnt in more than one step, with their state carried on.
+    /// Number of flows that take more than one step, with their recurrent state carried over.
     pub(crate) flows_in_pieces: u64,
+    /// Number of weights of the model.
     pub(crate) weights: u64,
+    /// Number of steps of all sessions of the run.
     pub(crate) steps: u64,
+    /// Number of passes over the training flows, with a fraction.
     pub(crate) epochs: f64,
-    /// Over the last steps.
+    /// Mean loss of the latest steps.
     pub(crate) training_loss: Loss,
-    /// Of the weights kept.
+    /// Validation loss of the weights in model.safetensors.
     pub(crate) validation_loss: Option<Loss>,
+    /// Number of the step that these weights are from; 0 without validation.
     pub(crate) best_step: u64,
-    /// Of this run and the ones it goes on from.
+    /// Training time of all sessions of the run, in seconds.
     pub(crate) seconds: f64,
+    /// Mean number of predicted tokens per second.
     pub(crate) tokens_per_second: f64,
+    /// Mean number of packets trained on per second.
     pub(crate) packets_per_second: f64,
+    /// Cause that stopped the run: see `StopCause::name`.
     pub(crate) stopped_by: &'static str,
-    /// Processes that trained together.
+    /// Number of processes that trained together.
     pub(crate) processes: usize,
-    /// Octets resident at most, in this process.
+    /// Peak resident set size of this process, in octets.
     pub(crate) peak_memory: Option<u64>,
-    /// Octets in tensors on the CPU at most.
+    /// Peak size of all tensors on the CPU, in octets.
     pub(crate) peak_tensor_memory: u64,
 }
 
 impl fmt::Display for TrainSummary {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = Rows::default();
-        let counts = |c: &Counts| {
+        let counts = |c: &PartCounts| {
             format!(
                 "{} flows, {} packets, {} tokens",
                 count(c.flows),
@@ -110,33 +122,38 @@ impl fmt::Display for TrainSummary {
     }
 }
 
-/// A generation run.
+/// Summary of a generation run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct GenerateSummary {
+    /// Value of `--constrain`.
     pub(crate) constrain: &'static str,
-    /// Flows generated.
+    /// Number of flows generated.
     pub(crate) generated: u64,
-    /// Flows written: those that decode.
+    /// Number of flows written: those that decode.
     pub(crate) flows: u64,
-    /// Flows that are whole valid TCP sessions.
+    /// Number of flows that are whole valid TCP sessions.
     pub(crate) sessions: u64,
+    /// Number of packets of the flows written.
     pub(crate) packets: u64,
+    /// Number of tokens generated.
     pub(crate) tokens: u64,
+    /// Time of the generation, in seconds.
     pub(crate) seconds: f64,
-    /// Flows by length class, from 0 packets on: class n has 2^n to 2^(n+1) - 1.
+    /// Number of flows written by length class: class n has 2^n to 2^(n+1) - 1 packets, class 15
+    /// all from 2^15 on.
     pub(crate) lengths: [u64; 16],
-    /// Packets of the longest flow.
+    /// Number of packets of the longest flow.
     pub(crate) longest: u64,
-    /// Octets resident at most.
+    /// Peak resident set size of the process, in octets.
     pub(crate) peak_memory: Option<u64>,
-    /// Octets in tensors on the CPU at most.
+    /// Peak size of all tensors on the CPU, in octets.
     pub(crate) peak_tensor_memory: u64,
-    /// Why the first flow that does not decode does not.
+    /// Error of the first flow that does not decode, with the index of the flow.
     pub(crate) first_fault: Option<String>,
 }
 
 impl GenerateSummary {
-    /// Counts a flow that decodes.
+    /// Counts a flow that is written.
     pub(crate) fn add(&mut self, packets: u64, is_session: bool) {
         self.flows += 1;
         self.packets += packets;
@@ -180,6 +197,7 @@ impl fmt::Display for GenerateSummary {
     }
 }
 
+/// Adds the row with the peaks of memory, if the system reports the peak of the process.
 fn push_memory(rows: &mut Rows, peak: Option<u64>, tensors: u64) {
     if let Some(peak) = peak {
         rows.push(

@@ -1,142 +1,116 @@
-//! A dataset to a model: fresh runs and resumed ones.
+//! The subcommands `train` and `resume`: a dataset to a model.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use clikit::Console;
 use clikit::text::count;
-use clikit::{Console, is_dash};
-use linformer::{Device, Model, ProcessGroup, Trainer};
+use linformer::{Model, Trainer};
 
-use super::data::Data;
+use super::data::SplitDataset;
 use super::folder::{self, FolderUse, METRICS, MODEL, PREVIOUS, RotationPolicy};
+use super::processes::Processes;
 use super::run::Run;
-use crate::args::{Machine, Resume, Train};
-use crate::fields::FieldLoss;
+use crate::args::{Resume, Train};
 use crate::settings::Settings;
-use crate::training_state::Place;
+use crate::training_state::TrainingState;
 
-/// Makes a model.
+/// Trains a model from its initial weights.
 pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
     let settings = Settings::fresh(args.preset, &args.changes)?;
     clikit::warn_if_named_like_a_file(&args.output_dir, "a model is a folder");
-    let (team, device) = begin(&args.machine, &args.input_dir)?;
-    let data = Data::load(&args.input_dir, &args.output_dir, &settings, console)?;
-    let writes = is_first(team.as_ref());
-    let _held = if writes { Some(folder::lock_folder(&args.output_dir)?) } else { None };
-    if writes {
+    let (processes, device) = Processes::init(&args.machine, &args.input_dir)?;
+    let data = SplitDataset::load(&args.input_dir, &args.output_dir, &settings, console)?;
+    let is_writer = processes.is_writer();
+    let _lock = if is_writer { Some(folder::lock_folder(&args.output_dir)?) } else { None };
+    if is_writer {
         folder::create(
             &args.output_dir,
             if args.force { FolderUse::TrainWithForce } else { FolderUse::Train },
         )?;
     }
-    let trainer =
-        Trainer::new(Model::new(&settings.model, settings.seed, device)?, settings.optimizer);
-    let place = Place {
-        data: data.fingerprint(),
-        settings,
-        epoch: 0,
-        row: 0,
-        tokens: 0,
-        packets: 0.0,
-        seconds: 0.0,
-        best: None,
-        stale: 0,
-        recent: VecDeque::new(),
-        fields: FieldLoss::default(),
-        ended: false,
-    };
-    Run::new(&data, trainer, place, &args.output_dir, team, console)?.go()
+    let model = Model::new(&settings.model, settings.seed, device)?;
+    let trainer = Trainer::new(model, settings.optimizer);
+    let state = TrainingState::new(settings, data.fingerprint());
+    Run::new(&data, trainer, state, &args.output_dir, processes, console)?.train()
 }
 
-/// Goes on with a run that was stopped.
+/// Resumes a run from a checkpoint, in the folder of the run or in another.
 pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
-    let (team, device) = begin(&args.machine, &args.input_dir)?;
-    let writes = is_first(team.as_ref());
+    let (processes, device) = Processes::init(&args.machine, &args.input_dir)?;
+    let is_writer = processes.is_writer();
     let is_own = folder::is_in_folder(&args.checkpoint_path, &args.output_dir);
-    // Before its checkpoint is read: a run that still writes there would go on from a later one.
-    let own = if writes && is_own { Some(folder::lock_folder(&args.output_dir)?) } else { None };
+    // The folder is locked before its checkpoint is read: a run that still writes there would
+    // replace the checkpoint afterwards.
+    let own_lock =
+        if is_writer && is_own { Some(folder::lock_folder(&args.output_dir)?) } else { None };
     let (trainer, caller) = folder::read_checkpoint(&args.checkpoint_path, device)?;
     let at = || args.checkpoint_path.display().to_string();
-    let mut place = Place::read(caller).with_context(at)?;
-    let before = place.settings.clone();
-    place.settings = place.settings.changed(&args.changes)?;
-    if place.settings.model != before.model {
-        bail!("{}: the architecture of a model that is trained already cannot be changed", at());
-    }
-    // Rows would be others, and the place in them would mean another one.
-    for (name, now, then) in [
-        ("batch", place.settings.batch, before.batch),
-        ("piece", place.settings.piece, before.piece),
-    ] {
-        if now != then {
-            bail!(
-                "settings: {name}: expected {then}, which {} was trained with, found {now}",
-                at()
-            );
-        }
-    }
-    let data = Data::load(&args.input_dir, &args.output_dir, &place.settings, console)?;
-    if data.fingerprint() != place.data {
+    let mut state = TrainingState::from_json(caller).with_context(at)?;
+    let before = state.settings.clone();
+    state.settings = state.settings.changed(&args.changes)?;
+    ensure_resumable(&before, &state.settings, &at())?;
+    let data = SplitDataset::load(&args.input_dir, &args.output_dir, &state.settings, console)?;
+    if data.fingerprint() != state.dataset_fingerprint {
         bail!(
             "{}: expected the dataset, split and seed that {} was trained with",
             args.input_dir.display(),
             at()
         );
     }
-    let _held = if writes && !is_own { Some(folder::lock_folder(&args.output_dir)?) } else { own };
-    if writes && !is_own {
+    let _lock =
+        if is_writer && !is_own { Some(folder::lock_folder(&args.output_dir)?) } else { own_lock };
+    if is_writer && !is_own {
         folder::create(&args.output_dir, FolderUse::Resume)?;
     }
-    if is_own && let Some(reason) = place.has_ended(trainer.steps()) {
-        let steps = count(trainer.steps());
+    let steps = trainer.steps();
+    if is_own && let Some(cause) = state.finished_by(steps) {
         console.line(&format!(
-            "{}: nothing to do: the run has ended after {steps} steps, by {reason}",
-            at()
+            "{}: nothing to do: the run has ended after {} steps, by {}",
+            at(),
+            count(steps),
+            cause.name()
         ));
         return Ok(());
     }
-    if trainer.steps() == 0 {
+    if steps == 0 {
         console.line(&format!("{}: its run has made no step: training begins anew", at()));
     }
-    if writes {
-        carry_over(&args.checkpoint_path, &args.output_dir, trainer.steps())?;
+    if is_writer {
+        carry_over(&args.checkpoint_path, &args.output_dir, steps)?;
     }
-    let keep = if is_own && args.checkpoint_path.ends_with(PREVIOUS) {
+    let rotation = if is_own && args.checkpoint_path.ends_with(PREVIOUS) {
         RotationPolicy::KeepPrevious
     } else {
         RotationPolicy::KeepLast
     };
-    Run::new(&data, trainer, place, &args.output_dir, team, console)?.keeping(keep).go()
+    Run::new(&data, trainer, state, &args.output_dir, processes, console)?
+        .with_first_rotation(rotation)
+        .train()
 }
 
-/// Joins the other processes, where there are any, and says what to compute with.
-fn begin(machine: &Machine, input: &Path) -> anyhow::Result<(Option<ProcessGroup>, Device)> {
-    let place = linformer::ProcessInfo::from_variables(|name| std::env::var(name).ok())?;
-    let place = place.filter(|place| place.size > 1);
-    if place.is_some() && is_dash(input) {
-        bail!("standard input: expected a dataset that every process can read, found a stream");
+/// Fails if the settings of a run have changed in a way that its checkpoint `at` does not allow.
+fn ensure_resumable(before: &Settings, now: &Settings, at: &str) -> anyhow::Result<()> {
+    if now.model != before.model {
+        bail!("{at}: the architecture of a model that is trained already cannot be changed");
     }
-    let device = match &place {
-        Some(place) if machine.device == "cuda" => format!("cuda:{}", place.local_rank),
-        _ => machine.device.clone(),
-    };
-    let device = linformer::device(&device)?;
-    linformer::set_threads(machine.threads());
-    let team = place.map(ProcessGroup::init).transpose()?;
-    if let Some(team) = &team {
-        tracing::info!("process {} of {}", team.info().rank + 1, team.info().size);
+    // These two decide how flows are packed into rows, and the checkpoint holds the index of a row.
+    for (key, found, expected) in [
+        ("batch", now.batch, before.batch),
+        ("piece", now.max_sequence_piece, before.max_sequence_piece),
+    ] {
+        if found != expected {
+            bail!(
+                "settings: {key}: expected {expected}, which {at} was trained with, found {found}"
+            );
+        }
     }
-    Ok((team, device))
+    Ok(())
 }
 
-/// Whether this is the process that writes.
-pub(crate) fn is_first(team: Option<&ProcessGroup>) -> bool {
-    team.is_none_or(ProcessGroup::is_rank_zero)
-}
-
-/// Brings the best model and the metrics up to `steps` into the folder that goes on with the run.
+/// Copies the best model, and the metrics up to `steps`, from the folder of a checkpoint to the
+/// folder of the resumed run.
 fn carry_over(checkpoint: &Path, folder: &Path, steps: u64) -> anyhow::Result<()> {
     let from =
         if checkpoint.is_dir() { checkpoint } else { checkpoint.parent().unwrap_or(checkpoint) };
@@ -148,13 +122,13 @@ fn carry_over(checkpoint: &Path, folder: &Path, steps: u64) -> anyhow::Result<()
     };
     let kept: String = lines.lines().filter(is_earlier).flat_map(|line| [line, "\n"]).collect();
     let path = folder.join(METRICS);
-    folder::write_atomic(&path, |part| {
-        fs::write(part, kept).with_context(|| part.display().to_string())
+    folder::write_atomic(&path, |temporary| {
+        fs::write(temporary, kept).with_context(|| temporary.display().to_string())
     })?;
     let (model, to) = (from.join(MODEL), folder.join(MODEL));
     if model.exists() && !to.exists() {
-        folder::write_atomic(&to, |part| {
-            fs::copy(&model, part)
+        folder::write_atomic(&to, |temporary| {
+            fs::copy(&model, temporary)
                 .map(drop)
                 .with_context(|| format!("{} from {}", to.display(), model.display()))
         })?;
