@@ -8,13 +8,13 @@ use std::ops::Range;
 
 use anyhow::Context;
 use arrowio::FlowRow;
+use dataset::RowDecoder;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokenizer::field::FlowHeader;
 use tokenizer::{FlowIdentity, SideIdentity};
 
 use crate::args::{CLIENT_NETS, IdentityArgs, Net, SERVER_NETS};
-use crate::codec::Decoder;
 use crate::fault::Fault;
 use crate::ports::Ports;
 
@@ -42,7 +42,7 @@ pub(crate) struct Draw {
     next_start_ns: i64,
     flows_per_second: f64,
     taken: Taken,
-    decoder: Decoder,
+    decoder: RowDecoder,
 }
 
 /// A network per IP version.
@@ -60,7 +60,7 @@ impl Draw {
             next_start_ns: args.start_time.0,
             flows_per_second: args.flows_per_second,
             taken: Taken::default(),
-            decoder: Decoder::default(),
+            decoder: RowDecoder::default(),
         })
     }
 
@@ -87,7 +87,7 @@ impl Draw {
         let start = row.identity.start_ns.unwrap_or(0);
         let until =
             start.saturating_add(duration_ns(row, &mut self.decoder)).saturating_add(TIME_WAIT_NS);
-        let ports = self.decoder.opening(row, Ports::of);
+        let ports = self.decoder.decode_opening(row, Ports::of);
         Ok(self.ends(&mut row.identity, header, ports, start..until))
     }
 
@@ -205,14 +205,14 @@ fn wrong_version(identity: &FlowIdentity, header: &FlowHeader) -> Option<Fault> 
 }
 
 /// From the dataset's column, or else from the tokens.
-fn duration_ns(row: &FlowRow, decoder: &mut Decoder) -> i64 {
+fn duration_ns(row: &FlowRow, decoder: &mut RowDecoder) -> i64 {
     if let Some(summary) = &row.summary {
         return summary.duration_ns.max(0);
     }
     let Ok((flow, _)) = decoder.decode(row) else { return 0 };
     let [first, last] =
         [flow.packets.first(), flow.packets.last()].map(|p| p.map_or(0, |p| p.time_ns));
-    decoder.done(flow);
+    decoder.recycle(flow);
     last.saturating_sub(first).max(0)
 }
 

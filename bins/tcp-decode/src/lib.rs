@@ -3,7 +3,6 @@
 //! `main.rs` calls [`run`] with the parsed [`Args`]; the fuzz targets parse any words into them.
 
 mod args;
-mod codec;
 mod draw;
 mod fault;
 mod frame;

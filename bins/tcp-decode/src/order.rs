@@ -10,8 +10,7 @@ use anyhow::Context;
 use arrowio::{
     Compression, DatasetFormat, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, WriteOptions,
 };
-
-use crate::codec::CODES;
+use dataset::CODEC_IDS;
 
 /// Octets of a row beside its tokens and texts.
 const ROW_OCTETS: u64 = 350;
@@ -126,7 +125,7 @@ impl Sorter {
 const PLACE: &str = "temporary file for sorting";
 
 fn read(part: File) -> anyhow::Result<Run> {
-    let reader = DatasetReader::stream(PLACE, part, &CODES)?;
+    let reader = DatasetReader::stream(PLACE, part, &CODEC_IDS)?;
     Ok(Box::new(reader.map(|row| row.map_err(anyhow::Error::from))))
 }
 
@@ -175,17 +174,12 @@ impl Sorted {
 
 #[cfg(test)]
 mod tests {
-    use arrowio::Tokens;
     use proptest::prelude::*;
 
     use super::*;
 
     fn row(number: usize, start_ns: i64) -> FlowRow {
-        let mut row = FlowRow {
-            tokens: Tokens::U16(vec![number as u16]),
-            identity: Default::default(),
-            summary: None,
-        };
+        let mut row = testkit::datasets::row(vec![number as u16]);
         row.identity.start_ns = Some(start_ns);
         row
     }
@@ -195,9 +189,7 @@ mod tests {
 
         #[test]
         fn flows_come_out_by_start_and_else_in_order(starts in prop::collection::vec(0..50_i64, 0..300), memory in 0..200_u64) {
-            let meta = DatasetMeta {
-                token_code: "field".into(), token_version: CODES[0].version, vocab_size: 1024, tool: String::new(), options: Default::default(),
-            };
+            let meta = testkit::datasets::meta(testkit::datasets::FIELD);
             let mut sorter = Sorter::new(memory * 100, &meta);
             let mut rows: Vec<_> = starts.iter().enumerate().map(|(n, s)| row(n, *s)).collect();
             rows.iter().for_each(|row| sorter.push(row.clone()).unwrap());

@@ -73,7 +73,8 @@ mod tests {
     /// The share of odd ports of the clients with this TTL and these options, the least of them and
     /// the greatest.
     fn drawn(ttl: u8, options: &[u8]) -> (f64, u16, u16) {
-        let mut flow = crate::codec::no_flow();
+        let nobody = std::net::Ipv4Addr::UNSPECIFIED.into();
+        let mut flow = Flow::new(nobody, nobody);
         flow.options = options.to_vec();
         flow.packets.push(packet(ttl, options.len()));
         let mut random = ChaCha8Rng::seed_from_u64(1);

@@ -6,12 +6,12 @@ use std::time::Instant;
 use arrowio::{DatasetReader, FlowRow, Recovery};
 use atomic_output::{AtomicFolder, OnExisting};
 use clikit::{Console, Unit, is_dash};
+use dataset::{CODEC_IDS, RowDecoder, read_header};
 use flowtrack::{Flow, Packet};
 use tcpwire::CaptureFormat;
 use tokenizer::field::FlowHeader;
 
 use crate::args::Args;
-use crate::codec::{self, CODES, Decoder};
 use crate::draw::Draw;
 use crate::fault::Fault;
 use crate::frame::Framer;
@@ -38,9 +38,9 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     }
     clikit::ensure_distinct_paths(&[("INPUT", &args.input)], &outputs)?;
     let reader = if is_dash(&args.input) {
-        DatasetReader::stream("standard input", std::io::stdin(), &CODES)?
+        DatasetReader::stream("standard input", std::io::stdin(), &CODEC_IDS)?
     } else {
-        DatasetReader::open(&args.input, &CODES)?
+        DatasetReader::open(&args.input, &CODEC_IDS)?
     };
     // Labels that go into the folder of the flows are made with it.
     let apart = args.labels.as_deref().filter(|path| plan.inside(path).is_none());
@@ -49,7 +49,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let mut work = Work {
         framer: Framer::new(&args.frame, args.payload, args.identity.seed),
         labels,
-        decoder: Decoder::default(),
+        decoder: RowDecoder::default(),
         reports: Reports::default(),
         written_reports: None,
         summary: Summary::default(),
@@ -89,7 +89,7 @@ struct Intake {
 struct Work<'a> {
     framer: Framer,
     labels: Option<Labels>,
-    decoder: Decoder,
+    decoder: RowDecoder,
     reports: Reports,
     /// Those that are to appear once the capture has.
     written_reports: Option<AtomicFolder>,
@@ -131,7 +131,7 @@ impl Intake {
                 }
             };
             work.summary.flows_read += 1;
-            let header = match codec::header(&row) {
+            let header = match read_header(&row) {
                 Ok(header) => header,
                 Err(error) => {
                     let mut fault = Fault::from(&error);
@@ -269,7 +269,7 @@ fn split(
         work.summary.packets += flow.packets.len() as u64;
         work.summary.octets += capture.finish()?;
         work.summary.files += 1;
-        work.decoder.done(flow);
+        work.decoder.recycle(flow);
         progress.inc(1);
     }
     work.settle(args)?;
@@ -311,7 +311,7 @@ fn interleave(
     while let Some(row) = sorted.next_row()? {
         if let Some(flow) = wire.work.decode(&row, format) {
             // The head was read once already.
-            if let Ok(header) = codec::header(&row) {
+            if let Ok(header) = read_header(&row) {
                 merge.open(flow, Label::new(row.summary, &header));
             }
         }
@@ -353,6 +353,6 @@ impl Sink<Label> for Wire<'_, '_> {
     }
 
     fn done(&mut self, flow: Flow) {
-        self.work.decoder.done(flow);
+        self.work.decoder.recycle(flow);
     }
 }

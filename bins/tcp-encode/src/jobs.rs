@@ -13,8 +13,8 @@ use flowtrack::Flow;
 use tcpwire::ReadError;
 
 use crate::capture::{self, Batch, Judge, Options, Report, Wanted};
-use crate::dataset::Encoder;
 use crate::flow_log::Line;
+use crate::rows::ConversationEncoder;
 
 /// One capture to read.
 #[derive(Clone, Debug)]
@@ -133,7 +133,7 @@ fn read_one(
             return hand(Message::Done(Box::new(Report { damage, ..Report::default() })));
         }
     };
-    let encoder = Encoder::new(options);
+    let encoder = ConversationEncoder::new(options);
     let rows = Rows { task, encoder, rows: Vec::new(), tokens: 0, lines: Vec::new(), hand };
     let mut taking = Taking { judge: Judge::new(&task.name, options), rows };
     let read = match threads {
@@ -216,7 +216,7 @@ fn read_in_two(
 /// Gathers rows and lines until they are worth handing over.
 struct Rows<'r> {
     task: &'r Task,
-    encoder: Encoder<'r>,
+    encoder: ConversationEncoder<'r>,
     rows: Vec<FlowRow>,
     tokens: usize,
     lines: Vec<Line>,
@@ -225,7 +225,7 @@ struct Rows<'r> {
 
 impl Rows<'_> {
     fn encode(&mut self, wanted: &Wanted<'_>) -> anyhow::Result<Result<(), String>> {
-        let row = match self.encoder.row(wanted, &self.task.name) {
+        let row = match self.encoder.encode(wanted, &self.task.name) {
             Ok(row) => row,
             Err(reason) => return Ok(Err(reason)),
         };

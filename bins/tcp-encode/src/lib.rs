@@ -5,10 +5,10 @@
 mod anonymize;
 mod args;
 mod capture;
-mod dataset;
 mod flow_log;
 mod jobs;
 mod keep;
+mod rows;
 mod run;
 mod side_output;
 mod summary;

@@ -1,12 +1,12 @@
 //! From arguments to a dataset.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use arrowio::Tokens;
 use clikit::{Console, Inputs, Unit, is_dash};
+use dataset::{Sink, begins_like_capture};
 use flowtrack::TrackerOptions;
 use tcpwire::ReadError;
 use tokenizer::field::TokenStats;
@@ -14,10 +14,10 @@ use tokenizer::field::TokenStats;
 use crate::anonymize::CryptoPan;
 use crate::args::Args;
 use crate::capture::{Options, Report};
-use crate::dataset::Dataset;
 use crate::flow_log;
 use crate::jobs::{Message, Task, read_all};
 use crate::keep::KeepSet;
+use crate::rows;
 use crate::side_output::SideOutput;
 use crate::summary::Summary;
 
@@ -81,7 +81,7 @@ struct Found {
 fn find(args: &Args, console: &Console) -> anyhow::Result<Found> {
     let mut others = 0u64;
     let inputs = Inputs::find(&args.input, |path| {
-        let taken = is_capture_name(path) || begins_as_capture(path);
+        let taken = is_capture_name(path) || begins_like_capture(path);
         others += u64::from(!taken);
         taken
     })?;
@@ -121,13 +121,6 @@ fn is_capture_name(path: &Path) -> bool {
     [".pcap", ".pcapng", ".cap", ".snoop", ".dmp", ".ntar"].iter().any(|end| name.ends_with(end))
 }
 
-/// Whether the first octets are a capture's, or of something compressed that may be one.
-fn begins_as_capture(path: &Path) -> bool {
-    let mut head = [0u8; 4];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
-    read.is_ok() && tcpwire::is_capture_magic(&head)
-}
-
 /// What is written while captures are read. Nothing is begun before something of a capture is
 /// there.
 struct Writing<'a> {
@@ -139,7 +132,7 @@ struct Writing<'a> {
 }
 
 struct Outputs {
-    dataset: Dataset<'static>,
+    dataset: Sink<'static>,
     flow_log: Option<SideOutput>,
     /// What the tokens cost, and where to write that.
     stats: Option<(TokenStats, SideOutput)>,
@@ -207,7 +200,7 @@ impl Writing<'_> {
 
     fn outputs(&mut self) -> anyhow::Result<&mut Outputs> {
         if self.outputs.is_none() {
-            let dataset = Dataset::create(self.args, self.console)?;
+            let dataset = rows::create(self.args, self.console)?;
             let create = |path| SideOutput::create(path, self.console);
             let flow_log = self.args.flow_log.as_deref().map(create).transpose()?;
             let table = self.args.token_table.as_deref().map(create).transpose()?;

@@ -55,7 +55,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         has_identifiers: [Some(&real), Some(&generated), reference.as_ref()]
             .iter()
             .flatten()
-            .all(|s| s.nameless == 0),
+            .all(|s| s.missing_identity == 0),
     };
     let progress = console.progress("comparing", None, Unit::Items);
     let found = fidelity::compare(&sides, settings, |what| progress.message(what))?;
@@ -68,7 +68,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     progress.finish();
     let targets = targets(&found, judges.rates().as_deref());
     let summary = Summary {
-        not_whole: [real.not_whole, generated.not_whole],
+        not_whole: [real.incomplete, generated.incomplete],
         found,
         targets,
         judges,

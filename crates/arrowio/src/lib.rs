@@ -29,20 +29,16 @@
 
 mod batch;
 mod column;
-mod corpus;
 mod error;
 mod ipc;
 mod pages;
 mod parquet;
 mod read;
 mod row;
-mod split;
 mod write;
 
 pub use column::{COLUMNS, Column, ColumnType};
-pub use corpus::{Corpus, CorpusOptions, Repeats};
 pub use error::{Error, ErrorKind, Recovery};
 pub use read::{CodecId, DatasetReader, is_dataset_name};
 pub use row::{DatasetMeta, FlowRow, FlowSummary, Tokens};
-pub use split::{Part, Shares, Split, epoch_order};
 pub use write::{Compression, DatasetFormat, DatasetWriter, SHARDS, WriteOptions, Written};

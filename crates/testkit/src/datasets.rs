@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 
-use arrowio::{CodecId, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, Tokens, WriteOptions};
+use arrowio::{
+    CodecId, DatasetFormat, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, Tokens,
+    WriteOptions,
+};
 use flowtrack::Flow;
 use tokenizer::{FlowIdentity, field, word16};
 
@@ -61,13 +64,14 @@ pub fn write_file<'r>(
     writer.finish().unwrap();
 }
 
-/// Writes rows of `field` tokens into a folder, which is created, with default options.
+/// Writes rows of `field` tokens as Arrow files into a folder, which is created.
 ///
 /// # Panics
 /// If the folder cannot be written.
 pub fn write_folder(path: &Path, rows: impl IntoIterator<Item = FlowRow>) {
     fs::create_dir_all(path).unwrap();
-    let mut writer = DatasetWriter::folder(path, &meta(FIELD), &WriteOptions::default()).unwrap();
+    let options = WriteOptions { format: DatasetFormat::Arrow, ..WriteOptions::default() };
+    let mut writer = DatasetWriter::folder(path, &meta(FIELD), &options).unwrap();
     rows.into_iter().for_each(|row| writer.write(&row).unwrap());
     writer.finish().unwrap();
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use arrowio::{CodecId, Corpus, CorpusOptions, Part, Repeats, Shares, Split, epoch_order};
 use clikit::{Console, Unit, is_dash};
+use dataset::{Corpus, CorpusOptions, NearDuplicates, Part, RowCodec, Shares, Split, epoch_order};
 use linformer::Batch;
 use tokenizer::field::vocab;
 use tokenizer::{FlowIdentity, field};
@@ -12,9 +12,6 @@ use tokenizer::{FlowIdentity, field};
 use super::rows::{FlowPiece, Row, pack_rows};
 use crate::ports::SeenServerPorts;
 use crate::settings::Settings;
-
-/// Token code that models are trained on; datasets of any other are refused.
-pub(crate) const CODE: CodecId = CodecId { name: field::NAME, version: field::VERSION };
 
 /// Distinct flows of a dataset, split into training, validation and test flows. Flows are known by
 /// their index among the distinct ones.
@@ -49,13 +46,14 @@ impl SplitDataset {
     ) -> anyhow::Result<SplitDataset> {
         let scratch = existing_ancestor(output);
         let most = u32::try_from(settings.max_repeats).unwrap_or(u32::MAX);
-        let repeats = (most > 0).then_some(Repeats { most, outline: without_time });
-        let options = CorpusOptions { vocab_size: field::VOCAB_SIZE, scratch, repeats };
+        let near_duplicates =
+            (most > 0).then_some(NearDuplicates { max: most, signature: without_time });
+        let options = CorpusOptions { vocab_size: field::VOCAB_SIZE, scratch, near_duplicates };
         let progress = console.progress("reading flows", None, Unit::Items);
         let stream = is_dash(path).then(|| spool_stdin(&options.scratch)).transpose()?;
         let corpus = Corpus::open(
             stream.as_ref().map_or(path, |file| file.path()),
-            &[CODE],
+            &[RowCodec::Field.id()],
             &options,
             |_| progress.inc(1),
         )?;
@@ -78,7 +76,7 @@ impl SplitDataset {
         Ok(SplitDataset {
             max_piece,
             duplicates: corpus.duplicates(),
-            repeats: corpus.repeats(),
+            repeats: corpus.near_duplicates(),
             in_pieces: lengths.filter(|&length| length > max_piece + 1).count() as u64,
             packets: (0..corpus.len())
                 .map(|flow| count_packets(&corpus, flow))

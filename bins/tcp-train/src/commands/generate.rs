@@ -1,19 +1,17 @@
 //! A model to a dataset.
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
 use anyhow::bail;
-use arrowio::{
-    Compression, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Tokens, WriteOptions,
-};
-use atomic_output::{AtomicFile, AtomicFolder, Lender, OnExisting};
+use arrowio::{DatasetMeta, FlowRow, Tokens};
+use atomic_output::OnExisting;
 use clikit::text::count;
 use clikit::{Console, Unit, is_dash};
-use flowtrack::{Class, Close, Direction, Flow};
+use dataset::{
+    Destination, Outcome, REPLACE_DATASET, RowCodec, RowDecoder, Sink, SinkOptions, summarize,
+};
 use linformer::{Generated, Generator, Job, Prompt, Sampling, StopReason, TensorMemory};
-use tokenizer::{DecodeError, FlowIdentity, SideIdentity, field};
+use tokenizer::{FlowIdentity, field};
 
 use super::conditions::PromptConditions;
 use super::filter::FlowFilter;
@@ -29,6 +27,10 @@ const TOKENS_PER_PACKET: u64 = 128;
 
 /// Tokens of finished flows that may wait for an earlier one: 64 MiB of them.
 const MAX_WAITING_TOKENS: usize = 1 << 25;
+
+/// Tokens in a record batch of a stream: few, so that the program behind the pipe gets flows while
+/// others are generated.
+const STREAM_BATCH_TOKENS: usize = 1 << 14;
 
 pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()> {
     clikit::ensure_distinct_paths(
@@ -67,7 +69,7 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
     summary.peak_memory = peak_memory();
     summary.peak_tensor_memory = TensorMemory::read().peak;
     name_what_is_missing(args, &summary, console);
-    output.finish()?;
+    output.sink.finish()?;
     console.summary(&summary)
 }
 
@@ -161,21 +163,19 @@ fn take(
     }
     summary.generated += 1;
     summary.tokens += generated.tokens.len() as u64;
-    match decoded(&generated.tokens) {
+    let tokens = Tokens::U16(generated.tokens.clone());
+    let mut row = FlowRow { tokens, identity: FlowIdentity::default(), summary: None };
+    match output.decoder.decode_with_stand_ins(&row) {
         Ok(flow) => {
-            let described = describe(&flow);
-            let is_whole = described.class == "graceful" || described.class == "reset";
-            summary.add(flow.packets.len() as u64, is_whole && filter.is_session());
-            let mut tokens = generated.tokens.clone();
-            if filter.is_any_length() {
-                field::set_length_class(&mut tokens, flow.packets.len());
+            let outcome = Outcome::of_decoded(&flow);
+            let is_complete = outcome.class.is_complete();
+            summary.add(flow.packets.len() as u64, is_complete && filter.is_session());
+            if let (true, Tokens::U16(tokens)) = (filter.is_any_length(), &mut row.tokens) {
+                field::set_length_class(tokens, flow.packets.len());
             }
-            let tokens = Tokens::U16(tokens);
-            output.writer.write(&FlowRow {
-                tokens,
-                identity: FlowIdentity::default(),
-                summary: Some(described),
-            })?;
+            row.summary = Some(summarize(&flow, outcome, ""));
+            output.sink.write(&row)?;
+            output.decoder.recycle(flow);
         }
         Err(error) => {
             summary.first_fault.get_or_insert_with(|| format!("flow {}: {error}", generated.index));
@@ -184,102 +184,33 @@ fn take(
     Ok(())
 }
 
-/// The flow between ends of the documentation's addresses: whoever decodes it next draws others.
-fn decoded(tokens: &[u16]) -> Result<Flow, DecodeError> {
-    let is_v6 = field::header(tokens)?.ip_version == 6;
-    let side = |n: u8| {
-        let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n.into());
-        let addr = if is_v6 { v6.into() } else { Ipv4Addr::new(192, 0, 2, n).into() };
-        SideIdentity { addr: Some(addr), ..SideIdentity::default() }
-    };
-    let identity = FlowIdentity {
-        client_port: Some(49_152),
-        client: side(1),
-        server: side(2),
-        ..FlowIdentity::default()
-    };
-    field::decode(tokens, &identity)
-}
-
-/// What stands beside the tokens, the verdict by the same judge as for captured flows.
-fn describe(flow: &Flow) -> FlowSummary {
-    let times = flow.packets.iter().map(|p| p.time_ns);
-    let of = |direction: Direction| flow.packets.iter().filter(move |p| p.direction == direction);
-    let both = [Direction::Forward, Direction::Reverse];
-    let judged = flow.verdict();
-    let (class, close) =
-        judged.as_ref().map_or((Class::Partial, Close::Open), |(v, _)| (v.class, v.close));
-    FlowSummary {
-        duration_ns: times.clone().max().unwrap_or(0).saturating_sub(times.min().unwrap_or(0)),
-        server_port: flow.server.port,
-        ip_version: if flow.server.addr.is_ipv4() { 4 } else { 6 },
-        packets: both.map(|d| of(d).count() as u64),
-        payload_octets: both.map(|d| of(d).map(|p| u64::from(p.payload_len)).sum()),
-        completeness: judged.map_or(0, |(_, completeness)| completeness.bits()),
-        close: close.name().to_owned(),
-        class: class.name().to_owned(),
-        source: String::new(),
-        first_frame: 0,
-    }
-}
-
+/// Output dataset, and the decoder that its rows are summarized with.
 struct Output {
-    writer: DatasetWriter<'static>,
-    appears: Appears,
-}
-
-enum Appears {
-    AtOnce,
-    File(Lender),
-    Folder(AtomicFolder),
+    decoder: RowDecoder,
+    sink: Sink<'static>,
 }
 
 impl Output {
     fn create(args: &Generate, console: &Console) -> anyhow::Result<Output> {
-        let options = |format| WriteOptions {
-            format,
-            compression: Compression::Lz4,
-            ..WriteOptions::default()
-        };
-        if is_dash(&args.output_dir) {
-            if args.format == Some(Format::Parquet) {
-                bail!("-: expected a format for a stream (arrow), found parquet");
-            }
-            let options =
-                WriteOptions { batch_tokens: 1 << 14, ..options(arrowio::DatasetFormat::Stream) };
-            let writer =
-                DatasetWriter::to("standard output", console.stdout(), &meta(args), &options)?;
-            return Ok(Output { writer, appears: Appears::AtOnce });
-        }
+        let path = args.output_dir.as_path();
         let asked = args.format.map(|format| match format {
             Format::Arrow => arrowio::DatasetFormat::Arrow,
             Format::Parquet => arrowio::DatasetFormat::Parquet,
         });
-        let named = arrowio::DatasetFormat::from_path(&args.output_dir)
-            .filter(|_| !args.output_dir.is_dir());
-        if let Some(named) = named {
-            let (file, lender) = AtomicFile::create(&args.output_dir)?.lend();
-            let name = args.output_dir.display().to_string();
-            let writer =
-                DatasetWriter::to(&name, file, &meta(args), &options(asked.unwrap_or(named)))?;
-            return Ok(Output { writer, appears: Appears::File(lender) });
+        let destination = if is_dash(path) {
+            Destination::stream("standard output", console.stdout(), asked)?
+        } else {
+            Destination::at(path, asked)
+        };
+        if destination.is_folder() {
+            clikit::warn_if_named_like_a_file(path, arrowio::DatasetFormat::FILES);
         }
-        clikit::warn_if_named_like_a_file(&args.output_dir, arrowio::DatasetFormat::FILES);
-        let existing =
-            if args.force { OnExisting::Replace(arrowio::SHARDS) } else { OnExisting::Fail };
-        let folder = AtomicFolder::create(&args.output_dir, existing)?;
-        let format = asked.unwrap_or(arrowio::DatasetFormat::Arrow);
-        let writer = DatasetWriter::folder(folder.path(), &meta(args), &options(format))?;
-        Ok(Output { writer, appears: Appears::Folder(folder) })
-    }
-
-    fn finish(self) -> anyhow::Result<()> {
-        self.writer.finish()?;
-        match self.appears {
-            Appears::AtOnce => Ok(()),
-            Appears::File(lender) => Ok(lender.commit()?),
-            Appears::Folder(folder) => Ok(folder.commit()?),
-        }
+        let options = SinkOptions {
+            on_existing: if args.force { REPLACE_DATASET } else { OnExisting::Fail },
+            stream_batch_tokens: Some(STREAM_BATCH_TOKENS),
+        };
+        let sink = Sink::create(destination, &meta(args), &options)?;
+        Ok(Output { decoder: RowDecoder::default(), sink })
     }
 }
 
@@ -301,17 +232,12 @@ fn meta(args: &Generate) -> DatasetMeta {
         ("min-packets-per-flow", args.min_packets_per_flow.to_string()),
         ("max-packets-per-flow", args.max_packets_per_flow.to_string()),
     ];
-    DatasetMeta {
-        token_code: field::NAME.to_owned(),
-        token_version: field::VERSION,
-        vocab_size: field::VOCAB_SIZE as u32,
-        tool: concat!("tcp-train ", env!("CARGO_PKG_VERSION")).to_owned(),
-        options: options
-            .into_iter()
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect::<BTreeMap<_, _>>(),
-    }
+    let options = options
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    RowCodec::Field.meta(concat!("tcp-train ", env!("CARGO_PKG_VERSION")), options)
 }
 
 fn name_of(constrain: Constrain) -> &'static str {

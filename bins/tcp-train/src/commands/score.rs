@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
-use arrowio::Part;
 use clikit::text::count;
 use clikit::{Console, Unit, is_dash};
+use dataset::{Part, epoch_order};
 use linformer::{CarriedStates, Model};
 use serde::Serialize;
 
@@ -73,7 +73,7 @@ pub(crate) fn score(args: &Score, console: &Console) -> anyhow::Result<()> {
 fn sample(all: Vec<(u32, Part)>, max: Option<u64>, seed: u64) -> Vec<(u32, Part)> {
     let Some(max) = max.filter(|&max| max < all.len() as u64) else { return all };
     let indices: Vec<u32> = (0..all.len() as u32).collect();
-    let mut sampled = arrowio::epoch_order(&indices, seed, 0);
+    let mut sampled = epoch_order(&indices, seed, 0);
     sampled.truncate(max as usize);
     sampled.sort_unstable();
     sampled.into_iter().map(|i| all[i as usize]).collect()

@@ -1,6 +1,5 @@
 //! Datasets written and read back, in every format.
 
-mod corpus;
 mod hostile;
 mod reference;
 mod seeds;

@@ -1,39 +1,38 @@
-//! Which flows train a model, which ones choose it and which ones judge it; and in what order they
-//! are seen.
+//! Split of a corpus into training, validation and test; order of the flows in an epoch.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::Corpus;
-use crate::corpus::hash;
+use crate::hash::fnv1a;
 
-/// How much of a corpus is held out; the rest is for training. Shares of the number of flows, each
-/// from 0 to 1.
+/// Shares of a corpus that are held out, as fractions of the number of flows from 0 to 1. The rest
+/// is for training.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Shares {
-    /// For choosing a model while it is trained.
+    /// Share for validation: chooses a model during training.
     pub validation: f64,
-    /// For judging it once it is done.
+    /// Share for the test: judges a model after training.
     pub test: f64,
 }
 
-/// A part of a corpus.
+/// Part of a corpus.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Part {
-    /// What a model is trained on.
+    /// Flows that a model is trained on.
     Train,
-    /// What a model is chosen by.
+    /// Flows that a model is chosen by.
     Validation,
-    /// What a model is judged by.
+    /// Flows that a model is judged by.
     Test,
 }
 
 impl Part {
-    /// All of them.
+    /// Every part, in the order of training, validation and test.
     pub const ALL: [Part; 3] = [Part::Train, Part::Validation, Part::Test];
 
-    /// `train`, `validation` or `test`.
+    /// Returns `train`, `validation` or `test`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -44,19 +43,19 @@ impl Part {
     }
 }
 
-/// The flows of a corpus by part, each in the corpus's order. Every flow is in one part.
+/// Flows of a corpus by part, each part in the corpus's order. Every flow is in exactly one part.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Split {
-    /// For training.
+    /// Indices of the flows for training.
     pub train: Vec<u32>,
-    /// For validation.
+    /// Indices of the flows for validation.
     pub validation: Vec<u32>,
-    /// For the test.
+    /// Indices of the flows for the test.
     pub test: Vec<u32>,
 }
 
 impl Split {
-    /// The flows of a part.
+    /// Returns the indices of a part's flows.
     #[must_use]
     pub fn part(&self, part: Part) -> &[u32] {
         match part {
@@ -66,20 +65,22 @@ impl Split {
         }
     }
 
-    /// A number that stands for the split: the same on every machine and in every version.
+    /// Returns a hash of the split, equal on every machine and in every version. Checkpoints store
+    /// it to recognize their split.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        let parts = Part::ALL.map(|part| hash(self.part(part).iter().copied().map(u64::from)));
-        hash(parts.into_iter())
+        let parts = Part::ALL.map(|part| fnv1a(self.part(part).iter().copied().map(u64::from)));
+        fnv1a(parts.into_iter())
     }
 }
 
 impl Corpus {
-    /// Splits by the capture that flows come from: whole captures, in an order drawn from `seed`,
-    /// are held out while they fit into the share of the test, then into that of the validation.
-    /// What a share still wants is drawn from the flows of the other captures, one by one: so a
-    /// dataset of one capture is split by flow. The same corpus, shares and seed give the same
-    /// split, and the test does not depend on the validation's share.
+    /// Splits by capture: whole captures, in an order drawn from `seed`, are held out as long as
+    /// they fit into the share of the test, then into that of the validation.
+    ///
+    /// The remainder of a share is drawn flow by flow from the other captures, so a dataset of one
+    /// capture is split by flow. The same corpus, shares and seed give the same split. The test
+    /// part does not depend on the share of the validation.
     #[must_use]
     pub fn split(&self, shares: Shares, seed: u64) -> Split {
         let sources: Vec<u32> = (0..self.len()).map(|flow| self.source(flow) as u32).collect();
@@ -87,21 +88,27 @@ impl Corpus {
     }
 }
 
-/// Splits flows of which only the sources are known, as numbers below `count`.
+/// Splits flows by their captures alone, given as indices below `count`.
 fn split(sources: &[u32], count: usize, shares: Shares, seed: u64) -> Split {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut captures: Vec<usize> = (0..count).collect();
     captures.shuffle(&mut rng);
     let mut parts = vec![Part::Train; sources.len()];
+    // The test is drawn first, so that it does not depend on the validation's share.
     for (part, share) in [(Part::Test, shares.test), (Part::Validation, shares.validation)] {
         let wanted = (sources.len() as f64 * share) as usize;
         hold_out(part, wanted, sources, &captures, &mut parts, &mut rng);
     }
-    let of = |part| (0..parts.len() as u32).filter(|&flow| parts[flow as usize] == part).collect();
-    Split { train: of(Part::Train), validation: of(Part::Validation), test: of(Part::Test) }
+    let flows_in =
+        |part| (0..parts.len() as u32).filter(|&flow| parts[flow as usize] == part).collect();
+    Split {
+        train: flows_in(Part::Train),
+        validation: flows_in(Part::Validation),
+        test: flows_in(Part::Test),
+    }
 }
 
-/// Gives `wanted` flows of those for training to `part`.
+/// Moves `wanted` flows from training to `part`.
 fn hold_out(
     part: Part,
     mut wanted: usize,
@@ -116,16 +123,16 @@ fn hold_out(
         sizes[source as usize] += 1;
         is_whole[source as usize] &= *part == Part::Train;
     }
-    let mut is_held = vec![false; captures.len()];
+    let mut is_held_out = vec![false; captures.len()];
     for &capture in captures {
         if is_whole[capture] && sizes[capture] <= wanted {
-            is_held[capture] = true;
+            is_held_out[capture] = true;
             wanted -= sizes[capture];
         }
     }
     let mut rest = Vec::new();
     for (flow, &source) in sources.iter().enumerate() {
-        if is_held[source as usize] {
+        if is_held_out[source as usize] {
             parts[flow] = part;
         } else if parts[flow] == Part::Train {
             rest.push(flow);
@@ -135,11 +142,12 @@ fn hold_out(
     rest.iter().take(wanted).for_each(|&flow| parts[flow] = part);
 }
 
-/// The flows of a part in the order of one epoch, which depends on `seed` and `epoch` alone.
+/// Returns the flows of a part in the order of one epoch. The order depends only on `seed` and
+/// `epoch`.
 #[must_use]
 pub fn epoch_order(part: &[u32], seed: u64, epoch: u64) -> Vec<u32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    // Stream 0 draws the split.
+    // Stream 0 of the seed draws the split.
     rng.set_stream(epoch.wrapping_add(1));
     let mut order = part.to_vec();
     order.shuffle(&mut rng);
@@ -152,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// Which sources a part has flows of.
+    /// Returns the captures that a part has flows of.
     fn sources_of(part: &[u32], sources: &[u32]) -> Vec<u32> {
         let mut found: Vec<u32> = part.iter().map(|&flow| sources[flow as usize]).collect();
         found.sort_unstable();
@@ -162,8 +170,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_flow_is_in_one_part(sources in prop::collection::vec(0..9_u32, 0..200),
-            validation in 0.0..0.5, test in 0.0..0.5, seed in any::<u64>()) {
+        fn every_flow_is_in_one_part(
+            sources in prop::collection::vec(0..9_u32, 0..200),
+            validation in 0.0..0.5,
+            test in 0.0..0.5,
+            seed in any::<u64>(),
+        ) {
             let parts = split(&sources, 9, Shares { validation, test }, seed);
             let mut all = [&parts.train[..], &parts.validation, &parts.test].concat();
             all.sort_unstable();
@@ -173,8 +185,12 @@ mod tests {
         }
 
         #[test]
-        fn the_test_does_not_depend_on_the_validation(sources in prop::collection::vec(0..9_u32, 0..200),
-            validation in 0.0..0.5, test in 0.0..0.5, seed in any::<u64>()) {
+        fn the_test_does_not_depend_on_the_validation(
+            sources in prop::collection::vec(0..9_u32, 0..200),
+            validation in 0.0..0.5,
+            test in 0.0..0.5,
+            seed in any::<u64>(),
+        ) {
             let one = split(&sources, 9, Shares { validation, test }, seed);
             let other = split(&sources, 9, Shares { validation: 0.0, test }, seed);
             prop_assert_eq!(one.test, other.test);

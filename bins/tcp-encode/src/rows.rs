@@ -1,0 +1,99 @@
+//! Conversations into rows of the output dataset.
+
+use std::collections::BTreeMap;
+
+use arrowio::{DatasetFormat, DatasetMeta, FlowRow};
+use atomic_output::OnExisting;
+use clikit::{Console, is_dash};
+use dataset::{
+    Destination, Outcome, REPLACE_DATASET, RowCodec, RowEncoder, Sink, SinkOptions, summarize,
+};
+use flowtrack::Flow;
+
+use crate::anonymize;
+use crate::args::{self, Args, TokenCode};
+use crate::capture::{Options, Wanted};
+
+/// Encodes conversations into rows, with addresses anonymized if the options say so.
+pub(crate) struct ConversationEncoder<'o> {
+    options: &'o Options,
+    encoder: RowEncoder,
+}
+
+impl<'o> ConversationEncoder<'o> {
+    pub(crate) fn new(options: &'o Options) -> Self {
+        ConversationEncoder { options, encoder: RowEncoder::new(options.tokens.codec()) }
+    }
+
+    /// Encodes a conversation. `source` is the name of its capture.
+    ///
+    /// # Errors
+    /// If the token code cannot represent the flow, or an option of it may hold an address that
+    /// would not be anonymized. The text is the reason, for the flow log.
+    pub(crate) fn encode(&mut self, wanted: &Wanted<'_>, source: &str) -> Result<FlowRow, String> {
+        if self.options.anonymize.is_some() && !options_are_known(wanted.flow) {
+            return Err(anonymize::OPTIONS.to_owned());
+        }
+        let (tokens, mut identity) = self.encoder.encode(wanted.flow).map_err(|e| e.to_string())?;
+        for side in [&mut identity.client, &mut identity.server] {
+            side.addr = side.addr.map(|addr| self.options.shown(addr));
+        }
+        let outcome = Outcome::of_captured(wanted.flow, wanted.verdict);
+        let summary = Some(summarize(wanted.flow, outcome, source));
+        Ok(FlowRow { tokens, identity, summary })
+    }
+}
+
+fn options_are_known(flow: &Flow) -> bool {
+    flow.packets.iter().all(|packet| anonymize::options_are_known(flow.options_of(packet)))
+}
+
+/// Creates the dataset that the command line asks for.
+pub(crate) fn create(args: &Args, console: &Console) -> anyhow::Result<Sink<'static>> {
+    let output = args.output.as_path();
+    let asked = args.format.map(args::Format::format);
+    let destination = if is_dash(output) {
+        Destination::stream("standard output", console.stdout(), asked)?
+    } else {
+        Destination::at(output, asked)
+    };
+    if destination.is_folder() {
+        clikit::warn_if_named_like_a_file(output, DatasetFormat::FILES);
+    }
+    let on_existing = if args.force { REPLACE_DATASET } else { OnExisting::Fail };
+    let options = SinkOptions { on_existing, stream_batch_tokens: None };
+    Ok(Sink::create(destination, &meta(args), &options)?)
+}
+
+fn meta(args: &Args) -> DatasetMeta {
+    let keep = crate::keep::KeepSet(args.keep.clone()).to_string();
+    let mut options = BTreeMap::from([("keep".to_owned(), keep)]);
+    if let Some(idle_ns) = args.idle_timeout {
+        options.insert("idle-timeout-ns".to_owned(), idle_ns.to_string());
+    }
+    if let Some(mib) = args.max_memory {
+        options.insert("max-memory-mib".to_owned(), mib.to_string());
+    }
+    if args.anonymize.is_some() {
+        options.insert("anonymize".to_owned(), "crypto-pan".to_owned());
+    }
+    args.tokens.codec().meta(concat!("tcp-encode ", env!("CARGO_PKG_VERSION")), options)
+}
+
+impl args::Format {
+    fn format(self) -> DatasetFormat {
+        match self {
+            args::Format::Arrow => DatasetFormat::Arrow,
+            args::Format::Parquet => DatasetFormat::Parquet,
+        }
+    }
+}
+
+impl TokenCode {
+    fn codec(self) -> RowCodec {
+        match self {
+            TokenCode::Field => RowCodec::Field,
+            TokenCode::Word16 => RowCodec::Word16,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Datasets of flows: the layer between token codes, the file format and the programs.
+//!
+//! [`RowEncoder`] and [`RowDecoder`] turn flows into rows and back in either token code,
+//! [`summarize`] computes the columns next to the tokens, [`Sink`] writes a dataset as an output
+//! that is complete or absent, [`CompleteFlows`] reads captures and datasets alike, and [`Corpus`]
+//! is a dataset as training wants it: distinct flows, split, shuffled.
+//!
+//! A flow becomes a row, and the row the same flow:
+//!
+//! ```
+//! use arrowio::FlowRow;
+//! use dataset::{Outcome, RowCodec, RowDecoder, RowEncoder, summarize};
+//!
+//! let flow = tokenizer::field::doc::worked_flow();
+//! let (tokens, identity) = RowEncoder::new(RowCodec::Field).encode(&flow)?;
+//! let summary = summarize(&flow, Outcome::of_decoded(&flow), "example.pcap");
+//! assert_eq!(summary.class, "graceful");
+//!
+//! let row = FlowRow { tokens, identity, summary: Some(summary) };
+//! let (decoded, synthesized) = RowDecoder::default().decode(&row)?;
+//! assert_eq!(decoded.packets, flow.packets);
+//! assert_eq!(synthesized.packets, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Nothing here reads a command line or prints: paths, formats and metadata are arguments, and
+//! what was left out is returned.
+
+mod codec;
+mod corpus;
+mod hash;
+mod sink;
+mod source;
+mod split;
+mod summary;
+
+pub use self::codec::{CODEC_IDS, RowCodec, RowDecoder, RowEncoder, read_header};
+pub use self::corpus::{Corpus, CorpusError, CorpusOptions, NearDuplicates};
+pub use self::sink::{Destination, REPLACE_DATASET, Sink, SinkError, SinkOptions};
+pub use self::source::{
+    CompleteFlows, LeftOut, SourceError, begins_like_capture, is_dataset_or_capture,
+};
+pub use self::split::{Part, Shares, Split, epoch_order};
+pub use self::summary::{Outcome, summarize};

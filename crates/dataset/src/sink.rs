@@ -1,0 +1,206 @@
+//! A dataset as an output: a stream, a file or a folder, complete or absent.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use arrowio::{
+    Compression, DatasetFormat, DatasetMeta, DatasetWriter, FlowRow, SHARDS, WriteOptions, Written,
+};
+use atomic_output::{AtomicFile, AtomicFolder, Lender, OnExisting};
+
+/// Replaces an existing folder if a dataset's files are all that it holds.
+pub const REPLACE_DATASET: OnExisting = OnExisting::Replace(SHARDS);
+
+/// Place that a dataset is written to, and its format there.
+pub enum Destination<'w> {
+    /// Arrow stream, written as the rows come.
+    Stream {
+        /// Name of the stream in error messages.
+        name: String,
+        /// Open end of the stream.
+        to: Box<dyn Write + Send + 'w>,
+    },
+    /// One file, which appears when the dataset is complete. A device or named pipe is written
+    /// directly.
+    File {
+        /// Path of the file.
+        path: PathBuf,
+        /// DatasetFormat of the file.
+        format: DatasetFormat,
+    },
+    /// Folder of files, which appears when the dataset is complete.
+    Folder {
+        /// Path of the folder.
+        path: PathBuf,
+        /// DatasetFormat of its files.
+        format: DatasetFormat,
+    },
+}
+
+impl<'w> Destination<'w> {
+    /// Returns the destination of an open stream such as standard output.
+    ///
+    /// # Errors
+    /// If Parquet is asked for: its files end with an index of what precedes, and are read from
+    /// there.
+    pub fn stream(
+        name: &str,
+        to: impl Write + Send + 'w,
+        asked: Option<DatasetFormat>,
+    ) -> Result<Destination<'w>, SinkError> {
+        if asked == Some(DatasetFormat::Parquet) {
+            return Err(SinkError::ParquetStream);
+        }
+        Ok(Destination::Stream { name: name.to_owned(), to: Box::new(to) })
+    }
+
+    /// Chooses the destination at a path, from its name and what is there.
+    ///
+    /// A name with the extension of a dataset is a file, and so is anything that exists and is not a
+    /// folder: a device or a pipe, which gets a stream. Every other path is a folder. `asked` has
+    /// precedence over the extension, but a stream is Arrow, too.
+    ///
+    /// ```
+    /// use std::path::{Path, PathBuf};
+    ///
+    /// use arrowio::DatasetFormat;
+    /// use dataset::Destination;
+    ///
+    /// let at = |name: &str, asked| Destination::at(Path::new(name), asked);
+    /// assert!(matches!(at("a.parquet", None), Destination::File { format: DatasetFormat::Parquet, .. }));
+    /// assert!(matches!(at("folder", None), Destination::Folder { format: DatasetFormat::Arrow, .. }));
+    /// let arrow = Some(DatasetFormat::Arrow);
+    /// assert!(matches!(at("a.parquet", arrow), Destination::File { format: DatasetFormat::Arrow, .. }));
+    /// assert!(matches!(at("a.arrows", arrow), Destination::File { format: DatasetFormat::Stream, .. }));
+    /// ```
+    #[must_use]
+    pub fn at(path: &Path, asked: Option<DatasetFormat>) -> Destination<'w> {
+        let from_name = || {
+            DatasetFormat::from_path(path)
+                .or_else(|| path.exists().then_some(DatasetFormat::Stream))
+        };
+        match (path.is_dir(), from_name()) {
+            (false, Some(named)) => {
+                let format = match asked {
+                    Some(DatasetFormat::Arrow) if named == DatasetFormat::Stream => {
+                        DatasetFormat::Stream
+                    }
+                    asked => asked.unwrap_or(named),
+                };
+                Destination::File { path: path.to_owned(), format }
+            }
+            _ => {
+                let format = match asked {
+                    Some(DatasetFormat::Parquet) => DatasetFormat::Parquet,
+                    _ => DatasetFormat::Arrow,
+                };
+                Destination::Folder { path: path.to_owned(), format }
+            }
+        }
+    }
+
+    /// Reports whether the dataset becomes a folder.
+    #[must_use]
+    pub fn is_folder(&self) -> bool {
+        matches!(self, Destination::Folder { .. })
+    }
+}
+
+/// Reasons why a dataset cannot be written.
+#[derive(thiserror::Error, Debug)]
+pub enum SinkError {
+    /// Parquet cannot be written to a stream.
+    #[error("-: expected a format for a stream (arrow), found parquet")]
+    ParquetStream,
+    /// The file or folder cannot be created or committed.
+    #[error(transparent)]
+    Output(#[from] atomic_output::Error),
+    /// Rows cannot be written.
+    #[error(transparent)]
+    Dataset(#[from] arrowio::Error),
+}
+
+/// Options of [`Sink::create`].
+#[derive(Clone, Copy, Debug)]
+pub struct SinkOptions {
+    /// Treatment of an existing folder.
+    pub on_existing: OnExisting,
+    /// Number of tokens in a record batch of a stream, if it is not the default of [`WriteOptions`].
+    /// Small batches reach the reader of a slow stream earlier.
+    pub stream_batch_tokens: Option<usize>,
+}
+
+/// Dataset that is being written. A file or folder appears under its name only when
+/// [`finish`](Sink::finish) returns; dropped before that, it leaves nothing.
+pub struct Sink<'w> {
+    writer: DatasetWriter<'w>,
+    pending: Pending,
+}
+
+/// Output that waits for its rows, and is then committed.
+enum Pending {
+    Stream,
+    File(Lender),
+    Folder(AtomicFolder),
+}
+
+impl<'w> Sink<'w> {
+    /// Creates a dataset with its metadata and without rows.
+    ///
+    /// # Errors
+    /// If the output cannot be created, or its folder exists and must not be replaced.
+    pub fn create(
+        destination: Destination<'w>,
+        meta: &DatasetMeta,
+        options: &SinkOptions,
+    ) -> Result<Sink<'w>, SinkError> {
+        let write = |format| WriteOptions {
+            format,
+            compression: Compression::Lz4,
+            ..WriteOptions::default()
+        };
+        Ok(match destination {
+            Destination::Stream { name, to } => {
+                let mut write = write(DatasetFormat::Stream);
+                write.batch_tokens = options.stream_batch_tokens.unwrap_or(write.batch_tokens);
+                let writer = DatasetWriter::to(&name, to, meta, &write)?;
+                Sink { writer, pending: Pending::Stream }
+            }
+            Destination::File { path, format } => {
+                let (file, lender) = AtomicFile::create(&path)?.lend();
+                let name = path.display().to_string();
+                let writer = DatasetWriter::to(&name, file, meta, &write(format))?;
+                Sink { writer, pending: Pending::File(lender) }
+            }
+            Destination::Folder { path, format } => {
+                let folder = AtomicFolder::create(&path, options.on_existing)?;
+                let writer = DatasetWriter::folder(folder.path(), meta, &write(format))?;
+                Sink { writer, pending: Pending::Folder(folder) }
+            }
+        })
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// If the row is not in the dataset's token code, or a full record batch cannot be written.
+    pub fn write(&mut self, row: &FlowRow) -> Result<(), SinkError> {
+        Ok(self.writer.write(row)?)
+    }
+
+    /// Writes the remaining rows and gives the dataset its name. Returns counts of what was
+    /// written.
+    ///
+    /// # Errors
+    /// If the rows cannot be written or the output cannot be renamed; then nothing appears under
+    /// the name.
+    pub fn finish(self) -> Result<Written, SinkError> {
+        let written = self.writer.finish()?;
+        match self.pending {
+            Pending::Stream => {}
+            Pending::File(lender) => lender.commit()?,
+            Pending::Folder(folder) => folder.commit()?,
+        }
+        Ok(written)
+    }
+}

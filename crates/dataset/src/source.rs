@@ -1,0 +1,157 @@
+//! Captures and datasets as complete flows.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use arrowio::DatasetReader;
+use flowtrack::{Class, Flow, Tracker, TrackerOptions};
+use tcpwire::{CaptureReader, Dissector, ReadError};
+use tokenizer::DecodeError;
+
+use crate::codec::{RowCodec, RowDecoder};
+
+/// Complete flows of any number of files, and counts of the others.
+#[derive(Debug, Default)]
+pub struct CompleteFlows {
+    /// Flows with handshake, both streams without a gap, and a close or reset.
+    pub flows: Vec<Flow>,
+    /// Number of conversations that are not complete.
+    pub incomplete: u64,
+    /// Number of decoded flows whose row has no client port. Such rows are generated, and their
+    /// flows have no initial numbers either.
+    pub missing_identity: u64,
+}
+
+/// Reasons why a file cannot be read at all.
+#[derive(thiserror::Error, Debug)]
+pub enum SourceError {
+    /// The capture cannot be opened.
+    #[error("{}: {source}", path.display())]
+    Open {
+        /// File of the capture.
+        path: PathBuf,
+        /// Error of the operating system.
+        source: io::Error,
+    },
+    /// The dataset cannot be opened, or has another token code than `field`.
+    #[error(transparent)]
+    Dataset(#[from] arrowio::Error),
+}
+
+/// Part of a file that could not be read, in a form to report to the user.
+#[derive(thiserror::Error, Debug)]
+pub enum LeftOut {
+    /// Row, or rest, of a dataset.
+    #[error(transparent)]
+    Rows(arrowio::Error),
+    /// Row whose tokens are not valid.
+    #[error("{}: row {row} (from 0): {error}", path.display())]
+    Tokens {
+        /// File or folder of the dataset.
+        path: PathBuf,
+        /// Number of the row, from 0.
+        row: usize,
+        /// First token that is not valid.
+        error: DecodeError,
+    },
+    /// Rest of a capture.
+    #[error("{}: {damage}", path.display())]
+    Frames {
+        /// File of the capture.
+        path: PathBuf,
+        /// Reason why reading ended.
+        damage: ReadError,
+    },
+}
+
+/// Reports whether a file is a dataset by its name, or begins like a capture.
+#[must_use]
+pub fn is_dataset_or_capture(path: &Path) -> bool {
+    arrowio::is_dataset_name(path) || begins_like_capture(path)
+}
+
+/// Reports whether a file begins like a capture, or like a compressed file that may hold one.
+#[must_use]
+pub fn begins_like_capture(path: &Path) -> bool {
+    let mut head = [0; 4];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && tcpwire::is_capture_magic(&head)
+}
+
+impl CompleteFlows {
+    /// Adds the complete flows of a file, which is a dataset by its name or else a capture. Returns
+    /// what was left out of it.
+    ///
+    /// # Errors
+    /// If the file cannot be opened, or is a dataset in another token code than `field`.
+    pub fn add_file(&mut self, path: &Path) -> Result<Vec<LeftOut>, SourceError> {
+        if arrowio::is_dataset_name(path) { self.add_dataset(path) } else { self.add_capture(path) }
+    }
+
+    fn add_dataset(&mut self, path: &Path) -> Result<Vec<LeftOut>, SourceError> {
+        let mut left_out = Vec::new();
+        let mut decoder = RowDecoder::default();
+        for (number, row) in DatasetReader::open(path, &[RowCodec::Field.id()])?.enumerate() {
+            let row = match row {
+                Ok(row) => row,
+                Err(error) => {
+                    left_out.push(LeftOut::Rows(error));
+                    continue;
+                }
+            };
+            match decoder.decode_with_stand_ins(&row) {
+                Ok(flow) => match flow.verdict() {
+                    Some((verdict, _)) => {
+                        self.missing_identity += u64::from(row.identity.client_port.is_none());
+                        self.push(flow, verdict.class);
+                    }
+                    None => self.incomplete += 1,
+                },
+                Err(error) => {
+                    left_out.push(LeftOut::Tokens { path: path.to_owned(), row: number, error });
+                }
+            }
+        }
+        Ok(left_out)
+    }
+
+    fn add_capture(&mut self, path: &Path) -> Result<Vec<LeftOut>, SourceError> {
+        let file = File::open(path)
+            .map_err(|source| SourceError::Open { path: path.to_owned(), source })?;
+        let damaged = |damage| vec![LeftOut::Frames { path: path.to_owned(), damage }];
+        let mut reader = match CaptureReader::new(BufReader::with_capacity(1 << 20, file)) {
+            Ok(reader) => reader,
+            Err(damage) => return Ok(damaged(damage)),
+        };
+        let mut dissector = Dissector::default();
+        let mut tracker = Tracker::new(TrackerOptions::default());
+        let left_out = loop {
+            match reader.next_frame() {
+                Ok(Some(frame)) => {
+                    if let Ok(segment) = dissector.dissect(&frame) {
+                        tracker.push(frame.time_ns, frame.number, &segment);
+                    }
+                }
+                Ok(None) => break Vec::new(),
+                Err(damage) => break damaged(damage),
+            }
+        };
+        tracker.finish();
+        for finished in tracker.drain_finished() {
+            match finished.flow {
+                Some(flow) => self.push(flow, finished.verdict.class),
+                None => self.incomplete += 1,
+            }
+        }
+        Ok(left_out)
+    }
+
+    fn push(&mut self, flow: Flow, class: Class) {
+        if class.is_complete() {
+            self.flows.push(flow);
+        } else {
+            self.incomplete += 1;
+        }
+    }
+}

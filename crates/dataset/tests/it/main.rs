@@ -1,0 +1,5 @@
+//! Integration tests of datasets of flows.
+
+mod corpus;
+mod rows;
+mod sink;

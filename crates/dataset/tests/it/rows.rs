@@ -1,0 +1,93 @@
+//! Flows of captures as rows and back.
+
+use arrowio::FlowRow;
+use dataset::{CompleteFlows, Outcome, RowCodec, RowDecoder, RowEncoder, read_header, summarize};
+use flowtrack::Flow;
+use testkit::Scratch;
+use testkit::captures::{complete_flows, conversations};
+use testkit::datasets::{encoded_row, write_folder};
+use testkit::testdata;
+
+fn encode(codec: RowCodec, flow: &Flow) -> FlowRow {
+    let (tokens, identity) = RowEncoder::new(codec).encode(flow).unwrap();
+    FlowRow { tokens, identity, summary: None }
+}
+
+#[test]
+fn field_rows_decode_to_the_same_packets() {
+    let mut decoder = RowDecoder::default();
+    for flow in complete_flows(&testdata("quick.pcap")) {
+        let row = encode(RowCodec::Field, &flow);
+        let (decoded, synthesized) = decoder.decode(&row).unwrap();
+        assert_eq!((&decoded.packets, synthesized.packets), (&flow.packets, 0));
+        assert_eq!(decoder.decode_opening(&row, |opening| opening.packets[0]), flow.packets[0]);
+        decoder.recycle(decoded);
+    }
+}
+
+#[test]
+fn word16_rows_synthesize_times() {
+    for flow in complete_flows(&testdata("quick.pcap")) {
+        let row = encode(RowCodec::Word16, &flow);
+        let (decoded, synthesized) = RowDecoder::default().decode(&row).unwrap();
+        assert_eq!(decoded.packets.len() as u64, synthesized.packets);
+        assert_eq!(read_header(&row).unwrap().server_port, flow.server.port);
+    }
+}
+
+#[test]
+fn a_captured_and_a_decoded_flow_have_the_same_summary() {
+    let all = conversations(&testdata("http-lan.pcap"));
+    let complete = all.iter().filter(|e| e.verdict.class.is_complete());
+    let mut decoder = RowDecoder::default();
+    let mut compared = 0;
+    for (flow, verdict) in complete.filter_map(|e| Some((e.flow.as_ref()?, &e.verdict))) {
+        let captured = summarize(flow, Outcome::of_captured(flow, verdict), "a.pcap");
+        let (decoded, _) = decoder.decode(&encode(RowCodec::Field, flow)).unwrap();
+        let mut again = summarize(&decoded, Outcome::of_decoded(&decoded), "a.pcap");
+        // Frame numbers are not part of a row's tokens and identity.
+        again.first_frame = captured.first_frame;
+        assert_eq!(captured, again);
+        compared += 1;
+    }
+    assert!(compared > 100, "{compared}");
+}
+
+#[test]
+fn rows_without_addresses_are_between_documentation_addresses() {
+    let flow = tokenizer::field::doc::worked_flow();
+    let generated = FlowRow { identity: Default::default(), ..encode(RowCodec::Field, &flow) };
+    let decoded = RowDecoder::default().decode_with_stand_ins(&generated).unwrap();
+    let client = flowtrack::Endpoint { addr: [192, 0, 2, 1].into(), port: 49_152 };
+    assert_eq!((decoded.client, decoded.server.port), (client, flow.server.port));
+    let kept = encode(RowCodec::Field, &flow);
+    let decoded = RowDecoder::default().decode_with_stand_ins(&kept).unwrap();
+    assert_eq!((decoded.client, decoded.server), (flow.client, flow.server));
+}
+
+#[test]
+fn a_dataset_has_the_complete_flows_of_its_capture() {
+    let capture = testdata("http-lan.pcap");
+    let scratch = Scratch::new();
+    write_folder(&scratch.path("set"), complete_flows(&capture).iter().map(encoded_row));
+    let (mut captured, mut decoded) = (CompleteFlows::default(), CompleteFlows::default());
+    assert!(captured.add_file(&capture).unwrap().is_empty());
+    assert!(decoded.add_file(&scratch.path("set/flows-00000.arrow")).unwrap().is_empty());
+    assert_eq!(captured.flows.len(), decoded.flows.len());
+    for (a, b) in captured.flows.iter().zip(&decoded.flows) {
+        assert_eq!((a.client, a.server, &a.packets), (b.client, b.server, &b.packets));
+    }
+    assert_eq!((decoded.incomplete, decoded.missing_identity), (0, 0));
+}
+
+#[test]
+fn a_damaged_capture_is_read_up_to_the_damage() {
+    let scratch = Scratch::new();
+    let octets = std::fs::read(testdata("quick.pcap")).unwrap();
+    let path = scratch.write("cut.pcap", &octets[..octets.len() - 7]);
+    let mut flows = CompleteFlows::default();
+    let left_out = flows.add_file(&path).unwrap();
+    assert!(!flows.flows.is_empty());
+    let [reason] = &left_out[..] else { panic!("{left_out:?}") };
+    assert!(reason.to_string().contains("cut.pcap: ") && reason.to_string().contains("cut short"));
+}
