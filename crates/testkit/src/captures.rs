@@ -7,17 +7,17 @@ use flowtrack::{FinishedConversation, Flow, Tracker, TrackerOptions};
 use tcpwire::{CaptureReader, Dissector};
 
 /// Tracks all conversations of a capture, compressed or not, and returns them in the order in which
-/// they ended.
+/// they ended. A damaged capture (`cut-short.pcap`) is read up to the damage.
 ///
 /// # Panics
-/// If the file cannot be read to its end.
+/// If the file cannot be opened or is not a capture.
 #[must_use]
 pub fn conversations(path: &Path) -> Vec<FinishedConversation> {
     let file = File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut reader = CaptureReader::new(file).unwrap();
     let mut dissector = Dissector::default();
     let mut tracker = Tracker::new(TrackerOptions::default());
-    while let Some(frame) = reader.next_frame().unwrap() {
+    while let Ok(Some(frame)) = reader.next_frame() {
         if let Ok(segment) = dissector.dissect(&frame) {
             tracker.push(frame.time_ns, frame.number, &segment);
         }
