@@ -5,14 +5,12 @@ use std::ops::RangeInclusive;
 
 use flowtrack::Flow;
 use rand::{Rng, RngExt};
+use tcpwire::{option_kind, options};
 
 /// Linux: `net.ipv4.ip_local_port_range` by default.
 const LINUX: RangeInclusive<u16> = 32_768..=60_999;
 /// Windows, Apple's systems and others: dynamic ports (RFC 6335, section 6).
 const DYNAMIC: RangeInclusive<u16> = 49_152..=65_535;
-/// The kinds of options for window scale (RFC 7323) and selective acknowledgments (RFC 2018).
-const WINDOW_SCALE: u8 = 3;
-const SACK_PERMITTED: u8 = 4;
 
 /// Where a client's port comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,9 +26,14 @@ impl Ports {
     /// scaling, where it offers both; the SYNs of Apple's systems, whose TTL is the same, do not.
     pub(crate) fn of(opening: &Flow) -> Ports {
         let Some(syn) = opening.packets.first() else { return Ports::Linux };
-        let offers = kinds(opening.options_of(syn))
-            .find(|kind| [WINDOW_SCALE, SACK_PERMITTED].contains(kind));
-        if syn.ttl <= 64 && offers != Some(WINDOW_SCALE) { Ports::Linux } else { Ports::Dynamic }
+        let offers = options(opening.options_of(syn))
+            .filter_map(|option| option.kind())
+            .find(|kind| [option_kind::WINDOW_SCALE, option_kind::SACK_PERMITTED].contains(kind));
+        if syn.ttl <= 64 && offers != Some(option_kind::WINDOW_SCALE) {
+            Ports::Linux
+        } else {
+            Ports::Dynamic
+        }
     }
 
     pub(crate) fn range(self) -> RangeInclusive<u16> {
@@ -48,21 +51,6 @@ impl Ports {
     }
 }
 
-/// The kinds of the options of a header, up to their end or what does not parse (RFC 9293, section
-/// 3.2).
-fn kinds(mut octets: &[u8]) -> impl Iterator<Item = u8> {
-    std::iter::from_fn(move || {
-        let (&kind, rest) = octets.split_first()?;
-        let len = match kind {
-            0 => octets.len(),
-            1 => 1,
-            _ => rest.first().copied().filter(|len| *len >= 2)?.into(),
-        };
-        octets = octets.get(len..)?;
-        Some(kind)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng;
@@ -73,8 +61,7 @@ mod tests {
     /// The share of odd ports of the clients with this TTL and these options, the least of them and
     /// the greatest.
     fn drawn(ttl: u8, options: &[u8]) -> (f64, u16, u16) {
-        let nobody = std::net::Ipv4Addr::UNSPECIFIED.into();
-        let mut flow = Flow::new(nobody, nobody);
+        let mut flow = Flow::empty();
         flow.options = options.to_vec();
         flow.packets.push(packet(ttl, options.len()));
         let mut random = ChaCha8Rng::seed_from_u64(1);

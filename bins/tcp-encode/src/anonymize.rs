@@ -13,6 +13,7 @@ use std::path::Path;
 use aes::Aes128;
 use aes::cipher::{BlockEncrypt, KeyInit};
 use anyhow::{Context, bail};
+use tcpwire::{TcpOption, option_kind, options};
 
 /// Octets of a key: those of AES-128, then those that make the padding.
 const KEY_LEN: usize = 32;
@@ -121,21 +122,21 @@ pub(crate) const OPTIONS: &str = "options that may hold an address";
 /// Whether options are nothing but those whose content is known, and is no address: MSS, window
 /// scale, SACK, timestamps. Others may be (MPTCP's ADD_ADDR, a load balancer's client address) or
 /// may name a host (a Fast Open cookie).
-pub(crate) fn options_are_known(mut options: &[u8]) -> bool {
-    loop {
-        options = match options {
-            [] => return true,
-            [0, rest @ ..] => return rest.iter().all(|octet| *octet == 0),
-            [1, rest @ ..] => rest,
-            [2, 4, _, _, rest @ ..] | [3, 3, _, rest @ ..] | [4, 2, rest @ ..] => rest,
-            [5, len @ (10 | 18 | 26 | 34), ..] | [8, len @ 10, ..]
-                if options.len() >= usize::from(*len) =>
-            {
-                &options[usize::from(*len)..]
-            }
-            _ => return false,
-        }
-    }
+pub(crate) fn options_are_known(octets: &[u8]) -> bool {
+    use option_kind::{MSS, SACK, SACK_PERMITTED, TIMESTAMPS, WINDOW_SCALE};
+    options(octets).all(|option| match option {
+        TcpOption::Nop => true,
+        TcpOption::EndOfList { padding } => padding.iter().all(|octet| *octet == 0),
+        TcpOption::Malformed(_) => false,
+        TcpOption::Tlv { kind, data } => matches!(
+            (kind, data.len()),
+            (MSS, 2)
+                | (WINDOW_SCALE, 1)
+                | (SACK_PERMITTED, 0)
+                | (SACK, 8 | 16 | 24 | 32)
+                | (TIMESTAMPS, 8)
+        ),
+    })
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! Values of categorical fields in words, for reports.
 
-use tcpwire::Flags;
-
-use crate::options::{self, Opt};
+use tcpwire::{Flags, TcpOption, option_kind};
 
 /// The value of a field in words; options come with their octets.
 pub(crate) fn label(field: &str, value: u64, octets: &[u8]) -> String {
@@ -66,17 +64,17 @@ fn flags(bits: u64) -> String {
 }
 
 fn kinds(octets: &[u8]) -> String {
-    let names: Vec<String> = options::iter(octets)
+    let names: Vec<String> = tcpwire::options(octets)
         .map(|o| match o {
-            Opt::Malformed => "malformed".to_owned(),
-            Opt::Known { kind: 0, .. } => "end".to_owned(),
-            Opt::Known { kind: 1, .. } => "nop".to_owned(),
-            Opt::Known { kind: 2, .. } => "MSS".to_owned(),
-            Opt::Known { kind: 3, .. } => "scale".to_owned(),
-            Opt::Known { kind: 4, .. } => "SACK-permitted".to_owned(),
-            Opt::Known { kind: 5, data } => format!("SACK {}", data.len() / 8),
-            Opt::Known { kind: 8, .. } => "timestamps".to_owned(),
-            Opt::Known { kind, .. } => kind.to_string(),
+            TcpOption::Malformed(_) => "malformed".to_owned(),
+            TcpOption::EndOfList { .. } => "end".to_owned(),
+            TcpOption::Nop => "nop".to_owned(),
+            TcpOption::Tlv { kind: option_kind::MSS, .. } => "MSS".to_owned(),
+            TcpOption::Tlv { kind: option_kind::WINDOW_SCALE, .. } => "scale".to_owned(),
+            TcpOption::Tlv { kind: option_kind::SACK_PERMITTED, .. } => "SACK-permitted".to_owned(),
+            TcpOption::Tlv { kind: option_kind::SACK, data } => format!("SACK {}", data.len() / 8),
+            TcpOption::Tlv { kind: option_kind::TIMESTAMPS, .. } => "timestamps".to_owned(),
+            TcpOption::Tlv { kind, .. } => kind.to_string(),
         })
         .collect();
     if names.is_empty() { "none".to_owned() } else { names.join(" ") }

@@ -2,7 +2,7 @@
 
 use flowtrack::{Direction, Flow, Packet};
 use rustc_hash::FxHashMap;
-use tcpwire::Flags;
+use tcpwire::{Flags, option_kind};
 
 use crate::label::label;
 use crate::options;
@@ -171,8 +171,8 @@ impl Names {
             );
             let mut note = |field: &str, value: u64| note_with(field, value, &[]);
             if p.flags.contains(Flags::SYN) {
-                note("mss", number(options::find(octets, 2)));
-                note("window_scale", number(options::find(octets, 3)));
+                note("mss", number(options::find(octets, option_kind::MSS)));
+                note("window_scale", number(options::find(octets, option_kind::WINDOW_SCALE)));
             }
             if !seen[d] {
                 seen[d] = true;
@@ -198,8 +198,8 @@ fn once(flow: &Flow) -> [u64; FLOW_FIELDS.len()] {
         let ttl = flow.packets.iter().find(|p| p.direction == d).map_or(256, |p| p.ttl.into());
         [
             option_kinds(octets),
-            number(options::find(octets, 2)),
-            number(options::find(octets, 3)),
+            number(options::find(octets, option_kind::MSS)),
+            number(options::find(octets, option_kind::WINDOW_SCALE)),
             ttl,
         ]
     };
@@ -219,9 +219,9 @@ fn number(data: Option<&[u8]>) -> u64 {
 /// The kinds of options in order, folded to a number (FNV-1a).
 fn option_kinds(octets: &[u8]) -> u64 {
     let step = |hash: u64, kind: u64| (hash ^ kind).wrapping_mul(0x0100_0000_01b3);
-    options::iter(octets).fold(0xcbf2_9ce4_8422_2325, |hash, o| match o {
-        options::Opt::Known { kind, data } => step(step(hash, kind.into()), data.len() as u64),
-        options::Opt::Malformed => step(hash, 256),
+    tcpwire::options(octets).fold(0xcbf2_9ce4_8422_2325, |hash, option| match option.kind() {
+        Some(kind) => step(step(hash, kind.into()), option.data().len() as u64),
+        None => step(hash, 256),
     })
 }
 

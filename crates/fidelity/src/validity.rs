@@ -4,9 +4,9 @@
 //! Rates are to be held against the real ones, not against zero.
 
 use flowtrack::{Class, Direction, Flow};
-use tcpwire::{Flags, SeqNum};
+use tcpwire::{Flags, SeqUnwrapper, TcpOption, option_kind};
 
-use crate::options::{self, Opt};
+use crate::options;
 
 /// One thing that has to hold of a flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
@@ -88,9 +88,8 @@ impl Validity {
 /// One side, as the other end sees it. Numbers are offsets from its first sequence number.
 #[derive(Default)]
 struct Side {
-    base: Option<SeqNum>,
-    /// One past the highest octet sent.
-    top: i64,
+    /// Sequence numbers as offsets; the highest is one past the last octet sent.
+    space: SeqUnwrapper,
     /// One past the FIN.
     fin: Option<i64>,
     /// The right edge of the furthest window offered, as an offset of the other side; none before
@@ -99,14 +98,6 @@ struct Side {
     shift: u32,
     last_tsval: Option<u32>,
     tsvals: rustc_hash::FxHashSet<u32>,
-}
-
-impl Side {
-    fn offset(&mut self, seq: SeqNum) -> i64 {
-        let base = *self.base.get_or_insert(seq);
-        let near = base.add(self.top as u32);
-        self.top + i64::from(seq.distance(near))
-    }
 }
 
 /// Which checks a flow passes.
@@ -145,14 +136,14 @@ pub fn validity(flow: &Flow) -> Passed {
     for p in &flow.packets {
         let (d, o) = (p.direction.index(), p.direction.reversed().index());
         let octets = flow.options_of(p);
-        if options::iter(octets).any(|opt| matches!(opt, Opt::Malformed)) {
+        if tcpwire::options(octets).any(|option| matches!(option, TcpOption::Malformed(_))) {
             fail("options");
         }
         let reset = p.flags.contains(Flags::RST);
-        let start = sides[d].offset(p.seq);
+        let start = sides[d].space.bind_and_unwrap(p.seq);
         let data_end = start + i64::from(p.flags.contains(Flags::SYN)) + i64::from(p.payload_len);
         let end = start + i64::from(p.flags.seq_len()) + i64::from(p.payload_len);
-        let is_new = end > sides[d].top;
+        let is_new = end > sides[d].space.high();
         if let Some((value, echo)) = options::timestamps(octets).filter(|_| !reset) {
             let back =
                 sides[d].last_tsval.is_some_and(|last| (value.wrapping_sub(last) as i32) < 0);
@@ -168,8 +159,8 @@ pub fn validity(flow: &Flow) -> Passed {
             }
         }
         if p.flags.contains(Flags::ACK) {
-            let ack = sides[o].offset(p.ack);
-            if ack > sides[o].top && sides[o].top > 0 {
+            let ack = sides[o].space.bind_and_unwrap(p.ack);
+            if ack > sides[o].space.high() && sides[o].space.high() > 0 {
                 fail("acknowledgments");
             }
             let shift = if p.flags.contains(Flags::SYN) { 0 } else { sides[d].shift };
@@ -188,7 +179,7 @@ pub fn validity(flow: &Flow) -> Passed {
             if p.flags.contains(Flags::FIN) {
                 sides[d].fin = Some(end);
             }
-            sides[d].top = sides[d].top.max(end);
+            sides[d].space.advance(end);
         }
     }
     passed
@@ -231,7 +222,9 @@ fn handshake(flow: &Flow) -> bool {
 fn shifts(flow: &Flow) -> [u32; 2] {
     let offered = |d: Direction| {
         let syn = flow.packets.iter().find(|p| p.direction == d && p.flags.contains(Flags::SYN))?;
-        options::find(flow.options_of(syn), 3)?.first().map(|&s| u32::from(s.min(14)))
+        options::find(flow.options_of(syn), option_kind::WINDOW_SCALE)?
+            .first()
+            .map(|&s| u32::from(s.min(14)))
     };
     match (offered(Direction::Forward), offered(Direction::Reverse)) {
         (Some(client), Some(server)) => [client, server],

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use tcpwire::{Flags, SeqNum};
+use tcpwire::{Flags, SeqNum, SeqUnwrapper};
 
 use crate::Assembler;
 
@@ -12,9 +12,8 @@ use crate::Assembler;
 /// where the stream begins ([`start`](DirectionState::start)) is known once the SYN is seen.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DirectionState {
-    origin: Option<SeqNum>,
-    /// The highest offset met so far: what later numbers are unwrapped against.
-    high: i64,
+    /// Sequence numbers as offsets; the highest offset is one past the last octet sent.
+    space: SeqUnwrapper,
     /// Offset of the first stream octet: one past the SYN.
     pub(crate) start: Option<i64>,
     /// Offset of the FIN: one past the last stream octet.
@@ -31,18 +30,10 @@ pub(crate) struct DirectionState {
 const MAX_AHEAD: i64 = 1 << 30;
 
 impl DirectionState {
-    /// The offset of `seq`: of all that it may be, modulo 2^32, the one nearest the highest so far.
-    #[inline]
-    fn offset(&mut self, seq: SeqNum) -> i64 {
-        let origin = *self.origin.get_or_insert(seq);
-        let high = SeqNum(origin.0.wrapping_add(self.high as u32));
-        self.high + i64::from(seq.distance(high))
-    }
-
     /// Takes in a segment that this end sent.
     #[inline]
     pub(crate) fn sent(&mut self, seq: SeqNum, flags: Flags, payload_len: u32) {
-        let at = self.offset(seq);
+        let at = self.space.bind_and_unwrap(seq);
         // A reset ends the stream and is not in it (RFC 9293, section 3.10.7.4).
         if flags.contains(Flags::RST) {
             return;
@@ -57,14 +48,14 @@ impl DirectionState {
         if flags.contains(Flags::FIN) && self.fin.is_none() {
             self.fin = Some(to);
         }
-        self.high = self.high.max(to);
+        self.space.advance(to);
     }
 
     /// Takes in the other end's acknowledgment of what this end sent.
     #[inline]
     pub(crate) fn acknowledged(&mut self, ack: SeqNum) {
-        let at = self.offset(ack);
-        if at - self.high < MAX_AHEAD {
+        let at = self.space.bind_and_unwrap(ack);
+        if at - self.space.high() < MAX_AHEAD {
             self.acked = self.acked.max(Some(at));
         }
     }
@@ -77,8 +68,8 @@ impl DirectionState {
 
     /// Forgets all where nothing but SYNs was sent: a SYN with another number begins anew.
     pub(crate) fn restart_if_new(&mut self, seq: SeqNum) {
-        let (Some(origin), Some(start)) = (self.origin, self.start) else { return };
-        let syn = SeqNum(origin.0.wrapping_add((start - 1) as u32));
+        let Some(start) = self.start else { return };
+        let syn = self.space.wrap(start - 1);
         if syn != seq && self.octets.bounds().is_none() && self.fin.is_none() {
             *self = DirectionState::default();
         }
@@ -89,7 +80,7 @@ impl DirectionState {
     fn extent(&self) -> Range<i64> {
         let seen = self.octets.bounds();
         let start = self.start.or(seen.clone().map(|s| s.start)).unwrap_or(0);
-        let last = self.high.max(self.acked.unwrap_or(start));
+        let last = self.space.high().max(self.acked.unwrap_or(start));
         start..self.fin.unwrap_or(last).max(start)
     }
 

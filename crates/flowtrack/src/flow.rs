@@ -1,6 +1,6 @@
 //! A flow: one TCP conversation, its packets in capture order.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use bitflags::bitflags;
 use tcpwire::{Flags, IpRepr, Ipv4Repr, Ipv6Repr, SeqNum, TcpRepr};
@@ -120,7 +120,13 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// A flow without packets, between two addresses and port 0 at either end.
+    /// Creates a flow without packets and endpoints: unspecified addresses, ports 0.
+    #[must_use]
+    pub fn empty() -> Flow {
+        Flow::new(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into())
+    }
+
+    /// Creates a flow without packets, between two addresses and port 0 at either end.
     #[must_use]
     pub fn new(client: IpAddr, server: IpAddr) -> Flow {
         Flow {

@@ -13,6 +13,7 @@ mod emit;
 mod header;
 #[cfg(feature = "capture")]
 mod link;
+mod options;
 #[cfg(feature = "capture")]
 mod read;
 mod seq;
@@ -28,8 +29,9 @@ pub use emit::{EthernetRepr, Payload, emit_packet};
 pub use header::{Flags, IpRepr, Ipv4Repr, Ipv6Repr, TcpRepr};
 #[cfg(feature = "capture")]
 pub use link::LinkType;
+pub use options::{MAX_OPTION_OCTETS, Options, TcpOption, option_kind, options};
 #[cfg(feature = "capture")]
 pub use read::{CaptureReader, Frame, ReadError, TimestampResolution, is_capture_magic};
-pub use seq::SeqNum;
+pub use seq::{SeqNum, SeqUnwrapper};
 #[cfg(feature = "capture")]
 pub use write::{CaptureFormat, CaptureWriter, LINKTYPE_ETHERNET, TimestampUnit, WriteError};

@@ -54,11 +54,6 @@ pub struct Synthesized {
     pub repaired: u64,
 }
 
-/// A flow without packets and ends.
-pub(crate) fn no_flow() -> Flow {
-    Flow::new(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into())
-}
-
 /// Takes the packets out of `flow` and gives it the ends of `identity`. Its server's port is for
 /// the tokens to say.
 pub(crate) fn restart(flow: &mut Flow, identity: &FlowIdentity, v6: bool) {

@@ -151,7 +151,7 @@ pub fn encode(flow: &Flow, out: &mut Vec<Word>) -> Result<FlowIdentity, EncodeEr
 /// At the first word that may not stand where it stands, and where the words end before the flow
 /// does.
 pub fn decode(words: &[Word], identity: &FlowIdentity) -> Result<(Flow, Synthesized), DecodeError> {
-    let mut flow = code::no_flow();
+    let mut flow = Flow::empty();
     let synthesized = Word16.decode(words, identity, &mut flow)?;
     Ok((flow, synthesized))
 }

@@ -1,7 +1,7 @@
 //! What learners are given of a flow.
 
 use flowtrack::{Direction, Flow, Packet};
-use tcpwire::Flags;
+use tcpwire::{Flags, option_kind};
 
 use super::ngram::{Symbol, symbols};
 use super::trees::Row;
@@ -129,13 +129,16 @@ fn opening(flow: &Flow, d: Direction, row: &mut Named) {
             .map_or(NONE, |data| data.iter().fold(0.0, |n, &o| n * 256.0 + f64::from(o)))
     };
     let mut put = |name, value| row.put(name, Some(d), value);
-    put("mss", number(2));
-    put("window_scale", number(3));
+    put("mss", number(option_kind::MSS));
+    put("window_scale", number(option_kind::WINDOW_SCALE));
     put("syn_options_len", octets.len() as f64);
     put("syn_window", syn.map_or(NONE, |p| f64::from(p.window)));
     put("syn_options_first", octets.first().map_or(NONE, |&o| f64::from(o)));
     put("syn_options_last", octets.last().map_or(NONE, |&o| f64::from(o)));
-    put("timestamps", f64::from(u8::from(options::find(octets, 8).is_some())));
+    put(
+        "timestamps",
+        f64::from(u8::from(options::find(octets, option_kind::TIMESTAMPS).is_some())),
+    );
 }
 
 /// Header fields over the packets of a side.

@@ -102,7 +102,7 @@ pub fn encode(flow: &Flow, out: &mut Vec<TokenId>) -> Result<FlowIdentity, Encod
 /// # Errors
 /// At the first misplaced token, and if the tokens end before the flow does.
 pub fn decode(tokens: &[TokenId], identity: &FlowIdentity) -> Result<Flow, DecodeError> {
-    let mut flow = code::no_flow();
+    let mut flow = Flow::empty();
     Field::default().decode(tokens, identity, &mut flow)?;
     Ok(flow)
 }

@@ -14,7 +14,7 @@
 use std::sync::LazyLock;
 
 use flowtrack::Direction;
-use tcpwire::Flags;
+use tcpwire::{Flags, option_kind};
 
 use super::bucket::{self, gap_bucket};
 use super::codec::misplaced;
@@ -46,14 +46,25 @@ const HOLES: usize = 4;
 const LEAST_MSS: u64 = 64;
 /// The least kind of an option that a sampled session holds as octets: those below have tokens of
 /// their own, or are obsolete.
-const LEAST_RAW_KIND: u64 = 9;
+const LEAST_RAW_KIND: u64 = option_kind::PARTIAL_ORDER_PERMITTED as u64;
 /// Kinds of options that are not said as octets, since their octets have a form or they stand in
 /// every segment: signatures (RFC 2385, RFC 5925), SCPS, Quick-Start, user time-out, multipath (RFC
 /// 8684), Riverbed's, and experiments (RFC 6994).
-const FORMED: [usize; 13] = [19, 20, 21, 22, 23, 27, 28, 29, 30, 76, 78, 253, 254];
-/// Fast open: with a cookie of 4 to 16 octets, an even number of them, or with none (RFC 7413,
-/// section 2).
-const FAST_OPEN: u8 = 34;
+const FORMED: [u8; 13] = [
+    option_kind::MD5_SIGNATURE,
+    option_kind::SCPS_CAPABILITIES,
+    option_kind::SCPS_SNACK,
+    option_kind::SCPS_RECORD_BOUNDARY,
+    option_kind::SCPS_CORRUPTION,
+    option_kind::QUICK_START,
+    option_kind::USER_TIMEOUT,
+    option_kind::AUTHENTICATION,
+    option_kind::MULTIPATH,
+    option_kind::RIVERBED_PROBE,
+    option_kind::RIVERBED_TRANSPARENCY,
+    option_kind::EXPERIMENT_1,
+    option_kind::EXPERIMENT_2,
+];
 /// Packets in which every session can be opened and closed: lower limits count as this one.
 const SHORTEST: u64 = 7;
 /// With fewer packets to spare, windows stay open for the FINs: a packet may close both, and counts
@@ -1141,9 +1152,10 @@ impl<'a> Session<'a> {
         );
         match digits.target {
             DigitTarget::OptionKind => {
-                FORMED.into_iter().for_each(|kind| mask.clear(vocab::DIGIT.at(kind)))
+                FORMED.into_iter().for_each(|kind| mask.clear(vocab::DIGIT.at(kind.into())))
             }
-            DigitTarget::OptionLen { kind: FAST_OPEN } => {
+            // RFC 7413, section 2: a cookie of 4 to 16 octets, an even number of them, or none.
+            DigitTarget::OptionLen { kind: option_kind::FAST_OPEN } => {
                 let has_form =
                     |len: usize| len == 2 || ((6..=18).contains(&len) && len.is_multiple_of(2));
                 let odd = (0..vocab::DIGIT.count()).filter(|&len| !has_form(len));

@@ -1,6 +1,8 @@
 //! TCP options (RFC 9293, section 3.2; RFC 7323; RFC 2018): octets into elements and back, bit for
 //! bit.
 
+use tcpwire::{TcpOption, option_kind, options};
+
 /// One SACK block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum SackDelta {
@@ -58,8 +60,7 @@ impl Element {
     }
 }
 
-/// At most this many option octets fit into a TCP header.
-pub(crate) const MAX_OCTETS: usize = 40;
+pub(crate) use tcpwire::MAX_OPTION_OCTETS as MAX_OCTETS;
 
 /// The option elements of one packet, with their values.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -195,53 +196,61 @@ fn be32(octets: &[u8]) -> u32 {
     u32::from_be_bytes([octets[0], octets[1], octets[2], octets[3]])
 }
 
-/// Splits option octets into elements. SACK blocks come back as edges in `Parsed`, since what is
-/// said of them depends on the acknowledgment; `elements.sacks` is left empty.
+/// Splits option octets into elements. SACK blocks come back as edges in `Parsed`, since their
+/// deltas depend on the acknowledgment; `elements.sacks` is left empty.
 pub(crate) fn parse(octets: &[u8], elements: &mut Elements) -> Parsed {
     elements.clear();
     let mut parsed = Parsed::default();
     let mut blocks = 0;
-    let mut at = 0;
-    while at < octets.len() {
-        let rest = &octets[at..];
-        let element = match (rest[0], rest.get(1).copied()) {
-            (1, _) => Element::Nop,
-            (0, _) if rest.iter().all(|&o| o == 0) => Element::Eol,
-            (0, _) => octets_element(rest, elements),
-            (_, Some(len)) if len < 2 || usize::from(len) > rest.len() => {
-                octets_element(rest, elements)
+    for option in options(octets) {
+        let element = match option {
+            TcpOption::Nop => Element::Nop,
+            TcpOption::EndOfList { padding } if padding.iter().all(|&o| o == 0) => {
+                // An element for each zero octet, the padding's too.
+                elements.list.extend(std::iter::repeat_n(Element::Eol, padding.len()));
+                Element::Eol
             }
-            (_, None) => octets_element(rest, elements),
-            (2, Some(4)) => Element::Mss(u16::from_be_bytes([rest[2], rest[3]])),
-            (3, Some(3)) => Element::Ws(rest[2]),
-            (4, Some(2)) => Element::SackPermitted,
-            (8, Some(10)) if parsed.timestamps.is_none() => {
-                parsed.timestamps =
-                    Some(Timestamps { value: be32(&rest[2..]), echo: be32(&rest[6..]) });
+            TcpOption::EndOfList { padding } => {
+                elements.raw.push(option_kind::END_OF_LIST);
+                elements.raw.extend_from_slice(padding);
+                Element::Octets(padding.len() as u8 + 1)
+            }
+            TcpOption::Malformed(rest) => {
+                elements.raw.extend_from_slice(rest);
+                Element::Octets(rest.len() as u8)
+            }
+            TcpOption::Tlv { kind: option_kind::MSS, data: &[high, low] } => {
+                Element::Mss(u16::from_be_bytes([high, low]))
+            }
+            TcpOption::Tlv { kind: option_kind::WINDOW_SCALE, data: &[shift] } => {
+                Element::Ws(shift)
+            }
+            TcpOption::Tlv { kind: option_kind::SACK_PERMITTED, data: [] } => {
+                Element::SackPermitted
+            }
+            TcpOption::Tlv { kind: option_kind::TIMESTAMPS, data }
+                if data.len() == 8 && parsed.timestamps.is_none() =>
+            {
+                parsed.timestamps = Some(Timestamps { value: be32(data), echo: be32(&data[4..]) });
                 Element::Ts
             }
-            (5, Some(len @ (10 | 18 | 26 | 34))) => {
-                let n = (len - 2) / 8;
-                for i in 0..usize::from(n) {
-                    parsed.blocks[blocks] = (be32(&rest[2 + 8 * i..]), be32(&rest[6 + 8 * i..]));
+            TcpOption::Tlv { kind: option_kind::SACK, data }
+                if matches!(data.len(), 8 | 16 | 24 | 32) =>
+            {
+                for block in data.chunks_exact(8) {
+                    parsed.blocks[blocks] = (be32(block), be32(&block[4..]));
                     blocks += 1;
                 }
-                Element::Sack(n)
+                Element::Sack((data.len() / 8) as u8)
             }
-            (kind, Some(len)) => {
-                elements.raw.extend_from_slice(&rest[2..usize::from(len)]);
-                Element::Raw { kind, len }
+            TcpOption::Tlv { kind, data } => {
+                elements.raw.extend_from_slice(data);
+                Element::Raw { kind, len: data.len() as u8 + 2 }
             }
         };
         elements.list.push(element);
-        at += element.octets();
     }
     parsed
-}
-
-fn octets_element(rest: &[u8], elements: &mut Elements) -> Element {
-    elements.raw.extend_from_slice(rest);
-    Element::Octets(rest.len() as u8)
 }
 
 /// Writes elements as octets: the inverse of [`parse`]. `block` gives the edges of each SACK block
@@ -256,19 +265,19 @@ pub(crate) fn render(
     let mut raw = &elements.raw[..];
     for &element in &elements.list {
         match element {
-            Element::Nop => out.push(1),
-            Element::Eol => out.push(0),
+            Element::Nop => out.push(option_kind::NOP),
+            Element::Eol => out.push(option_kind::END_OF_LIST),
             Element::Mss(mss) => {
-                out.extend_from_slice(&[2, 4]);
+                out.extend_from_slice(&[option_kind::MSS, 4]);
                 out.extend_from_slice(&mss.to_be_bytes());
             }
-            Element::Ws(shift) => out.extend_from_slice(&[3, 3, shift]),
-            Element::SackPermitted => out.extend_from_slice(&[4, 2]),
+            Element::Ws(shift) => out.extend_from_slice(&[option_kind::WINDOW_SCALE, 3, shift]),
+            Element::SackPermitted => out.extend_from_slice(&[option_kind::SACK_PERMITTED, 2]),
             Element::Ts => {
                 write_timestamps(timestamps.unwrap_or(Timestamps { value: 0, echo: 0 }), out)
             }
             Element::Sack(n) => {
-                out.extend_from_slice(&[5, 2 + 8 * n]);
+                out.extend_from_slice(&[option_kind::SACK, 2 + 8 * n]);
                 for &delta in sacks.by_ref().take(usize::from(n)) {
                     let (left, right) = block(delta);
                     out.extend_from_slice(&left.to_be_bytes());
@@ -291,13 +300,14 @@ pub(crate) fn render(
 }
 
 fn write_timestamps(ts: Timestamps, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[8, 10]);
+    out.extend_from_slice(&[option_kind::TIMESTAMPS, 10]);
     out.extend_from_slice(&ts.value.to_be_bytes());
     out.extend_from_slice(&ts.echo.to_be_bytes());
 }
 
 /// The octets of `[NOP, NOP, timestamps]`, up to the values: what most packets carry.
-pub(crate) const PLAIN_TS: [u8; 4] = [1, 1, 8, 10];
+pub(crate) const PLAIN_TS: [u8; 4] =
+    [option_kind::NOP, option_kind::NOP, option_kind::TIMESTAMPS, 10];
 
 /// The timestamps of options that are nothing but `[NOP, NOP, timestamps]`.
 pub(crate) fn plain_timestamps(octets: &[u8]) -> Option<Timestamps> {

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use tcpwire::{Flags, SeqNum};
+use tcpwire::{Flags, SeqNum, SeqUnwrapper};
 
 /// Segments remembered until they are acknowledged.
 const SEGMENTS: usize = 1024;
@@ -20,8 +20,8 @@ pub(crate) struct Segment {
 /// The sequence space of one sender.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SendSpace {
-    base: Option<u32>,
-    next: i64,
+    /// Sequence numbers as offsets; the highest offset is one past the last octet sent.
+    numbers: SeqUnwrapper,
     contiguous: i64,
     una: i64,
     fin: Option<i64>,
@@ -39,21 +39,21 @@ impl SendSpace {
     }
 
     pub(crate) fn is_bound(&self) -> bool {
-        self.base.is_some()
+        self.numbers.base().is_some()
     }
 
     pub(crate) fn bind(&mut self, base: u32) {
-        self.base = Some(base);
+        self.numbers.bind(SeqNum(base));
     }
 
     /// The sequence number at an offset.
     pub(crate) fn number(&self, offset: i64) -> SeqNum {
-        SeqNum(self.base.unwrap_or(0).wrapping_add(offset as u32))
+        self.numbers.wrap(offset)
     }
 
     /// The offset of a sequence number: the one nearest to what is next.
     pub(crate) fn offset(&self, seq: SeqNum) -> i64 {
-        self.next + i64::from(seq.distance(self.number(self.next)))
+        self.numbers.unwrap(seq)
     }
 
     /// The offset nearest to what is next among those with the same sequence number as `offset`.
@@ -63,7 +63,7 @@ impl SendSpace {
 
     /// One past the highest octet sent (`SND.NXT`).
     pub(crate) fn next(&self) -> i64 {
-        self.next
+        self.numbers.high()
     }
 
     /// One past the last octet before the first hole (`RCV.NXT` of a receiver that got all that was
@@ -152,7 +152,7 @@ impl SendSpace {
         if fresh && payload_len > 0 {
             self.record_segment(Segment { start: data, end: data_end });
         }
-        self.next = self.next.max(end);
+        self.numbers.advance(end);
     }
 
     /// Marks `start..end` as sent; says whether any of it is new.
@@ -224,6 +224,6 @@ impl SendSpace {
             self.contiguous = offset;
             self.merge_contiguous();
         }
-        self.next = self.next.max(offset);
+        self.numbers.advance(offset);
     }
 }

@@ -2,7 +2,7 @@
 
 use flowtrack::{Direction, Flow};
 use proptest::prelude::*;
-use tcpwire::Flags;
+use tcpwire::{Flags, TcpOption, option_kind, options};
 use tokenizer::field::{Constraint, Grammar, Limits};
 use tokenizer::{FlowIdentity, SideIdentity, field};
 
@@ -87,17 +87,12 @@ fn offset(flow: &Flow, d: Direction, seq: tcpwire::SeqNum) -> i64 {
 fn offered_scales(flow: &Flow) -> [Option<u8>; 2] {
     let offered = |d: Direction| {
         let syn = flow.packets.iter().find(|p| p.direction == d && p.flags.contains(Flags::SYN))?;
-        let mut octets = flow.options_of(syn);
-        while let Some((&kind, rest)) = octets.split_first() {
-            match (kind, rest) {
-                (0, _) => return None,
-                (1, _) => octets = rest,
-                (3, [3, shift, ..]) => return Some((*shift).min(14)),
-                (_, [len, ..]) => octets = &octets[usize::from(*len)..],
-                _ => return None,
+        options(flow.options_of(syn)).find_map(|option| match option {
+            TcpOption::Tlv { kind: option_kind::WINDOW_SCALE, data: [shift] } => {
+                Some((*shift).min(14))
             }
-        }
-        None
+            _ => None,
+        })
     };
     [offered(Direction::Forward), offered(Direction::Reverse)]
 }
@@ -112,27 +107,23 @@ fn scales(flow: &Flow) -> [u8; 2] {
 
 /// Whether options parse to the octet, with the lengths that RFC 9293 and its kin give the common
 /// ones.
-fn well_formed(mut octets: &[u8]) -> bool {
-    while let Some((&kind, rest)) = octets.split_first() {
-        octets = match (kind, rest.first()) {
-            (0, _) => return rest.iter().all(|&o| o == 0),
-            (1, _) => rest,
-            (2, Some(4))
-            | (3, Some(3))
-            | (4, Some(2))
-            | (5, Some(10 | 18 | 26 | 34))
-            | (8, Some(10))
-            | (34, Some(2 | 6 | 8 | 10 | 12 | 14 | 16 | 18))
-            | (9..=18 | 24..=26 | 31..=33 | 35..=75 | 77 | 79..=252 | 255, Some(2..)) => {
-                match octets.get(usize::from(rest[0])..) {
-                    Some(later) => later,
-                    None => return false,
-                }
-            }
-            _ => return false,
-        };
-    }
-    true
+fn well_formed(octets: &[u8]) -> bool {
+    use option_kind::{FAST_OPEN, MSS, SACK, SACK_PERMITTED, TIMESTAMPS, WINDOW_SCALE};
+    options(octets).all(|option| match option {
+        TcpOption::Nop => true,
+        TcpOption::EndOfList { padding } => padding.iter().all(|&o| o == 0),
+        TcpOption::Malformed(_) => false,
+        TcpOption::Tlv { kind, data } => matches!(
+            (kind, data.len()),
+            (MSS, 2)
+                | (WINDOW_SCALE, 1)
+                | (SACK_PERMITTED, 0)
+                | (SACK, 8 | 16 | 24 | 32)
+                | (TIMESTAMPS, 8)
+                | (FAST_OPEN, 0 | 4 | 6 | 8 | 10 | 12 | 14 | 16)
+                | (9..=18 | 24..=26 | 31..=33 | 35..=75 | 77 | 79..=252 | 255, _)
+        ),
+    })
 }
 
 /// What a whole session is, by a plain bitmap and nothing of the tokenizer's own.

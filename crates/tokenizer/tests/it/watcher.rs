@@ -2,7 +2,7 @@
 //! ends, and is strict.
 
 use flowtrack::{Direction, Flow, Packet};
-use tcpwire::Flags;
+use tcpwire::{Flags, TcpOption, option_kind, options};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum State {
@@ -171,17 +171,11 @@ pub(crate) fn state(flow: &Flow, bases: [u32; 2], shifts: [u8; 2]) -> State {
 }
 
 /// The TSval among the options of a packet.
-pub(crate) fn tsval(mut octets: &[u8]) -> Option<u32> {
-    while let Some((&kind, rest)) = octets.split_first() {
-        octets = match (kind, rest) {
-            (0, _) => return None,
-            (1, _) => rest,
-            (8, [10, value @ ..]) => {
-                return Some(u32::from_be_bytes(value.get(..4)?.try_into().ok()?));
-            }
-            (_, &[len, ..]) if len >= 2 => octets.get(usize::from(len)..)?,
-            _ => return None,
-        };
-    }
-    None
+pub(crate) fn tsval(octets: &[u8]) -> Option<u32> {
+    options(octets).find_map(|option| match option {
+        TcpOption::Tlv { kind: option_kind::TIMESTAMPS, data } if data.len() == 8 => {
+            Some(u32::from_be_bytes(*data.first_chunk()?))
+        }
+        _ => None,
+    })
 }
