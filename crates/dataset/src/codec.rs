@@ -197,8 +197,7 @@ impl RowDecoder {
     }
 
     fn empty_flow(&mut self) -> Flow {
-        let nobody = Ipv4Addr::UNSPECIFIED.into();
-        self.spare.pop().unwrap_or_else(|| Flow::new(nobody, nobody))
+        self.spare.pop().unwrap_or_else(Flow::empty)
     }
 }
 

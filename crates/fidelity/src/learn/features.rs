@@ -67,9 +67,8 @@ impl Named {
 
 /// What stands where in [`Seen::with_identifiers`]; [`Seen::behaviour`] is the beginning of it.
 pub(crate) fn names() -> Vec<String> {
-    let nobody = std::net::Ipv4Addr::UNSPECIFIED.into();
-    let mut named = behaviour(&Flow::new(nobody, nobody));
-    identifiers(&Flow::new(nobody, nobody), &mut named);
+    let mut named = behaviour(&Flow::empty());
+    identifiers(&Flow::empty(), &mut named);
     let side = |of| match of {
         None => "",
         Some(Direction::Forward) => "_client",
