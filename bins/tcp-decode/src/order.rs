@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
+use std::io::{BufWriter, Seek, SeekFrom};
 
 use anyhow::Context;
 use arrowio::{
@@ -90,16 +90,17 @@ impl Sorter {
         &self,
         mut rows: impl Iterator<Item = anyhow::Result<FlowRow>>,
     ) -> anyhow::Result<File> {
-        let mut file = tempfile::tempfile().context(PLACE)?;
+        let file = BufWriter::with_capacity(1 << 16, tempfile::tempfile().context(PLACE)?);
         let options = WriteOptions {
             format: DatasetFormat::Stream,
             compression: Compression::Lz4,
             batch_tokens: 1 << 16,
             ..WriteOptions::default()
         };
-        let mut writer = DatasetWriter::to(PLACE, &mut file, &self.meta, &options)?;
+        let mut writer = DatasetWriter::new(PLACE, file, &self.meta, &options)?;
         rows.try_for_each(|row| anyhow::Ok(writer.write(&row?)?))?;
-        writer.finish()?;
+        let (_, file) = writer.finish()?;
+        let mut file = file.into_inner().context(PLACE)?;
         file.seek(SeekFrom::Start(0)).context(PLACE)?;
         Ok(file)
     }

@@ -28,6 +28,7 @@ use crate::summary::Summary;
 /// If the command line contradicts itself, the dataset cannot be opened, or an output cannot be
 /// written.
 pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
+    arrowio::silence_panics();
     let begun = Instant::now();
     let plan = Plan::new(&args)?;
     let mut outputs = vec![("OUTPUT", args.output.as_path())];

@@ -20,6 +20,7 @@ use crate::summary::Summary;
 /// If an input cannot be read, one side has too few whole sessions to compare, or the report folder
 /// cannot be written.
 pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
+    arrowio::silence_panics();
     let inputs: Vec<(&str, &Path)> = [
         ("REAL", Some(&args.real)),
         ("GENERATED", Some(&args.generated)),

@@ -1,4 +1,5 @@
-//! Writing and reading a dataset in memory. Throughput is in octets of tokens, two each.
+//! Benchmarks writing and reading a dataset in memory. Throughput is in octets of tokens, two
+//! each.
 
 use std::hint::black_box;
 use std::io::Cursor;
@@ -51,12 +52,10 @@ fn written(rows: &[FlowRow], format: DatasetFormat, compression: Compression) ->
         tool: "a bench".into(),
         options: Default::default(),
     };
-    let mut octets = Vec::new();
     let options = WriteOptions { format, compression, ..WriteOptions::default() };
-    let mut writer = DatasetWriter::to("memory", &mut octets, &meta, &options).unwrap();
+    let mut writer = DatasetWriter::new("memory", Vec::new(), &meta, &options).unwrap();
     rows.iter().for_each(|row| writer.write(row).unwrap());
-    writer.finish().unwrap();
-    octets
+    writer.finish().unwrap().1
 }
 
 fn bench(c: &mut Criterion) {

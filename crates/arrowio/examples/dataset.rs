@@ -1,20 +1,23 @@
 //! Datasets at the command line, for checks against other readers and writers:
 //!
-//! - `dataset write FOLDER`: a made-up dataset in every format, one below FOLDER each
-//! - `dataset same DATASET...`: whether all hold the same flows as the first one; prints its counts
-//! - `dataset samples FOLDER`: small files of every kind, to begin a search for harmful ones with
-//! - `dataset repeat DATASET FOLDER TIMES arrow|parquet`: the flows of a dataset, TIMES times, each
-//!   time a second later
+//! - `dataset write FOLDER`: writes a synthetic dataset in every format, each to a folder below
+//!   FOLDER
+//! - `dataset same DATASET...`: fails unless all have the flows of the first one; prints its counts
+//! - `dataset samples FOLDER`: writes small files of every format and compression, the first seeds
+//!   of the fuzz targets
+//! - `dataset repeat DATASET FOLDER TIMES arrow|parquet`: writes the flows of a dataset TIMES times,
+//!   each time a second later
 //! - `dataset read DATASET`: reads all rows
-//! - `dataset time FILE`: how fast 200,000 flows of 120 tokens are written to a file and read, by
-//!   processor time
+//! - `dataset time FILE`: measures the processor time of writing 200,000 flows of 120 tokens to a
+//!   file and of reading them
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use arrowio::{
     CodecId, Compression, DatasetFormat, DatasetMeta, DatasetReader, DatasetWriter, FlowRow,
-    FlowSummary, Tokens, WriteOptions,
+    FlowSummary, FolderWriter, Tokens, WriteOptions,
 };
 use tokenizer::{field, word16};
 
@@ -55,7 +58,7 @@ fn write(folder: &Path) -> Result<(), Failure> {
         std::fs::create_dir_all(&folder)?;
         let options =
             WriteOptions { format, compression, shard_octets: 200_000, batch_tokens: 40_000 };
-        let mut writer = DatasetWriter::folder(&folder, &meta(), &options)?;
+        let mut writer = FolderWriter::new(&folder, &meta(), &options);
         (0..5_000).try_for_each(|i| writer.write(&row(i)))?;
         writer.finish()?;
     }
@@ -79,8 +82,8 @@ fn samples(folder: &Path) -> Result<(), Failure> {
             let name = format!("{compression:?}.{}", format.extension()).to_lowercase();
             let options =
                 WriteOptions { format, compression, batch_tokens: 40, ..WriteOptions::default() };
-            let file = std::fs::File::create(folder.join(&name))?;
-            let mut writer = DatasetWriter::to(&name, file, &meta(), &options)?;
+            let file = BufWriter::new(File::create(folder.join(&name))?);
+            let mut writer = DatasetWriter::new(&name, file, &meta(), &options)?;
             (1..4).try_for_each(|i| writer.write(&row(i * 7)))?;
             writer.finish()?;
         }
@@ -93,10 +96,10 @@ fn repeat(dataset: &Path, folder: &Path, times: i64, format: DatasetFormat) -> R
     let reader = DatasetReader::open(dataset, &CODES)?;
     let meta = reader.meta().clone();
     let mut rows: Vec<FlowRow> = reader.collect::<Result<_, _>>()?;
-    let begun = worked()?;
+    let begun = processor_time()?;
     let options =
         WriteOptions { format, compression: Compression::None, ..WriteOptions::default() };
-    let mut writer = DatasetWriter::folder(folder, &meta, &options)?;
+    let mut writer = FolderWriter::new(folder, &meta, &options);
     for _ in 0..times {
         for row in &mut rows {
             writer.write(row)?;
@@ -105,22 +108,23 @@ fn repeat(dataset: &Path, folder: &Path, times: i64, format: DatasetFormat) -> R
     }
     let written = writer.finish()?;
     let (flows, tokens, octets, writing_s) =
-        (written.flows, written.tokens, written.octets, worked()? - begun);
+        (written.flows, written.tokens, written.octets, processor_time()? - begun);
     writeln!(
         std::io::stdout().lock(),
-        "{{\"flows\": {flows}, \"tokens\": {tokens}, \"octets\": {octets}, \"writing_s\": {writing_s:.3}}}"
+        "{{\"flows\": {flows}, \"tokens\": {tokens}, \"octets\": {octets}, \
+         \"writing_s\": {writing_s:.3}}}"
     )?;
     Ok(())
 }
 
 fn read(dataset: &Path) -> Result<(), Failure> {
-    let begun = worked()?;
+    let begun = processor_time()?;
     let tokens = DatasetReader::open(dataset, &CODES)?
         .try_fold(0, |sum, row| Ok::<_, Failure>(sum + row?.tokens.len()))?;
     writeln!(
         std::io::stdout().lock(),
         "{{\"tokens\": {tokens}, \"reading_s\": {:.3}}}",
-        worked()? - begun
+        processor_time()? - begun
     )?;
     Ok(())
 }
@@ -141,32 +145,32 @@ fn time(file: &Path) -> Result<(), Failure> {
         (DatasetFormat::Parquet, Compression::Zstd),
     ] {
         let options = WriteOptions { format, compression, ..WriteOptions::default() };
-        let begun = worked()?;
-        let mut writer =
-            DatasetWriter::to("time", std::fs::File::create(file)?, &meta(), &options)?;
+        let begun = processor_time()?;
+        let output = BufWriter::with_capacity(1 << 16, File::create(file)?);
+        let mut writer = DatasetWriter::new("time", output, &meta(), &options)?;
         (0..200).try_for_each(|_| rows.iter().try_for_each(|row| writer.write(row)))?;
         writer.finish()?;
-        let written = octets / (worked()? - begun) / 1e6;
-        let begun = worked()?;
+        let written = octets / (processor_time()? - begun) / 1e6;
+        let begun = processor_time()?;
         let count = DatasetReader::open(file, &CODES)?.filter(Result::is_ok).count();
-        let read = octets / (worked()? - begun) / 1e6;
+        let read = octets / (processor_time()? - begun) / 1e6;
         let size = std::fs::metadata(file)?.len();
         writeln!(
             std::io::stdout().lock(),
-            "{format:?} {compression:?}: {count} flows, {size} octets, tokens written at {written:.0} MB/s, read at {read:.0} MB/s"
+            "{format:?} {compression:?}: {count} flows, {size} octets, \
+             tokens written at {written:.0} MB/s, read at {read:.0} MB/s"
         )?;
     }
     Ok(())
 }
 
-/// Seconds of processor time that this thread has had: what else runs on the machine does not
-/// count.
-fn worked() -> Result<f64, Failure> {
+/// Returns the processor time of this thread in seconds. Other work on the machine does not count.
+fn processor_time() -> Result<f64, Failure> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     Ok(text.split(' ').next().unwrap_or_default().parse::<f64>()? / 1e9)
 }
 
-/// A row that is different for each number, with values missing here and there.
+/// Builds a row that differs from that of any other number; some of its values are null.
 fn row(i: u64) -> FlowRow {
     let word = |k: u64| {
         (i.wrapping_mul(0x9e37_79b9).wrapping_add(k.wrapping_mul(i + 7)) >> 3) as u16 % 1024

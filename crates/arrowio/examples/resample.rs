@@ -1,10 +1,14 @@
-//! Baselines of an evaluation: real flows drawn again, and datasets without their near repeats.
+//! Builds baselines of an evaluation: real flows resampled, and datasets without near-duplicates.
 //!
-//!     resample draw FLOWS SEED IN OUT.arrows    rows drawn with replacement, without what identifies a flow
-//!     resample cap MOST IN OUT.arrows           of rows that differ in time alone, the first MOST
+//!     resample draw FLOWS SEED IN OUT.arrows
+//!     resample cap MOST IN OUT.arrows
+//!
+//! `draw` draws rows with replacement and clears their identities. `cap` keeps the first MOST of
+//! the rows that differ in nothing but time.
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::BufWriter;
 use std::path::Path;
 
 use arrowio::{CodecId, DatasetReader, DatasetWriter, FlowRow, Tokens, WriteOptions};
@@ -34,8 +38,8 @@ fn open(path: &str) -> Result<DatasetReader, Failure> {
 
 fn draw(flows: u64, seed: u64, from: &str, to: &str) -> Result<(), Failure> {
     let reader = open(from)?;
-    let mut writer =
-        DatasetWriter::to(to, File::create(to)?, reader.meta(), &WriteOptions::default())?;
+    let output = BufWriter::new(File::create(to)?);
+    let mut writer = DatasetWriter::new(to, output, reader.meta(), &WriteOptions::default())?;
     let rows: Vec<Tokens> =
         reader.map(|row| row.map(|row| row.tokens)).collect::<Result<_, _>>()?;
     if rows.is_empty() {
@@ -53,8 +57,8 @@ fn draw(flows: u64, seed: u64, from: &str, to: &str) -> Result<(), Failure> {
 #[expect(clippy::print_stdout, reason = "what was kept of what, for scripts/docs/results")]
 fn cap(most: u64, from: &str, to: &str) -> Result<(), Failure> {
     let reader = open(from)?;
-    let mut writer =
-        DatasetWriter::to(to, File::create(to)?, reader.meta(), &WriteOptions::default())?;
+    let output = BufWriter::new(File::create(to)?);
+    let mut writer = DatasetWriter::new(to, output, reader.meta(), &WriteOptions::default())?;
     let mut seen: HashMap<Vec<u16>, u64> = HashMap::new();
     let (mut all, mut kept) = (0_u64, 0_u64);
     for row in reader {
@@ -75,7 +79,7 @@ fn cap(most: u64, from: &str, to: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The tokens that do not speak of time: digits belong to what is before them.
+/// Removes time tokens and their digits. A digit belongs to the token before it.
 fn without_time(tokens: &[u16]) -> Vec<u16> {
     let mut is_kept = true;
     let keep = |token: &&u16| {

@@ -1,4 +1,4 @@
-//! Random walks through the grammar of whole sessions, as a dataset: what the token code gives
+//! Writes random walks through the grammar of whole sessions as a dataset: flows of the token code
 //! without a model.
 //!
 //!     walks FLOWS SEED FILE.arrow
@@ -6,6 +6,7 @@
 //! Each walk takes any legal token, all alike, and is brought to its end after 8 to 71 packets.
 
 use std::fs::File;
+use std::io::BufWriter;
 
 use arrowio::{DatasetMeta, DatasetWriter, FlowRow, Tokens, WriteOptions};
 use rand::{RngExt, SeedableRng};
@@ -27,7 +28,8 @@ fn main() -> Result<(), Failure> {
         tool: "walks".into(),
         options: Default::default(),
     };
-    let mut writer = DatasetWriter::to(file, File::create(file)?, &meta, &WriteOptions::default())?;
+    let output = BufWriter::new(File::create(file)?);
+    let mut writer = DatasetWriter::new(file, output, &meta, &WriteOptions::default())?;
     let mut random = ChaCha8Rng::seed_from_u64(seed.parse()?);
     for _ in 0..flows.parse::<u64>()? {
         let tokens = Tokens::U16(walk(&mut random)?);

@@ -1,33 +1,34 @@
-//! The columns: the only list of them. `docs/dataset.md` shows it, and a test compares the two.
+//! Columns of a dataset, in the only list of them. `docs/dataset.md` shows the list, and a test
+//! compares the two.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::{FlowRow, FlowSummary};
 
-/// What a column holds.
+/// Arrow type of a column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ColumnType {
     /// `list<uint16>` in the `field` code, `list<int32>` in `word16`.
     Tokens,
     /// `timestamp[ns, UTC]`.
     Timestamp,
-    /// Signed, 64 bits.
+    /// Signed integer of 64 bits.
     Int64,
-    /// Unsigned, 8 bits.
+    /// Unsigned integer of 8 bits.
     UInt8,
-    /// Unsigned, 16 bits.
+    /// Unsigned integer of 16 bits.
     UInt16,
-    /// Unsigned, 32 bits.
+    /// Unsigned integer of 32 bits.
     UInt32,
-    /// Unsigned, 64 bits; values beyond `int64` are refused when read.
+    /// Unsigned integer of 64 bits; values above the maximum of `int64` are refused when read.
     UInt64,
-    /// Text.
+    /// Text in UTF-8, with 32-bit offsets.
     Utf8,
 }
 
 impl ColumnType {
-    /// As Arrow spells it.
+    /// Returns Arrow's name of the type.
     #[must_use]
     pub fn arrow_name(self) -> &'static str {
         match self {
@@ -43,35 +44,49 @@ impl ColumnType {
     }
 }
 
-/// A value of a column other than the tokens.
+/// Value of one cell, in any column but the tokens.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Value<'a> {
     Null,
     Int(i64),
     Text(Cow<'a, str>),
-    /// Text, as which it is written.
+    /// An address to write as text. Cells that are read have `Text` instead.
     Addr(IpAddr),
 }
 
-/// A column.
+impl Value<'_> {
+    /// Returns the value for error messages, at most 60 characters of a text.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Value::Null => "null".into(),
+            Value::Int(v) => v.to_string(),
+            Value::Addr(addr) => addr.to_string(),
+            Value::Text(text) => format!("'{}'", text.chars().take(60).collect::<String>()),
+        }
+    }
+}
+
+/// One column of a dataset.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
-    /// Its name.
+    /// Name of the column in the schema.
     pub name: &'static str,
-    /// What it holds.
+    /// Arrow type of the column.
     pub kind: ColumnType,
-    /// Whether a value may be missing.
+    /// Whether cells may be null.
     pub nullable: bool,
-    /// The unit of its values, or nothing.
+    /// Unit of the values; empty if they have none.
     pub unit: &'static str,
-    /// What it means.
+    /// Meaning of the values, as `docs/dataset.md` states it.
     pub meaning: &'static str,
+    /// Returns the column's value of a row.
     pub(crate) get: fn(&FlowRow) -> Value<'_>,
+    /// Stores a value in a row; an error is the expected kind of value.
     pub(crate) set: fn(&mut FlowRow, &Value<'_>) -> Result<(), &'static str>,
 }
 
-/// A Rust value that a column can hold.
-trait Field: Sized {
+/// Rust type of the values of a column.
+trait CellValue: Sized {
     const EXPECTED: &'static str;
     fn to_value(&self) -> Value<'_>;
     fn from_value(value: &Value<'_>) -> Option<Self>;
@@ -79,11 +94,11 @@ trait Field: Sized {
 
 macro_rules! integer_fields {
     ($($t:ty),*) => {$(
-        impl Field for $t {
+        impl CellValue for $t {
             const EXPECTED: &'static str = stringify!($t);
             fn to_value(&self) -> Value<'_> {
-                // Beyond i64 lie only values of u64 that no flow reaches (octets beyond 8 EiB):
-                // they saturate.
+                // Only values of u64 exceed i64, and no flow reaches them (8 EiB of payload): they
+                // saturate.
                 Value::Int(i64::try_from(*self).unwrap_or(i64::MAX))
             }
             fn from_value(value: &Value<'_>) -> Option<Self> {
@@ -98,7 +113,7 @@ macro_rules! integer_fields {
 
 integer_fields!(u8, u16, u32, u64, i64);
 
-impl Field for IpAddr {
+impl CellValue for IpAddr {
     const EXPECTED: &'static str = "an IP address";
     fn to_value(&self) -> Value<'_> {
         Value::Addr(*self)
@@ -111,7 +126,7 @@ impl Field for IpAddr {
     }
 }
 
-impl Field for String {
+impl CellValue for String {
     const EXPECTED: &'static str = "text";
     fn to_value(&self) -> Value<'_> {
         Value::Text(Cow::Borrowed(self))
@@ -124,18 +139,18 @@ impl Field for String {
     }
 }
 
-fn get<T: Field>(field: Option<&T>) -> Value<'_> {
-    field.map_or(Value::Null, Field::to_value)
+fn get<T: CellValue>(field: Option<&T>) -> Value<'_> {
+    field.map_or(Value::Null, CellValue::to_value)
 }
 
-fn parse<T: Field>(value: &Value<'_>) -> Result<Option<T>, &'static str> {
+fn parse<T: CellValue>(value: &Value<'_>) -> Result<Option<T>, &'static str> {
     match value {
         Value::Null => Ok(None),
         value => T::from_value(value).map(Some).ok_or(T::EXPECTED),
     }
 }
 
-/// A column of `FlowIdentity`.
+/// Builds a column for a field of `FlowIdentity`.
 macro_rules! identity {
     ($name:literal, $kind:ident, $unit:literal, $meaning:literal, $($field:ident).+) => {
         Column {
@@ -153,9 +168,12 @@ macro_rules! identity {
     };
 }
 
-/// A column of `FlowSummary`.
+/// Builds a column for a field of `FlowSummary`.
 macro_rules! summary {
-    ($name:literal, $kind:ident, $unit:literal, $meaning:literal, $field:ident $([$index:literal])?) => {
+    (
+        $name:literal, $kind:ident, $unit:literal, $meaning:literal,
+        $field:ident $([$index:literal])?
+    ) => {
         Column {
             name: $name,
             kind: ColumnType::$kind,
@@ -173,7 +191,7 @@ macro_rules! summary {
     };
 }
 
-/// The columns in the order of the schema. The first one holds the tokens.
+/// All columns in the order of the schema. The first one is the tokens.
 pub const COLUMNS: &[Column] = &[
     Column {
         name: "tokens",
@@ -287,3 +305,14 @@ pub const COLUMNS: &[Column] = &[
         first_frame
     ),
 ];
+
+/// Returns whether the name is that of the token column: `tokens`, or `flows` in files of
+/// tcpflowgen.
+pub(crate) fn is_tokens(name: &str) -> bool {
+    name == COLUMNS[0].name || name == "flows"
+}
+
+/// Returns whether a dataset has a column of this name.
+pub(crate) fn is_known(name: &str) -> bool {
+    is_tokens(name) || COLUMNS.iter().any(|c| c.name == name)
+}

@@ -1,11 +1,12 @@
 //! Token datasets on disk and on pipes: Arrow IPC and Parquet.
 //!
 //! A dataset is a folder of shards, one file, or an Arrow IPC stream; `docs/dataset.md` is its
-//! reference. Knows nothing of TCP or tensors. No type of arrow2 or parquet2 stands in a public
-//! signature.
+//! reference. Each row is a flow: [`FlowRow`]. [`DatasetReader`] reads all three forms,
+//! [`DatasetWriter`] writes a file or stream, [`FolderWriter`] a folder.
 //!
 //! ```
-//! use arrowio::{DatasetMeta, DatasetReader, DatasetWriter, FlowRow, CodecId, Tokens, WriteOptions};
+//! use arrowio::{CodecId, DatasetMeta, DatasetReader, DatasetWriter};
+//! use arrowio::{FlowRow, Tokens, WriteOptions};
 //!
 //! let code = CodecId { name: "field", version: 1 };
 //! let meta = DatasetMeta {
@@ -15,30 +16,51 @@
 //!     tool: "an example".into(),
 //!     options: Default::default(),
 //! };
-//! let row = FlowRow { tokens: Tokens::U16(vec![1, 2, 3]), identity: Default::default(), summary: None };
+//! let tokens = Tokens::U16(vec![1, 2, 3]);
+//! let row = FlowRow { tokens, identity: Default::default(), summary: None };
 //!
-//! let mut octets = Vec::new();
-//! let mut writer = DatasetWriter::to("memory", &mut octets, &meta, &WriteOptions::default())?;
+//! let mut writer = DatasetWriter::new("memory", Vec::new(), &meta, &WriteOptions::default())?;
 //! writer.write(&row)?;
-//! assert_eq!(writer.finish()?.flows, 1);
+//! let (written, octets) = writer.finish()?;
+//! assert_eq!(written.flows, 1);
 //!
 //! let reader = DatasetReader::stream("memory", std::io::Cursor::new(octets), &[code])?;
 //! assert_eq!(reader.collect::<Result<Vec<_>, _>>()?, [row]);
 //! # Ok::<(), arrowio::Error>(())
 //! ```
+//!
+//! # Malformed files
+//!
+//! A reader accepts any octets and returns rows or an [`Error`] with the place in the file; its
+//! memory is bounded by the octets that are present, not by the sizes they declare.
+//!
+//! arrow2 panics on some malformed Parquet files. The reader catches these panics and returns an
+//! error, but the process's panic hook prints a message first. **A program that reads files of
+//! unknown origin calls [`silence_panics`] once, before it reads**: it installs a hook that hides
+//! the messages of the caught panics and no others.
+//!
+//! # Boundaries
+//!
+//! The list of columns has fields of the TCP header (`completeness`, TSval and flow label bases);
+//! the code that reads and writes columns knows nothing of TCP. All code that names arrow2,
+//! parquet2, arrow-format or parquet-format-safe is in the folder `arrow2/`, and no type of theirs
+//! is in a public signature.
 
-mod batch;
+mod address;
+mod arrow2;
 mod column;
 mod error;
-mod ipc;
-mod pages;
-mod parquet;
+mod metadata;
+mod panics;
 mod read;
 mod row;
 mod write;
 
 pub use column::{COLUMNS, Column, ColumnType};
 pub use error::{Error, ErrorKind, Recovery};
+pub use panics::silence_panics;
 pub use read::{CodecId, DatasetReader, is_dataset_name};
 pub use row::{DatasetMeta, FlowRow, FlowSummary, Tokens};
-pub use write::{Compression, DatasetFormat, DatasetWriter, SHARDS, WriteOptions, Written};
+pub use write::{
+    Compression, DatasetFormat, DatasetWriter, FolderWriter, SHARDS, WriteOptions, Written,
+};

@@ -6,26 +6,29 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::batch::{self, Columns, Rows, WORD16};
-use crate::ipc::{FILE_MAGIC, IpcReader};
-use crate::parquet::{self, ParquetReader};
-use crate::{DatasetMeta, Error, ErrorKind, FlowRow, Recovery};
+use tokenizer::word16;
 
-/// A token code in one version.
+use crate::arrow2::{BatchRows, Columns, FILE_MAGIC, IpcReader, PARQUET_MAGIC, ParquetReader};
+use crate::column::is_known;
+use crate::{DatasetMeta, Error, ErrorKind, FlowRow, Recovery, metadata};
+
+/// Name and version of a token code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CodecId {
-    /// Its name: `field` or `word16`.
+    /// Name of the code: `field` or `word16`.
     pub name: &'static str,
-    /// Its version.
+    /// Version of the code's vocabulary.
     pub version: u32,
 }
 
-/// Reads the flows of a dataset, one record batch at a time: a folder (searched in depth, in sorted
-/// order), a file or a stream. Other writers' files are taken too: large lists, integers of any
-/// width, text by dictionary, further columns, and the original's single column `flows`.
+/// Reads the flows of a dataset, one record batch at a time.
 ///
-/// As an iterator it goes on after an error: with the next row where one row is [lost](Recovery), else
-/// with the next file where there is one.
+/// A dataset is a folder (searched in depth, in sorted order), a file or a stream. Other writers'
+/// files are accepted too: lists with 64-bit offsets, integers of any width, dictionary-encoded
+/// text, further columns, and the single column `flows` of tcpflowgen.
+///
+/// After an error the iterator continues at the position that [`Error::recovery`] states: the next
+/// row, or the next file if there is one.
 pub struct DatasetReader {
     accepted: Vec<CodecId>,
     meta: DatasetMeta,
@@ -33,28 +36,29 @@ pub struct DatasetReader {
     open: Option<Source>,
 }
 
-/// One file or stream being read.
+/// Rows of one file or stream.
 struct Source {
     name: String,
     batches: Batches,
     token_code: String,
-    rows: Option<Rows>,
+    rows: Option<BatchRows>,
 }
 
+/// Record batches of one file or stream.
 enum Batches {
     Ipc {
         reader: Box<IpcReader<Box<dyn Read + Send>>>,
-        /// What is wrong with the end of the file: said once the batches before it are read.
+        /// Error at the end of the file, returned after the batches before it.
         ending: Option<ErrorKind>,
     },
     Parquet(Box<ParquetReader<File>>),
 }
 
 impl DatasetReader {
-    /// Opens a folder or a file, and reads its metadata (of a folder, its first file's).
+    /// Opens a folder or a file and reads its metadata; a folder's are those of its first file.
     ///
     /// # Errors
-    /// Where there is no such dataset, or its tokens are of no code in `accepted`.
+    /// If there is no dataset, or its token code is not in `accepted`.
     pub fn open(path: &Path, accepted: &[CodecId]) -> Result<DatasetReader, Error> {
         let shown = path.display().to_string();
         let files = if path.is_dir() { shards(path)? } else { vec![path.to_owned()] };
@@ -66,11 +70,11 @@ impl DatasetReader {
         Ok(DatasetReader { accepted: accepted.to_vec(), meta, files, open: Some(source) })
     }
 
-    /// Reads an Arrow IPC stream (or an Arrow IPC file, from front to back). `name` stands in
+    /// Reads an Arrow IPC stream, or an Arrow IPC file from front to back. `name` is the path in
     /// errors.
     ///
     /// # Errors
-    /// Where it is not one, or its tokens are of no code in `accepted`.
+    /// If the input is neither, or its token code is not in `accepted`.
     pub fn stream(
         name: &str,
         input: impl Read + Send + 'static,
@@ -79,14 +83,16 @@ impl DatasetReader {
         let open = || {
             let mut input: Box<dyn Read + Send> =
                 Box::new(BufReader::with_capacity(1 << 16, input));
-            let head = head(&mut input)?;
-            if head.starts_with(parquet::MAGIC) {
+            let head = read_head(&mut input)?;
+            if head.starts_with(PARQUET_MAGIC) {
                 return Err(ErrorKind::format(
                     "octet 0",
                     "an Arrow IPC stream",
                     "Parquet, which cannot be read from a pipe",
                 ));
             }
+            // An Arrow file is a stream after eight octets, the magic and two of padding. A stream
+            // has no magic: its first octets are given back.
             let input: Box<dyn Read + Send> = if head.starts_with(FILE_MAGIC) {
                 input
             } else {
@@ -104,7 +110,7 @@ impl DatasetReader {
         })
     }
 
-    /// What the dataset says of itself.
+    /// Returns the metadata of the dataset.
     #[must_use]
     pub fn meta(&self) -> &DatasetMeta {
         &self.meta
@@ -147,8 +153,8 @@ impl Iterator for DatasetReader {
     }
 }
 
-/// The first octets, at most eight.
-fn head(input: &mut impl Read) -> Result<Vec<u8>, ErrorKind> {
+/// Reads the first octets of an input, at most eight.
+fn read_head(input: &mut impl Read) -> Result<Vec<u8>, ErrorKind> {
     let mut head = Vec::new();
     input.by_ref().take(8).read_to_end(&mut head)?;
     Ok(head)
@@ -156,18 +162,18 @@ fn head(input: &mut impl Read) -> Result<Vec<u8>, ErrorKind> {
 
 impl Batches {
     fn ipc(input: Box<dyn Read + Send>, ending: Option<ErrorKind>) -> Result<Batches, ErrorKind> {
-        IpcReader::new(input, batch::is_known).map(|r| Batches::Ipc { reader: Box::new(r), ending })
+        IpcReader::new(input, is_known).map(|r| Batches::Ipc { reader: Box::new(r), ending })
     }
 
     fn open(path: &Path) -> Result<Batches, ErrorKind> {
         let mut file = File::open(path)?;
-        let head = head(&mut file)?;
-        if head.starts_with(parquet::MAGIC) {
-            return ParquetReader::new(file, batch::is_known)
-                .map(|r| Batches::Parquet(Box::new(r)));
+        let head = read_head(&mut file)?;
+        if head.starts_with(PARQUET_MAGIC) {
+            return ParquetReader::new(file, is_known).map(|r| Batches::Parquet(Box::new(r)));
         }
         let mut ending = None;
         if head.starts_with(FILE_MAGIC) {
+            // The end is checked at once, but the batches of a truncated file are read first.
             let size = file.seek(SeekFrom::End(0))?;
             let mut tail = Vec::new();
             file.seek(SeekFrom::Start(size.saturating_sub(FILE_MAGIC.len() as u64).max(8)))?;
@@ -208,15 +214,15 @@ impl Batches {
         }
     }
 
-    /// What the file says of itself. The original's files say nothing, and are known by their
-    /// column.
+    /// Returns the metadata of the file. A file without metadata is tcpflowgen's if it has a
+    /// column `flows` instead of `tokens`.
     fn meta(&self) -> Result<DatasetMeta, ErrorKind> {
-        let is_silent = self.metadata().iter().all(|(key, _)| key != "token_code");
-        if is_silent && self.has_column("flows") && !self.has_column("tokens") {
+        let has_no_code = self.metadata().iter().all(|(key, _)| key != "token_code");
+        if has_no_code && self.has_column("flows") && !self.has_column("tokens") {
             return Ok(DatasetMeta {
-                token_code: WORD16.into(),
-                token_version: 1,
-                vocab_size: 65_546,
+                token_code: word16::NAME.into(),
+                token_version: word16::VERSION,
+                vocab_size: word16::VOCAB_SIZE as u32,
                 tool: String::new(),
                 options: Default::default(),
             });
@@ -224,7 +230,7 @@ impl Batches {
         if !self.has_column("tokens") && !self.has_column("flows") {
             return Err(ErrorKind::format("schema", "a column named tokens or flows", "none"));
         }
-        batch::meta(self.metadata())
+        metadata::decode(self.metadata())
     }
 }
 
@@ -264,8 +270,8 @@ impl Source {
                 None => {}
             }
             let next = self.batches.next_batch();
-            let rows =
-                next.and_then(|arrays| arrays.map(|a| Rows::new(a, &self.token_code)).transpose());
+            let rows = next
+                .and_then(|arrays| arrays.map(|a| BatchRows::new(a, &self.token_code)).transpose());
             self.rows = rows.map_err(|e| e.at(&self.name))?;
             if self.rows.is_none() {
                 return Ok(None);
@@ -274,7 +280,7 @@ impl Source {
     }
 }
 
-/// Whether a file of this name in a folder belongs to a dataset.
+/// Returns whether a file of this name in a folder belongs to a dataset. Hidden files do not.
 #[must_use]
 pub fn is_dataset_name(path: &Path) -> bool {
     let known = ["arrow", "arrows", "ipc", "feather", "parquet"];
@@ -282,7 +288,7 @@ pub fn is_dataset_name(path: &Path) -> bool {
     !hidden && path.extension().and_then(OsStr::to_str).is_some_and(|e| known.contains(&e))
 }
 
-/// The files of a folder's dataset, searched in depth, in sorted order.
+/// Finds the files of a folder's dataset, searched in depth, in sorted order.
 fn shards(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];

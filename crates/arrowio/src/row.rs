@@ -1,82 +1,92 @@
-//! One row of a dataset: a flow's tokens and what stands beside them.
+//! One row of a dataset: the tokens, identity and summary of a flow.
 
 use std::collections::BTreeMap;
 
 use tokenizer::FlowIdentity;
 
-/// The tokens of one flow.
+/// Tokens of one flow.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Tokens {
-    /// The `field` code: column type `list<uint16>`.
+    /// Tokens of the `field` code: column type `list<uint16>`.
     U16(Vec<u16>),
-    /// The `word16` code of the original: column type `list<int32>`.
+    /// Tokens of the `word16` code, tcpflowgen's: column type `list<int32>`.
     I32(Vec<i32>),
 }
 
 impl Tokens {
-    /// Number of tokens.
+    /// Returns the number of tokens.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
-            Tokens::U16(words) => words.len(),
-            Tokens::I32(words) => words.len(),
+            Tokens::U16(tokens) => tokens.len(),
+            Tokens::I32(tokens) => tokens.len(),
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no tokens.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Returns Arrow's name of the column type.
+    pub(crate) fn type_name(&self) -> &'static str {
+        match self {
+            Tokens::U16(_) => "list<uint16>",
+            Tokens::I32(_) => "list<int32>",
+        }
+    }
 }
 
-/// What one wants to query of a flow without decoding it.
+/// Properties of a flow that can be queried without decoding its tokens.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct FlowSummary {
-    /// From first to last packet, in nanoseconds.
+    /// Time from first to last packet, in nanoseconds.
     pub duration_ns: i64,
-    /// The server's port.
+    /// TCP port of the server.
     pub server_port: u16,
     /// IP version: 4 or 6.
     pub ip_version: u8,
-    /// Packets from client and from server.
+    /// Number of packets from the client and from the server.
     pub packets: [u64; 2],
-    /// Payload octets from client and from server, repeats included.
+    /// Payload octets from the client and from the server, retransmissions included.
     pub payload_octets: [u64; 2],
-    /// Wireshark's `tcp.completeness`.
+    /// Conversation completeness as Wireshark's `tcp.completeness`: SYN 1, SYN-ACK 2, ACK 4,
+    /// DATA 8, FIN 16, RST 32.
     pub completeness: u8,
-    /// How it ended: `fin`, `rst` or `open`.
+    /// Close of the flow: `fin`, `rst` or `open`.
     pub close: String,
-    /// Class by our own verdict: `graceful`, `reset`, `started`, `ended`, `partial`.
+    /// Class of the flow by `flowtrack`'s verdict: `graceful`, `reset`, `started`, `ended`,
+    /// `partial`.
     pub class: String,
-    /// The capture it came from, relative to the input; empty for generated flows.
+    /// Path of the capture relative to the input; empty for generated flows.
     pub source: String,
-    /// Frame number of its first packet, from 1; 0 for generated flows.
+    /// Frame number of the first packet in the capture, from 1; 0 for generated flows.
     pub first_frame: u64,
 }
 
-/// One row: a flow.
+/// One row of a dataset: a flow.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FlowRow {
-    /// The flow's tokens.
+    /// Packets of the flow, in the dataset's token code.
     pub tokens: Tokens,
-    /// What the tokens do not say.
+    /// Addresses, bases and start time, which the tokens do not encode.
     pub identity: FlowIdentity,
-    /// What one queries; absent in datasets that hold tokens alone.
+    /// Properties to query; absent in datasets that have tokens alone.
     pub summary: Option<FlowSummary>,
 }
 
-/// What a dataset says of itself, in its schema's metadata.
+/// Metadata of a dataset, stored in its schema.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DatasetMeta {
-    /// Token code: `field` or `word16`.
+    /// Name of the token code: `field` or `word16`.
     pub token_code: String,
-    /// Version of the token code.
+    /// Version of the token code. Readers refuse other versions.
     pub token_version: u32,
-    /// Number of token ids.
+    /// Number of token ids in the code's vocabulary.
     pub vocab_size: u32,
-    /// The program that wrote it, with its version.
+    /// Name and version of the program that wrote the dataset.
     pub tool: String,
-    /// The options it was written with.
+    /// Options of that program by their names.
     pub options: BTreeMap<String, String>,
 }

@@ -1,37 +1,29 @@
 //! Writing a dataset.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow2::array::Array;
-use arrow2::chunk::Chunk;
-use arrow2::datatypes::Schema;
-use arrow2::io::ipc::write as ipc;
-use arrow2::io::parquet::write as parquet;
-
-use crate::batch::{self, Gather};
+use crate::arrow2::{FileEncoder, RecordBatchBuilder};
 use crate::{DatasetMeta, Error, ErrorKind, FlowRow};
 
-/// How a dataset is written.
+/// File format of a dataset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum DatasetFormat {
     /// Arrow IPC file (`.arrow`).
     Arrow,
-    /// Parquet file (`.parquet`).
+    /// Apache Parquet file (`.parquet`).
     Parquet,
-    /// Arrow IPC stream: for pipes.
+    /// Arrow IPC stream, the format for pipes (`.arrows`).
     #[default]
     Stream,
 }
 
 impl DatasetFormat {
-    /// What to say to those who wanted a file and did not name one.
+    /// Hint for users who named a folder where they may have wanted a file.
     pub const FILES: &str = "names of files end in .arrow, .arrows or .parquet";
 
-    /// The extension of its files.
+    /// Returns the extension of the format's files, without a dot.
     #[must_use]
     pub fn extension(self) -> &'static str {
         match self {
@@ -41,7 +33,8 @@ impl DatasetFormat {
         }
     }
 
-    /// The format that a file's name asks for: `.arrow` or `.feather`, `.arrows`, `.parquet`.
+    /// Returns the format that a path's extension names: `.arrow` or `.feather`, `.arrows`,
+    /// `.parquet`.
     #[must_use]
     pub fn from_path(path: &Path) -> Option<DatasetFormat> {
         match path.extension()?.to_str()? {
@@ -53,32 +46,32 @@ impl DatasetFormat {
     }
 }
 
-/// Names of the files of a dataset's folder, `*` being a number.
+/// Patterns of the file names in a dataset's folder; `*` is a number.
 pub const SHARDS: &[&str] = &["flows-*.arrow", "flows-*.parquet"];
 
-/// How its columns are compressed.
+/// Compression of the columns of a dataset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Compression {
-    /// Not at all.
+    /// Columns are stored uncompressed.
     None,
     /// LZ4 frames: fast. Parquet is written with zstd instead, since readers disagree about LZ4
     /// there.
     Lz4,
-    /// Zstandard: small.
+    /// Zstandard: smaller files than LZ4.
     #[default]
     Zstd,
 }
 
-/// How to write a dataset.
+/// Options of writing a dataset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WriteOptions {
-    /// The format.
+    /// Format of all files.
     pub format: DatasetFormat,
-    /// The compression.
+    /// Compression of all columns.
     pub compression: Compression,
-    /// A folder's next shard is begun where the current one has reached so many octets.
+    /// Size in octets at which a [`FolderWriter`] ends a shard and starts the next one.
     pub shard_octets: u64,
-    /// A record batch (in Parquet a row group) is written when it holds so many tokens.
+    /// Number of tokens at which a record batch (in Parquet a row group) is written.
     pub batch_tokens: usize,
 }
 
@@ -93,354 +86,186 @@ impl Default for WriteOptions {
     }
 }
 
-/// A record batch is written when it holds so many rows, however short they are.
+/// Number of rows at which a record batch is written, however few tokens they have.
 const BATCH_ROWS: usize = 1 << 16;
 
-/// What was written.
+/// Totals of a written dataset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Written {
-    /// Rows.
+    /// Number of flows, one per row.
     pub flows: u64,
-    /// Tokens in them.
+    /// Number of tokens in all flows.
     pub tokens: u64,
-    /// Octets of all files.
+    /// Size of all files, in octets.
     pub octets: u64,
-    /// Files.
+    /// Number of files or streams.
     pub files: u64,
 }
 
-/// Writes a dataset, a record batch at a time: memory is bounded by `batch_tokens`. The same rows
-/// and options give the same octets. Rows may be lost that were written but not
+/// Writes a dataset to one file or stream.
+///
+/// Memory is bounded by one record batch of `batch_tokens` tokens. The same rows and options give
+/// the same octets. Rows reach the output only when their batch is full or the writer is
 /// [`finish`](DatasetWriter::finish)ed.
-pub struct DatasetWriter<'a> {
-    schema: Schema,
-    options: WriteOptions,
-    gather: Gather,
-    target: Target<'a>,
+///
+/// ```
+/// # use arrowio::{DatasetMeta, DatasetWriter, FlowRow, Tokens, WriteOptions};
+/// # let meta = DatasetMeta { token_code: "field".into(), token_version: 1, vocab_size: 1024,
+/// #     tool: String::new(), options: Default::default() };
+/// # let tokens = Tokens::U16(vec![1]);
+/// # let row = FlowRow { tokens, identity: Default::default(), summary: None };
+/// let mut writer = DatasetWriter::new("memory", Vec::new(), &meta, &WriteOptions::default())?;
+/// writer.write(&row)?;
+/// let (written, octets) = writer.finish()?;
+/// assert_eq!(written.octets, octets.len() as u64);
+/// # Ok::<(), arrowio::Error>(())
+/// ```
+pub struct DatasetWriter<W: Write> {
+    name: String,
+    batch: RecordBatchBuilder,
+    batch_tokens: usize,
+    encoder: FileEncoder<W>,
     written: Written,
 }
 
-enum Target<'a> {
-    Folder { folder: PathBuf, shard: Option<Shard> },
-    One { name: String, encoder: Encoder<'a> },
-}
-
-/// A shard being written, under a temporary name.
-struct Shard {
-    place: Place,
-    encoder: Encoder<'static>,
-}
-
-/// Where a shard is while it is written, and where it will be.
-struct Place {
-    temporary: PathBuf,
-    path: PathBuf,
-}
-
-impl<'a> DatasetWriter<'a> {
-    /// Writes shards `flows-00000.arrow` and so on into an existing folder. A shard has its name
-    /// only once it is whole.
+impl<W: Write> DatasetWriter<W> {
+    /// Writes the start of a file or stream. `name` is the path in errors.
+    ///
+    /// The output receives small pieces between large ones: it should be buffered.
     ///
     /// # Errors
-    /// Where the options do not make a folder.
-    pub fn folder(
-        folder: &Path,
-        meta: &DatasetMeta,
-        options: &WriteOptions,
-    ) -> Result<DatasetWriter<'static>, Error> {
-        let target = Target::Folder { folder: folder.to_owned(), shard: None };
-        Ok(DatasetWriter::new(target, batch::schema(meta), meta, options))
-    }
-
-    /// Writes one file or stream. `name` stands in errors.
-    ///
-    /// # Errors
-    /// Where `to` cannot be written.
-    pub fn to(
+    /// If `to` cannot be written.
+    pub fn new(
         name: &str,
-        to: impl Write + Send + 'a,
+        to: W,
         meta: &DatasetMeta,
         options: &WriteOptions,
-    ) -> Result<DatasetWriter<'a>, Error> {
-        let schema = batch::schema(meta);
-        let encoder = Encoder::new(to, &schema, options).map_err(|e| e.at(name))?;
-        let target = Target::One { name: name.to_owned(), encoder };
-        Ok(DatasetWriter::new(target, schema, meta, options))
-    }
-
-    fn new<'t>(
-        target: Target<'t>,
-        schema: Schema,
-        meta: &DatasetMeta,
-        options: &WriteOptions,
-    ) -> DatasetWriter<'t> {
-        let gather = Gather::new(&meta.token_code);
-        DatasetWriter { schema, options: *options, gather, target, written: Written::default() }
+    ) -> Result<DatasetWriter<W>, Error> {
+        Ok(DatasetWriter {
+            name: name.to_owned(),
+            batch: RecordBatchBuilder::new(&meta.token_code),
+            batch_tokens: options.batch_tokens,
+            encoder: FileEncoder::new(to, meta, options).map_err(|e| e.at(name))?,
+            written: Written { files: 1, ..Written::default() },
+        })
     }
 
     /// Adds a row.
     ///
     /// # Errors
-    /// Where the row's tokens are not of the dataset's type, or a full batch cannot be written.
+    /// If the row's tokens are not of the dataset's type, or a full batch cannot be written.
     pub fn write(&mut self, row: &FlowRow) -> Result<(), Error> {
-        self.gather.push(row).map_err(|e| e.at(&self.name()))?;
+        self.batch.push(row).map_err(|e| e.at(&self.name))?;
         self.written.flows += 1;
         self.written.tokens += row.tokens.len() as u64;
-        if self.gather.tokens() >= self.options.batch_tokens || self.gather.rows() >= BATCH_ROWS {
-            self.flush()?;
+        if self.batch.tokens() >= self.batch_tokens || self.batch.rows() >= BATCH_ROWS {
+            self.flush_batch()?;
         }
         Ok(())
     }
 
-    /// Writes what is left and closes the file. A dataset without rows is one file without rows.
+    /// Writes the last batch and the end of the file, flushes the output, and returns it with the
+    /// totals. A dataset without rows has one batch without rows.
     ///
     /// # Errors
-    /// Where that cannot be written.
+    /// If the output cannot be written.
+    pub fn finish(mut self) -> Result<(Written, W), Error> {
+        if self.batch.rows() > 0 || self.written.flows == 0 {
+            self.flush_batch()?;
+        }
+        let (octets, to) = self.encoder.finish().map_err(|e| e.at(&self.name))?;
+        Ok((Written { octets, ..self.written }, to))
+    }
+
+    fn flush_batch(&mut self) -> Result<(), Error> {
+        let batch = self.batch.finish().and_then(|batch| self.encoder.write(batch));
+        batch.map_err(|e| e.at(&self.name))
+    }
+}
+
+/// Writes a dataset to the shards `flows-00000.arrow` and so on of a folder.
+///
+/// A shard has its name from the start, whole or not: the folder should be one that appears only
+/// when it is complete.
+pub struct FolderWriter {
+    folder: PathBuf,
+    meta: DatasetMeta,
+    options: WriteOptions,
+    shard: Option<Shard>,
+    /// Totals of all finished shards.
+    written: Written,
+}
+
+type Shard = DatasetWriter<BufWriter<File>>;
+
+impl FolderWriter {
+    /// Creates a writer of shards in an existing folder.
+    #[must_use]
+    pub fn new(folder: &Path, meta: &DatasetMeta, options: &WriteOptions) -> FolderWriter {
+        FolderWriter {
+            folder: folder.to_owned(),
+            meta: meta.clone(),
+            options: *options,
+            shard: None,
+            written: Written::default(),
+        }
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// If the row's tokens are not of the dataset's type, or a shard cannot be created or written.
+    pub fn write(&mut self, row: &FlowRow) -> Result<(), Error> {
+        let shard = match &mut self.shard {
+            Some(shard) => shard,
+            None => self.shard.insert(create_shard(
+                &self.folder,
+                self.written.files,
+                &self.meta,
+                &self.options,
+            )?),
+        };
+        shard.write(row)?;
+        // A shard ends with a whole batch.
+        if shard.batch.rows() == 0 && shard.encoder.octets() >= self.options.shard_octets {
+            self.finish_shard()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the last shard and returns the totals. A dataset without rows is one shard without
+    /// rows.
+    ///
+    /// # Errors
+    /// If a shard cannot be created or written.
     pub fn finish(mut self) -> Result<Written, Error> {
-        if self.gather.rows() > 0 || self.written.flows == 0 {
-            self.flush()?;
+        if self.shard.is_none() && self.written.files == 0 {
+            self.shard = Some(create_shard(&self.folder, 0, &self.meta, &self.options)?);
         }
-        match self.target {
-            Target::Folder { shard, .. } => {
-                if let Some(shard) = shard {
-                    shard.finish(&mut self.written)?;
-                }
-            }
-            Target::One { name, encoder } => {
-                self.written.octets += encoder.finish().map_err(|e| e.at(&name))?;
-                self.written.files += 1;
-            }
-        }
+        self.finish_shard()?;
         Ok(self.written)
     }
 
-    fn name(&self) -> String {
-        match &self.target {
-            Target::Folder { folder, .. } => folder.display().to_string(),
-            Target::One { name, .. } => name.clone(),
-        }
-    }
-
-    fn flush(&mut self) -> Result<(), Error> {
-        let batch = self.gather.take().map_err(|e| e.at(&self.name()))?;
-        match &mut self.target {
-            Target::One { name, encoder } => {
-                encoder.write(batch, &self.schema).map_err(|e| e.at(name))?
-            }
-            Target::Folder { folder, shard } => {
-                let mut current = match shard.take() {
-                    Some(shard) => shard,
-                    None => Shard::create(folder, self.written.files, &self.schema, &self.options)?,
-                };
-                current.write(batch, &self.schema)?;
-                if current.encoder.told.octets() >= self.options.shard_octets {
-                    current.finish(&mut self.written)?;
-                } else {
-                    *shard = Some(current);
-                }
-            }
+    fn finish_shard(&mut self) -> Result<(), Error> {
+        if let Some(shard) = self.shard.take() {
+            let (written, _) = shard.finish()?;
+            self.written.flows += written.flows;
+            self.written.tokens += written.tokens;
+            self.written.octets += written.octets;
+            self.written.files += written.files;
         }
         Ok(())
     }
 }
 
-impl Shard {
-    fn create(
-        folder: &Path,
-        number: u64,
-        schema: &Schema,
-        options: &WriteOptions,
-    ) -> Result<Shard, Error> {
-        let name = format!("flows-{number:05}.{}", options.format.extension());
-        let (path, temporary) = (folder.join(&name), folder.join(format!(".{name}.part")));
-        let start = || Encoder::new(File::create(&temporary)?, schema, options);
-        let encoder = start().map_err(|e| e.at(&path.display().to_string()))?;
-        Ok(Shard { place: Place { temporary, path }, encoder })
-    }
-
-    fn write(&mut self, batch: Chunk<Box<dyn Array>>, schema: &Schema) -> Result<(), Error> {
-        self.encoder.write(batch, schema).map_err(|e| self.place.at(e))
-    }
-
-    fn finish(self, written: &mut Written) -> Result<(), Error> {
-        let Shard { place, encoder } = self;
-        let close = || {
-            encoder
-                .finish()
-                .and_then(|octets| Ok(fs::rename(&place.temporary, &place.path).map(|()| octets)?))
-        };
-        written.octets += close().map_err(|e: ErrorKind| place.at(e))?;
-        written.files += 1;
-        Ok(())
-    }
-}
-
-impl Place {
-    fn at(&self, kind: ErrorKind) -> Error {
-        kind.at(&self.path.display().to_string())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // Gone already where the shard was finished.
-        drop(fs::remove_file(&self.temporary));
-    }
-}
-
-/// Where an encoder of arrow2 writes to: what its errors would turn into text is kept here as it
-/// was.
-struct Out<'a> {
-    to: Box<dyn Write + Send + 'a>,
-    told: Arc<Told>,
-}
-
-/// What becomes of the octets of an encoder.
-#[derive(Default)]
-struct Told {
-    octets: AtomicU64,
-    error: Mutex<Option<io::Error>>,
-}
-
-impl Write for Out<'_> {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.write_all(octets).map(|()| octets.len())
-    }
-
-    fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.told.octets.fetch_add(octets.len() as u64, Ordering::Relaxed);
-        self.to.write_all(octets).map_err(|error| self.told.keep(error))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.to.flush().map_err(|error| self.told.keep(error))
-    }
-}
-
-impl Told {
-    /// Keeps the error and gives one of its kind.
-    fn keep(&self, error: io::Error) -> io::Error {
-        let kind = error.kind();
-        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        kind.into()
-    }
-
-    fn octets(&self) -> u64 {
-        self.octets.load(Ordering::Relaxed)
-    }
-
-    /// The encoder's error, or the one of the output that it came from. One of the encoder itself
-    /// is a defect; it is reported like any other all the same.
-    fn cause(&self, error: arrow2::error::Error) -> ErrorKind {
-        match self.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(error) => error.into(),
-            None => ErrorKind::format("encoder", "no error", error.to_string()),
-        }
-    }
-}
-
-/// Rows in, octets out.
-struct Encoder<'a> {
-    told: Arc<Told>,
-    form: Form<'a>,
-}
-
-enum Form<'a> {
-    File(Box<ipc::FileWriter<Out<'a>>>),
-    Stream(ipc::StreamWriter<Out<'a>>),
-    Parquet(Box<parquet::FileWriter<Out<'a>>>, Vec<parquet::KeyValue>),
-}
-
-impl<'a> Encoder<'a> {
-    fn new(
-        to: impl Write + Send + 'a,
-        schema: &Schema,
-        options: &WriteOptions,
-    ) -> Result<Encoder<'a>, ErrorKind> {
-        let told = Arc::new(Told::default());
-        // Small pieces are gathered, and buffers of columns go out as they are.
-        let to = BufWriter::with_capacity(1 << 16, to);
-        let out = Out { to: Box::new(to), told: told.clone() };
-        let form = Form::new(out, schema, options).map_err(|error| told.cause(error))?;
-        Ok(Encoder { told, form })
-    }
-
-    fn write(&mut self, batch: Chunk<Box<dyn Array>>, schema: &Schema) -> Result<(), ErrorKind> {
-        match &mut self.form {
-            Form::File(file) => file.write(&batch, None),
-            Form::Stream(stream) => stream.write(&batch, None),
-            Form::Parquet(file, _) => {
-                let encodings =
-                    schema.fields.iter().map(|_| vec![parquet::Encoding::Plain]).collect();
-                let types = file.parquet_schema().fields().to_vec();
-                let options = file.options();
-                file.write(parquet::row_group_iter(batch, encodings, types, options))
-            }
-        }
-        .map_err(|error| self.told.cause(error))
-    }
-
-    /// Ends the file; answers how many octets it has.
-    fn finish(self) -> Result<u64, ErrorKind> {
-        let mut out = match self.form {
-            Form::File(mut file) => file.finish().map(|()| file.into_inner()),
-            Form::Stream(mut stream) => stream.finish().map(|()| stream.into_inner()),
-            Form::Parquet(mut file, pairs) => file.end(Some(pairs)).map(|_| file.into_inner()),
-        }
-        .map_err(|error| self.told.cause(error))?;
-        out.to.flush()?;
-        Ok(self.told.octets())
-    }
-}
-
-impl<'a> Form<'a> {
-    fn new(
-        out: Out<'a>,
-        schema: &Schema,
-        options: &WriteOptions,
-    ) -> arrow2::error::Result<Form<'a>> {
-        let ipc_options = ipc::WriteOptions {
-            compression: match options.compression {
-                Compression::None => None,
-                Compression::Lz4 => Some(ipc::Compression::LZ4),
-                Compression::Zstd => Some(ipc::Compression::ZSTD),
-            },
-        };
-        Ok(match options.format {
-            DatasetFormat::Arrow => Form::File(Box::new(ipc::FileWriter::try_new(
-                out,
-                schema.clone(),
-                None,
-                ipc_options,
-            )?)),
-            DatasetFormat::Stream => {
-                let mut stream = ipc::StreamWriter::new(out, ipc_options);
-                stream.start(schema, None)?;
-                Form::Stream(stream)
-            }
-            DatasetFormat::Parquet => {
-                let file = parquet::FileWriter::try_new(
-                    out,
-                    schema.clone(),
-                    parquet_options(options.compression),
-                )?;
-                let pairs = schema.metadata.iter();
-                let pairs = pairs
-                    .map(|(k, v)| parquet::KeyValue { key: k.clone(), value: Some(v.clone()) });
-                Form::Parquet(Box::new(file), pairs.collect())
-            }
-        })
-    }
-}
-
-fn parquet_options(compression: Compression) -> parquet::WriteOptions {
-    parquet::WriteOptions {
-        write_statistics: true,
-        version: parquet::Version::V1,
-        compression: match compression {
-            Compression::None => parquet::CompressionOptions::Uncompressed,
-            Compression::Lz4 | Compression::Zstd => parquet::CompressionOptions::Zstd(None),
-        },
-        data_pagesize_limit: None,
-    }
+fn create_shard(
+    folder: &Path,
+    number: u64,
+    meta: &DatasetMeta,
+    options: &WriteOptions,
+) -> Result<Shard, Error> {
+    let path = folder.join(format!("flows-{number:05}.{}", options.format.extension()));
+    let name = path.display().to_string();
+    let file = File::create(&path).map_err(|e| ErrorKind::from(e).at(&name))?;
+    DatasetWriter::new(&name, BufWriter::with_capacity(1 << 16, file), meta, options)
 }

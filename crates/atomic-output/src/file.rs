@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::disk::{make_parent, parent, sync_dir};
 use crate::temporary::Temporary;
@@ -97,45 +96,6 @@ impl AtomicFile {
         let Some(temporary) = self.temporary.take() else { return Ok(()) };
         temporary.rename_to(&target).map_err(Error::at(&target))?;
         sync_dir(parent(&target))
-    }
-
-    /// Splits the file into a writer, for an encoder that keeps the writer it is given, and a
-    /// handle that commits the file afterwards.
-    #[must_use]
-    pub fn lend(self) -> (LentFile, Lender) {
-        let file = Arc::new(Mutex::new(Some(self)));
-        (LentFile(file.clone()), Lender(file))
-    }
-}
-
-/// Writing half of an [`AtomicFile`]: see [`AtomicFile::lend`].
-#[derive(Debug)]
-pub struct LentFile(Arc<Mutex<Option<AtomicFile>>>);
-
-/// Committing half of an [`AtomicFile`]; dropped before a commit, it leaves nothing.
-#[derive(Debug)]
-pub struct Lender(Arc<Mutex<Option<AtomicFile>>>);
-
-impl Lender {
-    /// Commits the file, as [`AtomicFile::commit`] does; later writes fail.
-    ///
-    /// # Errors
-    /// Those of [`AtomicFile::commit`].
-    pub fn commit(self) -> Result<()> {
-        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        file.map_or(Ok(()), AtomicFile::commit)
-    }
-}
-
-impl Write for LentFile {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        file.as_mut().map_or(Err(io::ErrorKind::NotConnected.into()), |f| f.write(octets))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        file.as_mut().map_or(Ok(()), Write::flush)
     }
 }
 

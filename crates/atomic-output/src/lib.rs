@@ -50,7 +50,7 @@ mod stale;
 mod temporary;
 
 pub use error::Error;
-pub use file::{AtomicFile, Lender, LentFile};
+pub use file::AtomicFile;
 pub use folder::{AtomicFolder, OnExisting};
 pub use lock::{FolderLock, lock_folder};
 pub use names::{TEMPORARY_SUFFIX, is_temporary};

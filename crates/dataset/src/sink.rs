@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use arrowio::{
-    Compression, DatasetFormat, DatasetMeta, DatasetWriter, FlowRow, SHARDS, WriteOptions, Written,
+    Compression, DatasetFormat, DatasetMeta, DatasetWriter, FlowRow, FolderWriter, SHARDS,
+    WriteOptions, Written,
 };
-use atomic_output::{AtomicFile, AtomicFolder, Lender, OnExisting};
+use atomic_output::{AtomicFile, AtomicFolder, OnExisting};
 
 /// Replaces an existing folder if a dataset's files are all that it holds.
 pub const REPLACE_DATASET: OnExisting = OnExisting::Replace(SHARDS);
@@ -17,7 +18,7 @@ pub enum Destination<'w> {
     Stream {
         /// Name of the stream in error messages.
         name: String,
-        /// Open end of the stream.
+        /// Open end of the stream. It should be buffered.
         to: Box<dyn Write + Send + 'w>,
     },
     /// One file, which appears when the dataset is complete. A device or named pipe is written
@@ -132,16 +133,13 @@ pub struct SinkOptions {
 
 /// Dataset that is being written. A file or folder appears under its name only when
 /// [`finish`](Sink::finish) returns; dropped before that, it leaves nothing.
-pub struct Sink<'w> {
-    writer: DatasetWriter<'w>,
-    pending: Pending,
-}
+pub struct Sink<'w>(SinkWriter<'w>);
 
-/// Output that waits for its rows, and is then committed.
-enum Pending {
-    Stream,
-    File(Lender),
-    Folder(AtomicFolder),
+/// Writer of rows, with the output to commit after the last one.
+enum SinkWriter<'w> {
+    Stream(DatasetWriter<Box<dyn Write + Send + 'w>>),
+    File(DatasetWriter<AtomicFile>),
+    Folder(FolderWriter, AtomicFolder),
 }
 
 impl<'w> Sink<'w> {
@@ -159,25 +157,23 @@ impl<'w> Sink<'w> {
             compression: Compression::Lz4,
             ..WriteOptions::default()
         };
-        Ok(match destination {
+        Ok(Sink(match destination {
             Destination::Stream { name, to } => {
                 let mut write = write(DatasetFormat::Stream);
                 write.batch_tokens = options.stream_batch_tokens.unwrap_or(write.batch_tokens);
-                let writer = DatasetWriter::to(&name, to, meta, &write)?;
-                Sink { writer, pending: Pending::Stream }
+                SinkWriter::Stream(DatasetWriter::new(&name, to, meta, &write)?)
             }
             Destination::File { path, format } => {
-                let (file, lender) = AtomicFile::create(&path)?.lend();
+                let file = AtomicFile::create(&path)?;
                 let name = path.display().to_string();
-                let writer = DatasetWriter::to(&name, file, meta, &write(format))?;
-                Sink { writer, pending: Pending::File(lender) }
+                SinkWriter::File(DatasetWriter::new(&name, file, meta, &write(format))?)
             }
             Destination::Folder { path, format } => {
                 let folder = AtomicFolder::create(&path, options.on_existing)?;
-                let writer = DatasetWriter::folder(folder.path(), meta, &write(format))?;
-                Sink { writer, pending: Pending::Folder(folder) }
+                let writer = FolderWriter::new(folder.path(), meta, &write(format));
+                SinkWriter::Folder(writer, folder)
             }
-        })
+        }))
     }
 
     /// Adds a row.
@@ -185,7 +181,12 @@ impl<'w> Sink<'w> {
     /// # Errors
     /// If the row is not in the dataset's token code, or a full record batch cannot be written.
     pub fn write(&mut self, row: &FlowRow) -> Result<(), SinkError> {
-        Ok(self.writer.write(row)?)
+        match &mut self.0 {
+            SinkWriter::Stream(writer) => writer.write(row)?,
+            SinkWriter::File(writer) => writer.write(row)?,
+            SinkWriter::Folder(writer, _) => writer.write(row)?,
+        }
+        Ok(())
     }
 
     /// Writes the remaining rows and gives the dataset its name. Returns counts of what was
@@ -195,12 +196,18 @@ impl<'w> Sink<'w> {
     /// If the rows cannot be written or the output cannot be renamed; then nothing appears under
     /// the name.
     pub fn finish(self) -> Result<Written, SinkError> {
-        let written = self.writer.finish()?;
-        match self.pending {
-            Pending::Stream => {}
-            Pending::File(lender) => lender.commit()?,
-            Pending::Folder(folder) => folder.commit()?,
+        match self.0 {
+            SinkWriter::Stream(writer) => Ok(writer.finish()?.0),
+            SinkWriter::File(writer) => {
+                let (written, file) = writer.finish()?;
+                file.commit()?;
+                Ok(written)
+            }
+            SinkWriter::Folder(writer, folder) => {
+                let written = writer.finish()?;
+                folder.commit()?;
+                Ok(written)
+            }
         }
-        Ok(written)
     }
 }

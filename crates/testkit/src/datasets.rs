@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::BufWriter;
 use std::path::Path;
 
 use arrowio::{
-    CodecId, DatasetFormat, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, Tokens,
-    WriteOptions,
+    CodecId, DatasetFormat, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, FolderWriter,
+    Tokens, WriteOptions,
 };
 use flowtrack::Flow;
 use tokenizer::{FlowIdentity, field, word16};
@@ -57,9 +58,9 @@ pub fn write_file<'r>(
     meta: &DatasetMeta,
     options: &WriteOptions,
 ) {
-    let file = File::create(path).unwrap();
+    let file = BufWriter::new(File::create(path).unwrap());
     let name = path.display().to_string();
-    let mut writer = DatasetWriter::to(&name, file, meta, options).unwrap();
+    let mut writer = DatasetWriter::new(&name, file, meta, options).unwrap();
     rows.into_iter().for_each(|row| writer.write(row).unwrap());
     writer.finish().unwrap();
 }
@@ -71,7 +72,7 @@ pub fn write_file<'r>(
 pub fn write_folder(path: &Path, rows: impl IntoIterator<Item = FlowRow>) {
     fs::create_dir_all(path).unwrap();
     let options = WriteOptions { format: DatasetFormat::Arrow, ..WriteOptions::default() };
-    let mut writer = DatasetWriter::folder(path, &meta(FIELD), &options).unwrap();
+    let mut writer = FolderWriter::new(path, &meta(FIELD), &options);
     rows.into_iter().for_each(|row| writer.write(&row).unwrap());
     writer.finish().unwrap();
 }

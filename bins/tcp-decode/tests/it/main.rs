@@ -78,8 +78,8 @@ fn dataset(scratch: &Scratch, rows: &[FlowRow], format: DatasetFormat) -> String
         options: BTreeMap::new(),
     };
     let options = WriteOptions { format, ..WriteOptions::default() };
-    let mut writer =
-        DatasetWriter::to(&path, File::create(&path).unwrap(), &meta, &options).unwrap();
+    let file = std::io::BufWriter::new(File::create(&path).unwrap());
+    let mut writer = DatasetWriter::new(&path, file, &meta, &options).unwrap();
     rows.iter().for_each(|row| writer.write(row).unwrap());
     writer.finish().unwrap();
     path

@@ -104,8 +104,8 @@ fn write(dataset: &Path, flows: &[Flow]) {
         tool: "test".into(),
         options: Default::default(),
     };
-    let file = std::fs::File::create(dataset).unwrap();
-    let mut writer = DatasetWriter::to("test", file, &meta, &WriteOptions::default()).unwrap();
+    let file = std::io::BufWriter::new(std::fs::File::create(dataset).unwrap());
+    let mut writer = DatasetWriter::new("test", file, &meta, &WriteOptions::default()).unwrap();
     for flow in flows {
         let mut tokens = Vec::new();
         let identity = field::encode(flow, &mut tokens).unwrap();

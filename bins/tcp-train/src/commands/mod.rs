@@ -27,6 +27,7 @@ use crate::args::{Args, Command};
 /// # Errors
 /// Fails as the subcommand does; the message names the file, the flow or the option at fault.
 pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
+    arrowio::silence_panics();
     match &args.command {
         Command::Train(train) => train::train(train, console),
         Command::Resume(resume) => train::resume(resume, console),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use arrowio::{DatasetMeta, DatasetWriter, WriteOptions};
+use arrowio::{DatasetMeta, FolderWriter, WriteOptions};
 use tokenizer::field;
 use tokenizer::{FlowIdentity, SideIdentity};
 
@@ -56,8 +56,7 @@ fn identified(place: &Place) {
         options: BTreeMap::new(),
     };
     std::fs::create_dir(place.path("identified")).unwrap();
-    let mut writer =
-        DatasetWriter::folder(&place.path("identified"), &meta, &WriteOptions::default()).unwrap();
+    let mut writer = FolderWriter::new(&place.path("identified"), &meta, &WriteOptions::default());
     for mut row in flows(&place.path("dataset")) {
         row.identity = identity();
         writer.write(&row).unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use arrowio::{CodecId, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, Tokens, WriteOptions};
+use arrowio::{CodecId, DatasetMeta, DatasetReader, FlowRow, FolderWriter, Tokens, WriteOptions};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
@@ -83,7 +83,7 @@ pub(crate) fn write_flows(folder: &Path, flows: impl Iterator<Item = Vec<u16>>) 
         tool: "test".into(),
         options: BTreeMap::new(),
     };
-    let mut writer = DatasetWriter::folder(folder, &meta, &WriteOptions::default()).unwrap();
+    let mut writer = FolderWriter::new(folder, &meta, &WriteOptions::default());
     for tokens in flows {
         let tokens = Tokens::U16(tokens);
         writer

@@ -1,4 +1,4 @@
-//! Files that are broken, or mean harm: refused with a reason, and nothing worse.
+//! Malformed and hostile files: each is refused with a reason, without a crash or large memory.
 
 use arrowio::{Compression, DatasetFormat, DatasetReader, Recovery};
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ fn sample(format: DatasetFormat, compression: Compression) -> Vec<u8> {
     std::fs::read(file(&rows, FIELD, &options(format, compression)).path()).unwrap()
 }
 
-/// Reads octets as a file to its end; says how many rows and errors there were.
+/// Reads octets as a file to its end; returns the numbers of rows and errors.
 fn read(octets: &[u8]) -> (usize, usize) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), octets).unwrap();
@@ -39,8 +39,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn changed_octets_do_no_harm(format in 0..3_usize, packed in any::<bool>(),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+    fn changed_octets_do_no_harm(
+        format in 0..3_usize,
+        packed in any::<bool>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
         let format = [DatasetFormat::Arrow, DatasetFormat::Parquet, DatasetFormat::Stream][format];
         let mut octets = sample(format, if packed { Compression::Lz4 } else { Compression::None });
         for (at, value) in changes {
@@ -52,7 +55,10 @@ proptest! {
     }
 
     #[test]
-    fn octets_at_random_are_refused(octets in prop::collection::vec(any::<u8>(), 0..400), magic in 0..3_usize) {
+    fn octets_at_random_are_refused(
+        octets in prop::collection::vec(any::<u8>(), 0..400),
+        magic in 0..3_usize,
+    ) {
         let head: &[u8] = [&b"ARROW1\0\0"[..], b"PAR1", &[0xff; 4]][magic];
         let tail: &[u8] = [&b"ARROW1"[..], b"PAR1", b""][magic];
         prop_assert_eq!(read(&[head, &octets, tail].concat()), (0, 1));
@@ -77,7 +83,8 @@ fn a_wrong_cell_costs_its_row_alone() {
     assert_eq!(error.kind.to_string(), text);
 }
 
-/// What is said of an Arrow file in which `found` stands as `put`, of the same length.
+/// Replaces `found` in an Arrow file with `put`, of the same length, and compares the end of the
+/// reader's error with `expected`.
 fn check(compression: Compression, found: &[u8], put: &[u8], expected: &str) {
     let mut octets = sample(DatasetFormat::Arrow, compression);
     let at = octets.windows(found.len()).position(|window| window == found).unwrap();
@@ -86,8 +93,8 @@ fn check(compression: Compression, found: &[u8], put: &[u8], expected: &str) {
     std::fs::write(file.path(), octets).unwrap();
     let error = DatasetReader::open(file.path(), &[FIELD])
         .and_then(|mut reader| reader.next().unwrap().map(drop));
-    let said = error.unwrap_err().kind.to_string();
-    assert!(said.ends_with(expected), "{said}");
+    let error = error.unwrap_err().kind.to_string();
+    assert!(error.ends_with(expected), "{error}");
 }
 
 fn offsets(all: [i32; 5]) -> Vec<u8> {
@@ -99,10 +106,11 @@ fn pair(a: i64, b: i64) -> Vec<u8> {
 }
 
 #[test]
-fn offsets_are_held_against_what_is_there() {
+fn offsets_are_compared_with_the_values() {
     // The tokens of the first rows: 0, 1, 2, 3 of them.
     let sound = offsets([0, 0, 1, 3, 6]);
-    let falling = "buffer: expected offsets from 0 on that never fall, found one that is below the one before";
+    let falling = "buffer: expected offsets from 0 on that never fall, \
+                   found one that is below the one before";
     check(Compression::None, &sound, &offsets([0, 0, 3, 1, 6]), falling);
     check(Compression::None, &sound, &offsets([0, 0, -1, 3, 6]), falling);
     check(Compression::None, &sound, &offsets([-1, 0, 1, 3, 6]), falling);
@@ -117,7 +125,7 @@ fn offsets_are_held_against_what_is_there() {
 }
 
 #[test]
-fn lengths_and_counts_are_held_against_what_is_there() {
+fn lengths_and_counts_are_compared_with_the_buffers() {
     // The lists: 40 of them, no null. Their tokens: 780.
     for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
         check(
@@ -126,10 +134,12 @@ fn lengths_and_counts_are_held_against_what_is_there() {
             &pair(-40, 0),
             "node: expected a length of 0 or more, found -40",
         );
-        let huge = "buffer: expected a record batch of at most 67108864 octets, found 1152921504606846976 values of 2 octets";
+        let huge = "buffer: expected a record batch of at most 67108864 octets, \
+                    found 1152921504606846976 values of 2 octets";
         check(compression, &pair(780, 0), &pair(1 << 60, 0), huge);
-        // Fewer would do to decompress without end.
-        let large = "buffer: expected a record batch of at most 67108864 octets, found 600000000 values of 2 octets";
+        // A decompressor without a limit would fill 1.2 GB.
+        let large = "buffer: expected a record batch of at most 67108864 octets, \
+                     found 600000000 values of 2 octets";
         check(compression, &pair(780, 0), &pair(600_000_000, 0), large);
     }
     let body = sample(DatasetFormat::Arrow, Compression::None);
@@ -145,7 +155,7 @@ fn lengths_and_counts_are_held_against_what_is_there() {
 }
 
 #[test]
-fn another_type_is_refused_from_path() {
+fn another_type_is_refused_with_its_name() {
     let mut octets = sample(DatasetFormat::Arrow, Compression::None);
     let name = b"client_port";
     let at = octets.windows(name.len()).position(|w| w == name).unwrap();

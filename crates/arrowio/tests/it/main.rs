@@ -1,15 +1,15 @@
-//! Datasets written and read back, in every format.
+//! Round trips of datasets in every format, and errors of writing and reading.
 
 mod hostile;
 mod reference;
 mod seeds;
 mod support;
 
-use std::io::{self, Cursor, Write};
+use std::io::{self, BufWriter, Cursor, Write};
 
 use arrowio::{
-    CodecId, Compression, DatasetFormat, DatasetReader, DatasetWriter, ErrorKind, FlowRow, Tokens,
-    WriteOptions,
+    CodecId, Compression, DatasetFormat, DatasetReader, DatasetWriter, ErrorKind, FlowRow,
+    FolderWriter, Tokens, WriteOptions,
 };
 use proptest::prelude::*;
 use support::{FIELD, WORD16, file, meta, options, read_all, row, rows};
@@ -22,8 +22,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn rows_come_back_as_they_were(rows in rows(FIELD), format in 0..3_usize, compression in 0..3_usize, batch in 1..200_usize) {
-        let options = WriteOptions { batch_tokens: batch, ..options(FORMATS[format], COMPRESSIONS[compression]) };
+    fn rows_come_back_as_they_were(
+        rows in rows(FIELD),
+        format in 0..3_usize,
+        compression in 0..3_usize,
+        batch_tokens in 1..200_usize,
+    ) {
+        let options = options(FORMATS[format], COMPRESSIONS[compression]);
+        let options = WriteOptions { batch_tokens, ..options };
         let path = file(&rows, FIELD, &options);
         prop_assert_eq!(read_all(path.path(), FIELD).unwrap(), rows);
     }
@@ -37,13 +43,16 @@ proptest! {
     #[test]
     fn a_folder_of_shards_reads_in_order(rows in rows(FIELD), format in 0..3_usize) {
         let dir = tempfile::tempdir().unwrap();
-        let options = WriteOptions { shard_octets: 1, batch_tokens: 20, ..options(FORMATS[format], Compression::Lz4) };
-        let mut writer = DatasetWriter::folder(dir.path(), &meta(FIELD), &options).unwrap();
+        let options = options(FORMATS[format], Compression::Lz4);
+        let options = WriteOptions { shard_octets: 1, batch_tokens: 20, ..options };
+        let mut writer = FolderWriter::new(dir.path(), &meta(FIELD), &options);
         rows.iter().for_each(|row| writer.write(row).unwrap());
         let written = writer.finish().unwrap();
-        let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap()).collect();
-        prop_assert_eq!(written.files, files.len() as u64);
-        prop_assert_eq!(written.octets, files.iter().map(|f| f.metadata().unwrap().len()).sum::<u64>());
+        let files = std::fs::read_dir(dir.path()).unwrap();
+        let sizes: Vec<_> = files.map(|e| e.unwrap().metadata().unwrap().len()).collect();
+        prop_assert_eq!(written.files, sizes.len() as u64);
+        prop_assert_eq!(written.octets, sizes.iter().sum::<u64>());
+        prop_assert_eq!(written.flows, rows.len() as u64);
         prop_assert_eq!(written.tokens, rows.iter().map(|r| r.tokens.len() as u64).sum::<u64>());
         prop_assert_eq!(read_all(dir.path(), FIELD).unwrap(), rows);
     }
@@ -90,16 +99,17 @@ fn an_arrow_file_reads_from_a_pipe_too() {
 }
 
 #[test]
-fn parquet_from_a_pipe_is_refused_from_path() {
+fn parquet_from_a_pipe_is_refused_with_its_name() {
     let octets = written(&[row(1)], &options(DatasetFormat::Parquet, Compression::Zstd));
     let error =
         DatasetReader::stream("standard input", Cursor::new(octets), &[FIELD]).err().unwrap();
-    let text = "standard input: octet 0: expected an Arrow IPC stream, found Parquet, which cannot be read from a pipe";
+    let text = "standard input: octet 0: expected an Arrow IPC stream, \
+                found Parquet, which cannot be read from a pipe";
     assert_eq!(error.to_string(), text);
 }
 
 #[test]
-fn another_version_is_refused_from_path() {
+fn another_version_is_refused_with_its_name() {
     for format in FORMATS {
         let path = file(&[row(1)], FIELD, &options(format, Compression::Zstd));
         let next = CodecId { name: "field", version: 2 };
@@ -113,9 +123,8 @@ fn another_version_is_refused_from_path() {
 
 #[test]
 fn tokens_of_the_other_type_are_refused() {
-    let mut octets = Vec::new();
     let mut writer =
-        DatasetWriter::to("out", &mut octets, &meta(FIELD), &WriteOptions::default()).unwrap();
+        DatasetWriter::new("out", Vec::new(), &meta(FIELD), &WriteOptions::default()).unwrap();
     let wrong = FlowRow { tokens: Tokens::I32(vec![1]), ..row(1) };
     let error = writer.write(&wrong).unwrap_err();
     assert_eq!(error.to_string(), "out: column tokens: expected list<uint16>, found list<int32>");
@@ -133,7 +142,7 @@ fn a_folder_without_a_dataset_is_refused() {
     );
 }
 
-/// Takes so many octets, then has no room.
+/// Disk with this many octets of room.
 struct Full(usize);
 
 impl Write for Full {
@@ -152,13 +161,9 @@ impl Write for Full {
 #[test]
 fn a_full_disk_is_reported_as_what_it_is() {
     for format in FORMATS {
-        let mut writer = DatasetWriter::to(
-            "out",
-            Full(2_000),
-            &meta(FIELD),
-            &options(format, Compression::None),
-        )
-        .unwrap();
+        let disk = BufWriter::new(Full(2_000));
+        let options = options(format, Compression::None);
+        let mut writer = DatasetWriter::new("out", disk, &meta(FIELD), &options).unwrap();
         let result = (0..500)
             .try_for_each(|i| writer.write(&row(i)))
             .and_then(|()| writer.finish().map(drop));
@@ -171,13 +176,25 @@ fn a_full_disk_is_reported_as_what_it_is() {
 }
 
 #[test]
-fn an_unfinished_folder_holds_no_half_shard() {
-    let dir = tempfile::tempdir().unwrap();
-    let options =
-        WriteOptions { batch_tokens: 10, ..options(DatasetFormat::Arrow, Compression::Zstd) };
-    let mut writer = DatasetWriter::folder(dir.path(), &meta(FIELD), &options).unwrap();
-    (0..20).for_each(|i| writer.write(&row(i)).unwrap());
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-    drop(writer);
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+fn an_empty_folder_dataset_is_one_shard() {
+    for format in FORMATS {
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(format, Compression::Zstd);
+        let written = FolderWriter::new(dir.path(), &meta(FIELD), &options).finish().unwrap();
+        assert_eq!((written.files, written.flows), (1, 0));
+        assert!(dir.path().join(format!("flows-00000.{}", format.extension())).exists());
+        assert_eq!(read_all(dir.path(), FIELD).unwrap(), []);
+    }
+}
+
+#[test]
+fn the_output_comes_back_from_the_writer() {
+    for format in FORMATS {
+        let options = options(format, Compression::Lz4);
+        let mut writer = DatasetWriter::new("out", Vec::new(), &meta(FIELD), &options).unwrap();
+        writer.write(&row(1)).unwrap();
+        let (counts, octets) = writer.finish().unwrap();
+        assert_eq!((counts.octets, counts.files), (octets.len() as u64, 1));
+        assert_eq!(octets, written(&[row(1)], &options));
+    }
 }

@@ -1,4 +1,4 @@
-//! `docs/dataset.md` against the table of columns.
+//! Compares `docs/dataset.md` with the list of columns.
 
 use arrowio::{COLUMNS, Column};
 

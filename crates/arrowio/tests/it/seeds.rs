@@ -1,4 +1,4 @@
-//! What fuzzing began with and what it has found, once more: the files of `fuzz/seeds`.
+//! Reads the seeds of the fuzz targets `arrow` and `parquet`, past findings among them.
 
 use arrowio::{CodecId, DatasetReader};
 

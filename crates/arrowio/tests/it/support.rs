@@ -1,4 +1,4 @@
-//! Rows to write, and ways to write them.
+//! Rows, and files written from them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -28,16 +28,16 @@ pub(crate) fn options(format: DatasetFormat, compression: Compression) -> WriteO
     WriteOptions { format, compression, ..WriteOptions::default() }
 }
 
-/// A file with the rows.
+/// Writes the rows to a temporary file.
 pub(crate) fn file(
     rows: &[FlowRow],
     code: CodecId,
     options: &WriteOptions,
 ) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    let mut writer = DatasetWriter::to("test", &mut file, &meta(code), options).unwrap();
+    let mut writer = DatasetWriter::new("test", &mut file, &meta(code), options).unwrap();
     rows.iter().for_each(|row| writer.write(row).unwrap());
-    let written = writer.finish().unwrap();
+    let (written, _) = writer.finish().unwrap();
     assert_eq!(written.flows, rows.len() as u64);
     assert_eq!(written.octets, file.as_file().metadata().unwrap().len());
     file
@@ -47,7 +47,7 @@ pub(crate) fn read_all(path: &Path, code: CodecId) -> Result<Vec<FlowRow>, Error
     DatasetReader::open(path, &[code])?.collect()
 }
 
-/// A row with something in every column.
+/// Builds a row without nulls but for the flow label bases.
 pub(crate) fn row(n: u16) -> FlowRow {
     let side = |i: u8| SideIdentity {
         addr: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, i))),
@@ -87,19 +87,41 @@ fn addr() -> impl Strategy<Value = IpAddr> {
 }
 
 prop_compose! {
-    fn side()(addr in of(addr()), seq_base in any::<Option<u32>>(), ts_base in any::<Option<u32>>(),
-        ip_id_base in any::<Option<u16>>(), flow_label_base in any::<Option<u32>>()) -> SideIdentity {
+    fn side()(
+        addr in of(addr()),
+        seq_base in any::<Option<u32>>(),
+        ts_base in any::<Option<u32>>(),
+        ip_id_base in any::<Option<u16>>(),
+        flow_label_base in any::<Option<u32>>(),
+    ) -> SideIdentity {
         SideIdentity { addr, seq_base, ts_base, ip_id_base, flow_label_base }
     }
 }
 
 prop_compose! {
-    fn summary()(duration_ns in any::<i64>(), server_port in any::<u16>(), ip_version in any::<u8>(),
-        packets in any::<[u32; 2]>(), payload in any::<[u32; 2]>(), completeness in any::<u8>(),
-        close in ".{0,5}", class in "[a-z]{0,8}", source in ".{0,30}", first_frame in any::<u32>()) -> FlowSummary {
+    fn summary()(
+        duration_ns in any::<i64>(),
+        server_port in any::<u16>(),
+        ip_version in any::<u8>(),
+        packets in any::<[u32; 2]>(),
+        payload in any::<[u32; 2]>(),
+        completeness in any::<u8>(),
+        close in ".{0,5}",
+        class in "[a-z]{0,8}",
+        source in ".{0,30}",
+        first_frame in any::<u32>(),
+    ) -> FlowSummary {
         FlowSummary {
-            duration_ns, server_port, ip_version, packets: packets.map(u64::from), payload_octets: payload.map(u64::from),
-            completeness, close, class, source, first_frame: first_frame.into(),
+            duration_ns,
+            server_port,
+            ip_version,
+            packets: packets.map(u64::from),
+            payload_octets: payload.map(u64::from),
+            completeness,
+            close,
+            class,
+            source,
+            first_frame: first_frame.into(),
         }
     }
 }

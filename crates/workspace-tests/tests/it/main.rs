@@ -7,3 +7,4 @@ mod readme;
 mod sentences;
 mod sources;
 mod tree;
+mod walls;

@@ -1,7 +1,7 @@
-//! The pages of a column in a Parquet file, each looked at before anything is made of it.
+//! Pages of a Parquet column chunk, each checked before it is decoded.
 //!
-//! A page says itself how large it is, how large once decompressed, and how many values it holds.
-//! parquet2 takes all three at their word.
+//! The header of a page declares its size, its size once decompressed, and its number of values.
+//! parquet2 allocates by these numbers without a check.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use parquet_format_safe::{DictionaryPageHeader, PageHeader};
 use parquet2::FallibleStreamingIterator;
 use parquet2::compression::Compression;
 use parquet2::encoding::Encoding;
-use parquet2::error::Error as Refused;
+use parquet2::error::Error as ParquetError;
 use parquet2::metadata::Descriptor;
 use parquet2::page::{
     CompressedDataPage, CompressedDictPage, CompressedPage, DataPage, DataPageHeader, Page,
@@ -24,71 +24,69 @@ use parquet2::schema::types::PhysicalType;
 
 use crate::ErrorKind;
 
-/// One page may take so many octets, as it stands in the file and once decompressed.
+/// Maximum size of one page in octets, both in the file and once decompressed.
 const MAX_PAGE: usize = 256 << 20;
-/// Its header, which may hold the smallest and the largest value.
+/// Maximum size of a page header in octets. It may contain the smallest and the largest value.
 const MAX_HEADER: usize = 16 << 20;
-/// The pages of one batch may hold so many values: a few octets can stand for any number of the
-/// same one.
+/// Maximum number of values in the pages of one batch: a run-length encoding repeats one value any
+/// number of times in a few octets.
 const MAX_VALUES: u64 = 1 << 26;
 
 type Result<T> = std::result::Result<T, ErrorKind>;
 
-/// What the pages of a batch may still cost, and what was wrong with one of them.
+/// Remaining value budget for the pages of a batch, and the last error found in one.
 #[derive(Default)]
-pub(crate) struct Purse {
+pub(super) struct PageBudget {
     values: AtomicU64,
-    complaint: Mutex<Option<ErrorKind>>,
+    error: Mutex<Option<ErrorKind>>,
 }
 
-impl Purse {
-    /// Begins a batch.
-    pub(crate) fn fill(&self) {
+impl PageBudget {
+    /// Restores the full budget for a new batch.
+    pub(super) fn reset(&self) {
         self.values.store(MAX_VALUES, Ordering::Relaxed);
     }
 
-    fn spend(&self, values: u64) -> Result<()> {
+    /// Subtracts the values of a page from the budget.
+    fn charge(&self, values: u64) -> Result<()> {
         let left = self.values.load(Ordering::Relaxed).checked_sub(values).ok_or_else(|| {
-            ErrorKind::format(
-                "page",
-                format!("at most {MAX_VALUES} values in a batch of rows"),
-                "more",
-            )
+            let expected = format!("at most {MAX_VALUES} values in a batch of rows");
+            ErrorKind::format("page", expected, "more")
         })?;
         self.values.store(left, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Keeps what was wrong with a page; what is returned ends the reading.
-    fn refuse(&self, kind: ErrorKind) -> Refused {
+    /// Keeps the error of a page and returns an error of parquet2 that ends the reading.
+    fn keep_error(&self, kind: ErrorKind) -> ParquetError {
         let text = kind.to_string();
-        *self.complaint.lock().unwrap_or_else(PoisonError::into_inner) = Some(kind);
-        Refused::OutOfSpec(text)
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(kind);
+        ParquetError::OutOfSpec(text)
     }
 
-    /// What was wrong with a page, once.
-    pub(crate) fn complaint(&self) -> Option<ErrorKind> {
-        self.complaint.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Takes the error of a page, if one was found.
+    pub(super) fn take_error(&self) -> Option<ErrorKind> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-/// Pages once decompressed: those whose levels end before their values do are refused. arrow2 would
-/// wait for more without end.
-pub(crate) struct Checked<P> {
-    pub(crate) pages: P,
-    pub(crate) purse: Arc<Purse>,
+/// Decompressed pages whose levels are at least as many as their values; any other page is an
+/// error. arrow2 would wait for more levels in an endless loop.
+pub(super) struct LevelCheckedPages<P> {
+    pub(super) pages: P,
+    pub(super) budget: Arc<PageBudget>,
 }
 
-impl<P: FallibleStreamingIterator<Item = Page, Error = Refused>> FallibleStreamingIterator
-    for Checked<P>
+impl<P: FallibleStreamingIterator<Item = Page, Error = ParquetError>> FallibleStreamingIterator
+    for LevelCheckedPages<P>
 {
     type Item = Page;
-    type Error = Refused;
+    type Error = ParquetError;
 
-    fn advance(&mut self) -> std::result::Result<(), Refused> {
+    fn advance(&mut self) -> std::result::Result<(), ParquetError> {
         self.pages.advance()?;
         let Some(Page::Data(page)) = self.pages.get() else { return Ok(()) };
-        check_levels(page).map_err(|kind| self.purse.refuse(kind))
+        check_levels(page).map_err(|kind| self.budget.keep_error(kind))
     }
 
     fn get(&self) -> Option<&Page> {
@@ -96,25 +94,26 @@ impl<P: FallibleStreamingIterator<Item = Page, Error = Refused>> FallibleStreami
     }
 }
 
-/// Whether there are as many repetition and definition levels as the page says it has values.
+/// Checks that a page has at least as many repetition and definition levels as values.
 fn check_levels(page: &DataPage) -> Result<()> {
-    if let DataPageHeader::V2(own) = page.header() {
-        let lengths = [own.repetition_levels_byte_length, own.definition_levels_byte_length]
+    let too_long = || ErrorKind::format("page", "levels within it", "levels that are longer");
+    // `split_buffer` slices a page of version 2 by these lengths without a check.
+    if let DataPageHeader::V2(header) = page.header() {
+        let lengths = [header.repetition_levels_byte_length, header.definition_levels_byte_length]
             .map(usize::try_from);
         let [Ok(repetition), Ok(definition)] = lengths else {
-            return Err(negative("octets of levels", -1));
+            return Err(negative_error("octets of levels", -1));
         };
         if repetition.saturating_add(definition) > page.buffer().len() {
-            return Err(ErrorKind::format("page", "levels within it", "levels that are longer"));
+            return Err(too_long());
         }
     }
-    let short = || ErrorKind::format("page", "levels within it", "levels that are longer");
-    let (repetition, definition, _) = split_buffer(page).map_err(|_| short())?;
+    let (repetition, definition, _) = split_buffer(page).map_err(|_| too_long())?;
     let levels =
         [(repetition, page.descriptor.max_rep_level), (definition, page.descriptor.max_def_level)];
-    for (octets, most) in levels.into_iter().filter(|(_, most)| *most > 0) {
-        let bits = get_bit_width(most) as usize;
-        let found = count_of(octets, bits);
+    // A column whose maximum level is 0 stores no levels of that kind.
+    for (octets, max_level) in levels.into_iter().filter(|(_, max_level)| *max_level > 0) {
+        let found = count_hybrid_rle(octets, get_bit_width(max_level) as usize);
         if found < page.num_values() {
             let expected = format!("{} levels, as many as values", page.num_values());
             return Err(ErrorKind::format("page", expected, found.to_string()));
@@ -123,12 +122,14 @@ fn check_levels(page: &DataPage) -> Result<()> {
     Ok(())
 }
 
-/// How many values a run-length encoding of so many bits holds.
-fn count_of(mut octets: &[u8], bits: usize) -> usize {
+/// Counts the values of `bits` bits in Parquet's hybrid of run-length encoding and bit-packing.
+fn count_hybrid_rle(mut octets: &[u8], bits: usize) -> usize {
     let mut count = 0_usize;
     while !octets.is_empty() {
-        let Some((run, length)) = varint(octets) else { break };
+        let Some((run, length)) = read_uleb128(octets) else { break };
         octets = &octets[length..];
+        // The lowest bit of a run's header tells groups of eight bit-packed values (1), of which
+        // the rest is the number, from a repeated value (0), of which the rest is the count.
         let (values, taken) = if run & 1 == 1 {
             let taken = usize::try_from(run >> 1)
                 .unwrap_or(usize::MAX)
@@ -148,8 +149,8 @@ fn count_of(mut octets: &[u8], bits: usize) -> usize {
     count
 }
 
-/// A number in groups of seven bits, the lowest first, and how many octets it takes.
-fn varint(octets: &[u8]) -> Option<(u64, usize)> {
+/// Reads an unsigned LEB128 number of at most 63 bits; returns it with its length in octets.
+fn read_uleb128(octets: &[u8]) -> Option<(u64, usize)> {
     let mut number = 0;
     for (i, octet) in octets.iter().enumerate().take(9) {
         number |= u64::from(octet & 0x7f) << (7 * i);
@@ -160,55 +161,66 @@ fn varint(octets: &[u8]) -> Option<(u64, usize)> {
     None
 }
 
-/// The pages of one column of a row group, from front to back.
-pub(crate) struct Pages<R> {
+/// Iterator over the compressed pages of one column chunk, from front to back.
+pub(super) struct PageReader<R> {
     input: R,
     descriptor: Descriptor,
     compression: Compression,
     values_left: i64,
-    purse: Arc<Purse>,
+    budget: Arc<PageBudget>,
 }
 
-impl<R: Read> Pages<R> {
-    /// `input` ends where the column does.
-    pub(crate) fn new(input: R, metadata: &pq::ColumnChunkMetaData, purse: Arc<Purse>) -> Pages<R> {
-        Pages {
+impl<R: Read> PageReader<R> {
+    /// Creates a reader; `input` ends at the end of the chunk.
+    pub(super) fn new(
+        input: R,
+        metadata: &pq::ColumnChunkMetaData,
+        budget: Arc<PageBudget>,
+    ) -> PageReader<R> {
+        PageReader {
             input,
             descriptor: metadata.descriptor().descriptor.clone(),
             compression: metadata.compression(),
             values_left: metadata.num_values(),
-            purse,
+            budget,
         }
     }
 
-    fn page(&mut self) -> Result<CompressedPage> {
+    fn next_page(&mut self) -> Result<CompressedPage> {
         let mut protocol = TCompactInputProtocol::new(&mut self.input, MAX_HEADER);
         let header = PageHeader::read_from_in_protocol(&mut protocol)
             .map_err(|_| ErrorKind::format("page", "a header", "octets that are none"))?;
-        let size = size_of("octets", header.compressed_page_size)?;
-        let unpacked = size_of("octets once decompressed", header.uncompressed_page_size)?;
+        let size = checked_size("octets", header.compressed_page_size)?;
+        let unpacked = checked_size("octets once decompressed", header.uncompressed_page_size)?;
         let page_type = PageType::try_from(header.type_)
-            .map_err(|_| unknown("type of page", header.type_.0))?;
+            .map_err(|_| unknown_error("type of page", header.type_.0))?;
+        // Memory grows only as octets arrive, not by the size that the header declares.
         let mut octets = Vec::new();
         let read = self.input.by_ref().take(size as u64).read_to_end(&mut octets)?;
         if read < size {
             return Err(ErrorKind::format("page", format!("{size} octets"), format!("{read}")));
         }
-        let (own, values) = match (page_type, header.data_page_header, header.data_page_header_v2) {
-            (PageType::DictionaryPage, ..) => {
-                return self.dictionary(header.dictionary_page_header, octets, unpacked);
-            }
-            (PageType::DataPage, Some(own), _) => (DataPageHeader::V1(own.clone()), own.num_values),
-            (PageType::DataPageV2, _, Some(own)) => {
-                (DataPageHeader::V2(own.clone()), own.num_values)
-            }
-            _ => return Err(headless()),
-        };
-        self.purse.spend(u64::try_from(values).map_err(|_| negative("values", values))?)?;
+        let (header, values) =
+            match (page_type, header.data_page_header, header.data_page_header_v2) {
+                (PageType::DictionaryPage, ..) => {
+                    return self.dictionary(header.dictionary_page_header, octets, unpacked);
+                }
+                (PageType::DataPage, Some(v1), _) => {
+                    let values = v1.num_values;
+                    (DataPageHeader::V1(v1), values)
+                }
+                (PageType::DataPageV2, _, Some(v2)) => {
+                    let values = v2.num_values;
+                    (DataPageHeader::V2(v2), values)
+                }
+                _ => return Err(missing_header_error()),
+            };
+        let charge = u64::try_from(values).map_err(|_| negative_error("values", values))?;
+        self.budget.charge(charge)?;
         self.values_left -= i64::from(values);
-        check_encodings(&own)?;
+        check_encodings(&header)?;
         let page = CompressedDataPage::new(
-            own,
+            header,
             octets,
             self.compression,
             unpacked,
@@ -224,72 +236,69 @@ impl<R: Read> Pages<R> {
         octets: Vec<u8>,
         unpacked: usize,
     ) -> Result<CompressedPage> {
-        let own = header.ok_or_else(headless)?;
-        let count =
-            usize::try_from(own.num_values).map_err(|_| negative("values", own.num_values))?;
-        let least = match self.descriptor.primitive_type.physical_type {
+        let header = header.ok_or_else(missing_header_error)?;
+        let count = usize::try_from(header.num_values)
+            .map_err(|_| negative_error("values", header.num_values))?;
+        // A plain byte array is preceded by its length in four octets.
+        let min_octets = match self.descriptor.primitive_type.physical_type {
             PhysicalType::ByteArray => 4,
             _ => 1,
         };
-        let holds =
+        let size =
             if self.compression == Compression::Uncompressed { octets.len() } else { unpacked };
-        if count > holds / least {
-            let expected =
-                format!("a dictionary of at most {} values in {holds} octets", holds / least);
+        let max_count = size / min_octets;
+        if count > max_count {
+            let expected = format!("a dictionary of at most {max_count} values in {size} octets");
             return Err(ErrorKind::format("page", expected, count.to_string()));
         }
-        let page = CompressedDictPage::new(
-            octets,
-            self.compression,
-            unpacked,
-            count,
-            own.is_sorted.unwrap_or(false),
-        );
+        let is_sorted = header.is_sorted.unwrap_or(false);
+        let page = CompressedDictPage::new(octets, self.compression, unpacked, count, is_sorted);
         Ok(CompressedPage::Dict(page))
     }
 }
 
-impl<R: Read> Iterator for Pages<R> {
-    type Item = std::result::Result<CompressedPage, Refused>;
+impl<R: Read> Iterator for PageReader<R> {
+    type Item = std::result::Result<CompressedPage, ParquetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.values_left <= 0 {
             return None;
         }
-        Some(self.page().map_err(|kind| {
-            // No page follows one that is not to be trusted.
+        Some(self.next_page().map_err(|kind| {
+            // After an invalid page the start of the next one is unknown.
             self.values_left = 0;
-            self.purse.refuse(kind)
+            self.budget.keep_error(kind)
         }))
     }
 }
 
-fn size_of(what: &str, found: i32) -> Result<usize> {
+fn checked_size(unit: &str, found: i32) -> Result<usize> {
     usize::try_from(found).ok().filter(|size| *size <= MAX_PAGE).ok_or_else(|| {
-        ErrorKind::format("page", format!("at most {MAX_PAGE} {what}"), found.to_string())
+        ErrorKind::format("page", format!("at most {MAX_PAGE} {unit}"), found.to_string())
     })
 }
 
 fn check_encodings(header: &DataPageHeader) -> Result<()> {
-    let used = match header {
-        DataPageHeader::V1(own) => {
-            vec![own.encoding, own.definition_level_encoding, own.repetition_level_encoding]
+    let encodings = match header {
+        DataPageHeader::V1(v1) => {
+            vec![v1.encoding, v1.definition_level_encoding, v1.repetition_level_encoding]
         }
-        DataPageHeader::V2(own) => vec![own.encoding],
+        DataPageHeader::V2(v2) => vec![v2.encoding],
     };
-    used.into_iter()
-        .try_for_each(|e| Encoding::try_from(e).map(drop).map_err(|_| unknown("encoding", e.0)))
+    encodings.into_iter().try_for_each(|encoding| {
+        Encoding::try_from(encoding).map(drop).map_err(|_| unknown_error("encoding", encoding.0))
+    })
 }
 
-fn unknown(what: &str, found: i32) -> ErrorKind {
-    ErrorKind::format("page", format!("a known {what}"), found.to_string())
+fn unknown_error(subject: &str, found: i32) -> ErrorKind {
+    ErrorKind::format("page", format!("a known {subject}"), found.to_string())
 }
 
-fn negative(what: &str, found: i32) -> ErrorKind {
-    ErrorKind::format("page", format!("0 {what} or more"), found.to_string())
+fn negative_error(subject: &str, found: i32) -> ErrorKind {
+    ErrorKind::format("page", format!("0 {subject} or more"), found.to_string())
 }
 
-fn headless() -> ErrorKind {
+fn missing_header_error() -> ErrorKind {
     ErrorKind::format("page", "a header of its type", "none")
 }
 
@@ -325,14 +334,14 @@ mod tests {
         PageHeader { data_page_header: Some(own), ..header(Kind::DATA_PAGE, 4, 4) }
     }
 
-    /// What is said of a page with this header and four octets.
+    /// Reads a page of this header and four octets; compares its error, empty for none.
     fn check(header: &PageHeader, expected: &str) {
         let mut octets = Vec::new();
         header.write_to_out_protocol(&mut TCompactOutputProtocol::new(&mut octets)).unwrap();
         octets.extend([0; 4]);
-        let purse = Arc::new(Purse::default());
-        purse.fill();
-        let mut pages = Pages {
+        let budget = Arc::new(PageBudget::default());
+        budget.reset();
+        let mut pages = PageReader {
             input: &octets[..],
             descriptor: Descriptor {
                 primitive_type: PrimitiveType::from_physical("a".into(), PhysicalType::ByteArray),
@@ -341,23 +350,23 @@ mod tests {
             },
             compression: Compression::Zstd,
             values_left: i64::MAX,
-            purse: purse.clone(),
+            budget: budget.clone(),
         };
         let is_page = pages.next().unwrap().is_ok();
-        let said = purse.complaint().map_or_else(String::new, |kind| kind.to_string());
-        assert_eq!((is_page, said.as_str()), (expected.is_empty(), expected));
+        let error = budget.take_error().map_or_else(String::new, |kind| kind.to_string());
+        assert_eq!((is_page, error.as_str()), (expected.is_empty(), expected));
         assert!(is_page || pages.next().is_none());
     }
 
     #[test]
     fn levels_are_counted() {
-        // A run of 5 ones, then one group of eight, bit by bit.
-        assert_eq!(count_of(&[10, 1, 3, 0xaa], 1), 13);
+        // A run of 5 ones, then one bit-packed group of eight values.
+        assert_eq!(count_hybrid_rle(&[10, 1, 3, 0xaa], 1), 13);
         // Three bits each: a group of eight takes three octets, of which one is there.
-        assert_eq!(count_of(&[3, 0xaa], 3), 2);
-        assert_eq!(count_of(&[10], 1), 0);
-        assert_eq!(count_of(&[0xff; 20], 1), 0);
-        assert_eq!(count_of(&[], 1), 0);
+        assert_eq!(count_hybrid_rle(&[3, 0xaa], 3), 2);
+        assert_eq!(count_hybrid_rle(&[10], 1), 0);
+        assert_eq!(count_hybrid_rle(&[0xff; 20], 1), 0);
+        assert_eq!(count_hybrid_rle(&[], 1), 0);
     }
 
     #[test]
@@ -367,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_page_says_of_itself_is_held_against_what_is_there() {
+    fn what_a_page_declares_is_compared_with_its_octets() {
         check(
             &dictionary(1, 1 << 30),
             "page: expected at most 268435456 octets once decompressed, found 1073741824",

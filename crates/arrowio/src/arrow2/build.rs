@@ -1,0 +1,195 @@
+//! Rows into the arrays of a record batch.
+
+use arrow2::array::{Array, ListArray, PrimitiveArray, Utf8Array};
+use arrow2::bitmap::{Bitmap, MutableBitmap};
+use arrow2::chunk::Chunk;
+use arrow2::datatypes::DataType;
+use arrow2::offset::OffsetsBuffer;
+use arrow2::types::NativeType;
+
+use super::schema::{data_type, is_wide};
+use crate::address::write_addr;
+use crate::column::{COLUMNS, ColumnType, Value};
+use crate::{ErrorKind, FlowRow, Tokens};
+
+/// Arrays of all columns, in the order of [`COLUMNS`].
+pub(crate) struct RecordBatch(pub(super) Chunk<Box<dyn Array>>);
+
+/// Rows of the next record batch or Parquet row group, column by column.
+pub(crate) struct RecordBatchBuilder {
+    token_code: String,
+    rows: usize,
+    /// Start of each row's tokens, and the end of the last one.
+    offsets: Vec<i32>,
+    tokens: Tokens,
+    columns: Vec<ColumnBuilder>,
+}
+
+/// Values of one column and their validity bits.
+struct ColumnBuilder {
+    values: ColumnValues,
+    rows: usize,
+    /// Bit of each row: set unless its value is null. Absent as long as no value is.
+    validity: Option<MutableBitmap>,
+}
+
+/// Values of one column. Every integer takes 64 bits here and is narrowed to the column's type
+/// when the batch is finished: one table of columns then serves all types, at the price of a
+/// second copy.
+enum ColumnValues {
+    Int(Vec<i64>),
+    Text { octets: Vec<u8>, ends: Vec<i32> },
+}
+
+impl RecordBatchBuilder {
+    /// Creates a builder without rows.
+    pub(crate) fn new(token_code: &str) -> RecordBatchBuilder {
+        let columns = COLUMNS[1..].iter().map(|c| ColumnBuilder::new(c.kind));
+        let is_wide = is_wide(token_code);
+        RecordBatchBuilder {
+            token_code: token_code.to_owned(),
+            rows: 0,
+            offsets: vec![0],
+            tokens: if is_wide { Tokens::I32(Vec::new()) } else { Tokens::U16(Vec::new()) },
+            columns: columns.collect(),
+        }
+    }
+
+    /// Returns the number of rows since the last batch.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Returns the number of tokens in these rows.
+    pub(crate) fn tokens(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Appends a row.
+    ///
+    /// # Errors
+    /// If the tokens are of another width than the dataset's, or an offset exceeds 31 bits.
+    pub(crate) fn push(&mut self, row: &FlowRow) -> Result<(), ErrorKind> {
+        match (&mut self.tokens, &row.tokens) {
+            (Tokens::U16(all), Tokens::U16(tokens)) => all.extend_from_slice(tokens),
+            (Tokens::I32(all), Tokens::I32(tokens)) => all.extend_from_slice(tokens),
+            (expected, found) => {
+                let (expected, found) = (expected.type_name(), found.type_name());
+                return Err(ErrorKind::format("column tokens", expected, found));
+            }
+        }
+        // A list with 32-bit offsets: they are signed in Arrow.
+        let end = i32::try_from(self.tokens.len()).map_err(|_| {
+            let found = self.tokens.len().to_string();
+            ErrorKind::format("column tokens", "at most 2147483647 tokens in a batch", found)
+        })?;
+        self.offsets.push(end);
+        self.rows += 1;
+        for (builder, column) in self.columns.iter_mut().zip(&COLUMNS[1..]) {
+            builder.push(&(column.get)(row))?;
+        }
+        Ok(())
+    }
+
+    /// Returns the rows as a record batch and starts an empty one.
+    pub(crate) fn finish(&mut self) -> Result<RecordBatch, ErrorKind> {
+        let empty = RecordBatchBuilder::new(&self.token_code);
+        let full = std::mem::replace(self, empty);
+        // The next batch will be about as large.
+        self.offsets.reserve(full.offsets.len());
+        match &mut self.tokens {
+            Tokens::U16(tokens) => tokens.reserve(full.tokens.len()),
+            Tokens::I32(tokens) => tokens.reserve(full.tokens.len()),
+        }
+        let values: Box<dyn Array> = match full.tokens {
+            Tokens::U16(tokens) => PrimitiveArray::from_vec(tokens).boxed(),
+            Tokens::I32(tokens) => PrimitiveArray::from_vec(tokens).boxed(),
+        };
+        let offsets =
+            OffsetsBuffer::try_from(full.offsets).map_err(|e| array_error("tokens", &e))?;
+        let tokens_type = data_type(ColumnType::Tokens, &full.token_code);
+        let tokens = ListArray::try_new(tokens_type, offsets, values, None)
+            .map_err(|e| array_error("tokens", &e))?;
+        let rest = full.columns.into_iter().zip(&COLUMNS[1..]);
+        let rest = rest.map(|(builder, column)| {
+            builder.into_array(column.kind).map_err(|e| array_error(column.name, &e))
+        });
+        let arrays: Result<Vec<_>, _> = std::iter::once(Ok(tokens.boxed())).chain(rest).collect();
+        Chunk::try_new(arrays?).map(RecordBatch).map_err(|e| array_error("tokens", &e))
+    }
+}
+
+fn array_error(column: &str, error: &arrow2::error::Error) -> ErrorKind {
+    ErrorKind::format(format!("column {column}"), "a valid array", error.to_string())
+}
+
+impl ColumnBuilder {
+    fn new(kind: ColumnType) -> ColumnBuilder {
+        let values = match kind {
+            ColumnType::Utf8 => ColumnValues::Text { octets: Vec::new(), ends: vec![0] },
+            _ => ColumnValues::Int(Vec::new()),
+        };
+        ColumnBuilder { values, rows: 0, validity: None }
+    }
+
+    fn push(&mut self, value: &Value<'_>) -> Result<(), ErrorKind> {
+        let is_valid = !matches!(value, Value::Null);
+        if let Some(validity) = &mut self.validity {
+            validity.push(is_valid);
+        } else if !is_valid {
+            let mut validity = MutableBitmap::from_len_set(self.rows);
+            validity.push(false);
+            self.validity = Some(validity);
+        }
+        self.rows += 1;
+        match &mut self.values {
+            // A null has a value too, which no reader looks at.
+            ColumnValues::Int(all) => all.push(if let Value::Int(v) = value { *v } else { 0 }),
+            ColumnValues::Text { octets, ends } => {
+                match value {
+                    Value::Text(text) => octets.extend_from_slice(text.as_bytes()),
+                    Value::Addr(addr) => write_addr(*addr, octets),
+                    Value::Int(_) | Value::Null => {}
+                }
+                let end = i32::try_from(octets.len()).map_err(|_| {
+                    let found = octets.len().to_string();
+                    ErrorKind::format("text", "at most 2147483647 octets of it in a batch", found)
+                })?;
+                ends.push(end);
+            }
+        }
+        Ok(())
+    }
+
+    /// Converts the values to an array of the column's type. No value is cut off by the casts:
+    /// each comes from `Column::get`, whose Rust types are those of the columns.
+    fn into_array(self, kind: ColumnType) -> arrow2::error::Result<Box<dyn Array>> {
+        fn narrow<T: NativeType>(
+            all: &[i64],
+            validity: Option<Bitmap>,
+            to: impl Fn(i64) -> T,
+        ) -> arrow2::error::Result<PrimitiveArray<T>> {
+            let values: Vec<T> = all.iter().map(|v| to(*v)).collect();
+            PrimitiveArray::try_new(T::PRIMITIVE.into(), values.into(), validity)
+        }
+        let validity = self.validity.map(Bitmap::from);
+        let all = match self.values {
+            ColumnValues::Int(all) => all,
+            ColumnValues::Text { octets, ends } => {
+                let text =
+                    Utf8Array::try_new(DataType::Utf8, ends.try_into()?, octets.into(), validity)?;
+                return Ok(text.boxed());
+            }
+        };
+        Ok(match kind {
+            ColumnType::UInt8 => narrow(&all, validity, |v| v as u8)?.boxed(),
+            ColumnType::UInt16 => narrow(&all, validity, |v| v as u16)?.boxed(),
+            ColumnType::UInt32 => narrow(&all, validity, |v| v as u32)?.boxed(),
+            ColumnType::UInt64 => narrow(&all, validity, |v| v as u64)?.boxed(),
+            ColumnType::Timestamp => narrow(&all, validity, |v| v)?.to(data_type(kind, "")).boxed(),
+            ColumnType::Int64 | ColumnType::Tokens | ColumnType::Utf8 => {
+                narrow(&all, validity, |v| v)?.boxed()
+            }
+        })
+    }
+}

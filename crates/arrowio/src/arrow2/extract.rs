@@ -1,0 +1,240 @@
+//! The arrays of a record batch into rows.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use arrow2::array::{Array, ListArray, PrimitiveArray};
+use arrow2::bitmap::Bitmap;
+use arrow2::buffer::Buffer;
+use arrow2::datatypes::{DataType, TimeUnit};
+use arrow2::offset::{Offset, OffsetsBuffer};
+
+use super::arrays::{Integers, Mismatch, TextArray};
+use super::schema::{is_wide, type_name};
+use crate::column::{COLUMNS, ColumnType, Value, is_tokens};
+use crate::{ErrorKind, FlowRow, Tokens};
+
+/// Names and arrays of the columns of one record batch.
+pub(crate) type Columns = Vec<(String, Box<dyn Array>)>;
+
+/// Iterator over the rows of a record batch.
+pub(crate) struct BatchRows {
+    tokens: TokenLists,
+    /// Index in [`COLUMNS`] and reader of each other column.
+    columns: Vec<(usize, ColumnReader)>,
+    next: usize,
+}
+
+/// Column of token lists, one list per row.
+struct TokenLists {
+    /// Start of each row's tokens, and the end of the last one.
+    offsets: Vec<usize>,
+    /// Bit of each row: set unless its list is null. Absent if no list is null.
+    validity: Option<Bitmap>,
+    values: TokenValues,
+}
+
+/// Tokens of all rows of a batch.
+enum TokenValues {
+    U16(Buffer<u16>),
+    I32(Buffer<i32>),
+    /// Integers of another width than the code's, or with nulls: converted one by one.
+    Other {
+        integers: Integers,
+        is_wide: bool,
+    },
+}
+
+/// Values of a column other than the tokens.
+enum ColumnReader {
+    /// Integers, each multiplied by `factor`: nanoseconds per unit of a time, else 1.
+    Int {
+        array: Integers,
+        factor: i64,
+    },
+    Text(TextArray),
+}
+
+impl BatchRows {
+    /// Collects the columns of a dataset from a batch; columns of unknown names are ignored.
+    ///
+    /// # Errors
+    /// If the tokens are missing, a column has the wrong type, or lengths differ.
+    pub(crate) fn new(arrays: Columns, token_code: &str) -> Result<BatchRows, ErrorKind> {
+        let mut tokens = None;
+        let mut columns = Vec::new();
+        for (name, array) in arrays {
+            if is_tokens(&name) {
+                tokens = Some(
+                    TokenLists::new(&*array, token_code)
+                        .map_err(|e| e.within(&format!("column {name}")))?,
+                );
+            } else if let Some(index) = COLUMNS.iter().position(|c| c.name == name) {
+                let values = ColumnReader::new(&*array, COLUMNS[index].kind)
+                    .map_err(|e| e.within(&format!("column {name}")))?;
+                columns.extend(values.map(|v| (index, v)));
+            }
+        }
+        let tokens = tokens
+            .ok_or_else(|| ErrorKind::format("columns", "one named tokens or flows", "none"))?;
+        let rows = tokens.offsets.len() - 1;
+        if let Some((index, values)) = columns.iter().find(|(_, v)| v.len() != rows) {
+            let place = format!("column {}", COLUMNS[*index].name);
+            let (expected, found) = (format!("{rows} rows"), values.len().to_string());
+            return Err(ErrorKind::format(place, expected, found));
+        }
+        Ok(BatchRows { tokens, columns, next: 0 })
+    }
+}
+
+impl Iterator for BatchRows {
+    type Item = Result<FlowRow, ErrorKind>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let row = self.next;
+        let tokens = self.tokens.get(row)?;
+        self.next += 1;
+        let at = |column: &str, (expected, found): Mismatch| {
+            let place = format!("column {column}, row {row} of its batch");
+            Some(Err(ErrorKind::format(place, expected, found)))
+        };
+        let tokens = match tokens {
+            Ok(tokens) => tokens,
+            Err(mismatch) => return at(COLUMNS[0].name, mismatch),
+        };
+        let mut flow = FlowRow { tokens, identity: Default::default(), summary: None };
+        for (index, values) in &self.columns {
+            let column = &COLUMNS[*index];
+            let set = values.get(row).and_then(|value| {
+                (column.set)(&mut flow, &value).map_err(|expected| (expected, value.shown()))
+            });
+            if let Err(mismatch) = set {
+                return at(column.name, mismatch);
+            }
+        }
+        Some(Ok(flow))
+    }
+}
+
+impl TokenLists {
+    fn new(array: &dyn Array, token_code: &str) -> Result<TokenLists, ErrorKind> {
+        let any = array.as_any();
+        let (offsets, values) = if let Some(list) = any.downcast_ref::<ListArray<i32>>() {
+            (to_usize(list.offsets()), list.values())
+        } else if let Some(list) = any.downcast_ref::<ListArray<i64>>() {
+            (to_usize(list.offsets()), list.values())
+        } else {
+            let found = type_name(array.data_type());
+            return Err(ErrorKind::format("type", "a list of integers", found));
+        };
+        let validity = array.validity().filter(|v| v.unset_bits() > 0).cloned();
+        let values = TokenValues::new(&**values, is_wide(token_code))?;
+        Ok(TokenLists { offsets, validity, values })
+    }
+
+    /// Returns the tokens of a row; `None` after the last row.
+    fn get(&self, row: usize) -> Option<Result<Tokens, Mismatch>> {
+        let offsets = self.offsets.get(row..row + 2)?;
+        if self.validity.as_ref().is_some_and(|bits| !bits.get_bit(row)) {
+            return Some(Err(("a list", "null".into())));
+        }
+        let range = offsets[0]..offsets[1];
+        Some(match &self.values {
+            TokenValues::U16(tokens) => Ok(Tokens::U16(tokens[range].to_vec())),
+            TokenValues::I32(tokens) => Ok(Tokens::I32(tokens[range].to_vec())),
+            TokenValues::Other { integers, is_wide: false } => {
+                convert(integers, range, "tokens of 16 bits").map(Tokens::U16)
+            }
+            TokenValues::Other { integers, is_wide: true } => {
+                convert(integers, range, "tokens of 32 bits").map(Tokens::I32)
+            }
+        })
+    }
+}
+
+impl TokenValues {
+    fn new(array: &dyn Array, is_wide: bool) -> Result<TokenValues, ErrorKind> {
+        let any = array.as_any();
+        if array.null_count() == 0 {
+            if let Some(own) = any.downcast_ref::<PrimitiveArray<u16>>().filter(|_| !is_wide) {
+                return Ok(TokenValues::U16(own.values().clone()));
+            }
+            if let Some(own) = any.downcast_ref::<PrimitiveArray<i32>>().filter(|_| is_wide) {
+                return Ok(TokenValues::I32(own.values().clone()));
+            }
+        }
+        let integers = Integers::new(array)
+            .ok_or_else(|| ErrorKind::format("type", "integers", type_name(array.data_type())))?;
+        Ok(TokenValues::Other { integers, is_wide })
+    }
+}
+
+fn to_usize<O: Offset>(offsets: &OffsetsBuffer<O>) -> Vec<usize> {
+    offsets.iter().map(|offset| offset.to_usize()).collect()
+}
+
+/// Converts a range of integers to tokens.
+fn convert<T: TryFrom<i64>>(
+    integers: &Integers,
+    range: Range<usize>,
+    expected: &'static str,
+) -> Result<Vec<T>, Mismatch> {
+    let token = |row| match integers.get(row)? {
+        Some(v) => T::try_from(v).map_err(|_| (expected, v.to_string())),
+        None => Err((expected, "null".into())),
+    };
+    range.map(token).collect()
+}
+
+impl ColumnReader {
+    /// Creates the reader of a dataset's column; `None` if the array has Arrow's type `null`.
+    fn new(array: &dyn Array, kind: ColumnType) -> Result<Option<ColumnReader>, ErrorKind> {
+        if *array.data_type() == DataType::Null {
+            return Ok(None);
+        }
+        let wrong = || ErrorKind::format("type", kind.arrow_name(), type_name(array.data_type()));
+        if kind == ColumnType::Utf8 {
+            let text = TextArray::new(array).ok_or_else(wrong)?;
+            return Ok(Some(ColumnReader::Text(text)));
+        }
+        let factor = match (kind, array.data_type()) {
+            (ColumnType::Timestamp, DataType::Timestamp(unit, _)) => ns_per(*unit),
+            (ColumnType::Int64, DataType::Duration(unit)) => ns_per(*unit),
+            _ => 1,
+        };
+        let array = Integers::new(array).ok_or_else(wrong)?;
+        Ok(Some(ColumnReader::Int { array, factor }))
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            ColumnReader::Int { array, .. } => array.len(),
+            ColumnReader::Text(text) => text.len(),
+        }
+    }
+
+    fn get(&self, row: usize) -> Result<Value<'_>, Mismatch> {
+        let (array, factor) = match self {
+            ColumnReader::Int { array, factor } => (array, *factor),
+            ColumnReader::Text(text) => {
+                return Ok(text.get(row).map_or(Value::Null, |t| Value::Text(Cow::Borrowed(t))));
+            }
+        };
+        match array.get(row)? {
+            None => Ok(Value::Null),
+            Some(v) => match v.checked_mul(factor) {
+                Some(v) => Ok(Value::Int(v)),
+                None => Err(("nanoseconds in 64 bits", format!("{v} times {factor}"))),
+            },
+        }
+    }
+}
+
+fn ns_per(unit: TimeUnit) -> i64 {
+    match unit {
+        TimeUnit::Second => 1_000_000_000,
+        TimeUnit::Millisecond => 1_000_000,
+        TimeUnit::Microsecond => 1_000,
+        TimeUnit::Nanosecond => 1,
+    }
+}

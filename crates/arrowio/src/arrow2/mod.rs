@@ -1,0 +1,27 @@
+//! The wall around arrow2, parquet2, arrow-format and parquet-format-safe: no file outside this
+//! folder names them, and no type of theirs is in the public interface of this crate.
+//!
+//! Rows of a dataset pass through it on two ways:
+//!
+//! - writing: [`RecordBatchBuilder`] collects rows into a [`RecordBatch`], [`FileEncoder`] encodes
+//!   it as Arrow IPC or Parquet;
+//! - reading: [`IpcReader`] and [`ParquetReader`] decode the [`Columns`] of one record batch,
+//!   [`BatchRows`] iterates over their rows.
+//!
+//! arrow2's own Arrow IPC reader is not used: see [`ipc`]. Parquet pages are checked before
+//! parquet2 decodes them: see [`pages`].
+
+mod arrays;
+mod build;
+mod encode;
+mod extract;
+mod ipc;
+mod pages;
+mod parquet;
+mod schema;
+
+pub(crate) use build::RecordBatchBuilder;
+pub(crate) use encode::FileEncoder;
+pub(crate) use extract::{BatchRows, Columns};
+pub(crate) use ipc::{FILE_MAGIC, IpcReader};
+pub(crate) use parquet::{MAGIC as PARQUET_MAGIC, ParquetReader};

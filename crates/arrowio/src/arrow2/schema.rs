@@ -1,0 +1,41 @@
+//! Arrow types and schema of a dataset.
+
+use arrow2::datatypes::{DataType, Field, Schema, TimeUnit};
+use tokenizer::word16;
+
+use crate::column::{COLUMNS, ColumnType};
+use crate::{DatasetMeta, metadata};
+
+/// Returns whether tokens of this code take 32 bits: `word16`, whose ids exceed 16 bits.
+pub(super) fn is_wide(token_code: &str) -> bool {
+    token_code == word16::NAME
+}
+
+/// Returns the Arrow type of a column in a dataset of `token_code`.
+pub(super) fn data_type(kind: ColumnType, token_code: &str) -> DataType {
+    match kind {
+        ColumnType::Tokens => {
+            let item = if is_wide(token_code) { DataType::Int32 } else { DataType::UInt16 };
+            DataType::List(Box::new(Field::new("item", item, false)))
+        }
+        ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
+        ColumnType::Int64 => DataType::Int64,
+        ColumnType::UInt8 => DataType::UInt8,
+        ColumnType::UInt16 => DataType::UInt16,
+        ColumnType::UInt32 => DataType::UInt32,
+        ColumnType::UInt64 => DataType::UInt64,
+        ColumnType::Utf8 => DataType::Utf8,
+    }
+}
+
+/// Returns the schema of a dataset, with its metadata.
+pub(super) fn schema(meta: &DatasetMeta) -> Schema {
+    let fields =
+        COLUMNS.iter().map(|c| Field::new(c.name, data_type(c.kind, &meta.token_code), c.nullable));
+    Schema { fields: fields.collect(), metadata: metadata::encode(meta) }
+}
+
+/// Returns the name of an Arrow type for error messages, at most 80 characters of it.
+pub(super) fn type_name(data_type: &DataType) -> String {
+    format!("{data_type:?}").chars().take(80).collect()
+}
