@@ -171,11 +171,11 @@ impl Imports {
             if modules.contains(&child) || steps == 0 {
                 continue;
             }
-            if let Some(full) = self.aliases.get(&(module, name.clone())) {
-                if *full != child {
-                    let next: Module = full.iter().chain(&path[at + 1..]).cloned().collect();
-                    return self.definer(&next, modules, steps - 1);
-                }
+            if let Some(full) = self.aliases.get(&(module, name.clone()))
+                && *full != child
+            {
+                let next: Module = full.iter().chain(&path[at + 1..]).cloned().collect();
+                return self.definer(&next, modules, steps - 1);
             }
             break;
         }

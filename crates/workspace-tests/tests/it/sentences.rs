@@ -108,8 +108,8 @@ fn every_item_doc_has_more_than_three_words() {
 #[test]
 fn no_doc_comment_begins_with_a_pronoun_for_its_subject() {
     check(|doc| {
-        let begin = ["What ", "The same", "So ", "It "].into_iter();
-        let begin = begin.filter(|begin| doc.text.trim_start().starts_with(begin)).next()?;
+        let mut begin = ["What ", "The same", "So ", "It "].into_iter();
+        let begin = begin.find(|begin| doc.text.trim_start().starts_with(*begin))?;
         Some(format!("begins with '{}'", begin.trim()))
     });
 }
