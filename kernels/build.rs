@@ -1,11 +1,11 @@
-//! Compiles `csrc/` against the libtorch that torch-sys has found, and tells dependents where that
-//! is.
+//! Compiles `csrc/` against the libtorch that torch-sys has found, and passes its path on to
+//! dependents.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// What the CPU kernels may assume of floating point: results are the same from run to run, NaN
-/// stays NaN.
+/// Floating-point flags of the CPU kernels. With them, results are the same from run to run, and
+/// NaN stays NaN.
 const ARITHMETIC: [&str; 6] = [
     "-fno-math-errno",
     "-fno-trapping-math",
@@ -47,19 +47,19 @@ fn main() {
     if cuda.is_some() {
         println!("cargo:rustc-link-search=native={}", lib.display());
         println!("cargo:rustc-link-lib=dylib=c10_cuda");
-        println!("cargo:rustc-link-arg=-l:libcudart.so.13"); // the wheels have no libcudart.so
+        println!("cargo:rustc-link-arg=-l:libcudart.so.13"); // the wheels lack libcudart.so
     }
 }
 
-/// Where CUDA is: scripts/fetch/nvcc names one, where none is installed.
+/// Returns the folder of CUDA; scripts/fetch/nvcc prints a `CUDA_HOME` if none is installed.
 fn cuda_home() -> PathBuf {
     println!("cargo:rerun-if-env-changed=CUDA_HOME");
     println!("cargo:rerun-if-env-changed=NVCC");
     env::var_os("CUDA_HOME").map_or_else(|| PathBuf::from("/usr/local/cuda"), PathBuf::from)
 }
 
-/// For Ampere and Hopper, and as PTX for what comes after. The runtime is libtorch's: a second one
-/// would not know it.
+/// Compiles the CUDA kernels for Ampere and Hopper, and as PTX for later GPUs. The CUDA runtime is
+/// libtorch's: a second one would not share its state.
 fn compile_cuda(home: &Path) {
     let mut build = cc::Build::new();
     build.cuda(true).cudart("none").std("c++17").opt_level(3).debug(false);
@@ -85,7 +85,7 @@ fn cpp() -> cc::Build {
 }
 
 fn compile_kernel(name: &str, target: &[&str]) {
-    // -Wno-maybe-uninitialized: g++ 12 says so of its own header
+    // -Wno-maybe-uninitialized: g++ 12 warns about its own header.
     cpp()
         .flags(ARITHMETIC)
         .flags(target)
@@ -95,7 +95,7 @@ fn compile_kernel(name: &str, target: &[&str]) {
         .compile(&format!("lf_{name}"));
 }
 
-/// The CUDA kernels' device code for the CPU: linked into tests alone.
+/// Compiles the CUDA kernels' device code for the CPU. Only tests link it.
 fn compile_emulation() {
     let file = "tests/emulation/emulation.cpp";
     println!("cargo:rerun-if-changed={file}");
@@ -126,18 +126,18 @@ fn compile_shim(lib: &Path, cuda: Option<&Path>) {
         .flag(include.display().to_string())
         .flag("-isystem")
         .flag(include.join("torch/csrc/api/include").display().to_string())
-        .flag("-fopenmp") // at::parallel_for is a template: without this it is silently serial
+        .flag("-fopenmp") // at::parallel_for is a template and serial without it
         .files([
             "csrc/shim.cpp",
             "csrc/allocator.cpp",
             "csrc/attention.cpp",
             "csrc/convolution.cpp",
-            "csrc/distributed.cpp",
+            "csrc/process_group.cpp",
         ])
         .compile("lf_shim");
 }
 
-/// CUDA's headers, where this libtorch is one for GPUs: sums over processes then run on them.
+/// Returns CUDA's headers if this libtorch is one for GPUs: processes then reduce tensors on them.
 fn cuda_headers(lib: &Path) -> Option<PathBuf> {
     println!("cargo:rerun-if-env-changed=CUDA_HOME");
     let home =

@@ -1,4 +1,4 @@
-//! Lets this package's tests find libtorch at run time.
+//! Adds libtorch's folder to the run path of this package's tests, benches and examples.
 
 fn main() {
     if std::env::var_os("CARGO_FEATURE_TORCH").is_none() {

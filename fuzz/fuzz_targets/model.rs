@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use linformer::file::{TrainingMetadata, TensorFile};
+use linformer::file::{TensorFile, TrainingMetadata};
 
 fuzz_target!(|octets: &[u8]| {
     let Some((&how, rest)) = octets.split_first() else { return };
@@ -22,12 +22,12 @@ fuzz_target!(|octets: &[u8]| {
     for tensor in read.tensors() {
         assert_eq!(tensor.values().count() as i64, tensor.shape.iter().product::<i64>());
     }
-    let Ok(about) = TrainingMetadata::parse(read.metadata()) else { return };
-    assert_eq!(about.config.decays().len(), about.config.heads);
-    let again = serde_json::to_string(&about).unwrap();
+    let Ok(metadata) = TrainingMetadata::parse(read.metadata()) else { return };
+    assert_eq!(metadata.config.decays().len(), metadata.config.heads);
+    let again = serde_json::to_string(&metadata).unwrap();
     let again = TrainingMetadata::parse(&again).unwrap();
     assert_eq!(
         (again.config, again.steps, again.caller),
-        (about.config, about.steps, about.caller)
+        (metadata.config, metadata.steps, metadata.caller)
     );
 });

@@ -1,23 +1,26 @@
-//! Forward, and forward with backward, of the fused operator and of the chunked form in libtorch
-//! operations.
+//! Times of forward, and of forward with backward: the fused operator and the chunked form in
+//! libtorch operations.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use linformer_kernels::{CuSeqlens, chunked, fused};
+use linformer_kernels::CuSeqlens;
+use linformer_kernels::attention::{AttentionOptions, Qkv, chunked, fused};
 use tch::{Device, Kind, Tensor};
 
 const EPS: f64 = 1e-6;
 
 fn attention(c: &mut Criterion) {
     for size in [32, 64] {
-        let bounds = CuSeqlens::from_lengths(&[1024; 4]);
+        let cu_seqlens = CuSeqlens::from_lengths(&[1024; 4]);
+        let options = AttentionOptions::new(EPS);
         let leaf = || {
-            Tensor::randn([bounds.tokens(), 4, size], (Kind::Float, Device::Cpu))
+            Tensor::randn([cu_seqlens.tokens(), 4, size], (Kind::Float, Device::Cpu))
                 .set_requires_grad(true)
         };
         let (q, k, v) = (leaf(), leaf(), leaf());
-        let grad = Tensor::randn([bounds.tokens(), 4, size], (Kind::Float, Device::Cpu));
-        let fused = || fused::attention(&q, &k, &v, &bounds, EPS).expect("shapes fit");
-        let chunked = || chunked::attention(&q, &k, &v, &bounds, EPS);
+        let grad = Tensor::randn([cu_seqlens.tokens(), 4, size], (Kind::Float, Device::Cpu));
+        let qkv = Qkv { q: &q, k: &k, v: &v };
+        let fused = || fused::attention(qkv, &cu_seqlens, &options).expect("shapes fit");
+        let chunked = || chunked::attention(qkv, &cu_seqlens, &options);
         let back = |out: Tensor| {
             drop(Tensor::run_backward(
                 &[&(out * &grad).sum(Kind::Float)],

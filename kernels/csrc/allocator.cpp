@@ -1,5 +1,6 @@
-// Where tensors on the CPU live: a heap of their own, mimalloc's. Rows of flows are never twice as long, and so are their tensors: in
-// glibc's heap, which they share with all else, they leave holes that no later one fills.
+// The heap of CPU tensors: mimalloc, for them alone. Rows rarely have the same length twice, and so
+// neither do their tensors: in glibc's heap, which all else shares, they leave holes that no later
+// tensor fills.
 #include "shim.h"
 
 #include <c10/core/CPUAllocator.h>
@@ -12,14 +13,15 @@ namespace {
 
 std::atomic<int64_t> now{0}, peak{0};
 
-void *taken(void *at) {
+// Counts the octets of a new block, and returns the block.
+void *count_allocation(void *at) {
   const int64_t octets = mi_usable_size(at), all = now.fetch_add(octets) + octets;
   for (int64_t most = peak.load(); all > most && !peak.compare_exchange_weak(most, all);) {
   }
   return at;
 }
 
-void give_back(void *at) {
+void release(void *at) {
   if (at) now.fetch_sub(mi_usable_size(at));
   mi_free(at);
 }
@@ -30,10 +32,12 @@ struct TensorHeap final : c10::Allocator {
     if (octets == 0) return {nullptr, cpu};
     void *at = mi_malloc_aligned(octets, c10::gAlignment);
     TORCH_CHECK(at, "memory: ", octets, " octets for a tensor are not to be had");
-    return {taken(at), at, &give_back, cpu};
+    return {count_allocation(at), at, &release, cpu};
   }
-  c10::DeleterFnPtr raw_deleter() const override { return &give_back; }
-  void copy_data(void *to, const void *from, size_t octets) const override { default_copy_data(to, from, octets); }
+  c10::DeleterFnPtr raw_deleter() const override { return &release; }
+  void copy_data(void *to, const void *from, size_t octets) const override {
+    default_copy_data(to, from, octets);
+  }
 };
 
 }  // namespace
@@ -42,7 +46,8 @@ namespace lf {
 
 bool use_tensor_heap() {
   static TensorHeap heap;
-  // Milliseconds until free memory goes back to the system: most of a step's tensors are asked for again in the next.
+  // Milliseconds until free memory is returned to the system: the next training step allocates most
+  // of a step's tensors again.
   mi_option_set_default(mi_option_purge_delay, 10000);
   c10::SetCPUAllocator(&heap);
   return true;
@@ -50,4 +55,7 @@ bool use_tensor_heap() {
 
 }  // namespace lf
 
-extern "C" void lf_tensor_memory(int64_t *at_present, int64_t *at_most) { *at_present = now.load(), *at_most = peak.load(); }
+// Octets allocated to CPU tensors: at present, and at most so far.
+extern "C" void lf_tensor_memory(int64_t *out_now, int64_t *out_peak) {
+  *out_now = now.load(), *out_peak = peak.load();
+}

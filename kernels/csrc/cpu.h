@@ -1,23 +1,24 @@
-// The CPU kernels' faces. Included by files that are compiled for different instruction sets, so nothing
-// here may be an inline function or a template of the standard library: the linker keeps one copy of each.
+// Interface of the CPU kernels. Files compiled for different instruction sets include it, so
+// nothing here may be an inline function or a template of the standard library: the linker keeps
+// one copy of each, for any of the sets.
 #pragma once
 #include <cstdint>
 
 namespace lf {
 
-// The operator's arguments. Strides in elements; the innermost stride is 1.
+// Arguments of the operator. Strides are in elements; the innermost stride is 1.
 template <class T>
 struct Attention {
-  const T *q, *k, *v;                  // [N, H, D], [N, H, D], [N, H, M]
+  const T *q, *k, *v;  // [N, H, D], [N, H, D], [N, H, M]
   int64_t q_t, q_h, k_t, k_h, v_t, v_h;
-  T *out;                              // [N, H, M], contiguous
-  T *den;                              // [H, N]: the denominators, eps included
+  T *out;  // [N, H, M], contiguous
+  T *den;  // [H, N]: the denominators, eps included
   int64_t tokens, heads, d, m;
   T eps;
-  const T *cos, *sin;                  // [positions, D / 2], or null: no rotation
-  const T *decay;                      // [H]: what is left of the state after a token; null: all of it
+  const T *cos, *sin;  // [positions, D / 2], or null: no rotation
+  const T *decay;      // [H]: factor on the state per token; null: 1
   // backward
-  const T *grad;                       // [N, H, M]
+  const T *grad;  // [N, H, M]
   int64_t grad_t, grad_h;
   T *dq, *dk, *dv;
   int64_t dq_t, dq_h, dk_t, dk_h, dv_t, dv_h;
@@ -26,41 +27,44 @@ struct Attention {
   T *s1, *z1, *ds0, *dz0;
 };
 
-// Heads [head, head + heads) of one sequence, tokens [begin, end); position 0 is that of token `origin`.
+// Work of one call: heads [head, head + heads) of one sequence, tokens [begin, end). Token `origin`
+// has position 0.
 struct Item {
   int64_t seq, head, heads, begin, end, origin;
 };
-constexpr int64_t GROUP = 8;           // heads of an item, at most
+constexpr int64_t GROUP = 8;  // largest number of heads of an item
 
-// A causal convolution of each channel over the tokens of one sequence: y_t = sum_j w_j x_{t - (taps - 1) + j}.
+// A causal convolution of each channel over the tokens of one sequence: y_t = sum_j w_j x_{t -
+// (taps - 1) + j}.
 struct Convolution {
-  const float *x, *w;                  // [N, channels], [taps, channels]
-  float *y;                            // [N, channels]
+  const float *x, *w;  // [N, channels], [taps, channels]
+  float *y;            // [N, channels]
   int64_t channels, taps;
   // backward
   const float *dy;
-  float *dx, *dw;                      // dw [taps, channels]
+  float *dx, *dw;  // dw [taps, channels]
 };
 
-// A decoder-only model's weights, each matrix as [inputs, outputs] in panels of 32 columns (see `linear`).
+// Weights of a decoder-only model. W: hidden_size, F: ffn_size. Each matrix is [inputs, outputs] in
+// panels of 32 columns (see `linear`).
 struct Norm {
-  const float *weight, *bias;          // bias may be null
+  const float *weight, *bias;  // bias may be null
 };
 struct Linear {
-  const float *weight, *bias;          // bias may be null
+  const float *weight, *bias;  // bias may be null
 };
 struct Block {
   Norm attention_norm, feed_norm;
-  Linear qkv, gate, out, up, down;     // gate.weight may be null
-  const float *conv;                   // [taps, 3 width], or null
+  Linear qkv, gate, out, up, down;  // gate.weight may be null
+  const float *conv;                // [taps, 3 W], or null
 };
 struct Model {
-  int64_t vocab, width, heads, feed, layers, taps;
+  int64_t vocab, hidden_size, heads, ffn_size, layers, conv_kernel;
   float norm_eps, attention_eps;
-  int32_t rms, gated;                  // RMSNorm, else LayerNorm; SwiGLU, else GELU
-  const float *decay;                  // [heads]
-  const double *frequency;             // [width / heads / 2]: turn of each pair per position, in radians
-  const float *embed;                  // [vocab, width]
+  int32_t rms, gated;       // RMSNorm, else LayerNorm; SwiGLU, else GELU
+  const float *decay;       // [heads]
+  const double *frequency;  // [W / heads / 2]: rotation of each pair per position, in radians
+  const float *embed;       // [vocab, W]
   const Block *blocks;
   Norm norm;
   Linear head;
@@ -77,19 +81,23 @@ struct Table {
   const char *name;
   AttentionTable<float> f32;
   AttentionTable<double> f64;
-  // Channels [from, to), multiples of 16 but for the last, of sequences that end at bounds[1..].
-  void (*convolve)(const Convolution &, const int64_t *bounds, int64_t sequences, int64_t from, int64_t to);
-  void (*convolve_back)(const Convolution &, const int64_t *bounds, int64_t sequences, int64_t from, int64_t to);
-  // One token for each of `rows` sequences (a multiple of 8); row r's state is in slot[r]. States: s
-  // [layers, slots, H, D, D], z [layers, slots, H, D], past [layers, slots, taps - 1, 3 width]. tokens, positions and
-  // logits are by row.
+  // Convolves channels [from, to), multiples of 16 except the last, of all sequences.
+  void (*convolve)(const Convolution &, const int64_t *cu_seqlens, int64_t sequences, int64_t from,
+                   int64_t to);
+  void (*convolve_back)(const Convolution &, const int64_t *cu_seqlens, int64_t sequences,
+                        int64_t from, int64_t to);
+  // Runs the model on one token of each of `rows` sequences, a multiple of 8. Row r has its token,
+  // position and logits at index r and its state in slot[r]: s [layers, slots, H, D, D], z [layers,
+  // slots, H, D], past [layers, slots, taps - 1, 3 W].
   int64_t (*decode_scratch)(const Model &, int64_t rows);
-  void (*decode)(const Model &, int64_t rows, int64_t slots, const int32_t *slot, const int32_t *tokens,
-                 const int64_t *positions, float *s, float *z, float *past, float *logits, float *scratch);
-  // states, per head: s [D, M], z [D]; phi, update, product and normaliser in one pass
-  void (*step)(int64_t d, int64_t m, const float *q, const float *k, const float *v, float decay, float eps, float *s,
-               float *z, float *out, float *scratch);
-  // For the peak: `rounds` times as many fused multiply-adds in registers as the return value says, times 2.
+  void (*decode)(const Model &, int64_t rows, int64_t slots, const int32_t *slot,
+                 const int32_t *tokens, const int64_t *positions, float *s, float *z, float *past,
+                 float *logits, float *scratch);
+  // One token of one head: feature map, update of s [D, M] and z [D], product and normaliser in one
+  // pass.
+  void (*step)(int64_t d, int64_t m, const float *q, const float *k, const float *v, float decay,
+               float eps, float *s, float *z, float *out, float *scratch);
+  // Does `rounds` rounds of fused multiply-adds in registers and returns their number.
   int64_t (*multiply_adds)(int64_t rounds, float *sink);
 };
 

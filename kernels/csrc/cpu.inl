@@ -1,5 +1,5 @@
-// The CPU kernels, compiled once for each instruction set. Each sum runs in one fixed order, whatever the number of
-// threads, sequences or slots: same input, same bits.
+// The CPU kernels, compiled once for each instruction set. Each sum runs in one fixed order for any
+// number of threads, sequences or slots: the same input gives the same bits.
 #include "cpu_attention.inl"
 #include "cpu_decode.inl"
 

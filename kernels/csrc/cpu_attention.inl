@@ -1,53 +1,58 @@
-// Causal linear attention, forward and backward; formulas and shapes: docs/causal-linear-attention.md.
-#pragma once
+// Causal linear attention, forward and backward; formulas and shapes:
+// docs/causal-linear-attention.md.
 //
-// A sequence is worked off in chunks of C tokens. What is 16 wide lies with its tokens in the lanes of a vector
-// (names end in t: [D, 16]), so that sums over D or M need no sum across lanes.
+// A sequence is computed in chunks of C = 16 tokens. Tiles whose names end in t are transposed, [D,
+// 16], with the tokens in the lanes of a vector, so that sums over D or M need no sum across lanes.
+#pragma once
 #include "cpu.h"
 #include "cpu_vector.inl"
 
 namespace lf {
 namespace {
 
-// Memory given out piece by piece.
+// Scratch memory, allocated from its start.
 template <class T>
-struct Room {
+struct Arena {
   T *free;
-  explicit Room(T *scratch) : free(aligned(scratch)) {}
-  T *take(int64_t n) {
+  explicit Arena(T *scratch) : free(aligned(scratch)) {}
+  T *allocate(int64_t n) {
     T *p = free;
     free += padded(n);
     return p;
   }
 };
 
-// One head of one sequence, and what goes through its chunks: a state [dp, mp] or [mp, dp], and sums [dp].
+// One head of one sequence on its way through the chunks. Its state is s [dp, mp] or transposed
+// [mp, dp], and z [dp]; dp and mp are D and M padded to multiples of 16.
 template <class T>
 struct Pass {
   const Attention<T> *args;
   int64_t head, begin, end, origin, d, m, dp, mp, line;
   T *s, *z;
-  T power[C + 1];    // decay^i
-  T lower[C * C];    // [t, s]: decay^(t - s) where s <= t, else 0
-  T upper[C * C];    // its transpose
+  T power[C + 1];  // decay^i
+  T lower[C * C];  // [t, s]: decay^(t - s) where s <= t, else 0
+  T upper[C * C];  // its transpose
 
-  void start(const Attention<T> &a, const Item &item, int64_t h, Room<T> &room) {
+  void start(const Attention<T> &a, const Item &item, int64_t h, Arena<T> &arena) {
     args = &a, head = item.head + h, begin = item.begin, end = item.end, origin = item.origin;
     d = a.d, m = a.m, dp = padded(a.d), mp = padded(a.m), line = item.seq * a.heads + head;
-    s = room.take(dp * mp), z = room.take(dp);
+    s = arena.allocate(dp * mp), z = arena.allocate(dp);
     const T decay = a.decay ? a.decay[head] : T(1);
     power[0] = 1;
     for (int64_t i = 0; i < C; i++) power[i + 1] = power[i] * decay;
     for (int64_t t = 0; t < C; t++)
-      for (int64_t s = 0; s < C; s++) upper[s * C + t] = lower[t * C + s] = s <= t ? power[t - s] : T(0);
+      for (int64_t s = 0; s < C; s++)
+        upper[s * C + t] = lower[t * C + s] = s <= t ? power[t - s] : T(0);
   }
   int64_t len(int64_t t) const { return end - t < C ? end - t : C; }
 };
 
-// The heads of an item, chunk by chunk and within a chunk head by head: what lies side by side in memory is used side by
-// side. `work` gets a head, its number, the chunk's first token, and the head and chunk that come after.
+// Visits the heads of an item chunk by chunk, and head by head within a chunk, since the rows of
+// neighbouring heads are adjacent in memory. `work` gets a head, its number and the chunk's first
+// token, and the next head and chunk.
 template <class T, class Work>
-inline __attribute__((always_inline)) void each_chunk(const Item &item, const Pass<T> *heads, bool forward, Work work) {
+inline __attribute__((always_inline)) void each_chunk(const Item &item, const Pass<T> *heads,
+                                                      bool forward, Work work) {
   const int64_t chunks = (item.end - item.begin + C - 1) / C;
   for (int64_t c = 0; c < chunks; c++) {
     const int64_t t = item.begin + (forward ? c : chunks - 1 - c) * C;
@@ -58,7 +63,8 @@ inline __attribute__((always_inline)) void each_chunk(const Item &item, const Pa
   }
 }
 
-// Rows of `len` tokens as 16 rows of np, zeros added: x itself where it is that already, else a copy in `tile`.
+// Returns the rows of `len` tokens as 16 rows of np, padded with zeros: x itself if it has that
+// shape, else a copy in `tile`.
 template <class T>
 Left<T> rows(const T *x, int64_t stride, int64_t len, int64_t n, int64_t np, T *tile) {
   if (len == C && n == np) return {x, stride, 1};
@@ -67,14 +73,16 @@ Left<T> rows(const T *x, int64_t stride, int64_t len, int64_t n, int64_t np, T *
   return {tile, np, 1};
 }
 
-// Asks for what the next head's chunk reads and writes, a row at each step: a core has some ten requests to memory under
-// way, and more at once would make it wait. Beyond the sequence there is nothing to ask for.
+// Prefetches the rows that the next head's chunk reads and writes, one at each step: a core has
+// about ten memory requests in flight, and more at once would make it wait. Outside the sequence it
+// does nothing.
 template <class T>
-struct Ahead {
+struct Prefetcher {
   const T *from[6];
   int64_t stride[6], size[6], streams = 0, stream = 0, head, t, rows;
 
-  Ahead(const Pass<T> &p, int64_t t) : head(p.head), t(t), rows(t < p.begin || t >= p.end ? 0 : p.len(t)) {}
+  Prefetcher(const Pass<T> &p, int64_t t)
+      : head(p.head), t(t), rows(t < p.begin || t >= p.end ? 0 : p.len(t)) {}
   void add(const T *x, int64_t x_t, int64_t x_h, int64_t n) {
     from[streams] = x + t * x_t + head * x_h, stride[streams] = x_t, size[streams++] = n;
   }
@@ -85,7 +93,8 @@ struct Ahead {
   }
   inline void step() {
     if (rows == 0) return;
-    for (int64_t j = 0; j < size[stream]; j += 64 / int64_t(sizeof(T))) __builtin_prefetch(from[stream] + j);
+    for (int64_t j = 0; j < size[stream]; j += 64 / int64_t(sizeof(T)))
+      __builtin_prefetch(from[stream] + j);
     from[stream] += stride[stream];
     if (++stream == streams) stream = 0, rows--;
   }
@@ -94,9 +103,10 @@ struct Ahead {
   }
 };
 
-// phi of rotated rows: tile [16, dp], zero in rows from len and columns from d.
+// tile [16, dp] = phi of the rotated rows, zero in the rows from len and the columns from d.
 template <class T>
-void load_features(const Pass<T> &p, const T *x, int64_t x_t, int64_t x_h, int64_t t, T *tile, Ahead<T> &ahead) {
+void load_features(const Pass<T> &p, const T *x, int64_t x_t, int64_t x_h, int64_t t, T *tile,
+                   Prefetcher<T> &prefetcher) {
   const int64_t half = p.d / 2, len = p.len(t), dp = p.dp;
   for (int64_t i = 0; i < len; i++) {
     T *row = tile + i * dp;
@@ -110,26 +120,29 @@ void load_features(const Pass<T> &p, const T *x, int64_t x_t, int64_t x_h, int64
       from = row;
     }
     phi_row(from, p.d, dp, row);
-    ahead.step();
+    prefetcher.step();
   }
   for (int64_t j = len * dp; j < C * dp; j++) tile[j] = 0;
 }
 template <class T>
-void load_q(const Pass<T> &p, int64_t t, T *tile, Ahead<T> &ahead) {
-  load_features(p, p.args->q, p.args->q_t, p.args->q_h, t, tile, ahead);
+void load_q(const Pass<T> &p, int64_t t, T *tile, Prefetcher<T> &prefetcher) {
+  load_features(p, p.args->q, p.args->q_t, p.args->q_h, t, tile, prefetcher);
 }
 template <class T>
-void load_k(const Pass<T> &p, int64_t t, T *tile, Ahead<T> &ahead) {
-  load_features(p, p.args->k, p.args->k_t, p.args->k_h, t, tile, ahead);
+void load_k(const Pass<T> &p, int64_t t, T *tile, Prefetcher<T> &prefetcher) {
+  load_features(p, p.args->k, p.args->k_t, p.args->k_h, t, tile, prefetcher);
 }
 template <class T>
 Left<T> load_v(const Pass<T> &p, int64_t t, T *tile) {
-  return rows(p.args->v + t * p.args->v_t + p.head * p.args->v_h, p.args->v_t, p.len(t), p.m, p.mp, tile);
+  return rows(p.args->v + t * p.args->v_t + p.head * p.args->v_h, p.args->v_t, p.len(t), p.m, p.mp,
+              tile);
 }
 
-// Gradient of feature rows back to the input: phi'(x) = min(phi(x), 1), then the rotation undone.
+// Turns the gradient of features into that of the input: times phi'(x) = min(phi(x), 1), then
+// rotated back.
 template <class T>
-void store_features(const Pass<T> &p, const T *features, T *grad, int64_t t, T *x, int64_t x_t, int64_t x_h) {
+void store_features(const Pass<T> &p, const T *features, T *grad, int64_t t, T *x, int64_t x_t,
+                    int64_t x_h) {
   const int64_t half = p.d / 2, len = p.len(t), dp = p.dp;
   for (int64_t i = 0; i < len; i++) {
     const T *f = features + i * dp;
@@ -141,7 +154,8 @@ void store_features(const Pass<T> &p, const T *features, T *grad, int64_t t, T *
     T *__restrict to = x + (t + i) * x_t + p.head * x_h;
     const int64_t place = (t + i - p.origin) * half;
     if (p.args->cos) {
-      const T *__restrict cos = p.args->cos + place, *__restrict sin = p.args->sin + place, *__restrict from = g;
+      const T *__restrict cos = p.args->cos + place, *__restrict sin = p.args->sin + place,
+                          *__restrict from = g;
       for (int64_t j = 0; j < half; j++) {
         to[j] = from[j] * cos[j] + from[j + half] * sin[j];
         to[j + half] = from[j + half] * cos[j] - from[j] * sin[j];
@@ -152,7 +166,7 @@ void store_features(const Pass<T> &p, const T *features, T *grad, int64_t t, T *
   }
 }
 
-// Rows of x times decay^(power of the row), in `tile`; x itself without decay.
+// Returns the rows of x times decay^(first + step * row), in `tile`; x itself without decay.
 template <class T>
 const T *decayed(const Pass<T> &p, const T *x, int64_t n, int64_t first, int64_t step, T *tile) {
   if (!p.args->decay) return x;
@@ -164,7 +178,7 @@ const T *decayed(const Pass<T> &p, const T *x, int64_t n, int64_t first, int64_t
   return tile;
 }
 
-// z = z scale + the rows of x, each times its weight
+// z = z scale + sum of the rows of x, each times its weight
 template <class T, class Weight>
 inline void add_rows(const T *x, int64_t len, int64_t n, T scale, Weight weight, T *z) {
   for (int64_t j = 0; j < n; j += W<T>) {
@@ -174,11 +188,14 @@ inline void add_rows(const T *x, int64_t len, int64_t n, T scale, Weight weight,
   }
 }
 
-// [rows, cols] of a state padded to [rows_p, cols_p]; element (i, j) lies at from[i * row + j * col].
+// Loads [rows, cols] of a state, zero-padded to [rows_p, cols_p]. Element (i, j) is at from[i * row
+// + j * col].
 template <class T>
-void load_state(const T *from, int64_t row, int64_t col, int64_t rows, int64_t cols, int64_t rows_p, int64_t cols_p, T *to) {
+void load_state(const T *from, int64_t row, int64_t col, int64_t rows, int64_t cols, int64_t rows_p,
+                int64_t cols_p, T *to) {
   for (int64_t i = 0; i < rows_p; i++)
-    for (int64_t j = 0; j < cols_p; j++) to[i * cols_p + j] = from && i < rows && j < cols ? from[i * row + j * col] : T(0);
+    for (int64_t j = 0; j < cols_p; j++)
+      to[i * cols_p + j] = from && i < rows && j < cols ? from[i * row + j * col] : T(0);
 }
 template <class T>
 void load_z(const Pass<T> &p, const T *from, T *z) {
@@ -193,61 +210,67 @@ void store_z(const Pass<T> &p, const T *z, T *to) {
   for (int64_t j = 0; to && j < p.d; j++) to[p.line * p.d + j] = z[j];
 }
 
+// Upper bound of the scratch memory of forward and backward, in elements.
 template <class T>
 int64_t attention_scratch(int64_t d, int64_t m, int64_t longest, int64_t heads) {
   const int64_t dp = padded(d), mp = padded(m);
   return heads * (dp * mp + dp + padded(longest)) + 8 * C * (dp + mp) + 4 * C * C + 64;
 }
 
+// Computes the outputs, the denominators and, if wanted, the last states of an item.
 template <class T>
 void attention_forward(const Attention<T> &a, Item item, T *scratch) {
-  Room<T> room(scratch);
+  Arena<T> arena(scratch);
   Pass<T> heads[GROUP];
   const int64_t d = a.d, m = a.m, dp = padded(d), mp = padded(m);
   for (int64_t h = 0; h < item.heads; h++) {
     Pass<T> &p = heads[h];
-    p.start(a, item, h, room);
+    p.start(a, item, h, arena);
     load_state(a.s0 ? a.s0 + p.line * d * m : nullptr, m, 1, d, m, dp, mp, p.s);
     load_z(p, a.z0, p.z);
   }
-  T *q = room.take(C * dp), *qt = room.take(C * dp), *k = room.take(C * dp), *k2 = room.take(C * dp),
-    *v_tile = room.take(C * mp), *o_tile = room.take(C * mp), *scores = room.take(C * C), *den = room.take(C),
-    *rest = room.take(C);
-  each_chunk(item, heads, true, [&](const Pass<T> &p, int64_t, int64_t t, const Pass<T> &next, int64_t next_t) {
-    const int64_t len = p.len(t);
-    Ahead<T> ahead(next, next_t);
-    ahead.inputs(a);
-    ahead.add(a.out, a.heads * m, m, m);
-    load_q(p, t, q, ahead);
-    load_k(p, t, k, ahead);
-    transpose(q, dp, dp, qt);
-    const Left<T> v = load_v(p, t, v_tile);
-    // scores [s, t] = lower(Q K^T)^T
-    products<T>(ahead, C, C, dp, {k, dp, 1}, {qt, C}, 0, {}, {}, Zero<T>(), Same<T>(), [&](int64_t i, int64_t j, Vec<T> x) {
-      store(scores + i * C + j, x * load(p.upper + i * C + j));
-    });
-    for (int64_t j = 0; j < C; j += W<T>) {
-      Vec<T> sum{};
-      for (int64_t i = 0; i < dp; i++) sum += load(qt + i * C + j) * p.z[i];
-      sum = sum * load(p.power + 1 + j) + a.eps;
-      for (int64_t i = 0; i < C; i++) sum += load(scores + i * C + j);
-      store(den + j, sum);
-      store(rest + j, 1 / sum);
-    }
-    for (int64_t i = 0; i < len; i++) a.den[p.head * a.tokens + t + i] = den[i];
-    const bool whole = len == C && m == mp;
-    T *out = a.out + (t * a.heads + p.head) * m, *o = whole ? out : o_tile;
-    const int64_t o_row = whole ? a.heads * m : mp;
-    products<T>(
-        ahead, C, mp, dp, {q, dp, 1}, {p.s, mp}, C, {scores, 1, C}, {v.p, v.row}, Zero<T>(),
-        [&](int64_t i, int64_t, Vec<T> x) { return x * p.power[i + 1]; },
-        [&](int64_t i, int64_t j, Vec<T> x) { store(o + i * o_row + j, x * rest[i]); });
-    for (int64_t i = 0; !whole && i < len; i++)
-      for (int64_t j = 0; j < m; j++) out[i * a.heads * m + j] = o_tile[i * mp + j];
-    const T *weighed = decayed(p, k, dp, len - 1, -1, k2);
-    update<T>(ahead, dp, mp, C, {weighed, 1, dp}, {v.p, v.row}, p.power[len], p.s, mp);
-    add_rows(weighed, len, dp, p.power[len], [](int64_t) { return T(1); }, p.z);
-  });
+  T *q = arena.allocate(C * dp), *qt = arena.allocate(C * dp), *k = arena.allocate(C * dp),
+    *k2 = arena.allocate(C * dp), *v_tile = arena.allocate(C * mp),
+    *o_tile = arena.allocate(C * mp), *scores = arena.allocate(C * C), *den = arena.allocate(C),
+    *rest = arena.allocate(C);
+  each_chunk(item, heads, true,
+             [&](const Pass<T> &p, int64_t, int64_t t, const Pass<T> &next, int64_t next_t) {
+               const int64_t len = p.len(t);
+               Prefetcher<T> prefetcher(next, next_t);
+               prefetcher.inputs(a);
+               prefetcher.add(a.out, a.heads * m, m, m);
+               load_q(p, t, q, prefetcher);
+               load_k(p, t, k, prefetcher);
+               transpose(q, dp, dp, qt);
+               const Left<T> v = load_v(p, t, v_tile);
+               // scores [s, t] = lower(Q K^T)^T, times the decay
+               products<T>(prefetcher, C, C, dp, {k, dp, 1}, {qt, C}, 0, {}, {}, Zero<T>(),
+                           Same<T>(), [&](int64_t i, int64_t j, Vec<T> x) {
+                             store(scores + i * C + j, x * load(p.upper + i * C + j));
+                           });
+               for (int64_t j = 0; j < C; j += W<T>) {
+                 Vec<T> sum{};
+                 for (int64_t i = 0; i < dp; i++) sum += load(qt + i * C + j) * p.z[i];
+                 sum = sum * load(p.power + 1 + j) + a.eps;
+                 for (int64_t i = 0; i < C; i++) sum += load(scores + i * C + j);
+                 store(den + j, sum);
+                 store(rest + j, 1 / sum);
+               }
+               for (int64_t i = 0; i < len; i++) a.den[p.head * a.tokens + t + i] = den[i];
+               const bool whole = len == C && m == mp;
+               T *out = a.out + (t * a.heads + p.head) * m, *o = whole ? out : o_tile;
+               const int64_t o_row = whole ? a.heads * m : mp;
+               products<T>(
+                   prefetcher, C, mp, dp, {q, dp, 1}, {p.s, mp}, C, {scores, 1, C}, {v.p, v.row},
+                   Zero<T>(), [&](int64_t i, int64_t, Vec<T> x) { return x * p.power[i + 1]; },
+                   [&](int64_t i, int64_t j, Vec<T> x) { store(o + i * o_row + j, x * rest[i]); });
+               for (int64_t i = 0; !whole && i < len; i++)
+                 for (int64_t j = 0; j < m; j++) out[i * a.heads * m + j] = o_tile[i * mp + j];
+               const T *weighed = decayed(p, k, dp, len - 1, -1, k2);
+               update<T>(prefetcher, dp, mp, C, {weighed, 1, dp}, {v.p, v.row}, p.power[len], p.s,
+                         mp);
+               add_rows(weighed, len, dp, p.power[len], [](int64_t) { return T(1); }, p.z);
+             });
   for (int64_t h = 0; h < item.heads; h++) {
     const Pass<T> &p = heads[h];
     for (int64_t i = 0; a.s1 && i < d; i++)
@@ -256,7 +279,7 @@ void attention_forward(const Attention<T> &a, Item item, T *scratch) {
   }
 }
 
-// gt [mp, 16] = (G / den)^T; where w is given, w[16] = -(G / den) . O too
+// gt [mp, 16] = (G / den)^T and, if w is given, w [16] = -(G / den) . O.
 template <class T>
 void load_gradient(const Pass<T> &p, int64_t t, T *tile, T *tile2, T *gt, T *w) {
   const Attention<T> &a = *p.args;
@@ -267,10 +290,12 @@ void load_gradient(const Pass<T> &p, int64_t t, T *tile, T *tile2, T *gt, T *w) 
   for (int64_t i = 0; i < C; i++) rest[i] = i < len ? 1 / den[i] : T(0);
   if (w) {
     T turned[C * C];
-    const Left<T> o = rows(a.out + (t * a.heads + p.head) * a.m, a.heads * a.m, len, p.m, mp, tile2);
+    const Left<T> o =
+        rows(a.out + (t * a.heads + p.head) * a.m, a.heads * a.m, len, p.m, mp, tile2);
     for (int64_t i = 0; i < C; i++) {
       Vec<T> sum{};
-      for (int64_t j = 0; j < mp; j += W<T>) sum += load(g.p + i * g.row + j) * load(o.p + i * o.row + j);
+      for (int64_t j = 0; j < mp; j += W<T>)
+        sum += load(g.p + i * g.row + j) * load(o.p + i * o.row + j);
       store(sums + i * W<T>, sum);
     }
     for (int64_t i = 0; i < C; i += W<T>) transpose_square(sums + i * W<T>, W<T>, turned + i, C);
@@ -282,112 +307,129 @@ void load_gradient(const Pass<T> &p, int64_t t, T *tile, T *tile2, T *gt, T *w) 
   }
   transpose(g.p, g.row, mp, gt);
   for (int64_t j = 0; j < mp; j++)
-    for (int64_t i = 0; i < C; i += W<T>) store(gt + j * C + i, load(gt + j * C + i) * load(rest + i));
+    for (int64_t i = 0; i < C; i += W<T>)
+      store(gt + j * C + i, load(gt + j * C + i) * load(rest + i));
 }
 
 // pt [s, t] = lower(g V^T + w 1^T)^T
 template <class T>
-void score_gradient(const Pass<T> &p, const T *gt, const T *w, Left<T> v, T *pt, Ahead<T> &ahead) {
-  products<T>(ahead, C, C, p.mp, v, {gt, C}, 0, {}, {}, [&](int64_t, int64_t j) { return load(w + j); }, Same<T>(),
-              [&](int64_t i, int64_t j, Vec<T> x) { store(pt + i * C + j, x * load(p.upper + i * C + j)); });
+void score_gradient(const Pass<T> &p, const T *gt, const T *w, Left<T> v, T *pt,
+                    Prefetcher<T> &prefetcher) {
+  products<T>(
+      prefetcher, C, C, p.mp, v, {gt, C}, 0, {}, {},
+      [&](int64_t, int64_t j) { return load(w + j); }, Same<T>(),
+      [&](int64_t i, int64_t j, Vec<T> x) {
+        store(pt + i * C + j, x * load(p.upper + i * C + j));
+      });
 }
 
-// Where the numbers w of a head's chunk lie.
+// Returns the place of a head's chunk in w.
 template <class T>
 inline T *chunk_of(T *w, const Item &item, int64_t h, int64_t t) {
   return w + ((t - item.begin) / C * item.heads + h) * C;
 }
 
-// Forward in time: the state before each chunk gives dq. Fills w, a number for each token of each head.
+// Forward in time: computes dq from the state before each chunk, and fills w, a number for each
+// token of each head.
 template <class T>
-void backward_queries(const Attention<T> &a, const Item &item, Pass<T> *heads, Room<T> room, T *w_all) {
+void backward_queries(const Attention<T> &a, const Item &item, Pass<T> *heads, Arena<T> arena,
+                      T *w_all) {
   const int64_t dp = padded(a.d), mp = padded(a.m);
   for (int64_t h = 0; h < item.heads; h++) {
     load_transposed(heads[h], a.s0, heads[h].s);
     load_z(heads[h], a.z0, heads[h].z);
   }
-  T *q = room.take(C * dp), *k = room.take(C * dp), *k2 = room.take(C * dp), *dx = room.take(C * dp),
-    *v_tile = room.take(C * mp), *g_tile = room.take(C * mp), *o_tile = room.take(C * mp), *gt = room.take(C * mp),
-    *pt = room.take(C * C);
-  each_chunk(item, heads, true, [&](const Pass<T> &p, int64_t h, int64_t t, const Pass<T> &next, int64_t next_t) {
-    const int64_t len = p.len(t);
-    T *w = chunk_of(w_all, item, h, t);
-    Ahead<T> ahead(next, next_t);
-    ahead.inputs(a);
-    ahead.add(a.grad, a.grad_t, a.grad_h, a.m);
-    ahead.add(a.out, a.heads * a.m, a.m, a.m);
-    ahead.add(a.dq, a.dq_t, a.dq_h, a.d);
-    load_q(p, t, q, ahead);
-    load_k(p, t, k, ahead);
-    const Left<T> v = load_v(p, t, v_tile);
-    load_gradient(p, t, g_tile, o_tile, gt, w);
-    score_gradient(p, gt, w, v, pt, ahead);
-    products<T>(
-        ahead, C, dp, mp, {gt, 1, C}, {p.s, dp}, C, {pt, 1, C}, {k, dp}, [&](int64_t i, int64_t j) { return load(p.z + j) * w[i]; },
-        [&](int64_t i, int64_t, Vec<T> x) { return x * p.power[i + 1]; },
-        [&](int64_t i, int64_t j, Vec<T> x) { store(dx + i * dp + j, x); });
-    store_features(p, q, dx, t, a.dq, a.dq_t, a.dq_h);
-    const T *weighed = decayed(p, k, dp, len - 1, -1, k2);
-    update<T>(ahead, mp, dp, C, {v.p, 1, v.row}, {weighed, dp}, p.power[len], p.s, dp);
-    add_rows(weighed, len, dp, p.power[len], [](int64_t) { return T(1); }, p.z);
-  });
+  T *q = arena.allocate(C * dp), *k = arena.allocate(C * dp), *k2 = arena.allocate(C * dp),
+    *dx = arena.allocate(C * dp), *v_tile = arena.allocate(C * mp),
+    *g_tile = arena.allocate(C * mp), *o_tile = arena.allocate(C * mp),
+    *gt = arena.allocate(C * mp), *pt = arena.allocate(C * C);
+  each_chunk(item, heads, true,
+             [&](const Pass<T> &p, int64_t h, int64_t t, const Pass<T> &next, int64_t next_t) {
+               const int64_t len = p.len(t);
+               T *w = chunk_of(w_all, item, h, t);
+               Prefetcher<T> prefetcher(next, next_t);
+               prefetcher.inputs(a);
+               prefetcher.add(a.grad, a.grad_t, a.grad_h, a.m);
+               prefetcher.add(a.out, a.heads * a.m, a.m, a.m);
+               prefetcher.add(a.dq, a.dq_t, a.dq_h, a.d);
+               load_q(p, t, q, prefetcher);
+               load_k(p, t, k, prefetcher);
+               const Left<T> v = load_v(p, t, v_tile);
+               load_gradient(p, t, g_tile, o_tile, gt, w);
+               score_gradient(p, gt, w, v, pt, prefetcher);
+               products<T>(
+                   prefetcher, C, dp, mp, {gt, 1, C}, {p.s, dp}, C, {pt, 1, C}, {k, dp},
+                   [&](int64_t i, int64_t j) { return load(p.z + j) * w[i]; },
+                   [&](int64_t i, int64_t, Vec<T> x) { return x * p.power[i + 1]; },
+                   [&](int64_t i, int64_t j, Vec<T> x) { store(dx + i * dp + j, x); });
+               store_features(p, q, dx, t, a.dq, a.dq_t, a.dq_h);
+               const T *weighed = decayed(p, k, dp, len - 1, -1, k2);
+               update<T>(prefetcher, mp, dp, C, {v.p, 1, v.row}, {weighed, dp}, p.power[len], p.s,
+                         dp);
+               add_rows(weighed, len, dp, p.power[len], [](int64_t) { return T(1); }, p.z);
+             });
 }
 
-// Backward in time: R^T [M, D] and r [D] of all later chunks give dk and dv.
+// Backward in time: computes dk and dv from R^T [M, D] and r [D], the sums over all later chunks.
 template <class T>
-void backward_keys_and_values(const Attention<T> &a, const Item &item, Pass<T> *heads, Room<T> room, const T *w_all) {
+void backward_keys_and_values(const Attention<T> &a, const Item &item, Pass<T> *heads,
+                              Arena<T> arena, const T *w_all) {
   const int64_t d = a.d, m = a.m, dp = padded(d), mp = padded(m);
   for (int64_t h = 0; h < item.heads; h++) {
     load_transposed(heads[h], a.ds1, heads[h].s);
     load_z(heads[h], a.dz1, heads[h].z);
   }
-  T *q = room.take(C * dp), *q2 = room.take(C * dp), *k = room.take(C * dp), *kt = room.take(C * dp), *dx = room.take(C * dp),
-    *v_tile = room.take(C * mp), *g_tile = room.take(C * mp), *gt = room.take(C * mp), *dvt = room.take(C * mp),
-    *dv = room.take(C * mp), *pt = room.take(C * C), *scores = room.take(C * C);
-  each_chunk(item, heads, false, [&](const Pass<T> &p, int64_t h, int64_t t, const Pass<T> &next, int64_t next_t) {
-    const int64_t len = p.len(t);
-    const T *w = chunk_of(w_all, item, h, t);
-    T *rt = p.s, *r = p.z;
-    T from_end[C];
-    for (int64_t i = 0; i < C; i++) from_end[i] = i < len ? p.power[len - 1 - i] : T(0);
-    Ahead<T> ahead(next, next_t);
-    ahead.inputs(a);
-    ahead.add(a.grad, a.grad_t, a.grad_h, m);
-    ahead.add(a.dk, a.dk_t, a.dk_h, d);
-    ahead.add(a.dv, a.dv_t, a.dv_h, m);
-    load_q(p, t, q, ahead);
-    load_k(p, t, k, ahead);
-    transpose(k, dp, dp, kt);
-    const Left<T> v = load_v(p, t, v_tile);
-    load_gradient<T>(p, t, g_tile, nullptr, gt, nullptr);
-    score_gradient(p, gt, w, v, pt, ahead);
-    products<T>(ahead, C, C, dp, {q, dp, 1}, {kt, C}, 0, {}, {}, Zero<T>(), Same<T>(), [&](int64_t i, int64_t j, Vec<T> x) {
-      store(scores + i * C + j, x * load(p.lower + i * C + j));  // [t, s]
-    });
-    products<T>(
-        ahead, C, dp, mp, v, {rt, dp}, C, {pt, C, 1}, {q, dp}, [&](int64_t, int64_t j) { return load(r + j); },
-        [&](int64_t i, int64_t, Vec<T> x) { return x * from_end[i]; },
-        [&](int64_t i, int64_t j, Vec<T> x) { store(dx + i * dp + j, x); });
-    store_features(p, k, dx, t, a.dk, a.dk_t, a.dk_h);
-    products<T>(
-        ahead, mp, C, dp, {rt, dp, 1}, {kt, C}, C, {gt, C, 1}, {scores, C}, Zero<T>(),
-        [&](int64_t, int64_t j, Vec<T> x) { return x * load(from_end + j); },
-        [&](int64_t i, int64_t j, Vec<T> x) { store(dvt + i * C + j, x); });
-    for (int64_t i = 0; i < mp; i += C) transpose(dvt + i * C, C, C, dv + i * C);
-    for (int64_t i = 0; i < len; i++) {
-      T *to = a.dv + (t + i) * a.dv_t + p.head * a.dv_h;
-      for (int64_t j = 0; j < m; j += C) {
-        const T *from = dv + j * C + i * C;
-        if (m - j >= C)
-          for (int64_t c = 0; c < C; c += W<T>) store(to + j + c, load(from + c));
-        else
-          for (int64_t c = 0; c < m - j; c++) to[j + c] = from[c];
-      }
-    }
-    const T *weighed = decayed(p, q, dp, 1, 1, q2);
-    update<T>(ahead, mp, dp, C, {gt, C, 1}, {weighed, dp}, p.power[len], rt, dp);
-    add_rows(weighed, len, dp, p.power[len], [&](int64_t i) { return w[i]; }, r);
-  });
+  T *q = arena.allocate(C * dp), *q2 = arena.allocate(C * dp), *k = arena.allocate(C * dp),
+    *kt = arena.allocate(C * dp), *dx = arena.allocate(C * dp), *v_tile = arena.allocate(C * mp),
+    *g_tile = arena.allocate(C * mp), *gt = arena.allocate(C * mp), *dvt = arena.allocate(C * mp),
+    *dv = arena.allocate(C * mp), *pt = arena.allocate(C * C), *scores = arena.allocate(C * C);
+  each_chunk(item, heads, false,
+             [&](const Pass<T> &p, int64_t h, int64_t t, const Pass<T> &next, int64_t next_t) {
+               const int64_t len = p.len(t);
+               const T *w = chunk_of(w_all, item, h, t);
+               T *rt = p.s, *r = p.z;
+               T from_end[C];
+               for (int64_t i = 0; i < C; i++) from_end[i] = i < len ? p.power[len - 1 - i] : T(0);
+               Prefetcher<T> prefetcher(next, next_t);
+               prefetcher.inputs(a);
+               prefetcher.add(a.grad, a.grad_t, a.grad_h, m);
+               prefetcher.add(a.dk, a.dk_t, a.dk_h, d);
+               prefetcher.add(a.dv, a.dv_t, a.dv_h, m);
+               load_q(p, t, q, prefetcher);
+               load_k(p, t, k, prefetcher);
+               transpose(k, dp, dp, kt);
+               const Left<T> v = load_v(p, t, v_tile);
+               load_gradient<T>(p, t, g_tile, nullptr, gt, nullptr);
+               score_gradient(p, gt, w, v, pt, prefetcher);
+               products<T>(prefetcher, C, C, dp, {q, dp, 1}, {kt, C}, 0, {}, {}, Zero<T>(),
+                           Same<T>(), [&](int64_t i, int64_t j, Vec<T> x) {
+                             store(scores + i * C + j, x * load(p.lower + i * C + j));  // [t, s]
+                           });
+               products<T>(
+                   prefetcher, C, dp, mp, v, {rt, dp}, C, {pt, C, 1}, {q, dp},
+                   [&](int64_t, int64_t j) { return load(r + j); },
+                   [&](int64_t i, int64_t, Vec<T> x) { return x * from_end[i]; },
+                   [&](int64_t i, int64_t j, Vec<T> x) { store(dx + i * dp + j, x); });
+               store_features(p, k, dx, t, a.dk, a.dk_t, a.dk_h);
+               products<T>(
+                   prefetcher, mp, C, dp, {rt, dp, 1}, {kt, C}, C, {gt, C, 1}, {scores, C},
+                   Zero<T>(), [&](int64_t, int64_t j, Vec<T> x) { return x * load(from_end + j); },
+                   [&](int64_t i, int64_t j, Vec<T> x) { store(dvt + i * C + j, x); });
+               for (int64_t i = 0; i < mp; i += C) transpose(dvt + i * C, C, C, dv + i * C);
+               for (int64_t i = 0; i < len; i++) {
+                 T *to = a.dv + (t + i) * a.dv_t + p.head * a.dv_h;
+                 for (int64_t j = 0; j < m; j += C) {
+                   const T *from = dv + j * C + i * C;
+                   if (m - j >= C)
+                     for (int64_t c = 0; c < C; c += W<T>) store(to + j + c, load(from + c));
+                   else
+                     for (int64_t c = 0; c < m - j; c++) to[j + c] = from[c];
+                 }
+               }
+               const T *weighed = decayed(p, q, dp, 1, 1, q2);
+               update<T>(prefetcher, mp, dp, C, {gt, C, 1}, {weighed, dp}, p.power[len], rt, dp);
+               add_rows(weighed, len, dp, p.power[len], [&](int64_t i) { return w[i]; }, r);
+             });
   for (int64_t h = 0; h < item.heads; h++) {
     const Pass<T> &p = heads[h];
     for (int64_t i = 0; a.ds0 && i < d; i++)
@@ -396,14 +438,15 @@ void backward_keys_and_values(const Attention<T> &a, const Item &item, Pass<T> *
   }
 }
 
+// Runs both passes; w is kept between them.
 template <class T>
 void attention_backward(const Attention<T> &a, Item item, T *scratch) {
-  Room<T> room(scratch);
+  Arena<T> arena(scratch);
   Pass<T> heads[GROUP];
-  for (int64_t h = 0; h < item.heads; h++) heads[h].start(a, item, h, room);
-  T *w = room.take(item.heads * padded(item.end - item.begin));
-  backward_queries(a, item, heads, room, w);
-  backward_keys_and_values(a, item, heads, room, w);
+  for (int64_t h = 0; h < item.heads; h++) heads[h].start(a, item, h, arena);
+  T *w = arena.allocate(item.heads * padded(item.end - item.begin));
+  backward_queries(a, item, heads, arena, w);
+  backward_keys_and_values(a, item, heads, arena, w);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// What is not attention over whole sequences: the causal convolution, one step, and a whole model token by token.
+// The causal convolution, one step of the attention, and a whole model token by token.
 #pragma once
 #include "cpu.h"
 #include "cpu_vector.inl"
@@ -8,33 +8,36 @@ namespace {
 
 constexpr int64_t PANEL = 32;
 
-// For each tap j and token t of a sequence that has token t - (taps - 1) + j: run(t, that token, j).
+// Calls run(t, past, j) for each token t and tap j whose input, past = t - (taps - 1) + j, is in
+// the sequence of t.
 template <class F>
-inline void each_tap(const Convolution &c, const int64_t *bounds, int64_t sequences, F run) {
+inline void each_tap(const Convolution &c, const int64_t *cu_seqlens, int64_t sequences, F run) {
   for (int64_t seq = 0; seq < sequences; seq++)
-    for (int64_t t = bounds[seq]; t < bounds[seq + 1]; t++)
+    for (int64_t t = cu_seqlens[seq]; t < cu_seqlens[seq + 1]; t++)
       for (int64_t j = 0; j < c.taps; j++) {
         const int64_t past = t - (c.taps - 1) + j;
-        if (past >= bounds[seq]) run(t, past, j);
+        if (past >= cu_seqlens[seq]) run(t, past, j);
       }
 }
 
-void convolve(const Convolution &c, const int64_t *bounds, int64_t sequences, int64_t from, int64_t to) {
-  for (int64_t t = 0; t < bounds[sequences]; t++)
+void convolve(const Convolution &c, const int64_t *cu_seqlens, int64_t sequences, int64_t from,
+              int64_t to) {
+  for (int64_t t = 0; t < cu_seqlens[sequences]; t++)
     for (int64_t i = from; i < to; i++) c.y[t * c.channels + i] = 0;
-  each_tap(c, bounds, sequences, [&](int64_t t, int64_t past, int64_t j) {
+  each_tap(c, cu_seqlens, sequences, [&](int64_t t, int64_t past, int64_t j) {
     const float *__restrict x = c.x + past * c.channels, *__restrict w = c.w + j * c.channels;
     float *__restrict y = c.y + t * c.channels;
     for (int64_t i = from; i < to; i++) y[i] += w[i] * x[i];
   });
 }
 
-void convolve_back(const Convolution &c, const int64_t *bounds, int64_t sequences, int64_t from, int64_t to) {
-  for (int64_t t = 0; t < bounds[sequences]; t++)
+void convolve_back(const Convolution &c, const int64_t *cu_seqlens, int64_t sequences, int64_t from,
+                   int64_t to) {
+  for (int64_t t = 0; t < cu_seqlens[sequences]; t++)
     for (int64_t i = from; i < to; i++) c.dx[t * c.channels + i] = 0;
   for (int64_t j = 0; j < c.taps; j++)
     for (int64_t i = from; i < to; i++) c.dw[j * c.channels + i] = 0;
-  each_tap(c, bounds, sequences, [&](int64_t t, int64_t past, int64_t j) {
+  each_tap(c, cu_seqlens, sequences, [&](int64_t t, int64_t past, int64_t j) {
     const float *__restrict x = c.x + past * c.channels, *__restrict w = c.w + j * c.channels,
                             *__restrict dy = c.dy + t * c.channels;
     float *__restrict dx = c.dx + past * c.channels, *__restrict dw = c.dw + j * c.channels;
@@ -43,9 +46,10 @@ void convolve_back(const Convolution &c, const int64_t *bounds, int64_t sequence
   });
 }
 
-// One head's step. q and k are already mapped by phi.
-void head_step(int64_t d, int64_t m, const float *__restrict q, const float *__restrict k, const float *__restrict v, float decay,
-               float eps, float *__restrict s, float *__restrict z, float *__restrict out) {
+// One head's step. q and k are features already.
+void head_step(int64_t d, int64_t m, const float *__restrict q, const float *__restrict k,
+               const float *__restrict v, float decay, float eps, float *__restrict s,
+               float *__restrict z, float *__restrict out) {
   float den = eps;
   for (int64_t j = 0; j < m; j++) out[j] = 0;
   for (int64_t i = 0; i < d; i++) {
@@ -60,20 +64,22 @@ void head_step(int64_t d, int64_t m, const float *__restrict q, const float *__r
   for (int64_t j = 0; j < m; j++) out[j] /= den;
 }
 
-// row[n] = phi(x[n]); row has room for n rounded up to 16
+// row[n] = phi(x[n]). row has n rounded up to 16 elements.
 void features(int64_t n, const float *x, float *row) {
   for (int64_t i = 0; i < padded(n); i++) row[i] = i < n ? x[i] : 0.0f;
   phi_row(row, n, padded(n), row);
 }
 
-void step(int64_t d, int64_t m, const float *q, const float *k, const float *v, float decay, float eps, float *s, float *z,
-          float *out, float *scratch) {
+void step(int64_t d, int64_t m, const float *q, const float *k, const float *v, float decay,
+          float eps, float *s, float *z, float *out, float *scratch) {
   features(d, q, scratch);
   features(d, k, scratch + padded(d));
   head_step(d, m, scratch, scratch + padded(d), v, decay, eps, s, z, out);
 }
 
-void normalise(const Norm &norm, bool rms, float eps, int64_t rows, int64_t width, const float *x, float *y) {
+// LayerNorm or RMSNorm of each row.
+void normalise(const Norm &norm, bool rms, float eps, int64_t rows, int64_t width, const float *x,
+               float *y) {
   for (int64_t r = 0; r < rows; r++) {
     const float *__restrict from = x + r * width;
     float *__restrict to = y + r * width;
@@ -85,25 +91,31 @@ void normalise(const Norm &norm, bool rms, float eps, int64_t rows, int64_t widt
     float square = 0;
     for (int64_t j = 0; j < width; j++) square += (from[j] - mean) * (from[j] - mean);
     const float scale = 1.0f / __builtin_sqrtf(square / float(width) + eps);
-    for (int64_t j = 0; j < width; j++) to[j] = (from[j] - mean) * scale * norm.weight[j] + (norm.bias ? norm.bias[j] : 0.0f);
+    for (int64_t j = 0; j < width; j++)
+      to[j] = (from[j] - mean) * scale * norm.weight[j] + (norm.bias ? norm.bias[j] : 0.0f);
   }
 }
 
-// y[rows, cols] += a b; rows a multiple of 8, cols of 16. The sum's order is the same for any number of rows.
-void add_product(int64_t rows, int64_t cols, int64_t depth, Left<float> a, Right<float> b, float *y, int64_t ldy) {
+// y[rows, cols] += a b. rows is a multiple of 8, cols one of 16. Sums have the same order for any
+// number of rows.
+void add_product(int64_t rows, int64_t cols, int64_t depth, Left<float> a, Right<float> b, float *y,
+                 int64_t ldy) {
   constexpr int MR = LF_MR < 8 ? LF_MR : 8, NV = 16 / W<float>;
   const auto old = [=](int64_t i, int64_t j) { return load(y + i * ldy + j); };
   const auto end = [=](int64_t i, int64_t j, Vec<float> x) { store(y + i * ldy + j, x); };
   int64_t n = 0;
   for (; n + LF_NV * W<float> <= cols; n += LF_NV * W<float>)
-    for (int64_t i = 0; i < rows; i += MR) block<MR, LF_NV>(i, n, depth, a, b, 0, a, b, old, Same<float>(), end);
+    for (int64_t i = 0; i < rows; i += MR)
+      block<MR, LF_NV>(i, n, depth, a, b, 0, a, b, old, Same<float>(), end);
   for (; n < cols; n += NV * W<float>)
-    for (int64_t i = 0; i < rows; i += MR) block<MR, NV>(i, n, depth, a, b, 0, a, b, old, Same<float>(), end);
+    for (int64_t i = 0; i < rows; i += MR)
+      block<MR, NV>(i, n, depth, a, b, 0, a, b, old, Same<float>(), end);
 }
 
-// y[rows, outputs] = x[rows, inputs] weight + bias, or added to y. The weight lies in panels of 32 columns, each
-// [inputs, 32]; the last one may be 16 wide.
-void linear(const Linear &l, int64_t rows, int64_t inputs, int64_t outputs, const float *x, float *y, bool add) {
+// y[rows, outputs] = x[rows, inputs] weight + bias, or y += it. The weight is in panels of 32
+// columns, each [inputs, 32]; the last one may be 16 wide.
+void linear(const Linear &l, int64_t rows, int64_t inputs, int64_t outputs, const float *x,
+            float *y, bool add) {
   for (int64_t r = 0; r < rows; r++)
     for (int64_t j = 0; j < outputs; j++) {
       const float bias = l.bias ? l.bias[j] : 0.0f;
@@ -115,11 +127,14 @@ void linear(const Linear &l, int64_t rows, int64_t inputs, int64_t outputs, cons
   }
 }
 
-// erf within 1.5e-7 (Abramowitz and Stegun, 7.1.26)
+// erf(x), with an absolute error of at most 1.5e-7 (Abramowitz and Stegun, 7.1.26).
 inline Floats error_function(Floats x) {
   const Floats a = x < 0 ? -x : x;
   const Floats t = 1.0f / (1.0f + 0.3275911f * a);
-  const Floats poly = ((((1.061405429f * t - 1.453152027f) * t + 1.421413741f) * t - 0.284496736f) * t + 0.254829592f) * t;
+  const Floats poly =
+      ((((1.061405429f * t - 1.453152027f) * t + 1.421413741f) * t - 0.284496736f) * t +
+       0.254829592f) *
+      t;
   const Floats y = 1.0f - poly * exp_negative(-a * a);
   return x < 0 ? -y : y;
 }
@@ -128,7 +143,8 @@ inline Floats silu(Floats x) {
   return x * (x < 0 ? e : one) / (one + e);
 }
 
-// up[rows, feed] of up[rows, feed], or of up[rows, 2 feed] where gated: row r of the result ends before row r of that.
+// Applies GELU to up[rows, feed] or, if gated, SwiGLU to up[rows, 2 feed]. In place: row r of the
+// result ends before row r of the input.
 void activate(bool gated, int64_t rows, int64_t feed, float *up) {
   for (int64_t r = 0; r < rows; r++)
     for (int64_t j = 0; j < feed; j += W<float>) {
@@ -143,7 +159,8 @@ void activate(bool gated, int64_t rows, int64_t feed, float *up) {
     }
 }
 
-// x[width] becomes the convolution's answer, and the newest row of past [taps - 1, width].
+// Convolves one input x[width] with past [taps - 1, width], in place, and appends the input to
+// past.
 void convolve_step(const float *w, int64_t taps, int64_t width, float *past, float *x) {
   for (int64_t i = 0; i < width; i++) {
     float sum = x[i] * w[(taps - 1) * width + i];
@@ -155,11 +172,12 @@ void convolve_step(const float *w, int64_t taps, int64_t width, float *past, flo
 }
 
 int64_t decode_scratch(const Model &model, int64_t rows) {
-  const int64_t d = model.width / model.heads;
-  return rows * (7 * model.width + (model.gated ? 2 : 1) * model.feed + d) + 4 * padded(d) + 64;
+  const int64_t d = model.hidden_size / model.heads;
+  return rows * (7 * model.hidden_size + (model.gated ? 2 : 1) * model.ffn_size + d) +
+         4 * padded(d) + 64;
 }
 
-// What a step of a whole model works with, by row.
+// Buffers of one step of a model, by row.
 struct Rows {
   int64_t n, slots;
   const int32_t *slot;
@@ -167,13 +185,15 @@ struct Rows {
   float *x, *y, *qkv, *mixed, *up, *angle, *pair;
 };
 
-// Convolution, rotation, phi and the attention's step of one layer, row by row.
+// Convolution, rotation, feature map and attention step of one layer, row by row.
 void mix(const Model &model, const Block &b, int64_t layer, const Rows &r) {
-  const int64_t width = model.width, heads = model.heads, d = width / heads, half = d / 2;
+  const int64_t width = model.hidden_size, heads = model.heads, d = width / heads, half = d / 2;
   for (int64_t i = 0; i < r.n; i++) {
     float *qkv = r.qkv + i * 3 * width;
     const int64_t place = layer * r.slots + r.slot[i];
-    if (b.conv) convolve_step(b.conv, model.taps, 3 * width, r.past + place * (model.taps - 1) * 3 * width, qkv);
+    if (b.conv)
+      convolve_step(b.conv, model.conv_kernel, 3 * width,
+                    r.past + place * (model.conv_kernel - 1) * 3 * width, qkv);
     for (int64_t h = 0; h < heads; h++) {
       const float *from = qkv + h * d, *cos = r.angle + i * d;
       float *q = r.pair, *k = r.pair + padded(d);
@@ -182,16 +202,18 @@ void mix(const Model &model, const Block &b, int64_t layer, const Rows &r) {
       phi_row(q, d, padded(d), q);
       phi_row(k, d, padded(d), k);
       const int64_t line = place * heads + h;
-      head_step(d, d, q, k, from + 2 * width, model.decay[h], model.attention_eps, r.s + line * d * d, r.z + line * d,
-                r.mixed + i * width + h * d);
+      head_step(d, d, q, k, from + 2 * width, model.decay[h], model.attention_eps,
+                r.s + line * d * d, r.z + line * d, r.mixed + i * width + h * d);
     }
   }
 }
 
+// Looks up the embeddings and computes the rotary angles of each row.
 void embed(const Model &model, const int32_t *tokens, const int64_t *positions, const Rows &r) {
-  const int64_t width = model.width, d = width / model.heads, half = d / 2;
+  const int64_t width = model.hidden_size, d = width / model.heads, half = d / 2;
   for (int64_t i = 0; i < r.n; i++) {
-    for (int64_t j = 0; j < width; j++) r.x[i * width + j] = model.embed[int64_t(tokens[i]) * width + j];
+    for (int64_t j = 0; j < width; j++)
+      r.x[i * width + j] = model.embed[int64_t(tokens[i]) * width + j];
     for (int64_t j = 0; j < half; j++) {
       const double turn = double(positions[i]) * model.frequency[j];
       r.angle[i * d + j] = float(__builtin_cos(turn));
@@ -200,11 +222,14 @@ void embed(const Model &model, const int32_t *tokens, const int64_t *positions, 
   }
 }
 
-void decode(const Model &model, int64_t rows, int64_t slots, const int32_t *slot, const int32_t *tokens,
-            const int64_t *positions, float *s, float *z, float *past, float *logits, float *scratch) {
-  const int64_t width = model.width, d = width / model.heads, up_width = (model.gated ? 2 : 1) * model.feed;
-  float *x = aligned(scratch), *y = x + rows * width, *qkv = y + rows * width, *mixed = qkv + rows * 3 * width,
-        *gate = mixed + rows * width, *up = gate + rows * width, *angle = up + rows * up_width, *pair = angle + rows * d;
+void decode(const Model &model, int64_t rows, int64_t slots, const int32_t *slot,
+            const int32_t *tokens, const int64_t *positions, float *s, float *z, float *past,
+            float *logits, float *scratch) {
+  const int64_t width = model.hidden_size, d = width / model.heads,
+                up_width = (model.gated ? 2 : 1) * model.ffn_size;
+  float *x = aligned(scratch), *y = x + rows * width, *qkv = y + rows * width,
+        *mixed = qkv + rows * 3 * width, *gate = mixed + rows * width, *up = gate + rows * width,
+        *angle = up + rows * up_width, *pair = angle + rows * d;
   const Rows r{rows, slots, slot, s, z, past, x, y, qkv, mixed, up, angle, pair};
   embed(model, tokens, positions, r);
   for (int64_t l = 0; l < model.layers; l++) {
@@ -214,21 +239,23 @@ void decode(const Model &model, int64_t rows, int64_t slots, const int32_t *slot
     mix(model, b, l, r);
     if (b.gate.weight) {
       linear(b.gate, rows, width, width, y, gate, false);
-      for (int64_t j = 0; j < rows * width; j += W<float>) store(mixed + j, load(mixed + j) * silu(load(gate + j)));
+      for (int64_t j = 0; j < rows * width; j += W<float>)
+        store(mixed + j, load(mixed + j) * silu(load(gate + j)));
     }
     linear(b.out, rows, width, width, mixed, x, true);
     normalise(b.feed_norm, model.rms, model.norm_eps, rows, width, x, y);
     linear(b.up, rows, width, up_width, y, up, false);
-    activate(model.gated, rows, model.feed, up);
-    linear(b.down, rows, model.feed, width, up, x, true);
+    activate(model.gated, rows, model.ffn_size, up);
+    linear(b.down, rows, model.ffn_size, width, up, x, true);
   }
   normalise(model.norm, model.rms, model.norm_eps, rows, width, x, y);
   linear(model.head, rows, width, model.vocab, y, logits, false);
 }
 
-// Twelve sums that do not wait for each other: as many multiply-adds as the machine can do.
+// Ten independent chains of multiply-adds: the peak rate of the machine.
 int64_t multiply_adds(int64_t rounds, float *sink) {
-  // Ten chains by name: of an array the compiler makes memory. Two multiply-adders of latency 4 are kept busy by eight.
+  // Ten named variables, since the compiler keeps an array in memory. Two units of latency 4 need
+  // eight chains.
   const Floats x = load(sink), y = load(sink + W<float>);
   Floats a = y, b = y, c = y, d = y, e = y, f = y, g = y, h = y, i = y, j = y;
   const auto next = [&](Floats &sum) __attribute__((always_inline)) {

@@ -1,9 +1,12 @@
-// Vectors, register blocks and small functions, for the instruction set this is compiled for.
+// Vectors, register blocks and elementary functions for the instruction set that the file is
+// compiled for.
 #pragma once
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
-#ifndef LF_BYTES  // of a vector; rows and vectors of the register block; rows where it is one vector wide
+// LF_BYTES: octets of a vector. LF_MR, LF_NV: rows and vectors of a register block. LF_TALL: rows
+// of a block that is one vector wide.
+#ifndef LF_BYTES
 #define LF_BYTES 16
 #define LF_MR 4
 #define LF_NV 2
@@ -13,8 +16,9 @@
 namespace lf {
 namespace {
 
-constexpr int64_t C = 16;  // tokens in a chunk, and what sizes are padded to a multiple of
+constexpr int64_t C = 16;  // tokens in a chunk; sizes are padded to multiples of it
 
+// Elements of a vector.
 template <class T>
 constexpr int64_t W = LF_BYTES / sizeof(T);
 
@@ -52,7 +56,8 @@ T *aligned(T *p) {
   return reinterpret_cast<T *>((reinterpret_cast<uintptr_t>(p) + 63) / 64 * 64);
 }
 
-// The left side of a product, element (i, k) at p[i * row + k * col], and the right side, row k at p + k * row.
+// Operands of a product: of the left one, element (i, k) is at p[i * row + k * col]; of the right
+// one, row k is at p + k * row.
 template <class T>
 struct Left {
   const T *p;
@@ -65,8 +70,10 @@ struct Right {
 };
 
 template <int MR, int NV, class T>
-inline __attribute__((always_inline)) void multiply(Vec<T> (&sum)[MR][NV], int64_t depth, const T *__restrict a, int64_t a_row,
-                                                    int64_t a_col, const T *__restrict b, int64_t b_row) {
+inline __attribute__((always_inline)) void multiply(Vec<T> (&sum)[MR][NV], int64_t depth,
+                                                    const T *__restrict a, int64_t a_row,
+                                                    int64_t a_col, const T *__restrict b,
+                                                    int64_t b_row) {
   for (int64_t k = 0; k < depth; k++) {
     Vec<T> row[NV];
     for (int j = 0; j < NV; j++) row[j] = load(b + k * b_row + j * W<T>);
@@ -77,11 +84,14 @@ inline __attribute__((always_inline)) void multiply(Vec<T> (&sum)[MR][NV], int64
   }
 }
 
-// A block of ((first + a b) scaled + a2 b2) ended; a, b, a2, b2 begin at the block. `first`, `scaled` and `ended` get
-// a row and a column of the whole product and, but for `first`, the sum so far.
+// Computes one block of ended(scaled(first + a b) + a2 b2), in registers throughout. `first`,
+// `scaled` and `ended` get a row and a column of the whole product and, except `first`, the sum so
+// far.
 template <int MR, int NV, class T, class First, class Scaled, class Ended>
-inline __attribute__((always_inline)) void block(int64_t row, int64_t col, int64_t depth, Left<T> a, Right<T> b, int64_t depth2,
-                                                 Left<T> a2, Right<T> b2, First first, Scaled scaled, Ended ended) {
+inline __attribute__((always_inline)) void block(int64_t row, int64_t col, int64_t depth, Left<T> a,
+                                                 Right<T> b, int64_t depth2, Left<T> a2,
+                                                 Right<T> b2, First first, Scaled scaled,
+                                                 Ended ended) {
   Vec<T> sum[MR][NV];
   for (int i = 0; i < MR; i++)
     for (int j = 0; j < NV; j++) sum[i][j] = first(row + i, col + j * W<T>);
@@ -95,24 +105,26 @@ inline __attribute__((always_inline)) void block(int64_t row, int64_t col, int64
     for (int j = 0; j < NV; j++) ended(row + i, col + j * W<T>, sum[i][j]);
 }
 
-// Rows that are asked for ahead of time, after a block of a product (see Ahead): enough for all within an item.
+// Rows prefetched after each block of a product (see Prefetcher): enough for all rows of a chunk.
 constexpr int64_t STEPS = 12;
 
-// The whole of it, block by block, with steps of `ahead` after each; rows and cols are multiples of 16.
+// Computes the whole product block by block, with steps of the prefetcher after each. rows and cols
+// are multiples of 16.
 template <class T, class Steps, class First, class Scaled, class Ended>
-inline __attribute__((always_inline)) void products(Steps &ahead, int64_t rows, int64_t cols, int64_t depth, Left<T> a, Right<T> b,
-                                                    int64_t depth2, Left<T> a2, Right<T> b2, First first, Scaled scaled,
-                                                    Ended ended) {
+inline __attribute__((always_inline)) void products(Steps &prefetcher, int64_t rows, int64_t cols,
+                                                    int64_t depth, Left<T> a, Right<T> b,
+                                                    int64_t depth2, Left<T> a2, Right<T> b2,
+                                                    First first, Scaled scaled, Ended ended) {
   int64_t n = 0;
   for (; n + LF_NV * W<T> <= cols; n += LF_NV * W<T>)
     for (int64_t i = 0; i < rows; i += LF_MR) {
       block<LF_MR, LF_NV>(i, n, depth, a, b, depth2, a2, b2, first, scaled, ended);
-      ahead.steps(STEPS);
+      prefetcher.steps(STEPS);
     }
   for (; n < cols; n += W<T>)
     for (int64_t i = 0; i < rows; i += LF_TALL) {
       block<LF_TALL, 1>(i, n, depth, a, b, depth2, a2, b2, first, scaled, ended);
-      ahead.steps(STEPS);
+      prefetcher.steps(STEPS);
     }
 }
 
@@ -127,19 +139,21 @@ struct Same {
 
 // y = y scale + a b
 template <class T, class Steps>
-void update(Steps &ahead, int64_t rows, int64_t cols, int64_t depth, Left<T> a, Right<T> b, T scale, T *y, int64_t ldy) {
+void update(Steps &prefetcher, int64_t rows, int64_t cols, int64_t depth, Left<T> a, Right<T> b,
+            T scale, T *y, int64_t ldy) {
   const auto end = [=](int64_t i, int64_t j, Vec<T> x) { store(y + i * ldy + j, x); };
   const auto old = [=](int64_t i, int64_t j) { return load(y + i * ldy + j); };
   const auto scaled = [=](int64_t i, int64_t j) { return load(y + i * ldy + j) * scale; };
   if (scale == 1)
-    products(ahead, rows, cols, depth, a, b, 0, a, b, old, Same<T>(), end);
+    products(prefetcher, rows, cols, depth, a, b, 0, a, b, old, Same<T>(), end);
   else
-    products(ahead, rows, cols, depth, a, b, 0, a, b, scaled, Same<T>(), end);
+    products(prefetcher, rows, cols, depth, a, b, 0, a, b, scaled, Same<T>(), end);
 }
 
-// t[n, 16] = x[16, n] transposed, n a multiple of 16, in squares of W: each round interleaves halves.
+// Transposes a square of W x W: each round interleaves the two halves of its rows.
 template <class T>
-inline __attribute__((always_inline)) void transpose_square(const T *x, int64_t ldx, T *t, int64_t ldt) {
+inline __attribute__((always_inline)) void transpose_square(const T *x, int64_t ldx, T *t,
+                                                            int64_t ldt) {
   constexpr int N = W<T>;
   typedef typename VecOf<T>::index Index;
   Index low, high;
@@ -158,6 +172,7 @@ inline __attribute__((always_inline)) void transpose_square(const T *x, int64_t 
   }
   for (int i = 0; i < N; i++) store(t + i * ldt, a[i]);
 }
+// t[n, 16] = x[16, n] transposed. n is a multiple of 16.
 template <class T>
 void transpose(const T *x, int64_t ldx, int64_t n, T *t) {
   for (int64_t j = 0; j < n; j += W<T>)
@@ -177,15 +192,17 @@ inline Floats larger(Floats x, Floats y) { return x > y ? x : y; }
 inline Doubles smaller(Doubles x, Doubles y) { return x < y ? x : y; }
 inline Doubles larger(Doubles x, Doubles y) { return x > y ? x : y; }
 
-// e^x for x <= 0, within 2 units in the last place; constant below -80. 2^n e^r with r at most ln 2 / 2 from 0; the
-// polynomial's coefficients make its largest relative error on there least. NaN stays NaN: it comes second, where the
-// machine's least and largest answer it.
+// e^x for x <= 0, within 2 units in the last place; constant below -80. Computed as 2^n e^r with
+// |r| at most ln 2 / 2, by a polynomial with the least maximal relative error there. NaN stays NaN:
+// it is the second operand, which the machine's min and max return.
 inline Floats exp_negative(Floats x) {
   x = larger(Floats{} - 80.0f, x);
 #ifdef __AVX512F__
-  const Floats n = _mm512_roundscale_ps(x * 1.44269504088896341f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const Floats n =
+      _mm512_roundscale_ps(x * 1.44269504088896341f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
-  const Ints whole = __builtin_convertvector(x * 1.44269504088896341f - 0.5f, Ints);  // to the nearest, as x <= 0
+  // Rounds to nearest, since x <= 0.
+  const Ints whole = __builtin_convertvector(x * 1.44269504088896341f - 0.5f, Ints);
   const Floats n = __builtin_convertvector(whole, Floats);
 #endif
   Floats r = x - n * 0.693359375f;
@@ -213,16 +230,18 @@ inline V phi(V x) {
   const V zero{};
   return larger(zero, x) + exp_negative(smaller(zero, x));
 }
-// row[n] = phi(x[n]) and zeros up to np, a multiple of 16; x has np readable elements, or is row itself
+// row[n] = phi(x[n]), then zeros up to np, a multiple of 16. x has np readable elements, or is row
+// itself.
 template <class T>
 inline void phi_row(const T *x, int64_t n, int64_t np, T *row) {
   for (int64_t j = 0; j < np; j += W<T>) store(row + j, phi(load(x + j)));
   for (int64_t j = n; j < np; j++) row[j] = 0;
 }
 
-// row = rotate(x), the halves of x being the pairs (RoPE)
+// row = x rotated by the angles of one position (RoPE). Pair i is x[i] and x[i + half].
 template <class T>
-inline void rotate(const T *__restrict x, const T *__restrict cos, const T *__restrict sin, int64_t half, T *__restrict row) {
+inline void rotate(const T *__restrict x, const T *__restrict cos, const T *__restrict sin,
+                   int64_t half, T *__restrict row) {
   for (int64_t i = 0; i < half; i++) {
     row[i] = x[i] * cos[i] - x[i + half] * sin[i];
     row[i + half] = x[i + half] * cos[i] + x[i] * sin[i];

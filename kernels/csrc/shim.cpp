@@ -1,4 +1,5 @@
-// The C face: what Rust calls, but for the operators that autograd knows (attention.cpp, convolution.cpp).
+// The C interface for Rust, except for the operators that autograd differentiates (attention.cpp,
+// convolution.cpp) and the process group.
 #include "shim.h"
 
 #ifdef LF_CUDA_KERNELS
@@ -11,7 +12,8 @@
 #include <atomic>
 #include <cstring>
 
-static_assert(TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR == 11, "tch 0.24 speaks to libtorch 2.11");
+static_assert(TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR == 11,
+              "tch 0.24 speaks to libtorch 2.11");
 
 namespace lf {
 
@@ -21,8 +23,8 @@ namespace {
 
 const Table *best_table() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl"))
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
     return &table_avx512;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &table_avx2;
 #endif
@@ -31,7 +33,7 @@ const Table *best_table() {
 
 std::atomic<const Table *> chosen{nullptr};
 
-// Before main, and so before the first tensor.
+// Initialised before main, and so before the first tensor is made.
 [[maybe_unused]] const bool heap_in_use = use_tensor_heap();
 
 }  // namespace
@@ -42,28 +44,32 @@ const Table *table() {
   return now;
 }
 
-Bounds checked_bounds(const Tensor &bounds, const Tensor &starts, int64_t tokens) {
-  TORCH_CHECK(bounds.device().is_cpu() && bounds.scalar_type() == at::kLong && bounds.dim() == 1 && bounds.is_contiguous() &&
-                  bounds.numel() >= 1,
-              "bounds: expected a contiguous int64 vector on the CPU");
-  const int64_t *at = bounds.const_data_ptr<int64_t>();
-  const int64_t sequences = bounds.numel() - 1;
-  TORCH_CHECK(at[0] == 0 && at[sequences] == tokens, "bounds: expected 0 to ", tokens, ", found ", at[0], " to ", at[sequences]);
+CuSeqlens checked_cu_seqlens(const Tensor &cu_seqlens, const Tensor &starts, int64_t tokens) {
+  TORCH_CHECK(cu_seqlens.device().is_cpu() && cu_seqlens.scalar_type() == at::kLong &&
+                  cu_seqlens.dim() == 1 && cu_seqlens.is_contiguous() && cu_seqlens.numel() >= 1,
+              "cu_seqlens: expected a contiguous int64 vector on the CPU");
+  const int64_t *offsets = cu_seqlens.const_data_ptr<int64_t>();
+  const int64_t sequences = cu_seqlens.numel() - 1;
+  TORCH_CHECK(offsets[0] == 0 && offsets[sequences] == tokens, "cu_seqlens: expected 0 to ", tokens,
+              ", found ", offsets[0], " to ", offsets[sequences]);
   const int64_t *start = nullptr;
   if (starts.defined()) {
-    TORCH_CHECK(starts.device().is_cpu() && starts.scalar_type() == at::kLong && starts.is_contiguous() && starts.dim() == 1 &&
-                    starts.numel() == sequences,
+    TORCH_CHECK(starts.device().is_cpu() && starts.scalar_type() == at::kLong &&
+                    starts.is_contiguous() && starts.dim() == 1 && starts.numel() == sequences,
                 "starts: expected a contiguous int64 vector of ", sequences, " on the CPU");
     start = starts.const_data_ptr<int64_t>();
   }
-  int64_t longest = 0, reach = 0;
+  int64_t longest = 0, max_position = 0;
   for (int64_t i = 0; i < sequences; i++) {
-    TORCH_CHECK(at[i] <= at[i + 1], "bounds: entry ", i + 1, " is less than the one before");
-    TORCH_CHECK(!start || (start[i] >= 0 && start[i] <= INT64_MAX - at[i + 1]), "starts: entry ", i, ": expected a position, found ", start[i]);
-    const int64_t length = at[i + 1] - at[i];
-    longest = std::max(longest, length), reach = std::max(reach, length + (start && length ? start[i] : 0));
+    TORCH_CHECK(offsets[i] <= offsets[i + 1], "cu_seqlens: entry ", i + 1,
+                " is less than the one before");
+    TORCH_CHECK(!start || (start[i] >= 0 && start[i] <= INT64_MAX - offsets[i + 1]),
+                "starts: entry ", i, ": expected a position, found ", start[i]);
+    const int64_t length = offsets[i + 1] - offsets[i];
+    longest = std::max(longest, length),
+    max_position = std::max(max_position, length + (start && length ? start[i] : 0));
   }
-  return {at, start, sequences, longest, reach};
+  return {offsets, start, sequences, longest, max_position};
 }
 
 }  // namespace lf
@@ -72,6 +78,7 @@ using namespace lf;
 
 namespace {
 
+// Copies the handles of `n` tensors.
 std::vector<Tensor> list(Tensor *const *x, int64_t n) {
   std::vector<Tensor> all;
   all.reserve(n);
@@ -87,9 +94,10 @@ const char *lf_last_error() { return last_error.c_str(); }
 
 void lf_set_last_error(const char *message) { last_error = message; }
 
+// Name of the instruction set in use.
 const char *lf_instruction_set() { return table()->name; }
 
-// For tests: 0 where this machine lacks it.
+// For tests and comparison. Returns 0 if this machine lacks the instruction set.
 int lf_choose_instruction_set(const char *name) {
   const Table *found = nullptr;
   if (!std::strcmp(name, "best")) found = best_table();
@@ -103,94 +111,127 @@ int lf_choose_instruction_set(const char *name) {
   return found != nullptr;
 }
 
-// q, k [B, H, D], v [B, H, M]; s [B, H, D, M] and z [B, H, D] change in place; out: one new tensor [B, H, M]
-int lf_step(Tensor **out, const Tensor *q, const Tensor *k, const Tensor *v, Tensor *s, Tensor *z, const Tensor *decay, double eps) {
+// One step of B sequences. q, k [B, H, D], v [B, H, M]; updates s [B, H, D, M] and z [B, H, D] in
+// place. out: one new tensor [B, H, M].
+int lf_step(Tensor **out, const Tensor *q, const Tensor *k, const Tensor *v, Tensor *s, Tensor *z,
+            const Tensor *decay, double eps) {
   return guarded([&] {
     c10::NoGradGuard no_grad;
     const Tensor qc = q->contiguous(), kc = k->contiguous(), vc = v->contiguous();
     TORCH_CHECK(qc.dim() == 3 && qc.scalar_type() == at::kFloat, "q: expected float [B, H, D]");
-    for (const Tensor *x : {&kc, &vc, static_cast<const Tensor *>(s), static_cast<const Tensor *>(z)})
+    for (const Tensor *x :
+         {&kc, &vc, static_cast<const Tensor *>(s), static_cast<const Tensor *>(z)})
       TORCH_CHECK(x->device() == qc.device(), "step: expected everything on ", qc.device());
-    TORCH_CHECK(kc.sizes() == qc.sizes() && kc.scalar_type() == at::kFloat, "k: expected ", qc.sizes(), ", found ", kc.sizes());
+    TORCH_CHECK(kc.sizes() == qc.sizes() && kc.scalar_type() == at::kFloat, "k: expected ",
+                qc.sizes(), ", found ", kc.sizes());
     const int64_t b = qc.size(0), h = qc.size(1), d = qc.size(2), m = vc.size(-1);
-    TORCH_CHECK(vc.sizes() == at::IntArrayRef({b, h, m}) && vc.scalar_type() == at::kFloat, "v: expected [B, H, M], found ", vc.sizes());
-    TORCH_CHECK(s->sizes() == at::IntArrayRef({b, h, d, m}) && z->sizes() == at::IntArrayRef({b, h, d}) && s->is_contiguous() &&
-                    z->is_contiguous() && s->scalar_type() == at::kFloat && z->scalar_type() == at::kFloat,
+    TORCH_CHECK(vc.sizes() == at::IntArrayRef({b, h, m}) && vc.scalar_type() == at::kFloat,
+                "v: expected [B, H, M], found ", vc.sizes());
+    TORCH_CHECK(s->sizes() == at::IntArrayRef({b, h, d, m}) &&
+                    z->sizes() == at::IntArrayRef({b, h, d}) && s->is_contiguous() &&
+                    z->is_contiguous() && s->scalar_type() == at::kFloat &&
+                    z->scalar_type() == at::kFloat,
                 "state: expected contiguous float [B, H, D, M] and [B, H, D]");
-    const Tensor left = decay ? decay->to(qc.device(), at::kFloat).contiguous() : at::ones({h}, qc.options());
-    TORCH_CHECK(left.sizes() == at::IntArrayRef({h}), "decay: expected [", h, "], found ", left.sizes());
+    const Tensor left =
+        decay ? decay->to(qc.device(), at::kFloat).contiguous() : at::ones({h}, qc.options());
+    TORCH_CHECK(left.sizes() == at::IntArrayRef({h}), "decay: expected [", h, "], found ",
+                left.sizes());
     const Tensor y = at::empty({b, h, m}, qc.options());
     if (!qc.device().is_cpu()) {
 #ifdef LF_CUDA_KERNELS
-      TORCH_CHECK(d <= cuda::LARGEST, "step: expected heads of at most ", cuda::LARGEST, ", found ", d);
+      TORCH_CHECK(d <= cuda::LARGEST, "step: expected heads of at most ", cuda::LARGEST, ", found ",
+                  d);
       const c10::cuda::CUDAGuard guard(qc.device());
-      const cuda::Step p{qc.const_data_ptr<float>(), kc.const_data_ptr<float>(), vc.const_data_ptr<float>(),
-                         left.const_data_ptr<float>(), s->data_ptr<float>(), z->data_ptr<float>(), y.data_ptr<float>(),
-                         b * h, h, d, m, float(eps)};
+      const cuda::Step p{qc.const_data_ptr<float>(),
+                         kc.const_data_ptr<float>(),
+                         vc.const_data_ptr<float>(),
+                         left.const_data_ptr<float>(),
+                         s->data_ptr<float>(),
+                         z->data_ptr<float>(),
+                         y.data_ptr<float>(),
+                         b * h,
+                         h,
+                         d,
+                         m,
+                         float(eps)};
       cuda::check("step", cuda::step_f32(p, c10::cuda::getCurrentCUDAStream().stream()));
       *out = new Tensor(y);
       return;
 #else
-      TORCH_CHECK(false, "step: expected tensors on the CPU, as this was built without CUDA, found ", qc.device());
+      TORCH_CHECK(false,
+                  "step: expected tensors on the CPU, as this was built without CUDA, found ",
+                  qc.device());
 #endif
     }
     at::parallel_for(0, b * h, 64, [&](int64_t from, int64_t to) {
       std::vector<float> scratch(2 * ((d + 15) / 16 * 16));
       for (int64_t i = from; i < to; i++)
         table()->step(d, m, qc.const_data_ptr<float>() + i * d, kc.const_data_ptr<float>() + i * d,
-                      vc.const_data_ptr<float>() + i * m, left.const_data_ptr<float>()[i % h], float(eps),
-                      s->data_ptr<float>() + i * d * m, z->data_ptr<float>() + i * d, y.data_ptr<float>() + i * m, scratch.data());
+                      vc.const_data_ptr<float>() + i * m, left.const_data_ptr<float>()[i % h],
+                      float(eps), s->data_ptr<float>() + i * d * m, z->data_ptr<float>() + i * d,
+                      y.data_ptr<float>() + i * m, scratch.data());
     });
     *out = new Tensor(y);
   });
 }
 
-// For tests: whether libtorch fills memory with NaN before it is written to.
+// For tests: makes libtorch fill new memory with NaN.
 void lf_fill_outputs(int on) {
   at::globalContext().setDeterministicAlgorithms(on != 0, true);
   at::globalContext().setDeterministicFillUninitializedMemory(on != 0);
 }
 
-// Multiply-adds done in registers, for the machine's peak.
+// Does multiply-adds in registers and returns how many: timed, the peak rate of one core.
 int64_t lf_multiply_adds(int64_t rounds) {
   float sink[64] = {0.5f};
   return table()->multiply_adds(rounds, sink);
 }
 
 // One AdamW step over all parameters, in place. `step` counts from 1.
-int lf_adamw(Tensor *const *params, Tensor *const *grads, Tensor *const *first, Tensor *const *second, int64_t n, double step,
-             double lr, double beta1, double beta2, double weight_decay, double eps) {
+int lf_adamw(Tensor *const *params, Tensor *const *grads, Tensor *const *exp_avg,
+             Tensor *const *exp_avg_sq, int64_t n, double step, double lr, double beta1,
+             double beta2, double weight_decay, double eps) {
   return guarded([&] {
     c10::NoGradGuard no_grad;
     if (n == 0) return;
-    auto p = list(params, n), g = list(grads, n), m = list(first, n), v = list(second, n);
-    // The fused step on the CPU goes through memory in one go, whatever the strides.
+    auto p = list(params, n), g = list(grads, n), m = list(exp_avg, n), v = list(exp_avg_sq, n);
+    // The fused step on the CPU reads memory in one sweep and ignores strides, so all lists must be
+    // contiguous.
     for (Tensor &x : g) x = x.contiguous();
     for (const auto *all : {&p, &m, &v})
-      for (const Tensor &x : *all) TORCH_CHECK(x.is_contiguous(), "adamw: expected contiguous weights and moments, found strides ", x.strides());
+      for (const Tensor &x : *all)
+        TORCH_CHECK(x.is_contiguous(),
+                    "adamw: expected contiguous weights and moments, found strides ", x.strides());
     std::vector<Tensor> steps;
-    for (int64_t i = 0; i < n; i++) steps.push_back(at::full({}, step, p[i].options().dtype(at::kFloat).requires_grad(false)));
+    for (int64_t i = 0; i < n; i++)
+      steps.push_back(at::full({}, step, p[i].options().dtype(at::kFloat).requires_grad(false)));
     at::_fused_adamw_(p, g, m, v, {}, steps, lr, beta1, beta2, weight_decay, eps, false, false);
   });
 }
 
-// Scales gradients in place so that their common norm is at most `limit`; the norm before goes to `norm`.
-int lf_clip_grad_norm(Tensor *const *grads, int64_t n, double limit, double *norm) {
+// Scales gradients in place so that their total norm is at most `max_norm`; writes the norm before
+// to `norm`.
+int lf_clip_grad_norm(Tensor *const *grads, int64_t n, double max_norm, double *norm) {
   return guarded([&] {
     c10::NoGradGuard no_grad;
     auto g = list(grads, n);
     auto norms = at::_foreach_norm(g, 2);
     const Tensor total = at::stack(norms).norm(2);
     *norm = total.item<double>();
-    if (*norm > limit) at::_foreach_mul_(g, limit / (*norm + 1e-6));
+    // The 1e-6 is that of torch.nn.utils.clip_grad_norm_.
+    if (*norm > max_norm) at::_foreach_mul_(g, max_norm / (*norm + 1e-6));
   });
 }
 
-int64_t lf_decode_scratch(const Model *model, int64_t rows) { return table()->decode_scratch(*model, rows); }
+// Floats of scratch memory that lf_decode needs.
+int64_t lf_decode_scratch(const Model *model, int64_t rows) {
+  return table()->decode_scratch(*model, rows);
+}
 
-// Plain memory, no tensor: safe from any thread.
-void lf_decode(const Model *model, int64_t rows, int64_t slots, const int32_t *slot, const int32_t *tokens,
-               const int64_t *positions, float *s, float *z, float *past, float *logits, float *scratch) {
+// One token of each row (see Table::decode). Plain memory and no tensor: safe from any thread.
+void lf_decode(const Model *model, int64_t rows, int64_t slots, const int32_t *slot,
+               const int32_t *tokens, const int64_t *positions, float *s, float *z, float *past,
+               float *logits, float *scratch) {
   table()->decode(*model, rows, slots, slot, tokens, positions, s, z, past, logits, scratch);
 }
 

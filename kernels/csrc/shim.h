@@ -1,4 +1,5 @@
-// What the files of the C face share. No exception crosses it; a failure is a code and a message of this thread.
+// Shared by the files of the C interface. No exception crosses it: a call that fails returns 1 and
+// leaves a message, which belongs to the thread.
 #pragma once
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -14,15 +15,16 @@ namespace lf {
 using at::Tensor;
 using Maybe = std::optional<Tensor>;
 
-// The CPU kernels in use.
+// Returns the CPU kernels in use.
 const Table *table();
 
-// Gives tensors on the CPU a heap of their own, those that are made from now on.
+// Allocates CPU tensors in a heap of their own from now on. Returns true.
 bool use_tensor_heap();
 
-// Where this thread's last failure is told.
+// Message of this thread's last failure.
 extern thread_local std::string last_error;
 
+// Runs `work` and turns an exception into a code and a message.
 template <class F>
 int guarded(F work) {
   try {
@@ -40,14 +42,19 @@ int guarded(F work) {
 
 inline Maybe given(const Tensor *x) { return x ? Maybe(*x) : Maybe(); }
 
-struct Bounds {
-  const int64_t *at;
-  const int64_t *starts;               // the position of each sequence's first token; null: 0
-  int64_t sequences, longest, reach;   // reach: positions are below it
+// Boundaries of the sequences of a row, checked.
+struct CuSeqlens {
+  const int64_t *offsets;  // [S + 1]: 0, then the end of each sequence
+  const int64_t *starts;   // [S]: position of each sequence's first token; null: 0
+  int64_t sequences;
+  int64_t longest;       // tokens of the longest sequence
+  int64_t max_position;  // exclusive upper bound of all positions
 
-  int64_t origin(int64_t seq) const { return at[seq] - (starts ? starts[seq] : 0); }
+  // Returns the index in the row of a sequence's position 0, which may be before the row.
+  int64_t origin(int64_t seq) const { return offsets[seq] - (starts ? starts[seq] : 0); }
 };
 
-Bounds checked_bounds(const Tensor &bounds, const Tensor &starts, int64_t tokens);
+// Checks kinds, shapes and order of the offsets, and of `starts` if defined, for a row of `tokens`.
+CuSeqlens checked_cu_seqlens(const Tensor &cu_seqlens, const Tensor &starts, int64_t tokens);
 
 }  // namespace lf

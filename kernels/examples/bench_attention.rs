@@ -1,6 +1,6 @@
-//! A table: the fused operator beside the loops of fast-transformers, its whole attention step and
-//! the chunked form in libtorch operations; same inputs, same run. `scripts/bench/attention` builds
-//! the library of the peer.
+//! Prints a table that compares the fused operator with the loops of fast-transformers, with its
+//! whole attention step and with the chunked form in libtorch operations: the same inputs, in the
+//! same run. `scripts/bench/attention` builds the library of the peer.
 //!
 //! usage: bench_attention [THREADS [PEER.so]]
 
@@ -8,11 +8,12 @@ use std::ffi::{CString, c_char, c_int, c_long, c_void};
 use std::io::{Write, stdout};
 use std::time::Instant;
 
-use linformer_kernels::{CuSeqlens, chunked, fused};
+use linformer_kernels::attention::{AttentionOptions, Qkv, chunked, fused};
+use linformer_kernels::{CuSeqlens, cpu, testing};
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
-const EPS: f64 = 1e-6;
+const OPTIONS: AttentionOptions = AttentionOptions { eps: 1e-6, rotary: None, decay: None };
 
 fn main() -> std::io::Result<()> {
     let mut args = std::env::args().skip(1);
@@ -22,11 +23,12 @@ fn main() -> std::io::Result<()> {
     writeln!(
         out,
         "float32, {}; best of 5, each after the other in turn; CPU time of all threads",
-        fused::instruction_set()
+        cpu::instruction_set()
     )?;
     writeln!(
         out,
-        "\nFused (feature map, product, normaliser) and the bare product of fast-transformers, one thread, B 8 H 8 T 4096:"
+        "\nFused (feature map, product, normaliser) and the bare product of fast-transformers, \
+         one thread, B 8 H 8 T 4096:"
     )?;
     tch::set_num_threads(1);
     writeln!(out, "{HEADER}  of FMA peak")?;
@@ -56,7 +58,8 @@ struct Shape {
 }
 
 impl Shape {
-    /// Operations of the chunked formulas with chunks of 16: forward, and backward.
+    /// Counts the floating-point operations of the chunked formulas with chunks of 16: of forward,
+    /// and of backward.
     fn operations(self) -> (f64, f64) {
         let (n, d, c) = ((self.b * self.h * self.t) as f64, self.d as f64, 16.0);
         let forward = 2.0 * c * (2.0 * d + 1.0) + 4.0 * d * (d + 1.0);
@@ -68,7 +71,7 @@ impl Shape {
             .set_requires_grad(true)
     }
 
-    fn bounds(self) -> CuSeqlens {
+    fn cu_seqlens(self) -> CuSeqlens {
         CuSeqlens::from_lengths(&vec![self.t as usize; self.b as usize])
     }
 
@@ -78,8 +81,8 @@ impl Shape {
 }
 
 fn bare_product(out: &mut impl Write, shape: Shape, peer: Option<&Peer>) -> std::io::Result<()> {
-    let (q, k, v, g, bounds) =
-        (shape.leaf(), shape.leaf(), shape.leaf(), shape.leaf().detach(), shape.bounds());
+    let (q, k, v, g, cu_seqlens) =
+        (shape.leaf(), shape.leaf(), shape.leaf(), shape.leaf().detach(), shape.cu_seqlens());
     let [q, k, v] = [&q, &k, &v].map(|x| shape.packed(x).detach().set_requires_grad(true));
     let g = shape.packed(&g);
     let heads_first = |x: &Tensor| {
@@ -91,14 +94,15 @@ fn bare_product(out: &mut impl Write, shape: Shape, peer: Option<&Peer>) -> std:
     };
     let [tq, tk, tv, tg] = [&q, &k, &v, &g].map(heads_first);
     let (theirs, tg) = ([&tq, &tk, &tv], tg.detach());
+    let qkv = Qkv { q: &q, k: &k, v: &v };
     let mut work: Vec<Box<dyn FnMut() + '_>> = vec![
-        Box::new(|| drop(tch::no_grad(|| fused::attention(&q, &k, &v, &bounds, EPS)))),
+        Box::new(|| drop(tch::no_grad(|| fused::attention(qkv, &cu_seqlens, &OPTIONS)))),
         Box::new(|| {
-            let y = fused::attention(&q, &k, &v, &bounds, EPS).expect("shapes fit");
+            let y = fused::attention(qkv, &cu_seqlens, &OPTIONS).expect("shapes fit");
             drop(gradients(&y, &g, [&q, &k, &v]));
         }),
         Box::new(|| {
-            let _ = fused::multiply_adds(FMAS);
+            let _ = testing::multiply_adds(FMAS);
         }),
     ];
     if let Some(peer) = peer {
@@ -106,7 +110,7 @@ fn bare_product(out: &mut impl Write, shape: Shape, peer: Option<&Peer>) -> std:
         work.push(Box::new(|| drop(gradients(&peer.product(theirs), &tg, theirs))));
     }
     let found = best_of_five(&mut work, cpu_seconds);
-    let peak = 2.0 * fused::multiply_adds(FMAS) as f64 / found[2];
+    let peak = 2.0 * testing::multiply_adds(FMAS) as f64 / found[2];
     let (forward, backward) = shape.operations();
     let share = (forward / found[0] / peak * 100.0, (forward + backward) / found[1] / peak * 100.0);
     let name = |who: &str| format!("D = M = {}, {who}", shape.d);
@@ -125,15 +129,15 @@ fn bare_product(out: &mut impl Write, shape: Shape, peer: Option<&Peer>) -> std:
 }
 
 fn whole_step(out: &mut impl Write, shape: Shape, peer: Option<&Peer>) -> std::io::Result<()> {
-    let (q, k, v, g, bounds) =
-        (shape.leaf(), shape.leaf(), shape.leaf(), shape.leaf().detach(), shape.bounds());
+    let (q, k, v, g, cu_seqlens) =
+        (shape.leaf(), shape.leaf(), shape.leaf(), shape.leaf().detach(), shape.cu_seqlens());
     let leaves = [&q, &k, &v];
-    let flat = |form: &dyn Fn(&Tensor, &Tensor, &Tensor) -> Tensor| {
-        form(&shape.packed(&q), &shape.packed(&k), &shape.packed(&v))
-            .view([shape.b, shape.t, shape.h, shape.d])
+    let flat = |form: &dyn Fn(Qkv) -> Tensor| {
+        let [q, k, v] = leaves.map(|x| shape.packed(x));
+        form(Qkv { q: &q, k: &k, v: &v }).view([shape.b, shape.t, shape.h, shape.d])
     };
-    let fused = || flat(&|q, k, v| fused::attention(q, k, v, &bounds, EPS).expect("shapes fit"));
-    let chunked = || flat(&|q, k, v| chunked::attention(q, k, v, &bounds, EPS));
+    let fused = || flat(&|qkv| fused::attention(qkv, &cu_seqlens, &OPTIONS).expect("shapes fit"));
+    let chunked = || flat(&|qkv| chunked::attention(qkv, &cu_seqlens, &OPTIONS));
     let mut work: Vec<Box<dyn FnMut() + '_>> = vec![
         Box::new(|| drop(tch::no_grad(fused))),
         Box::new(|| drop(gradients(&fused(), &g, leaves))),
@@ -174,13 +178,13 @@ fn row(
     out.flush()
 }
 
-/// Gradients of `y` under the gradient `g`, with nothing else computed.
+/// Computes the gradients of `leaves` under the gradient `g` of `y`, and nothing else.
 fn gradients(y: &Tensor, g: &Tensor, leaves: [&Tensor; 3]) -> Vec<Tensor> {
     let scaled = linear_in(y, g);
     Tensor::run_backward(&[&scaled], &leaves, false, false)
 }
 
-/// A number whose gradient by `y` is `g`.
+/// Returns a number whose gradient with respect to `y` is `g`.
 fn linear_in(y: &Tensor, g: &Tensor) -> Tensor {
     y.flatten(0, -1).dot(&g.flatten(0, -1))
 }
@@ -219,7 +223,7 @@ type Pointer = *const C_tensor;
 
 type Form = unsafe extern "C" fn(Pointer, Pointer, Pointer) -> *mut C_tensor;
 
-/// The functions of `benches/peer/peer.cpp`.
+/// Functions of `benches/peer/peer.cpp`, which wraps fast-transformers.
 struct Peer {
     product: Form,
     step: Form,

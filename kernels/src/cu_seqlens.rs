@@ -1,19 +1,20 @@
-//! Where each sequence of a packed row begins.
+//! Boundaries of the sequences in a packed row.
 
 use tch::{Kind, Tensor};
 
-/// Sequences laid end to end: 0, then the end of each (`cu_seqlens` elsewhere). The state restarts
-/// at each.
+/// Cumulative sequence lengths (FlashAttention's `cu_seqlens`): 0, then the end of each of `S`
+/// sequences that lie end to end in a row of `N` tokens. Recurrent states restart at each.
 #[derive(Debug)]
 pub struct CuSeqlens {
     offsets: Vec<i64>,
     tensor: Tensor,
-    /// Where some do not start at 0: `[S]`, the position of each one's first token.
+    /// Position of each sequence's first token, `[S]`; absent if all are 0.
     starts: Option<(Vec<i64>, Tensor)>,
 }
 
 impl CuSeqlens {
-    /// From the length of each sequence, in tokens. Empty sequences are allowed.
+    /// Creates the boundaries from the length of each sequence, in tokens. Empty sequences are
+    /// allowed.
     #[must_use]
     pub fn from_lengths(lengths: &[usize]) -> CuSeqlens {
         let mut offsets = vec![0];
@@ -24,10 +25,11 @@ impl CuSeqlens {
         CuSeqlens { offsets, tensor, starts: None }
     }
 
-    /// The same where so many tokens of each sequence came before.
+    /// Sets the position of each sequence's first token, for sequences whose earlier tokens were
+    /// in another row.
     ///
     /// # Panics
-    /// Where there are not as many numbers as sequences.
+    /// If `starts` does not have one number for each sequence.
     #[must_use]
     pub fn starting_at(mut self, starts: &[usize]) -> CuSeqlens {
         assert_eq!(starts.len(), self.sequences(), "one start for each sequence");
@@ -37,50 +39,51 @@ impl CuSeqlens {
         self
     }
 
-    /// One sequence of `tokens`.
+    /// Creates the boundaries of one sequence of `tokens`.
     #[must_use]
     pub fn single(tokens: usize) -> CuSeqlens {
         CuSeqlens::from_lengths(&[tokens])
     }
 
-    /// 0, then the end of each sequence.
+    /// Returns 0, then the end of each sequence: `S + 1` offsets in tokens.
     #[must_use]
     pub fn offsets(&self) -> &[i64] {
         &self.offsets
     }
 
-    /// Number of sequences.
+    /// Returns the number of sequences, `S`.
     #[must_use]
     pub fn sequences(&self) -> usize {
         self.offsets.len() - 1
     }
 
-    /// Tokens in all sequences together.
+    /// Returns the number of tokens of all sequences together, `N`.
     #[must_use]
     pub fn tokens(&self) -> i64 {
         self.offsets[self.offsets.len() - 1]
     }
 
-    /// Tokens in the longest sequence.
+    /// Returns the number of tokens of the longest sequence.
     #[must_use]
     pub fn longest(&self) -> i64 {
         self.offsets.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
     }
 
-    /// The position of a sequence's first token.
+    /// Returns the position of a sequence's first token.
     #[must_use]
     pub fn start_of(&self, sequence: usize) -> i64 {
         self.starts.as_ref().map_or(0, |starts| starts.0[sequence])
     }
 
-    /// All positions are below this.
+    /// Returns the exclusive upper bound of all positions: the number of rows that rotary tables
+    /// need.
     #[must_use]
     pub fn max_position(&self) -> i64 {
         let each = self.offsets.windows(2).enumerate();
         each.map(|(i, pair)| self.start_of(i) + pair[1] - pair[0]).max().unwrap_or(0)
     }
 
-    /// `[N]`: the index of the sequence that each token is in.
+    /// Returns the index of each token's sequence, `[N]`.
     pub fn sequence_of(&self) -> Tensor {
         let each = self.offsets.windows(2).enumerate();
         let all: Vec<i64> =
@@ -88,29 +91,30 @@ impl CuSeqlens {
         Tensor::from_slice(&all)
     }
 
-    /// `[N]`: each token's position in its sequence.
+    /// Returns each token's position in its sequence, `[N]`.
     pub fn position_of(&self) -> Tensor {
-        self.counted(|sequence| self.start_of(sequence))
+        self.count_from(|sequence| self.start_of(sequence))
     }
 
-    /// `[N]`: how many tokens of its sequence stand before each in the row.
-    pub(crate) fn before(&self) -> Tensor {
-        self.counted(|_| 0)
+    /// Returns how many tokens of its own sequence precede each token in the row, `[N]`.
+    pub(crate) fn tokens_before(&self) -> Tensor {
+        self.count_from(|_| 0)
     }
 
-    fn counted(&self, first: impl Fn(usize) -> i64) -> Tensor {
+    /// Counts up within each sequence, from `first(sequence)`.
+    fn count_from(&self, first: impl Fn(usize) -> i64) -> Tensor {
         let each = self.offsets.windows(2).enumerate();
         let all: Vec<i64> =
             each.flat_map(|(i, pair)| first(i)..first(i) + pair[1] - pair[0]).collect();
         Tensor::from_slice(&all).to_kind(Kind::Int64)
     }
 
-    /// `[S]`, int64, on the CPU; none where all start at 0.
+    /// Returns the positions of the first tokens, `[S]`, int64 on the CPU; none if all are 0.
     pub(crate) fn starts(&self) -> Option<&Tensor> {
         self.starts.as_ref().map(|starts| &starts.1)
     }
 
-    /// `[S + 1]`, int64, on the CPU.
+    /// Returns the offsets, `[S + 1]`, int64 on the CPU.
     pub(crate) fn tensor(&self) -> &Tensor {
         &self.tensor
     }

@@ -1,92 +1,93 @@
-//! A whole model, one token at a time, on the CPU: no tensor, no allocation, no shared state
-//! between threads.
+//! A whole model on the CPU, one token at a time: no tensor, no allocation per step, no state
+//! shared between threads.
 //!
-//! What a slot computes depends on its own tokens alone: the same bits whatever the number of
-//! slots, their order or the number of threads.
+//! A slot holds one sequence. Its scores depend on its own tokens alone: they have the same bits
+//! for any number of slots, any order of them and any number of threads.
 
 use std::sync::Arc;
 
 use crate::ffi::{self, CBlock, CLinear, CModel, CNorm};
 use crate::{KernelError, Rotary};
 
-/// The sizes of a model.
+/// Architecture of a model: sizes and kinds of layers.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct DecoderShape {
-    /// Number of token ids.
+    /// Number of token ids, `V`.
     pub vocab: usize,
-    /// Width, a multiple of 16.
+    /// Width of the residual stream, `W`, a multiple of 16.
     pub hidden_size: usize,
-    /// Heads: the width divided by them is even.
+    /// Number of heads; `W` divided by it is even.
     pub heads: usize,
-    /// Width of the feed-forward layer, a multiple of 16.
+    /// Width of the feed-forward layer, `F`, a multiple of 16.
     pub ffn_size: usize,
-    /// Added to the variance.
+    /// Added to the variance in each normalisation.
     pub norm_eps: f32,
-    /// Added to the sum of the scores.
+    /// Added to the sum of a token's scores in the attention.
     pub attention_eps: f32,
-    /// RMSNorm, else LayerNorm.
+    /// Whether normalisations are RMSNorm; else LayerNorm.
     pub rms: bool,
-    /// SwiGLU, else GELU.
+    /// Whether the activation is SwiGLU; else GELU.
     pub gated: bool,
-    /// Taps of the convolution over queries, keys and values; 0: none.
+    /// Taps of the causal convolution over queries, keys and values; 0: no convolution.
     pub conv_kernel: usize,
 }
 
-/// A normalisation's weights, each `[width]`.
+/// Weights of a normalisation, each `[W]`.
 #[derive(Debug)]
 pub struct NormWeights {
-    /// Scale.
+    /// Scale of each channel.
     pub weight: Vec<f32>,
-    /// Shift.
+    /// Shift of each channel; absent in RMSNorm.
     pub bias: Option<Vec<f32>>,
 }
 
-/// A linear layer's weights.
+/// Weights of a linear layer.
 #[derive(Debug)]
 pub struct LinearWeights {
-    /// `[inputs, outputs]`: the transpose of what PyTorch keeps.
+    /// Matrix `[inputs, outputs]`: the transpose of PyTorch's `weight`.
     pub weight: Vec<f32>,
-    /// `[outputs]`
+    /// Added to the product, `[outputs]`.
     pub bias: Option<Vec<f32>>,
 }
 
-/// A block's weights.
+/// Weights of a block: attention, then a feed-forward layer, each after a normalisation.
 #[derive(Debug)]
 pub struct BlockWeights {
-    /// Before the attention.
+    /// Normalisation before the attention.
     pub attention_norm: NormWeights,
-    /// `[width, 3 width]`: queries, keys, values.
+    /// Projection to queries, keys and values, `[W, 3 W]`.
     pub qkv: LinearWeights,
-    /// `[taps, 3 width]`, where there is a convolution: the last tap is for the token itself.
+    /// Taps of the convolution of each channel, `[conv_kernel, 3 W]`; the last one weighs the token
+    /// itself. Absent if the shape has no convolution.
     pub conv: Option<Vec<f32>>,
-    /// `[width, width]`: what SiLU of it multiplies the attention's answer by.
+    /// Gate projection, `[W, W]`: the attention output is multiplied by `silu(gate(x))`.
     pub gate: Option<LinearWeights>,
-    /// `[width, width]`
+    /// Output projection of the attention, `[W, W]`.
     pub out: LinearWeights,
-    /// Before the feed-forward layer.
+    /// Normalisation before the feed-forward layer.
     pub feed_norm: NormWeights,
-    /// `[width, feed]`, or `[width, 2 feed]` where gated: gates, then values.
+    /// First matrix of the feed-forward layer, `[W, F]`; `[W, 2 F]` for SwiGLU: gates, then values.
     pub up: LinearWeights,
-    /// `[feed, width]`
+    /// Second matrix of the feed-forward layer, `[F, W]`.
     pub down: LinearWeights,
 }
 
-/// A model's weights.
+/// Weights of a model.
 #[derive(Debug)]
 pub struct DecoderWeights {
-    /// `[vocab, width]`
+    /// Embedding of each token id, `[V, W]`.
     pub embed: Vec<f32>,
-    /// `[heads]`: what is left of a head's state after a token.
+    /// Factor on each head's state per token, `[H]`; 1 without decay.
     pub decay: Vec<f32>,
-    /// From first to last.
+    /// Blocks, from first to last.
     pub blocks: Vec<BlockWeights>,
-    /// After the last block.
+    /// Normalisation after the last block.
     pub norm: NormWeights,
-    /// `[width, vocab]`
+    /// Output projection to the scores, `[W, V]`.
     pub head: LinearWeights,
 }
 
-/// A model ready to run. Cheap to clone; clones share the weights.
+/// Model that runs one token at a time. Clones share the weights.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     shape: DecoderShape,
@@ -94,18 +95,18 @@ pub struct Decoder {
     frequencies: Arc<Vec<f64>>,
 }
 
-/// Vectors are of 16 floats.
+/// Floats that sizes are padded to a multiple of: the widest vector, one of AVX-512.
 const LANES: usize = 16;
-/// Rows of a register block.
+/// Rows that `lf_decode` computes together: its number of rows is a multiple of this.
 const ROWS: usize = 8;
-/// Columns of a matrix that lie together.
+/// Columns of a panel in the layout that `lf::linear` reads; `PANEL` of `csrc/cpu_decode.inl`.
 const PANEL: usize = 32;
 
 impl Decoder {
-    /// Checks that the weights have the sizes of `shape`.
+    /// Creates a decoder, after checking that the weights have the sizes of `shape`.
     ///
     /// # Errors
-    /// Where one has not.
+    /// With the first size that differs.
     pub fn new(shape: DecoderShape, mut weights: DecoderWeights) -> Result<Decoder, KernelError> {
         check_shape(&shape)?;
         check_weights(&shape, &weights)?;
@@ -115,7 +116,7 @@ impl Decoder {
         Ok(Decoder { shape, weights: Arc::new(weights), frequencies: Arc::new(frequencies) })
     }
 
-    /// Memory for `slots` sequences, all idle.
+    /// Allocates the memory of `slots` sequences, each at its start and without a token.
     #[must_use]
     pub fn state(&self, slots: usize) -> DecoderState {
         let rows = slots.next_multiple_of(ROWS);
@@ -132,24 +133,24 @@ impl Decoder {
             positions: Vec::with_capacity(rows),
             s: vec![0.0; lines * size * size],
             z: vec![0.0; lines * size],
-            past: vec![0.0; self.weights.blocks.len() * (slots + 1) * self.past()],
+            past: vec![0.0; self.weights.blocks.len() * (slots + 1) * self.past_len()],
             logits: vec![0.0; rows * self.padded_vocab()],
             scratch: vec![0.0; scratch as usize],
         }
     }
 
-    /// Every slot that has a token takes it; afterwards [`Decoder::logits`] has the scores of its
-    /// next one.
+    /// Runs the model on the token of every slot that has one. [`Decoder::logits`] then returns the
+    /// scores of the slot's next token.
     ///
     /// # Panics
-    /// Where a token is no id of the vocabulary, or `state` is of another model.
+    /// If a token is no id of the vocabulary, or `state` belongs to another model.
     pub fn step(&self, state: &mut DecoderState) {
         assert_eq!(
             state.logits.len(),
             state.slots.len().next_multiple_of(ROWS) * self.padded_vocab(),
-            "its own state"
+            "the state belongs to another model"
         );
-        state.gather();
+        state.collect_rows();
         assert!(
             state.tokens.iter().all(|&t| (t as usize) < self.shape.vocab),
             "tokens are ids of the vocabulary"
@@ -157,7 +158,7 @@ impl Decoder {
         self.with_model(|model| {
             // SAFETY: the model's pointers are to memory that `self` holds and whose sizes `new`
             // has checked; the state's buffers were made by `state` for as many rows and slots as
-            // `gather` names, and this model.
+            // `collect_rows` names, and this model.
             unsafe {
                 ffi::lf_decode(
                     model,
@@ -176,13 +177,13 @@ impl Decoder {
         });
     }
 
-    /// The scores of a slot's next token, one per id, after a step in which it had a token.
+    /// Returns the scores of a slot's next token, `[V]`, after a step in which it had a token.
     #[must_use]
     pub fn logits<'a>(&self, state: &'a DecoderState, slot: usize) -> &'a [f32] {
         &state.logits[state.slots[slot].row * self.padded_vocab()..][..self.shape.vocab]
     }
 
-    /// Puts a slot back to a sequence's start.
+    /// Resets a slot to the start of a sequence.
     pub fn reset(&self, state: &mut DecoderState, slot: usize) {
         let size = self.shape.hidden_size / self.shape.heads;
         let line = self.shape.heads * size;
@@ -190,20 +191,23 @@ impl Decoder {
             let row = layer * (state.slots.len() + 1) + slot;
             state.s[row * line * size..][..line * size].fill(0.0);
             state.z[row * line..][..line].fill(0.0);
-            state.past[row * self.past()..][..self.past()].fill(0.0);
+            state.past[row * self.past_len()..][..self.past_len()].fill(0.0);
         }
         state.slots[slot] = Slot::default();
     }
 
-    /// Numbers that a slot's convolution remembers in a layer.
-    fn past(&self) -> usize {
+    /// Returns how many earlier inputs the convolution of one layer keeps for a slot, times their
+    /// width.
+    fn past_len(&self) -> usize {
         self.shape.conv_kernel.saturating_sub(1) * 3 * self.shape.hidden_size
     }
 
+    /// Returns the number of columns of the output projection: whole vectors.
     fn padded_vocab(&self) -> usize {
         self.shape.vocab.next_multiple_of(LANES)
     }
 
+    /// Calls `run` with the C view of the model, which lives as long as the call.
     fn with_model<R>(&self, run: impl FnOnce(&CModel) -> R) -> R {
         let blocks: Vec<CBlock> = self.weights.blocks.iter().map(c_block).collect();
         run(&CModel {
@@ -227,36 +231,49 @@ impl Decoder {
     }
 }
 
-/// Memory of a number of sequences that run side by side.
+/// Recurrent states and scratch memory of a number of slots, which advance together.
+///
+/// Buffers have one slot more than there are: the rows that fill up the last register block use it.
 #[derive(Debug)]
 pub struct DecoderState {
     slots: Vec<Slot>,
+    /// Slot of each row of the step.
     slot: Vec<i32>,
+    /// Token of each row of the step.
     tokens: Vec<i32>,
+    /// Position of each row's token in its sequence.
     positions: Vec<i64>,
+    /// Sum of `phi(k) v^T`, `[layers, slots + 1, H, D, D]`.
     s: Vec<f32>,
+    /// Sum of `phi(k)`, `[layers, slots + 1, H, D]`.
     z: Vec<f32>,
+    /// Earlier inputs of the convolution, `[layers, slots + 1, conv_kernel - 1, 3 W]`.
     past: Vec<f32>,
+    /// Scores of each row of the last step, `[rows, padded vocabulary]`.
     logits: Vec<f32>,
     scratch: Vec<f32>,
 }
 
+/// One sequence of a [`DecoderState`].
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
+    /// Token of the next step, if the slot takes part in it.
     token: Option<u16>,
+    /// Number of tokens read so far.
     position: i64,
+    /// Row of the slot in the last step that it took part in.
     row: usize,
 }
 
 impl DecoderState {
-    /// Sets the token that a slot takes in the next step. A slot without one costs nothing.
+    /// Sets the token that a slot reads in the next step. A slot without a token costs nothing.
     pub fn set_token(&mut self, slot: usize, token: u16) {
         self.slots[slot].token = Some(token);
     }
 
-    /// Rows for the slots that have a token, then rows of a slot that nobody reads, up to whole
+    /// Collects a row for each slot that has a token, then rows of the spare slot, up to whole
     /// register blocks.
-    fn gather(&mut self) {
+    fn collect_rows(&mut self) {
         self.slot.clear();
         self.tokens.clear();
         self.positions.clear();
@@ -328,6 +345,7 @@ fn check_shape(shape: &DecoderShape) -> Result<(), KernelError> {
 }
 
 fn check_weights(shape: &DecoderShape, weights: &DecoderWeights) -> Result<(), KernelError> {
+    // [W, F], or gates and values side by side.
     let (width, up) =
         (shape.hidden_size, if shape.gated { 2 * shape.ffn_size } else { shape.ffn_size });
     check_size("embed", weights.embed.len(), shape.vocab * width)?;
@@ -384,7 +402,7 @@ fn check_size(name: &str, found: usize, expected: usize) -> Result<(), KernelErr
     })
 }
 
-/// Adds columns of zeros up to whole vectors.
+/// Adds columns of zeros to the output projection, up to whole vectors.
 fn pad_head(shape: &DecoderShape, head: &mut LinearWeights) {
     let padded = shape.vocab.next_multiple_of(LANES);
     let widen = |row: &[f32]| {
@@ -397,7 +415,7 @@ fn pad_head(shape: &DecoderShape, head: &mut LinearWeights) {
     head.bias = head.bias.take().map(|bias| widen(&bias));
 }
 
-/// Lays each matrix out as the kernel reads it.
+/// Lays out each matrix in the panels that the kernel reads.
 fn pack_all(shape: &DecoderShape, weights: &mut DecoderWeights) {
     for block in &mut weights.blocks {
         pack(&mut block.qkv, shape.hidden_size);
@@ -409,8 +427,8 @@ fn pack_all(shape: &DecoderShape, weights: &mut DecoderWeights) {
     pack(&mut weights.head, shape.hidden_size);
 }
 
-/// From `[inputs, outputs]` to panels of columns, each `[inputs, 32]`; the last one may be
-/// narrower.
+/// Converts `[inputs, outputs]` to panels of columns, each `[inputs, 32]` and contiguous; the last
+/// one may be narrower. A register block of a product then reads its panel from start to end.
 fn pack(linear: &mut LinearWeights, inputs: usize) {
     let outputs = linear.weight.len() / inputs;
     let mut packed = Vec::with_capacity(linear.weight.len());

@@ -1,24 +1,24 @@
-//! What goes wrong in a kernel.
+//! Errors of the kernels.
 
-/// A kernel refused its input, or libtorch failed.
+/// Failure of a kernel: refused input, or an error of libtorch.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// The C++ side says why.
+    /// The C++ side refused its input or failed.
     #[error("{operator}: {message}")]
     Refused {
-        /// The operator that was called.
+        /// Name of the operator.
         operator: &'static str,
-        /// What it expected and what it found.
+        /// Message of the C++ side: what was expected and what was found.
         message: String,
     },
-    /// Weights that do not fit the shape they are said to have.
+    /// A weight, size or environment variable has an unexpected value.
     #[error("{what}: expected {expected}, found {found}")]
     Shape {
-        /// Which weight or size.
+        /// Name of the weight, size or variable.
         what: String,
-        /// What it should have been.
+        /// Description of the values that would do.
         expected: String,
-        /// What it was.
+        /// Value that was found.
         found: String,
     },
 }

@@ -1,28 +1,30 @@
-//! The C face of `csrc/shim.cpp`, and the two steps that every call takes.
+//! C interface of `csrc/`, and the steps that every call shares: pointers to tensors before it, a
+//! result or new tensors after it.
 
 use std::ffi::{CStr, c_char};
 
-use libmimalloc_sys as _; // csrc/allocator.cpp calls it
+// Linked for csrc/allocator.cpp, which calls its C functions.
+use libmimalloc_sys as _;
 use tch::Tensor;
 use torch_sys::C_tensor;
 
 use crate::KernelError;
 
-/// `lf::Norm`
+/// Weights of a normalisation: `lf::Norm` of `csrc/cpu.h`. `bias` may be null.
 #[repr(C)]
 pub(crate) struct CNorm {
     pub(crate) weight: *const f32,
     pub(crate) bias: *const f32,
 }
 
-/// `lf::Linear`
+/// Weights of a linear layer: `lf::Linear` of `csrc/cpu.h`. `bias` may be null.
 #[repr(C)]
 pub(crate) struct CLinear {
     pub(crate) weight: *const f32,
     pub(crate) bias: *const f32,
 }
 
-/// `lf::Block`
+/// Weights of a block: `lf::Block` of `csrc/cpu.h`. `conv` and `gate.weight` may be null.
 #[repr(C)]
 pub(crate) struct CBlock {
     pub(crate) attention_norm: CNorm,
@@ -35,7 +37,7 @@ pub(crate) struct CBlock {
     pub(crate) conv: *const f32,
 }
 
-/// `lf::Model`
+/// Sizes and weights of a model: `lf::Model` of `csrc/cpu.h`.
 #[repr(C)]
 pub(crate) struct CModel {
     pub(crate) vocab: i64,
@@ -56,27 +58,30 @@ pub(crate) struct CModel {
     pub(crate) head: CLinear,
 }
 
-/// `ProcessGroup` of `csrc/distributed.cpp`.
+/// Opaque `ProcessGroup` of `csrc/process_group.cpp`.
 #[repr(C)]
 #[derive(Debug)]
-pub(crate) struct CTeam {
+pub(crate) struct CProcessGroup {
     _opaque: [u8; 0],
 }
 
+// SAFETY: the declarations are those of `csrc/shim.cpp`, `csrc/attention.cpp`,
+// `csrc/convolution.cpp`, `csrc/allocator.cpp` and `csrc/process_group.cpp`. No exception crosses
+// any of them.
 unsafe extern "C" {
-    pub(crate) fn lf_team_join(
-        out: *mut *mut CTeam,
+    pub(crate) fn lf_group_init(
+        out: *mut *mut CProcessGroup,
         host: *const c_char,
         port: u16,
         rank: i32,
-        size: i32,
+        world_size: i32,
         prefix: *const c_char,
         serves: i32,
         timeout_ms: i64,
     ) -> i32;
-    pub(crate) fn lf_team_sum(team: *mut CTeam, x: *mut C_tensor) -> i32;
-    pub(crate) fn lf_team_leave(team: *mut CTeam);
-    pub(crate) fn lf_tensor_memory(at_present: *mut i64, at_most: *mut i64);
+    pub(crate) fn lf_group_all_reduce(group: *mut CProcessGroup, x: *mut C_tensor) -> i32;
+    pub(crate) fn lf_group_free(group: *mut CProcessGroup);
+    pub(crate) fn lf_tensor_memory(now: *mut i64, peak: *mut i64);
     pub(crate) fn lf_autocast_bf16(cuda: i32, on: i32) -> i32;
     fn lf_last_error() -> *const c_char;
     pub(crate) fn lf_instruction_set() -> *const c_char;
@@ -88,7 +93,7 @@ unsafe extern "C" {
         v: *const C_tensor,
         s0: *const C_tensor,
         z0: *const C_tensor,
-        bounds: *const C_tensor,
+        cu_seqlens: *const C_tensor,
         starts: *const C_tensor,
         cos: *const C_tensor,
         sin: *const C_tensor,
@@ -102,7 +107,7 @@ unsafe extern "C" {
         s0: *const C_tensor,
         z0: *const C_tensor,
         states: i32,
-        bounds: *const C_tensor,
+        cu_seqlens: *const C_tensor,
         starts: *const C_tensor,
         cos: *const C_tensor,
         sin: *const C_tensor,
@@ -123,15 +128,15 @@ unsafe extern "C" {
         out: *mut *mut C_tensor,
         x: *const C_tensor,
         w: *const C_tensor,
-        bounds: *const C_tensor,
+        cu_seqlens: *const C_tensor,
     ) -> i32;
     pub(crate) fn lf_fill_outputs(on: i32);
     pub(crate) fn lf_multiply_adds(rounds: i64) -> i64;
     pub(crate) fn lf_adamw(
         params: *const *const C_tensor,
         grads: *const *const C_tensor,
-        first: *const *const C_tensor,
-        second: *const *const C_tensor,
+        exp_avg: *const *const C_tensor,
+        exp_avg_sq: *const *const C_tensor,
         n: i64,
         step: f64,
         lr: f64,
@@ -143,7 +148,7 @@ unsafe extern "C" {
     pub(crate) fn lf_clip_grad_norm(
         grads: *const *const C_tensor,
         n: i64,
-        limit: f64,
+        max_norm: f64,
         norm: *mut f64,
     ) -> i32;
     pub(crate) fn lf_decode_scratch(model: *const CModel, rows: i64) -> i64;
@@ -162,13 +167,14 @@ unsafe extern "C" {
     );
 }
 
-/// The result of a call, with the C++ side's message where it failed.
+/// Turns the code of a call into a result, with the C++ side's message if it failed.
 pub(crate) fn outcome(operator: &'static str, code: i32) -> Result<(), KernelError> {
     if code == 0 {
         return Ok(());
     }
-    // SAFETY: the pointer is to this thread's message, which lives until its next failure.
+    // SAFETY: the pointer is to this thread's message, which lives until the thread's next failure.
     let message = unsafe { CStr::from_ptr(lf_last_error()) };
+    // libtorch's messages have more lines: where in its own source the check failed.
     let message = message.to_string_lossy();
     Err(KernelError::Refused {
         operator,
@@ -176,18 +182,18 @@ pub(crate) fn outcome(operator: &'static str, code: i32) -> Result<(), KernelErr
     })
 }
 
-/// Takes over tensors that a successful call has made.
+/// Takes ownership of the tensors that a successful call has made.
 pub(crate) fn owned<const N: usize>(made: [*mut C_tensor; N]) -> [Tensor; N] {
     // SAFETY: each points to a tensor made by `new` for this call, and nobody else owns it.
     made.map(|tensor| unsafe { Tensor::from_ptr(tensor) })
 }
 
-/// A pointer that may be null.
+/// Returns the tensor's pointer, or null if there is none.
 pub(crate) fn optional(tensor: Option<&Tensor>) -> *const C_tensor {
     tensor.map_or(std::ptr::null(), Tensor::as_ptr)
 }
 
-/// Pointers to tensors that the caller keeps alive.
+/// Returns pointers to tensors, which the caller keeps alive.
 pub(crate) fn pointers(tensors: &[Tensor]) -> Vec<*const C_tensor> {
     tensors.iter().map(Tensor::as_ptr).collect()
 }

@@ -1,39 +1,64 @@
-//! Causal linear attention for libtorch: C++ kernels and their safe Rust face.
+//! Causal linear attention for libtorch: C++ kernels and their safe Rust interface.
 //!
-//! `O_t = (sum_{s<=t} phi(q_t).phi(k_s) v_s) / (sum_{s<=t} phi(q_t).phi(k_s) + eps)` with `phi(x) =
-//! elu(x) + 1`, over sequences of different length laid end to end: `q`, `k` `[N, H, D]`, `v` `[N,
-//! H, M]`, and [`CuSeqlens`] that say where each sequence begins. The same operator in three forms:
-//! [`naive`] is the definition, [`chunked`] is plain libtorch operations and runs on any device,
-//! [`fused`] is C++ for the CPU. `docs/causal-linear-attention.md` has the formulas. Beside them:
-//! AdamW's fused step, a [`Decoder`] that runs a whole model one token at a time, and the heap that
-//! tensors on the CPU live in.
+//! For queries and keys `[N, H, D]` and values `[N, H, M]` of `N` tokens in `H` heads:
 //!
-//! Knows nothing of the model's training or its data.
+//! ```text
+//! O_t = (sum_{s<=t} phi(q_t).phi(k_s) v_s) / (sum_{s<=t} phi(q_t).phi(k_s) + eps)
+//! phi(x) = elu(x) + 1
+//! ```
+//!
+//! Sequences of different lengths lie end to end in one row; [`CuSeqlens`] holds where each begins.
+//! [`attention`] has the operator in three forms: [`attention::naive`] is the definition,
+//! [`attention::chunked`] is written in libtorch operations and runs on any device, and
+//! [`attention::fused`] is C++ for CPUs and CUDA for GPUs (feature `cuda`).
+//! `docs/causal-linear-attention.md` has the formulas.
+//!
+//! The crate also has a causal convolution ([`conv1d`]), rotary positions ([`Rotary`]), a
+//! [`Decoder`] that runs a whole model one token at a time, AdamW's fused step ([`AdamW`]),
+//! all-reduce over processes ([`ProcessGroup`]), and the heap that CPU tensors are allocated in
+//! ([`TensorMemory`]). It knows nothing of the model's training or its data.
+//!
+//! ```
+//! use linformer_kernels::CuSeqlens;
+//! use linformer_kernels::attention::{AttentionOptions, Qkv, fused, naive};
+//! use tch::{Device, Kind, Tensor};
+//!
+//! // Two sequences of 5 and 3 tokens, 2 heads, D = M = 16.
+//! let cu_seqlens = CuSeqlens::from_lengths(&[5, 3]);
+//! let random = || Tensor::randn([8, 2, 16], (Kind::Float, Device::Cpu));
+//! let (q, k, v) = (random(), random(), random());
+//! let qkv = Qkv { q: &q, k: &k, v: &v };
+//! let options = AttentionOptions::new(1e-6);
+//!
+//! let out = fused::attention(qkv, &cu_seqlens, &options)?; // [N, H, M]
+//! assert_eq!(out.size(), [8, 2, 16]);
+//! let expected = naive::attention(qkv, &cu_seqlens, &options);
+//! assert!(out.allclose(&expected, 1e-4, 1e-5, false));
+//! # Ok::<(), linformer_kernels::KernelError>(())
+//! ```
 
-pub mod chunked;
+pub mod attention;
+mod autocast;
+pub mod conv1d;
+pub mod cpu;
 mod cu_seqlens;
 mod decoder;
-mod distributed;
 mod error;
 mod ffi;
-pub mod fused;
 mod memory;
-pub mod naive;
 mod optimizer;
+mod process_group;
 mod rotary;
+#[doc(hidden)]
+pub mod testing;
 
+pub use autocast::Bf16Autocast;
 pub use cu_seqlens::CuSeqlens;
 pub use decoder::{
     BlockWeights, Decoder, DecoderShape, DecoderState, DecoderWeights, LinearWeights, NormWeights,
 };
-pub use distributed::{Bf16, ProcessGroup, ProcessInfo};
 pub use error::KernelError;
 pub use memory::TensorMemory;
-pub use optimizer::{AdamW, clip_grad_norm};
+pub use optimizer::{AdamW, AdamWStep, clip_grad_norm};
+pub use process_group::{ProcessGroup, ProcessInfo};
 pub use rotary::Rotary;
-
-/// `phi(x) = elu(x) + 1`: the feature map, in plain libtorch operations.
-pub fn feature_map(x: &tch::Tensor) -> tch::Tensor {
-    // relu + exp(min(x, 0)): both halves have a finite gradient everywhere
-    x.relu() + x.clamp_max(0.0).exp()
-}

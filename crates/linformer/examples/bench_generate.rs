@@ -1,5 +1,5 @@
-//! How fast the original generates: for each token, the whole context is read again. Tokens and
-//! packets per second over a flow of 512 tokens, as one JSON object.
+//! Measures generation by the original model, tcpflowgen's, which reads the whole context again for
+//! each token: tokens and packets per second over a flow of 512 tokens, as one JSON object.
 //!
 //!     bench_generate [threads] [tokens of the flow]
 
@@ -10,9 +10,9 @@ use std::time::Instant;
 use original::{Original, VOCAB};
 use tch::{Device, Kind, Tensor, nn};
 
-/// Words that a packet takes in the original's code, on average.
+/// Average number of 16-bit words of a packet in the original's code.
 const WORDS_PER_PACKET: f64 = 20.9;
-/// Places in the flow at which a token is timed.
+/// Number of positions in the flow at which a token is timed.
 const SAMPLES: i64 = 16;
 
 #[expect(clippy::print_stdout, reason = "a bench answers on stdout")]
@@ -28,7 +28,7 @@ fn main() {
         let scores = model.forward(&context.narrow(1, 0, length)).select(1, length - 1);
         (scores / 0.7).softmax(-1, Kind::Float).multinomial(1, true)
     };
-    let _ = next(tokens); // warms up
+    let _ = next(tokens); // warm-up
     let started = Instant::now();
     for i in 0..SAMPLES {
         let _ = next((2 * i + 1) * tokens / (2 * SAMPLES));

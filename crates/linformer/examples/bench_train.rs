@@ -1,6 +1,6 @@
-//! Training by the original's recipe and by ours, and what lies between them: vocabulary, tokens
-//! per packet, packing and kernel, one after the other. The architecture is the original's
-//! throughout. Reads packets per flow, one number a line, on stdin.
+//! Measures training by the recipe of the original, tcpflowgen, and by ours, with the steps between
+//! them one at a time: kernel, packing, vocabulary, tokens per packet. The architecture is the
+//! original's throughout. Reads packets per flow on stdin, one number a line.
 //!
 //!     bench_train [threads]
 
@@ -14,23 +14,24 @@ use original::{Original, VOCAB};
 use tch::nn::{self, OptimizerConfig};
 use tch::{Kind, Reduction, Tensor};
 
-/// Tokens of a row.
+/// Number of tokens in a row.
 const CONTEXT: usize = 1024;
-/// Tokens that a packet takes: 16-bit words, fields.
+/// Average number of 16-bit words of a packet.
 const WORDS: f64 = 20.9;
+/// Average number of tokens of a packet in the field code.
 const FIELDS: f64 = 5.3;
-/// Token ids of the field code.
+/// Number of token ids of the field code.
 const FIELD_VOCAB: usize = 1022;
-/// Rows that are timed, after one that is not.
+/// Number of timed rows, after one row of warm-up.
 const ROWS: usize = 3;
 
-/// Packets and seconds.
+/// Packets trained on, and the seconds that it took.
 struct Timed {
     packets: f64,
     seconds: f64,
 }
 
-/// A way of training.
+/// Training over the rows by one recipe.
 type Step<'a> = Box<dyn Fn() -> Timed + 'a>;
 
 #[expect(clippy::print_stdout, reason = "a bench answers on stdout")]
@@ -67,8 +68,8 @@ fn main() {
     }
 }
 
-/// The lengths of the sequences of each row, and what it holds: one flow cut or padded to the
-/// context, or as many as fit.
+/// Returns the lengths of the sequences of each row, and the packets in it. A row is one flow cut
+/// or padded to the context, or else as many flows as fit.
 fn rows(flows: &[f64], per_packet: f64, padded: bool) -> Vec<(Vec<usize>, f64)> {
     let mut rows = vec![(Vec::new(), 0.0)];
     for &packets in flows.iter().cycle() {
@@ -88,7 +89,8 @@ fn rows(flows: &[f64], per_packet: f64, padded: bool) -> Vec<(Vec<usize>, f64)> 
     rows
 }
 
-/// Each row is one flow, padded; what is padding is computed and not counted.
+/// Trains as the original does: each row is one padded flow. The padding is computed, but not
+/// counted.
 fn recipe(rows: &[(Vec<usize>, f64)]) -> Timed {
     let vs = nn::VarStore::new(Device::Cpu);
     let model = Original::new(&vs.root());

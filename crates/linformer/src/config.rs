@@ -1,10 +1,10 @@
-//! What a model is made of, and how it is trained. Stands as JSON beside the weights.
+//! Configurations of models and of the optimizer, written as JSON next to the weights.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
 
-/// Names of fields that differ from the key they are written under, as `(field, key)`. Both are
+/// Fields whose key in a file has another name, as `(field, key)`. The key is written; both are
 /// read.
 pub const KEY_ALIASES: [(&str, &str); 4] = [
     ("hidden_size", "width"),
@@ -13,82 +13,83 @@ pub const KEY_ALIASES: [(&str, &str); 4] = [
     ("max_grad_norm", "clip"),
 ];
 
-/// How activations are normalised before each layer.
+/// Normalisation before each layer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NormKind {
-    /// LayerNorm (Ba et al., arXiv 1607.06450).
+    /// LayerNorm: zero mean and unit variance (Ba et al., arXiv 1607.06450).
     Layer,
-    /// RMSNorm (Zhang and Sennrich, arXiv 1910.07467).
+    /// RMSNorm: unit mean square (Zhang and Sennrich, arXiv 1910.07467).
     Rms,
 }
 
-/// What stands between the two matrices of the feed-forward layer.
+/// Activation between the two matrices of the feed-forward layer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
-    /// GELU, exact.
+    /// GELU by the error function, not by its tanh approximation.
     Gelu,
-    /// SwiGLU: the first matrix is twice as wide and gates itself (Shazeer, arXiv 2002.05202).
+    /// SwiGLU: the first matrix is twice as wide, and `silu` of one half multiplies the other
+    /// (Shazeer, arXiv 2002.05202).
     Swiglu,
 }
 
-/// How much of its state a head keeps from one token to the next.
+/// Decay of the heads' states from one token to the next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decay {
-    /// All of it.
+    /// No decay: every earlier token counts alike.
     #[default]
     None,
-    /// From head to head more: `1 - 2^-n`, n from 2 to 8 in equal steps, and the last head all of
-    /// it. As in RetNet (Sun et al., arXiv 2307.08621), with nearer horizons: 4 tokens to 256.
+    /// Per-head decay `1 - 2^-n`, with `n` spaced evenly from 2 to 8; the last head does not decay.
+    /// As in RetNet (Sun et al., arXiv 2307.08621), with shorter horizons: 4 to 256 tokens.
     Fixed,
 }
 
-/// The architecture of a model.
+/// Architecture of a model.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// Number of token ids.
+    /// Number of token ids, 1 to 65,536.
     pub vocab_size: usize,
-    /// Width of the residual stream.
+    /// Width of the residual stream, a multiple of 16.
     #[serde(rename = "width", alias = "hidden_size")]
     pub hidden_size: usize,
-    /// Attention heads.
+    /// Number of attention heads; it divides half the width.
     pub heads: usize,
-    /// Blocks.
+    /// Number of blocks: attention, then feed-forward layer.
     pub layers: usize,
-    /// Width of the feed-forward layer.
+    /// Width of the feed-forward layer, a multiple of 16.
     #[serde(rename = "feed", alias = "ffn_size")]
     pub ffn_size: usize,
-    /// Normalisation.
+    /// Kind of normalisation before each layer and before the output.
     pub norm: NormKind,
-    /// Activation.
+    /// Activation of the feed-forward layers.
     pub activation: Activation,
     /// Taps of a causal convolution of each channel of queries, keys and values (H3, arXiv
-    /// 2212.14052); 0: none.
+    /// 2212.14052); 0: no convolution.
     #[serde(default, rename = "conv", alias = "conv_kernel")]
     pub conv_kernel: usize,
-    /// Whether SiLU of a matrix of the block's input multiplies what the attention answers (GLA,
-    /// arXiv 2312.06635).
+    /// Whether the attention output is multiplied by `silu(gate(x))`, with a projection `gate` of
+    /// the block's input (GLA, arXiv 2312.06635).
     #[serde(default)]
     pub gate: bool,
-    /// What each head forgets.
+    /// Decay of the heads' states.
     #[serde(default)]
     pub decay: Decay,
-    /// Whether the output matrix is the embedding's.
+    /// Whether the output projection is the embedding matrix (tied weights).
     pub tied: bool,
     /// Whether linear layers and LayerNorm have biases.
     pub bias: bool,
-    /// Added to the variance.
+    /// Added to the variance in each normalisation.
     pub norm_eps: f64,
-    /// Added to the sum of the scores.
+    /// Added to the sum of a token's scores in the attention.
     pub attention_eps: f64,
 }
 
 impl ModelConfig {
-    /// 0.9 million parameters: minutes on a laptop. With the parts that docs/results.md shows to
-    /// gain.
+    /// Returns the preset of 0.9 million parameters: minutes on a laptop. It has the parts that
+    /// improve the loss in docs/results.md.
     #[must_use]
     pub fn tiny() -> ModelConfig {
         ModelConfig {
@@ -109,20 +110,20 @@ impl ModelConfig {
         }
     }
 
-    /// 5.0 million parameters: an hour on a workstation.
+    /// Returns the preset of 5.0 million parameters: an hour on a workstation.
     #[must_use]
     pub fn small() -> ModelConfig {
         ModelConfig { hidden_size: 256, heads: 8, layers: 6, ffn_size: 688, ..ModelConfig::tiny() }
     }
 
-    /// 26 million parameters: a GPU.
+    /// Returns the preset of 26 million parameters: for a GPU.
     #[must_use]
     pub fn base() -> ModelConfig {
         ModelConfig { hidden_size: 512, heads: 8, layers: 8, ffn_size: 1360, ..ModelConfig::tiny() }
     }
 
-    /// The original's architecture: 256 wide, 8 heads, 8 layers, 1,024 feed-forward, GELU,
-    /// LayerNorm, untied.
+    /// Returns the architecture of tcpflowgen's model: 256 wide, 8 heads, 8 layers, 1,024
+    /// feed-forward, GELU, LayerNorm, untied.
     #[must_use]
     pub fn original() -> ModelConfig {
         ModelConfig {
@@ -143,13 +144,13 @@ impl ModelConfig {
         }
     }
 
-    /// Elements of a head.
+    /// Returns the number of elements of a head, `D`.
     #[must_use]
     pub fn head_dim(&self) -> usize {
         self.hidden_size / self.heads
     }
 
-    /// What is left of each head's state after a token.
+    /// Returns the factor on each head's state per token, `[H]`.
     #[must_use]
     pub fn decays(&self) -> Vec<f64> {
         let last = self.heads.saturating_sub(1);
@@ -159,10 +160,10 @@ impl ModelConfig {
         (0..self.heads).map(|h| if self.decay == Decay::Fixed { fixed(h) } else { 1.0 }).collect()
     }
 
-    /// Refuses sizes that make no model.
+    /// Checks that the sizes make a model.
     ///
     /// # Errors
-    /// With the first field that is wrong.
+    /// With the first field that is out of range.
     pub fn check(&self) -> Result<(), ModelError> {
         let multiple = |n: usize, of: usize| n > 0 && of > 0 && n.is_multiple_of(of);
         let rules = [
@@ -197,19 +198,19 @@ impl ModelConfig {
     }
 }
 
-/// The optimizer's constants.
+/// Constants of AdamW and of gradient clipping.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Optimizer {
-    /// Decay of the first moment.
+    /// Decay of the running average of gradients.
     pub beta1: f64,
-    /// Decay of the second moment.
+    /// Decay of the running average of squared gradients.
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the root of the average of squared gradients.
     pub eps: f64,
-    /// Decay of matrices; vectors do not decay.
+    /// Weight decay of matrices. Vectors (biases and normalisations) do not decay.
     pub weight_decay: f64,
-    /// Largest norm of all gradients together.
+    /// Largest total norm of all gradients; larger ones are scaled down to it.
     #[serde(rename = "clip", alias = "max_grad_norm")]
     pub max_grad_norm: f64,
 }
@@ -220,15 +221,14 @@ impl Default for Optimizer {
     }
 }
 
-/// What a model's matrices are multiplied in. Weights, moments, sums and losses are of 32 bits in
-/// any case.
+/// Precision of matrix products. Weights, moments, sums and losses have 32 bits in any case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// 32 bits.
+    /// IEEE 754 binary32, on every device.
     #[default]
     F32,
-    /// bfloat16: faster on GPUs that have it.
+    /// bfloat16, which is faster on GPUs that have it.
     Bf16,
 }
 

@@ -1,95 +1,76 @@
-//! What goes wrong with a model.
+//! Errors of the crate.
 
 use std::path::PathBuf;
 
-/// A model that cannot be built, read, written or run.
+/// Failure to build, read, write or run a model.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// A configuration value that makes no model.
+    /// A configuration value is out of range.
     #[error("model configuration: {field}: expected {expected}, found {found}")]
     Config {
-        /// The field.
+        /// Key of the field, as config.json has it.
         field: &'static str,
-        /// What it should be.
+        /// Description of the values that would do.
         expected: &'static str,
-        /// What it is.
+        /// Value that was found.
         found: String,
     },
-    /// No such device on this machine.
+    /// This machine has no such device.
     #[error("device {name}: expected cpu, or cuda:n with n below the {found} GPUs found")]
     Device {
-        /// What was asked for.
+        /// Name of the device that was requested.
         name: String,
-        /// GPUs found.
+        /// Number of GPUs found.
         found: i64,
     },
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: std::io::Error,
     },
-    /// A file that is not what it should be.
+    /// A file has unexpected content.
     #[error("{}: {message}", path.display())]
     Format {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Expected and found.
+        /// Expected and found content.
         message: String,
     },
-    /// Weights of a model of another configuration.
+    /// A file has the weights of a model of another configuration.
     #[error("{}: configuration: {field}: expected {expected}, found {found}", path.display())]
     OtherModel {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The first value that differs.
+        /// Key of the first value that differs.
         field: String,
-        /// What was asked for.
+        /// Value that was requested.
         expected: String,
-        /// What the file says.
+        /// Value in the file.
         found: String,
     },
-    /// A kernel refused.
-    #[cfg(feature = "torch")]
+    /// A kernel refused its input or failed.
     #[error(transparent)]
-    Kernel(#[from] linformer_kernels::KernelError),
-    /// libtorch failed.
+    Kernel(Box<dyn std::error::Error + Send + Sync>),
+    /// An operation of libtorch failed.
     #[error("libtorch: {0}")]
     Torch(String),
-    /// A later piece of a sequence without what the earlier ones left behind.
+    /// A later piece of a sequence came without the state that its earlier pieces left.
     #[error("sequence {sequence}: nothing is remembered of its beginning")]
     Forgotten {
-        /// The caller's number for it.
+        /// Number that the caller gave to the sequence.
         sequence: u64,
     },
-    /// The loss or the gradient is no number any more.
+    /// The loss or the gradient is NaN or infinite.
     #[error("step {step}: the {what} is {value}")]
     NotFinite {
-        /// The step, from 1.
+        /// Number of the step, from 1.
         step: u64,
-        /// `loss` or `gradient`.
+        /// Name of the quantity: `loss` or `gradient`.
         what: &'static str,
-        /// Its value.
+        /// Value of the quantity.
         value: f64,
     },
-}
-
-#[cfg(feature = "torch")]
-impl ModelError {
-    pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> ModelError {
-        move |source| ModelError::Io { path: path.to_owned(), source }
-    }
-
-    pub(crate) fn format(path: &std::path::Path, message: impl Into<String>) -> ModelError {
-        ModelError::Format { path: path.to_owned(), message: message.into() }
-    }
-}
-
-#[cfg(feature = "torch")]
-impl From<tch::TchError> for ModelError {
-    fn from(error: tch::TchError) -> ModelError {
-        ModelError::Torch(error.to_string().lines().next().unwrap_or_default().to_owned())
-    }
 }

@@ -1,5 +1,5 @@
-//! What the octets of a model or a training state say: names, shapes and values, and what stands
-//! beside them. Tensors are made of it elsewhere.
+//! Parser of model and training state files (safetensors): names, shapes, values and metadata. It
+//! needs no libtorch; the `torch` module makes tensors of the values.
 
 use std::collections::HashMap;
 
@@ -8,60 +8,63 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ModelConfig, Optimizer};
 
-/// The one entry of a file's metadata: with two, their order in the file would be by chance.
-#[cfg(feature = "torch")]
-pub(crate) const METADATA: &str = NAME;
-const NAME: &str = "linformer";
+/// Key of the one entry in a file's `__metadata__`. There is only one, since safetensors keeps them
+/// in a hash map: the order of two would differ from file to file.
+pub const METADATA_KEY: &str = "linformer";
 
-/// Elements along one dimension of a tensor, at most.
-const LARGEST: usize = 1 << 32;
-/// Steps of a training run, at most: what a double counts by ones.
-const MOST_STEPS: u64 = 1 << 53;
+/// Largest number of elements along one dimension of a tensor.
+const MAX_DIMENSION: usize = 1 << 32;
+/// Largest number of steps of a training run: up to here, an `f64` holds every integer.
+const MAX_STEPS: u64 = 1 << 53;
 
-/// A safetensors file whose tensors are all of 32-bit floats.
+/// Contents of a safetensors file with 32-bit floats only.
 #[derive(Debug)]
 pub struct TensorFile<'a> {
     tensors: Vec<NamedTensor<'a>>,
     metadata: String,
 }
 
-/// A tensor's values as they stand in a file.
+/// Tensor of a file: name, shape and the octets of its values.
 #[derive(Debug)]
 pub struct NamedTensor<'a> {
-    /// Its name.
+    /// Name of the tensor.
     pub name: String,
-    /// Elements along each dimension.
+    /// Number of elements along each dimension.
     pub shape: Vec<i64>,
     octets: &'a [u8],
 }
 
 impl NamedTensor<'_> {
-    /// The values, the last dimension running fastest.
+    /// Returns the values in row-major order.
     pub fn values(&self) -> impl Iterator<Item = f32> {
         self.octets.as_chunks().0.iter().map(|octets| f32::from_le_bytes(*octets))
     }
 }
 
 impl<'a> TensorFile<'a> {
-    /// Reads a whole file's octets.
+    /// Parses the octets of a whole file.
     ///
     /// # Errors
-    /// Says what makes it none.
+    /// With a description of the fault, if they are no safetensors file of floats.
     pub fn parse(octets: &'a [u8]) -> Result<TensorFile<'a>, String> {
         let failed = |error: safetensors::SafeTensorError| format!("no safetensors file: {error}");
         check_ends(octets)?;
         let (header, metadata) = SafeTensors::read_metadata(octets).map_err(failed)?;
-        let about =
-            metadata.metadata().as_ref().and_then(|all| all.get(NAME)).cloned().unwrap_or_default();
+        let about = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|all| all.get(METADATA_KEY))
+            .cloned()
+            .unwrap_or_default();
         let data = &octets[8 + header..];
         let mut tensors = Vec::new();
         for (name, info) in metadata.tensors() {
             if info.dtype != Dtype::F32 {
                 return Err(format!("{name}: expected F32, found {:?}", info.dtype));
             }
-            if let Some(n) = info.shape.iter().find(|&&n| n > LARGEST) {
+            if let Some(n) = info.shape.iter().find(|&&n| n > MAX_DIMENSION) {
                 return Err(format!(
-                    "{name}: expected at most {LARGEST} elements along a dimension, found {n}"
+                    "{name}: expected at most {MAX_DIMENSION} elements along a dimension, found {n}"
                 ));
             }
             let shape = info.shape.iter().map(|&n| n as i64).collect();
@@ -74,27 +77,27 @@ impl<'a> TensorFile<'a> {
         Ok(TensorFile { tensors, metadata: about })
     }
 
-    /// The tensors, in no order.
+    /// Returns the tensors, in no particular order.
     #[must_use]
     pub fn tensors(&self) -> &[NamedTensor<'a>] {
         &self.tensors
     }
 
-    /// What stands beside them; empty where nothing does.
+    /// Returns the text under [`METADATA_KEY`]; empty without one.
     #[must_use]
     pub fn metadata(&self) -> &str {
         &self.metadata
     }
 }
 
-/// Refuses a header that places a tensor beyond the file: the library adds to such a place before
-/// it looks at it.
+/// Checks that no tensor ends beyond the file. The safetensors crate adds to an end before it
+/// compares it with the file's, and overflows.
 fn check_ends(octets: &[u8]) -> Result<(), String> {
     let header = octets.split_first_chunk().and_then(|(len, rest)| {
         let len = usize::try_from(u64::from_le_bytes(*len)).ok()?;
         serde_json::from_slice::<HashMap<String, serde_json::Value>>(rest.get(..len)?).ok()
     });
-    // Where it is no header at all, the library says why.
+    // If the header does not parse at all, the safetensors crate returns the reason.
     let ends = header
         .into_iter()
         .flatten()
@@ -107,57 +110,58 @@ fn check_ends(octets: &[u8]) -> Result<(), String> {
     }
 }
 
-/// What stands beside the tensors of a model.
+/// Metadata of a model file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelMetadata {
-    /// A checksum of the file, first of all. Not in files of programs that knew of none.
+    /// Checksum of the file, eight hexadecimal digits, always the first field. Absent in files of
+    /// earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crc32c: Option<String>,
-    /// Whose layout of weights it is.
+    /// Layout of the weights: `pt`, that of PyTorch.
     pub format: String,
-    /// The architecture.
+    /// Architecture of the model.
     pub config: ModelConfig,
 }
 
 impl ModelMetadata {
-    /// Reads it.
+    /// Parses the metadata.
     ///
     /// # Errors
-    /// Says what makes it no model.
+    /// With a description of the fault, if the file is no model.
     pub fn parse(text: &str) -> Result<ModelMetadata, String> {
         serde_json::from_str(text).map_err(|error| format!("no model: {error}"))
     }
 }
 
-/// What stands beside the tensors of a training state.
+/// Metadata of a training state file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingMetadata {
-    /// As [`ModelMetadata::crc32c`].
+    /// Checksum of the file, as in [`ModelMetadata::crc32c`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crc32c: Option<String>,
-    /// The architecture.
+    /// Architecture of the model.
     pub config: ModelConfig,
-    /// The optimizer's constants.
+    /// Constants of the optimizer.
     pub optimizer: Optimizer,
-    /// Steps made.
+    /// Number of steps made so far.
     pub steps: u64,
-    /// What the caller keeps there.
+    /// Value that the caller stored with the state.
     pub caller: serde_json::Value,
 }
 
 impl TrainingMetadata {
-    /// Reads it.
+    /// Parses the metadata and checks its values.
     ///
     /// # Errors
-    /// Says what makes it no training state.
+    /// With a description of the fault, if the file is no training state.
     pub fn parse(text: &str) -> Result<TrainingMetadata, String> {
         let about: TrainingMetadata =
             serde_json::from_str(text).map_err(|error| format!("no training state: {error}"))?;
         about.config.check().map_err(|error| error.to_string())?;
-        if about.steps > MOST_STEPS {
-            return Err(format!("steps: expected at most {MOST_STEPS}, found {}", about.steps));
+        if about.steps > MAX_STEPS {
+            return Err(format!("steps: expected at most {MAX_STEPS}, found {}", about.steps));
         }
         Ok(about)
     }

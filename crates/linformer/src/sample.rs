@@ -1,26 +1,28 @@
-//! Which token comes next.
+//! Choice of the next token from the model's scores.
 
 use rand::Rng;
 
-/// Which tokens may come next. A grammar says so from outside; this crate knows no token's meaning.
+/// Constraint on the next token, such as a grammar. It follows one sequence.
+///
+/// The crate knows no token's meaning; an implementation comes from outside.
 pub trait TokenFilter {
-    /// Bit `id % 64` of word `id / 64` is set where `id` may come next. At least one is, unless all
-    /// is done.
+    /// Returns the mask of the tokens that may come next: bit `id % 64` of word `id / 64`. At least
+    /// one bit is set unless the sequence is done.
     fn allowed(&mut self) -> &[u64];
-    /// Takes the token that came.
+    /// Appends a token to the sequence.
     fn push(&mut self, token: u16);
-    /// Whether nothing comes any more.
+    /// Returns whether the sequence has ended.
     fn is_done(&self) -> bool;
 }
 
-/// How a token is drawn from its scores.
+/// Settings of sampling: temperature, top-k and top-p.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Sampling {
-    /// Divides the scores: 1 draws as the model says, towards 0 the likeliest.
+    /// Divisor of the scores: 1 samples from the model's distribution, 0 takes the likeliest token.
     pub temperature: f32,
-    /// Only the `k` likeliest; 0: all.
+    /// Number of likeliest tokens that are candidates; 0: all.
     pub top_k: usize,
-    /// Only the likeliest that together have this probability; 1: all.
+    /// Probability that the likeliest tokens have together when no more become candidates; 1: all.
     pub top_p: f32,
 }
 
@@ -30,8 +32,8 @@ impl Default for Sampling {
     }
 }
 
-/// Draws one of the legal tokens; `None` where none has a score that is a number. `candidates` is
-/// memory to use again.
+/// Samples one of the allowed tokens. Returns `None` if none has a finite score. `candidates` is a
+/// buffer, reused from call to call.
 pub fn choose(
     logits: &[f32],
     allowed: &[u64],
@@ -39,13 +41,14 @@ pub fn choose(
     rng: &mut impl Rng,
     candidates: &mut Vec<(u16, f32)>,
 ) -> Option<u16> {
-    let uniform = uniform(rng); // drawn even where there is no choice: one number a token, always
+    // Drawn even if only one token is allowed, so that every token takes one number of the stream.
+    let uniform = uniform(rng);
     candidate_weights(logits, allowed, sampling, candidates);
     pick(candidates.iter().map(|c| c.1), uniform).map(|i| candidates[i].0)
 }
 
-/// Puts the legal tokens into `candidates`, each with its weight: how much likelier it is drawn
-/// than others.
+/// Fills `candidates` with the allowed tokens and their unnormalised probabilities, after
+/// temperature, top-k and top-p. Leaves it empty if no allowed token has a finite score.
 pub(crate) fn candidate_weights(
     logits: &[f32],
     allowed: &[u64],
@@ -70,12 +73,12 @@ pub(crate) fn candidate_weights(
     keep_likeliest(candidates, sampling);
 }
 
-/// A number from 0 to 1, 1 left out.
+/// Returns a uniform number in `[0, 1)`, from 53 bits.
 pub(crate) fn uniform(rng: &mut impl Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// The place that `uniform` falls on where each has a share as large as its weight.
+/// Returns the index whose share of the weights `uniform`, a number in `[0, 1)`, falls into.
 pub(crate) fn pick(
     weights: impl DoubleEndedIterator<Item = f32> + ExactSizeIterator + Clone,
     uniform: f64,
@@ -88,9 +91,11 @@ pub(crate) fn pick(
             return Some(i);
         }
     }
+    // Rounding can leave a rest after the last weight.
     weights.enumerate().rev().find(|(_, weight)| *weight > 0.0).map(|(i, _)| i)
 }
 
+/// Collects the allowed tokens with their scores; NaN counts as minus infinity.
 fn gather(logits: &[f32], allowed: &[u64], candidates: &mut Vec<(u16, f32)>) {
     candidates.clear();
     for (word, &bits) in allowed.iter().enumerate() {
@@ -106,7 +111,7 @@ fn gather(logits: &[f32], allowed: &[u64], candidates: &mut Vec<(u16, f32)>) {
     }
 }
 
-/// Top-k, then top-p; ties go to the lower id.
+/// Truncates the candidates by top-k, then by top-p. Of equal weights, the lower id comes first.
 fn keep_likeliest(candidates: &mut Vec<(u16, f32)>, sampling: &Sampling) {
     let by_k = sampling.top_k > 0 && sampling.top_k < candidates.len();
     if !by_k && sampling.top_p >= 1.0 {

@@ -1,4 +1,4 @@
-// The CUDA kernels: what attention.cuh asks of its surroundings, the kernels' names, and how they are launched.
+// The CUDA kernels: the primitives that attention.cuh needs, the kernels and their launches.
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <mma.h>
@@ -36,8 +36,8 @@ DEVICE Bf16 from_float<Bf16>(float x) {
 DEVICE float exponential(float x) { return expf(x); }
 DEVICE float power_of(float x, float n) { return powf(x, n); }
 
-// y[M, N] (+)= a b: a is [M, K], or [K, M] where TA; b is [K, N], or [N, K] where TB. By the whole block, in tensor cores:
-// each warp takes tiles of 16 x 16, a row of tiles after the other.
+// y[M, N] (+)= a b. a is [M, K], or [K, M] if TA; b is [K, N], or [N, K] if TB. The whole block
+// computes it in tensor cores: each warp takes tiles of 16 x 16, row by row.
 template <int M, int N, int K, bool TA, bool TB>
 DEVICE void multiply(const Bf16 *a, int lda, const Bf16 *b, int ldb, float *y, int ldy, bool add) {
   using namespace nvcuda::wmma;
@@ -62,9 +62,10 @@ DEVICE void multiply(const Bf16 *a, int lda, const Bf16 *b, int ldb, float *y, i
     store_matrix_sync(y + i * ldy + j, sum, ldy, mem_row_major);
   }
 }
-// The same in float: a thread has blocks of 2 x 4, so that the result is exact to float's own rounding.
+// The product in float: each thread computes blocks of 2 x 4, with float's own rounding.
 template <int M, int N, int K, bool TA, bool TB>
-DEVICE void multiply(const float *a, int lda, const float *b, int ldb, float *y, int ldy, bool add) {
+DEVICE void multiply(const float *a, int lda, const float *b, int ldb, float *y, int ldy,
+                     bool add) {
   for (int tile = thread(); tile < M / 2 * (N / 4); tile += THREADS) {
     const int i = tile / (N / 4) * 2, j = tile % (N / 4) * 4;
     float sum[2][4];
@@ -92,7 +93,9 @@ namespace lf {
 namespace cuda {
 namespace {
 
-#define KERNEL template <class T, int P, int C> __global__ void __launch_bounds__(THREADS, 1)
+#define KERNEL                     \
+  template <class T, int P, int C> \
+  __global__ void __launch_bounds__(THREADS, 1)
 KERNEL sum_forward(const Attention<T> a, const Work w) { sum_segment<T, P, C, false>(a, w); }
 KERNEL sum_backward(const Attention<T> a, const Work w) { sum_segment<T, P, C, true>(a, w); }
 KERNEL forward(const Attention<T> a, const Work w) { forward_segment<T, P, C>(a, w); }
@@ -104,24 +107,28 @@ __global__ void __launch_bounds__(THREADS, 1) scan(const Attention<T> a, const W
 }
 __global__ void __launch_bounds__(THREADS, 1) step(const Step p) { step_head(p); }
 
-// Shared memory of the largest of the kernels, with what rounding up to 128 octets may add.
+// Octets of shared memory of the largest kernel, with up to 128 octets of rounding for each tile.
 template <class T, int P, int C>
-constexpr size_t room() {
-  return 4 * (P * P + 2 * P + C * P + C * C + 2 * C + 1) + sizeof(T) * (P * P + 4 * C * P + C * C) + 16 * 128;
+constexpr size_t shared_octets() {
+  return 4 * (P * P + 2 * P + C * P + C * C + 2 * C + 1) + sizeof(T) * (P * P + 4 * C * P + C * C) +
+         16 * 128;
 }
 
 template <class T, int P, int C, class Kernel>
 int launch(Kernel kernel, const Attention<T> &a, const Work &w, cudaStream_t stream) {
-  const size_t bytes = room<T, P, C>();
-  const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes));
+  const size_t bytes = shared_octets<T, P, C>();
+  const cudaError_t error =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes));
   if (error != cudaSuccess) return error;
-  if (w.count > 0) kernel<<<dim3(unsigned(w.count), unsigned(a.heads)), THREADS, bytes, stream>>>(a, w);
+  if (w.count > 0)
+    kernel<<<dim3(unsigned(w.count), unsigned(a.heads)), THREADS, bytes, stream>>>(a, w);
   return cudaGetLastError();
 }
 
 template <bool BACK, class T>
 int launch_scan(const Attention<T> &a, const Work &w, cudaStream_t stream) {
-  if (w.sequences > 0) scan<T, BACK><<<dim3(unsigned(w.sequences), unsigned(a.heads)), THREADS, 0, stream>>>(a, w);
+  if (w.sequences > 0)
+    scan<T, BACK><<<dim3(unsigned(w.sequences), unsigned(a.heads)), THREADS, 0, stream>>>(a, w);
   return cudaGetLastError();
 }
 
@@ -136,11 +143,12 @@ int run(const Attention<T> &a, const Work &w, bool backward, cudaStream_t stream
   return error ? error : launch<T, P, C>(backward_kv<T, P, C>, a, w, stream);
 }
 
+// Chooses tiles for the head dimension.
 template <class T>
 int sized(const Attention<T> &a, const Work &w, bool backward, void *stream) {
   const int64_t size = a.d > a.m ? a.d : a.m;
   const auto s = static_cast<cudaStream_t>(stream);
-  constexpr bool SHORT = sizeof(T) == 2;  // tiles of bfloat16 leave room for longer chunks
+  constexpr bool SHORT = sizeof(T) == 2;  // bfloat16 tiles leave memory for longer chunks
   if (size <= 32) return run<T, 32, SHORT ? 64 : 32>(a, w, backward, s);
   if (size <= 64) return run<T, 64, SHORT ? 64 : 32>(a, w, backward, s);
   if (size <= LARGEST) return run<T, 128, SHORT ? 32 : 16>(a, w, backward, s);
@@ -149,8 +157,12 @@ int sized(const Attention<T> &a, const Work &w, bool backward, void *stream) {
 
 }  // namespace
 
-int forward_f32(const Attention<float> &a, const Work &w, void *stream) { return sized(a, w, false, stream); }
-int backward_f32(const Attention<float> &a, const Work &w, void *stream) { return sized(a, w, true, stream); }
+int forward_f32(const Attention<float> &a, const Work &w, void *stream) {
+  return sized(a, w, false, stream);
+}
+int backward_f32(const Attention<float> &a, const Work &w, void *stream) {
+  return sized(a, w, true, stream);
+}
 int forward_bf16(const void *a, const Work &w, void *stream) {
   return sized(*static_cast<const Attention<Bf16> *>(a), w, false, stream);
 }

@@ -1,29 +1,32 @@
 // Causal linear attention on the GPU: device code. Formulas: docs/causal-linear-attention.md.
 //
-// A block of threads takes one head of one segment and goes through it in chunks of C tokens. Operands of products are
-// tiles in shared memory, in E: bfloat16, for tensor cores, or float; sums, states and denominators are float. No atomics:
-// the same bits on every run. The file asks of its surroundings THREADS, thread(), block_x(), block_y(), sync(), shared(),
-// to_float, from_float<E> and multiply(), so that it also compiles for the CPU, where tests run it (tests/emulation).
+// A block of threads computes one head of one segment in chunks of C tokens. Operands of products
+// are tiles in shared memory, in T: bfloat16, for tensor cores, or float. Sums, states and
+// denominators are float. There are no atomics: every run gives the same bits. The including file
+// defines THREADS, thread(), block_x(), block_y(), sync(), shared(), to_float, from_float<E>,
+// exponential, power_of and multiply(), so that the file also compiles for the CPU, where tests run
+// it (tests/emulation).
 #pragma once
 #include "attention.h"
 
 namespace lf {
 namespace cuda {
 
-// Shared memory, handed out from its start.
-struct Pool {
+// Shared memory, allocated from its start.
+struct SharedArena {
   unsigned char *at;
   template <class T>
-  DEVICE T *take(int n) {
+  DEVICE T *allocate(int n) {
     T *p = reinterpret_cast<T *>(at);
     at += (n * sizeof(T) + 127) / 128 * 128;
     return p;
   }
 };
 
+// Divides a loop among the threads of a block.
 #define EACH(i, n) for (int i = thread(); i < (n); i += THREADS)
 
-// What a block works on, and its tiles' sizes: D and M are padded to P.
+// Work of a block of threads. D and M are padded to P in tiles.
 template <class T, int P, int C>
 struct Block {
   const Attention<T> &a;
@@ -33,9 +36,15 @@ struct Block {
   int d, m;
   float *power;  // [C + 1]: decay^i
 
-  DEVICE Block(const Attention<T> &a, const Work &work, Pool &pool)
-      : a(a), work(work), seg(work.segments[block_x()]), head(block_y()), index(block_x()), d(int(a.d)), m(int(a.m)) {
-    power = pool.take<float>(C + 1);
+  DEVICE Block(const Attention<T> &a, const Work &work, SharedArena &arena)
+      : a(a),
+        work(work),
+        seg(work.segments[block_x()]),
+        head(block_y()),
+        index(block_x()),
+        d(int(a.d)),
+        m(int(a.m)) {
+    power = arena.allocate<float>(C + 1);
     if (thread() == 0) {
       const float decay = a.decay ? a.decay[head] : 1.0f;
       power[0] = 1.0f;
@@ -46,7 +55,7 @@ struct Block {
   DEVICE int len(int64_t t) const { return seg.end - t < C ? int(seg.end - t) : C; }
   DEVICE float *state() const { return work.states + (index * a.heads + head) * (a.d * a.m + a.d); }
 
-  // phi of rotated rows, zero outside [len, d]
+  // tile [C, P] = phi of the rotated rows, zero outside [len, d]
   DEVICE void load_features(const T *x, int64_t x_t, int64_t x_h, int64_t t, T *tile) const {
     const int half = d / 2, n = len(t);
     EACH(i, C * P) {
@@ -68,7 +77,7 @@ struct Block {
   }
   DEVICE void load_q(int64_t t, T *tile) const { load_features(a.q, a.q_t, a.q_h, t, tile); }
   DEVICE void load_k(int64_t t, T *tile) const { load_features(a.k, a.k_t, a.k_h, t, tile); }
-  // rows of v less `centre` [M], zero outside [len, m]
+  // tile [C, P] = rows of v minus `centre` [M], zero outside [len, m]
   DEVICE void load_v(int64_t t, const float *centre, T *tile) const {
     const int n = len(t);
     EACH(i, C * P) {
@@ -78,14 +87,15 @@ struct Block {
       tile[i] = from_float<T>(in && centre ? x - centre[col] : x);
     }
   }
-  // G / den, zero outside
+  // tile [C, P] = G / den, zero outside [len, m]
   DEVICE void load_gradient(int64_t t, T *tile) const {
     const int n = len(t);
     EACH(i, C * P) {
       const int row = i / P, col = i % P;
       float x = 0.0f;
       if (row < n && col < m)
-        x = to_float(a.grad[(t + row) * a.grad_t + head * a.grad_h + col]) / a.den[head * a.tokens + t + row];
+        x = to_float(a.grad[(t + row) * a.grad_t + head * a.grad_h + col]) /
+            a.den[head * a.tokens + t + row];
       tile[i] = from_float<T>(x);
     }
   }
@@ -93,7 +103,8 @@ struct Block {
     const int n = len(t);
     EACH(i, C) w[i] = i < n ? work.w[head * a.tokens + t + i] : 0.0f;
   }
-  // rows of a tile times decay^(first + step * row); the tile itself without decay
+  // Returns the rows of a tile times decay^(first + step * row), in `to`; the tile itself without
+  // decay.
   DEVICE const T *decayed(const T *tile, int first, int step, T *to) const {
     if (!a.decay) return tile;
     EACH(i, C * P) {
@@ -102,14 +113,14 @@ struct Block {
     }
     return to;
   }
-  // lower(x + w 1^T) with what decay leaves, in T
+  // to = lower(x + w 1^T) times the decay, in T
   DEVICE void keep_lower(const float *x, const float *w, T *to) const {
     EACH(i, C * C) {
       const int row = i / C, col = i % C;
       to[i] = from_float<T>(col <= row ? (x[i] + (w ? w[row] : 0.0f)) * power[row - col] : 0.0f);
     }
   }
-  // state [P, P] and z [P] of this segment, from work.states
+  // Loads the state s [P, P] and z [P] of this segment from work.states.
   DEVICE void load_state(float *s, float *z) const {
     const float *from = state();
     EACH(i, P * P) s[i] = i / P < d && i % P < m ? from[(i / P) * m + i % P] : 0.0f;
@@ -120,22 +131,26 @@ struct Block {
     EACH(i, d * m) to[i] = s[i / m * P + i % m];
     EACH(i, d) to[d * m + i] = z[i];
   }
-  // s = s left + x^T y, z = z left + sum of weighted rows of x; x already weighed by decay
-  DEVICE void add_to_state(const T *x, const T *y, const float *weight, float left, float *s, float *z) const {
+  // s = s left + x^T y, z = z left + sum of weighted rows of x. x has the decay already.
+  DEVICE void add_to_state(const T *x, const T *y, const float *weight, float left, float *s,
+                           float *z) const {
     if (left != 1.0f) {
       EACH(i, P * P) s[i] *= left;
     }
     EACH(i, P) {
       float sum = z[i] * left;
-      for (int row = 0; row < C; row++) sum += to_float(x[row * P + i]) * (weight ? weight[row] : 1.0f);
+      for (int row = 0; row < C; row++)
+        sum += to_float(x[row * P + i]) * (weight ? weight[row] : 1.0f);
       z[i] = sum;
     }
     sync();
     multiply<P, P, C, true, false>(x, P, y, P, s, P, true);
     sync();
   }
-  // Gradient of features back to x: phi' = min(phi, 1), the rotation undone. grad [C, P]. Uses `features` up.
-  DEVICE void store_features(const T *features, float *grad, int64_t t, T *x, int64_t x_t, int64_t x_h) const {
+  // Turns the gradient of features, grad [C, P], into that of x: times phi' = min(phi, 1), then
+  // rotated back. Overwrites grad.
+  DEVICE void store_features(const T *features, float *grad, int64_t t, T *x, int64_t x_t,
+                             int64_t x_h) const {
     const int half = d / 2, n = len(t);
     EACH(i, C * P) {
       const float f = to_float(features[i]);
@@ -157,13 +172,14 @@ struct Block {
   }
 };
 
-// The sum of one segment: of K^T V, forward in time, or of Q^T G', backward. Nothing but the state is kept.
+// Sums one segment into a state: K^T V forward in time, or Q^T (G / den) backward.
 template <class T, int P, int C, bool BACK>
 DEVICE void sum_segment(const Attention<T> &a, const Work &work) {
-  Pool pool{shared()};
-  Block<T, P, C> b(a, work, pool);
-  float *s = pool.take<float>(P * P), *z = pool.take<float>(P), *w = pool.take<float>(C);
-  T *x = pool.take<T>(C * P), *x2 = pool.take<T>(C * P), *y = pool.take<T>(C * P);
+  SharedArena arena{shared()};
+  Block<T, P, C> b(a, work, arena);
+  float *s = arena.allocate<float>(P * P), *z = arena.allocate<float>(P),
+        *w = arena.allocate<float>(C);
+  T *x = arena.allocate<T>(C * P), *x2 = arena.allocate<T>(C * P), *y = arena.allocate<T>(C * P);
   EACH(i, P * P) s[i] = 0.0f;
   EACH(i, P) z[i] = 0.0f;
   const int64_t chunks = (b.seg.end - b.seg.begin + C - 1) / C;
@@ -186,7 +202,8 @@ DEVICE void sum_segment(const Attention<T> &a, const Work &work) {
   b.store_state(s, z);
 }
 
-// Turns the sums of a sequence's segments into the states before them (after them, going back), and hands on the last.
+// Turns the sums of a sequence's segments into the states before them (backward: after them), and
+// stores the last state.
 template <bool BACK, class T>
 DEVICE void scan_segments(const Attention<T> &a, const Work &work) {
   const int64_t seq = block_x(), head = block_y(), n = a.d * a.m + a.d, first = work.first[seq];
@@ -212,14 +229,16 @@ DEVICE void scan_segments(const Attention<T> &a, const Work &work) {
   }
 }
 
+// Computes outputs and denominators of one segment from the state before it.
 template <class T, int P, int C>
 DEVICE void forward_segment(const Attention<T> &a, const Work &work) {
-  Pool pool{shared()};
-  Block<T, P, C> b(a, work, pool);
-  float *s = pool.take<float>(P * P), *z = pool.take<float>(P), *num = pool.take<float>(C * P), *a32 = pool.take<float>(C * C),
-        *den = pool.take<float>(C);
-  T *st = pool.take<T>(P * P), *q = pool.take<T>(C * P), *k = pool.take<T>(C * P), *v = pool.take<T>(C * P),
-    *scores = pool.take<T>(C * C);
+  SharedArena arena{shared()};
+  Block<T, P, C> b(a, work, arena);
+  float *s = arena.allocate<float>(P * P), *z = arena.allocate<float>(P),
+        *num = arena.allocate<float>(C * P), *a32 = arena.allocate<float>(C * C),
+        *den = arena.allocate<float>(C);
+  T *st = arena.allocate<T>(P * P), *q = arena.allocate<T>(C * P), *k = arena.allocate<T>(C * P),
+    *v = arena.allocate<T>(C * P), *scores = arena.allocate<T>(C * C);
   b.load_state(s, z);
   for (int64_t t = b.seg.begin; t < b.seg.end; t += C) {
     const int n = b.len(t);
@@ -237,7 +256,7 @@ DEVICE void forward_segment(const Attention<T> &a, const Work &work) {
       EACH(i, C * P) num[i] *= b.power[i / P + 1];
     }
     sync();
-    // the sum of the rounded scores, so that the weights add up to one
+    // d sums the rounded scores, so that the weights of a row add up to one.
     EACH(i, C) {
       float sum = 0.0f, inner = 0.0f;
       for (int j = 0; j < C; j++) sum += to_float(scores[i * C + j]);
@@ -249,7 +268,8 @@ DEVICE void forward_segment(const Attention<T> &a, const Work &work) {
     sync();
     EACH(i, n * b.m) {
       const int row = i / b.m, col = i % b.m;
-      a.out[((t + row) * a.heads + b.head) * a.m + col] = from_float<T>(num[row * P + col] / den[row]);
+      a.out[((t + row) * a.heads + b.head) * a.m + col] =
+          from_float<T>(num[row * P + col] / den[row]);
     }
     const T *weighed = b.decayed(k, n - 1, -1, q);
     sync();
@@ -257,20 +277,23 @@ DEVICE void forward_segment(const Attention<T> &a, const Work &work) {
   }
 }
 
-// dq and w, forward in time, with the state centred: see "In bfloat16" in docs/causal-linear-attention.md.
+// Computes dq and w, forward in time, with the state centred: see "In bfloat16" in
+// docs/causal-linear-attention.md.
 template <class T, int P, int C>
 DEVICE void backward_queries(const Attention<T> &a, const Work &work) {
-  Pool pool{shared()};
-  Block<T, P, C> b(a, work, pool);
-  float *s = pool.take<float>(P * P), *z = pool.take<float>(P), *x32 = pool.take<float>(C * P), *a32 = pool.take<float>(C * C),
-        *w = pool.take<float>(C), *centre = pool.take<float>(P);
-  T *st = pool.take<T>(P * P), *q = pool.take<T>(C * P), *k = pool.take<T>(C * P), *v = pool.take<T>(C * P),
-    *g = pool.take<T>(C * P), *scores = pool.take<T>(C * C);
+  SharedArena arena{shared()};
+  Block<T, P, C> b(a, work, arena);
+  float *s = arena.allocate<float>(P * P), *z = arena.allocate<float>(P),
+        *x32 = arena.allocate<float>(C * P), *a32 = arena.allocate<float>(C * C),
+        *w = arena.allocate<float>(C), *centre = arena.allocate<float>(P);
+  T *st = arena.allocate<T>(P * P), *q = arena.allocate<T>(C * P), *k = arena.allocate<T>(C * P),
+    *v = arena.allocate<T>(C * P), *g = arena.allocate<T>(C * P),
+    *scores = arena.allocate<T>(C * C);
   b.load_state(s, z);
   for (int64_t t = b.seg.begin; t < b.seg.end; t += C) {
     const int n = b.len(t);
     sync();
-    EACH(j, P) {  // what values are on average, by the state; before it has any, by the chunk
+    EACH(j, P) {  // the mean value by the state; by the chunk while the state is empty
       float sum = 0.0f, total = 0.0f;
       for (int i = 0; i < b.d; i++) {
         sum += s[i * P + j];
@@ -278,7 +301,8 @@ DEVICE void backward_queries(const Attention<T> &a, const Work &work) {
       }
       if (!(total > 0.0f)) {
         sum = 0.0f, total = float(n);
-        for (int i = 0; j < b.m && i < n; i++) sum += to_float(a.v[(t + i) * a.v_t + b.head * a.v_h + j]);
+        for (int i = 0; j < b.m && i < n; i++)
+          sum += to_float(a.v[(t + i) * a.v_t + b.head * a.v_h + j]);
       }
       centre[j] = j < b.m ? sum / total : 0.0f;
     }
@@ -297,7 +321,7 @@ DEVICE void backward_queries(const Attention<T> &a, const Work &work) {
     sync();
     multiply<C, P, C, false, false>(scores, C, v, P, x32, P, true);
     sync();
-    EACH(i, C) {  // w = -g . (O - c), and for the keys' pass -g . O
+    EACH(i, C) {  // w = -g . (O - c); for the pass over keys, -g . O
       float sum = 0.0f, shift = 0.0f;
       for (int j = 0; i < n && j < b.m; j++) {
         const float x = to_float(g[i * P + j]);
@@ -325,15 +349,17 @@ DEVICE void backward_queries(const Attention<T> &a, const Work &work) {
   }
 }
 
-// dk and dv, backward in time.
+// Computes dk and dv, backward in time.
 template <class T, int P, int C>
 DEVICE void backward_keys_and_values(const Attention<T> &a, const Work &work) {
-  Pool pool{shared()};
-  Block<T, P, C> b(a, work, pool);
-  float *s = pool.take<float>(P * P), *z = pool.take<float>(P), *x32 = pool.take<float>(C * P), *a32 = pool.take<float>(C * C),
-        *w = pool.take<float>(C);
-  T *st = pool.take<T>(P * P), *q = pool.take<T>(C * P), *k = pool.take<T>(C * P), *v = pool.take<T>(C * P),
-    *g = pool.take<T>(C * P), *scores = pool.take<T>(C * C);
+  SharedArena arena{shared()};
+  Block<T, P, C> b(a, work, arena);
+  float *s = arena.allocate<float>(P * P), *z = arena.allocate<float>(P),
+        *x32 = arena.allocate<float>(C * P), *a32 = arena.allocate<float>(C * C),
+        *w = arena.allocate<float>(C);
+  T *st = arena.allocate<T>(P * P), *q = arena.allocate<T>(C * P), *k = arena.allocate<T>(C * P),
+    *v = arena.allocate<T>(C * P), *g = arena.allocate<T>(C * P),
+    *scores = arena.allocate<T>(C * C);
   b.load_state(s, z);
   const int64_t chunks = (b.seg.end - b.seg.begin + C - 1) / C;
   for (int64_t t = b.seg.begin + (chunks - 1) * C; t >= b.seg.begin; t -= C) {
@@ -374,11 +400,13 @@ DEVICE void backward_keys_and_values(const Attention<T> &a, const Work &work) {
   }
 }
 
-// phi, update, product and normaliser of one head's token in one pass; a thread has a column of the state.
+// One token of one head: feature map, update, product and normaliser in one pass. Each thread has a
+// column of the state.
 DEVICE void step_head(const Step &p) {
   const int64_t row = block_x();
   const int d = int(p.d), m = int(p.m);
-  float *memory = reinterpret_cast<float *>(shared()), *q = memory, *k = q + LARGEST, *z = k + LARGEST;
+  float *memory = reinterpret_cast<float *>(shared()), *q = memory, *k = q + LARGEST,
+        *z = k + LARGEST;
   const float left = p.decay ? p.decay[row % p.heads] : 1.0f;
   EACH(i, d) {
     const float x = p.q[row * d + i], y = p.k[row * d + i];

@@ -1,11 +1,12 @@
-// What the CUDA kernels are told. Raw pointers on the device; no header of libtorch or of CUDA.
+// Arguments of the CUDA kernels: raw pointers on the device, without headers of libtorch or of
+// CUDA.
 #pragma once
 #include <cstdint>
 
 namespace lf {
 namespace cuda {
 
-// As lf::Attention, with sums and states in float whatever T is.
+// Like lf::Attention, with sums and states in float for any T.
 template <class T>
 struct Attention {
   const T *q, *k, *v;
@@ -23,20 +24,21 @@ struct Attention {
   float *s1, *z1, *ds0, *dz0;
 };
 
-// Long sequences are cut into segments that run side by side; the state before each is known from sums over those
+// Part of a sequence. Segments run in parallel; the state before each comes from the sums of those
 // before it.
 struct Segment {
-  int64_t seq, begin, end, origin;  // position 0 of its sequence is that of token `origin`
+  int64_t seq, begin, end, origin;  // token `origin` has position 0
 };
+// Segments of a call, and its workspace.
 struct Work {
-  const Segment *segments;   // in order
-  const int64_t *first;      // [sequences + 1]: the first segment of each sequence
+  const Segment *segments;  // [count], in order
+  const int64_t *first;     // [sequences + 1]: the first segment of each sequence
   int64_t count, sequences;
-  float *states;             // [count, heads, d m + d]: the state before a segment, or the gradient of the one after it
-  float *w;                  // [heads, tokens]: backward's number for each token
+  float *states;  // [count, heads, d m + d]: state before a segment, or gradient of that after it
+  float *w;       // [heads, tokens]: number of each token for backward
 };
 
-// One token of each of `rows` heads: q, k [rows, d], v [rows, m], states in place.
+// One token of each of `rows` heads: q, k [rows, d], v [rows, m]. States are updated in place.
 struct Step {
   const float *q, *k, *v, *decay;  // decay [heads], or null
   float *s, *z, *out;
@@ -44,9 +46,9 @@ struct Step {
   float eps;
 };
 
-constexpr int64_t LARGEST = 128;  // head size
+constexpr int64_t LARGEST = 128;  // largest D and M
 
-// Each answers a cudaError_t. T: float, or bfloat16 under any name.
+// Each returns a cudaError_t. The bfloat16 ones take Attention<T> with any 16-bit T.
 int forward_f32(const Attention<float> &, const Work &, void *stream);
 int backward_f32(const Attention<float> &, const Work &, void *stream);
 int forward_bf16(const void *attention, const Work &, void *stream);

@@ -1,16 +1,17 @@
-//! The CUDA kernels' device code, run on the CPU by `tests/emulation`: every thread of every block,
-//! tiles in shared memory that starts as NaN, bfloat16 rounded as the GPU rounds. What stays
-//! untried is what the emulation replaces: tensor cores, the launch and the memory model of a real
-//! GPU.
+//! Tests of the CUDA kernels' device code, which `tests/emulation` runs on the CPU: every thread of
+//! every block, tiles in shared memory that starts as NaN, bfloat16 rounded as a GPU rounds. The
+//! emulation replaces tensor cores, launches and the memory model of a real GPU, so these stay
+//! untested here.
 
-use linformer_kernels::{CuSeqlens, Rotary, chunked, naive};
+use linformer_kernels::attention::{AttentionOptions, AttentionState, Qkv, chunked, fused, naive};
+use linformer_kernels::{CuSeqlens, Rotary};
 use tch::{Device, Kind, Tensor};
 
 use crate::attention::{decay, error};
 
 const EPS: f64 = 1e-6;
 
-/// `lf::cuda::Attention<float>`
+/// Arguments of the attention: `lf::cuda::Attention<float>` of `csrc/cuda/attention.h`.
 #[repr(C)]
 struct Attention {
     inputs: [*const f32; 3],
@@ -31,7 +32,7 @@ struct Attention {
     made_states: [*mut f32; 4],
 }
 
-/// `lf::cuda::Step`
+/// Arguments of one step: `lf::cuda::Step` of `csrc/cuda/attention.h`.
 #[repr(C)]
 struct Step {
     inputs: [*const f32; 4],
@@ -46,7 +47,7 @@ struct Step {
 unsafe extern "C" {
     fn emulate_attention(
         a: *const Attention,
-        bounds: *const i64,
+        cu_seqlens: *const i64,
         sequences: i64,
         longest: i64,
         bf16: i32,
@@ -59,18 +60,19 @@ fn numbers(x: &Tensor) -> Vec<f32> {
 }
 
 struct Case {
-    bounds: CuSeqlens,
+    cu_seqlens: CuSeqlens,
     q: Tensor,
     k: Tensor,
     v: Tensor,
     g: Tensor,
     rotary: Option<Rotary>,
     decay: Option<Tensor>,
-    /// s0, z0, and the gradients of the last states
+    /// First states `s0`, `z0`, and the gradients of the last states.
     states: [Tensor; 4],
 }
 
-/// Output, gradients of q, k, v; last states; gradients of the first.
+/// Returns the output, the gradients of q, k and v, the last states and the gradients of the first
+/// ones, by the emulated kernels.
 fn emulated(case: &Case, longest: i64, bf16: bool) -> Vec<Tensor> {
     let inputs = [&case.q, &case.k, &case.v, &case.g].map(numbers);
     let states = case.states.each_ref().map(numbers);
@@ -106,14 +108,14 @@ fn emulated(case: &Case, longest: i64, bf16: bool) -> Vec<Tensor> {
         given_states: states.each_ref().map(|x| x.as_ptr()),
         made_states: made.each_mut().map(|x| x.as_mut_ptr()),
     };
-    let ends = case.bounds.offsets();
+    let offsets = case.cu_seqlens.offsets();
     // SAFETY: every pointer is to as many numbers as the sizes say; the emulation sets the strides
     // of contiguous tensors.
     unsafe {
         emulate_attention(
             &raw const a,
-            ends.as_ptr(),
-            ends.len() as i64 - 1,
+            offsets.as_ptr(),
+            offsets.len() as i64 - 1,
             longest,
             i32::from(bf16),
         )
@@ -127,8 +129,8 @@ fn emulated(case: &Case, longest: i64, bf16: bool) -> Vec<Tensor> {
 }
 
 fn case(lengths: &[usize], heads: i64, d: i64, m: i64, rotate: bool, forget: bool) -> Case {
-    let bounds = CuSeqlens::from_lengths(lengths);
-    let (n, s) = (bounds.tokens(), lengths.len() as i64);
+    let cu_seqlens = CuSeqlens::from_lengths(lengths);
+    let (n, s) = (cu_seqlens.tokens(), lengths.len() as i64);
     tch::manual_seed(n + d + m);
     let options = (Kind::Double, Device::Cpu);
     let normal =
@@ -138,8 +140,10 @@ fn case(lengths: &[usize], heads: i64, d: i64, m: i64, rotate: bool, forget: boo
         k: normal(&[n, heads, d]),
         v: normal(&[n, heads, m]),
         g: normal(&[n, heads, m]),
-        rotary: rotate
-            .then(|| Rotary::new(bounds.longest() as usize, d as usize, Kind::Float, Device::Cpu)),
+        rotary: rotate.then(|| {
+            let positions = cu_seqlens.max_position() as usize;
+            Rotary::new(positions, d as usize, Kind::Float, Device::Cpu)
+        }),
         decay: forget.then(|| decay(heads)),
         states: [
             normal(&[s, heads, d, m]).abs(),
@@ -147,26 +151,27 @@ fn case(lengths: &[usize], heads: i64, d: i64, m: i64, rotate: bool, forget: boo
             normal(&[s, heads, d, m]),
             normal(&[s, heads, d]),
         ],
-        bounds,
+        cu_seqlens,
     }
 }
 
-/// The same by the fused form in float64, which other tests hold to the definition.
+/// Returns the tensors of [`emulated`] by the fused form in float64, which other tests compare with
+/// the definition.
 fn expected(case: &Case) -> Vec<Tensor> {
-    use linformer_kernels::fused::{AttentionOptions, State, attention_with_state};
     let leaf = |x: &Tensor| x.detach().set_requires_grad(true);
     let (q, k, v) = (leaf(&case.q), leaf(&case.k), leaf(&case.v));
     let (s0, z0) = (leaf(&case.states[0]), leaf(&case.states[1]));
-    let rotary = case.rotary.as_ref().map(Rotary::doubled);
+    let rotary = case.rotary.as_ref().map(Rotary::to_double);
     let options =
         AttentionOptions { eps: EPS, rotary: rotary.as_ref(), decay: case.decay.as_ref() };
-    let initial = State { s: s0.shallow_clone(), z: z0.shallow_clone() };
+    let initial = AttentionState { s: s0.shallow_clone(), z: z0.shallow_clone() };
+    let qkv = Qkv { q: &q, k: &k, v: &v };
     let (out, last) =
-        attention_with_state((&q, &k, &v), Some(&initial), &case.bounds, &options).unwrap();
+        fused::attention_with_state(qkv, Some(&initial), &case.cu_seqlens, &options).unwrap();
     let total = |x: &Tensor, g: &Tensor| (x * g).sum(Kind::Double);
     (total(&out, &case.g) + total(&last.s, &case.states[2]) + total(&last.z, &case.states[3]))
         .backward();
-    // the emulation's order: s1, z1, ds0, dz0
+    // In the order of the emulation: s1, z1, ds0, dz0.
     vec![
         out.detach(),
         q.grad(),
@@ -184,10 +189,10 @@ fn check(case: &Case, longest: i64, bf16: bool, limit: f64) {
     for ((found, expected), name) in
         emulated(case, longest, bf16).iter().zip(&expected(case)).zip(names)
     {
-        let (ends, e) = (case.bounds.offsets(), error(found, expected));
+        let (offsets, e) = (case.cu_seqlens.offsets(), error(found, expected));
         assert!(
             e < limit,
-            "{name}: ends {ends:?}, q {:?}, v {:?}: error {e:e}",
+            "{name}: offsets {offsets:?}, q {:?}, v {:?}: error {e:e}",
             case.q.size(),
             case.v.size()
         );
@@ -219,8 +224,8 @@ fn bfloat16_holds_to_the_fused_form() {
     check(&case(&[70], 1, 128, 100, false, false), 512, true, 3e-2);
 }
 
-/// Values with a mean make dq the small difference of large options: the state is centred before it
-/// is rounded.
+/// Values with a mean make dq the small difference of large terms: the kernel centres the state
+/// before it rounds it.
 #[test]
 #[expect(clippy::print_stdout, reason = "the figures are of interest")]
 fn rounding_of_dq_does_not_grow_with_length_or_mean() {
@@ -253,10 +258,11 @@ fn a_step_in_place() {
     let (rows, heads, d, m) = (6, 2, 20, 33);
     let make = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
     let (q, k, v) = (make(&[3, heads, d]), make(&[3, heads, d]), make(&[3, heads, m]));
-    let (mut s, mut z) = (make(&[3, heads, d, m]).abs(), make(&[3, heads, d]).abs());
+    let (s, z) = (make(&[3, heads, d, m]).abs(), make(&[3, heads, d]).abs());
+    let mut state = AttentionState { s, z };
     let left = decay(heads);
     let inputs = [&q, &k, &v, &left].map(numbers);
-    let mut made = [numbers(&s), numbers(&z), vec![f32::NAN; (rows * m) as usize]];
+    let mut made = [numbers(&state.s), numbers(&state.z), vec![f32::NAN; (rows * m) as usize]];
     let step = Step {
         inputs: inputs.each_ref().map(|x| x.as_ptr()),
         state_and_out: made.each_mut().map(|x| x.as_mut_ptr()),
@@ -268,17 +274,19 @@ fn a_step_in_place() {
     };
     // SAFETY: every pointer is to as many numbers as the sizes say.
     unsafe { emulate_step(&raw const step) };
-    let out = chunked::step((&q, &k, &v), (&mut s, &mut z), Some(&left), EPS);
-    for (found, expected) in made.iter().zip([&s, &z, &out]) {
+    let out = chunked::step(Qkv { q: &q, k: &k, v: &v }, &mut state, Some(&left), EPS);
+    for (found, expected) in made.iter().zip([&state.s, &state.z, &out]) {
         assert!(error(&Tensor::from_slice(found), &expected.view([-1])) < 1e-5);
     }
 }
 
-/// The emulation's yardstick, held to the definition once more here.
+/// The fused form, which the emulation is compared with, is compared with the definition here.
 #[test]
 fn the_fused_form_is_the_definition() {
     let case = case(&[30, 5], 2, 16, 16, false, true);
-    let naive = naive::decayed(&case.q, &case.k, &case.v, &case.bounds, case.decay.as_ref(), EPS);
+    let options = AttentionOptions { decay: case.decay.as_ref(), ..AttentionOptions::new(EPS) };
+    let qkv = Qkv { q: &case.q, k: &case.k, v: &case.v };
+    let naive = naive::attention(qkv, &case.cu_seqlens, &options);
     let mut zero = case;
     zero.states.iter_mut().for_each(|x| *x = x.zeros_like());
     assert!(error(&expected(&zero)[0], &naive) < 1e-12);

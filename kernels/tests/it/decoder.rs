@@ -14,7 +14,7 @@ const SHAPE: DecoderShape = DecoderShape {
     conv_kernel: 3,
 };
 
-/// Numbers that look random and are the same everywhere.
+/// Returns `n` numbers by xorshift: the same on every machine.
 fn values(n: usize, seed: u32) -> Vec<f32> {
     let mut x = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
     let mut next = || {
@@ -50,7 +50,8 @@ fn weights() -> DecoderWeights {
     }
 }
 
-/// The scores after each token of `tokens`, run in `slot` of `slots` beside other sequences.
+/// Returns the scores after each of `tokens`, run in `slot` while the other slots run other
+/// sequences.
 fn scores(decoder: &Decoder, tokens: &[u16], slot: usize, slots: usize) -> Vec<Vec<f32>> {
     let mut state = decoder.state(slots);
     let mut all = Vec::new();

@@ -1,6 +1,7 @@
-//! The kernels on a GPU, where there is one and the feature `cuda` is on.
+//! Tests of the kernels on a GPU, skipped without one or without the feature `cuda`.
 
-use linformer_kernels::{CuSeqlens, fused};
+use linformer_kernels::CuSeqlens;
+use linformer_kernels::attention::{AttentionOptions, AttentionState, Qkv, fused};
 use tch::{Cuda, Device, Kind, Tensor};
 
 use crate::attention::{decay, error};
@@ -9,25 +10,25 @@ const GPU: Device = Device::Cuda(0);
 
 #[expect(clippy::print_stdout, reason = "says what it skipped")]
 fn missing() -> bool {
-    let missing = !fused::runs_on(GPU, 64) || !Cuda::is_available();
+    let missing = !fused::is_supported(GPU, 64) || !Cuda::is_available();
     if missing {
         println!("skipped: no GPU, or built without the feature cuda");
     }
     missing
 }
 
-/// Output and gradients of a random output gradient.
+/// Returns the output and the gradients of q, k and v under a random output gradient.
 fn run(
     inputs: &[Tensor; 3],
-    bounds: &CuSeqlens,
+    cu_seqlens: &CuSeqlens,
     decay: Option<&Tensor>,
     kind: Kind,
     device: Device,
 ) -> [Tensor; 4] {
     let [q, k, v] =
         inputs.each_ref().map(|x| x.to_kind(kind).to_device(device).set_requires_grad(true));
-    let options = fused::AttentionOptions { decay, ..fused::AttentionOptions::new(1e-6) };
-    let (out, _) = fused::attention_with_state((&q, &k, &v), None, bounds, &options).unwrap();
+    let options = AttentionOptions { decay, ..AttentionOptions::new(1e-6) };
+    let out = fused::attention(Qkv { q: &q, k: &k, v: &v }, cu_seqlens, &options).unwrap();
     tch::manual_seed(5);
     let weight =
         Tensor::randn(out.size(), (Kind::Double, Device::Cpu)).to_kind(kind).to_device(device);
@@ -43,16 +44,17 @@ fn holds_to_the_cpu_in_float64() {
     for lengths in [&[1][..], &[63, 64, 0, 65], &[200], &[4097]] {
         for (d, m) in [(16, 16), (32, 32), (48, 64), (64, 64), (128, 128), (128, 16)] {
             for left in [None, Some(decay(2))] {
-                let bounds = CuSeqlens::from_lengths(lengths);
+                let cu_seqlens = CuSeqlens::from_lengths(lengths);
                 tch::manual_seed(d + m);
-                let make =
-                    |size| Tensor::randn([bounds.tokens(), 2, size], (Kind::Double, Device::Cpu));
+                let make = |size| {
+                    Tensor::randn([cu_seqlens.tokens(), 2, size], (Kind::Double, Device::Cpu))
+                };
                 let inputs = [make(d), make(d), make(m)]
                     .map(|x| x.to_kind(Kind::BFloat16).to_kind(Kind::Double));
-                let expected = run(&inputs, &bounds, left.as_ref(), Kind::Double, Device::Cpu);
+                let expected = run(&inputs, &cu_seqlens, left.as_ref(), Kind::Double, Device::Cpu);
                 for (kind, limit) in [(Kind::Float, 2e-5), (Kind::BFloat16, 3e-2)] {
-                    let found = run(&inputs, &bounds, left.as_ref(), kind, GPU);
-                    let again = run(&inputs, &bounds, left.as_ref(), kind, GPU);
+                    let found = run(&inputs, &cu_seqlens, left.as_ref(), kind, GPU);
+                    let again = run(&inputs, &cu_seqlens, left.as_ref(), kind, GPU);
                     for i in 0..4 {
                         let e = error(&found[i], &expected[i]);
                         assert!(
@@ -77,9 +79,10 @@ fn steps_hold_to_the_cpu() {
     let (s, z) = (make(&[5, 2, 64, 48]).abs(), make(&[5, 2, 64]).abs());
     let step = |device: Device| {
         let mut state =
-            fused::State { s: s.copy().to_device(device), z: z.copy().to_device(device) };
+            AttentionState { s: s.copy().to_device(device), z: z.copy().to_device(device) };
         let [q, k, v] = [&q, &k, &v].map(|x| x.to_device(device));
-        let out = fused::step(&q, &k, &v, &mut state, Some(&decay(2)), 1e-6).unwrap();
+        let out =
+            fused::step(Qkv { q: &q, k: &k, v: &v }, &mut state, Some(&decay(2)), 1e-6).unwrap();
         [out, state.s, state.z].map(|x| x.to_device(Device::Cpu))
     };
     for (found, expected) in step(GPU).iter().zip(&step(Device::Cpu)) {

@@ -1,4 +1,4 @@
-//! Every form of the operator against the definition, in float64 where it can be.
+//! Tests of every form of the operator against the definition, in float64 if the form has it.
 
 mod attention;
 mod cuda;

@@ -1,4 +1,4 @@
-use linformer_kernels::{AdamW, clip_grad_norm};
+use linformer_kernels::{AdamW, AdamWStep, clip_grad_norm};
 use tch::{Device, Kind, Tensor};
 
 #[test]
@@ -7,29 +7,31 @@ fn adamw_follows_its_formula() {
     let (p, g) = (Tensor::randn([7], options), Tensor::randn([7], options));
     let (m, v) = (Tensor::zeros([7], options), Tensor::zeros([7], options));
     let adamw = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8 };
-    let (lr, decay) = (0.1, 0.01);
+    let (lr, weight_decay) = (0.1, 0.01);
     let mut expected = p.copy();
-    let (mut first, mut second) = (m.copy(), v.copy());
+    let (mut exp_avg, mut exp_avg_sq) = (m.copy(), v.copy());
     for step in 1..=3 {
         adamw
-            .step(
-                &[p.shallow_clone()],
-                &[g.shallow_clone()],
-                (&[m.shallow_clone()], &[v.shallow_clone()]),
+            .step(AdamWStep {
+                params: &[p.shallow_clone()],
+                grads: &[g.shallow_clone()],
+                exp_avg: &[m.shallow_clone()],
+                exp_avg_sq: &[v.shallow_clone()],
                 step,
-                (lr, decay),
-            )
+                lr,
+                weight_decay,
+            })
             .unwrap();
-        first = first * 0.9 + &g * 0.1;
-        second = second * 0.95 + &g * &g * 0.05;
-        let corrected = &first / (1.0 - 0.9_f64.powi(step as i32));
-        let root = (&second / (1.0 - 0.95_f64.powi(step as i32))).sqrt() + 1e-8;
-        expected = &expected * (1.0 - lr * decay) - corrected / root * lr;
+        exp_avg = exp_avg * 0.9 + &g * 0.1;
+        exp_avg_sq = exp_avg_sq * 0.95 + &g * &g * 0.05;
+        let corrected = &exp_avg / (1.0 - 0.9_f64.powi(step as i32));
+        let root = (&exp_avg_sq / (1.0 - 0.95_f64.powi(step as i32))).sqrt() + 1e-8;
+        expected = &expected * (1.0 - lr * weight_decay) - corrected / root * lr;
     }
     assert!(p.allclose(&expected, 1e-5, 1e-6, false), "{p:?} {expected:?}");
 }
 
-/// Gradients come as autograd makes them: transposed ones too.
+/// Autograd makes gradients of any strides, transposed ones for example.
 #[test]
 fn a_gradient_may_be_laid_out_otherwise() {
     let options = (Kind::Float, Device::Cpu);
@@ -39,7 +41,17 @@ fn a_gradient_may_be_laid_out_otherwise() {
     let after = |gradient: Tensor| {
         let (p, m, v) =
             (start.copy(), Tensor::zeros([5, 3], options), Tensor::zeros([5, 3], options));
-        adamw.step(&[p.shallow_clone()], &[gradient], (&[m], &[v]), 1, (0.1, 0.0)).unwrap();
+        adamw
+            .step(AdamWStep {
+                params: &[p.shallow_clone()],
+                grads: &[gradient],
+                exp_avg: &[m],
+                exp_avg_sq: &[v],
+                step: 1,
+                lr: 0.1,
+                weight_decay: 0.0,
+            })
+            .unwrap();
         p
     };
     assert!(after(gradient.tr()).equal(&after(gradient.tr().contiguous())));

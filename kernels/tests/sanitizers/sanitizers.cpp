@@ -1,5 +1,6 @@
-// The CPU kernels over shapes that hurt, without libtorch, for AddressSanitizer and UndefinedBehaviorSanitizer: each buffer
-// is an allocation of its own, of exactly the size that cpu.h promises to stay within. scripts/check/sanitizers compiles it.
+// Runs the CPU kernels over sizes around the padding, without libtorch, for AddressSanitizer and
+// UndefinedBehaviorSanitizer. Each buffer is an allocation of its own, of exactly the size that
+// cpu.h requires. scripts/check/sanitizers compiles it.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -31,7 +32,8 @@ const AttentionTable<double> &of(const Table &t, double) { return t.f64; }
 
 double phi(double x) { return x > 0 ? x + 1 : std::exp(x); }
 
-// The first head's answer to the last token of the first sequence, by the definition: no rotation, no decay, no state.
+// Compares the first head's output for the last token of the first sequence with the definition: no
+// rotation, no decay, no state.
 template <class T>
 void check_last(const Attention<T> &a, int64_t end) {
   const int64_t t = end - 1;
@@ -45,22 +47,30 @@ void check_last(const Attention<T> &a, int64_t end) {
   }
   for (int64_t j = 0; j < a.m; j++)
     if (std::abs(out[j] / den - a.out[t * a.heads * a.m + j]) > 1e-4) {
-      std::fprintf(stderr, "attention: expected %g, found %g\n", out[j] / den, double(a.out[t * a.heads * a.m + j]));
+      std::fprintf(stderr, "attention: expected %g, found %g\n", out[j] / den,
+                   double(a.out[t * a.heads * a.m + j]));
       std::exit(1);
     }
 }
 
 template <class T>
-void attention(const Table &table, int64_t tokens, int64_t heads, int64_t d, int64_t m, int extras) {
-  const std::vector<int64_t> bounds = tokens > 2 ? std::vector<int64_t>{0, tokens / 3, tokens} : std::vector<int64_t>{0, tokens};
-  const int64_t sequences = int64_t(bounds.size()) - 1, longest = tokens - (tokens > 2 ? tokens / 3 : 0);
-  const auto q = numbers<T>(tokens * heads * d), k = numbers<T>(tokens * heads * d), v = numbers<T>(tokens * heads * m);
-  const auto grad = numbers<T>(tokens * heads * m), s0 = numbers<T>(sequences * heads * d * m), z0 = numbers<T>(sequences * heads * d);
-  std::vector<T> out(tokens * heads * m), den(heads * tokens), dq(q.size()), dk(k.size()), dv(v.size());
+void attention(const Table &table, int64_t tokens, int64_t heads, int64_t d, int64_t m,
+               int extras) {
+  const std::vector<int64_t> cu_seqlens =
+      tokens > 2 ? std::vector<int64_t>{0, tokens / 3, tokens} : std::vector<int64_t>{0, tokens};
+  const int64_t sequences = int64_t(cu_seqlens.size()) - 1,
+                longest = tokens - (tokens > 2 ? tokens / 3 : 0);
+  const auto q = numbers<T>(tokens * heads * d), k = numbers<T>(tokens * heads * d),
+             v = numbers<T>(tokens * heads * m);
+  const auto grad = numbers<T>(tokens * heads * m), s0 = numbers<T>(sequences * heads * d * m),
+             z0 = numbers<T>(sequences * heads * d);
+  std::vector<T> out(tokens * heads * m), den(heads * tokens), dq(q.size()), dk(k.size()),
+      dv(v.size());
   std::vector<T> s1(s0.size()), z1(z0.size()), ds0(s0.size()), dz0(z0.size()), decay(heads, T(0.9));
   auto cos = numbers<T>(tokens * (d / 2)), sin = numbers<T>(tokens * (d / 2));
   Attention<T> a{};
-  a.q = q.data(), a.k = k.data(), a.v = v.data(), a.out = out.data(), a.den = den.data(), a.grad = grad.data();
+  a.q = q.data(), a.k = k.data(), a.v = v.data(), a.out = out.data(), a.den = den.data(),
+  a.grad = grad.data();
   a.q_t = a.k_t = a.dq_t = a.dk_t = heads * d, a.q_h = a.k_h = a.dq_h = a.dk_h = d;
   a.v_t = a.grad_t = a.dv_t = heads * m, a.v_h = a.grad_h = a.dv_h = m;
   a.dq = dq.data(), a.dk = dk.data(), a.dv = dv.data();
@@ -74,43 +84,54 @@ void attention(const Table &table, int64_t tokens, int64_t heads, int64_t d, int
   const auto &kernels = of(table, T());
   for (int64_t seq = 0; seq < sequences; seq++)
     for (int64_t head = 0; head < heads; head += GROUP) {
-      const Item item{seq, head, heads - head < GROUP ? heads - head : GROUP, bounds[seq], bounds[seq + 1]};
+      const Item item{seq, head, heads - head < GROUP ? heads - head : GROUP, cu_seqlens[seq],
+                      cu_seqlens[seq + 1]};
       const int64_t size = kernels.scratch(d, m, longest, heads < GROUP ? heads : GROUP);
       auto scratch = std::make_unique<T[]>(size);
       kernels.forward(a, item, scratch.get());
       scratch = std::make_unique<T[]>(size);
       kernels.backward(a, item, scratch.get());
     }
-  if (extras == 0 && bounds[1] > 0) check_last(a, bounds[1]);
+  if (extras == 0 && cu_seqlens[1] > 0) check_last(a, cu_seqlens[1]);
 }
 
 void convolution(const Table &table, int64_t tokens, int64_t channels, int64_t taps) {
-  const std::vector<int64_t> bounds{0, tokens / 2, tokens};
-  const auto x = numbers<float>(tokens * channels), w = numbers<float>(taps * channels), dy = numbers<float>(tokens * channels);
+  const std::vector<int64_t> cu_seqlens{0, tokens / 2, tokens};
+  const auto x = numbers<float>(tokens * channels), w = numbers<float>(taps * channels),
+             dy = numbers<float>(tokens * channels);
   std::vector<float> y(x.size()), dx(x.size()), dw(w.size());
   Convolution c{x.data(), w.data(), y.data(), channels, taps, dy.data(), dx.data(), dw.data()};
   for (int64_t from = 0; from < channels; from += 16) {
     const int64_t to = from + 16 < channels ? from + 16 : channels;
-    table.convolve(c, bounds.data(), 2, from, to);
-    table.convolve_back(c, bounds.data(), 2, from, to);
+    table.convolve(c, cu_seqlens.data(), 2, from, to);
+    table.convolve_back(c, cu_seqlens.data(), 2, from, to);
   }
 }
 
 void step(const Table &table, int64_t d, int64_t m) {
   const auto q = numbers<float>(d), k = numbers<float>(d), v = numbers<float>(m);
   std::vector<float> s(d * m), z(d), out(m), scratch(2 * ((d + 15) / 16 * 16));
-  for (int i = 0; i < 3; i++) table.step(d, m, q.data(), k.data(), v.data(), 0.9f, 1e-6f, s.data(), z.data(), out.data(), scratch.data());
+  for (int i = 0; i < 3; i++)
+    table.step(d, m, q.data(), k.data(), v.data(), 0.9f, 1e-6f, s.data(), z.data(), out.data(),
+               scratch.data());
 }
 
 void decode(const Table &table, bool extras) {
   Model m{};
-  m.vocab = 64, m.width = 32, m.heads = 2, m.feed = 64, m.layers = 2, m.taps = 4, m.rms = extras, m.gated = extras;
+  m.vocab = 64, m.hidden_size = 32, m.heads = 2, m.ffn_size = 64, m.layers = 2, m.conv_kernel = 4,
+  m.rms = extras, m.gated = extras;
   m.norm_eps = m.attention_eps = 1e-5f;
-  const int64_t rows = 8, slots = 9, d = m.width / m.heads, up = extras ? 2 * m.feed : m.feed;
-  const auto decay = numbers<float>(m.heads), embed = numbers<float>(m.vocab * m.width), vector = numbers<float>(m.width);
-  const auto qkv = numbers<float>(m.width * 3 * m.width), square = numbers<float>(m.width * m.width);
-  const auto wide = numbers<float>(m.width * up), down = numbers<float>(m.feed * m.width), conv = numbers<float>(m.taps * 3 * m.width);
-  const auto bias3 = numbers<float>(3 * m.width), bias_up = numbers<float>(up), head = numbers<float>(m.width * m.vocab);
+  const int64_t rows = 8, slots = 9, d = m.hidden_size / m.heads,
+                up = extras ? 2 * m.ffn_size : m.ffn_size;
+  const auto decay = numbers<float>(m.heads), embed = numbers<float>(m.vocab * m.hidden_size),
+             vector = numbers<float>(m.hidden_size);
+  const auto qkv = numbers<float>(m.hidden_size * 3 * m.hidden_size),
+             square = numbers<float>(m.hidden_size * m.hidden_size);
+  const auto wide = numbers<float>(m.hidden_size * up),
+             down = numbers<float>(m.ffn_size * m.hidden_size),
+             conv = numbers<float>(m.conv_kernel * 3 * m.hidden_size);
+  const auto bias3 = numbers<float>(3 * m.hidden_size), bias_up = numbers<float>(up),
+             head = numbers<float>(m.hidden_size * m.vocab);
   const auto head_bias = numbers<float>(m.vocab);
   const std::vector<double> frequency(d / 2, 0.1);
   std::vector<Block> blocks(m.layers);
@@ -121,17 +142,20 @@ void decode(const Table &table, bool extras) {
     if (extras) b.gate = {square.data(), vector.data()}, b.conv = conv.data();
     b.up = {wide.data(), bias_up.data()}, b.down = {down.data(), vector.data()};
   }
-  m.decay = decay.data(), m.frequency = frequency.data(), m.embed = embed.data(), m.blocks = blocks.data();
+  m.decay = decay.data(), m.frequency = frequency.data(), m.embed = embed.data(),
+  m.blocks = blocks.data();
   m.norm = {vector.data(), vector.data()}, m.head = {head.data(), head_bias.data()};
   std::vector<float> s(m.layers * slots * m.heads * d * d), z(m.layers * slots * m.heads * d);
-  std::vector<float> past(m.layers * slots * (m.taps - 1) * 3 * m.width), logits(rows * m.vocab);
+  std::vector<float> past(m.layers * slots * (m.conv_kernel - 1) * 3 * m.hidden_size),
+      logits(rows * m.vocab);
   std::vector<int32_t> slot(rows), tokens(rows);
   std::vector<int64_t> positions(rows);
   for (int64_t at = 0; at < 6; at++) {
-    for (int64_t r = 0; r < rows; r++) slot[r] = int32_t(r), tokens[r] = int32_t((r * 7 + at) % m.vocab), positions[r] = at;
+    for (int64_t r = 0; r < rows; r++)
+      slot[r] = int32_t(r), tokens[r] = int32_t((r * 7 + at) % m.vocab), positions[r] = at;
     std::vector<float> scratch(table.decode_scratch(m, rows));
-    table.decode(m, rows, slots, slot.data(), tokens.data(), positions.data(), s.data(), z.data(), past.data(), logits.data(),
-                 scratch.data());
+    table.decode(m, rows, slots, slot.data(), tokens.data(), positions.data(), s.data(), z.data(),
+                 past.data(), logits.data(), scratch.data());
   }
 }
 
@@ -139,7 +163,8 @@ void all(const Table &table) {
   int runs = 0;
   for (const int64_t tokens : {1, 2, 15, 16, 17, 33, 50})
     for (const int64_t heads : {1, 3, 9})
-      for (const auto [d, m] : {std::pair<int64_t, int64_t>{1, 1}, {3, 5}, {16, 16}, {17, 8}, {32, 33}})
+      for (const auto [d, m] :
+           {std::pair<int64_t, int64_t>{1, 1}, {3, 5}, {16, 16}, {17, 8}, {32, 33}})
         for (int extras = 0; extras < 8; extras++, runs += 2) {
           attention<float>(table, tokens, heads, d, m, extras);
           attention<double>(table, tokens, heads, d, m, extras);
@@ -162,8 +187,8 @@ int main() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) all(table_avx2);
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl"))
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
     all(table_avx512);
 #endif
 }

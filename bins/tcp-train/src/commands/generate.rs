@@ -1,5 +1,6 @@
 //! A model to a dataset.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use anyhow::bail;
@@ -62,7 +63,11 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
         take(&generated, &filter, &mut summary, &mut output)?;
         progress.set(if args.packets.is_some() { summary.packets } else { summary.generated });
         progress.message(format!("generating, {} packets", count(summary.packets)));
-        Ok::<_, anyhow::Error>(!interrupts.requested() && !is_enough(args, &summary))
+        Ok::<_, anyhow::Error>(if interrupts.requested() || is_enough(args, &summary) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
     })?;
     progress.finish();
     summary.seconds = started.elapsed().as_secs_f64();

@@ -20,7 +20,7 @@ impl Processes {
     /// device does not exist, or the other processes cannot be reached.
     pub(crate) fn init(machine: &Machine, input: &Path) -> anyhow::Result<(Processes, Device)> {
         let info = ProcessInfo::from_variables(|name| std::env::var(name).ok())?;
-        let info = info.filter(|info| info.size > 1);
+        let info = info.filter(|info| info.world_size > 1);
         if info.is_some() && is_dash(input) {
             bail!("standard input: expected a dataset that every process can read, found a stream");
         }
@@ -49,7 +49,7 @@ impl Processes {
 
     /// Returns the number of processes.
     pub(crate) fn size(&self) -> usize {
-        self.group().map_or(1, |group| group.info().size)
+        self.group().map_or(1, |group| group.info().world_size)
     }
 
     /// Returns whether this process writes the model folder and the summary: rank 0 does.

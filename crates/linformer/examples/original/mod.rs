@@ -1,18 +1,18 @@
-//! The original's model and way, with libtorch's operations: 8 layers, 256 wide, 8 heads, 16-bit
-//! words as tokens (65,546 of them), an embedding and an output of their own, attention as
-//! cumulative sums over the context.
+//! The original model, tcpflowgen's, in libtorch operations: 8 layers, 256 wide, 8 heads, 16-bit
+//! words as tokens (65,546 ids), untied embedding and output, attention as cumulative sums over the
+//! context.
 
 use tch::nn::{self, Module, ModuleT};
 use tch::{Kind, Tensor};
 
-/// Token ids of the 16-bit word code.
+/// Number of token ids of the 16-bit word code.
 pub(crate) const VOCAB: i64 = 65_546;
 const WIDTH: i64 = 256;
 const HEADS: i64 = 8;
 const LAYERS: usize = 8;
 const FEED: i64 = 1024;
 
-/// The model.
+/// The original model, with weights of its own.
 #[derive(Debug)]
 pub(crate) struct Original {
     embed: nn::Embedding,
@@ -31,7 +31,7 @@ struct Block {
 }
 
 impl Original {
-    /// With fresh weights.
+    /// Creates the model with fresh weights.
     pub(crate) fn new(vs: &nn::Path) -> Original {
         let linear = |name: String, i, o| nn::linear(vs / name, i, o, nn::LinearConfig::default());
         let norm =
@@ -51,7 +51,7 @@ impl Original {
         }
     }
 
-    /// Scores `[B, T, V]` for token ids `[B, T]`.
+    /// Computes the scores `[B, T, V]` for token ids `[B, T]`.
     pub(crate) fn forward(&self, tokens: &Tensor) -> Tensor {
         let mut x = self.embed.forward(tokens);
         for block in &self.blocks {
@@ -68,7 +68,8 @@ impl Original {
     }
 }
 
-/// `qkv` `[B, T, 3 W]`: rotary positions, `elu(x) + 1`, sums over all tokens before.
+/// Computes the attention of `qkv` `[B, T, 3 W]`: rotary positions, `elu(x) + 1`, and a state for
+/// every token, `[B, T, H, D, D]`, by cumulative sums.
 fn attention(qkv: &Tensor) -> Tensor {
     let (b, t) = (qkv.size()[0], qkv.size()[1]);
     let parts = qkv.view([b, t, 3, HEADS, WIDTH / HEADS]);

@@ -1,9 +1,10 @@
-//! What the octets of a model's file say.
+//! Tests of the parser of model files.
 
 use std::path::Path;
 
 use linformer::file::{TensorFile, TrainingMetadata};
 
+/// Returns a safetensors file with this header and these values.
 fn with_header(header: &str, values: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), values].concat()
 }
@@ -32,15 +33,17 @@ fn sizes_beyond_sense_are_refused() {
         r#"{"x":{"dtype":"F32","shape":[0,18446744073709551615],"data_offsets":[0,0]}}"#,
         "x: expected at most",
     );
-    let wraps = r#"{"x":{"dtype":"F32","shape":[4611686018427387903],"data_offsets":[0,18446744073709551612]}}"#;
-    check(wraps, "x: expected values within the file");
+    let [elements, end] = ["4611686018427387903", "18446744073709551612"];
+    let wraps =
+        format!(r#"{{"x":{{"dtype":"F32","shape":[{elements}],"data_offsets":[0,{end}]}}}}"#);
+    check(&wraps, "x: expected values within the file");
     check(
         r#"{"x":{"dtype":"F64","shape":[0],"data_offsets":[0,0]}}"#,
         "x: expected F32, found F64",
     );
 }
 
-/// What fuzzing began with and what it has found, once more: the files of `fuzz/seeds/model`.
+/// Parses the files of `fuzz/seeds/model`: the fuzz target's first inputs, and those with findings.
 #[test]
 fn seeds() {
     let manifest = std::env::var("CARGO_MANIFEST_DIR").unwrap();

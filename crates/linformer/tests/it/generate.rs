@@ -1,3 +1,5 @@
+use std::ops::ControlFlow;
+
 use linformer::{
     Device, Generated, Generator, Job, Model, PrefixMatch, Prompt, Sampling, StopReason,
     TokenFilter,
@@ -5,7 +7,7 @@ use linformer::{
 
 use crate::model::config;
 
-/// Even tokens alone; token 0 ends.
+/// Filter that allows even tokens; token 0 ends the sequence.
 struct Even {
     done: bool,
 }
@@ -45,7 +47,7 @@ fn run(job: &Job) -> Vec<Generated> {
     let mut all = Vec::new();
     let deliver = |generated, _| {
         all.push(generated);
-        Ok::<_, ()>(true)
+        Ok::<_, ()>(ControlFlow::Continue(()))
     };
     generator.run(job, |_| Even { done: false }, deliver).unwrap();
     all
@@ -69,7 +71,7 @@ fn all_come_in_order_and_are_allowed() {
     );
 }
 
-/// Nothing may follow the prompt.
+/// Filter that allows no token after the prompt.
 struct Nothing;
 
 impl TokenFilter for Nothing {
@@ -89,7 +91,7 @@ fn where_nothing_may_follow_the_filter_is_blamed_and_not_the_scores() {
     let mut endings = Vec::new();
     let deliver = |generated: Generated, _| {
         endings.push(generated.stop_reason);
-        Ok::<_, ()>(true)
+        Ok::<_, ()>(ControlFlow::Continue(()))
     };
     generator.run(&Job { sequences: 3, ..job() }, |_| Nothing, deliver).unwrap();
     assert_eq!(endings, [StopReason::NoAllowedToken; 3]);
@@ -116,7 +118,7 @@ fn stops_when_told() {
     let mut seen = 0;
     let deliver = |_, _| {
         seen += 1;
-        Ok::<_, ()>(seen < 5)
+        Ok::<_, ()>(if seen < 5 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     };
     generator
         .run(&Job { sequences: 1_000_000, ..job() }, |_| Even { done: false }, deliver)

@@ -40,8 +40,8 @@ fn variants() -> [ModelConfig; 8] {
     ]
 }
 
-/// A model whose weights are all different from what they start as, so that none of them can be
-/// forgotten.
+/// Returns a model whose weights all differ from their initial values, so that a weight left out of
+/// a computation shows.
 pub(crate) fn model(config: &ModelConfig) -> Model {
     let model = Model::new(config, 3, Device::Cpu).unwrap();
     let _guard = tch::no_grad_guard();
@@ -60,7 +60,7 @@ fn close(a: &Tensor, b: &Tensor) -> bool {
     a.allclose(b, 1e-4, 1e-5, false)
 }
 
-/// Scores of each next token, by the whole sequence at once.
+/// Returns the scores of each next token, computed for the whole sequence at once.
 pub(crate) fn parallel(model: &Model, tokens: &[u16]) -> Tensor {
     let ids: Vec<i64> = tokens.iter().map(|&t| i64::from(t)).collect();
     let _guard = tch::no_grad_guard();
@@ -114,20 +114,20 @@ fn sequences_of_a_row_do_not_see_each_other() {
     }
 }
 
-/// One sequence cut before each of `cuts`, each piece in a batch beside a whole sequence that
-/// nobody remembers.
+/// Returns the losses of one sequence cut before each of `cuts`. Each piece is in a batch with a
+/// whole sequence, which leaves no state.
 fn in_pieces(model: &Model, tokens: &[u16], cuts: &[usize]) -> Vec<f32> {
     let ends = || cuts.iter().copied().chain([tokens.len() - 1]);
-    let beside = tokens_from(5, 9);
-    let (mut memories, mut losses) = (CarriedStates::new(), Vec::new());
+    let whole = tokens_from(5, 9);
+    let (mut carried, mut losses) = (CarriedStates::new(), Vec::new());
     for (start, end) in [0].into_iter().chain(cuts.iter().copied()).zip(ends()) {
         let continues = end + 1 < tokens.len();
         let piece = SequencePiece { sequence: 7, start, tokens: &tokens[start..=end], continues };
-        let other = SequencePiece { sequence: 8, start: 0, tokens: &beside, continues: false };
+        let other = SequencePiece { sequence: 8, start: 0, tokens: &whole, continues: false };
         let batch = Batch::pack_pieces([piece, other]);
-        losses.extend(&model.losses_with_state(&batch, &mut memories).unwrap()[..end - start]);
+        losses.extend(&model.losses_with_state(&batch, &mut carried).unwrap()[..end - start]);
         assert_eq!(
-            memories.sequences().collect::<Vec<_>>(),
+            carried.sequences().collect::<Vec<_>>(),
             if continues { vec![7] } else { vec![] }
         );
     }

@@ -5,12 +5,12 @@ use linformer::{Activation, Decay, ModelConfig, NormKind};
 
 use crate::model::{config, model, parallel, tokens};
 
-/// The interpreter that has torch: PYTHON, or python3.
+/// Returns the Python interpreter to try: PYTHON, or python3.
 fn python() -> String {
     std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned())
 }
 
-/// `docs/read_model.py` reads what we write, and scores as we do.
+/// `docs/read_model.py` reads our files and computes our scores.
 #[test]
 #[expect(clippy::print_stdout, reason = "says what it skipped")]
 fn pytorch_reads_a_model_and_scores_alike() {

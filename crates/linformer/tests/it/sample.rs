@@ -46,19 +46,27 @@ fn nothing_allowed_is_nothing_chosen() {
     assert_eq!(choose(&[1.0, 2.0], &[0], &Sampling::default(), &mut rng, &mut Vec::new()), None);
 }
 
+/// Returns scores, of which some are NaN or minus infinity.
+fn score() -> impl Strategy<Value = f32> {
+    prop_oneof![-50.0_f32..50.0, Just(f32::NAN), Just(f32::NEG_INFINITY)]
+}
+
 proptest! {
     #[test]
     fn chooses_only_what_is_allowed(
-        logits in proptest::collection::vec(prop_oneof![-50.0_f32..50.0, Just(f32::NAN), Just(f32::NEG_INFINITY)], 130),
+        logits in proptest::collection::vec(score(), 130),
         allowed in proptest::array::uniform3(any::<u64>()),
         (temperature, top_k, top_p) in (0.0_f32..3.0, 0_usize..9, 0.0_f32..1.2),
     ) {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let chosen = choose(&logits, &allowed, &Sampling { temperature, top_k, top_p }, &mut rng, &mut Vec::new());
+        let sampling = Sampling { temperature, top_k, top_p };
+        let chosen = choose(&logits, &allowed, &sampling, &mut rng, &mut Vec::new());
         let is_allowed = |id: usize| id < 130 && allowed[id / 64] >> (id % 64) & 1 == 1;
         match chosen {
             Some(id) => prop_assert!(is_allowed(usize::from(id))),
-            None => prop_assert!((0..130).all(|id| !is_allowed(id)) || logits.iter().any(|x| !x.is_finite())),
+            None => prop_assert!(
+                (0..130).all(|id| !is_allowed(id)) || logits.iter().any(|x| !x.is_finite())
+            ),
         }
     }
 }

@@ -4,8 +4,8 @@ use linformer::{Device, Model, ModelError, Optimizer, Trainer, is_training_state
 
 use crate::model::config;
 
-/// Hands over the file with one bit of one octet flipped: of each where the checksum stands, of
-/// some everywhere.
+/// Calls `check` for copies of the file with one bit flipped: in each octet around the checksum,
+/// and in some everywhere.
 fn each_flipped(path: &Path, mut check: impl FnMut(usize, &Path)) {
     let octets = std::fs::read(path).unwrap();
     let some = (80..octets.len()).step_by(octets.len() / 200);
@@ -18,6 +18,7 @@ fn each_flipped(path: &Path, mut check: impl FnMut(usize, &Path)) {
     std::fs::write(path, octets).unwrap();
 }
 
+/// Asserts that reading failed with an error that names the file.
 fn is_refused<T>(at: usize, path: &Path, outcome: Result<T, ModelError>) {
     let error =
         outcome.err().unwrap_or_else(|| panic!("octet {at} flipped, and it is read")).to_string();
@@ -45,12 +46,12 @@ fn a_training_state_with_one_octet_changed_is_refused() {
     let path = folder.path().join("checkpoint.safetensors");
     let trainer =
         Trainer::new(Model::new(&config(), 5, Device::Cpu).unwrap(), Optimizer::default());
-    trainer.save(&path, &serde_json::json!({ "place": 4 })).unwrap();
+    trainer.save(&path, &serde_json::json!({ "epoch": 4 })).unwrap();
     each_flipped(&path, |at, path| is_refused(at, path, Trainer::load(path, Device::Cpu)));
     assert!(is_training_state(&path).unwrap());
 }
 
-/// As programs wrote them that knew of none.
+/// Earlier versions wrote files without a checksum.
 #[test]
 fn files_without_a_checksum_are_read() {
     let folder = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ fn trainer() -> Trainer {
     Trainer::new(Model::new(&config(), 1, Device::Cpu).unwrap(), Optimizer::default())
 }
 
-/// Sequences that count up from a start: easy to learn.
+/// Returns sequences that count up, which are easy to learn.
 fn batch(step: u64) -> Batch {
     let sequences: Vec<Vec<u16>> =
         (0..12).map(|i| (0..30).map(|t| ((step * 5 + i * 3 + t) % 23) as u16).collect()).collect();
@@ -51,7 +51,7 @@ fn stopped_and_loaded_goes_on_bit_for_bit() {
     }
 }
 
-/// The `n`-th of five pieces of a long sequence, beside a short one.
+/// Returns the `n`-th of five pieces of a long sequence, with a short sequence in the same batch.
 fn piece(n: usize) -> Batch {
     let tokens: Vec<u16> = (0..51).map(|t| ((t * t) % 23) as u16).collect();
     let long = SequencePiece {
@@ -115,7 +115,7 @@ fn a_loss_that_is_no_number_stops_with_its_step() {
     assert_eq!(trainer.steps(), 1);
 }
 
-/// The counting sequences in two parts.
+/// Returns the counting sequences of [`batch`] in two parts.
 fn halves(step: u64) -> [Batch; 2] {
     let sequences = |range: std::ops::Range<u64>| -> Vec<Vec<u16>> {
         range.map(|i| (0..30).map(|t| ((step * 5 + i * 3 + t) % 23) as u16).collect()).collect()

@@ -1,4 +1,4 @@
-// In place of libtorch's header of that name, which needs Python.
+// Replaces libtorch's header of the same name, which needs Python.
 #pragma once
 #include <torch/types.h>
 #define TORCH_EXTENSION_NAME peer

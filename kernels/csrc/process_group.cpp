@@ -1,5 +1,5 @@
-// Several processes that sum tensors together: libtorch's own c10d. A TCPStore tells them of each other; Gloo sums on
-// the CPU, NCCL on GPUs where this libtorch has it. No exception crosses the C face.
+// All-reduce over processes by libtorch's c10d. The processes find each other through a TCPStore.
+// Gloo sums on the CPU, NCCL on GPUs if this libtorch has it. No exception crosses the C interface.
 #include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
@@ -12,7 +12,7 @@
 
 #if defined(LF_CUDA)
 #include <c10/cuda/CUDAStream.h>
-// As torch/csrc/cuda/nccl.h says, which needs headers of all of CUDA's libraries.
+// Declarations of torch/csrc/cuda/nccl.h, which itself includes headers of all of CUDA's libraries.
 namespace torch::cuda::nccl {
 typedef void *ncclComm_t;
 typedef struct {
@@ -23,8 +23,8 @@ using comm_list = std::vector<ncclComm_t>;
 void get_unique_id(ncclUniqueId &id);
 ncclComm_t comm_init_rank(int nranks, const ncclUniqueId &id, int rank);
 void comm_destroy(ncclComm_t comm);
-void all_reduce(const std::vector<at::Tensor> &inputs, std::vector<at::Tensor> &outputs, int32_t op, const stream_list &streams,
-                const comm_list &comms);
+void all_reduce(const std::vector<at::Tensor> &inputs, std::vector<at::Tensor> &outputs, int32_t op,
+                const stream_list &streams, const comm_list &comms);
 }  // namespace torch::cuda::nccl
 #endif
 
@@ -34,8 +34,9 @@ class Device;
 
 namespace c10d {
 
-// As ProcessGroupGloo.hpp of libtorch 2.11 says (the version is checked in shim.cpp), whose own includes, Gloo's headers,
-// come with no libtorch. Only what is called; the object is larger than this class lets see, hence `room`.
+// The part of ProcessGroupGloo.hpp of libtorch 2.11 that is called here (shim.cpp checks the
+// version). The header itself includes Gloo's, which no libtorch ships. The object is larger than
+// this declaration shows, hence `room`.
 class ProcessGroupGloo : public Backend {
  public:
   struct Options : public Backend::Options {
@@ -43,7 +44,8 @@ class ProcessGroupGloo : public Backend {
     std::vector<std::shared_ptr<::gloo::transport::Device>> devices;
     int threads;
   };
-  explicit ProcessGroupGloo(const c10::intrusive_ptr<Store> &store, int rank, int size, c10::intrusive_ptr<Options> options);
+  explicit ProcessGroupGloo(const c10::intrusive_ptr<Store> &store, int rank, int size,
+                            c10::intrusive_ptr<Options> options);
   ~ProcessGroupGloo() override;
 
  private:
@@ -73,7 +75,9 @@ int guarded(F work) {
   return 1;
 }
 
-struct Team {
+// One process's handle on its group. The NCCL communicator is made by the first all-reduce on a
+// GPU.
+struct ProcessGroup {
   c10::intrusive_ptr<c10d::Store> store;
   c10::intrusive_ptr<c10d::Backend> gloo;
 #if defined(LF_CUDA)
@@ -82,28 +86,30 @@ struct Team {
   int rank, size;
 };
 
-void sum_on_cpu(Team &team, Tensor x) {
+void all_reduce_on_cpu(ProcessGroup &group, Tensor x) {
   std::vector<Tensor> tensors{x};
-  team.gloo->allreduce(tensors)->wait();
+  group.gloo->allreduce(tensors)->wait();
 }
 
 #if defined(LF_CUDA)
-void sum_on_gpu(Team &team, const Tensor &x) {
+void all_reduce_on_gpu(ProcessGroup &group, const Tensor &x) {
   namespace nccl = torch::cuda::nccl;
-  if (!team.nccl) {
+  if (!group.nccl) {
     nccl::ncclUniqueId id;
-    if (team.rank == 0) {
+    // Rank 0 makes the communicator's id and publishes it in the store.
+    if (group.rank == 0) {
       nccl::get_unique_id(id);
-      team.store->set("nccl", std::vector<uint8_t>(id.internal, id.internal + sizeof id.internal));
+      group.store->set("nccl", std::vector<uint8_t>(id.internal, id.internal + sizeof id.internal));
     } else {
-      const auto octets = team.store->get("nccl");
-      TORCH_CHECK(octets.size() == sizeof id.internal, "NCCL's id: expected ", sizeof id.internal, " octets, found ", octets.size());
+      const auto octets = group.store->get("nccl");
+      TORCH_CHECK(octets.size() == sizeof id.internal, "NCCL's id: expected ", sizeof id.internal,
+                  " octets, found ", octets.size());
       std::copy(octets.begin(), octets.end(), id.internal);
     }
-    team.nccl = nccl::comm_init_rank(team.size, id, team.rank);
+    group.nccl = nccl::comm_init_rank(group.size, id, group.rank);
   }
   std::vector<Tensor> tensors{x};
-  nccl::all_reduce(tensors, tensors, 0, {}, {team.nccl});
+  nccl::all_reduce(tensors, tensors, 0, {}, {group.nccl});
 }
 #endif
 
@@ -111,9 +117,10 @@ void sum_on_gpu(Team &team, const Tensor &x) {
 
 extern "C" {
 
-// Joins `size` processes as number `rank`. The store is at host:port: number 0 opens it there where `serves`.
-int lf_team_join(Team **out, const char *host, uint16_t port, int rank, int size, const char *prefix, int serves,
-                 int64_t timeout_ms) {
+// Joins a group of `size` processes as `rank`. The store is at host:port; a process with `serves`
+// opens it.
+int lf_group_init(ProcessGroup **out, const char *host, uint16_t port, int rank, int size,
+                  const char *prefix, int serves, int64_t timeout_ms) {
   return guarded([&] {
     c10d::TCPStoreOptions options;
     options.port = port;
@@ -122,39 +129,40 @@ int lf_team_join(Team **out, const char *host, uint16_t port, int rank, int size
     options.waitWorkers = false;
     options.multiTenant = true;
     options.timeout = std::chrono::milliseconds(timeout_ms);
-    auto team = std::make_unique<Team>();
+    auto group = std::make_unique<ProcessGroup>();
     auto tcp = c10::make_intrusive<c10d::TCPStore>(std::string(host), options);
-    team->store = c10::make_intrusive<c10d::PrefixStore>(std::string(prefix), tcp);
-    team->rank = rank, team->size = size;
+    group->store = c10::make_intrusive<c10d::PrefixStore>(std::string(prefix), tcp);
+    group->rank = rank, group->size = size;
     auto gloo = c10d::ProcessGroupGloo::Options::create_default(options.timeout);
-    team->gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(team->store, rank, size, gloo);
-    *out = team.release();
+    group->gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(group->store, rank, size, gloo);
+    *out = group.release();
   });
 }
 
-// In place: every process gets the sum of all. Contiguous tensors.
-int lf_team_sum(Team *team, Tensor *x) {
+// Replaces a contiguous tensor by its sum over all processes.
+int lf_group_all_reduce(ProcessGroup *group, Tensor *x) {
   return guarded([&] {
     at::NoGradGuard no_grad;
-    TORCH_CHECK(x->is_contiguous(), "sum: expected a contiguous tensor");
-    if (x->device().is_cpu()) return sum_on_cpu(*team, *x);
+    TORCH_CHECK(x->is_contiguous(), "all_reduce: expected a contiguous tensor");
+    if (x->device().is_cpu()) return all_reduce_on_cpu(*group, *x);
 #if defined(LF_CUDA)
-    if (x->device().is_cuda()) return sum_on_gpu(*team, *x);
+    if (x->device().is_cuda()) return all_reduce_on_gpu(*group, *x);
 #endif
-    TORCH_CHECK(false, "sum: this build has nothing that sums on ", x->device());
+    TORCH_CHECK(false, "all_reduce: this build cannot sum on ", x->device());
   });
 }
 
-void lf_team_leave(Team *team) {
+// Leaves the group and frees the handle.
+void lf_group_free(ProcessGroup *group) {
   guarded([&] {
 #if defined(LF_CUDA)
-    if (team->nccl) torch::cuda::nccl::comm_destroy(team->nccl);
+    if (group->nccl) torch::cuda::nccl::comm_destroy(group->nccl);
 #endif
-    delete team;
+    delete group;
   });
 }
 
-// Operations that gain from it compute in bfloat16 on this thread until told otherwise; sums and losses stay in float.
+// Switches autocast to bfloat16 on or off for this thread. Sums and losses stay in float.
 int lf_autocast_bf16(int cuda, int on) {
   return guarded([&] {
     const auto device = cuda ? at::kCUDA : at::kCPU;

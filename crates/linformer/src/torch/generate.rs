@@ -1,9 +1,10 @@
-//! Many sequences at once, each with its own state and its own random numbers.
+//! Generation of many sequences at once, each with its own state and its own random numbers.
 //!
-//! A thread owns a number of slots. A slot whose sequence is done takes the next one at once. What
-//! a sequence becomes depends on the weights, the seed and its index alone: slots, threads and
-//! order do not matter.
+//! Each thread owns a number of slots. A slot whose sequence has ended starts the next one at once
+//! (continuous batching). A sequence depends on the weights, the seed and its index alone: the
+//! number of slots and threads and the order of sequences do not change it.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -14,116 +15,116 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::sample::{Sampling, TokenFilter, candidate_weights, choose, pick, uniform};
 
-/// What to generate.
+/// Sequences to generate, and the resources for it.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// Number of sequences, at most.
+    /// Largest number of sequences.
     pub sequences: u64,
-    /// What each begins with: one of these, drawn by weight.
+    /// Beginnings of sequences; each sequence starts with one of them, sampled by weight.
     pub prompts: Vec<Prompt>,
-    /// How tokens are drawn.
+    /// Settings of sampling, for all sequences.
     pub sampling: Sampling,
-    /// Where random numbers come from.
+    /// Seed of the random numbers.
     pub seed: u64,
-    /// Sequences side by side in each thread.
+    /// Number of sequences that each thread runs at once.
     pub slots: usize,
-    /// Threads.
+    /// Number of threads that run the decoder.
     pub threads: usize,
-    /// A sequence that is not done after this many tokens is cut off.
+    /// Largest number of tokens in a sequence, which is cut off there.
     pub max_tokens: usize,
-    /// While sequences of so many tokens are done and wait for an earlier one, no other is begun: a
-    /// long sequence does not fill the memory with those behind it.
+    /// Number of tokens in finished sequences that wait for an earlier one, beyond which no new one
+    /// starts. It bounds the memory that a long sequence makes the later ones take.
     pub max_waiting_tokens: usize,
 }
 
-/// What a sequence may begin with.
+/// Beginning of sequences, with its weight among others.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Prompt {
-    /// One token or more.
+    /// Tokens of the beginning, at least one.
     pub tokens: Vec<u16>,
-    /// How much likelier it is than others.
+    /// Unnormalised probability of this beginning.
     pub weight: f32,
 }
 
 impl Prompt {
-    /// The only one.
+    /// Creates a prompt that is the only one.
     #[must_use]
     pub fn only(tokens: Vec<u16>) -> Prompt {
         Prompt { tokens, weight: 1.0 }
     }
 }
 
-/// What is asked of the beginning of a sequence.
+/// Result of comparing the beginning of a sequence with the conditions on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PrefixMatch {
-    /// Not this one.
+    /// The conditions are not satisfied, and no continuation satisfies them.
     No,
-    /// This one, if what follows is.
+    /// The conditions are satisfied so far; later tokens decide.
     Partial,
-    /// This one, whatever follows.
+    /// The conditions are satisfied, whichever tokens follow.
     Full,
 }
 
-/// How a sequence ended.
+/// Reason why a sequence ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StopReason {
-    /// Its filter called it done.
+    /// The filter says that the sequence is done.
     Done,
-    /// It had as many tokens as it may have.
+    /// The sequence has [`Job::max_tokens`] tokens.
     CutOff,
-    /// The model gave scores that are no numbers.
+    /// No allowed token has a finite score.
     NonFiniteLogits,
-    /// Its filter let nothing come next, and did not call it done.
+    /// The filter allows no token, and does not say that the sequence is done.
     NoAllowedToken,
 }
 
-/// A sequence that is finished.
+/// Sequence that has ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Generated {
-    /// Its index, from 0.
+    /// Index of the sequence in its job, from 0.
     pub index: u64,
-    /// Its tokens, the prompt first.
+    /// Tokens of the sequence, beginning with the prompt.
     pub tokens: Vec<u16>,
-    /// How it ended.
+    /// Reason why the sequence ended.
     pub stop_reason: StopReason,
 }
 
-/// A model that generates.
+/// Generator of sequences from a model. Clones share the weights.
 #[derive(Clone, Debug)]
 pub struct Generator {
     decoder: Decoder,
 }
 
-/// Sequences read side by side where beginnings are weighed.
-const WEIGHED_AT_ONCE: usize = 64;
+/// Number of prompts that the model reads at once while it enumerates them.
+const PROMPTS_AT_ONCE: usize = 64;
 
 impl Generator {
-    /// From a model's decoder.
+    /// Creates a generator from a model's decoder.
     #[must_use]
     pub fn new(decoder: Decoder) -> Generator {
         Generator { decoder }
     }
 
-    /// All wanted beginnings that follow on `start`, each with its probability: drawing one of them
-    /// by weight is drawing sequences without any wish and keeping those that fulfil it, and takes
-    /// no longer.
+    /// Enumerates every prefix after `start` that satisfies `matches`, with its probability.
+    /// Sampling one by weight gives the same distribution as rejection sampling, without the
+    /// rejections.
     pub fn enumerate_prompts<F: TokenFilter>(
         &self,
         start: &[u16],
         filter: impl Fn() -> F,
         sampling: &Sampling,
-        wanted: impl Fn(&[u16]) -> PrefixMatch,
+        matches: impl Fn(&[u16]) -> PrefixMatch,
     ) -> Vec<Prompt> {
         let mut open = vec![Prompt::only(start.to_vec())];
         let mut found = Vec::new();
         while !open.is_empty() {
             let next: Vec<Prompt> = open
-                .chunks(WEIGHED_AT_ONCE)
+                .chunks(PROMPTS_AT_ONCE)
                 .flat_map(|some| self.expand(some, &filter, sampling))
                 .collect();
             open.clear();
             for prompt in next {
-                match wanted(&prompt.tokens) {
+                match matches(&prompt.tokens) {
                     PrefixMatch::No => {}
                     PrefixMatch::Partial => open.push(prompt),
                     PrefixMatch::Full => found.push(prompt),
@@ -133,7 +134,7 @@ impl Generator {
         found
     }
 
-    /// Each of `prompts`, all of one length, with each token that may follow.
+    /// Extends each of `prompts`, which have one length, by each token that may follow.
     fn expand<F: TokenFilter>(
         &self,
         prompts: &[Prompt],
@@ -167,16 +168,16 @@ impl Generator {
         all
     }
 
-    /// Generates all sequences and hands them over in order of index, each with its filter.
-    /// `deliver` answers false to stop.
+    /// Generates all sequences and calls `deliver` with each of them and its filter, in order of
+    /// index. [`ControlFlow::Break`] stops the generation.
     ///
     /// # Errors
-    /// What `deliver` fails with.
+    /// With the error of `deliver`.
     pub fn run<F: TokenFilter + Send, E>(
         &self,
         job: &Job,
         filter: impl Fn(u64) -> F + Sync,
-        mut deliver: impl FnMut(Generated, F) -> Result<bool, E>,
+        mut deliver: impl FnMut(Generated, F) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
         let shared = Shared::default();
         let threads =
@@ -192,27 +193,29 @@ impl Generator {
             drop(sender);
             let outcome = in_order(&receiver, &shared, &mut deliver);
             shared.stop.store(true, Ordering::Relaxed);
-            while receiver.recv().is_ok() {} // lets workers that wait for room see the stop
+            // Workers that wait for room in the channel see the stop once it is drained.
+            while receiver.recv().is_ok() {}
             outcome
         })
     }
 }
 
-/// What workers and the one who takes what they have made know of each other.
+/// State shared by the workers and the receiver of their sequences.
 #[derive(Default)]
 struct Shared {
-    /// The index of the next sequence to begin.
+    /// Index of the next sequence to start.
     next: AtomicU64,
-    /// Tokens of sequences that are done and wait for an earlier one.
+    /// Number of tokens in finished sequences that wait for an earlier one.
     waiting: AtomicU64,
+    /// Set when the receiver wants no more sequences.
     stop: AtomicBool,
 }
 
-/// Hands over what comes, in order of index; what comes early waits.
+/// Delivers the received sequences in order of index; early ones wait in a map.
 fn in_order<F, E>(
     receiver: &mpsc::Receiver<(Generated, F)>,
     shared: &Shared,
-    deliver: &mut impl FnMut(Generated, F) -> Result<bool, E>,
+    deliver: &mut impl FnMut(Generated, F) -> Result<ControlFlow<()>, E>,
 ) -> Result<(), E> {
     let mut early = std::collections::BTreeMap::new();
     let mut next = 0;
@@ -221,7 +224,7 @@ fn in_order<F, E>(
         while let Some((generated, filter)) = early.remove(&next) {
             next += 1;
             shared.waiting.fetch_sub(generated.tokens.len() as u64, Ordering::Relaxed);
-            if !deliver(generated, filter)? {
+            if deliver(generated, filter)?.is_break() {
                 return Ok(());
             }
         }
@@ -229,16 +232,19 @@ fn in_order<F, E>(
     Ok(())
 }
 
+/// One thread's work on a job.
 struct Worker<'a> {
     decoder: &'a Decoder,
     job: &'a Job,
     shared: &'a Shared,
 }
 
+/// Sequence in progress, with its constraint and its random numbers.
 struct Slot<F> {
     generated: Generated,
     filter: F,
     rng: ChaCha8Rng,
+    /// Number of tokens that the model has read.
     read: usize,
 }
 
@@ -248,9 +254,9 @@ impl Worker<'_> {
         filter: &impl Fn(u64) -> F,
         sender: &mpsc::SyncSender<(Generated, F)>,
     ) {
-        let width = (self.job.slots.max(1) as u64).min(self.job.sequences) as usize;
-        let mut state = self.decoder.state(width);
-        let mut slots: Vec<Option<Slot<F>>> = (0..width).map(|_| None).collect();
+        let n = (self.job.slots.max(1) as u64).min(self.job.sequences) as usize;
+        let mut state = self.decoder.state(n);
+        let mut slots: Vec<Option<Slot<F>>> = (0..n).map(|_| None).collect();
         let mut candidates = Vec::new();
         while !self.shared.stop.load(Ordering::Relaxed) {
             self.fill(&mut slots, &mut state, filter);
@@ -258,13 +264,14 @@ impl Worker<'_> {
                 if self.is_exhausted() {
                     return;
                 }
-                std::thread::sleep(Duration::from_millis(1)); // an earlier sequence runs in another thread
+                // Too many tokens wait for an earlier sequence, which runs in another thread.
+                std::thread::sleep(Duration::from_millis(1));
                 continue;
             }
             self.decoder.step(&mut state);
             for (i, place) in slots.iter_mut().enumerate() {
                 let Some(slot) = place else { continue };
-                if !self.advance(slot, &state, i, &mut candidates) {
+                if self.advance(slot, &state, i, &mut candidates).is_break() {
                     let Some(finished) = place.take() else { continue };
                     let tokens = finished.generated.tokens.len() as u64;
                     self.shared.waiting.fetch_add(tokens, Ordering::Relaxed);
@@ -276,7 +283,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Puts new sequences into free slots, and each slot's next token into the state.
+    /// Starts new sequences in free slots, and sets each slot's next token in the state.
     fn fill<F: TokenFilter>(
         &self,
         slots: &mut [Option<Slot<F>>],
@@ -296,11 +303,12 @@ impl Worker<'_> {
         }
     }
 
+    /// Returns whether every sequence of the job has started.
     fn is_exhausted(&self) -> bool {
         self.shared.next.load(Ordering::Relaxed) >= self.job.sequences
     }
 
-    /// The next sequence, if there is one and it may begin now.
+    /// Starts the next sequence, if there is one and it may start now.
     fn start<F: TokenFilter>(&self, filter: &impl Fn(u64) -> F) -> Option<Slot<F>> {
         let is_crowded =
             self.shared.waiting.load(Ordering::Relaxed) > self.job.max_waiting_tokens as u64;
@@ -311,6 +319,7 @@ impl Worker<'_> {
         if index >= self.job.sequences {
             return None;
         }
+        // A stream for each sequence: its numbers do not depend on those that others draw.
         let mut rng = ChaCha8Rng::seed_from_u64(self.job.seed);
         rng.set_stream(index);
         let tokens = match &self.job.prompts[..] {
@@ -329,33 +338,38 @@ impl Worker<'_> {
         })
     }
 
-    /// Takes a slot one token further; false where its sequence is finished.
+    /// Samples the next token of a slot, once it has read its prompt. Breaks if the sequence has
+    /// ended.
     fn advance<F: TokenFilter>(
         &self,
         slot: &mut Slot<F>,
         state: &DecoderState,
-        place: usize,
+        index: usize,
         candidates: &mut Vec<(u16, f32)>,
-    ) -> bool {
+    ) -> ControlFlow<()> {
         slot.read += 1;
         if slot.read < slot.generated.tokens.len() {
-            return true; // still reading the prompt
+            return ControlFlow::Continue(());
         }
-        let logits = self.decoder.logits(state, place);
+        let logits = self.decoder.logits(state, index);
         let Some(token) =
             choose(logits, slot.filter.allowed(), &self.job.sampling, &mut slot.rng, candidates)
         else {
             let is_stuck = slot.filter.allowed().iter().all(|word| *word == 0);
             slot.generated.stop_reason =
                 if is_stuck { StopReason::NoAllowedToken } else { StopReason::NonFiniteLogits };
-            return false;
+            return ControlFlow::Break(());
         };
         slot.filter.push(token);
         slot.generated.tokens.push(token);
         if slot.filter.is_done() {
             slot.generated.stop_reason = StopReason::Done;
+            return ControlFlow::Break(());
         }
-        slot.generated.stop_reason != StopReason::Done
-            && slot.generated.tokens.len() < self.job.max_tokens
+        if slot.generated.tokens.len() < self.job.max_tokens {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
     }
 }

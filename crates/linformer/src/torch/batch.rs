@@ -1,42 +1,49 @@
-//! Sequences laid end to end in one row, with their boundaries: nothing is padded, nothing looks
-//! across.
+//! Sequences end to end in one row, with their boundaries: without padding, and without attention
+//! from one sequence to another.
 
 use linformer_kernels::CuSeqlens;
 
-/// One row: what the model reads, what it shall say next, and where each sequence begins.
+/// Row of sequences: input tokens, target tokens and the boundaries of the sequences.
 #[derive(Debug)]
 pub struct Batch {
+    /// Token ids that the model reads, `[N]`.
     pub(crate) inputs: Vec<i64>,
+    /// Token id that follows each input, `[N]`.
     pub(crate) targets: Vec<i64>,
-    pub(crate) bounds: CuSeqlens,
-    /// Where some are pieces of longer sequences: which ones, for each.
+    /// Boundaries of the sequences, and the position of each one's first token.
+    pub(crate) cu_seqlens: CuSeqlens,
+    /// Sequence of each piece; absent if all are whole sequences.
     pub(crate) pieces: Option<Vec<PieceInfo>>,
 }
 
-/// A part of a sequence, or all of it.
+/// Part of a sequence, or all of it.
 #[derive(Clone, Copy, Debug)]
 pub struct SequencePiece<'a> {
-    /// The caller's number for the sequence.
+    /// Number of the sequence, chosen by the caller.
     pub sequence: u64,
-    /// Its place in the sequence: the first of `tokens` is that of this number.
+    /// Index in the sequence of the first of `tokens`.
     pub start: usize,
-    /// All but the last are read and all but the first predicted: the piece after begins with the
-    /// last.
+    /// Tokens of the piece. All but the last are inputs and all but the first are targets, so the
+    /// next piece begins with the last one.
     pub tokens: &'a [u16],
-    /// Whether another piece comes after it.
+    /// Whether another piece of the sequence follows.
     pub continues: bool,
 }
 
+/// Place of a piece in its sequence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct PieceInfo {
+    /// Number of the sequence.
     pub(crate) sequence: u64,
+    /// Whether an earlier batch had a piece of the sequence.
     pub(crate) has_begun: bool,
+    /// Whether a later batch has a piece of the sequence.
     pub(crate) continues: bool,
 }
 
 impl Batch {
-    /// Of each sequence, all tokens but the last are read and all but the first predicted. A
-    /// sequence of fewer than two tokens has nothing to predict and is left out.
+    /// Packs whole sequences. Of each, all tokens but the last are inputs and all but the first are
+    /// targets; one of fewer than two tokens has no target and is left out.
     #[must_use]
     pub fn pack<'a>(sequences: impl IntoIterator<Item = &'a [u16]>) -> Batch {
         let whole =
@@ -44,8 +51,7 @@ impl Batch {
         Batch::pack_pieces((0..).zip(sequences).map(whole))
     }
 
-    /// The same with parts of sequences: what the model remembers of one is carried from batch to
-    /// batch.
+    /// Packs pieces of sequences, whose recurrent states are carried from batch to batch.
     #[must_use]
     pub fn pack_pieces<'a>(pieces: impl IntoIterator<Item = SequencePiece<'a>>) -> Batch {
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());
@@ -59,24 +65,19 @@ impl Batch {
             let (sequence, continues) = (piece.sequence, piece.continues);
             all.push(PieceInfo { sequence, has_begun: piece.start > 0, continues });
         }
-        let bounds = CuSeqlens::from_lengths(&lengths).starting_at(&starts);
+        let cu_seqlens = CuSeqlens::from_lengths(&lengths).starting_at(&starts);
         let pieces = all.iter().any(|piece| piece.has_begun || piece.continues).then_some(all);
-        Batch { inputs, targets, bounds, pieces }
+        Batch { inputs, targets, cu_seqlens, pieces }
     }
 
-    /// Tokens predicted.
+    /// Returns the number of targets.
     #[must_use]
     pub fn tokens(&self) -> usize {
         self.targets.len()
     }
 
-    /// The tokens predicted, in order.
+    /// Iterates over the targets, in order.
     pub fn targets(&self) -> impl Iterator<Item = u16> + '_ {
         self.targets.iter().map(|&t| t as u16)
-    }
-
-    /// How many tokens each sequence has to predict, in order.
-    pub fn lengths(&self) -> impl Iterator<Item = usize> + '_ {
-        self.bounds.offsets().windows(2).map(|pair| (pair[1] - pair[0]) as usize)
     }
 }

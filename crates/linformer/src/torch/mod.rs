@@ -1,0 +1,23 @@
+//! Everything that needs libtorch: the model, its files, training and generation.
+
+mod batch;
+mod carried;
+mod checksum;
+mod device;
+mod error;
+mod generate;
+mod model;
+mod state;
+mod store;
+mod train;
+
+pub use linformer_kernels::{ProcessGroup, ProcessInfo, TensorMemory};
+pub use tch::Device;
+
+pub use batch::{Batch, SequencePiece};
+pub use carried::CarriedStates;
+pub use device::{device, set_threads};
+pub use generate::{Generated, Generator, Job, PrefixMatch, Prompt, StopReason};
+pub use model::{Model, RecurrentState};
+pub use store::{ensure_same_config, is_training_state};
+pub use train::{StepReport, Trainer};

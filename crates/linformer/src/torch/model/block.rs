@@ -1,0 +1,114 @@
+//! One block of the model and its layers.
+
+use linformer_kernels::CuSeqlens;
+use linformer_kernels::conv1d::{causal_conv1d, causal_conv1d_ref};
+use tch::{Device, Kind, Tensor};
+
+use crate::ModelError;
+use crate::config::{Activation, NormKind};
+
+/// Block of the model: attention, then a feed-forward layer, each after a normalisation and added
+/// to the residual stream. `W` is the width of the stream.
+#[derive(Debug)]
+pub(super) struct Block {
+    /// Index of the block, from 0.
+    pub(super) index: usize,
+    pub(super) attention_norm: Norm,
+    /// Projection to queries, keys and values, `[W, 3 W]`.
+    pub(super) qkv: Linear,
+    /// Taps of the convolution over queries, keys and values, `[3 W, 1, conv_kernel]`.
+    pub(super) conv: Option<Tensor>,
+    /// Gate projection, `[W, W]`.
+    pub(super) gate: Option<Linear>,
+    /// Output projection of the attention, `[W, W]`.
+    pub(super) out: Linear,
+    pub(super) feed_norm: Norm,
+    /// First matrix of the feed-forward layer.
+    pub(super) up: Linear,
+    /// Second matrix of the feed-forward layer.
+    pub(super) down: Linear,
+    pub(super) activation: Activation,
+}
+
+/// Linear layer: `weight` is `[outputs, inputs]`, as in PyTorch.
+#[derive(Debug)]
+pub(super) struct Linear {
+    pub(super) weight: Tensor,
+    pub(super) bias: Option<Tensor>,
+}
+
+/// Normalisation over the width.
+#[derive(Debug)]
+pub(super) struct Norm {
+    pub(super) weight: Tensor,
+    pub(super) bias: Option<Tensor>,
+    pub(super) kind: NormKind,
+    pub(super) eps: f64,
+}
+
+impl Linear {
+    pub(super) fn forward(&self, x: &Tensor) -> Tensor {
+        x.linear(&self.weight, self.bias.as_ref())
+    }
+}
+
+impl Norm {
+    pub(super) fn forward(&self, x: &Tensor) -> Tensor {
+        let width = self.weight.size();
+        match self.kind {
+            NormKind::Layer => {
+                x.layer_norm(&width, Some(&self.weight), self.bias.as_ref(), self.eps, false)
+            }
+            NormKind::Rms => {
+                let square = x.square().mean_dim([-1].as_slice(), true, Kind::Float);
+                x * (square + self.eps).rsqrt() * &self.weight
+            }
+        }
+    }
+}
+
+impl Block {
+    /// Multiplies the attention output by `silu(gate(x))` of the block's input, if there is a gate.
+    pub(super) fn apply_gate(&self, attended: Tensor, x: &Tensor) -> Tensor {
+        match &self.gate {
+            Some(gate) => attended * gate.forward(x).silu(),
+            None => attended,
+        }
+    }
+
+    /// Convolves queries, keys and values, `[N, 3 W]`, as if each sequence started here. `None`
+    /// without a convolution.
+    pub(super) fn convolve(
+        &self,
+        qkv: &Tensor,
+        cu_seqlens: &CuSeqlens,
+    ) -> Result<Option<Tensor>, ModelError> {
+        let Some(weight) = &self.conv else { return Ok(None) };
+        Ok(Some(match qkv.device() {
+            Device::Cpu => causal_conv1d(&qkv.to_kind(Kind::Float), weight, cu_seqlens)?,
+            _ => causal_conv1d_ref(qkv, weight, cu_seqlens),
+        }))
+    }
+
+    /// Convolves the next input of `B` sequences, `[B, 3 W]`, and appends it to `past`, `[B,
+    /// conv_kernel - 1, 3 W]`.
+    pub(super) fn convolve_step(&self, qkv: Tensor, past: &mut Tensor) -> Tensor {
+        let Some(weight) = &self.conv else { return qkv };
+        let window = Tensor::cat(&[&*past, &qkv.unsqueeze(1)], 1); // [B, taps, channels]
+        *past = window.narrow(1, 1, window.size()[1] - 1);
+        (window * weight.select(1, 0).tr()).sum_dim_intlist([1].as_slice(), false, Kind::Float)
+    }
+
+    /// Computes the feed-forward layer of `x`, `[.., W]`, for the residual stream.
+    pub(super) fn feed_forward(&self, x: &Tensor) -> Tensor {
+        let up = self.up.forward(&self.feed_norm.forward(x));
+        let active = match self.activation {
+            Activation::Gelu => up.gelu("none"),
+            Activation::Swiglu => {
+                let halves = up.chunk(2, -1);
+                halves[0].silu() * &halves[1]
+            }
+        };
+        self.down.forward(&active)
+    }
+}

@@ -1,0 +1,224 @@
+//! The model: embedding, pre-norm blocks, output projection.
+
+mod block;
+mod export;
+mod init;
+mod recurrent;
+
+use std::cell::RefCell;
+
+use linformer_kernels::attention::{AttentionOptions, AttentionState, Qkv, chunked, fused};
+use linformer_kernels::{CuSeqlens, Rotary};
+use tch::{Device, Kind, Reduction, Tensor};
+
+use block::{Block, Linear, Norm};
+pub use recurrent::RecurrentState;
+
+use super::Batch;
+use super::carried::{CarriedStates, StateCarry};
+use crate::{ModelConfig, ModelError};
+
+/// Smallest number of positions that rotary tables are computed for.
+const MIN_ROTARY_POSITIONS: usize = 1024;
+
+/// Model: its configuration and its weights on a device. `V` is the vocabulary size, `W` the width.
+#[derive(Debug)]
+pub struct Model {
+    config: ModelConfig,
+    device: Device,
+    /// All weights with their names, in the order of construction.
+    parameters: Vec<(String, Tensor)>,
+    /// Embedding matrix, `[V, W]`.
+    embed: Tensor,
+    blocks: Vec<Block>,
+    /// Normalisation before the output projection.
+    norm: Norm,
+    /// Output projection to the scores, `[W, V]`.
+    head: Linear,
+    /// Rotary tables, which grow with the longest sequence so far.
+    rotary: RefCell<Rotary>,
+    /// Factor on each head's state per token, `[H]`.
+    decay: Option<Tensor>,
+}
+
+impl Model {
+    /// Returns the architecture of the model.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Returns the device that the weights are on.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Returns the weights with their names, in order. Each shares its memory with the model.
+    pub fn parameters(&self) -> &[(String, Tensor)] {
+        &self.parameters
+    }
+
+    /// Returns the number of values in all weights.
+    #[must_use]
+    pub fn num_parameters(&self) -> usize {
+        self.parameters.iter().map(|(_, tensor)| tensor.numel()).sum()
+    }
+
+    /// Computes the scores of each next token, `[N, V]`, for the token ids `[N]` of packed
+    /// sequences.
+    ///
+    /// # Errors
+    /// If a kernel refuses its input.
+    pub fn forward(&self, tokens: &Tensor, cu_seqlens: &CuSeqlens) -> Result<Tensor, ModelError> {
+        self.forward_with_state(tokens, cu_seqlens, &mut None)
+    }
+
+    /// Like [`Model::forward`], for pieces of sequences: reads the states before them from `carry`,
+    /// and stores those after them there.
+    fn forward_with_state(
+        &self,
+        tokens: &Tensor,
+        cu_seqlens: &CuSeqlens,
+        carry: &mut Option<StateCarry>,
+    ) -> Result<Tensor, ModelError> {
+        self.grow_rotary(cu_seqlens.max_position() as usize);
+        let mut x = Tensor::f_embedding(&self.embed, tokens, -1, false, false)?; // [N, W]
+        for block in &self.blocks {
+            // Sums, and never += on x: the gradient needs x as it was.
+            let y = block.attention_norm.forward(&x);
+            let attended = self.attend(block, block.qkv.forward(&y), cu_seqlens, carry)?;
+            x = &x + block.out.forward(&block.apply_gate(attended, &y));
+            x = &x + block.feed_forward(&x);
+        }
+        Ok(self.head.forward(&self.norm.forward(&x)))
+    }
+
+    /// Computes the mean loss in nats per target, with its gradient.
+    ///
+    /// # Errors
+    /// If a kernel refuses its input.
+    pub fn loss(&self, batch: &Batch) -> Result<Tensor, ModelError> {
+        Ok(self.token_losses(batch, &CarriedStates::new())?.0.mean(Kind::Float))
+    }
+
+    /// Computes the loss of each target in nats, `[N]`, and the states after the batch's pieces.
+    pub(crate) fn token_losses(
+        &self,
+        batch: &Batch,
+        carried: &CarriedStates,
+    ) -> Result<(Tensor, CarriedStates), ModelError> {
+        let mut carry = StateCarry::new(batch, carried)?;
+        let [inputs, targets] = [&batch.inputs, &batch.targets]
+            .map(|ids| Tensor::from_slice(ids).to_device(self.device));
+        let scores = self.forward_with_state(&inputs, &batch.cu_seqlens, &mut carry)?;
+        let losses = scores.to_kind(Kind::Float).f_cross_entropy_loss::<Tensor>(
+            &targets,
+            None,
+            Reduction::None,
+            -100, // PyTorch's default for targets to ignore, of which there are none
+            0.0,
+        )?;
+        Ok((losses, carry.map_or_else(CarriedStates::new, StateCarry::finish)))
+    }
+
+    /// Returns the loss of each target in nats, in order, without a gradient.
+    ///
+    /// # Errors
+    /// If a kernel refuses its input, or the batch has a later piece of a sequence.
+    pub fn losses(&self, batch: &Batch) -> Result<Vec<f32>, ModelError> {
+        self.losses_with_state(batch, &mut CarriedStates::new())
+    }
+
+    /// Like [`Model::losses`], for pieces of sequences, each in a batch of its own. `carried` has
+    /// their states before the batch, and then those after it.
+    ///
+    /// # Errors
+    /// If a kernel refuses its input, or `carried` lacks the state of a sequence that continues.
+    pub fn losses_with_state(
+        &self,
+        batch: &Batch,
+        carried: &mut CarriedStates,
+    ) -> Result<Vec<f32>, ModelError> {
+        let _guard = tch::no_grad_guard();
+        let (losses, after) = self.token_losses(batch, carried)?;
+        carried.update(batch, after);
+        Ok(Vec::try_from(&losses.to_device(Device::Cpu))?)
+    }
+
+    /// Computes the convolution and the attention of a block's queries, keys and values, `[N, 3 W]`
+    /// to `[N, W]`.
+    fn attend(
+        &self,
+        block: &Block,
+        qkv: Tensor,
+        cu_seqlens: &CuSeqlens,
+        carry: &mut Option<StateCarry>,
+    ) -> Result<Tensor, ModelError> {
+        let mut convolved = qkv.shallow_clone();
+        if let (Some(weight), Some(alone)) = (&block.conv, block.convolve(&qkv, cu_seqlens)?) {
+            convolved = match carry {
+                Some(carry) => carry.add_past(block.index, &qkv, alone, weight, cu_seqlens),
+                None => alone,
+            };
+        }
+        let Some(carry) = carry else { return self.attention(&convolved, cu_seqlens) };
+        let initial = carry.initial_states(block.index);
+        let (attended, last) =
+            self.attention_with_state(&convolved, initial.as_ref(), cu_seqlens)?;
+        let past = self.config.conv_kernel.saturating_sub(1);
+        carry.keep(block.index, &qkv, past, &last, cu_seqlens);
+        Ok(attended)
+    }
+
+    /// Computes the attention of whole sequences: by the fused kernel if the device has one, else
+    /// in libtorch operations.
+    fn attention(&self, qkv: &Tensor, cu_seqlens: &CuSeqlens) -> Result<Tensor, ModelError> {
+        if !fused::is_supported(self.device, self.config.head_dim()) {
+            return Ok(self.attention_with_state(qkv, None, cu_seqlens)?.0);
+        }
+        let (rotary, heads) = (self.rotary.borrow(), self.config.heads as i64);
+        let (qkv, options) = (qkv.to_kind(Kind::Float), self.attention_options(&rotary));
+        Ok(fused::attention_packed(&qkv, heads, cu_seqlens, &options)?.flatten(1, 2))
+    }
+
+    /// Like [`Model::attention`], from each sequence's state before the row to the one after it.
+    fn attention_with_state(
+        &self,
+        qkv: &Tensor,
+        initial: Option<&AttentionState>,
+        cu_seqlens: &CuSeqlens,
+    ) -> Result<(Tensor, AttentionState), ModelError> {
+        let (rotary, heads) = (self.rotary.borrow(), self.config.heads as i64);
+        let options = self.attention_options(&rotary);
+        if fused::is_supported(self.device, self.config.head_dim()) {
+            let qkv = &qkv.to_kind(Kind::Float);
+            let (attended, last) =
+                fused::attention_packed_with_state(qkv, heads, initial, cu_seqlens, &options)?;
+            return Ok((attended.flatten(1, 2), last));
+        }
+        let parts = qkv.view([-1, 3, heads, self.config.head_dim() as i64]);
+        let [q, k, v] = [0, 1, 2].map(|i| parts.select(1, i)); // each [N, H, D]
+        let qkv = Qkv { q: &q, k: &k, v: &v };
+        let (attended, last) = chunked::attention_with_state(qkv, initial, cu_seqlens, &options);
+        Ok((attended.reshape([-1, self.config.hidden_size as i64]), last))
+    }
+
+    fn attention_options<'a>(&'a self, rotary: &'a Rotary) -> AttentionOptions<'a> {
+        AttentionOptions {
+            eps: self.config.attention_eps,
+            rotary: Some(rotary),
+            decay: self.decay.as_ref(),
+        }
+    }
+
+    /// Computes larger rotary tables if they have fewer positions. Sizes are powers of two, so that
+    /// this seldom happens.
+    fn grow_rotary(&self, positions: usize) {
+        if self.rotary.borrow().positions() < positions {
+            let positions = positions.next_power_of_two().max(MIN_ROTARY_POSITIONS);
+            *self.rotary.borrow_mut() =
+                Rotary::new(positions, self.config.head_dim(), Kind::Float, self.device);
+        }
+    }
+}
