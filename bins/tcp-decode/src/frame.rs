@@ -1,62 +1,46 @@
-//! A packet of a flow as an Ethernet frame.
+//! A packet of a flow as an Ethernet frame, with the payload that the user asked for.
 
-use flowtrack::{Flow, Packet};
+use flowtrack::{Flow, FramePayload, Framer, Packet};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tcpwire::{EthernetRepr, Payload, TcpRepr, emit_packet};
+use tcpwire::EthernetRepr;
 
 use crate::args::{FrameArgs, PayloadArg};
 
-/// At most so many octets of a payload are written: readers of captures refuse frames beyond
-/// 262,144.
-const MAX_PAYLOAD: u32 = 262_144 - 128;
-
-/// Makes frames, one at a time, in the same memory.
-pub(crate) struct Framer {
-    ethernet: [EthernetRepr; 2],
+/// Writes packets as frames, with payload as `--payload` says.
+pub(crate) struct PayloadFramer {
+    framer: Framer,
     payload: PayloadArg,
     random: ChaCha8Rng,
-    tcp: TcpRepr,
-    octets: Vec<u8>,
+    /// Random payload of one packet; the memory is reused.
     filling: Vec<u8>,
 }
 
-impl Framer {
-    pub(crate) fn new(args: &FrameArgs, payload: PayloadArg, seed: u64) -> Framer {
+impl PayloadFramer {
+    pub(crate) fn new(args: &FrameArgs, payload: PayloadArg, seed: u64) -> PayloadFramer {
         let forward =
             EthernetRepr { src: args.client_mac.0, dst: args.server_mac.0, vlan: args.vlan };
         let reverse = EthernetRepr { src: forward.dst, dst: forward.src, vlan: args.vlan };
-        Framer {
-            ethernet: [forward, reverse],
+        PayloadFramer {
+            framer: Framer::new([forward, reverse]),
             payload,
-            // Another stream than that of the identities.
+            // Another random stream than that of the identities.
             random: ChaCha8Rng::seed_from_u64(!seed),
-            tcp: TcpRepr::default(),
-            octets: Vec::new(),
             filling: Vec::new(),
         }
     }
 
-    /// The frame's octets, and its length on the wire.
+    /// Returns the frame's octets, and its length on the wire.
     pub(crate) fn frame(&mut self, flow: &Flow, packet: &Packet) -> (&[u8], u32) {
-        let ip = flow.headers_of(packet, &mut self.tcp);
-        self.octets.clear();
-        self.ethernet[packet.direction.index()].emit(&ip, &mut self.octets);
-        let link_len = self.octets.len() as u32;
-        let written = packet.payload_len.min(MAX_PAYLOAD) as usize;
         let payload = match self.payload {
-            PayloadArg::None => Payload::Omitted(packet.payload_len),
-            PayloadArg::Random if packet.payload_len <= MAX_PAYLOAD => {
-                self.filling.resize(written, 0);
+            PayloadArg::None => FramePayload::Omitted,
+            PayloadArg::Random if packet.payload_len <= Framer::MAX_PAYLOAD => {
+                self.filling.resize(packet.payload_len as usize, 0);
                 self.random.fill_bytes(&mut self.filling);
-                Payload::Octets(&self.filling)
+                FramePayload::Octets(&self.filling)
             }
-            PayloadArg::Random | PayloadArg::Zero => Payload::Omitted(packet.payload_len),
+            PayloadArg::Random | PayloadArg::Zero => FramePayload::Zeros,
         };
-        let wire_len = emit_packet(&ip, &self.tcp, payload, &mut self.octets);
-        if self.payload != PayloadArg::None && matches!(payload, Payload::Omitted(_)) {
-            self.octets.resize(self.octets.len() + written, 0);
-        }
-        (&self.octets, wire_len.saturating_add(link_len))
+        self.framer.frame(flow, packet, payload)
     }
 }

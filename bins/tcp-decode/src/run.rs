@@ -14,7 +14,7 @@ use tokenizer::field::FlowHeader;
 use crate::args::Args;
 use crate::draw::Draw;
 use crate::fault::Fault;
-use crate::frame::Framer;
+use crate::frame::PayloadFramer;
 use crate::labels::{Label, Labels};
 use crate::merge::{Merge, Sink};
 use crate::order::{Sorter, start};
@@ -48,7 +48,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let labels = apart.map(|path| Labels::create(path, console)).transpose()?;
     let intake = Intake { draw: Draw::new(&args.identity)?, reader };
     let mut work = Work {
-        framer: Framer::new(&args.frame, args.payload, args.identity.seed),
+        framer: PayloadFramer::new(&args.frame, args.payload, args.identity.seed),
         labels,
         decoder: RowDecoder::default(),
         reports: Reports::default(),
@@ -88,7 +88,7 @@ struct Intake {
 
 /// What both ways of writing share.
 struct Work<'a> {
-    framer: Framer,
+    framer: PayloadFramer,
     labels: Option<Labels>,
     decoder: RowDecoder,
     reports: Reports,

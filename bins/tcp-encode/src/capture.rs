@@ -5,10 +5,10 @@ use std::io;
 use std::net::IpAddr;
 
 use flowtrack::{
-    Class, ConversationSummary, EndReason, FinishedConversation, Flow, Tracker, TrackerOptions,
-    UNENCODABLE, Verdict,
+    CaptureCounts, Class, ConversationSummary, EndReason, FinishedConversation, Flow, FlowReader,
+    Tracker, TrackerOptions, UNENCODABLE, Verdict,
 };
-use tcpwire::{CaptureReader, Dissector, PacketQuirks, ReadError, SkipReason, TimestampResolution};
+use tcpwire::{PacketQuirks, ReadError, SkipReason};
 
 use crate::anonymize::CryptoPan;
 use crate::args::TokenCode;
@@ -146,43 +146,24 @@ pub(crate) fn read(
     options: &Options,
     hand: &mut Hand<'_>,
 ) -> anyhow::Result<Read> {
-    let mut counts = Counts::default();
-    let mut tracker = Tracker::new(options.tracker);
-    let mut reader = match CaptureReader::new(input) {
+    let mut reader = match FlowReader::new(input, options.tracker) {
         Ok(reader) => reader,
-        Err(damage) => return Ok(Read { counts, tracker, damage: Some(damage) }),
-    };
-    let mut dissector = Dissector::default();
-    let mut not_read = [0u64; SkipReason::ALL.len()];
-    let damage = loop {
-        match reader.advance() {
-            Ok(true) => {}
-            Ok(false) => break None,
-            Err(damage) => break Some(damage),
-        }
-        let frame = reader.frame();
-        counts.finer_times += u64::from(frame.resolution == TimestampResolution::Finer);
-        match dissector
-            .dissect_with(&frame, |segment| tracker.push(frame.time_ns, frame.number, segment))
-        {
-            Ok(_) => {
-                counts.segments += 1;
-                if tracker.finished_count() >= ENDED_AT_A_TIME
-                    || tracker.finished_octets() >= OCTETS_AT_A_TIME
-                {
-                    hand_all(&mut tracker, hand)?;
-                }
-            }
-            Err(skip) => not_read[skip as usize] += 1,
+        Err(damage) => {
+            let tracker = Tracker::new(options.tracker);
+            return Ok(Read { counts: Counts::default(), tracker, damage: Some(damage) });
         }
     };
-    while tracker.finish_until(ENDED_AT_A_TIME) {
-        hand_all(&mut tracker, hand)?;
+    loop {
+        let more = reader.advance(ENDED_AT_A_TIME, OCTETS_AT_A_TIME);
+        hand_all(reader.tracker_mut(), hand)?;
+        if !more {
+            break;
+        }
     }
-    hand_all(&mut tracker, hand)?;
-    counts.frames = reader.frames();
-    counts.octets = reader.offset();
-    counts.not_read = SkipReason::ALL.into_iter().zip(not_read).filter(|(_, n)| *n > 0).collect();
+    let CaptureCounts { frames, octets, segments, finer_times, skipped } = reader.counts();
+    let not_read = SkipReason::ALL.into_iter().zip(skipped).filter(|(_, n)| *n > 0).collect();
+    let counts = Counts { frames, octets, segments, finer_times, not_read, ..Counts::default() };
+    let (tracker, damage) = reader.into_parts();
     Ok(Read { counts, tracker, damage })
 }
 

@@ -5,8 +5,8 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use arrowio::DatasetReader;
-use flowtrack::{Class, Flow, Tracker, TrackerOptions};
-use tcpwire::{CaptureReader, Dissector, ReadError};
+use flowtrack::{Class, FinishedConversation, Flow, FlowReader, TrackerOptions};
+use tcpwire::ReadError;
 use tokenizer::DecodeError;
 
 use crate::codec::{RowCodec, RowDecoder};
@@ -120,28 +120,19 @@ impl CompleteFlows {
         let file = File::open(path)
             .map_err(|source| SourceError::Open { path: path.to_owned(), source })?;
         let damaged = |damage| vec![LeftOut::Frames { path: path.to_owned(), damage }];
-        let mut reader = match CaptureReader::new(BufReader::with_capacity(1 << 20, file)) {
+        let input = BufReader::with_capacity(1 << 20, file);
+        let reader = match FlowReader::new(input, TrackerOptions::default()) {
             Ok(reader) => reader,
             Err(damage) => return Ok(damaged(damage)),
         };
-        let mut dissector = Dissector::default();
-        let mut tracker = Tracker::new(TrackerOptions::default());
-        let left_out = loop {
-            match reader.next_frame() {
-                Ok(Some(frame)) => {
-                    if let Ok(segment) = dissector.dissect(&frame) {
-                        tracker.push(frame.time_ns, frame.number, &segment);
-                    }
+        let mut left_out = Vec::new();
+        for conversation in reader {
+            match conversation {
+                Ok(FinishedConversation { flow: Some(flow), verdict, .. }) => {
+                    self.push(flow, verdict.class)
                 }
-                Ok(None) => break Vec::new(),
-                Err(damage) => break damaged(damage),
-            }
-        };
-        tracker.finish();
-        for finished in tracker.drain_finished() {
-            match finished.flow {
-                Some(flow) => self.push(flow, finished.verdict.class),
-                None => self.incomplete += 1,
+                Ok(_) => self.incomplete += 1,
+                Err(damage) => left_out = damaged(damage),
             }
         }
         Ok(left_out)

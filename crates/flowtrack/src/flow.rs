@@ -1,11 +1,11 @@
-//! A flow: one TCP conversation, its packets in capture order.
+//! A flow: one TCP conversation as a value.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bitflags::bitflags;
 use tcpwire::{Flags, IpRepr, Ipv4Repr, Ipv6Repr, SeqNum, TcpRepr};
 
-/// Which way a packet travels.
+/// Direction of a packet within its flow.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Direction {
     /// From the client (the opener) to the server.
@@ -15,13 +15,13 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// 0 forward, 1 reverse: for arrays with an entry per direction.
+    /// Returns 0 for forward and 1 for reverse: the index in arrays with an entry per direction.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// The other direction.
+    /// Returns the opposite direction.
     #[must_use]
     pub const fn reversed(self) -> Direction {
         match self {
@@ -31,12 +31,12 @@ impl Direction {
     }
 }
 
-/// One end of a flow.
+/// Address and port of the client or the server.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Endpoint {
-    /// Address.
+    /// IPv4 or IPv6 address; both endpoints of a flow have the same version.
     pub addr: IpAddr,
-    /// Port.
+    /// TCP port.
     pub port: u16,
 }
 
@@ -59,7 +59,7 @@ bitflags! {
     }
 }
 
-/// Where a packet's option octets lie in [`Flow::options`].
+/// Place of a packet's option octets in [`Flow::options`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct OptionsRef {
     /// Index of the first octet.
@@ -68,54 +68,54 @@ pub struct OptionsRef {
     pub len: u8,
 }
 
-/// One TCP segment as a flow keeps it: every header bit but ports, addresses and checksums. At most
-/// 64 octets.
+/// One TCP segment as a flow stores it: every header field but ports, addresses and checksums, in at
+/// most 64 octets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Packet {
     /// Capture time, in nanoseconds since the Unix epoch.
     pub time_ns: i64,
-    /// Sequence number.
+    /// Sequence number of the first octet, or of the SYN.
     pub seq: SeqNum,
-    /// Acknowledgment number as it stands in the header.
+    /// Acknowledgment number as the header has it, with or without the ACK flag.
     pub ack: SeqNum,
-    /// Payload length in octets, from the IP header.
+    /// Payload length in octets, computed from the IP header.
     pub payload_len: u32,
     /// IPv6 flow label (20 bits); 0 for IPv4.
     pub flow_label: u32,
-    /// Option octets, in the flow's arena.
+    /// Place of the option octets in the flow's arena.
     pub options: OptionsRef,
-    /// Reserved bits and flags.
+    /// Control bits and reserved bits.
     pub flags: Flags,
-    /// Window, unscaled.
+    /// Receive window as the header has it, not scaled (RFC 7323, section 2).
     pub window: u16,
-    /// Urgent pointer.
+    /// Urgent pointer, with or without the URG flag.
     pub urgent: u16,
     /// IPv4 identification; 0 for IPv6.
     pub ip_id: u16,
-    /// IPv4 TTL or IPv6 hop limit.
+    /// IPv4 time to live or IPv6 hop limit.
     pub ttl: u8,
-    /// DSCP and ECN.
+    /// DSCP (6 bits) and ECN (2 bits).
     pub traffic_class: u8,
     /// IPv4 don't-fragment bit; `false` for IPv6.
     pub dont_fragment: bool,
-    /// Which way it travels.
+    /// Direction in which the packet travels.
     pub direction: Direction,
 }
 
-/// One TCP conversation: its ends and its packets in capture order.
+/// One TCP conversation: its endpoints, and its packets in capture order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Flow {
-    /// The end that opened the conversation (sent the SYN, or else the first packet seen).
+    /// Endpoint that opened the conversation: the sender of the SYN, or else of the first packet.
     pub client: Endpoint,
-    /// The other end.
+    /// Endpoint that was contacted.
     pub server: Endpoint,
     /// Number of the first packet's frame in its capture, from 1, as Wireshark counts.
     pub first_frame: u64,
     /// Packets in capture order.
     pub packets: Vec<Packet>,
-    /// Option octets of all packets.
+    /// Arena of the option octets of all packets.
     pub options: Vec<u8>,
-    /// Wireshark's completeness bits.
+    /// Wireshark's completeness bits after the last packet.
     pub completeness: Completeness,
 }
 
@@ -126,7 +126,7 @@ impl Flow {
         Flow::new(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into())
     }
 
-    /// Creates a flow without packets, between two addresses and port 0 at either end.
+    /// Creates a flow without packets, between two addresses and ports 0.
     #[must_use]
     pub fn new(client: IpAddr, server: IpAddr) -> Flow {
         Flow {
@@ -139,16 +139,16 @@ impl Flow {
         }
     }
 
-    /// What it takes beside itself: the room of its buffers, filled or not.
+    /// Returns the heap octets in use, by the capacity of the buffers.
     #[must_use]
     pub fn heap_octets(&self) -> usize {
         self.packets.capacity() * size_of::<Packet>() + self.options.capacity()
     }
 
-    /// The option octets of a packet of this flow.
+    /// Returns the option octets of a packet of this flow.
     ///
     /// # Panics
-    /// Where `packet` is of another flow and its options lie outside this one's arena.
+    /// If `packet` belongs to another flow and its options lie outside this one's arena.
     #[must_use]
     #[inline]
     pub fn options_of(&self, packet: &Packet) -> &[u8] {
@@ -156,11 +156,11 @@ impl Flow {
         &self.options[start..start + usize::from(packet.options.len)]
     }
 
-    /// The headers of a packet of this flow as they stand on the wire, but for lengths and
-    /// checksums. `tcp` is overwritten: its options keep their memory.
+    /// Returns the IP header of a packet of this flow and writes its TCP header to `tcp`, with a
+    /// checksum of 0. The memory of `tcp.options` is reused.
     ///
     /// # Panics
-    /// As [`options_of`](Flow::options_of).
+    /// Like [`options_of`](Flow::options_of).
     pub fn headers_of(&self, packet: &Packet, tcp: &mut TcpRepr) -> IpRepr {
         let (from, to) = match packet.direction {
             Direction::Forward => (&self.client, &self.server),
@@ -200,7 +200,8 @@ impl Flow {
     }
 }
 
-fn as_v6(addr: IpAddr) -> std::net::Ipv6Addr {
+/// Returns an address as IPv6, an IPv4 address in its mapped form (RFC 4291, section 2.5.5.2).
+fn as_v6(addr: IpAddr) -> Ipv6Addr {
     match addr {
         IpAddr::V4(addr) => addr.to_ipv6_mapped(),
         IpAddr::V6(addr) => addr,

@@ -1,38 +1,55 @@
-//! Packets into flows: which TCP conversation a segment belongs to, what was seen of it and what is
-//! missing.
+//! TCP conversations from captured packets: which conversation a segment belongs to, what was seen
+//! of the conversation, and what is missing.
 //!
-//! Knows nothing of tokens, files or clocks.
+//! A [`Flow`] is one conversation as a value: two endpoints, and the header fields of each packet in
+//! capture order. A [`Tracker`] makes flows of segments, split where Wireshark splits them, and
+//! gives each a [`Verdict`]; a [`FlowReader`] does the same from the octets of a capture file.
+//!
+#![cfg_attr(feature = "tracker", doc = "```")]
+#![cfg_attr(not(feature = "tracker"), doc = "```ignore")]
+//! use std::fs::File;
+//!
+//! use flowtrack::{FlowReader, TrackerOptions};
+//!
+//! let capture = File::open("../../testdata/quick.pcap")?;
+//! let mut graceful = 0;
+//! for conversation in FlowReader::new(capture, TrackerOptions::default())? {
+//!     let conversation = conversation?;
+//!     let Some(flow) = conversation.flow else { continue };
+//!     let (client, server) = (flow.client, flow.server);
+//!     println!(
+//!         "{}:{} to {}:{}: {} packets, {}",
+//!         client.addr,
+//!         client.port,
+//!         server.addr,
+//!         server.port,
+//!         flow.packets.len(),
+//!         conversation.verdict.class.name(),
+//!     );
+//!     graceful += u32::from(conversation.verdict.class == flowtrack::Class::Graceful);
+//! }
+//! assert_eq!(graceful, 17);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+#![doc = "```"]
+//!
+//! The crate knows nothing of tokens, files and clocks. Strange traffic is never an error: it is
+//! counted ([`PacketQuirks`](tcpwire::PacketQuirks), [`Missing`], [`Inserted::repeated`]).
+//!
+//! # Features
+//!
+//! `tracker` (default) has everything that makes flows of packets; without it, flows as values are
+//! left.
 
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "tracker")]
-mod assembler;
-#[cfg(feature = "tracker")]
-mod completeness;
-#[cfg(feature = "tracker")]
-mod conversation;
-#[cfg(feature = "tracker")]
-mod direction_state;
 mod flow;
 #[cfg(feature = "tracker")]
-mod judge;
-#[cfg(feature = "tracker")]
-mod lru;
-#[cfg(feature = "tracker")]
-mod table;
-#[cfg(feature = "tracker")]
 mod tracker;
-#[cfg(feature = "tracker")]
-mod tuples;
-#[cfg(feature = "tracker")]
-mod verdict;
 
-#[cfg(feature = "tracker")]
-pub use assembler::{Assembler, Inserted};
 pub use flow::{Completeness, Direction, Endpoint, Flow, OptionsRef, Packet};
 #[cfg(feature = "tracker")]
-pub use table::ConversationSummary;
-#[cfg(feature = "tracker")]
-pub use tracker::{EndReason, FinishedConversation, Tracker, TrackerOptions, UNENCODABLE};
-#[cfg(feature = "tracker")]
-pub use verdict::{Class, Close, MAX_GAPS_LISTED, Missing, Verdict};
+pub use tracker::{
+    Assembler, CaptureCounts, Class, Close, ConversationSummary, EndReason, FinishedConversation,
+    FlowReader, FramePayload, Framer, Inserted, MAX_GAPS_LISTED, Missing, Tracker, TrackerOptions,
+    UNENCODABLE, Verdict,
+};

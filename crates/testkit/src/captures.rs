@@ -3,8 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use flowtrack::{FinishedConversation, Flow, Tracker, TrackerOptions};
-use tcpwire::{CaptureReader, Dissector};
+use flowtrack::{FinishedConversation, Flow, FlowReader, TrackerOptions};
 
 /// Tracks all conversations of a capture, compressed or not, and returns them in the order in which
 /// they ended. A damaged capture (`cut-short.pcap`) is read up to the damage.
@@ -14,16 +13,8 @@ use tcpwire::{CaptureReader, Dissector};
 #[must_use]
 pub fn conversations(path: &Path) -> Vec<FinishedConversation> {
     let file = File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let mut reader = CaptureReader::new(file).unwrap();
-    let mut dissector = Dissector::default();
-    let mut tracker = Tracker::new(TrackerOptions::default());
-    while let Ok(Some(frame)) = reader.next_frame() {
-        if let Ok(segment) = dissector.dissect(&frame) {
-            tracker.push(frame.time_ns, frame.number, &segment);
-        }
-    }
-    tracker.finish();
-    tracker.drain_finished().collect()
+    let reader = FlowReader::new(file, TrackerOptions::default()).unwrap();
+    reader.filter_map(Result::ok).collect()
 }
 
 /// Returns the flows of all conversations of a capture, whatever their class.

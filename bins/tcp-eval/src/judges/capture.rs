@@ -6,10 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use anyhow::Context;
-use flowtrack::{Flow, Packet};
-use tcpwire::{
-    CaptureFormat, CaptureWriter, EthernetRepr, Payload, TcpRepr, TimestampUnit, emit_packet,
-};
+use flowtrack::{Flow, FramePayload, Framer};
+use tcpwire::{CaptureFormat, CaptureWriter, EthernetRepr, TimestampUnit};
 
 /// Flows and packets at most that are shown to a program.
 const FLOWS: usize = 2_000;
@@ -86,7 +84,12 @@ pub(super) fn write(path: &Path, flows: &[&Flow], filling: Filling) -> anyhow::R
     let file = BufWriter::new(File::create(path).with_context(named)?);
     let mut writer =
         CaptureWriter::new(file, CaptureFormat::Pcap(TimestampUnit::Nanos)).with_context(named)?;
-    let mut framer = Framer { octets: Vec::new(), tcp: TcpRepr::default(), filling };
+    let ethernet = EthernetRepr { src: [2, 0, 0, 0, 0, 1], dst: [2, 0, 0, 0, 0, 2], vlan: None };
+    let mut framer = Framer::new([ethernet; 2]);
+    let payload = match filling {
+        Filling::Omitted => FramePayload::Omitted,
+        Filling::Zeros => FramePayload::Zeros,
+    };
     let mut begin = START_NS;
     for (number, flow) in flows.iter().enumerate() {
         let mut flow = Flow::clone(flow);
@@ -101,35 +104,12 @@ pub(super) fn write(path: &Path, flows: &[&Flow], filling: Filling) -> anyhow::R
         for packet in &flow.packets {
             let time = begin + (packet.time_ns - first);
             end = end.max(time);
-            let wire_len = framer.frame(&flow, packet);
-            writer.write(time.max(0), wire_len, &framer.octets).with_context(named)?;
+            let (octets, wire_len) = framer.frame(&flow, packet, payload);
+            writer.write(time.max(0), wire_len, octets).with_context(named)?;
         }
         begin = end + APART_NS;
     }
     writer.into_inner().flush().with_context(named)
-}
-
-struct Framer {
-    octets: Vec<u8>,
-    tcp: TcpRepr,
-    filling: Filling,
-}
-
-impl Framer {
-    /// Leaves the frame in `octets`; answers its length on the wire.
-    fn frame(&mut self, flow: &Flow, packet: &Packet) -> u32 {
-        let ip = flow.headers_of(packet, &mut self.tcp);
-        self.octets.clear();
-        EthernetRepr { src: [2, 0, 0, 0, 0, 1], dst: [2, 0, 0, 0, 0, 2], vlan: None }
-            .emit(&ip, &mut self.octets);
-        let link = self.octets.len() as u32;
-        let wire =
-            emit_packet(&ip, &self.tcp, Payload::Omitted(packet.payload_len), &mut self.octets);
-        if self.filling == Filling::Zeros {
-            self.octets.resize((link + wire) as usize, 0);
-        }
-        wire.saturating_add(link)
-    }
 }
 
 #[cfg(test)]

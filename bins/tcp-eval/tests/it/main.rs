@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use arrowio::{DatasetMeta, DatasetWriter, FlowRow, Tokens, WriteOptions};
 use assert_cmd::Command;
-use flowtrack::{Flow, Tracker, TrackerOptions};
-use tcpwire::{CaptureReader, Dissector};
+use flowtrack::Flow;
 use tokenizer::field;
 
 fn testdata(name: &str) -> PathBuf {
@@ -83,16 +82,7 @@ fn encode(capture: &Path, dataset: &Path) {
 
 /// The conversations of a capture.
 fn flows(capture: &Path) -> Vec<Flow> {
-    let mut reader = CaptureReader::new(std::fs::File::open(capture).unwrap()).unwrap();
-    let mut dissector = Dissector::default();
-    let mut tracker = Tracker::new(TrackerOptions::default());
-    while let Some(frame) = reader.next_frame().unwrap() {
-        if let Ok(segment) = dissector.dissect(&frame) {
-            tracker.push(frame.time_ns, frame.number, &segment);
-        }
-    }
-    tracker.finish();
-    tracker.drain_finished().filter_map(|ended| ended.flow).collect()
+    testkit::captures::flows(capture)
 }
 
 /// Flows as a dataset.

@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use flowtrack::{ConversationSummary, FinishedConversation, Tracker, TrackerOptions};
+use flowtrack::{ConversationSummary, FinishedConversation, FlowReader, TrackerOptions};
 use tcpwire::{
-    CaptureFormat, CaptureReader, CaptureWriter, Dissector, EthernetRepr, Flags, IpRepr, Ipv4Repr,
-    Payload, TcpRepr, TimestampUnit, emit_packet,
+    CaptureFormat, CaptureWriter, EthernetRepr, Flags, IpRepr, Ipv4Repr, Payload, TcpRepr,
+    TimestampUnit, emit_packet,
 };
 
 /// A client, 10.0.0.1 port 1000, and a server, 10.0.0.2 port 80, and what they say.
@@ -124,16 +124,9 @@ impl Tracked {
 }
 
 pub(crate) fn track(capture: &[u8], options: TrackerOptions) -> Tracked {
-    let mut tracker = Tracker::new(options);
-    let mut reader = CaptureReader::new(capture).unwrap();
-    let mut dissector = Dissector::default();
-    while let Some(frame) = reader.next_frame().unwrap() {
-        if let Ok(segment) = dissector.dissect(&frame) {
-            tracker.push(frame.time_ns, frame.number, &segment);
-        }
-    }
-    tracker.finish();
-    let mut ended: Vec<FinishedConversation> = tracker.drain_finished().collect();
+    let mut reader = FlowReader::new(capture, options).unwrap();
+    let mut ended: Vec<FinishedConversation> = reader.by_ref().map(Result::unwrap).collect();
+    let (mut tracker, _) = reader.into_parts();
     ended.sort_by_key(|e| e.id);
     let mut records: Vec<ConversationSummary> = tracker.drain_forgotten().collect();
     records.extend(tracker.summaries());

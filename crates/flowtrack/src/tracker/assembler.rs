@@ -1,21 +1,22 @@
-//! Which integers of a line were seen: ranges in, gaps out. Knows no TCP.
+//! Reassembly: ranges of integers in, gaps out. Knows no TCP.
 
 use std::ops::Range;
 
-/// Ranges held apart at most; beyond, the lowest gap is given up.
+/// Largest number of ranges. Beyond it the lowest gap is discarded, so that a hostile capture cannot
+/// fill memory with gaps.
 const MAX_RANGES: usize = 4096;
 
-/// What a range brought.
+/// Number of new and repeated integers in a range that was inserted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Inserted {
-    /// Integers that were not seen before.
+    /// Number of integers seen for the first time.
     pub new: u64,
-    /// Integers that had been seen.
+    /// Number of integers seen before.
     pub repeated: u64,
 }
 
-/// A set of integers, as disjoint ranges in order. The usual case, one range that grows, needs no
-/// allocation.
+/// A set of integers, stored as disjoint ranges in order. A single range that grows at its end, as
+/// the stream of a connection without loss does, needs no allocation.
 ///
 /// ```
 /// let mut seen = flowtrack::Assembler::default();
@@ -26,19 +27,22 @@ pub struct Inserted {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Assembler {
+    /// First range; empty while the set is.
     lowest: Range<i64>,
     /// Ranges above `lowest`: in order, neither touching nor empty.
     above: Vec<Range<i64>>,
-    given_up: u64,
+    /// Number of integers in gaps that were discarded.
+    discarded: u64,
 }
 
 impl Assembler {
-    /// Adds `range`.
+    /// Adds a range and returns how many of its integers are new.
     #[inline]
     pub fn insert(&mut self, range: Range<i64>) -> Inserted {
         if range.is_empty() {
             return Inserted::default();
         }
+        // In-order data: the only range grows at its end.
         if self.above.is_empty() && range.start == self.lowest.end && !self.lowest.is_empty() {
             self.lowest.end = range.end;
             return Inserted { new: length(&range), repeated: 0 };
@@ -46,6 +50,7 @@ impl Assembler {
         self.insert_anywhere(range)
     }
 
+    /// Adds a range that is not empty and does not merely continue the only range.
     fn insert_anywhere(&mut self, range: Range<i64>) -> Inserted {
         let whole = length(&range);
         if self.lowest.is_empty() {
@@ -69,7 +74,8 @@ impl Assembler {
         Inserted { new: whole - repeated, repeated }
     }
 
-    /// Puts `merged` in place of what it has taken up.
+    /// Stores `merged` in place of the ranges that were merged into it: `touched` ranges of `above`
+    /// from index `from`, and `lowest` if `lowest_touched`.
     fn replace(&mut self, merged: Range<i64>, from: usize, touched: usize, lowest_touched: bool) {
         if lowest_touched {
             self.lowest = merged;
@@ -80,21 +86,23 @@ impl Assembler {
         } else {
             self.above.splice(from..from + touched, [merged]);
         }
+        // Of all gaps the lowest has waited longest for a retransmission.
         if self.above.len() >= MAX_RANGES {
             let second = self.above.remove(0);
-            self.given_up += length(&(self.lowest.end..second.start));
+            self.discarded += length(&(self.lowest.end..second.start));
             self.lowest.end = second.end;
         }
     }
 
-    /// The lowest integer seen and the one past the highest; `None` where none was.
+    /// Returns the range from the lowest integer seen to one past the highest; `None` if the set is
+    /// empty.
     #[must_use]
     pub fn bounds(&self) -> Option<Range<i64>> {
         let highest = self.above.last().unwrap_or(&self.lowest);
         (!self.lowest.is_empty()).then_some(self.lowest.start..highest.end)
     }
 
-    /// What is not seen within `within`, in order.
+    /// Returns the parts of `within` that were not seen, in order.
     pub fn gaps(&self, within: Range<i64>) -> impl Iterator<Item = Range<i64>> {
         let held = std::iter::once(&self.lowest).filter(|r| !r.is_empty()).chain(&self.above);
         let ends = std::iter::once(within.start).chain(held.clone().map(|r| r.end));
@@ -104,20 +112,21 @@ impl Assembler {
             .filter(|gap| !gap.is_empty())
     }
 
-    /// What it takes beside itself.
+    /// Returns the heap octets in use, by capacity.
     #[inline]
     pub(crate) fn heap_octets(&self) -> usize {
         self.above.capacity() * size_of::<Range<i64>>()
     }
 
-    /// Integers in gaps that were given up, because there were too many gaps to hold: they count as
-    /// seen.
+    /// Returns the number of integers in gaps that were discarded because there were too many gaps.
+    /// Such integers count as seen.
     #[must_use]
-    pub fn given_up(&self) -> u64 {
-        self.given_up
+    pub fn discarded(&self) -> u64 {
+        self.discarded
     }
 }
 
+/// Returns the number of integers in a range; 0 if the range is empty or inverted.
 fn length(range: &Range<i64>) -> u64 {
     range.end.saturating_sub(range.start).max(0) as u64
 }
@@ -128,6 +137,7 @@ mod tests {
 
     use super::*;
 
+    /// Length of the bitmap that the assembler is compared with.
     const LINE: i64 = 64;
 
     fn gaps_of(bitmap: &[bool]) -> Vec<Range<i64>> {
@@ -162,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_beyond_the_bound_are_given_up_and_counted() {
+    fn gaps_beyond_the_bound_are_discarded_and_counted() {
         let mut assembler = Assembler::default();
         let ranges = MAX_RANGES as i64 + 50;
         for n in 0..ranges {
@@ -170,7 +180,7 @@ mod tests {
         }
         let left: u64 = assembler.gaps(0..ranges * 10 - 6).map(|g| length(&g)).sum();
         assert!(assembler.above.len() < MAX_RANGES);
-        assert_eq!(left + assembler.given_up(), 6 * (ranges as u64 - 1));
+        assert_eq!(left + assembler.discarded(), 6 * (ranges as u64 - 1));
     }
 
     #[test]

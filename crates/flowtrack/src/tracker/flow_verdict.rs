@@ -1,15 +1,16 @@
-//! A flow at hand, judged as if its packets had just been captured.
+//! The verdict on a flow, from its packets.
 
 use std::net::IpAddr;
 
 use tcpwire::{IpRepr, Ipv4Repr, Ipv6Repr, PacketQuirks, Segment, TcpView};
 
-use crate::{Completeness, Direction, Flow, Packet, Tracker, TrackerOptions, Verdict};
+use super::{Tracker, TrackerOptions, Verdict};
+use crate::{Completeness, Direction, Flow, Packet};
 
 impl Flow {
-    /// What a [`Tracker`] makes of the packets: the verdict, and Wireshark's completeness bits.
-    /// `None` where they are no single conversation to it: none at all, ends that are the same, or
-    /// a SYN in the middle that begins another one.
+    /// Returns the verdict and Wireshark's completeness bits that a [`Tracker`] gives the packets.
+    /// `None` if the packets are not a single conversation to the tracker: no packets at all,
+    /// endpoints that are the same, or a SYN in the middle that begins another conversation.
     #[must_use]
     pub fn verdict(&self) -> Option<(Verdict, Completeness)> {
         let mut tracker =
@@ -24,7 +25,8 @@ impl Flow {
         Some((verdict, completeness))
     }
 
-    /// The packet with its ends; `None` where they are of different IP versions.
+    /// Returns a packet with its endpoints as a segment; `None` if the endpoints are of different IP
+    /// versions.
     fn segment(&self, packet: &Packet) -> Option<Segment<'_>> {
         let (from, to) = match packet.direction {
             Direction::Forward => (&self.client, &self.server),
@@ -52,6 +54,7 @@ impl Flow {
     }
 }
 
+/// Returns the IP header of a packet.
 fn ip(packet: &Packet, src: IpAddr, dst: IpAddr) -> Option<IpRepr> {
     let Packet { traffic_class, ttl, flow_label, ip_id, dont_fragment, .. } = *packet;
     match (src, dst) {

@@ -1,0 +1,15 @@
+//! Everything between the octets of capture files and header values, in both directions.
+
+mod checksum;
+mod dissect;
+mod emit;
+mod link;
+mod read;
+mod write;
+
+pub use self::checksum::Checksum;
+pub use self::dissect::{Dissector, PacketQuirks, Segment, SkipReason, TcpView};
+pub use self::emit::{EthernetRepr, Payload, emit_packet};
+pub use self::link::LinkType;
+pub use self::read::{CaptureReader, Frame, ReadError, TimestampResolution, is_capture_magic};
+pub use self::write::{CaptureFormat, CaptureWriter, LINKTYPE_ETHERNET, TimestampUnit, WriteError};
