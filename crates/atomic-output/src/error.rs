@@ -38,7 +38,10 @@ pub enum Error {
     /// [`OnExisting::Replace`].
     ///
     /// [`OnExisting::Replace`]: crate::OnExisting::Replace
-    #[error("{}: expected a folder of an earlier run to replace, found {name} in it", folder.display())]
+    #[error(
+        "{}: expected a folder of an earlier run to replace, found {name} in it",
+        folder.display()
+    )]
     ForeignFile {
         /// Folder to be replaced.
         folder: PathBuf,
@@ -46,7 +49,10 @@ pub enum Error {
         name: String,
     },
     /// Folder that another process holds the lock of.
-    #[error("{}: expected a folder to write to, found one that another run writes to", .0.display())]
+    #[error(
+        "{}: expected a folder to write to, found one that another run writes to",
+        .0.display()
+    )]
     Locked(PathBuf),
 }
 

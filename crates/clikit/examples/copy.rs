@@ -1,4 +1,4 @@
-//! A whole little binary on `clikit`: copies files to a folder, a file or stdout. The tests run it.
+//! Small binary built on `clikit` that the tests run: copies files to a file or to stdout.
 
 use std::fmt;
 use std::io::Write;
@@ -17,7 +17,7 @@ struct Args {
     input: PathBuf,
     /// A file, or - for stdout
     output: PathBuf,
-    /// Wait so many milliseconds before the end
+    /// Wait this many milliseconds before the output appears
     #[arg(long, default_value_t = 0)]
     wait: u64,
     #[command(flatten)]
@@ -30,6 +30,7 @@ impl clikit::Cli for Args {
     }
 }
 
+/// Summary of a run, for people or as JSON.
 #[derive(Serialize)]
 struct Summary {
     octets: u64,

@@ -1,9 +1,9 @@
-//! The flags that every binary has.
+//! Command-line flags that every binary has.
 
 use clap::{ArgAction, Args};
 use clap_complete::Shell;
 
-/// The flags that every binary has; flatten it into the binary's own `clap` arguments.
+/// Flags that every binary has, flattened into the binary's own `clap` arguments.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "General options")]
 pub struct Common {
@@ -19,8 +19,8 @@ pub struct Common {
     #[arg(long, global = true)]
     pub json: bool,
 
-    // The two below are answered before the command line is parsed (see `entry`), since they need
-    // no other argument; they stand here for the help text.
+    // `entry` handles the next two before clap parses the command line, since they need none of the
+    // required arguments. They are declared here for the help text.
     /// Print a completion script for a shell, and leave
     #[arg(long, global = true, value_name = "SHELL")]
     pub completions: Option<Shell>,
@@ -30,8 +30,8 @@ pub struct Common {
     pub man: bool,
 }
 
-/// A binary's command line.
+/// Command line of a binary, with the common flags in it.
 pub trait Cli: clap::Parser {
-    /// The common flags in it.
+    /// Returns the common flags of the command line.
     fn common(&self) -> &Common;
 }

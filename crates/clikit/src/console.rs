@@ -1,4 +1,4 @@
-//! What a run says, and where: messages and progress on stderr, the summary on stdout.
+//! Terminal output of a run: messages and progress on stderr, the summary on stdout.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, Stdout, Write};
@@ -15,10 +15,10 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::{Common, Interrupts, Progress, Unit, interrupt, stderr};
 
-/// At most so many things left out are named one by one; the rest are counted.
-const NAMED: u64 = 50;
+/// Number of items left out that are named in a line each; later ones are only counted.
+const MAX_NAMED: u64 = 50;
 
-/// What a run says, and where.
+/// Terminal output of a run: messages and progress bars on stderr, the summary on stdout.
 #[derive(Debug)]
 pub struct Console {
     name: String,
@@ -31,6 +31,7 @@ pub struct Console {
 }
 
 impl Console {
+    /// Creates the console of the program `name` with the settings of its common flags.
     pub(crate) fn new(name: &str, common: &Common) -> Console {
         let level = match (common.quiet, common.verbose) {
             (true, _) => LevelFilter::ERROR,
@@ -50,54 +51,54 @@ impl Console {
         }
     }
 
-    /// The program's name.
+    /// Returns the program's name, which starts each message.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether `-q` was given.
+    /// Returns whether `-q` was given.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.quiet
     }
 
-    /// Whether `--json` was given.
+    /// Returns whether `--json` was given.
     #[must_use]
     pub fn is_json(&self) -> bool {
         self.json
     }
 
-    /// A progress bar on stderr for long work. It appears after half a second, only on a terminal,
-    /// and not with `-q`.
+    /// Creates a progress bar on stderr with the label `what`. The bar appears after half a second,
+    /// on a terminal only, and not with `-q`.
     #[must_use]
     pub fn progress(&self, what: &str, total: Option<u64>, unit: Unit) -> Progress {
         Progress::new((!self.quiet).then(|| self.bars.clone()), what, total, unit)
     }
 
-    /// Takes stdout for data: from here on the summary goes to stderr.
+    /// Returns stdout as a buffered writer for data. The summary goes to stderr from then on.
     #[must_use]
     pub fn stdout(&self) -> BufWriter<Stdout> {
         self.stdout_is_data.store(true, Ordering::Relaxed);
         BufWriter::with_capacity(1 << 16, io::stdout())
     }
 
-    /// Names something that was left out (`path: what, where, expected, found`); the exit code
-    /// becomes 1.
+    /// Reports an item that was left out (`path: what, where, expected, found`) on stderr. The exit
+    /// code becomes 1.
     pub fn left_out(&self, what: impl Display) {
-        if self.left_out.fetch_add(1, Ordering::Relaxed) < NAMED {
+        if self.left_out.fetch_add(1, Ordering::Relaxed) < MAX_NAMED {
             self.line(&format!("left out: {what}"));
         }
     }
 
-    /// How often [`left_out`](Console::left_out) was called.
+    /// Returns the number of calls of [`left_out`](Console::left_out).
     #[must_use]
     pub fn left_out_count(&self) -> u64 {
         self.left_out.load(Ordering::Relaxed)
     }
 
-    /// Takes SIGINT and SIGTERM into the caller's hands: the first one only sets the flag, the
-    /// second ends the run.
+    /// Hands SIGINT and SIGTERM to the caller: the first signal only sets the flag that
+    /// [`Interrupts::requested`] reads, the second ends the process.
     #[must_use]
     pub fn catch_interrupts(&self) -> Interrupts {
         interrupt::catch()
@@ -107,7 +108,7 @@ impl Console {
     /// With `-q` the human form is not printed.
     ///
     /// # Errors
-    /// Where stdout cannot be written.
+    /// If stdout, or stderr in its place, cannot be written.
     pub fn summary(&self, summary: &(impl Serialize + Display)) -> anyhow::Result<()> {
         let mut text = match (self.json, self.quiet) {
             (true, _) => serde_json::to_string(summary).context("summary")?,
@@ -127,7 +128,7 @@ impl Console {
         })
     }
 
-    /// One line on stderr, after the program's name, whatever `-q` says.
+    /// Writes one line to stderr, after the program's name, with `-q` too.
     pub fn line(&self, text: &str) {
         self.bars.suspend(|| stderr::write_line(&format!("{}: {text}", self.name)));
     }
@@ -144,16 +145,18 @@ impl Console {
         }
     }
 
+    /// Reports the number of items left out without a line of their own, and removes all bars.
     pub(crate) fn close(&self) {
-        let unnamed = self.left_out_count().saturating_sub(NAMED);
+        let unnamed = self.left_out_count().saturating_sub(MAX_NAMED);
         if unnamed > 0 {
             self.line(&format!("left out: {} more", crate::text::count(unnamed)));
         }
-        // A bar that is still drawn would stay behind on the terminal.
-        drop(self.bars.clear());
+        // A bar that is still drawn would remain on the terminal.
+        let _ = self.bars.clear();
     }
 }
 
+/// Format of `tracing` events: `program: level: message`, one line each.
 struct OneLine {
     name: String,
 }
@@ -175,6 +178,7 @@ where
     }
 }
 
+/// Returns the word for a level in messages.
 fn level_word(level: Level) -> &'static str {
     match level {
         Level::ERROR => "error",
@@ -185,7 +189,7 @@ fn level_word(level: Level) -> &'static str {
     }
 }
 
-/// Writes whole events above the progress bars.
+/// Maker of writers to stderr that hide the progress bars while they write.
 struct AboveBars(MultiProgress);
 
 impl<'a> MakeWriter<'a> for AboveBars {
@@ -196,6 +200,7 @@ impl<'a> MakeWriter<'a> for AboveBars {
     }
 }
 
+/// Writer to stderr that hides the progress bars while it writes.
 struct AboveBarsWriter<'a>(&'a MultiProgress);
 
 impl Write for AboveBarsWriter<'_> {

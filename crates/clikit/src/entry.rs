@@ -1,4 +1,4 @@
-//! The one `main`: command line, exit code, last words.
+//! The `main` function of all binaries: command line, exit code, final error line.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -10,8 +10,8 @@ use clap_complete::Shell;
 
 use crate::{Cli, Console, interrupt, stderr};
 
-/// Parses the command line, runs, and turns what happened into an exit code and at most one line on
-/// stderr.
+/// Parses the command line, calls `run`, and turns its result into an exit code: 0 on success, 1 if
+/// something was left out, 2 on failure, with the error on one line of stderr.
 pub fn main<A: Cli>(run: impl FnOnce(A, &Console) -> anyhow::Result<()>) -> ExitCode {
     if let Some(code) = handle_meta_flags::<A>() {
         return code;
@@ -33,7 +33,8 @@ pub fn main<A: Cli>(run: impl FnOnce(A, &Console) -> anyhow::Result<()>) -> Exit
     }
 }
 
-/// Answers `--completions SHELL` and `--man`, which need none of the required arguments.
+/// Handles `--completions SHELL` and `--man`, which need none of the required arguments. Returns
+/// the exit code if one of them is given.
 fn handle_meta_flags<A: Cli>() -> Option<ExitCode> {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let answered = render_help_page::<A>(&words)?
@@ -47,10 +48,11 @@ fn handle_meta_flags<A: Cli>() -> Option<ExitCode> {
     })
 }
 
-/// The completion script or manual page that a command line asks for, whatever else stands in it.
+/// Renders the completion script or manual page that a command line asks for, and returns `None` if
+/// it asks for neither. Other arguments may be missing or wrong.
 ///
 /// # Errors
-/// Where there is no such shell.
+/// If the shell is unknown.
 pub fn render_help_page<A: Cli>(words: &[OsString]) -> Option<anyhow::Result<Vec<u8>>> {
     let words: Vec<&OsString> = words.iter().take_while(|word| *word != "--").collect();
     let wanted = words.iter().enumerate().find_map(|(i, word)| {
@@ -75,6 +77,7 @@ pub fn render_help_page<A: Cli>(words: &[OsString]) -> Option<anyhow::Result<Vec
     }))
 }
 
+/// Parses the name of a shell.
 fn shell(name: &str) -> anyhow::Result<Option<Shell>> {
     Shell::from_str(name, true).map(Some).map_err(|_| {
         let known: Vec<String> = Shell::value_variants().iter().map(ToString::to_string).collect();
@@ -82,20 +85,21 @@ fn shell(name: &str) -> anyhow::Result<Option<Shell>> {
     })
 }
 
-/// The subcommand that the arguments name, or the command itself.
+/// Returns the subcommand that the arguments name, or the command itself.
 fn named_subcommand(mut command: clap::Command, words: &[&OsString]) -> clap::Command {
     command.build();
     words.iter().find_map(|word| command.find_subcommand(word)).cloned().unwrap_or(command)
 }
 
-/// Whether the reader of our output went away, which is its right.
+/// Returns whether the error is a broken pipe, which counts as success: a reader may stop early.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
     })
 }
 
-/// The error and its causes on one line; a cause that the text already holds is not said twice.
+/// Formats an error and its causes on one line. A cause whose text an outer error contains already
+/// is left out.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
@@ -114,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_are_said_once() {
+    fn causes_are_named_once() {
         let inner = io::Error::other("no room");
         let error =
             anyhow::Error::new(inner).context("a.pcap: cannot write: no room").context("outer");

@@ -1,4 +1,4 @@
-//! What the user named as input: a file, a folder searched in depth, or `-`.
+//! Input of a run: a file, a folder searched in depth, or `-`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,44 +7,45 @@ use anyhow::Context;
 use atomic_output::is_temporary;
 use walkdir::WalkDir;
 
-/// Whether a path argument means stdin or stdout.
+/// Returns whether a path argument is `-`, which means stdin or stdout.
 #[must_use]
 pub fn is_dash(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// One file of the input.
+/// Input file with the name that results are reported under.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InputFile {
-    /// Where it is.
+    /// Path to open the file by.
     pub path: PathBuf,
-    /// Its path relative to the folder that was named, or its file name where a file was named; `/`
-    /// between parts.
+    /// Path relative to the input folder, with `/` between its parts; the file name alone if the
+    /// input is a file.
     pub name: String,
-    /// Its size in octets.
+    /// Size in octets when the input was searched.
     pub size: u64,
 }
 
-/// What the user named as input.
+/// Input of a run, as found on disk.
 #[derive(Debug)]
 pub enum Inputs {
-    /// `-`.
+    /// Standard input, given as `-`.
     Stdin,
-    /// A file, or the files of a folder in sorted order.
+    /// One file, or the accepted files of a folder.
     Files {
-        /// The files, sorted by path, part by part.
+        /// Files in the order of their paths, compared part by part.
         files: Vec<InputFile>,
-        /// What could not be looked into, each as a line that names it.
+        /// Folders and links that could not be followed, each as a line with path and reason.
         unreadable: Vec<String>,
     },
 }
 
 impl Inputs {
-    /// Finds the input. A file that is named outright is always taken; in a folder only those that
-    /// `accept` says yes to, and never what an unfinished run left behind. Links are followed.
+    /// Finds the input files at `path`. A file is an input whatever its name is. In a folder, files
+    /// that `accept` returns true for are inputs, except temporaries of unfinished runs. Links are
+    /// followed.
     ///
     /// # Errors
-    /// Where `path` itself does not exist or cannot be read.
+    /// If `path` itself does not exist or cannot be read.
     pub fn find(path: &Path, mut accept: impl FnMut(&Path) -> bool) -> anyhow::Result<Inputs> {
         if is_dash(path) {
             return Ok(Inputs::Stdin);
@@ -74,7 +75,7 @@ impl Inputs {
         Ok(Inputs::Files { files, unreadable })
     }
 
-    /// The octets of all files; `None` for stdin.
+    /// Returns the size of all files together, in octets; `None` for stdin.
     #[must_use]
     pub fn total_size(&self) -> Option<u64> {
         match self {
@@ -84,11 +85,13 @@ impl Inputs {
     }
 }
 
+/// Returns `path` relative to `root`, with `/` between its parts.
 fn relative_name(path: &Path, root: &Path) -> String {
     let relative = path.strip_prefix(root).unwrap_or(path);
     relative.components().map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
 }
 
+/// Formats an error of the folder search, with its path.
 fn explain(error: &walkdir::Error) -> String {
     let path = error.path().map(|p| p.display().to_string()).unwrap_or_default();
     match (error.loop_ancestor(), error.io_error().map(io::Error::kind)) {

@@ -1,35 +1,40 @@
-//! SIGINT and SIGTERM: unfinished outputs are removed before the process ends.
+//! SIGINT and SIGTERM: the handler removes unfinished outputs before the process ends.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::stderr;
 
+/// Name of the program, for the handler's message.
 static NAME: OnceLock<String> = OnceLock::new();
+/// Whether the first signal only sets [`REQUESTED`].
 static CAUGHT: AtomicBool = AtomicBool::new(false);
+/// Whether a signal has arrived since the run began to catch them.
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// Exit code of an interrupted run: 128 + SIGINT, as shells have it.
+/// Exit code of an interrupted run: 128 + SIGINT, as shells report it.
 const INTERRUPTED: i32 = 130;
 
-/// A view of whether the user asked the run to end. Made by
+/// Handle that tells whether the user asked the run to end. Created by
 /// [`Console::catch_interrupts`](crate::Console::catch_interrupts).
 #[derive(Clone, Copy, Debug)]
 pub struct Interrupts(());
 
 impl Interrupts {
-    /// Whether SIGINT or SIGTERM came.
+    /// Returns whether SIGINT or SIGTERM has arrived.
     #[must_use]
     pub fn requested(self) -> bool {
         REQUESTED.load(Ordering::Relaxed)
     }
 }
 
+/// Lets the run end by itself at the first signal.
 pub(crate) fn catch() -> Interrupts {
     CAUGHT.store(true, Ordering::Relaxed);
     Interrupts(())
 }
 
+/// Installs the signal handler of the program `name`, once for each process.
 pub(crate) fn install(name: &str) {
     if NAME.set(name.to_owned()).is_err() {
         return;
@@ -39,6 +44,7 @@ pub(crate) fn install(name: &str) {
     }
 }
 
+/// Handles a signal, on a thread of its own.
 fn on_signal() {
     if CAUGHT.load(Ordering::Relaxed) && !REQUESTED.swap(true, Ordering::Relaxed) {
         return;

@@ -1,11 +1,11 @@
-//! What the binaries share: inputs, outputs, progress, exit codes, reports.
+//! Command line, messages, progress bars and exit codes of the binaries.
 //!
-//! A binary's `main` is one line:
+//! The `main` function of a binary is one line:
 //!
 //! ```no_run
 //! use clikit::{Common, Console};
 //!
-//! /// Counts things.
+//! /// Counts to ten.
 //! #[derive(clap::Parser)]
 //! #[command(version)]
 //! struct Args {
@@ -31,11 +31,20 @@
 //! }
 //! ```
 //!
-//! stdout is data or the summary, never both: whoever takes stdout for data ([`Console::stdout`])
-//! sends the summary to stderr. Everything else (messages, progress, errors) goes to stderr.
+//! stdout carries data or the summary, never both: a run that writes data to [`Console::stdout`]
+//! has its summary on stderr. Messages, progress bars and errors always go to stderr.
 //!
-//! Exit codes, here and nowhere else: 0 all done (a reader that closed its pipe included), 1 done
-//! but something was left out and named ([`Console::left_out`]), 2 failed.
+//! Exit codes, decided in this crate alone:
+//!
+//! | code | meaning |
+//! | ---: | --- |
+//! | 0 | finished; also if the reader of stdout closed its pipe |
+//! | 1 | finished, with items left out and reported on stderr ([`Console::left_out`]) |
+//! | 2 | failed, or the command line is wrong |
+//! | 130 | interrupted by SIGINT or SIGTERM; unfinished outputs are removed |
+//!
+//! A run that catches the signals itself ([`Console::catch_interrupts`]) ends with the code of its
+//! own result.
 
 #![forbid(unsafe_code)]
 

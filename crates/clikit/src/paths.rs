@@ -1,4 +1,4 @@
-//! What a run reads and what it writes have to be different things.
+//! Checks of the paths on a command line, before a run starts.
 
 use std::path::{Path, PathBuf};
 
@@ -6,14 +6,15 @@ use anyhow::bail;
 
 use crate::is_dash;
 
-/// Refuses a run whose outputs are its inputs or one another, or would replace a folder that an
-/// input lies in. Each path comes with its name on the command line; `-` is never another's. The
-/// first output is what the run makes; those after it are tables, which take the place of no
-/// capture and no dataset in a folder of inputs.
+/// Fails if two outputs are the same file, if an output is also an input, or if an output folder
+/// contains an input. Each path comes with its name on the command line. `-` and devices are never
+/// the same as another path.
+///
+/// The first output is the run's main one. Outputs after it (logs, tables) must not overwrite a
+/// capture or dataset inside an input folder.
 ///
 /// # Errors
-/// Where two of the paths are the same file, or an output is a folder around an input: both names
-/// are given.
+/// As above; the error names both paths by their names on the command line.
 pub fn ensure_distinct_paths(
     inputs: &[(&str, &Path)],
     outputs: &[(&str, &Path)],
@@ -51,7 +52,7 @@ pub fn warn_if_named_like_a_file(path: &Path, hint: &str) {
     }
 }
 
-/// Whether a name is that of a capture or a dataset.
+/// Returns whether a path has the file extension of a capture or dataset.
 fn is_data(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str());
     let all =
@@ -59,12 +60,12 @@ fn is_data(path: &Path) -> bool {
     extension.is_some_and(|extension| all.contains(&extension))
 }
 
-/// Devices and pipes are read and written at once without harm.
+/// Returns whether a path is a device or pipe, which may be read and written by the same run.
 fn is_device(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir())
 }
 
-/// The path without links and dots, as far as it is there.
+/// Returns the path with links and dots resolved, as far as it exists.
 fn resolved(path: &Path) -> PathBuf {
     if let Ok(whole) = path.canonicalize() {
         return whole;

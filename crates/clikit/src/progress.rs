@@ -1,32 +1,34 @@
-//! Progress bars.
+//! Progress bars on stderr.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-/// Work shorter than this shows no bar.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// Time after which a bar appears: shorter work shows none.
+const SHOW_AFTER: Duration = Duration::from_millis(500);
 
-/// What a bar counts.
+/// Unit that a bar counts in, which decides how its numbers are shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unit {
-    /// Octets, shown as KiB, MiB and so on.
+    /// Octets, shown in KiB, MiB and so on.
     Octets,
-    /// Anything else.
+    /// Flows, steps or other items, shown as plain numbers.
     Items,
 }
 
-/// A progress bar on stderr that appears once the work proves long. Made by
-/// [`Console::progress`](crate::Console::progress); cleared when dropped.
+/// Progress bar on stderr that appears after half a second of work. Created by
+/// [`Console::progress`](crate::Console::progress); removed from the terminal when dropped.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
     started: Instant,
+    /// Bars to add this one to once it is due; `None` once added, or with `-q`.
     waiting: Mutex<Option<MultiProgress>>,
 }
 
 impl Progress {
+    /// Creates a bar that is added to `bars` once it is due; `None` keeps it hidden.
     pub(crate) fn new(
         bars: Option<MultiProgress>,
         what: &str,
@@ -42,33 +44,34 @@ impl Progress {
         Progress { bar, started: Instant::now(), waiting: Mutex::new(bars) }
     }
 
-    /// So much more is done. Cheap, yet meant for every batch rather than every packet.
+    /// Advances the bar by `amount`. Meant for each batch rather than each packet, though cheap.
     pub fn inc(&self, amount: u64) {
         self.bar.inc(amount);
         self.show_when_due();
     }
 
-    /// So much is done in all.
+    /// Sets the bar to `position`, counted from the start of the work.
     pub fn set(&self, position: u64) {
         self.bar.set_position(position);
         self.show_when_due();
     }
 
-    /// Replaces the text before the bar.
+    /// Replaces the label to the left of the bar.
     pub fn message(&self, what: impl Into<String>) {
         self.bar.set_message(what.into());
         self.show_when_due();
     }
 
-    /// Takes the bar away.
+    /// Removes the bar from the terminal.
     pub fn finish(&self) {
         drop(self.take_waiting());
         self.bar.finish_and_clear();
     }
 
+    /// Adds the bar to the terminal if the work has taken long enough.
     fn show_when_due(&self) {
         if self.bar.is_hidden()
-            && self.started.elapsed() >= PATIENCE
+            && self.started.elapsed() >= SHOW_AFTER
             && let Some(bars) = self.take_waiting()
         {
             bars.add(self.bar.clone());
@@ -86,6 +89,7 @@ impl Drop for Progress {
     }
 }
 
+/// Returns the layout of a bar, with an estimate of the remaining time if the total is known.
 fn style(has_total: bool, unit: Unit) -> ProgressStyle {
     let template = match (has_total, unit) {
         (true, Unit::Octets) => "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}",

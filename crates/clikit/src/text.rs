@@ -1,8 +1,8 @@
-//! Figures and tables for people.
+//! Numbers and tables in summaries for people.
 
 use std::fmt::{self, Display};
 
-/// A number with a comma between thousands.
+/// Formats a number with commas between thousands.
 ///
 /// ```
 /// assert_eq!(clikit::text::count(1_234_567), "1,234,567");
@@ -20,7 +20,7 @@ pub fn count(n: u64) -> String {
     text
 }
 
-/// A number of octets with a binary unit.
+/// Formats a number of octets with a binary unit.
 ///
 /// ```
 /// assert_eq!(clikit::text::octets(999), "999 B");
@@ -40,7 +40,7 @@ pub fn octets(n: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
-/// A part of a whole in percent.
+/// Formats `part` of `whole` in percent; 0 % if `whole` is 0.
 ///
 /// ```
 /// assert_eq!(clikit::text::percent(1, 3), "33.3 %");
@@ -51,7 +51,7 @@ pub fn percent(part: u64, whole: u64) -> String {
     format!("{:.1} %", 100.0 * part as f64 / whole.max(1) as f64)
 }
 
-/// Lines of a name and a value, names left and values right, each in a column of its own width.
+/// Table with a name and a value in each line: names aligned left, values right.
 ///
 /// ```
 /// let mut rows = clikit::text::Rows::default();
@@ -63,7 +63,7 @@ pub fn percent(part: u64, whole: u64) -> String {
 pub struct Rows(Vec<(String, String)>);
 
 impl Rows {
-    /// Adds a line.
+    /// Adds a line at the end.
     pub fn push(&mut self, name: impl Into<String>, value: impl Display) {
         self.0.push((name.into(), value.to_string()));
     }

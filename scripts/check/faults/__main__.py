@@ -21,11 +21,12 @@ from hostile import capture_bombs, clock_goes_back, dataset_bombs, hash_flooding
 from inputs import Inputs
 from kills import kill_decode, kill_encode, kill_generate, kill_train
 from memory import anonymized_round_trip, flat_memory, large_input, training_memory
-from storage import disk_full, disk_full_while_training, folder_vanishes, read_error, reader_leaves, two_runs
+from storage import (disk_full, disk_full_while_training, folder_vanishes, read_error, reader_leaves,
+                     synced_before_they_appear, two_runs)
 
 TESTS = [kill_encode, kill_decode, kill_train, kill_generate, disk_full, disk_full_while_training, folder_vanishes, read_error,
-         reader_leaves, two_runs, clock_goes_back, syn_flood, hash_flooding, option_bombs, capture_bombs, dataset_bombs,
-         large_input, flat_memory, training_memory, anonymized_round_trip]
+         reader_leaves, two_runs, synced_before_they_appear, clock_goes_back, syn_flood, hash_flooding, option_bombs,
+         capture_bombs, dataset_bombs, large_input, flat_memory, training_memory, anonymized_round_trip]
 
 
 def main():

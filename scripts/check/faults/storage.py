@@ -1,5 +1,6 @@
 """A full disk, a folder that vanishes, errors of reading, runs that meet."""
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -7,7 +8,7 @@ import time
 import tty
 
 from captures import again
-from harness import DATA, SHORT, LONG, NotRun, Run, run, names, leftovers, same, feed, fed
+from harness import DATA, LONG, SETTINGS, SHORT, NotRun, Run, run, names, leftovers, same, feed, fed
 
 
 def small_disk(work, size="256k"):
@@ -80,6 +81,49 @@ def disk_full_while_training(inputs, work):
     finally:
         subprocess.run(["umount", place], check=True)
     return "exits with 2 and names the disk; a resume goes on once there is room"
+
+
+SYNC = re.compile(r"(fsync|fdatasync|syncfs)\(\d+<([^>]*)>")
+RENAME = re.compile(r'rename\w*\((?:AT_FDCWD[^,]*, )?"([^"]+)", (?:AT_FDCWD[^,]*, )?"([^"]+)"')
+
+
+def order_of_syncs(calls, target):
+    """Checks a trace of system calls: the data of `target` is synced before the rename to it, its folder after."""
+    synced, whole, renamed = set(), set(), None
+    for line in calls.splitlines():
+        if found := SYNC.search(line):
+            (whole if found[1] == "syncfs" else synced).add(found[2])
+            if renamed and found[2] == str(target.parent):
+                return
+        elif (found := RENAME.search(line)) and found[2] == str(target):
+            renamed = Path(found[1])
+            files = [target] if target.is_file() else [p for p in target.rglob("*") if p.is_file()]
+            unsynced = [p for p in files if str(renamed / p.relative_to(target)) not in synced]
+            assert not unsynced or str(renamed) in whole, f"{target}: renamed before {unsynced} was synced"
+            assert target.is_file() or {str(renamed)} & (synced | whole), f"{target}: renamed before the folder was synced"
+    raise AssertionError(f"{target}: " + ("its folder is not synced after the rename" if renamed else "it was not renamed to"))
+
+
+def synced_before_they_appear(inputs, work):
+    if not shutil.which("strace"):
+        raise NotRun("strace is not installed")
+    work = work.resolve()
+    commands = [
+        (work / "set.arrow", "tcp-encode", "-q", DATA, work / "set.arrow"),
+        (work / "set", "tcp-encode", "-q", DATA, work / "set"),
+        (work / "out.pcap", "tcp-decode", "-q", inputs.dataset, work / "out.pcap"),
+        (work / "flows", "tcp-decode", "-q", "--split", "flow", inputs.dataset, work / "flows"),
+        (work / "report", "tcp-eval", "-q", "--no-judges", "--repeats", "1", inputs.dataset, inputs.dataset, "--output",
+         work / "report"),
+        (work / "model/checkpoint.safetensors", "tcp-train", "train", "--input-dir", inputs.dataset, "--output-dir",
+         work / "model", *SHORT),
+    ]
+    log = work / "calls"
+    for target, name, *args in commands:
+        trace = ["strace", "-f", "-y", "-qq", "-e", "trace=fsync,fdatasync,syncfs,rename,renameat,renameat2", "-o", log]
+        subprocess.run([*trace, SETTINGS.programs / name, *args], check=True, stdin=subprocess.DEVNULL, capture_output=True)
+        order_of_syncs(log.read_text(), target)
+    return f"{len(commands)} outputs, files and folders: the data is synced, then renamed, then the folder above is synced"
 
 
 def folder_vanishes(inputs, work):
