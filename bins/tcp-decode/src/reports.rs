@@ -98,6 +98,7 @@ impl Reports {
             fs::write(out.path().join(name), text)
                 .with_context(|| out.target().join(name).display().to_string())?;
         }
+        out.sync()?;
         Ok(out)
     }
 

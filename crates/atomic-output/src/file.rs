@@ -123,15 +123,7 @@ impl Seek for AtomicFile {
 mod tests {
     use super::*;
     use crate::is_temporary;
-
-    fn listing(dir: &Path) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(dir)
-            .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
+    use crate::testing::listing;
 
     #[test]
     fn a_file_appears_at_commit() {

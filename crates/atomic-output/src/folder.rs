@@ -60,6 +60,16 @@ impl AtomicFolder {
         &self.target
     }
 
+    /// Puts the files of the folder on the disk, still under the temporary's name. A run with
+    /// several outputs calls this before it commits the first, as it calls
+    /// [`AtomicFile::flush_and_sync`](crate::AtomicFile::flush_and_sync).
+    ///
+    /// # Errors
+    /// If a file of the folder cannot be read or synced.
+    pub fn sync(&self) -> Result<()> {
+        sync_tree(&self.temporary.path).map_err(Error::at(&self.target))
+    }
+
     /// Puts the files of the folder on the disk, renames the folder to its target, and puts that
     /// name on the disk.
     ///
@@ -68,9 +78,9 @@ impl AtomicFolder {
     /// not be replaced: the target is then as it was before. If removing a replaced folder or
     /// syncing the parent folder fails: the new folder has appeared.
     pub fn commit(self) -> Result<()> {
+        check_replaceable(&self.target, self.on_existing)?;
+        self.sync()?;
         let AtomicFolder { target, temporary, on_existing } = self;
-        check_replaceable(&target, on_existing)?;
-        sync_tree(&temporary.path).map_err(Error::at(&target))?;
         let mut all = unfinished();
         // A folder that another process has created since is exchanged only if it may be replaced;
         // `rename` replaces an empty folder alone.
@@ -159,25 +169,17 @@ fn exchange(new: &Path, target: &Path) -> io::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
+    use std::sync::atomic::{AtomicU8, Ordering};
 
     use super::*;
-
-    fn listing(dir: &Path) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(dir)
-            .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
+    use crate::testing::listing;
 
     #[test]
     fn of_runs_that_end_at_once_one_makes_the_folder() {
-        for _ in 0..200 {
+        for _ in 0..50 {
             let dir = tempfile::tempdir().unwrap();
             let target = dir.path().join("set");
-            let ready = std::sync::atomic::AtomicU8::new(0);
+            let ready = AtomicU8::new(0);
             let run = |name: &'static str| {
                 let folder = AtomicFolder::create(&target, OnExisting::Fail).unwrap();
                 fs::write(folder.path().join(name), name).unwrap();

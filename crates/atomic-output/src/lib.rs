@@ -48,6 +48,8 @@ mod lock;
 mod names;
 mod stale;
 mod temporary;
+#[cfg(test)]
+mod testing;
 
 pub use error::Error;
 pub use file::AtomicFile;

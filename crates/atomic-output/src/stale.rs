@@ -50,15 +50,7 @@ fn stale_paths(target: &Path) -> Vec<PathBuf> {
 mod tests {
     use super::*;
     use crate::lock::lock;
-
-    fn names(dir: &Path) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(dir)
-            .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
+    use crate::testing::listing;
 
     #[test]
     fn only_what_is_nobodys_and_of_this_target_goes() {
@@ -76,7 +68,7 @@ mod tests {
         let mut expected: Vec<&str> =
             kept.into_iter().chain([".set.77-0.part", ".set.held-0.part"]).collect();
         expected.sort_unstable();
-        assert_eq!(names(dir.path()), expected);
+        assert_eq!(listing(dir.path()), expected);
         drop(held);
         remove_stale(&at("set"));
         assert!(!at(".set.77-0.part").exists());
@@ -94,10 +86,10 @@ mod tests {
         };
         set_up();
         remove_stale(&at("set"));
-        assert_eq!(names(dir.path()), ["set"]);
+        assert_eq!(listing(dir.path()), ["set"]);
         assert_eq!(fs::read_to_string(at("set/which")).unwrap(), ".set.5-0.old.part");
         set_up();
         remove_stale(&at("set"));
-        assert_eq!(names(dir.path()), ["set"]);
+        assert_eq!(listing(dir.path()), ["set"]);
     }
 }

@@ -1,4 +1,4 @@
-//! The contract of a binary, checked on the example `copy`, a whole process each time.
+//! Tests of exit codes, streams and signals on processes of the example `copy`.
 
 mod paths;
 
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// The example, which cargo builds beside the tests.
+/// Returns a command that runs the example, which cargo builds together with the tests.
 fn copy() -> Command {
     let mut path = std::env::current_exe().unwrap();
     path.pop();
@@ -31,7 +31,8 @@ fn check(output: &Output, code: i32, stdout: &str, stderr: &str) {
     assert_eq!(output.status.code(), Some(code));
 }
 
-/// A folder with a file `a` of three octets, and the path of `b` in it.
+/// Creates a folder with a file `a` of three octets. Returns it with the paths of `a` and of a file
+/// `b` that does not exist.
 fn folder() -> (tempfile::TempDir, String, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = |name| dir.path().join(name).to_str().unwrap().to_owned();
