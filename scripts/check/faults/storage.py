@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 import tty
+from pathlib import Path
 
 from captures import again
 from harness import DATA, LONG, SETTINGS, SHORT, NotRun, Run, run, names, leftovers, same, feed, fed
@@ -109,8 +110,8 @@ def synced_before_they_appear(inputs, work):
         raise NotRun("strace is not installed")
     work = work.resolve()
     commands = [
-        (work / "set.arrow", "tcp-encode", "-q", DATA, work / "set.arrow"),
-        (work / "set", "tcp-encode", "-q", DATA, work / "set"),
+        (work / "set.arrow", "tcp-encode", "-q", inputs.captures, work / "set.arrow"),
+        (work / "set", "tcp-encode", "-q", inputs.captures, work / "set"),
         (work / "out.pcap", "tcp-decode", "-q", inputs.dataset, work / "out.pcap"),
         (work / "flows", "tcp-decode", "-q", "--split", "flow", inputs.dataset, work / "flows"),
         (work / "report", "tcp-eval", "-q", "--no-judges", "--repeats", "1", inputs.dataset, inputs.dataset, "--output",
