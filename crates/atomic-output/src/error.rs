@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Result of an operation on an output; the error names the output's path.
+pub type Result<T> = std::result::Result<T, Error>;
+
 /// Reason why an output cannot be created or committed, with the path concerned.
 #[derive(thiserror::Error, Debug)]
 #[non_exhaustive]

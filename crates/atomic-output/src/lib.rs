@@ -51,12 +51,9 @@ mod temporary;
 #[cfg(test)]
 mod testing;
 
-pub use error::Error;
+pub use error::{Error, Result};
 pub use file::AtomicFile;
 pub use folder::{AtomicFolder, OnExisting};
 pub use lock::{FolderLock, lock_folder};
 pub use names::{TEMPORARY_SUFFIX, is_temporary};
 pub use temporary::remove_unfinished;
-
-/// Result of an operation on an output; the error names the output's path.
-pub type Result<T> = std::result::Result<T, Error>;
