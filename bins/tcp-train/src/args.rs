@@ -135,11 +135,11 @@ pub struct Changes {
     #[arg(long, alias = "max_repeats", value_name = "N")]
     pub max_repeats: Option<u64>,
 
-    /// Highest learning rate
+    /// Highest learning rate, reached at the end of the warmup
     #[arg(long, alias = "learning_rate", value_name = "RATE")]
     pub learning_rate: Option<f64>,
 
-    /// Steps between validations
+    /// Steps from one validation to the next
     #[arg(long, alias = "validate_every", value_name = "STEPS")]
     pub validate_every: Option<u64>,
 
@@ -159,7 +159,7 @@ pub struct Changes {
 /// Number format of matrix products.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Precision {
-    /// 32-bit floats
+    /// 32-bit floating point numbers
     F32,
     /// bfloat16; weights and moments stay in 32 bits
     Bf16,
@@ -337,9 +337,9 @@ pub enum Preset {
 pub enum Constrain {
     /// Whole TCP sessions: every flow is valid
     Session,
-    /// Flows that decode
+    /// Token sequences that decode
     Syntax,
-    /// No constraint
+    /// No constraint at all
     None,
 }
 
@@ -357,9 +357,9 @@ pub enum Ends {
 /// File format of the dataset to generate.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
-    /// Arrow IPC files
+    /// Arrow IPC file format
     Arrow,
-    /// Parquet files
+    /// Apache Parquet file format
     Parquet,
 }
 

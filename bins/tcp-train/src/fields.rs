@@ -63,7 +63,7 @@ impl FieldLoss {
         all
     }
 
-    /// Inverse of [`FieldLoss::to_numbers`].
+    /// Returns the loss with these sums, the inverse of [`FieldLoss::to_numbers`].
     #[must_use]
     pub fn from_numbers(numbers: &[f64]) -> FieldLoss {
         let (nats, counts) = numbers.split_at(numbers.len() - 2);

@@ -1,4 +1,4 @@
-//! The program `tcp-train`.
+//! Entry point of the program `tcp-train`.
 
 fn main() -> std::process::ExitCode {
     tcp_train::set_passive_wait_policy();

@@ -152,9 +152,9 @@ pub struct BestValidation {
 pub enum StopCause {
     /// The dataset was read as often as `epochs` allows.
     Epochs,
-    /// `max_steps` was reached.
+    /// The number of steps reached `max_steps`.
     Steps,
-    /// `max_minutes` was reached.
+    /// The training time reached `max_minutes`.
     Time,
     /// `patience` validations in a row did not lower the loss.
     Patience,

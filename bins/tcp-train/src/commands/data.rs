@@ -34,7 +34,8 @@ pub(crate) struct SplitDataset {
 }
 
 impl SplitDataset {
-    /// Reads and splits a dataset. Tokens are kept in an unnamed file on the file system of `output`.
+    /// Reads and splits a dataset. Tokens are kept in an unnamed file on the file system of
+    /// `output`.
     ///
     /// # Errors
     /// If the dataset cannot be read, is of another token code, or holds no flows.
@@ -149,8 +150,8 @@ impl SplitDataset {
         row.iter().map(in_piece).sum()
     }
 
-    /// Returns the rows of an epoch, with the training flows in an order that the seed and the number
-    /// of the epoch determine.
+    /// Returns the rows of an epoch, with the training flows in an order that the seed and the
+    /// number of the epoch determine.
     pub(crate) fn epoch(&self, epoch: u64, settings: &Settings) -> Vec<Row> {
         self.pack(&epoch_order(self.train(), settings.seed, epoch), settings.batch)
     }

@@ -69,7 +69,7 @@ fn masked_crc(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// Encodes `Event.wall_time`.
+/// Encodes the field `Event.wall_time`, a double.
 fn wall_time(time: f64) -> Vec<u8> {
     [tag(1, FIXED64), time.to_le_bytes().to_vec()].concat()
 }

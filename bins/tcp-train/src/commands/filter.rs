@@ -1,24 +1,46 @@
-//! The tokenizer's grammar as the model's filter.
+//! The tokenizer's grammar as the token filter of generation.
 
 use linformer::TokenFilter;
 use tokenizer::field::{self, Constraint, Grammar, Limits, Mask};
 
 use crate::args::Constrain;
 
-/// Follows one flow: what may come next, and whether it is still a whole session.
+/// Bounds on the number of packets of a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PacketBounds {
+    /// Smallest number of packets of a flow.
+    pub(crate) min: u64,
+    /// Largest number of packets of a flow.
+    pub(crate) max: u64,
+}
+
+/// Effect of the length class in a flow's header on the number of its packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LengthClass {
+    /// The session has as many packets as its length class allows.
+    Enforced,
+    /// The session ends where the model ends it; its length class is corrected afterwards.
+    Advisory,
+}
+
+/// Filter of one flow under generation: masks the tokens that the constraint forbids, and follows
+/// whether the flow is a whole session.
 #[derive(Debug)]
 pub(crate) struct FlowFilter {
     constrain: Constrain,
-    holds_length: bool,
-    /// What the flow is held to.
+    length: LengthClass,
+    /// Grammar whose tokens are allowed.
     grammar: Grammar,
-    /// The strictest grammar, where the flow is not held to it; `None` once it has been left.
+    /// Grammar of whole sessions, for flows that need not be sessions; `None` once a token has
+    /// violated it.
     session: Option<Grammar>,
+    /// Tokens allowed next, which [`TokenFilter::allowed`] lends.
     mask: Mask,
-    ended: bool,
+    /// Whether the flow's end token was pushed.
+    has_ended: bool,
 }
 
-/// Every token id.
+/// Mask that allows every token id.
 const ALL: [u64; field::VOCAB_SIZE.div_ceil(64)] = {
     let mut words = [u64::MAX; field::VOCAB_SIZE.div_ceil(64)];
     if !field::VOCAB_SIZE.is_multiple_of(64) {
@@ -28,36 +50,35 @@ const ALL: [u64; field::VOCAB_SIZE.div_ceil(64)] = {
 };
 
 impl FlowFilter {
-    /// `holds_length`: a session has as many packets as the length class in its head says.
+    /// Returns the filter of a flow without tokens.
     pub(crate) fn new(
         constrain: Constrain,
-        least: u64,
-        max_packets: u64,
-        holds_length: bool,
+        packets: PacketBounds,
+        length: LengthClass,
     ) -> FlowFilter {
-        let limits = Limits { max_packets };
-        let strength =
-            if constrain == Constrain::Session { Constraint::Session } else { Constraint::Syntax };
-        let session =
-            (constrain != Constrain::Session).then(|| Grammar::new(Constraint::Session, limits));
-        let grammar = Grammar::new(strength, limits).with_min_packets(least);
-        let grammar = if holds_length { grammar } else { grammar.with_advisory_length() };
+        let limits = Limits { max_packets: packets.max };
+        let is_session = constrain == Constrain::Session;
+        let constraint = if is_session { Constraint::Session } else { Constraint::Syntax };
+        let grammar = Grammar::new(constraint, limits).with_min_packets(packets.min);
         FlowFilter {
             constrain,
-            holds_length,
-            grammar,
-            session,
+            length,
+            grammar: match length {
+                LengthClass::Enforced => grammar,
+                LengthClass::Advisory => grammar.with_advisory_length(),
+            },
+            session: (!is_session).then(|| Grammar::new(Constraint::Session, limits)),
             mask: Mask::default(),
-            ended: false,
+            has_ended: false,
         }
     }
 
-    /// Whether the flow's length class may be another than its head says.
-    pub(crate) fn is_any_length(&self) -> bool {
-        self.constrain == Constrain::Session && !self.holds_length
+    /// Returns whether the finished flow may have another length class than its header names.
+    pub(crate) fn needs_length_class(&self) -> bool {
+        self.constrain == Constrain::Session && self.length == LengthClass::Advisory
     }
 
-    /// Whether the flow, which is done, is a whole session.
+    /// Returns whether the finished flow is a whole session.
     pub(crate) fn is_session(&self) -> bool {
         match self.constrain {
             Constrain::Session => self.grammar.is_done(),
@@ -78,7 +99,7 @@ impl TokenFilter for FlowFilter {
     }
 
     fn push(&mut self, token: u16) {
-        self.ended = token == field::END;
+        self.has_ended = token == field::END;
         let follows = |grammar: &mut Grammar| {
             grammar.allowed_next().contains(token) && grammar.push(token).is_ok()
         };
@@ -86,14 +107,15 @@ impl TokenFilter for FlowFilter {
             self.session = None;
         }
         if self.constrain != Constrain::None && self.grammar.push(token).is_err() {
-            self.ended = true; // what the mask allows always follows: not reached
+            // Not reached: the grammar accepts every token that its mask allows.
+            self.has_ended = true;
         }
     }
 
     fn is_done(&self) -> bool {
         match self.constrain {
-            Constrain::None => self.ended,
-            Constrain::Session | Constrain::Syntax => self.ended || self.grammar.is_done(),
+            Constrain::None => self.has_ended,
+            Constrain::Session | Constrain::Syntax => self.has_ended || self.grammar.is_done(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A model to a dataset.
+//! The subcommand `generate`: a model to a dataset.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -15,24 +15,25 @@ use linformer::{Generated, Generator, Job, Prompt, Sampling, StopReason, TensorM
 use tokenizer::{FlowIdentity, field};
 
 use super::conditions::PromptConditions;
-use super::filter::FlowFilter;
+use super::filter::{FlowFilter, LengthClass, PacketBounds};
 use super::folder;
 use super::memory::peak_memory;
 use super::summary::GenerateSummary;
 use crate::args::{Constrain, Ends, Format, Generate};
 use crate::config::Config;
 
-/// Tokens that one packet may take at most, far above what any does: ends flows that nothing else
-/// ends.
+/// Number of tokens that a flow is allowed for each packet, several times that of any packet. Ends
+/// flows that `--constrain none` does not end.
 const TOKENS_PER_PACKET: u64 = 128;
 
-/// Tokens of finished flows that may wait for an earlier one: 64 MiB of them.
+/// Largest number of tokens of finished flows that wait for an earlier flow: 64 MiB of them.
 const MAX_WAITING_TOKENS: usize = 1 << 25;
 
-/// Tokens in a record batch of a stream: few, so that the program behind the pipe gets flows while
-/// others are generated.
+/// Number of tokens in a record batch of a stream: few, so that the program behind the pipe gets
+/// flows while others are generated.
 const STREAM_BATCH_TOKENS: usize = 1 << 14;
 
+/// Generates flows and writes them as a dataset.
 pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()> {
     clikit::ensure_distinct_paths(
         &[("--checkpoint-path", &args.checkpoint_path)],
@@ -43,14 +44,15 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
         tracing::warn!("generation runs on the CPU");
     }
     let model = folder::read_model(&args.checkpoint_path, linformer::Device::Cpu)?;
-    name_unseen_ports(args)?;
+    warn_of_unseen_ports(args)?;
     let generator = Generator::new(model.decoder()?);
     drop(model);
-    // A length class that was asked for holds. Else it is what the model means a flow to be, and
-    // where the flow ends is what it is.
-    let holds_length = args.length_class.is_some();
-    let (least, most) = (args.min_packets_per_flow, args.max_packets_per_flow);
-    let filter = |_| FlowFilter::new(args.constrain, least, most, holds_length);
+    // Without --length-class, a flow ends where the model ends it, even in another class than the
+    // one in its header.
+    let length =
+        if args.length_class.is_some() { LengthClass::Enforced } else { LengthClass::Advisory };
+    let packets = PacketBounds { min: args.min_packets_per_flow, max: args.max_packets_per_flow };
+    let filter = |_| FlowFilter::new(args.constrain, packets, length);
     let prompts = PromptConditions::new(args).prompts(&generator, || filter(0), &sampling(args))?;
     let mut output = Output::create(args, console)?;
     let started = Instant::now();
@@ -60,10 +62,10 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
         GenerateSummary { constrain: name_of(args.constrain), ..GenerateSummary::default() };
     let interrupts = console.catch_interrupts();
     generator.run(&job(args, prompts), filter, |generated, filter| {
-        take(&generated, &filter, &mut summary, &mut output)?;
+        write_flow(&generated, &filter, &mut summary, &mut output)?;
         progress.set(if args.packets.is_some() { summary.packets } else { summary.generated });
         progress.message(format!("generating, {} packets", count(summary.packets)));
-        Ok::<_, anyhow::Error>(if interrupts.requested() || is_enough(args, &summary) {
+        Ok::<_, anyhow::Error>(if interrupts.requested() || has_enough_packets(args, &summary) {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
@@ -73,11 +75,12 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
     summary.seconds = started.elapsed().as_secs_f64();
     summary.peak_memory = peak_memory();
     summary.peak_tensor_memory = TensorMemory::read().peak;
-    name_what_is_missing(args, &summary, console);
+    report_missing(args, &summary, console);
     output.sink.finish()?;
     console.summary(&summary)
 }
 
+/// Checks that the arguments do not contradict one another.
 fn check(args: &Generate) -> anyhow::Result<()> {
     if args.constrain == Constrain::Session && args.ends.contains(&Ends::Open) {
         bail!("--ends open: expected --constrain syntax or none, since a session is closed");
@@ -85,7 +88,8 @@ fn check(args: &Generate) -> anyhow::Result<()> {
     if args.min_packets_per_flow > args.max_packets_per_flow {
         let (least, most) = (args.min_packets_per_flow, args.max_packets_per_flow);
         bail!(
-            "--min-packets-per-flow: expected at most {most}, as --max-packets-per-flow says, found {least}"
+            "--min-packets-per-flow: expected at most {most}, as --max-packets-per-flow says, \
+             found {least}"
         );
     }
     if args.min_packets_per_flow > 0 && args.constrain != Constrain::Session {
@@ -94,30 +98,34 @@ fn check(args: &Generate) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A model goes to any port that it is told to: where it has seen none such, it knows nothing of
-/// what is said there.
-fn name_unseen_ports(args: &Generate) -> anyhow::Result<()> {
+/// Warns of server ports that no training flow had: the model generates flows to them, but has not
+/// seen how such services talk.
+fn warn_of_unseen_ports(args: &Generate) -> anyhow::Result<()> {
     let Some(trained_on) = Config::of_model(&args.checkpoint_path)?.trained_on else {
         return Ok(());
     };
     for port in args.server_port.iter().filter(|&&port| !trained_on.server_ports.contains(port)) {
         tracing::warn!(
-            "--server-port {port}: the model has seen no flow to this port: what it makes of it is a guess"
+            "--server-port {port}: the model has seen no flow to this port: what it makes of it \
+             is a guess"
         );
     }
     Ok(())
 }
 
+/// Returns the largest number of flows to generate.
 fn flows(args: &Generate) -> u64 {
     args.flows.unwrap_or(if args.packets.is_some() { u64::MAX } else { 1000 })
 }
 
-fn is_enough(args: &Generate, summary: &GenerateSummary) -> bool {
+/// Returns whether the flows written have as many packets as `--packets` demands.
+fn has_enough_packets(args: &Generate, summary: &GenerateSummary) -> bool {
     args.packets.is_some_and(|packets| summary.packets >= packets)
 }
 
-fn name_what_is_missing(args: &Generate, summary: &GenerateSummary, console: &Console) {
-    if !is_enough(args, summary) && summary.generated < flows(args) {
+/// Reports flows that were not generated after an interruption, and flows that do not decode.
+fn report_missing(args: &Generate, summary: &GenerateSummary, console: &Console) {
+    if !has_enough_packets(args, summary) && summary.generated < flows(args) {
         match args.flows {
             Some(flows) => {
                 console.left_out(format!("{} flows: interrupted", count(flows - summary.generated)))
@@ -131,10 +139,12 @@ fn name_what_is_missing(args: &Generate, summary: &GenerateSummary, console: &Co
     }
 }
 
+/// Returns how tokens are drawn from the distribution of the model.
 fn sampling(args: &Generate) -> Sampling {
     Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p }
 }
 
+/// Returns the job that the generator runs.
 fn job(args: &Generate, prompts: Vec<Prompt>) -> Job {
     let max_tokens = args.max_packets_per_flow.saturating_add(16).saturating_mul(TOKENS_PER_PACKET);
     Job {
@@ -149,8 +159,11 @@ fn job(args: &Generate, prompts: Vec<Prompt>) -> Job {
     }
 }
 
-/// Counts a flow, and writes it where it decodes.
-fn take(
+/// Counts a flow, and writes it to the dataset if it decodes.
+///
+/// # Errors
+/// If the model gave no numbers, the grammar no token, or the dataset cannot be written.
+fn write_flow(
     generated: &Generated,
     filter: &FlowFilter,
     summary: &mut GenerateSummary,
@@ -175,7 +188,9 @@ fn take(
             let outcome = Outcome::of_decoded(&flow);
             let is_complete = outcome.class.is_complete();
             summary.add(flow.packets.len() as u64, is_complete && filter.is_session());
-            if let (true, Tokens::U16(tokens)) = (filter.is_any_length(), &mut row.tokens) {
+            if filter.needs_length_class()
+                && let Tokens::U16(tokens) = &mut row.tokens
+            {
                 field::set_length_class(tokens, flow.packets.len());
             }
             row.summary = Some(summarize(&flow, outcome, ""));
@@ -245,6 +260,7 @@ fn meta(args: &Generate) -> DatasetMeta {
     RowCodec::Field.meta(concat!("tcp-train ", env!("CARGO_PKG_VERSION")), options)
 }
 
+/// Returns the constraint as `--constrain` spells it.
 fn name_of(constrain: Constrain) -> &'static str {
     match constrain {
         Constrain::Session => "session",

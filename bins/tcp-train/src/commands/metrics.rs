@@ -33,7 +33,7 @@ impl MetricsLine {
         MetricsLine { step, seconds, values: Map::new() }
     }
 
-    /// Adds a value.
+    /// Adds a number under a name.
     pub(crate) fn with(mut self, name: &str, value: f64) -> MetricsLine {
         self.values.insert(name.to_owned(), value.into());
         self

@@ -51,7 +51,8 @@ impl CutFlow {
     }
 }
 
-/// Packs flows, given with their numbers of tokens to predict, into rows of at most `budget` tokens.
+/// Packs flows, given with their numbers of tokens to predict, into rows of at most `budget`
+/// tokens.
 ///
 /// A row holds at most one piece of each flow, of at most `max_piece` tokens. A flow that has begun
 /// has a piece in each row until its end. Flows begin in the order given, except for long ones that

@@ -53,8 +53,8 @@ pub(crate) struct Run<'a> {
 struct Agreement {
     /// Cause to stop for, if any process has one.
     stop: Option<StopCause>,
-    /// Completed fraction of the run by the clock of rank 0, 0 to 1: all processes must use the same
-    /// learning rate.
+    /// Completed fraction of the run by the clock of rank 0, 0 to 1: all processes must use the
+    /// same learning rate.
     completed: f64,
 }
 
@@ -198,8 +198,8 @@ impl<'a> Run<'a> {
         limit.or(is_interrupted.then_some(StopCause::Interrupted))
     }
 
-    /// Shares stop causes among all processes: if any of them has one, all stop. Shares the progress
-    /// of rank 0 too.
+    /// Shares stop causes among all processes: if any of them has one, all stop. Shares the
+    /// progress of rank 0 too.
     fn all_agree_to_stop(&self, local: Option<StopCause>) -> anyhow::Result<Agreement> {
         const CAUSES: usize = StopCause::ALL.len();
         let mut votes = [0.0; CAUSES + 1];
@@ -326,8 +326,8 @@ impl<'a> Run<'a> {
         !self.trainer.steps().is_multiple_of(self.state.settings.validate_every)
     }
 
-    /// Computes the loss of the validation flows. If it is the lowest so far, the weights become the
-    /// model.
+    /// Computes the loss of the validation flows. If it is the lowest so far, the weights become
+    /// the model.
     fn validate(&mut self) -> anyhow::Result<()> {
         self.check_weights()?;
         let step = self.trainer.steps();

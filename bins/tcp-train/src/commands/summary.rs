@@ -125,7 +125,7 @@ impl fmt::Display for TrainSummary {
 /// Summary of a generation run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct GenerateSummary {
-    /// Value of `--constrain`.
+    /// Constraint on the flows, as `--constrain` spells it.
     pub(crate) constrain: &'static str,
     /// Number of flows generated.
     pub(crate) generated: u64,

@@ -1,9 +1,10 @@
 use std::process::Stdio;
 
 use arrowio::Tokens;
+use testkit::datasets;
 use tokenizer::field::{self, Constraint, Grammar, Limits};
 
-use crate::support::{Place, flows, stderr, without_checksum};
+use crate::support::{Workdir, stderr, without_checksum};
 
 const GENERATE: &str = "generate --checkpoint-path model --flows 30 --max-packets-per-flow 20";
 
@@ -16,68 +17,68 @@ fn is_session(tokens: &[u16]) -> bool {
 
 #[test]
 fn every_flow_is_a_whole_session() {
-    let place = Place::new();
-    place.train();
-    let out = place.succeed(&format!("--json {GENERATE} --output_dir out"));
+    let workdir = Workdir::new();
+    workdir.train();
+    let out = workdir.succeed(&format!("--json {GENERATE} --output_dir out"));
     let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&summary["flows"], &summary["sessions"]), (&30.into(), &30.into()));
-    let flows = flows(&place.path("out"));
+    let flows = datasets::read(&workdir.path("out"));
     assert_eq!(flows.len(), 30);
     for row in &flows {
         let Tokens::U16(tokens) = &row.tokens else { panic!("field tokens are u16") };
         assert!(is_session(tokens));
         let packets: u64 = row.summary.as_ref().unwrap().packets.iter().sum();
         assert_eq!(packets, field::decode(tokens, &row.identity).unwrap().packets.len() as u64);
-        // Wherever the model let it end, its head says how long it is.
-        let mut said = tokens.clone();
-        field::set_length_class(&mut said, packets as usize);
-        assert!(said == *tokens);
+        // The header names the length class that the flow has, wherever the model ended it.
+        let mut corrected = tokens.clone();
+        field::set_length_class(&mut corrected, packets as usize);
+        assert!(corrected == *tokens);
     }
 }
 
 #[test]
 fn the_same_flows_whatever_batch_and_threads() {
-    let place = Place::new();
-    place.train();
-    place.succeed(&format!("{GENERATE} --output-dir a --batch 64 --threads 1"));
-    place.succeed(&format!("{GENERATE} --output-dir b --batch 3 --threads 4"));
-    place.succeed(&format!("{GENERATE} --output-dir c --seed 2"));
-    let [a, b, c] = ["a", "b", "c"].map(|name| flows(&place.path(name)));
+    let workdir = Workdir::new();
+    workdir.train();
+    workdir.succeed(&format!("{GENERATE} --output-dir a --batch 64 --threads 1"));
+    workdir.succeed(&format!("{GENERATE} --output-dir b --batch 3 --threads 4"));
+    workdir.succeed(&format!("{GENERATE} --output-dir c --seed 2"));
+    let [a, b, c] = ["a", "b", "c"].map(|name| datasets::read(&workdir.path(name)));
     assert!(a == b);
     assert!(a != c);
 }
 
 #[test]
 fn without_constraint_the_share_of_valid_flows_is_told() {
-    let place = Place::new();
-    place.train();
+    let workdir = Workdir::new();
+    workdir.train();
     let syntax =
-        place.succeed(&format!("--json {GENERATE} --output-dir syntax --constrain syntax"));
+        workdir.succeed(&format!("--json {GENERATE} --output-dir syntax --constrain syntax"));
     let summary: serde_json::Value = serde_json::from_str(&syntax).unwrap();
     assert_eq!(summary["flows"], 30, "{syntax}");
-    let output = place.run(&format!("--json {GENERATE} --output-dir none --constrain none"));
+    let output = workdir.run(&format!("--json {GENERATE} --output-dir none --constrain none"));
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("flows do not decode"), "{}", stderr(&output));
 }
 
 #[test]
 fn a_dash_is_a_stream_on_stdout() {
-    let place = Place::new();
-    place.train();
-    place.succeed(&format!("{GENERATE} --output-dir out"));
-    let output = place
+    let workdir = Workdir::new();
+    workdir.train();
+    workdir.succeed(&format!("{GENERATE} --output-dir out"));
+    let output = workdir
         .command(&format!("{GENERATE} --output-dir -"))
         .stdout(Stdio::piped())
         .output()
         .unwrap();
-    std::fs::write(place.path("stream.arrows"), &output.stdout).unwrap();
-    assert!(flows(&place.path("stream.arrows")) == flows(&place.path("out")));
+    std::fs::write(workdir.path("stream.arrows"), &output.stdout).unwrap();
+    assert!(datasets::read(&workdir.path("stream.arrows")) == datasets::read(&workdir.path("out")));
     assert!(stderr(&output).contains("whole valid sessions"), "the summary goes to stderr");
 }
 
-/// A model's file with another number at the end of its weights, and no checksum.
-fn spoil(place: &Place, value: f32) {
-    let path = place.path("model/model.safetensors");
+/// Replaces the last weight of the model, and removes the checksum that would reveal it.
+fn spoil(workdir: &Workdir, value: f32) {
+    let path = workdir.path("model/model.safetensors");
     let mut octets = std::fs::read(&path).unwrap();
     if octets.windows(6).any(|some| some == b"crc32c") {
         octets = without_checksum(&octets);
@@ -89,51 +90,51 @@ fn spoil(place: &Place, value: f32) {
 
 #[test]
 fn weights_that_are_no_numbers_are_refused() {
-    let place = Place::new();
-    place.train();
-    spoil(&place, f32::NAN);
-    let output = place.run(&format!("{GENERATE} --output-dir out"));
+    let workdir = Workdir::new();
+    workdir.train();
+    spoil(&workdir, f32::NAN);
+    let output = workdir.run(&format!("{GENERATE} --output-dir out"));
     assert_eq!(output.status.code(), Some(2));
     assert!(
         stderr(&output).contains("norm.weight: expected numbers, found NaN"),
         "{}",
         stderr(&output)
     );
-    spoil(&place, f32::MAX);
-    let output = place.run(&format!("{GENERATE} --output-dir out"));
+    spoil(&workdir, f32::MAX);
+    let output = workdir.run(&format!("{GENERATE} --output-dir out"));
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert!(stderr(&output).contains("scores are no numbers"), "{}", stderr(&output));
-    assert!(!place.path("out").exists());
+    assert!(!workdir.path("out").exists());
 }
 
 #[test]
 fn a_damaged_model_is_refused_and_the_checkpoint_offered() {
-    let place = Place::new();
-    place.train();
-    let path = place.path("model/model.safetensors");
+    let workdir = Workdir::new();
+    workdir.train();
+    let path = workdir.path("model/model.safetensors");
     let mut octets = std::fs::read(&path).unwrap();
     let middle = octets.len() / 2;
     octets[middle] ^= 16;
     std::fs::write(&path, octets).unwrap();
-    let output = place.run(&format!("{GENERATE} --output-dir out"));
+    let output = workdir.run(&format!("{GENERATE} --output-dir out"));
     assert_eq!(output.status.code(), Some(2));
     let text = stderr(&output);
     assert!(text.contains("model/model.safetensors: checksum: expected \""), "{text}");
     assert!(text.contains("sound is the checkpoint model/checkpoint.safetensors"), "{text}");
-    place.succeed(
+    workdir.succeed(
         "generate --checkpoint-path model/checkpoint.safetensors --flows 3 --output-dir out",
     );
 }
 
 #[test]
 fn a_configuration_that_does_not_go_with_the_weights_is_refused() {
-    let place = Place::new();
-    place.train();
-    let path = place.path("model/config.json");
+    let workdir = Workdir::new();
+    workdir.train();
+    let path = workdir.path("model/config.json");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("\"heads\": 2", "\"heads\": 1")).unwrap();
     for from in ["model", "model/checkpoint.safetensors"] {
-        let output = place.run(&format!("generate --checkpoint-path {from} --output-dir out"));
+        let output = workdir.run(&format!("generate --checkpoint-path {from} --output-dir out"));
         assert_eq!(output.status.code(), Some(2));
         let text = stderr(&output);
         assert!(text.contains("model/config.json: it does not go with the weights"), "{text}");
@@ -143,9 +144,9 @@ fn a_configuration_that_does_not_go_with_the_weights_is_refused() {
 
 #[test]
 fn a_port_that_no_flow_went_to_is_warned_of() {
-    let place = Place::new();
-    place.train();
-    let text = std::fs::read_to_string(place.path("model/config.json")).unwrap();
+    let workdir = Workdir::new();
+    workdir.train();
+    let text = std::fs::read_to_string(workdir.path("model/config.json")).unwrap();
     let config: serde_json::Value = serde_json::from_str(&text).unwrap();
     let ports = config["trained_on"]["server_ports"].as_str().unwrap();
     let seen = ports.split([',', '-']).next().unwrap();
@@ -153,7 +154,7 @@ fn a_port_that_no_flow_went_to_is_warned_of() {
     let args = format!(
         "generate --checkpoint-path model --flows 2 --server-port {seen},{unseen} --output-dir out"
     );
-    let text = stderr(&place.run(&args));
+    let text = stderr(&workdir.run(&args));
     assert!(
         text.contains(&format!("--server-port {unseen}: the model has seen no flow to this port")),
         "{text}"
@@ -163,48 +164,51 @@ fn a_port_that_no_flow_went_to_is_warned_of() {
 
 #[test]
 fn a_folder_with_the_name_of_a_file_is_told_of() {
-    let place = Place::new();
-    place.train();
-    let said = |name: &str| stderr(&place.run(&format!("{GENERATE} --output-dir {name}")));
+    let workdir = Workdir::new();
+    workdir.train();
+    let messages = |name: &str| stderr(&workdir.run(&format!("{GENERATE} --output-dir {name}")));
     assert!(
-        said("out.csv").contains(
+        messages("out.csv").contains(
             "out.csv: a folder is made; names of files end in .arrow, .arrows or .parquet"
         )
     );
-    assert!(place.path("out.csv").is_dir());
+    assert!(workdir.path("out.csv").is_dir());
     assert!(
-        !said("out").contains("a folder is made") && !said("out-1.5").contains("a folder is made")
+        !messages("out").contains("a folder is made")
+            && !messages("out-1.5").contains("a folder is made")
     );
 }
 
 #[test]
 fn a_name_of_a_dataset_file_makes_one_file() {
-    let place = Place::new();
-    place.train();
+    let workdir = Workdir::new();
+    workdir.train();
     for name in ["out.arrow", "out.arrows", "out.parquet"] {
-        place.succeed(&format!("{GENERATE} --output-dir {name}"));
-        assert!(place.path(name).is_file(), "{name}");
-        assert_eq!(flows(&place.path(name)), flows(&place.path("out.arrow")), "{name}");
+        workdir.succeed(&format!("{GENERATE} --output-dir {name}"));
+        assert!(workdir.path(name).is_file(), "{name}");
+        let read = |name: &str| datasets::read(&workdir.path(name));
+        assert_eq!(read(name), read("out.arrow"), "{name}");
     }
 }
 
-fn heads(place: &Place, folder: &str) -> Vec<(field::FlowHeader, u64)> {
+/// Returns the header of each flow of a dataset, with its number of packets.
+fn heads(workdir: &Workdir, folder: &str) -> Vec<(field::FlowHeader, u64)> {
     let of = |row: &arrowio::FlowRow| {
         let Tokens::U16(tokens) = &row.tokens else { panic!("field tokens are u16") };
         (field::header(tokens).unwrap(), row.summary.as_ref().unwrap().packets.iter().sum())
     };
-    flows(&place.path(folder)).iter().map(of).collect()
+    datasets::read(&workdir.path(folder)).iter().map(of).collect()
 }
 
 #[test]
 fn conditions_are_fulfilled() {
-    let place = Place::new();
-    place.train();
+    let workdir = Workdir::new();
+    workdir.train();
     let conditions = "--server-port 443,4711 --ends reset --length-class 3-4";
-    place.succeed(&format!(
+    workdir.succeed(&format!(
         "generate --checkpoint-path model --flows 40 {conditions} --output-dir out"
     ));
-    let heads = heads(&place, "out");
+    let heads = heads(&workdir, "out");
     assert_eq!(heads.len(), 40);
     for (head, packets) in &heads {
         assert!([443, 4711].contains(&head.server_port), "{head:?}");
@@ -218,39 +222,39 @@ fn conditions_are_fulfilled() {
 
 #[test]
 fn packets_are_at_most_so_many() {
-    let place = Place::new();
-    place.train();
-    place.succeed(
+    let workdir = Workdir::new();
+    workdir.train();
+    workdir.succeed(
         "generate --checkpoint-path model --flows 40 --max-packets-per-flow 7 --output-dir out",
     );
-    assert!(heads(&place, "out").iter().all(|(_, packets)| *packets <= 7));
+    assert!(heads(&workdir, "out").iter().all(|(_, packets)| *packets <= 7));
     let output =
-        place.run("generate --checkpoint-path model --max-packets-per-flow 6 --output-dir six");
+        workdir.run("generate --checkpoint-path model --max-packets-per-flow 6 --output-dir six");
     assert!(stderr(&output).contains("6 is not in 7"), "{}", stderr(&output));
 }
 
 #[test]
 fn packets_are_at_least_so_many() {
-    let place = Place::new();
-    place.train();
+    let workdir = Workdir::new();
+    workdir.train();
     let args = "--json generate --checkpoint-path model --flows 3 --min-packets-per-flow 3000";
-    let out = place.succeed(&format!("{args} --max-packets-per-flow 3100 --output-dir out"));
+    let out = workdir.succeed(&format!("{args} --max-packets-per-flow 3100 --output-dir out"));
     let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(summary["sessions"], 3, "{out}");
-    assert!(heads(&place, "out").iter().all(|(_, packets)| (3000..=3100).contains(packets)));
-    let output = place.run(&format!("{args} --max-packets-per-flow 2000 --output-dir none"));
+    assert!(heads(&workdir, "out").iter().all(|(_, packets)| (3000..=3100).contains(packets)));
+    let output = workdir.run(&format!("{args} --max-packets-per-flow 2000 --output-dir none"));
     assert!(stderr(&output).contains("expected at most 2000"), "{}", stderr(&output));
 }
 
 #[test]
 fn packets_are_counted() {
-    let place = Place::new();
-    place.train();
+    let workdir = Workdir::new();
+    workdir.train();
     let args =
         "generate --checkpoint-path model --packets 500 --max-packets-per-flow 40 --output-dir";
-    place.succeed(&format!("{args} a --batch 64 --threads 1"));
-    place.succeed(&format!("{args} b --batch 3 --threads 4"));
-    let of = |folder: &str| heads(&place, folder).iter().map(|h| h.1).collect::<Vec<_>>();
+    workdir.succeed(&format!("{args} a --batch 64 --threads 1"));
+    workdir.succeed(&format!("{args} b --batch 3 --threads 4"));
+    let of = |folder: &str| heads(&workdir, folder).iter().map(|h| h.1).collect::<Vec<_>>();
     let a = of("a");
     assert_eq!(a, of("b"));
     let before: u64 = a[..a.len() - 1].iter().sum();

@@ -1,4 +1,4 @@
-//! The binary as a user runs it, on a small dataset of its own.
+//! The program as a user runs it, on a small dataset.
 
 mod generate;
 mod privacy;

@@ -1,16 +1,13 @@
-//! What identifies a flow does not reach a model: not its weights, nor anything that stands beside
-//! them.
+//! Identities of flows do not reach a model folder: neither the weights nor any other file.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use arrowio::{DatasetMeta, FolderWriter, WriteOptions};
-use tokenizer::field;
+use testkit::datasets;
 use tokenizer::{FlowIdentity, SideIdentity};
 
-use crate::support::{Place, flows, tensors};
+use crate::support::{Workdir, tensors};
 
-/// Something to look for in every column that identifies a flow.
+/// Returns an identity with values that occur nowhere by chance.
 fn identity() -> FlowIdentity {
     let side = |last: u8| SideIdentity {
         addr: Some([203, 119, 87, last].into()),
@@ -27,7 +24,7 @@ fn identity() -> FlowIdentity {
     }
 }
 
-/// The octets by which an identity would be known, in both orders, and as text.
+/// Returns the octets by which that identity would be recognised: in both byte orders, and as text.
 fn traces() -> Vec<Vec<u8>> {
     let FlowIdentity { start_ns, client, server, .. } = identity();
     let mut numbers = vec![start_ns.unwrap().to_be_bytes().to_vec()];
@@ -46,51 +43,45 @@ fn traces() -> Vec<Vec<u8>> {
     numbers.into_iter().chain(reversed).chain(texts.into_iter().map(String::into_bytes)).collect()
 }
 
-/// The dataset again, each flow with an identity.
-fn identified(place: &Place) {
-    let meta = DatasetMeta {
-        token_code: field::NAME.into(),
-        token_version: field::VERSION,
-        vocab_size: field::VOCAB_SIZE as u32,
-        tool: "test".into(),
-        options: BTreeMap::new(),
-    };
-    std::fs::create_dir(place.path("identified")).unwrap();
-    let mut writer = FolderWriter::new(&place.path("identified"), &meta, &WriteOptions::default());
-    for mut row in flows(&place.path("dataset")) {
+/// Writes the dataset once more, to `identified`, each flow with an identity.
+fn write_identified(workdir: &Workdir) {
+    let mut rows = datasets::read(&workdir.path("dataset"));
+    for row in &mut rows {
         row.identity = identity();
-        writer.write(&row).unwrap();
     }
-    writer.finish().unwrap();
+    datasets::write_folder(&workdir.path("identified"), rows);
 }
 
+/// Returns the names and contents of all files of a folder.
 fn octets_of(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     files.map(|path| (path.display().to_string(), std::fs::read(&path).unwrap())).collect()
 }
 
+/// Returns the first trace that the octets hold.
 fn trace_in(octets: &[u8]) -> Option<Vec<u8>> {
     traces().into_iter().find(|trace| octets.windows(trace.len()).any(|window| window == trace))
 }
 
 #[test]
 fn a_model_is_the_same_whoever_talked() {
-    let place = Place::new();
-    identified(&place);
-    // What is looked for can be found: the dataset has it.
-    let dataset = octets_of(&place.path("identified"));
+    let workdir = Workdir::new();
+    write_identified(&workdir);
+    // The search finds the traces in the dataset.
+    let dataset = octets_of(&workdir.path("identified"));
     assert!(dataset.iter().any(|(_, octets)| trace_in(octets).is_some()));
     for input in ["dataset", "identified"] {
         let args = format!(
-            "train --input-dir {input} --output-dir from-{input} --config settings.toml --max-steps 4"
+            "train --input-dir {input} --output-dir from-{input} --config settings.toml \
+             --max-steps 4"
         );
-        place.succeed(&format!("{args} --threads 1"));
+        workdir.succeed(&format!("{args} --threads 1"));
     }
     for name in ["model.safetensors", "checkpoint.safetensors"] {
-        let of = |folder: &str| tensors(&place.path(folder).join(name));
+        let of = |folder: &str| tensors(&workdir.path(folder).join(name));
         assert!(of("from-dataset") == of("from-identified"), "{name}");
     }
-    for (name, octets) in octets_of(&place.path("from-identified")) {
+    for (name, octets) in octets_of(&workdir.path("from-identified")) {
         assert_eq!(trace_in(&octets), None, "{name}");
     }
 }

@@ -1,17 +1,17 @@
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use crate::support::{Place, head, stderr, tensors};
+use crate::support::{Workdir, head, stderr, tensors};
 
 const TRAIN: &str =
     "train --input-dir dataset --config settings.toml --threads 1 --epochs 3 --output-dir";
 const RESUME: &str = "resume --input-dir dataset --threads 1";
 
-/// Waits until the run has made so many steps.
-fn await_steps(place: &Place, folder: &str, steps: usize, child: &mut Child) {
+/// Waits until the metrics of a run have this many lines, while the run must not end.
+fn await_steps(workdir: &Workdir, folder: &str, steps: usize, child: &mut Child) {
     let deadline = Instant::now() + Duration::from_secs(60);
     let made = || {
-        std::fs::read_to_string(place.path(folder).join("metrics.jsonl"))
+        std::fs::read_to_string(workdir.path(folder).join("metrics.jsonl"))
             .unwrap_or_default()
             .lines()
             .count()
@@ -23,9 +23,12 @@ fn await_steps(place: &Place, folder: &str, steps: usize, child: &mut Child) {
     }
 }
 
-fn same_weights(place: &Place, a: &str, b: &str) {
+fn same_weights(workdir: &Workdir, a: &str, b: &str) {
     for name in ["checkpoint.safetensors", "model.safetensors"] {
-        assert!(tensors(&place.path(a).join(name)) == tensors(&place.path(b).join(name)), "{name}");
+        assert!(
+            tensors(&workdir.path(a).join(name)) == tensors(&workdir.path(b).join(name)),
+            "{name}"
+        );
     }
 }
 
@@ -37,54 +40,54 @@ fn signal(child: &Child, name: &str) {
 
 #[test]
 fn killed_and_resumed_is_the_same_bit_for_bit() {
-    let place = Place::new();
-    place.succeed(&format!("{TRAIN} straight"));
-    let mut child = place.command(&format!("{TRAIN} killed")).spawn().unwrap();
-    await_steps(&place, "killed", 7, &mut child);
+    let workdir = Workdir::new();
+    workdir.succeed(&format!("{TRAIN} straight"));
+    let mut child = workdir.command(&format!("{TRAIN} killed")).spawn().unwrap();
+    await_steps(&workdir, "killed", 7, &mut child);
     signal(&child, "-KILL");
     child.wait().unwrap();
     assert!(
-        tensors(&place.path("killed/checkpoint.safetensors"))
-            != tensors(&place.path("straight/checkpoint.safetensors"))
+        tensors(&workdir.path("killed/checkpoint.safetensors"))
+            != tensors(&workdir.path("straight/checkpoint.safetensors"))
     );
-    place.succeed(&format!("{RESUME} --checkpoint-path killed --output-dir killed"));
-    same_weights(&place, "straight", "killed");
+    workdir.succeed(&format!("{RESUME} --checkpoint-path killed --output-dir killed"));
+    same_weights(&workdir, "straight", "killed");
 }
 
 #[test]
 fn stopped_within_a_flow_and_resumed_is_the_same_bit_for_bit() {
-    let place = Place::new();
+    let workdir = Workdir::new();
     let pieces = "--set piece=16";
-    place.succeed(&format!("{TRAIN} straight {pieces}"));
-    let mut child = place.command(&format!("{TRAIN} stopped {pieces}")).spawn().unwrap();
-    await_steps(&place, "stopped", 3, &mut child);
+    workdir.succeed(&format!("{TRAIN} straight {pieces}"));
+    let mut child = workdir.command(&format!("{TRAIN} stopped {pieces}")).spawn().unwrap();
+    await_steps(&workdir, "stopped", 3, &mut child);
     signal(&child, "-KILL");
     child.wait().unwrap();
     assert!(
-        head(&place.path("stopped/checkpoint.safetensors")).contains("under_way."),
+        head(&workdir.path("stopped/checkpoint.safetensors")).contains("under_way."),
         "a flow is under way"
     );
-    place.succeed(&format!("{RESUME} --checkpoint-path stopped --output-dir stopped"));
-    same_weights(&place, "straight", "stopped");
-    let output = place
+    workdir.succeed(&format!("{RESUME} --checkpoint-path stopped --output-dir stopped"));
+    same_weights(&workdir, "straight", "stopped");
+    let output = workdir
         .run(&format!("{RESUME} --checkpoint-path stopped --output-dir stopped --set piece=17"));
     assert!(stderr(&output).contains("piece: expected 16"), "{}", stderr(&output));
 }
 
 #[test]
 fn a_signal_writes_a_checkpoint_to_go_on_from() {
-    let place = Place::new();
-    place.succeed(&format!("{TRAIN} straight"));
+    let workdir = Workdir::new();
+    workdir.succeed(&format!("{TRAIN} straight"));
     for name in ["-INT", "-TERM"] {
         let (stopped, moved) = (format!("stopped{name}"), format!("moved{name}"));
-        let mut child = place.command(&format!("{TRAIN} {stopped}")).spawn().unwrap();
-        await_steps(&place, &stopped, 3, &mut child);
+        let mut child = workdir.command(&format!("{TRAIN} {stopped}")).spawn().unwrap();
+        await_steps(&workdir, &stopped, 3, &mut child);
         signal(&child, name);
         assert_eq!(child.wait().unwrap().code(), Some(1), "{name}");
-        place.succeed(&format!("{RESUME} --checkpoint-path {stopped} --output-dir {moved}"));
-        same_weights(&place, "straight", &moved);
+        workdir.succeed(&format!("{RESUME} --checkpoint-path {stopped} --output-dir {moved}"));
+        same_weights(&workdir, "straight", &moved);
         let lines = |folder: &str| {
-            std::fs::read_to_string(place.path(folder).join("metrics.jsonl"))
+            std::fs::read_to_string(workdir.path(folder).join("metrics.jsonl"))
                 .unwrap()
                 .lines()
                 .count()
@@ -95,11 +98,11 @@ fn a_signal_writes_a_checkpoint_to_go_on_from() {
 
 #[test]
 fn there_is_a_checkpoint_at_any_moment() {
-    let place = Place::new();
+    let workdir = Workdir::new();
     let mut child =
-        place.command(&format!("{TRAIN} model --set checkpoint_seconds=0")).spawn().unwrap();
-    await_steps(&place, "model", 2, &mut child);
-    let last = place.path("model/checkpoint.safetensors");
+        workdir.command(&format!("{TRAIN} model --set checkpoint_seconds=0")).spawn().unwrap();
+    await_steps(&workdir, "model", 2, &mut child);
+    let last = workdir.path("model/checkpoint.safetensors");
     let (mut looks, mut misses) = (0, 0);
     while child.try_wait().unwrap().is_none() {
         for _ in 0..1_000 {
@@ -111,39 +114,42 @@ fn there_is_a_checkpoint_at_any_moment() {
     assert_eq!(misses, 0, "of {looks} looks");
 }
 
-/// What a power cut may leave: a checkpoint half written beside, and none under the last one's
-/// name.
+/// A power cut may leave half a checkpoint under a temporary name, and none under the name of the
+/// last one.
 #[test]
 fn a_checkpoint_torn_while_it_was_written_harms_nothing() {
-    let place = Place::new();
-    place.succeed(&format!("{TRAIN} straight"));
-    let mut child = place.command(&format!("{TRAIN} cut")).spawn().unwrap();
-    await_steps(&place, "cut", 5, &mut child);
+    let workdir = Workdir::new();
+    workdir.succeed(&format!("{TRAIN} straight"));
+    let mut child = workdir.command(&format!("{TRAIN} cut")).spawn().unwrap();
+    await_steps(&workdir, "cut", 5, &mut child);
     signal(&child, "-KILL");
     child.wait().unwrap();
-    let last = place.path("cut/checkpoint.safetensors");
+    let last = workdir.path("cut/checkpoint.safetensors");
     let octets = std::fs::read(&last).unwrap();
-    std::fs::write(place.path("cut/.checkpoint.safetensors.1-0.part"), &octets[..octets.len() / 2])
-        .unwrap();
-    place.succeed(&format!("{RESUME} --checkpoint-path cut --output-dir a"));
-    same_weights(&place, "straight", "a");
+    std::fs::write(
+        workdir.path("cut/.checkpoint.safetensors.1-0.part"),
+        &octets[..octets.len() / 2],
+    )
+    .unwrap();
+    workdir.succeed(&format!("{RESUME} --checkpoint-path cut --output-dir a"));
+    same_weights(&workdir, "straight", "a");
     std::fs::remove_file(&last).unwrap();
-    let output = place.run(&format!("{RESUME} --checkpoint-path cut --output-dir cut"));
+    let output = workdir.run(&format!("{RESUME} --checkpoint-path cut --output-dir cut"));
     assert!(stderr(&output).contains("checkpoint-previous.safetensors"), "{}", stderr(&output));
     let previous = "cut/checkpoint-previous.safetensors";
-    place.succeed(&format!("{RESUME} --checkpoint-path {previous} --output-dir b"));
-    same_weights(&place, "straight", "b");
+    workdir.succeed(&format!("{RESUME} --checkpoint-path {previous} --output-dir b"));
+    same_weights(&workdir, "straight", "b");
 }
 
 #[test]
 fn a_foreign_checkpoint_is_refused_by_name() {
-    let place = Place::new();
-    place.succeed(&format!("{TRAIN} model --max-steps 4"));
-    let path = place.path("model/checkpoint.safetensors");
+    let workdir = Workdir::new();
+    workdir.succeed(&format!("{TRAIN} model --max-steps 4"));
+    let path = workdir.path("model/checkpoint.safetensors");
     let octets = std::fs::read(&path).unwrap();
     let refused = |octets: &[u8], expected: &str| {
         std::fs::write(&path, octets).unwrap();
-        let output = place.run(&format!("{RESUME} --checkpoint-path model --output-dir model"));
+        let output = workdir.run(&format!("{RESUME} --checkpoint-path model --output-dir model"));
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{text}");
         assert!(text.contains("checkpoint.safetensors") && text.contains(expected), "{text}");
@@ -156,38 +162,38 @@ fn a_foreign_checkpoint_is_refused_by_name() {
 
 #[test]
 fn another_dataset_is_refused() {
-    let (place, other) = (Place::new(), Place::with_flows(59));
-    place.train();
+    let (workdir, other) = (Workdir::new(), Workdir::with_flows(59));
+    workdir.train();
     let dataset = other.path("dataset");
     let args = format!(
         "resume --checkpoint-path model --output-dir model --input-dir {}",
         dataset.display()
     );
-    let output = place.run(&args);
+    let output = workdir.run(&args);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("expected the dataset"), "{}", stderr(&output));
 }
 
 #[test]
 fn of_a_damaged_checkpoint_the_one_before_is_named() {
-    let place = Place::new();
-    place.succeed(&format!("{TRAIN} model --max-steps 4"));
-    std::fs::write(place.path("model/checkpoint.safetensors"), b"damaged").unwrap();
-    let output = place.run(&format!("{RESUME} --checkpoint-path model --output-dir model"));
+    let workdir = Workdir::new();
+    workdir.succeed(&format!("{TRAIN} model --max-steps 4"));
+    std::fs::write(workdir.path("model/checkpoint.safetensors"), b"damaged").unwrap();
+    let output = workdir.run(&format!("{RESUME} --checkpoint-path model --output-dir model"));
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("checkpoint-previous.safetensors"), "{}", stderr(&output));
-    place.succeed(&format!(
+    workdir.succeed(&format!(
         "{RESUME} --checkpoint-path model/checkpoint-previous.safetensors --output-dir model"
     ));
 }
 
 #[test]
 fn another_folder_is_not_written_into_unless_it_is_empty() {
-    let place = Place::new();
-    place.train();
-    std::fs::create_dir(place.path("mine")).unwrap();
-    std::fs::write(place.path("mine/config.json"), "mine").unwrap();
-    let output = place.run(&format!("{RESUME} --checkpoint-path model --output-dir mine"));
+    let workdir = Workdir::new();
+    workdir.train();
+    std::fs::create_dir(workdir.path("mine")).unwrap();
+    std::fs::write(workdir.path("mine/config.json"), "mine").unwrap();
+    let output = workdir.run(&format!("{RESUME} --checkpoint-path model --output-dir mine"));
     assert_eq!(output.status.code(), Some(2));
     assert!(
         stderr(&output).contains("mine: expected no folder or an empty one"),
@@ -195,21 +201,21 @@ fn another_folder_is_not_written_into_unless_it_is_empty() {
         stderr(&output)
     );
     assert!(!stderr(&output).contains("--force"), "{}", stderr(&output));
-    assert_eq!(std::fs::read(place.path("mine/config.json")).unwrap(), b"mine");
-    place.succeed(&format!("{RESUME} --checkpoint-path model --output-dir other"));
+    assert_eq!(std::fs::read(workdir.path("mine/config.json")).unwrap(), b"mine");
+    workdir.succeed(&format!("{RESUME} --checkpoint-path model --output-dir other"));
 }
 
 #[test]
 fn of_a_checkpoint_with_one_octet_changed_the_one_before_is_offered() {
-    let place = Place::new();
-    place.succeed(&format!("{TRAIN} model --max-steps 4"));
-    let path = place.path("model/checkpoint.safetensors");
+    let workdir = Workdir::new();
+    workdir.succeed(&format!("{TRAIN} model --max-steps 4"));
+    let path = workdir.path("model/checkpoint.safetensors");
     let whole = std::fs::read(&path).unwrap();
     for at in [0, 60, 200, whole.len() / 2, whole.len() - 1] {
         let mut octets = whole.clone();
         octets[at] ^= 4;
         std::fs::write(&path, octets).unwrap();
-        let output = place.run(&format!("{RESUME} --checkpoint-path model --output-dir model"));
+        let output = workdir.run(&format!("{RESUME} --checkpoint-path model --output-dir model"));
         assert_eq!(output.status.code(), Some(2), "octet {at}");
         let text = stderr(&output);
         assert!(text.contains("model/checkpoint.safetensors: "), "{text}");
@@ -220,33 +226,34 @@ fn of_a_checkpoint_with_one_octet_changed_the_one_before_is_offered() {
     }
 }
 
-/// The checkpoint that a run goes on from is not replaced by the damaged one that lies before it.
+/// A run that resumes from the previous checkpoint keeps it: the damaged last one does not take its
+/// place.
 #[test]
 fn the_checkpoint_gone_on_from_is_kept() {
-    let place = Place::new();
-    place.succeed(&format!("{TRAIN} model --max-steps 4"));
-    std::fs::write(place.path("model/checkpoint.safetensors"), b"damaged").unwrap();
-    let previous = place.path("model/checkpoint-previous.safetensors");
+    let workdir = Workdir::new();
+    workdir.succeed(&format!("{TRAIN} model --max-steps 4"));
+    std::fs::write(workdir.path("model/checkpoint.safetensors"), b"damaged").unwrap();
+    let previous = workdir.path("model/checkpoint-previous.safetensors");
     let before = std::fs::read(&previous).unwrap();
     let from = "--checkpoint-path model/checkpoint-previous.safetensors --output-dir model";
-    place.succeed(&format!("{RESUME} {from} --max-steps 5 --set checkpoint_seconds=1000"));
+    workdir.succeed(&format!("{RESUME} {from} --max-steps 5 --set checkpoint_seconds=1000"));
     assert!(before == std::fs::read(&previous).unwrap());
-    place.succeed(&format!("{RESUME} --checkpoint-path model --output-dir model --max-steps 6"));
+    workdir.succeed(&format!("{RESUME} --checkpoint-path model --output-dir model --max-steps 6"));
 }
 
 #[test]
 fn a_run_that_has_ended_says_so_in_one_line() {
-    let place = Place::new();
-    place.succeed(&format!("{TRAIN} model --max-steps 4"));
+    let workdir = Workdir::new();
+    workdir.succeed(&format!("{TRAIN} model --max-steps 4"));
     let files = || -> Vec<_> {
         let names =
-            std::fs::read_dir(place.path("model")).unwrap().map(|entry| entry.unwrap().path());
+            std::fs::read_dir(workdir.path("model")).unwrap().map(|entry| entry.unwrap().path());
         let mut all: Vec<_> = names.map(|path| (std::fs::read(&path).unwrap(), path)).collect();
         all.sort();
         all
     };
     let before = files();
-    let output = place.run(&format!("{RESUME} --checkpoint-path model --output-dir model"));
+    let output = workdir.run(&format!("{RESUME} --checkpoint-path model --output-dir model"));
     assert_eq!(output.status.code(), Some(0));
     let text = stderr(&output);
     assert!(
@@ -255,7 +262,7 @@ fn a_run_that_has_ended_says_so_in_one_line() {
     );
     assert_eq!((text.lines().count(), output.stdout.len()), (1, 0), "{text}");
     assert!(before == files(), "nothing is written");
-    let out = place.succeed(&format!(
+    let out = workdir.succeed(&format!(
         "--json {RESUME} --checkpoint-path model --output-dir model --max-steps 6"
     ));
     assert!(out.contains("\"steps\":6"), "{out}");
@@ -263,20 +270,20 @@ fn a_run_that_has_ended_says_so_in_one_line() {
 
 #[test]
 fn a_run_that_fails_at_once_leaves_a_state_to_begin_from() {
-    let place = Place::new();
+    let workdir = Workdir::new();
     for more in ["", "--set checkpoint_seconds=1000"] {
         let args =
             format!("{TRAIN} model --force --learning-rate 1e9 --set optimizer.clip=1e9 {more}");
-        let output = place.run(&args);
+        let output = workdir.run(&args);
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
         let text = stderr(&output);
         let state =
             text.split("the last good state is ").nth(1).unwrap_or_else(|| panic!("{text}"));
         let state = state.split(':').next().unwrap();
-        assert!(place.path(state).is_file(), "{text}");
+        assert!(workdir.path(state).is_file(), "{text}");
         let resume =
             format!("{RESUME} --checkpoint-path {state} --output-dir model --learning-rate 1e-3");
-        let output = place.run(&format!("{resume} --max-steps 20"));
+        let output = workdir.run(&format!("{resume} --max-steps 20"));
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         assert!(
             more.is_empty() || stderr(&output).contains("training begins anew"),

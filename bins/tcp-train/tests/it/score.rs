@@ -1,4 +1,4 @@
-use crate::support::{Place, stderr};
+use crate::support::{Workdir, stderr};
 
 fn lines(text: &str) -> Vec<serde_json::Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -6,12 +6,13 @@ fn lines(text: &str) -> Vec<serde_json::Value> {
 
 #[test]
 fn every_flow_has_its_bits_and_its_part() {
-    let place = Place::new();
-    let train = "--json train --input-dir dataset --output-dir model --config settings.toml --max-steps 6 --threads 1";
+    let workdir = Workdir::new();
+    let train = "--json train --input-dir dataset --output-dir model --config settings.toml \
+                 --max-steps 6 --threads 1";
     let summary: serde_json::Value =
-        serde_json::from_str(&place.succeed(&format!("{train} --set test_share=0.2"))).unwrap();
+        serde_json::from_str(&workdir.succeed(&format!("{train} --set test_share=0.2"))).unwrap();
     let score = "score --checkpoint-path model --input-dir dataset --threads 1";
-    let flows = lines(&place.succeed(score));
+    let flows = lines(&workdir.succeed(score));
     assert_eq!(flows.len(), 60);
     for part in ["train", "validation", "test"] {
         let of = || flows.iter().filter(|flow| flow["split"] == part);
@@ -25,7 +26,7 @@ fn every_flow_has_its_bits_and_its_part() {
     let nats = bits * std::f64::consts::LN_2 / predicted as f64;
     let expected = summary["validation_loss"]["nats_per_token"].as_f64().unwrap();
     assert!((nats - expected).abs() < 1e-5, "{nats} {expected}");
-    let some = lines(&place.succeed(&format!("{score} --flows 17")));
+    let some = lines(&workdir.succeed(&format!("{score} --flows 17")));
     assert_eq!(some.len(), 17);
     for line in &some {
         let whole = &flows[line["flow"].as_u64().unwrap() as usize];
@@ -35,8 +36,8 @@ fn every_flow_has_its_bits_and_its_part() {
             "{line} {whole}"
         );
     }
-    assert_eq!(lines(&place.succeed(&format!("{score} --flows 61"))).len(), 60);
-    let small = lines(&place.succeed(&format!("{score} --batch 20")));
+    assert_eq!(lines(&workdir.succeed(&format!("{score} --flows 61"))).len(), 60);
+    let small = lines(&workdir.succeed(&format!("{score} --batch 20")));
     for (a, b) in flows.iter().zip(&small) {
         let of = |flow: &serde_json::Value| flow["bits"].as_f64().unwrap();
         assert!((of(a) / of(b) - 1.0).abs() < 1e-4, "{a} {b}");
@@ -45,8 +46,8 @@ fn every_flow_has_its_bits_and_its_part() {
 
 #[test]
 fn what_is_no_model_is_named() {
-    let place = Place::new();
-    let output = place.run("score --checkpoint-path nowhere --input-dir dataset");
+    let workdir = Workdir::new();
+    let output = workdir.run("score --checkpoint-path nowhere --input-dir dataset");
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("nowhere"), "{}", stderr(&output));
 }

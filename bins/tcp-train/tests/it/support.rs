@@ -1,19 +1,17 @@
-//! A dataset of whole sessions, a model small enough for a test, and the binary.
+//! A temporary folder with a dataset of whole sessions and settings of a model small enough for a
+//! test, and the program to run in it.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use arrowio::{CodecId, DatasetMeta, DatasetReader, FlowRow, FolderWriter, Tokens, WriteOptions};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tempfile::TempDir;
-use tokenizer::FlowIdentity;
-use tokenizer::field::{self, Constraint, Grammar, Limits};
+use testkit::{Scratch, datasets};
+use tokenizer::field::{Constraint, Grammar, Limits};
 
-/// A folder with a dataset, and settings of a small model.
-pub(crate) struct Place {
-    folder: TempDir,
+/// Temporary folder with a dataset in `dataset` and settings of a small model in `settings.toml`.
+pub(crate) struct Workdir {
+    scratch: Scratch,
 }
 
 const SETTINGS: &str = "
@@ -29,70 +27,64 @@ layers = 1
 feed = 32
 ";
 
-impl Place {
-    pub(crate) fn new() -> Place {
-        Place::with_flows(60)
+impl Workdir {
+    /// Returns a folder with a dataset of 60 flows.
+    pub(crate) fn new() -> Workdir {
+        Workdir::with_flows(60)
     }
 
-    pub(crate) fn with_flows(flows: u64) -> Place {
-        let place = Place { folder: tempfile::tempdir().unwrap() };
-        std::fs::write(place.path("settings.toml"), SETTINGS).unwrap();
-        write_flows(&place.path("dataset"), (0..flows).map(session));
-        place
+    /// Returns a folder with a dataset of this many flows.
+    pub(crate) fn with_flows(flows: u64) -> Workdir {
+        let scratch = Scratch::new();
+        scratch.write("settings.toml", SETTINGS.as_bytes());
+        write_flows(&scratch.path("dataset"), (0..flows).map(session));
+        Workdir { scratch }
     }
 
+    /// Returns the path of a file or folder in it.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.scratch.path(name)
     }
 
-    /// Runs the binary in the folder.
+    /// Runs the program in the folder.
     pub(crate) fn run(&self, args: &str) -> Output {
         self.command(args).output().unwrap()
     }
 
+    /// Returns the program with arguments, to be run in the folder.
     pub(crate) fn command(&self, args: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tcp-train"));
-        command.current_dir(self.folder.path()).args(args.split_whitespace());
+        command.current_dir(self.scratch.folder()).args(args.split_whitespace());
         command
     }
 
-    /// Runs the binary, which must succeed; its stdout.
+    /// Runs the program, which must succeed, and returns its stdout.
     pub(crate) fn succeed(&self, args: &str) -> String {
         let output = self.run(args);
         assert_eq!(output.status.code(), Some(0), "{args}: {}", stderr(&output));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// A model in `model`.
+    /// Trains a model into the folder `model`.
     pub(crate) fn train(&self) {
-        self.succeed("train --input-dir dataset --output-dir model --config settings.toml --max-steps 3 --threads 1");
+        self.succeed(
+            "train --input-dir dataset --output-dir model --config settings.toml --max-steps 3 \
+             --threads 1",
+        );
     }
 }
 
+/// Returns what the program wrote to stderr.
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Makes a dataset of these flows.
+/// Writes a dataset of flows, given as tokens, into a folder.
 pub(crate) fn write_flows(folder: &Path, flows: impl Iterator<Item = Vec<u16>>) {
-    std::fs::create_dir_all(folder).unwrap();
-    let meta = DatasetMeta {
-        token_code: field::NAME.into(),
-        token_version: field::VERSION,
-        vocab_size: field::VOCAB_SIZE as u32,
-        tool: "test".into(),
-        options: BTreeMap::new(),
-    };
-    let mut writer = FolderWriter::new(folder, &meta, &WriteOptions::default());
-    for tokens in flows {
-        let tokens = Tokens::U16(tokens);
-        writer
-            .write(&FlowRow { tokens, identity: FlowIdentity::default(), summary: None })
-            .unwrap();
-    }
-    writer.finish().unwrap();
+    datasets::write_folder(folder, flows.map(datasets::row));
 }
 
+/// Returns the tokens of a random session of at most 12 packets.
 pub(crate) fn session(seed: u64) -> Vec<u16> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut grammar = Grammar::new(Constraint::Session, Limits { max_packets: 12 });
@@ -106,27 +98,21 @@ pub(crate) fn session(seed: u64) -> Vec<u16> {
     tokens
 }
 
-/// The flows of a dataset.
-pub(crate) fn flows(path: &Path) -> Vec<FlowRow> {
-    let code = CodecId { name: field::NAME, version: field::VERSION };
-    DatasetReader::open(path, &[code]).unwrap().map(|row| row.unwrap()).collect()
-}
-
-/// The names in a safetensors file, and more that stands at its beginning.
+/// Returns the JSON header of a safetensors file, with the names of its tensors.
 pub(crate) fn head(path: &Path) -> String {
     let octets = std::fs::read(path).unwrap();
     let head = u64::from_le_bytes(octets[..8].try_into().unwrap()) as usize;
     String::from_utf8_lossy(&octets[8..8 + head]).into_owned()
 }
 
-/// The tensors of a safetensors file, without what stands beside them.
+/// Returns the octets of all tensors of a safetensors file, without its header.
 pub(crate) fn tensors(path: &Path) -> Vec<u8> {
     let octets = std::fs::read(path).unwrap();
     let head = u64::from_le_bytes(octets[..8].try_into().unwrap()) as usize;
     octets[8 + head..].to_vec()
 }
 
-/// A safetensors file of ours without its checksum, as programs wrote it that knew of none.
+/// Removes the checksum from a safetensors file, as versions before the checksum wrote it.
 pub(crate) fn without_checksum(octets: &[u8]) -> Vec<u8> {
     let size = u64::from_le_bytes(octets[..8].try_into().unwrap()) as usize;
     let text = String::from_utf8(octets[8..8 + size].to_vec()).unwrap();

@@ -1,12 +1,13 @@
 use tokenizer::field::vocab;
 
-use crate::support::{Place, session, stderr, tensors, write_flows};
+use crate::support::{Workdir, session, stderr, tensors, write_flows};
 
 #[test]
 fn makes_a_model_folder_and_a_summary() {
-    let place = Place::new();
-    let out = place.succeed(
-        "--json train --input_dir dataset --output_dir model --config settings.toml --max_steps 6 --threads 1",
+    let workdir = Workdir::new();
+    let out = workdir.succeed(
+        "--json train --input_dir dataset --output_dir model --config settings.toml --max_steps 6 \
+         --threads 1",
     );
     let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(summary["steps"], 6);
@@ -20,16 +21,16 @@ fn makes_a_model_folder_and_a_summary() {
         "checkpoint.safetensors",
         "training.html",
     ] {
-        assert!(place.path("model").join(name).is_file(), "{name}");
+        assert!(workdir.path("model").join(name).is_file(), "{name}");
     }
-    let metrics = std::fs::read_to_string(place.path("model/metrics.jsonl")).unwrap();
+    let metrics = std::fs::read_to_string(workdir.path("model/metrics.jsonl")).unwrap();
     assert_eq!(metrics.lines().filter(|line| line.contains("learning_rate")).count(), 6);
     assert_eq!(metrics.lines().filter(|line| line.contains("validation_loss")).count(), 2);
     let last: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
     let fields = last["validation_fields"].as_object().unwrap();
     let sum: f64 = fields.values().filter_map(serde_json::Value::as_f64).sum();
     assert!((sum - last["validation_bits_per_packet"].as_f64().unwrap()).abs() < 1e-9, "{last}");
-    let html = std::fs::read_to_string(place.path("model/training.html")).unwrap();
+    let html = std::fs::read_to_string(workdir.path("model/training.html")).unwrap();
     assert!(
         html.matches("<svg").count() >= 5
             && html.contains("validation loss")
@@ -39,17 +40,17 @@ fn makes_a_model_folder_and_a_summary() {
 
 #[test]
 fn refuses_a_folder_with_something_in_it() {
-    let place = Place::new();
-    let output = place.run("train --input-dir dataset --output-dir . --config settings.toml");
+    let workdir = Workdir::new();
+    let output = workdir.run("train --input-dir dataset --output-dir . --config settings.toml");
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("not empty"), "{}", stderr(&output));
 }
 
 #[test]
 fn names_what_is_wrong() {
-    let place = Place::new();
+    let workdir = Workdir::new();
     let fails = |args: &str, expected: &str| {
-        let output = place.run(args);
+        let output = workdir.run(args);
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{args}: {text}");
         assert!(text.contains(expected), "{args}: {text}");
@@ -57,18 +58,18 @@ fn names_what_is_wrong() {
     fails("train --input-dir nowhere --output-dir model", "nowhere");
     fails("train --input-dir dataset --output-dir model --device cuda:77", "device cuda:77");
     fails("generate --checkpoint-path nowhere --output-dir out", "nowhere");
-    place.train();
-    std::fs::write(place.path("model/checkpoint.safetensors"), b"damaged").unwrap();
+    workdir.train();
+    std::fs::write(workdir.path("model/checkpoint.safetensors"), b"damaged").unwrap();
     let resume = "resume --checkpoint-path model --input-dir dataset --output-dir model";
     fails(resume, "checkpoint.safetensors");
 }
 
 #[test]
 fn duplicates_are_trained_on_once() {
-    let place = Place::new();
-    let shard = |n: u8| place.path("dataset").join(format!("flows-0000{n}.arrows"));
+    let workdir = Workdir::new();
+    let shard = |n: u8| workdir.path("dataset").join(format!("flows-0000{n}.arrows"));
     std::fs::copy(shard(0), shard(1)).unwrap();
-    let out = place.succeed(
+    let out = workdir.succeed(
         "--json train --input-dir dataset --output-dir model --config settings.toml --max-steps 1",
     );
     let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
@@ -77,7 +78,7 @@ fn duplicates_are_trained_on_once() {
 
 #[test]
 fn of_flows_that_differ_in_time_alone_so_many_are_trained_on() {
-    let place = Place::new();
+    let workdir = Workdir::new();
     let first = session(0);
     let digit = (1..first.len())
         .find(|&i| vocab::TIME.arg(first[i - 1]).is_some() && vocab::DIGIT.arg(first[i]).is_some())
@@ -87,24 +88,25 @@ fn of_flows_that_differ_in_time_alone_so_many_are_trained_on() {
         tokens[digit] = vocab::DIGIT.at(n);
         tokens
     });
-    write_flows(&place.path("alike"), later.chain((1..11).map(session)));
+    write_flows(&workdir.path("alike"), later.chain((1..11).map(session)));
     let args = "--json train --input-dir alike --config settings.toml --max-steps 1 --output-dir";
     let left_out = |more: &str| {
         let summary: serde_json::Value =
-            serde_json::from_str(&place.succeed(&format!("{args} {more}"))).unwrap();
+            serde_json::from_str(&workdir.succeed(&format!("{args} {more}"))).unwrap();
         (summary["repeats"].as_u64().unwrap(), summary["train"]["flows"].as_u64().unwrap())
     };
     assert_eq!(left_out("some --max-repeats 5"), (25, 14));
     assert_eq!(left_out("all --max-repeats 0"), (0, 36));
 }
 
-/// Where nothing is learnt, a flow costs as much in pieces as at once.
+/// With a learning rate near 0, the loss of a flow does not depend on whether it is cut.
 #[test]
 fn flows_in_pieces_have_the_loss_of_whole_ones() {
-    let place = Place::new();
-    let args = "--json train --input-dir dataset --config settings.toml --max-steps 2 --learning-rate 1e-12 --output-dir";
+    let workdir = Workdir::new();
+    let args = "--json train --input-dir dataset --config settings.toml --max-steps 2 \
+                --learning-rate 1e-12 --output-dir";
     let run = |more: &str| -> serde_json::Value {
-        serde_json::from_str(&place.succeed(&format!("{args} {more}"))).unwrap()
+        serde_json::from_str(&workdir.succeed(&format!("{args} {more}"))).unwrap()
     };
     let (whole, pieces) = (run("whole --set piece=512"), run("pieces --set piece=16"));
     let loss = |summary: &serde_json::Value| {
@@ -117,12 +119,13 @@ fn flows_in_pieces_have_the_loss_of_whole_ones() {
 
 #[test]
 fn every_setting_can_be_set() {
-    let place = Place::new();
-    let args = "train --input-dir dataset --output-dir model --config settings.toml --max-steps 2 --accumulate 3";
-    place.succeed(&format!(
+    let workdir = Workdir::new();
+    let args = "train --input-dir dataset --output-dir model --config settings.toml --max-steps 2 \
+                --gradient-accumulation 3";
+    workdir.succeed(&format!(
         "{args} --set model.feed=48 --set optimizer.clip=0.5 --set precision=bf16 --patience 4"
     ));
-    let text = std::fs::read_to_string(place.path("model/config.json")).unwrap();
+    let text = std::fs::read_to_string(workdir.path("model/config.json")).unwrap();
     let config: serde_json::Value = serde_json::from_str(&text).unwrap();
     let settings = &config["settings"];
     assert_eq!(
@@ -132,7 +135,7 @@ fn every_setting_can_be_set() {
     assert_eq!((&settings["precision"], &settings["accumulate"]), (&"bf16".into(), &3.into()));
     let refused = |set: &str, expected: &str| {
         let output =
-            place.run(&format!("train --input-dir dataset --output-dir other --set {set}"));
+            workdir.run(&format!("train --input-dir dataset --output-dir other --set {set}"));
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).contains(expected), "{}", stderr(&output));
     };
@@ -142,10 +145,10 @@ fn every_setting_can_be_set() {
 
 #[test]
 fn parts_change_rounding_alone() {
-    let place = Place::new();
+    let workdir = Workdir::new();
     let args = "--json train --input-dir dataset --config settings.toml --max-steps 6 --threads 1";
     let loss = |more: &str| {
-        let out = place.succeed(&format!("{args} {more}"));
+        let out = workdir.succeed(&format!("{args} {more}"));
         let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
         summary["validation_loss"]["nats_per_token"].as_f64().unwrap()
     };
@@ -154,48 +157,51 @@ fn parts_change_rounding_alone() {
 
 #[test]
 fn patience_ends_a_run() {
-    let place = Place::new();
-    let args = "--json train --input-dir dataset --output-dir model --config settings.toml --epochs 1000 --learning-rate 1e-12";
-    let out = place.succeed(&format!("{args} --validate-every 1 --patience 2 --set warm_up=0"));
+    let workdir = Workdir::new();
+    let args = "--json train --input-dir dataset --output-dir model --config settings.toml \
+                --epochs 1000 --learning-rate 1e-12";
+    let out = workdir.succeed(&format!("{args} --validate-every 1 --patience 2 --set warmup=0"));
     let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(summary["stopped_by"], "validations that got no better", "{out}");
 }
 
 #[test]
 fn a_spike_stops_with_its_step_and_names_the_last_good_state() {
-    let place = Place::new();
-    let args = "train --input-dir dataset --output-dir model --config settings.toml --epochs 1000 --set spike=0.5";
-    place.succeed(&format!("{args} --max-steps 60"));
-    let resume = "resume --checkpoint-path model --input-dir dataset --output-dir model --max-steps 200 --learning-rate 30";
+    let workdir = Workdir::new();
+    let args = "train --input-dir dataset --output-dir model --config settings.toml \
+                --epochs 1000 --set spike=0.5";
+    workdir.succeed(&format!("{args} --max-steps 60"));
+    let resume = "resume --checkpoint-path model --input-dir dataset --output-dir model \
+                  --max-steps 200 --learning-rate 30";
     let output =
-        place.run(&format!("{resume} --set optimizer.clip=1e9 --set checkpoint_seconds=1000"));
+        workdir.run(&format!("{resume} --set optimizer.clip=1e9 --set checkpoint_seconds=1000"));
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     let text = stderr(&output);
     assert!(text.contains("the last good state is") && text.contains("step "), "{text}");
-    place.succeed(
+    workdir.succeed(
         "resume --checkpoint-path model --input-dir dataset --output-dir good --max-steps 62",
     );
 }
 
 #[test]
 fn a_stream_is_trained_on_like_a_file() {
-    let place = Place::new();
-    let stream = std::fs::File::open(place.path("dataset").join("flows-00000.arrows")).unwrap();
+    let workdir = Workdir::new();
+    let stream = std::fs::File::open(workdir.path("dataset").join("flows-00000.arrows")).unwrap();
     let args = "--config settings.toml --max-steps 3 --threads 1";
-    let output = place
+    let output = workdir
         .command(&format!("train --input-dir - --output-dir piped {args}"))
         .stdin(stream)
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    place.succeed(&format!("train --input-dir dataset --output-dir read {args}"));
-    let of = |folder: &str| tensors(&place.path(folder).join("model.safetensors"));
+    workdir.succeed(&format!("train --input-dir dataset --output-dir read {args}"));
+    let of = |folder: &str| tensors(&workdir.path(folder).join("model.safetensors"));
     assert!(of("piped") == of("read"));
 }
 
 #[test]
 fn settings_beyond_sense_are_refused_by_name() {
-    let place = Place::new();
+    let workdir = Workdir::new();
     for (set, named) in [
         ("accumulate=18446744073709", "accumulate: expected 1 to 65536"),
         ("optimizer.clip=nan", "optimizer.clip: expected more than 0"),
@@ -204,7 +210,7 @@ fn settings_beyond_sense_are_refused_by_name() {
         ("model.width=100000000", "at most 65536"),
     ] {
         let output =
-            place.run(&format!("train --input-dir dataset --output-dir model --set {set}"));
+            workdir.run(&format!("train --input-dir dataset --output-dir model --set {set}"));
         assert_eq!(output.status.code(), Some(2), "{set}");
         assert!(stderr(&output).contains(named), "{set}: {}", stderr(&output));
     }
