@@ -211,6 +211,7 @@ struct Output {
 }
 
 impl Output {
+    /// Creates the output that `--output-dir`, `--format` and `--force` describe.
     fn create(args: &Generate, console: &Console) -> anyhow::Result<Output> {
         let path = args.output_dir.as_path();
         let asked = args.format.map(|format| match format {
@@ -234,6 +235,7 @@ impl Output {
     }
 }
 
+/// Returns the metadata of the dataset, which names the options that decide on its flows.
 fn meta(args: &Generate) -> DatasetMeta {
     let list = |all: Vec<String>| all.join(",");
     let lengths =
