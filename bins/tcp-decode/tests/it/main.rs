@@ -1,18 +1,17 @@
 //! The program from outside: what it reads, writes and says, and how it exits.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use arrowio::{
-    DatasetFormat, DatasetMeta, DatasetWriter, FlowRow, FlowSummary, Tokens, WriteOptions,
-};
+use arrowio::{DatasetFormat, FlowRow, FlowSummary, Tokens, WriteOptions};
 use flowtrack::Flow;
 use serde_json::Value;
 use tcpwire::CaptureReader;
-use tempfile::TempDir;
+use testkit::Scratch;
+use testkit::datasets::{FIELD, WORD16, encoded_row, meta, write_file};
 use tokenizer::{FlowIdentity, field, word16};
 
 fn program() -> Command {
@@ -25,19 +24,6 @@ fn run(args: &[&str]) -> Output {
 
 fn text(octets: &[u8]) -> &str {
     std::str::from_utf8(octets).unwrap()
-}
-
-/// A scratch folder, with paths in it as text.
-struct Scratch(TempDir);
-
-impl Scratch {
-    fn new() -> Scratch {
-        Scratch(tempfile::tempdir().unwrap())
-    }
-
-    fn at(&self, name: &str) -> String {
-        self.0.path().join(name).to_str().unwrap().to_owned()
-    }
 }
 
 /// The worked flow of the token reference, from another client port, later by `delay_ns`, every gap
@@ -53,11 +39,9 @@ fn flow(port: u16, delay_ns: i64, stretch: i64) -> Flow {
 }
 
 fn captured(flow: &Flow, frame: u64) -> FlowRow {
-    let mut tokens = Vec::new();
-    let identity = field::encode(flow, &mut tokens).unwrap();
     let summary =
         FlowSummary { source: "a,b.pcap".into(), first_frame: frame, ..FlowSummary::default() };
-    FlowRow { tokens: Tokens::U16(tokens), identity, summary: Some(summary) }
+    FlowRow { summary: Some(summary), ..encoded_row(flow) }
 }
 
 /// The flow as a model would make it: tokens alone.
@@ -66,22 +50,11 @@ fn generated(flow: &Flow) -> FlowRow {
 }
 
 fn dataset(scratch: &Scratch, rows: &[FlowRow], format: DatasetFormat) -> String {
-    let path = scratch.at("set");
+    let path = scratch.path_text("set");
     let words = rows.iter().any(|row| matches!(row.tokens, Tokens::I32(_)));
-    let (code, version) =
-        if words { (word16::NAME, word16::VERSION) } else { (field::NAME, field::VERSION) };
-    let meta = DatasetMeta {
-        token_code: code.into(),
-        token_version: version,
-        vocab_size: 1024,
-        tool: "a test".into(),
-        options: BTreeMap::new(),
-    };
+    let meta = meta(if words { WORD16 } else { FIELD });
     let options = WriteOptions { format, ..WriteOptions::default() };
-    let file = std::io::BufWriter::new(File::create(&path).unwrap());
-    let mut writer = DatasetWriter::new(&path, file, &meta, &options).unwrap();
-    rows.iter().for_each(|row| writer.write(row).unwrap());
-    writer.finish().unwrap();
+    write_file(Path::new(&path), rows, &meta, &options);
     path
 }
 
@@ -151,7 +124,8 @@ fn tshark(path: &str, fields: &[&str]) -> Option<Vec<String>> {
 #[test]
 fn a_dataset_without_a_flow_is_told_of() {
     let scratch = Scratch::new();
-    let output = run(&[&dataset(&scratch, &[], DatasetFormat::Arrow), &scratch.at("out.pcap")]);
+    let output =
+        run(&[&dataset(&scratch, &[], DatasetFormat::Arrow), &scratch.path_text("out.pcap")]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("no flow of it is written"), "{}", text(&output.stderr));
 }
@@ -160,8 +134,9 @@ fn a_dataset_without_a_flow_is_told_of() {
 fn a_start_that_pcap_can_not_say_is_refused_at_once() {
     let scratch = Scratch::new();
     let input = dataset(&scratch, &[generated(&flow(1, 0, 1))], DatasetFormat::Arrow);
-    let written =
-        |name: &str| run(&[&input, &scratch.at(name), "--start-time", "2106-02-07T06:28:16Z"]);
+    let written = |name: &str| {
+        run(&[&input, &scratch.path_text(name), "--start-time", "2106-02-07T06:28:16Z"])
+    };
     let refused = written("out.pcap");
     assert_eq!(refused.status.code(), Some(2));
     let expected = "tcp-decode: --start-time: expected a time before 2106";
@@ -176,7 +151,7 @@ fn captured_flows_come_back_as_they_were_interleaved_by_time() {
     let flows = [flow(1002, 40_000_000, 1), flow(1001, 0, 3)];
     let input =
         dataset(&scratch, &[captured(&flows[0], 9), captured(&flows[1], 2)], DatasetFormat::Arrow);
-    let output = scratch.at("out.pcap");
+    let output = scratch.path_text("out.pcap");
     let (code, summary) = decode(&[&input, &output]);
     assert_eq!(
         (code, &summary["flows_written"], &summary["packets"]),
@@ -200,7 +175,7 @@ fn generated_flows_get_ends_and_times_from_the_options() {
     let scratch = Scratch::new();
     let rows: Vec<_> = (0..50).map(|_| generated(&flow(1, 0, 1))).collect();
     let input = dataset(&scratch, &rows, DatasetFormat::Parquet);
-    let output = scratch.at("out.pcap");
+    let output = scratch.path_text("out.pcap");
     let options = [
         "--client-net",
         "10.9.0.0/16",
@@ -238,7 +213,7 @@ fn the_same_seed_gives_the_same_octets() {
     let rows: Vec<_> = (0..20).map(|_| generated(&flow(1, 0, 1))).collect();
     let input = dataset(&scratch, &rows, DatasetFormat::Arrow);
     let made = |seed: &str, memory: &str| {
-        let output = scratch.at("out.pcapng");
+        let output = scratch.path_text("out.pcapng");
         decode(&[&input, &output, "--seed", seed, "--payload", "random", "--sort-memory", memory]);
         fs::read(output).unwrap()
     };
@@ -256,7 +231,7 @@ fn checksums_and_lengths_are_right_to_tshark() {
     );
     for payload in ["none", "zero", "random"] {
         for more in [&[][..], &["--vlan", "7"], &["--format", "pcapng"]] {
-            let output = scratch.at("out.cap");
+            let output = scratch.path_text("out.cap");
             decode(&[&[input.as_str(), &output, "--payload", payload], more].concat());
             let seen = frames_of(&output);
             let is_whole = seen.iter().all(|f| f.wire_len == f.octets.len() as u32);
@@ -279,7 +254,7 @@ fn the_resolution_is_what_the_flows_need() {
     let scratch = Scratch::new();
     let magic = |delay_ns, output: &str, options: &[&str]| {
         let input = dataset(&scratch, &[captured(&flow(1, delay_ns, 1), 1)], DatasetFormat::Arrow);
-        let output = scratch.at(output);
+        let output = scratch.path_text(output);
         assert_eq!(decode(&[&[input.as_str(), &output], options].concat()).0, 0);
         fs::read(output).unwrap()[..4].to_vec()
     };
@@ -331,7 +306,7 @@ fn what_cannot_be_decoded_is_left_out_and_named() {
     let cut = with_tokens(&whole[..whole.len() / 2]);
     let wrong = with_tokens(&[1023, 1023]);
     let input = dataset(&scratch, &[cut, good.clone(), wrong], DatasetFormat::Arrow);
-    let output = scratch.at("out.pcap");
+    let output = scratch.path_text("out.pcap");
     let (code, summary) = decode(&[&input, &output]);
     assert_eq!(
         (code, &summary["flows_read"], &summary["flows_written"]),
@@ -358,7 +333,7 @@ fn a_dataset_cut_off_gives_what_it_holds_and_says_so() {
     let mut octets = fs::read(&input).unwrap();
     octets.truncate(octets.len() - 8);
     fs::write(&input, octets).unwrap();
-    let output = scratch.at("out.pcap");
+    let output = scratch.path_text("out.pcap");
     let (code, summary) = decode(&[&input, &output]);
     assert_eq!((code, &summary["flows_written"]), (1, &Value::from(2)));
 }
@@ -367,7 +342,8 @@ fn a_dataset_cut_off_gives_what_it_holds_and_says_so() {
 fn an_arrow_file_cut_off_anywhere_gives_what_stands_before() {
     let scratch = Scratch::new();
     let rows: Vec<_> = (0..2).map(|i| captured(&flow(i, 0, 1), 1)).collect();
-    let (input, output) = (dataset(&scratch, &rows, DatasetFormat::Arrow), scratch.at("out.pcap"));
+    let (input, output) =
+        (dataset(&scratch, &rows, DatasetFormat::Arrow), scratch.path_text("out.pcap"));
     let whole = fs::read(&input).unwrap();
     let mut kept = Vec::new();
     for length in [whole.len() - 3, whole.len() - 700, whole.len() / 2] {
@@ -389,7 +365,7 @@ fn a_wrong_cell_costs_its_row_alone() {
     // Of another IP version than the tokens.
     rows[1].identity.client.addr = "2001:db8::1".parse().ok();
     let input = dataset(&scratch, &rows, DatasetFormat::Arrow);
-    let (output, reports) = (scratch.at("out.pcap"), scratch.at("reports"));
+    let (output, reports) = (scratch.path_text("out.pcap"), scratch.path_text("reports"));
     let (code, summary) = decode(&[&input, &output, "--reports", &reports]);
     assert_eq!(
         (code, &summary["flows_read"], &summary["flows_written"]),
@@ -416,7 +392,7 @@ fn a_wrong_cell_costs_its_row_alone() {
 #[test]
 fn what_is_no_dataset_is_refused() {
     let scratch = Scratch::new();
-    let (input, output) = (scratch.at("notes.txt"), scratch.at("out.pcap"));
+    let (input, output) = (scratch.path_text("notes.txt"), scratch.path_text("out.pcap"));
     fs::write(&input, "not a dataset at all").unwrap();
     let refused = run(&[&input, &output]);
     assert_eq!(refused.status.code(), Some(2));
@@ -440,7 +416,7 @@ fn split_writes_a_file_per_flow_and_labels_them() {
     let scratch = Scratch::new();
     let rows: Vec<_> = (0..3).map(|i| captured(&flow(1000 + i, 0, 1), 1)).collect();
     let input = dataset(&scratch, &rows, DatasetFormat::Arrow);
-    let (folder, labels) = (scratch.at("flows"), scratch.at("labels.csv"));
+    let (folder, labels) = (scratch.path_text("flows"), scratch.path_text("labels.csv"));
     let args = [&input, &folder, "--split", "flow", "--labels", &labels];
     let (code, summary) = decode(&args);
     assert_eq!((code, &summary["files"]), (0, &Value::from(3)));
@@ -475,7 +451,7 @@ fn split_writes_a_file_per_flow_and_labels_them() {
 fn labels_may_lie_beside_the_files_of_flows() {
     let scratch = Scratch::new();
     let input = dataset(&scratch, &[captured(&flow(1000, 0, 1), 1)], DatasetFormat::Arrow);
-    let folder = scratch.at("flows");
+    let folder = scratch.path_text("flows");
     let labels = format!("{folder}/labels.csv");
     assert_eq!(
         run(&[&input, &folder, "--split", "flow", "--labels", &labels]).status.code(),
@@ -494,7 +470,7 @@ fn labels_say_where_in_the_capture_a_flow_begins() {
         captured(&flow(1001, 0, 1), 1),
     ];
     let input = dataset(&scratch, &rows, DatasetFormat::Arrow);
-    let (output, labels) = (scratch.at("out.pcap"), scratch.at("labels.csv"));
+    let (output, labels) = (scratch.path_text("out.pcap"), scratch.path_text("labels.csv"));
     assert_eq!(decode(&[&input, &output, "--labels", &labels]).0, 0);
     let seen = frames_of(&output);
     let labels = fs::read_to_string(labels).unwrap();
@@ -524,7 +500,7 @@ fn the_originals_words_are_decoded_too() {
     let row =
         FlowRow { tokens: Tokens::I32(words), identity: FlowIdentity::default(), summary: None };
     let input = dataset(&scratch, &[row], DatasetFormat::Arrow);
-    let output = scratch.at("out.pcap");
+    let output = scratch.path_text("out.pcap");
     let (code, summary) = decode(&[&input, &output]);
     assert_eq!((code, &summary["packets_without_times"]), (0, &Value::from(11)));
     assert_eq!(frames_of(&output).len(), 11);
@@ -534,7 +510,7 @@ fn the_originals_words_are_decoded_too() {
 fn a_folder_as_output_gets_one_capture() {
     let scratch = Scratch::new();
     let input = dataset(&scratch, &[captured(&flow(1001, 0, 1), 1)], DatasetFormat::Arrow);
-    let folder = scratch.at("folder");
+    let folder = scratch.path_text("folder");
     fs::create_dir(&folder).unwrap();
     assert_eq!(decode(&[&input, &folder]).0, 0);
     assert_eq!(files(&folder), [Path::new(&folder).join("capture.pcap")]);
@@ -544,7 +520,7 @@ fn a_folder_as_output_gets_one_capture() {
 fn labels_go_to_stdout_where_it_is_free() {
     let scratch = Scratch::new();
     let input = dataset(&scratch, &[captured(&flow(1001, 0, 1), 1)], DatasetFormat::Arrow);
-    let output = scratch.at("out.pcap");
+    let output = scratch.path_text("out.pcap");
     let done = run(&[&input, &output, "--labels", "-"]);
     assert_eq!(done.status.code(), Some(0));
     assert!(
@@ -564,7 +540,7 @@ fn labels_go_to_stdout_where_it_is_free() {
 fn the_name_of_the_output_says_what_it_is() {
     let scratch = Scratch::new();
     let input = dataset(&scratch, &[captured(&flow(1001, 0, 1), 1)], DatasetFormat::Arrow);
-    let packed = scratch.at("out.pcapng.gz");
+    let packed = scratch.path_text("out.pcapng.gz");
     assert_eq!(decode(&[&input, &packed]).0, 0);
     let octets = fs::read(&packed).unwrap();
     assert_eq!(octets[..2], [0x1f, 0x8b]);
@@ -573,14 +549,14 @@ fn the_name_of_the_output_says_what_it_is() {
     assert_eq!(plain[..4], [10, 13, 13, 10]);
     assert_eq!(frames(&plain).len(), 11);
     for name in ["out.arrow", "out.pcap.zst", "out.csv"] {
-        let refused = run(&[&input, &scratch.at(name)]);
+        let refused = run(&[&input, &scratch.path_text(name)]);
         assert_eq!(refused.status.code(), Some(2), "{name}");
         assert!(
             text(&refused.stderr).contains("expected the name of a .pcap"),
             "{}",
             text(&refused.stderr)
         );
-        assert!(!Path::new(&scratch.at(name)).exists());
+        assert!(!Path::new(&scratch.path_text(name)).exists());
     }
 }
 
@@ -589,7 +565,7 @@ fn flows_without_free_ends_are_left_out() {
     let scratch = Scratch::new();
     let rows: Vec<_> = (0..3).map(|_| generated(&flow(1, 0, 1))).collect();
     let input = dataset(&scratch, &rows, DatasetFormat::Arrow);
-    let output = scratch.at("out.pcap");
+    let output = scratch.path_text("out.pcap");
     let net = "10.0.0.1/32";
     let (code, summary) = decode(&[&input, &output, "--client-net", net, "--server-net", net]);
     assert_eq!((code, &summary["flows_written"]), (1, &Value::from(0)));
@@ -603,7 +579,7 @@ fn a_flow_of_a_host_with_itself_comes_back_exactly() {
     loopback.client.addr = [127, 0, 0, 1].into();
     loopback.server.addr = loopback.client.addr;
     let input = dataset(&scratch, &[captured(&loopback, 1)], DatasetFormat::Arrow);
-    let output = scratch.at("out.pcap");
+    let output = scratch.path_text("out.pcap");
     assert_eq!(decode(&[&input, &output]).0, 0);
     let ends = frames_of(&output)[0].ends();
     assert_eq!(ends, ("127.0.0.1".into(), 1001, "127.0.0.1".into(), 80));

@@ -17,7 +17,8 @@ fn key_file(scratch: &Scratch) -> PathBuf {
 
 /// Rows and flow log of a run over `input`.
 fn run(scratch: &Scratch, name: &str, input: &Path, more: &[&Path]) -> (Vec<FlowRow>, Vec<Value>) {
-    let (set, log) = (scratch.at(&format!("{name}.arrow")), scratch.at(&format!("{name}.jsonl")));
+    let (set, log) =
+        (scratch.path(&format!("{name}.arrow")), scratch.path(&format!("{name}.jsonl")));
     let mut args =
         vec![input, &set, Path::new("--keep"), Path::new("all"), Path::new("--flow-log"), &log];
     args.extend(more);
@@ -88,14 +89,14 @@ fn addresses_are_replaced_one_by_one_and_all_else_comes_back() {
 fn no_written_file_holds_an_address_or_a_name() {
     let scratch = Scratch::new();
     let key = key_file(&scratch);
-    fs::create_dir(scratch.at("in")).unwrap();
-    fs::copy(testdata("quick.pcap"), scratch.at("in/host-10.1.0.1.pcap")).unwrap();
+    fs::create_dir(scratch.path("in")).unwrap();
+    fs::copy(testdata("quick.pcap"), scratch.path("in/host-10.1.0.1.pcap")).unwrap();
     for (name, hides) in [("plain", false), ("hidden", true)] {
         let more: &[&Path] = if hides { &[Path::new("--anonymize"), &key] } else { &[] };
-        let (rows, _) = run(&scratch, name, &scratch.at("in"), more);
+        let (rows, _) = run(&scratch, name, &scratch.path("in"), more);
         assert!(!rows.is_empty());
         for end in ["jsonl", "arrow"] {
-            let octets = fs::read(scratch.at(&format!("{name}.{end}"))).unwrap();
+            let octets = fs::read(scratch.path(&format!("{name}.{end}"))).unwrap();
             let has = |text: &str| octets.windows(text.len()).any(|w| w == text.as_bytes());
             // (LZ4 leaves the first of each text as it is.)
             assert_eq!(has("10.1.0.1"), !hides, "{name}.{end}");
@@ -128,7 +129,7 @@ fn a_key_that_is_none_is_refused_with_how_to_make_one() {
     let refused = |key: &Path, expected: &str| {
         let output = tcp_encode(&[
             &testdata("quick.pcap"),
-            &scratch.at("set"),
+            &scratch.path("set"),
             Path::new("--anonymize"),
             key,
         ]);
@@ -138,9 +139,9 @@ fn a_key_that_is_none_is_refused_with_how_to_make_one() {
             said.contains(expected) && said.contains("head -c 32 /dev/urandom > FILE"),
             "{said}"
         );
-        assert!(!scratch.at("set").exists());
+        assert!(!scratch.path("set").exists());
     };
-    refused(&scratch.at("nowhere"), "no key");
+    refused(&scratch.path("nowhere"), "no key");
     refused(&scratch.write("short", b"secret"), "expected 32 random octets");
     refused(&scratch.write("zeros", &[0; 32]), "expected 32 random octets");
 }
@@ -153,7 +154,7 @@ fn a_key_that_others_can_read_is_named() {
     let key = key_file(&scratch);
     for (mode, warned) in [(0o644, true), (0o600, false)] {
         fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
-        let set = scratch.at(&format!("set{mode}"));
+        let set = scratch.path(&format!("set{mode}"));
         let output = tcp_encode(&[&testdata("quick.pcap"), &set, Path::new("--anonymize"), &key]);
         assert_eq!(
             (code(&output), stderr(&output).contains("chmod 600")),

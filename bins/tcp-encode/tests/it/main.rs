@@ -9,11 +9,7 @@ use std::process::Output;
 
 use assert_cmd::Command;
 use serde_json::Value;
-use tempfile::TempDir;
-
-fn testdata(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(name)
-}
+use testkit::{Scratch, testdata};
 
 fn tcp_encode(args: &[&Path]) -> Output {
     Command::cargo_bin("tcp-encode").unwrap().args(args).output().unwrap()
@@ -27,30 +23,10 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// A scratch folder and an output in it.
-struct Scratch(TempDir);
-
-impl Scratch {
-    fn new() -> Self {
-        Scratch(tempfile::tempdir().unwrap())
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, octets: &[u8]) -> PathBuf {
-        let path = self.at(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, octets).unwrap();
-        path
-    }
-}
-
 /// Runs with `--json` and a flow log; gives the exit code, the summary and the log's lines.
 fn encode(input: &Path, more: &[&str]) -> (i32, Value, Vec<Value>) {
     let scratch = Scratch::new();
-    let (set, log) = (scratch.at("set"), scratch.at("log"));
+    let (set, log) = (scratch.path("set"), scratch.path("log"));
     let mut args: Vec<&Path> =
         vec![input, &set, Path::new("--json"), Path::new("--flow-log"), &log];
     args.extend(more.iter().map(|m| Path::new(*m)));
@@ -98,15 +74,15 @@ fn same_octets_whatever_the_jobs() {
     let scratch = Scratch::new();
     for name in ["quick.pcap", "resets.pcap", "parallel.pcap.gz", "office.pcapng", "postgres.pcap"]
     {
-        fs::create_dir_all(scratch.at("in/deep")).unwrap();
-        fs::copy(testdata(name), scratch.at("in/deep").join(name)).unwrap();
+        fs::create_dir_all(scratch.path("in/deep")).unwrap();
+        fs::copy(testdata(name), scratch.path("in/deep").join(name)).unwrap();
     }
     scratch.write("in/README.md", b"# not a capture");
     let run = |jobs: &str| {
-        let (set, log) = (scratch.at(&format!("set{jobs}")), scratch.at(&format!("log{jobs}")));
+        let (set, log) = (scratch.path(&format!("set{jobs}")), scratch.path(&format!("log{jobs}")));
         let flow_log = Path::new("--flow-log");
         let output = tcp_encode(&[
-            &scratch.at("in"),
+            &scratch.path("in"),
             &set,
             Path::new("--jobs"),
             Path::new(jobs),
@@ -128,7 +104,7 @@ fn cut_short_gives_what_is_before() {
     let whole = fs::read(testdata("quick.pcap")).unwrap();
     let (_, summary, _) = encode(&testdata("quick.pcap"), &[]);
     let cut = scratch.write("cut.pcap", &whole[..whole.len() - 7]);
-    let output = tcp_encode(&[&cut, &scratch.at("set")]);
+    let output = tcp_encode(&[&cut, &scratch.path("set")]);
     assert_eq!(code(&output), 1);
     let said = stderr(&output);
     let frames = summary["frames"].as_u64().unwrap();
@@ -147,10 +123,10 @@ fn garbage_behind_a_good_start() {
     let good = octets.len();
     octets.extend_from_slice(&[0xff; 4000]);
     let path = scratch.write("bad.pcap", &octets);
-    let output = tcp_encode(&[&path, &scratch.at("set")]);
+    let output = tcp_encode(&[&path, &scratch.path("set")]);
     assert_eq!(code(&output), 1);
     assert!(stderr(&output).contains(&format!("damaged at offset {good}")), "{}", stderr(&output));
-    assert!(scratch.at("set/flows-00000.arrow").exists());
+    assert!(scratch.path("set/flows-00000.arrow").exists());
 }
 
 #[test]
@@ -158,21 +134,21 @@ fn garbage_from_the_start_writes_nothing() {
     let scratch = Scratch::new();
     let path = scratch.write("bad.pcap", b"this is no capture at all");
     let output =
-        tcp_encode(&[&path, &scratch.at("set"), Path::new("--flow-log"), &scratch.at("log")]);
+        tcp_encode(&[&path, &scratch.path("set"), Path::new("--flow-log"), &scratch.path("log")]);
     assert_eq!(code(&output), 2);
     assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
     assert!(stderr(&output).contains("bad.pcap: not a capture"));
-    assert!(!scratch.at("set").exists() && !scratch.at("log").exists());
+    assert!(!scratch.path("set").exists() && !scratch.path("log").exists());
 }
 
 #[test]
 fn a_name_that_promises_a_capture_is_named_where_it_is_none() {
     let scratch = Scratch::new();
-    fs::create_dir(scratch.at("in")).unwrap();
-    fs::copy(testdata("quick.pcap"), scratch.at("in/quick.pcap")).unwrap();
+    fs::create_dir(scratch.path("in")).unwrap();
+    fs::copy(testdata("quick.pcap"), scratch.path("in/quick.pcap")).unwrap();
     scratch.write("in/bad.pcap", b"nothing of the kind");
     scratch.write("in/notes.txt", b"nothing of the kind");
-    let output = tcp_encode(&[&scratch.at("in"), &scratch.at("set")]);
+    let output = tcp_encode(&[&scratch.path("in"), &scratch.path("set")]);
     assert_eq!(code(&output), 1);
     assert!(stderr(&output).contains("bad.pcap: not a capture"));
     assert!(!stderr(&output).contains("notes.txt"));
@@ -183,7 +159,7 @@ fn a_capture_without_a_flow_is_told_of() {
     let scratch = Scratch::new();
     let capture = fs::read(testdata("quick.pcap")).unwrap();
     let path = scratch.write("in.pcap", &capture[..24]);
-    let output = tcp_encode(&[&path, &scratch.at("set.csv")]);
+    let output = tcp_encode(&[&path, &scratch.path("set.csv")]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert!(stderr(&output).contains("in.pcap: no flow of it is kept"), "{}", stderr(&output));
     assert!(
@@ -197,7 +173,7 @@ fn a_capture_without_a_flow_is_told_of() {
 fn empty_folder_fails() {
     let scratch = Scratch::new();
     scratch.write("in/notes.txt", b"x");
-    let output = tcp_encode(&[&scratch.at("in"), &scratch.at("set")]);
+    let output = tcp_encode(&[&scratch.path("in"), &scratch.path("set")]);
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("expected captures, found none"));
 }
@@ -206,12 +182,12 @@ fn empty_folder_fails() {
 #[cfg(target_os = "linux")]
 fn a_capture_that_can_not_be_read_does_not_keep_the_others_back() {
     let scratch = Scratch::new();
-    fs::create_dir(scratch.at("in")).unwrap();
-    fs::copy(testdata("quick.pcap"), scratch.at("in/b.pcap")).unwrap();
+    fs::create_dir(scratch.path("in")).unwrap();
+    fs::copy(testdata("quick.pcap"), scratch.path("in/b.pcap")).unwrap();
     // Whoever reads it, its first octet is an error.
-    std::os::unix::fs::symlink("/proc/self/mem", scratch.at("in/a.pcap")).unwrap();
-    std::os::unix::fs::symlink("nowhere", scratch.at("in/c.pcap")).unwrap();
-    let output = tcp_encode(&[&scratch.at("in"), &scratch.at("set"), Path::new("--json")]);
+    std::os::unix::fs::symlink("/proc/self/mem", scratch.path("in/a.pcap")).unwrap();
+    std::os::unix::fs::symlink("nowhere", scratch.path("in/c.pcap")).unwrap();
+    let output = tcp_encode(&[&scratch.path("in"), &scratch.path("set"), Path::new("--json")]);
     assert_eq!(code(&output), 1, "{}", stderr(&output));
     assert!(
         stderr(&output).contains("left out: ") && stderr(&output).contains("a.pcap: "),
@@ -221,16 +197,16 @@ fn a_capture_that_can_not_be_read_does_not_keep_the_others_back() {
     assert!(stderr(&output).contains("c.pcap: a link to what is not there"), "{}", stderr(&output));
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&summary["captures"], &summary["conversations"]), (&1.into(), &19.into()));
-    let output = tcp_encode(&[&scratch.at("in/a.pcap"), &scratch.at("alone")]);
+    let output = tcp_encode(&[&scratch.path("in/a.pcap"), &scratch.path("alone")]);
     assert_eq!(code(&output), 2, "{}", stderr(&output));
-    assert!(!scratch.at("alone").exists());
+    assert!(!scratch.path("alone").exists());
 }
 
 #[test]
 fn the_flow_log_on_stdout() {
     let scratch = Scratch::new();
     let log = [Path::new("--flow-log"), Path::new("-")];
-    let output = tcp_encode(&[&testdata("quick.pcap"), &scratch.at("set"), log[0], log[1]]);
+    let output = tcp_encode(&[&testdata("quick.pcap"), &scratch.path("set"), log[0], log[1]]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 19);
     let output = tcp_encode(&[&testdata("quick.pcap"), Path::new("-"), log[0], log[1]]);
@@ -255,7 +231,7 @@ fn strict_names_what_it_refuses() {
 #[test]
 fn one_of_a_thing_is_said_as_one() {
     let scratch = Scratch::new();
-    let output = tcp_encode(&[&testdata("quick.pcap"), &scratch.at("set")]);
+    let output = tcp_encode(&[&testdata("quick.pcap"), &scratch.path("set")]);
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(
         said.contains("1 capture (") && said.contains("19 flows") && said.contains("1 file ("),
@@ -270,8 +246,8 @@ fn an_interrupted_run_leaves_nothing_behind() {
     use std::process::Stdio;
 
     let scratch = Scratch::new();
-    fs::create_dir(scratch.at("out")).unwrap();
-    let (set, log) = (scratch.at("out/set"), scratch.at("out/log"));
+    fs::create_dir(scratch.path("out")).unwrap();
+    let (set, log) = (scratch.path("out/set"), scratch.path("out/log"));
     let program = assert_cmd::cargo::cargo_bin("tcp-encode");
     let mut run = std::process::Command::new(program)
         .args([Path::new("-"), &set, Path::new("--flow-log"), &log])
@@ -291,7 +267,7 @@ fn an_interrupted_run_leaves_nothing_behind() {
     drop(stdin);
     assert_eq!(code(&output), 130, "{}", stderr(&output));
     assert!(stderr(&output).contains("interrupted"), "{}", stderr(&output));
-    assert_eq!(fs::read_dir(scratch.at("out")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(scratch.path("out")).unwrap().count(), 0);
 }
 
 #[test]
@@ -312,21 +288,21 @@ fn a_stream_from_stdin_to_stdout() {
 fn an_existing_folder_is_not_overwritten_unasked() {
     let scratch = Scratch::new();
     scratch.write("set/precious", b"x");
-    let output = tcp_encode(&[&testdata("quick.pcap"), &scratch.at("set")]);
+    let output = tcp_encode(&[&testdata("quick.pcap"), &scratch.path("set")]);
     assert_eq!(code(&output), 2);
-    assert!(scratch.at("set/precious").exists());
+    assert!(scratch.path("set/precious").exists());
     let forced =
-        || tcp_encode(&[&testdata("quick.pcap"), &scratch.at("set"), Path::new("--force")]);
+        || tcp_encode(&[&testdata("quick.pcap"), &scratch.path("set"), Path::new("--force")]);
     assert!(
         stderr(&forced())
             .contains("expected a folder of an earlier run to replace, found precious in it")
     );
-    assert!(scratch.at("set/precious").exists());
-    std::fs::rename(scratch.at("set/precious"), scratch.at("set/flows-00000.parquet")).unwrap();
+    assert!(scratch.path("set/precious").exists());
+    std::fs::rename(scratch.path("set/precious"), scratch.path("set/flows-00000.parquet")).unwrap();
     assert_eq!(code(&forced()), 0);
     assert!(
-        !scratch.at("set/flows-00000.parquet").exists()
-            && scratch.at("set/flows-00000.arrow").exists()
+        !scratch.path("set/flows-00000.parquet").exists()
+            && scratch.path("set/flows-00000.arrow").exists()
     );
 }
 
@@ -334,7 +310,7 @@ fn an_existing_folder_is_not_overwritten_unasked() {
 fn formats_by_name_and_by_flag() {
     let scratch = Scratch::new();
     let magic = |name: &str, more: &[&str]| {
-        let path = scratch.at(name);
+        let path = scratch.path(name);
         let mut args = vec![testdata("quick.pcap"), path.clone()];
         args.extend(more.iter().map(PathBuf::from));
         let output = tcp_encode(&args.iter().map(PathBuf::as_path).collect::<Vec<_>>());

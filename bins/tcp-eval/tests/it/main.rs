@@ -2,16 +2,14 @@
 
 mod reported;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use arrowio::{DatasetMeta, DatasetWriter, FlowRow, Tokens, WriteOptions};
+use arrowio::WriteOptions;
 use assert_cmd::Command;
 use flowtrack::Flow;
-use tokenizer::field;
-
-fn testdata(name: &str) -> PathBuf {
-    Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../testdata").join(name)
-}
+use testkit::captures::flows;
+use testkit::datasets::{FIELD, encoded_row, meta, write_file};
+use testkit::testdata;
 
 fn tcp_eval() -> Command {
     Command::cargo_bin("tcp-eval").unwrap()
@@ -62,7 +60,7 @@ fn too_few_flows_and_missing_inputs_are_refused() {
 fn a_dataset_says_the_same_as_the_capture_it_was_made_from() {
     let folder = tempfile::tempdir().unwrap();
     let (capture, dataset) = (testdata("http-lan.pcap"), folder.path().join("flows.arrow"));
-    encode(&capture, &dataset);
+    write(&dataset, &flows(&capture));
     let found = |generated: &Path| -> serde_json::Value {
         let ran = tcp_eval()
             .args(["--json", "--no-judges", "--repeats", "2"])
@@ -75,31 +73,8 @@ fn a_dataset_says_the_same_as_the_capture_it_was_made_from() {
     assert_eq!(found(&capture), found(&dataset));
 }
 
-/// Every whole session of a capture as a dataset.
-fn encode(capture: &Path, dataset: &Path) {
-    write(dataset, &flows(capture));
-}
-
-/// The conversations of a capture.
-fn flows(capture: &Path) -> Vec<Flow> {
-    testkit::captures::flows(capture)
-}
-
-/// Flows as a dataset.
+/// Writes flows as a dataset.
 fn write(dataset: &Path, flows: &[Flow]) {
-    let meta = DatasetMeta {
-        token_code: field::NAME.into(),
-        token_version: field::VERSION,
-        vocab_size: field::VOCAB_SIZE as u32,
-        tool: "test".into(),
-        options: Default::default(),
-    };
-    let file = std::io::BufWriter::new(std::fs::File::create(dataset).unwrap());
-    let mut writer = DatasetWriter::new("test", file, &meta, &WriteOptions::default()).unwrap();
-    for flow in flows {
-        let mut tokens = Vec::new();
-        let identity = field::encode(flow, &mut tokens).unwrap();
-        writer.write(&FlowRow { tokens: Tokens::U16(tokens), identity, summary: None }).unwrap();
-    }
-    writer.finish().unwrap();
+    let rows: Vec<_> = flows.iter().map(encoded_row).collect();
+    write_file(dataset, &rows, &meta(FIELD), &WriteOptions::default());
 }

@@ -2,12 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-/// Packages whose sources still lie in binaries without a library.
-const UNTIL_BINS_ARE_LIBRARIES: &str = "fuzz";
-
-fn root() -> PathBuf {
-    Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../..")
-}
+use crate::tree;
 
 /// Collects the Rust files of each package below `folder`, with the package's folder. Build outputs
 /// and hidden folders are left out.
@@ -45,15 +40,12 @@ fn included_paths(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn no_package_includes_the_source_of_another() {
-    let root = normalized(&root());
+    let root = tree::root();
     let mut files = Vec::new();
     sources(&root, &root, &mut files);
     assert!(files.len() > 150, "{} files found", files.len());
     for (package, file) in files {
-        if package.ends_with(UNTIL_BINS_ARE_LIBRARIES) {
-            continue;
-        }
-        let text = std::fs::read_to_string(&file).unwrap();
+        let text = tree::text(&file);
         for path in included_paths(&text) {
             let included = normalized(&file.parent().unwrap().join(path));
             let message = "is outside of the package: depend on the package that owns it";
