@@ -6,8 +6,7 @@ use std::io::BufWriter;
 use std::path::Path;
 
 use arrowio::{
-    CodecId, DatasetFormat, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, FolderWriter,
-    Tokens, WriteOptions,
+    CodecId, DatasetMeta, DatasetReader, DatasetWriter, FlowRow, FolderWriter, Tokens, WriteOptions,
 };
 use flowtrack::Flow;
 use tokenizer::{FlowIdentity, field, word16};
@@ -65,14 +64,14 @@ pub fn write_file<'r>(
     writer.finish().unwrap();
 }
 
-/// Writes rows of `field` tokens as Arrow files into a folder, which is created.
+/// Writes rows of `field` tokens as files of Arrow streams, `flows-00000.arrows` and so on, into a
+/// folder, which is created.
 ///
 /// # Panics
 /// If the folder cannot be written.
 pub fn write_folder(path: &Path, rows: impl IntoIterator<Item = FlowRow>) {
     fs::create_dir_all(path).unwrap();
-    let options = WriteOptions { format: DatasetFormat::Arrow, ..WriteOptions::default() };
-    let mut writer = FolderWriter::new(path, &meta(FIELD), &options);
+    let mut writer = FolderWriter::new(path, &meta(FIELD), &WriteOptions::default());
     rows.into_iter().for_each(|row| writer.write(&row).unwrap());
     writer.finish().unwrap();
 }

@@ -72,7 +72,7 @@ fn a_dataset_has_the_complete_flows_of_its_capture() {
     write_folder(&scratch.path("set"), complete_flows(&capture).iter().map(encoded_row));
     let (mut captured, mut decoded) = (CompleteFlows::default(), CompleteFlows::default());
     assert!(captured.add_file(&capture).unwrap().is_empty());
-    assert!(decoded.add_file(&scratch.path("set/flows-00000.arrow")).unwrap().is_empty());
+    assert!(decoded.add_file(&scratch.path("set/flows-00000.arrows")).unwrap().is_empty());
     assert_eq!(captured.flows.len(), decoded.flows.len());
     for (a, b) in captured.flows.iter().zip(&decoded.flows) {
         assert_eq!((a.client, a.server, &a.packets), (b.client, b.server, &b.packets));
