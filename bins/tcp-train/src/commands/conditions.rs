@@ -70,7 +70,7 @@ impl PromptConditions {
     fn matches(&self, tokens: &[u16]) -> PrefixMatch {
         let at = tokens.len() - 1;
         let token = tokens[at];
-        let among = |list: &[u16], range: vocab::Range| match list {
+        let among = |list: &[u16], range: vocab::TokenRange| match list {
             [] => range.arg(token).is_some(),
             some => some.contains(&token),
         };

@@ -1,9 +1,9 @@
-//! Buckets: a coarse token says which, base-256 digits say where in it.
+//! Buckets of values: a token names the bucket, base-256 digits the place in it.
 
-use super::header::TimeUnit;
+use super::time_unit::TimeUnit;
 use super::vocab;
 
-/// A half-open range of values `first..end`.
+/// Half-open range of values `first..end`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Bucket {
     pub(crate) first: u64,
@@ -11,18 +11,18 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// The greatest offset that may be said inside this bucket.
+    /// Returns the greatest distance of a value from the first one.
     pub(crate) const fn max_offset(self) -> u64 {
         self.end - self.first - 1
     }
 }
 
-/// Base-256 digits needed for offsets from 0 to `max`: none where there is only one.
+/// Returns the number of base-256 digits for distances from 0 to `max`: none if `max` is 0.
 pub(crate) const fn digits_for(max: u64) -> u8 {
     ((64 - max.leading_zeros()).div_ceil(8)) as u8
 }
 
-/// Octaves from `2^low` up to `2^high`, each cut into `2^cut` buckets.
+/// Octaves from `2^low` up to `2^high`, each of them cut into `2^cut` buckets of equal width.
 #[derive(Clone, Copy)]
 struct Span {
     low: u32,
@@ -31,25 +31,28 @@ struct Span {
 }
 
 impl Span {
+    /// Returns the number of buckets in the span.
     const fn count(self) -> u64 {
         ((self.high - self.low) as u64) << self.cut
     }
 }
 
-/// The values 0 to 2^n cut by spans: exact values below the first span, then octave by octave.
+/// A scale of buckets. Values below the first span have a bucket each; above, octaves are cut by
+/// the spans, so that the width of a bucket grows with its values.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale {
-    /// The first value with an id.
+    /// First value that has a bucket.
     origin: u64,
     spans: &'static [Span],
 }
 
 impl Scale {
+    /// Returns the number of buckets that hold one value each.
     const fn exact(self) -> u64 {
         (1 << self.spans[0].low) - self.origin
     }
 
-    /// Number of buckets.
+    /// Returns the number of buckets in the scale.
     pub(crate) const fn count(self) -> usize {
         let mut n = self.exact();
         let mut i = 0;
@@ -60,13 +63,14 @@ impl Scale {
         n as usize
     }
 
-    /// The bucket that holds `value`, or `None` outside the scale.
+    /// Returns the bucket of `value`, or `None` outside the scale.
     #[inline]
     pub(crate) fn index(self, value: u64) -> Option<usize> {
         let exact = self.exact();
         if value < self.origin + exact {
             return value.checked_sub(self.origin).map(|i| i as usize);
         }
+        // The highest bit that is set names the octave, the `cut` bits below it the bucket.
         let octave = 63 - value.leading_zeros();
         let mut before = exact;
         for span in self.spans {
@@ -86,7 +90,7 @@ impl Scale {
         None
     }
 
-    /// The values of bucket `index`, which must be below [`count`](Self::count).
+    /// Returns the values of bucket `index`, which must be below [`count`](Self::count).
     #[inline]
     pub(crate) const fn bucket(self, index: usize) -> Bucket {
         let mut i = index as u64;
@@ -111,7 +115,7 @@ impl Scale {
     }
 }
 
-/// Payload lengths from 1 to 65,535.
+/// Scale of payload lengths from 1 to 65,535 octets.
 pub(crate) const LENGTHS: Scale = Scale {
     origin: 1,
     spans: &[
@@ -121,11 +125,11 @@ pub(crate) const LENGTHS: Scale = Scale {
     ],
 };
 
-/// Changes of the window from 1 to 65,535.
+/// Scale of window changes from 1 to 65,535, unscaled.
 pub(crate) const WINDOW_STEPS: Scale =
     Scale { origin: 1, spans: &[Span { low: 2, high: 16, cut: 0 }] };
 
-/// Gaps in nanoseconds, from 0 to 2^63.
+/// Scale of gaps from 0 to 2^63 nanoseconds.
 pub(crate) const GAPS: Scale = Scale {
     origin: 0,
     spans: &[
@@ -137,13 +141,13 @@ pub(crate) const GAPS: Scale = Scale {
     ],
 };
 
-/// The buckets of gaps in whole units: row by row of [`vocab::UNITS_NS`]. Empty (`first >= end`)
-/// where no whole unit lies in a bucket of nanoseconds.
-static GAP_BUCKETS: [[Bucket; vocab::TIME.count()]; vocab::UNITS_NS.len()] = {
-    let mut table = [[Bucket { first: 0, end: 0 }; vocab::TIME.count()]; vocab::UNITS_NS.len()];
+/// Buckets of gaps in whole units, by unit of time. A bucket of nanoseconds in which no whole unit
+/// lies is empty (`first >= end`).
+static GAP_BUCKETS: [[Bucket; vocab::TIME.count()]; TimeUnit::ALL.len()] = {
+    let mut table = [[Bucket { first: 0, end: 0 }; vocab::TIME.count()]; TimeUnit::ALL.len()];
     let mut unit = 0;
     while unit < table.len() {
-        let ns = vocab::UNITS_NS[unit] as u64;
+        let ns = TimeUnit::ALL[unit].ns() as u64;
         let mut i = 0;
         while i < table[unit].len() {
             let b = GAPS.bucket(i);
@@ -155,7 +159,7 @@ static GAP_BUCKETS: [[Bucket; vocab::TIME.count()]; vocab::UNITS_NS.len()] = {
     table
 };
 
-/// The whole units of row `unit` that lie in bucket `i` of gaps; none where `first >= end`.
+/// Returns the whole units in bucket `i` of [`GAPS`]; there are none if `first >= end`.
 pub(crate) fn gap_bucket(unit: TimeUnit, i: usize) -> Bucket {
     GAP_BUCKETS[unit as usize][i]
 }

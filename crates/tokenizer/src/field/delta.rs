@@ -1,14 +1,14 @@
-//! A packet as it is said: each field relative to what TCP expects, before it becomes ids.
+//! A packet as the differences between its header fields and the values that TCP makes likely.
 //!
-//! [`state`](super::state) turns header values into these and back; [`lex`](super::parse) turns these
-//! into ids and back.
+//! [`FlowState`](super::state::FlowState) converts between packets and deltas; the writer and the
+//! parser convert between deltas and tokens.
 
 use flowtrack::Direction;
 use tcpwire::Flags;
 
 use super::options::Elements;
 
-/// The flags that a packet token names.
+/// Combination of flags that a packet token names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum FlagPattern {
     Syn,
@@ -22,8 +22,15 @@ pub(crate) enum FlagPattern {
     RstAck,
 }
 
+const SYN_ACK: Flags = Flags::SYN.union(Flags::ACK);
+const PSH_ACK: Flags = Flags::PSH.union(Flags::ACK);
+const FIN_ACK: Flags = Flags::FIN.union(Flags::ACK);
+const FIN_PSH_ACK: Flags = Flags::FIN.union(Flags::PSH).union(Flags::ACK);
+const RST_ACK: Flags = Flags::RST.union(Flags::ACK);
+
 impl FlagPattern {
-    pub(crate) const ALL: [FlagPattern; 8] = [
+    /// Every pattern, in the order of the packet tokens.
+    const ALL: [FlagPattern; 8] = [
         FlagPattern::Syn,
         FlagPattern::SynAck,
         FlagPattern::Ack,
@@ -34,67 +41,74 @@ impl FlagPattern {
         FlagPattern::RstAck,
     ];
 
-    /// The flag bits it stands for.
-    pub(crate) const fn flags(self) -> u16 {
+    /// Returns the flags that the pattern sets.
+    pub(crate) const fn flags(self) -> Flags {
         match self {
-            FlagPattern::Syn => 0x002,
-            FlagPattern::SynAck => 0x012,
-            FlagPattern::Ack => 0x010,
-            FlagPattern::PshAck => 0x018,
-            FlagPattern::FinAck => 0x011,
-            FlagPattern::FinPshAck => 0x019,
-            FlagPattern::Rst => 0x004,
-            FlagPattern::RstAck => 0x014,
+            FlagPattern::Syn => Flags::SYN,
+            FlagPattern::SynAck => SYN_ACK,
+            FlagPattern::Ack => Flags::ACK,
+            FlagPattern::PshAck => PSH_ACK,
+            FlagPattern::FinAck => FIN_ACK,
+            FlagPattern::FinPshAck => FIN_PSH_ACK,
+            FlagPattern::Rst => Flags::RST,
+            FlagPattern::RstAck => RST_ACK,
         }
     }
 
-    /// The kind nearest to `flags`; what differs is toggled beside it.
+    /// Returns the pattern nearest to `flags`, by SYN first, then RST, then FIN and PSH.
     pub(crate) const fn nearest(flags: Flags) -> FlagPattern {
-        let f = flags.bits();
-        let ack = f & 0x010 != 0;
-        if f & 0x002 != 0 {
-            if ack { FlagPattern::SynAck } else { FlagPattern::Syn }
-        } else if f & 0x004 != 0 {
-            if ack { FlagPattern::RstAck } else { FlagPattern::Rst }
+        let has_ack = flags.contains(Flags::ACK);
+        if flags.contains(Flags::SYN) {
+            if has_ack { FlagPattern::SynAck } else { FlagPattern::Syn }
+        } else if flags.contains(Flags::RST) {
+            if has_ack { FlagPattern::RstAck } else { FlagPattern::Rst }
         } else {
-            match f & 0x009 {
-                0 => FlagPattern::Ack,
-                1 => FlagPattern::FinAck,
-                8 => FlagPattern::PshAck,
-                _ => FlagPattern::FinPshAck,
+            match (flags.contains(Flags::FIN), flags.contains(Flags::PSH)) {
+                (false, false) => FlagPattern::Ack,
+                (true, false) => FlagPattern::FinAck,
+                (false, true) => FlagPattern::PshAck,
+                (true, true) => FlagPattern::FinPshAck,
             }
         }
     }
 
+    /// Returns whether the pattern sets ACK.
     pub(crate) const fn has_ack(self) -> bool {
-        self.flags() & 0x010 != 0
+        !matches!(self, FlagPattern::Syn | FlagPattern::Rst)
     }
 
+    /// Returns whether the pattern sets SYN.
     pub(crate) const fn is_syn(self) -> bool {
         matches!(self, FlagPattern::Syn | FlagPattern::SynAck)
     }
 
+    /// Returns whether the pattern sets FIN.
     pub(crate) const fn is_fin(self) -> bool {
         matches!(self, FlagPattern::FinAck | FlagPattern::FinPshAck)
     }
 
+    /// Returns whether the pattern sets RST.
     pub(crate) const fn is_rst(self) -> bool {
         matches!(self, FlagPattern::Rst | FlagPattern::RstAck)
     }
 }
 
-/// What a packet token says.
+/// Properties of a packet that its packet token names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct PacketKind {
+    /// Direction in which the packet travels.
     pub(crate) direction: Direction,
+    /// Flags of the packet, before any toggles.
     pub(crate) pattern: FlagPattern,
-    /// Whether it carries payload.
+    /// Whether the packet carries payload.
     pub(crate) has_payload: bool,
-    /// Whether its acknowledgment moves on (to everything received, where nothing else is said).
+    /// Whether the packet acknowledges more than the packet before it of the same side: everything
+    /// received, unless an acknowledgment token says otherwise.
     pub(crate) advances_ack: bool,
 }
 
 impl PacketKind {
+    /// Returns the number of the kind's token in the range of packet tokens.
     pub(crate) const fn index(self) -> usize {
         (self.direction as usize) << 5
             | (self.pattern as usize) << 2
@@ -102,6 +116,7 @@ impl PacketKind {
             | self.advances_ack as usize
     }
 
+    /// Returns the kind of packet token number `i`.
     pub(crate) const fn from_index(i: usize) -> PacketKind {
         PacketKind {
             direction: if i & 32 == 0 { Direction::Forward } else { Direction::Reverse },
@@ -110,129 +125,13 @@ impl PacketKind {
             advances_ack: i & 1 != 0,
         }
     }
-}
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum SeqDelta {
-    #[default]
-    Expected,
-    SndUna,
-    KeepAlive,
-    RetransmitOldest(u8),
-    RetransmitNewest(u8),
-    FillHole(u8),
-    SkipAhead(u8),
-    Forward(u16),
-    Back(u16),
-    Raw(u32),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum AckDelta {
-    #[default]
-    Expected,
-    Segment(u8),
-    Newest(u8),
-    Zero,
-    Forward(u16),
-    Back(u16),
-    Raw(u32),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum LenDelta {
-    #[default]
-    Expected,
-    Same,
-    Multiple(u8),
-    Octets(u16),
-    Raw(u32),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum WindowDelta {
-    #[default]
-    Same,
-    Edge,
-    Max,
-    Listed(u8),
-    Up(u16),
-    Down(u16),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum OptionsDelta {
-    #[default]
-    Expected,
-    /// A layout of the list; its values are in the elements.
-    Layout(u8),
-    /// Element by element.
-    List,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum TsvalDelta {
-    #[default]
-    Expected,
-    /// Off by so many ticks, not 0.
-    Off(i8),
-    Forward(u16),
-    Raw(u32),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum TsecrDelta {
-    #[default]
-    Expected,
-    /// The k-th TSval of the other side after the one echoed last, which is the 0th.
-    Later(u8),
-    Zero,
-    Base,
-    Raw(u32),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum IpIdDelta {
-    #[default]
-    Expected,
-    More(u8),
-    Zero,
-    Base,
-    Raw(u16),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum FlowLabelDelta {
-    #[default]
-    Expected,
-    Zero,
-    Base,
-    Raw(u32),
-}
-
-/// A whole packet, said.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct PacketDelta {
-    pub(crate) kind: PacketKind,
-    /// Flag bits to toggle.
-    pub(crate) toggle: u16,
-    pub(crate) seq: SeqDelta,
-    pub(crate) ack: AckDelta,
-    pub(crate) len: LenDelta,
-    pub(crate) window: WindowDelta,
-    pub(crate) urgent: u16,
-    pub(crate) options: OptionsDelta,
-    /// The option elements, where `options` is not `Expected`.
-    pub(crate) elements: Elements,
-    pub(crate) ts_val: TsvalDelta,
-    pub(crate) ts_ecr: TsecrDelta,
-    pub(crate) traffic_class: Option<u8>,
-    pub(crate) ttl: Option<u8>,
-    pub(crate) toggle_df: bool,
-    pub(crate) id: IpIdDelta,
-    pub(crate) label: FlowLabelDelta,
-    /// Time since the packet before, in units of the flow; negative where the clock went back.
-    pub(crate) gap: i64,
+    /// Returns whether the packet acknowledges nothing new, and carries neither payload nor a flag
+    /// other than ACK. Unlike a duplicate acknowledgment of RFC 5681, section 2, it may offer
+    /// another window, or be a keep-alive.
+    pub(crate) fn is_duplicate_ack(self) -> bool {
+        matches!(self.pattern, FlagPattern::Ack) && !self.has_payload && !self.advances_ack
+    }
 }
 
 impl Default for PacketKind {
@@ -241,12 +140,210 @@ impl Default for PacketKind {
     }
 }
 
+/// Sequence number. `k` counts from 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum SeqDelta {
+    /// The sequence number that the state expects: mostly SND.NXT.
+    #[default]
+    Expected,
+    /// SND.UNA: the lowest number that is not acknowledged.
+    SndUna,
+    /// SND.UNA - 1, as keep-alives have it.
+    KeepAlive,
+    /// Beginning of the `k`-th oldest segment that is not acknowledged.
+    RetransmitOldest(u8),
+    /// Beginning of the `k`-th newest segment that is not acknowledged.
+    RetransmitNewest(u8),
+    /// Beginning of the `k`-th hole.
+    FillHole(u8),
+    /// `k + 1` full segments ahead of the expected number, so that a hole remains.
+    SkipAhead(u8),
+    /// Octets ahead of the expected number.
+    Forward(u16),
+    /// Octets behind the expected number.
+    Back(u16),
+    /// Distance from the expected number, modulo 2^32.
+    Raw(u32),
+}
+
+/// Acknowledgment number. `k` counts from 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum AckDelta {
+    /// The acknowledgment that the packet kind names.
+    #[default]
+    Expected,
+    /// End of the `k`-th oldest segment that is not acknowledged.
+    Segment(u8),
+    /// End of the `k`-th newest segment that is not acknowledged.
+    Newest(u8),
+    /// The value 0 in the header.
+    Zero,
+    /// Octets more than the last acknowledgment of this side.
+    Forward(u16),
+    /// Octets less than the last acknowledgment of this side.
+    Back(u16),
+    /// Distance from the last acknowledgment of this side, modulo 2^32.
+    Raw(u32),
+}
+
+/// Payload length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum LenDelta {
+    /// A full segment; of a retransmission, the length of the segment or of the hole.
+    #[default]
+    Expected,
+    /// The length of this side's last payload.
+    Same,
+    /// `k + 2` full segments.
+    Multiple(u8),
+    /// Length in octets, up to 65,535.
+    Octets(u16),
+    /// Length in octets, of any size.
+    Raw(u32),
+}
+
+/// Window field.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum WindowDelta {
+    /// The window of this side's last packet.
+    #[default]
+    Same,
+    /// The window whose right edge is that of this side's last window.
+    SameEdge,
+    /// The greatest window of this side since its SYN.
+    Max,
+    /// A window of the list [`WINDOWS`](super::vocab::WINDOWS), by index.
+    Listed(u8),
+    /// Increase over the expected window.
+    Up(u16),
+    /// Decrease from the expected window.
+    Down(u16),
+}
+
+/// TCP options.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum OptionsDelta {
+    /// The options of this side's last packet, or none: see the state.
+    #[default]
+    Expected,
+    /// A layout of the list [`LAYOUTS`](super::options::LAYOUTS), by index; values are in
+    /// [`PacketDelta::elements`].
+    Layout(u8),
+    /// A list of elements in [`PacketDelta::elements`].
+    List,
+}
+
+/// TSval (RFC 7323, section 3.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum TsvalDelta {
+    /// The value of this side's clock at the time of the packet.
+    #[default]
+    Expected,
+    /// Ticks ahead of the clock, or behind it; never 0.
+    Offset(i8),
+    /// Ticks after this side's last TSval.
+    Forward(u16),
+    /// Distance from this side's last TSval, modulo 2^32.
+    Raw(u32),
+}
+
+impl TsvalDelta {
+    /// Returns the number of the token of `Offset(by)`: -6 to -1 and 1 to 6 are 0 to 11.
+    pub(crate) fn offset_index(by: i8) -> usize {
+        (if by < 0 { by + 6 } else { by + 5 }) as usize
+    }
+
+    /// Returns the delta of offset token number `index`.
+    pub(crate) fn from_offset_index(index: usize) -> TsvalDelta {
+        let by = index as i8 - 6;
+        TsvalDelta::Offset(if by < 0 { by } else { by + 1 })
+    }
+}
+
+/// TSecr (RFC 7323, section 3.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum TsecrDelta {
+    /// TS.Recent, given the acknowledgment of the packet.
+    #[default]
+    Expected,
+    /// The `k`-th TSval of the other side from the one that this side echoed last, which is the
+    /// 0th.
+    Later(u8),
+    /// The value 0.
+    Zero,
+    /// The base of the other side's clock, which no packet has shown.
+    Base,
+    /// Distance from the other side's last TSval, modulo 2^32.
+    Raw(u32),
+}
+
+/// IPv4 identification.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum IpIdDelta {
+    /// The next identification in this side's manner.
+    #[default]
+    Expected,
+    /// Increase over this side's last identification, modulo 2^16: 0 to 16.
+    More(u8),
+    /// The value 0.
+    Zero,
+    /// The base of this side, which no packet has shown.
+    Base,
+    /// Distance from this side's last identification, modulo 2^16.
+    Raw(u16),
+}
+
+/// IPv6 flow label.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum FlowLabelDelta {
+    /// The label of this side's last packet.
+    #[default]
+    Expected,
+    /// The value 0.
+    Zero,
+    /// The base of this side.
+    Base,
+    /// Distance from this side's last label, modulo 2^20.
+    Raw(u32),
+}
+
+/// The differences of a whole packet.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct PacketDelta {
+    /// Properties that the packet token names.
+    pub(crate) kind: PacketKind,
+    /// Bits in which the flags differ from the pattern of the kind.
+    pub(crate) flag_toggle: u16,
+    pub(crate) seq: SeqDelta,
+    pub(crate) ack: AckDelta,
+    pub(crate) len: LenDelta,
+    pub(crate) window: WindowDelta,
+    /// Urgent pointer.
+    pub(crate) urgent: u16,
+    pub(crate) options: OptionsDelta,
+    /// Option elements; empty if the options are the expected ones.
+    pub(crate) elements: Elements,
+    pub(crate) ts_val: TsvalDelta,
+    pub(crate) ts_ecr: TsecrDelta,
+    /// DSCP and ECN, if they differ from those of this side's last packet.
+    pub(crate) traffic_class: Option<u8>,
+    /// TTL or hop limit, if it differs from that of this side's last packet.
+    pub(crate) ttl: Option<u8>,
+    /// Whether the don't-fragment bit differs from that of this side's last packet.
+    pub(crate) toggles_df: bool,
+    pub(crate) ip_id: IpIdDelta,
+    pub(crate) flow_label: FlowLabelDelta,
+    /// Time since the flow's packet before, in units of the flow; negative if the capture's clock
+    /// was set back.
+    pub(crate) gap: i64,
+}
+
 impl PacketDelta {
-    /// Makes it a packet of which everything goes as expected; keeps its buffers.
+    /// Resets every field to its expected value; keeps the buffers.
     #[inline]
     pub(crate) fn restart(&mut self, kind: PacketKind) {
         self.kind = kind;
-        self.toggle = 0;
+        self.flag_toggle = 0;
         self.seq = SeqDelta::Expected;
         self.ack = AckDelta::Expected;
         self.len = LenDelta::Expected;
@@ -258,24 +355,22 @@ impl PacketDelta {
         self.ts_ecr = TsecrDelta::Expected;
         self.traffic_class = None;
         self.ttl = None;
-        self.toggle_df = false;
-        self.id = IpIdDelta::Expected;
-        self.label = FlowLabelDelta::Expected;
+        self.toggles_df = false;
+        self.ip_id = IpIdDelta::Expected;
+        self.flow_label = FlowLabelDelta::Expected;
         self.gap = 0;
     }
 
-    /// The flags with all toggles.
+    /// Returns the flags of the packet.
     pub(crate) const fn flags(&self) -> Flags {
-        Flags::from_bits_retain(self.kind.pattern.flags() ^ self.toggle)
+        Flags::from_bits_retain(self.kind.pattern.flags().bits() ^ self.flag_toggle)
     }
-}
 
-/// -6..=-1 and 1..=6 as 0..=11.
-pub(crate) fn tsval_offset_index(by: i8) -> usize {
-    (if by < 0 { by + 6 } else { by + 5 }) as usize
-}
-
-pub(crate) fn tsval_offset(index: usize) -> i8 {
-    let by = index as i8 - 6;
-    if by < 0 { by } else { by + 1 }
+    /// Returns whether the packet repeats a segment that was sent before, or fills a hole.
+    pub(crate) fn is_retransmission(&self) -> bool {
+        matches!(
+            self.seq,
+            SeqDelta::RetransmitOldest(_) | SeqDelta::RetransmitNewest(_) | SeqDelta::FillHole(_)
+        )
+    }
 }

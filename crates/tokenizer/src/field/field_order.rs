@@ -1,9 +1,9 @@
 //! The order of the fields inside a packet.
 
-use super::vocab;
+use super::vocab::{self, TokenRange};
 use crate::TokenId;
 
-/// The order of fields inside a packet.
+/// Fields of a packet in the order of their tokens.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum FieldOrder {
     Flags,
@@ -18,41 +18,47 @@ pub(crate) enum FieldOrder {
     TrafficClass,
     Ttl,
     Df,
+    /// IPv4 identification, or IPv6 flow label.
     Id,
     Time,
 }
 
-/// Ranks by token: first IPv4's, then IPv6's. `None` where a token says no field of such a flow.
-static FIELD_ORDERS: [[Option<FieldOrder>; vocab::VOCAB_SIZE]; 2] = {
+/// First and last range of tokens of each field.
+const FIELDS: [(TokenRange, TokenRange, FieldOrder); 15] = [
+    (vocab::FLAGS, vocab::FLAGS_RAW, FieldOrder::Flags),
+    (vocab::SEQ_UNA, vocab::SEQ_RAW, FieldOrder::Seq),
+    (vocab::ACK_SEG, vocab::ACK_RAW, FieldOrder::Ack),
+    (vocab::LEN_SAME, vocab::LEN_RAW, FieldOrder::Len),
+    (vocab::WIN_EDGE, vocab::WIN_DOWN, FieldOrder::Window),
+    (vocab::URGENT, vocab::URGENT, FieldOrder::Urgent),
+    (vocab::LAYOUT, vocab::OPT_LIST, FieldOrder::Options),
+    (vocab::TSVAL, vocab::TSVAL_RAW, FieldOrder::TsVal),
+    (vocab::TSECR, vocab::TSECR_RAW, FieldOrder::TsEcr),
+    (vocab::TRAFFIC_CLASS, vocab::TRAFFIC_CLASS, FieldOrder::TrafficClass),
+    (vocab::TTL, vocab::TTL_RAW, FieldOrder::Ttl),
+    (vocab::DF, vocab::DF, FieldOrder::Df),
+    (vocab::ID, vocab::ID_RAW, FieldOrder::Id),
+    (vocab::LABEL_ZERO, vocab::LABEL_RAW, FieldOrder::Id),
+    (vocab::TIME_BACK, vocab::TIME, FieldOrder::Time),
+];
+
+/// Fields by token: of IPv4 flows, then of IPv6 flows. `None` for tokens that begin no field of
+/// such a flow.
+static FIELD_OF_TOKEN: [[Option<FieldOrder>; vocab::VOCAB_SIZE]; 2] = {
     let mut table = [[None; vocab::VOCAB_SIZE]; 2];
-    let fields = [
-        (vocab::FLAGS, vocab::FLAGS_RAW, FieldOrder::Flags),
-        (vocab::SEQ_UNA, vocab::SEQ_RAW, FieldOrder::Seq),
-        (vocab::ACK_SEG, vocab::ACK_RAW, FieldOrder::Ack),
-        (vocab::LEN_SAME, vocab::LEN_RAW, FieldOrder::Len),
-        (vocab::WIN_EDGE, vocab::WIN_DOWN, FieldOrder::Window),
-        (vocab::URGENT, vocab::URGENT, FieldOrder::Urgent),
-        (vocab::LAYOUT, vocab::OPT_LIST, FieldOrder::Options),
-        (vocab::TSVAL, vocab::TSVAL_RAW, FieldOrder::TsVal),
-        (vocab::TSECR, vocab::TSECR_RAW, FieldOrder::TsEcr),
-        (vocab::TRAFFIC_CLASS, vocab::TRAFFIC_CLASS, FieldOrder::TrafficClass),
-        (vocab::TTL, vocab::TTL_RAW, FieldOrder::Ttl),
-        (vocab::DF, vocab::DF, FieldOrder::Df),
-        (vocab::ID, vocab::ID_RAW, FieldOrder::Id),
-        (vocab::LABEL_ZERO, vocab::LABEL_RAW, FieldOrder::Id),
-        (vocab::TIME_BACK, vocab::TIME, FieldOrder::Time),
-    ];
     let mut i = 0;
-    while i < fields.len() {
-        let (first, last, order) = fields[i];
+    while i < FIELDS.len() {
+        let (first, last, field) = FIELDS[i];
         let mut token = first.first as usize;
         while token < (last.first + last.len) as usize {
-            let label = token >= vocab::LABEL_ZERO.first as usize
+            // Only IPv6 has flow labels (RFC 8200, section 3); only IPv4 has DF and an
+            // identification in every header (RFC 791, section 3.1).
+            let is_label = token >= vocab::LABEL_ZERO.first as usize
                 && token <= vocab::LABEL_RAW.first as usize;
-            let v4_only =
+            let is_v4_only =
                 token >= vocab::DF.first as usize && token <= vocab::ID_RAW.first as usize;
-            table[0][token] = if label { None } else { Some(order) };
-            table[1][token] = if v4_only { None } else { Some(order) };
+            table[0][token] = if is_label { None } else { Some(field) };
+            table[1][token] = if is_v4_only { None } else { Some(field) };
             token += 1;
         }
         i += 1;
@@ -60,7 +66,7 @@ static FIELD_ORDERS: [[Option<FieldOrder>; vocab::VOCAB_SIZE]; 2] = {
     table
 };
 
-/// The field that `token` speaks of, where flows of this IP version have it.
-pub(crate) fn field_order_of(v6: bool, token: TokenId) -> Option<FieldOrder> {
-    FIELD_ORDERS[usize::from(v6)].get(usize::from(token)).copied().flatten()
+/// Returns the field that `token` begins in flows of this IP version.
+pub(crate) fn field_of(is_v6: bool, token: TokenId) -> Option<FieldOrder> {
+    FIELD_OF_TOKEN[usize::from(is_v6)].get(usize::from(token)).copied().flatten()
 }

@@ -1,6 +1,7 @@
 //! The header of a flow: the values that its first tokens carry, before any packet.
 
 use super::digits;
+use super::time_unit::TimeUnit;
 use super::ts_clock::ClockId;
 use super::vocab;
 use crate::TokenId;
@@ -54,33 +55,6 @@ impl SessionClass {
 impl Default for SessionClass {
     fn default() -> SessionClass {
         SessionClass { close: CloseKind::Graceful, has_handshake: true }
-    }
-}
-
-/// Unit in which the times of a flow are counted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum TimeUnit {
-    /// 10^-9 seconds.
-    #[default]
-    Nanosecond,
-    /// 10^-6 seconds.
-    Microsecond,
-    /// 10^-3 seconds.
-    Millisecond,
-    /// One second.
-    Second,
-}
-
-impl TimeUnit {
-    /// Every unit, in the order of [`vocab::UNITS_NS`].
-    pub const ALL: [TimeUnit; vocab::UNITS_NS.len()] =
-        [TimeUnit::Nanosecond, TimeUnit::Microsecond, TimeUnit::Millisecond, TimeUnit::Second];
-
-    /// Returns the length of the unit in nanoseconds.
-    #[inline]
-    #[must_use]
-    pub const fn ns(self) -> i64 {
-        vocab::UNITS_NS[self as usize]
     }
 }
 

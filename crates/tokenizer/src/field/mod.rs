@@ -27,13 +27,15 @@ mod send_space;
 mod state;
 mod stats;
 mod survey;
+mod time_unit;
 mod ts_clock;
 pub mod vocab;
 mod write;
 
 pub use codec::{Field, NAME, decode, encode, header, set_length_class};
 pub use grammar::{Constraint, Grammar, Limits, Mask};
-pub use header::{CloseKind, FlowHeader, SessionClass, TimeUnit};
+pub use header::{CloseKind, FlowHeader, SessionClass};
 pub use stats::{FieldStats, TokenStats};
+pub use time_unit::TimeUnit;
 pub use ts_clock::ClockId;
 pub use vocab::{BOS, END, VERSION, VOCAB_SIZE};

@@ -1,16 +1,17 @@
-//! TCP options (RFC 9293, section 3.2; RFC 7323; RFC 2018): octets into elements and back, bit for
-//! bit.
+//! TCP options (RFC 9293, section 3.2; RFC 7323; RFC 2018) as elements, without loss of a bit.
 
-use tcpwire::{TcpOption, option_kind, options};
+use tcpwire::{MAX_OPTION_OCTETS, TcpOption, option_kind, options};
 
-/// One SACK block.
+/// A SACK block (RFC 2018, section 3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum SackDelta {
+    /// `count + 1` segments of the other side, from the `at`-th one above the acknowledgment on.
     Segments { at: u8, count: u8 },
+    /// Distance of the left edge from the acknowledgment, and length in octets.
     Raw { left: u32, len: u32 },
 }
 
-/// One option element. Every sequence of option octets is a sequence of these.
+/// An element of TCP options. Every string of option octets is a sequence of elements.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Element {
     Nop,
@@ -18,21 +19,21 @@ pub(crate) enum Element {
     Mss(u16),
     Ws(u8),
     SackPermitted,
-    /// Timestamps; their values are said apart.
+    /// Timestamps; their values are encoded as TSval and TSecr.
     Ts,
-    /// SACK with so many blocks, which are the next ones in [`Elements::sacks`].
+    /// SACK with this number of blocks, which are the next ones in [`Elements::sacks`].
     Sack(u8),
     /// Any other option: kind and length octet, then `len - 2` octets of [`Elements::raw`].
     Raw {
         kind: u8,
         len: u8,
     },
-    /// Octets that do not parse: so many of [`Elements::raw`].
+    /// This number of octets of [`Elements::raw`] that do not parse as options.
     Octets(u8),
 }
 
 impl Element {
-    /// Number of octets it takes in the header.
+    /// Returns the number of octets that the element takes in the header.
     pub(crate) const fn octets(self) -> usize {
         match self {
             Element::Nop | Element::Eol => 1,
@@ -46,6 +47,7 @@ impl Element {
         }
     }
 
+    /// Returns the hexadecimal digit of the element in [`Elements::key`].
     const fn code(self) -> u64 {
         match self {
             Element::Nop => 1,
@@ -60,30 +62,32 @@ impl Element {
     }
 }
 
-pub(crate) use tcpwire::MAX_OPTION_OCTETS as MAX_OCTETS;
-
-/// The option elements of one packet, with their values.
+/// Option elements of one packet, with their values.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Elements {
     pub(crate) list: Vec<Element>,
+    /// SACK blocks of all SACK elements, in order.
     pub(crate) sacks: Vec<SackDelta>,
+    /// Octets of all raw elements, in order.
     pub(crate) raw: Vec<u8>,
 }
 
 impl Elements {
+    /// Removes every element; keeps the buffers.
     pub(crate) fn clear(&mut self) {
         self.list.clear();
         self.sacks.clear();
         self.raw.clear();
     }
 
-    /// Octets that the elements take in the header.
+    /// Returns the number of octets that the elements take in the header.
     pub(crate) fn octets(&self) -> usize {
         self.list.iter().map(|e| e.octets()).sum()
     }
 
-    /// A number per layout, for [`layout_of`]; 0 where elements are not of the kinds that layouts
-    /// have.
+    /// Returns the kinds of the elements as one number, by which [`layout_of`] finds their layout: a
+    /// hexadecimal digit for each, after a 1. Returns 0 if an element is of a kind that no layout
+    /// has.
     fn key(&self) -> u64 {
         if self.list.len() > 15 {
             return 0;
@@ -94,7 +98,7 @@ impl Elements {
     }
 }
 
-/// A layout: kinds of elements in order, values apart. `Mss`, `Ws` and `Sack` blocks carry values.
+/// Kinds of option elements in order. The values of `Mss`, `Ws` and `Sack` are placeholders.
 pub(crate) type Layout = &'static [Element];
 
 const N: Element = Element::Nop;
@@ -108,7 +112,7 @@ const K2: Element = Element::Sack(2);
 const K3: Element = Element::Sack(3);
 const K4: Element = Element::Sack(4);
 
-/// The layouts that have an id of their own.
+/// Layouts with a token of their own.
 pub(crate) const LAYOUTS: [Layout; 28] = [
     &[],
     &[N, N, T],
@@ -148,12 +152,12 @@ const _: () = {
             octets += LAYOUTS[i][j].octets();
             j += 1;
         }
-        assert!(octets % 4 == 0 && octets <= MAX_OCTETS, "a layout fills whole words");
+        assert!(octets % 4 == 0 && octets <= MAX_OPTION_OCTETS, "a layout fills whole words");
         i += 1;
     }
 };
 
-/// The layout of elements, as an index into [`LAYOUTS`].
+/// Returns the layout of `elements` as an index into [`LAYOUTS`], or `None` if it has no token.
 pub(crate) fn layout_of(elements: &Elements) -> Option<u8> {
     let key = elements.key();
     if key == 0 {
@@ -162,7 +166,7 @@ pub(crate) fn layout_of(elements: &Elements) -> Option<u8> {
     KEYS.iter().position(|&k| k == key).map(|i| i as u8)
 }
 
-/// [`Elements::key`] of every layout.
+/// Keys of the layouts: see [`Elements::key`].
 const KEYS: [u64; LAYOUTS.len()] = {
     let mut keys = [1; LAYOUTS.len()];
     let mut i = 0;
@@ -177,18 +181,21 @@ const KEYS: [u64; LAYOUTS.len()] = {
     keys
 };
 
-/// Where the values of the timestamps option lie, and what they are.
+/// Values of the timestamps option (RFC 7323, section 3.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Timestamps {
+    /// TSval: the value of the sender's clock.
     pub(crate) value: u32,
+    /// TSecr: the TSval of the other side that is echoed.
     pub(crate) echo: u32,
 }
 
-/// The parts of one packet's options that elements alone do not hold.
+/// Values of one packet's options that its elements do not hold.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Parsed {
     pub(crate) timestamps: Option<Timestamps>,
-    /// Edges of the SACK blocks, left and right, in order of appearance.
+    /// Left and right edges of the SACK blocks, in order of appearance: at most 4 in one element, and
+    /// an element of 1 block is the most that fits after it.
     pub(crate) blocks: [(u32, u32); 5],
 }
 
@@ -196,8 +203,8 @@ fn be32(octets: &[u8]) -> u32 {
     u32::from_be_bytes([octets[0], octets[1], octets[2], octets[3]])
 }
 
-/// Splits option octets into elements. SACK blocks come back as edges in `Parsed`, since their
-/// deltas depend on the acknowledgment; `elements.sacks` is left empty.
+/// Parses option octets into `elements`, whose SACK blocks stay empty: their delta depends on the
+/// acknowledgment, so that their edges are returned.
 pub(crate) fn parse(octets: &[u8], elements: &mut Elements) -> Parsed {
     elements.clear();
     let mut parsed = Parsed::default();
@@ -253,8 +260,8 @@ pub(crate) fn parse(octets: &[u8], elements: &mut Elements) -> Parsed {
     parsed
 }
 
-/// Writes elements as octets: the inverse of [`parse`]. `block` gives the edges of each SACK block
-/// in turn.
+/// Appends the octets of `elements`: the inverse of [`parse`]. `block` returns the left and the right
+/// edge of a SACK block.
 pub(crate) fn render(
     elements: &Elements,
     timestamps: Option<Timestamps>,
@@ -278,8 +285,8 @@ pub(crate) fn render(
             }
             Element::Sack(n) => {
                 out.extend_from_slice(&[option_kind::SACK, 2 + 8 * n]);
-                for &delta in sacks.by_ref().take(usize::from(n)) {
-                    let (left, right) = block(delta);
+                for &sack in sacks.by_ref().take(usize::from(n)) {
+                    let (left, right) = block(sack);
                     out.extend_from_slice(&left.to_be_bytes());
                     out.extend_from_slice(&right.to_be_bytes());
                 }
@@ -299,23 +306,25 @@ pub(crate) fn render(
     }
 }
 
+/// Appends the octets of a timestamps option.
 fn write_timestamps(ts: Timestamps, out: &mut Vec<u8>) {
     out.extend_from_slice(&[option_kind::TIMESTAMPS, 10]);
     out.extend_from_slice(&ts.value.to_be_bytes());
     out.extend_from_slice(&ts.echo.to_be_bytes());
 }
 
-/// The octets of `[NOP, NOP, timestamps]`, up to the values: what most packets carry.
+/// First octets of `[NOP, NOP, timestamps]`, up to the values. Most packets carry these options: RFC
+/// 7323, appendix A, recommends the layout for alignment.
 pub(crate) const PLAIN_TS: [u8; 4] =
     [option_kind::NOP, option_kind::NOP, option_kind::TIMESTAMPS, 10];
 
-/// The timestamps of options that are nothing but `[NOP, NOP, timestamps]`.
+/// Returns the timestamps of the options `[NOP, NOP, timestamps]`, and `None` for all others.
 pub(crate) fn plain_timestamps(octets: &[u8]) -> Option<Timestamps> {
     (octets.len() == 12 && octets[..4] == PLAIN_TS)
         .then(|| Timestamps { value: be32(&octets[4..]), echo: be32(&octets[8..]) })
 }
 
-/// The TSval of option octets, where they carry timestamps.
+/// Returns the TSval of option octets that carry timestamps.
 pub(crate) fn timestamp_value(octets: &[u8]) -> Option<u32> {
     if octets.is_empty() {
         return None;
@@ -325,7 +334,7 @@ pub(crate) fn timestamp_value(octets: &[u8]) -> Option<u32> {
         .map(|ts| ts.value)
 }
 
-/// A layout in words, for the reference document.
+/// Returns the names of a layout's elements, for the reference document.
 pub(crate) fn layout_name(layout: Layout) -> String {
     let name = |e: &Element| match e {
         Element::Nop => "NOP".to_owned(),

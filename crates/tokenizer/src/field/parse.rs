@@ -1,22 +1,26 @@
-//! Tokens into deltas: a state machine that knows the order of tokens and nothing of TCP.
+//! Parses tokens into packet deltas: a state machine that knows the order of tokens and nothing of
+//! TCP.
 //!
 //! A flow is `begin`, its header, packets, `end`. A packet is a packet token, the fields that differ
 //! from their expected values in the order of [`FieldOrder`], and the time.
 
+use tcpwire::MAX_OPTION_OCTETS;
+
 use super::bucket::{self, Bucket, digits_for, gap_bucket};
 use super::delta::{
     AckDelta, FlowLabelDelta, IpIdDelta, LenDelta, OptionsDelta, PacketDelta, PacketKind, SeqDelta,
-    TsecrDelta, TsvalDelta, WindowDelta, tsval_offset,
+    TsecrDelta, TsvalDelta, WindowDelta,
 };
 use super::digits::{DigitTarget, Digits, OutOfRange};
-use super::field_order::{FieldOrder, field_order_of};
-use super::header::{FlowHeader, SessionClass, TimeUnit};
+use super::field_order::{FieldOrder, field_of};
+use super::header::{FlowHeader, SessionClass};
 use super::options::{self, Element, SackDelta};
+use super::time_unit::TimeUnit;
 use super::ts_clock::ClockId;
 use super::vocab;
 use crate::TokenId;
 
-/// Where in a flow the parser stands: what may come next.
+/// Place of the parser in a flow, which decides the tokens that may follow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum ParserState {
     #[default]
@@ -25,31 +29,35 @@ pub(crate) enum ParserState {
     Class,
     Length,
     Port,
-    /// Timestamp clocks of this side and later, or the first packet.
+    /// Before the timestamp clock of this side (0: client, 1: server) or a later one, or the first
+    /// packet.
     TsClock(u8),
-    /// A packet, or the end.
+    /// Before a packet or the end of the flow.
     BetweenPackets,
-    /// A field of this rank or a later one.
+    /// Before this field of a packet or a later one.
     Fields(FieldOrder),
-    /// A digit of [`Parser::digits`].
+    /// Before a digit of [`Parser::digits`].
     Digits,
     MssValue,
     WsValue,
-    /// A SACK block, and so many after it.
+    /// Before a SACK block, with `more` blocks to follow it.
     SackBlock {
         more: u8,
     },
+    /// Before the number of segments in a SACK block that begins with segment `at`.
     SackCount {
         at: u8,
         more: u8,
     },
+    /// Before an element of a list of options, or the end of the list.
     Element,
+    /// Before the time by which the clock was set back.
     TimeBack,
     Done,
 }
 
 impl ParserState {
-    /// What may follow, in words.
+    /// Returns the names of the tokens that may follow, for errors.
     pub(crate) fn expected(self) -> &'static str {
         match self {
             ParserState::Start => "begin",
@@ -95,30 +103,34 @@ impl ParserState {
     }
 }
 
-/// What a token completed.
+/// Part of a flow that a token completes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
+    /// The token completes none of the parts below.
     Incomplete,
-    /// The first packet begins: the head is whole.
+    /// A packet token: the first one of a flow completes the header.
     PacketStart,
-    /// [`Parser::say`] holds a whole packet.
+    /// The last token of a packet: [`Parser::delta`] is complete.
     Packet,
+    /// The last token of the flow.
     End,
 }
 
-/// Tokens in, packets as they were said out.
+/// Parser of the tokens of a flow.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Parser {
     pub(crate) state: ParserState,
+    /// Header of the flow, as far as it has been read.
     pub(crate) header: FlowHeader,
+    /// The current packet, as far as it has been read.
     pub(crate) delta: PacketDelta,
-    /// What is being read at [`ParserState::Digits`].
+    /// The number that is read in [`ParserState::Digits`].
     pub(crate) digits: Digits,
-    /// What is left of the layout being filled in; `None` in a list of elements.
+    /// Elements of the layout that have not been filled in; `None` in a list of elements.
     layout: Option<&'static [Element]>,
 }
 
-/// A token that may not stand here.
+/// Error of a token that may not follow in the state of the parser.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Misplaced;
 
@@ -128,27 +140,28 @@ impl From<OutOfRange> for Misplaced {
     }
 }
 
+/// State after a token, or the refusal of the token.
 type NextState = Result<ParserState, Misplaced>;
 
 impl Parser {
-    /// Goes back to before the first token; keeps its buffers.
+    /// Resets the parser to the beginning of a flow; keeps its buffers.
     pub(crate) fn restart(&mut self) {
         self.state = ParserState::Start;
         self.header = FlowHeader::default();
         self.layout = None;
     }
 
-    /// Takes in one token.
+    /// Reads one token.
     #[inline]
     pub(crate) fn push(&mut self, token: TokenId) -> Result<Step, Misplaced> {
-        // What most tokens are, first: a digit, a gap, a packet.
+        // Most tokens are digits, gaps and packets: these three need no further dispatch.
         match self.state {
             ParserState::Digits => {
                 self.digits.push(token)?;
                 if self.digits.left > 0 {
                     return Ok(Step::Incomplete);
                 }
-                self.state = self.done();
+                self.state = self.finish_digits();
                 return Ok(if self.state == ParserState::BetweenPackets {
                     Step::Packet
                 } else {
@@ -179,6 +192,7 @@ impl Parser {
         })
     }
 
+    /// Returns the state after `token`.
     fn next(&mut self, token: TokenId) -> NextState {
         match self.state {
             ParserState::Start => {
@@ -205,7 +219,7 @@ impl Parser {
             }
             ParserState::Port => {
                 if token == vocab::PORT_RAW.first {
-                    return Ok(self.run(DigitTarget::Port, 2));
+                    return Ok(self.any_digits(DigitTarget::Port, 2));
                 }
                 self.header.server_port = vocab::PORTS[vocab::PORT.arg(token).ok_or(Misplaced)?];
                 Ok(ParserState::TsClock(0))
@@ -224,21 +238,21 @@ impl Parser {
             ParserState::Digits => Err(Misplaced),
             ParserState::MssValue => {
                 if token == vocab::MSS_RAW.first {
-                    return Ok(self.run(DigitTarget::Mss, 2));
+                    return Ok(self.any_digits(DigitTarget::Mss, 2));
                 }
                 let mss = vocab::MSSES[vocab::MSS.arg(token).ok_or(Misplaced)?];
                 Ok(self.element(Element::Mss(mss)))
             }
             ParserState::WsValue => {
                 if token == vocab::WS_RAW.first {
-                    return Ok(self.run(DigitTarget::Ws, 1));
+                    return Ok(self.any_digits(DigitTarget::Ws, 1));
                 }
                 let shift = vocab::WS.arg(token).ok_or(Misplaced)?;
                 Ok(self.element(Element::Ws(shift as u8)))
             }
             ParserState::SackBlock { more } => {
                 if token == vocab::SACK_RAW.first {
-                    return Ok(self.run(DigitTarget::Sack { more }, 8));
+                    return Ok(self.any_digits(DigitTarget::Sack { more }, 8));
                 }
                 let at = vocab::SACK_AT.arg(token).ok_or(Misplaced)? as u8;
                 Ok(ParserState::SackCount { at, more })
@@ -253,34 +267,36 @@ impl Parser {
         }
     }
 
+    /// Begins a packet with its packet token.
     fn packet(&mut self, token: TokenId) -> NextState {
         let kind = PacketKind::from_index(vocab::PACKET.arg(token).ok_or(Misplaced)?);
         self.delta.restart(kind);
         Ok(ParserState::Fields(FieldOrder::Flags))
     }
 
+    /// Reads the first token of the field `least` or of a later one.
     fn field(&mut self, least: FieldOrder, token: TokenId) -> NextState {
         let order =
-            field_order_of(self.header.is_v6(), token).filter(|&r| r >= least).ok_or(Misplaced)?;
+            field_of(self.header.is_v6(), token).filter(|&r| r >= least).ok_or(Misplaced)?;
         let after = |r: FieldOrder| Ok(ParserState::Fields(r));
         match order {
             FieldOrder::Flags => match vocab::FLAGS.arg(token) {
                 Some(i) => {
-                    self.delta.toggle = vocab::FLAG_TOGGLES[i];
+                    self.delta.flag_toggle = vocab::FLAG_TOGGLES[i];
                     after(FieldOrder::Seq)
                 }
-                None => Ok(self.bounded(DigitTarget::Flags, 2, 0, 0xfff)),
+                None => Ok(self.bounded_digits(DigitTarget::Flags, 2, 0, 0xfff)),
             },
             FieldOrder::Seq => self.seq(token),
             FieldOrder::Ack => self.ack(token),
             FieldOrder::Len => self.len(token),
             FieldOrder::Window => self.window(token),
-            FieldOrder::Urgent => Ok(self.run(DigitTarget::Urgent, 2)),
+            FieldOrder::Urgent => Ok(self.any_digits(DigitTarget::Urgent, 2)),
             FieldOrder::Options => match vocab::LAYOUT.arg(token) {
                 Some(i) => {
                     self.delta.options = OptionsDelta::Layout(i as u8);
                     self.layout = Some(options::LAYOUTS[i]);
-                    Ok(self.fill())
+                    Ok(self.fill_layout())
                 }
                 None => {
                     self.delta.options = OptionsDelta::List;
@@ -290,33 +306,33 @@ impl Parser {
             },
             FieldOrder::TsVal => match vocab::TSVAL.arg(token) {
                 Some(i) => {
-                    self.delta.ts_val = TsvalDelta::Off(tsval_offset(i));
+                    self.delta.ts_val = TsvalDelta::from_offset_index(i);
                     after(FieldOrder::TsEcr)
                 }
                 None if token == vocab::TSVAL_FORWARD.first => {
-                    Ok(self.run(DigitTarget::TsValForward, 2))
+                    Ok(self.any_digits(DigitTarget::TsValForward, 2))
                 }
-                None => Ok(self.run(DigitTarget::TsValRaw, 4)),
+                None => Ok(self.any_digits(DigitTarget::TsValRaw, 4)),
             },
             FieldOrder::TsEcr => {
                 self.delta.ts_ecr = match vocab::TSECR.arg(token) {
                     Some(k) => TsecrDelta::Later(k as u8),
                     None if token == vocab::TSECR_ZERO.first => TsecrDelta::Zero,
                     None if token == vocab::TSECR_BASE.first => TsecrDelta::Base,
-                    None => return Ok(self.run(DigitTarget::TsEcrRaw, 4)),
+                    None => return Ok(self.any_digits(DigitTarget::TsEcrRaw, 4)),
                 };
                 after(FieldOrder::TrafficClass)
             }
-            FieldOrder::TrafficClass => Ok(self.run(DigitTarget::TrafficClass, 1)),
+            FieldOrder::TrafficClass => Ok(self.any_digits(DigitTarget::TrafficClass, 1)),
             FieldOrder::Ttl => match vocab::TTL.arg(token) {
                 Some(i) => {
                     self.delta.ttl = Some(vocab::TTLS[i]);
                     after(FieldOrder::Df)
                 }
-                None => Ok(self.run(DigitTarget::Ttl, 1)),
+                None => Ok(self.any_digits(DigitTarget::Ttl, 1)),
             },
             FieldOrder::Df => {
-                self.delta.toggle_df = true;
+                self.delta.toggles_df = true;
                 after(FieldOrder::Id)
             }
             FieldOrder::Id => self.id(token),
@@ -325,6 +341,7 @@ impl Parser {
         }
     }
 
+    /// Reads the token of a sequence number.
     fn seq(&mut self, token: TokenId) -> NextState {
         self.delta.seq = if token == vocab::SEQ_UNA.first {
             SeqDelta::SndUna
@@ -339,15 +356,16 @@ impl Parser {
         } else if let Some(k) = vocab::SEQ_SKIP.arg(token) {
             SeqDelta::SkipAhead(k as u8)
         } else if token == vocab::SEQ_FORWARD.first {
-            return Ok(self.run(DigitTarget::SeqForward, 2));
+            return Ok(self.any_digits(DigitTarget::SeqForward, 2));
         } else if token == vocab::SEQ_BACK.first {
-            return Ok(self.run(DigitTarget::SeqBack, 2));
+            return Ok(self.any_digits(DigitTarget::SeqBack, 2));
         } else {
-            return Ok(self.run(DigitTarget::SeqRaw, 4));
+            return Ok(self.any_digits(DigitTarget::SeqRaw, 4));
         };
         Ok(ParserState::Fields(FieldOrder::Ack))
     }
 
+    /// Reads the token of an acknowledgment number.
     fn ack(&mut self, token: TokenId) -> NextState {
         self.delta.ack = if let Some(k) = vocab::ACK_SEG.arg(token) {
             AckDelta::Segment(k as u8)
@@ -356,15 +374,16 @@ impl Parser {
         } else if token == vocab::ACK_ZERO.first {
             AckDelta::Zero
         } else if token == vocab::ACK_FORWARD.first {
-            return Ok(self.run(DigitTarget::AckForward, 2));
+            return Ok(self.any_digits(DigitTarget::AckForward, 2));
         } else if token == vocab::ACK_BACK.first {
-            return Ok(self.run(DigitTarget::AckBack, 2));
+            return Ok(self.any_digits(DigitTarget::AckBack, 2));
         } else {
-            return Ok(self.run(DigitTarget::AckRaw, 4));
+            return Ok(self.any_digits(DigitTarget::AckRaw, 4));
         };
         Ok(ParserState::Fields(FieldOrder::Len))
     }
 
+    /// Reads the token of a payload length.
     fn len(&mut self, token: TokenId) -> NextState {
         self.delta.len = if token == vocab::LEN_SAME.first {
             LenDelta::Same
@@ -374,14 +393,15 @@ impl Parser {
             let b = bucket::LENGTHS.bucket(i);
             return Ok(self.in_bucket(DigitTarget::Len, b));
         } else {
-            return Ok(self.run(DigitTarget::LenRaw, 4));
+            return Ok(self.any_digits(DigitTarget::LenRaw, 4));
         };
         Ok(ParserState::Fields(FieldOrder::Window))
     }
 
+    /// Reads the token of a window.
     fn window(&mut self, token: TokenId) -> NextState {
         self.delta.window = if token == vocab::WIN_EDGE.first {
-            WindowDelta::Edge
+            WindowDelta::SameEdge
         } else if token == vocab::WIN_MAX.first {
             WindowDelta::Max
         } else if let Some(i) = vocab::WIN.arg(token) {
@@ -396,25 +416,27 @@ impl Parser {
         Ok(ParserState::Fields(FieldOrder::Urgent))
     }
 
+    /// Reads the token of an IPv4 identification or an IPv6 flow label.
     fn id(&mut self, token: TokenId) -> NextState {
         if let Some(by) = vocab::ID.arg(token) {
-            self.delta.id = IpIdDelta::More(by as u8);
+            self.delta.ip_id = IpIdDelta::More(by as u8);
         } else if token == vocab::ID_ZERO.first {
-            self.delta.id = IpIdDelta::Zero;
+            self.delta.ip_id = IpIdDelta::Zero;
         } else if token == vocab::ID_BASE.first {
-            self.delta.id = IpIdDelta::Base;
+            self.delta.ip_id = IpIdDelta::Base;
         } else if token == vocab::ID_RAW.first {
-            return Ok(self.run(DigitTarget::Id, 2));
+            return Ok(self.any_digits(DigitTarget::Id, 2));
         } else if token == vocab::LABEL_ZERO.first {
-            self.delta.label = FlowLabelDelta::Zero;
+            self.delta.flow_label = FlowLabelDelta::Zero;
         } else if token == vocab::LABEL_BASE.first {
-            self.delta.label = FlowLabelDelta::Base;
+            self.delta.flow_label = FlowLabelDelta::Base;
         } else {
-            return Ok(self.bounded(DigitTarget::Label, 3, 0, 0xf_ffff));
+            return Ok(self.bounded_digits(DigitTarget::Label, 3, 0, 0xf_ffff));
         }
         Ok(ParserState::Fields(FieldOrder::Time))
     }
 
+    /// Reads the token of a gap. `back`: the clock was set back.
     #[inline]
     fn gap(&mut self, token: TokenId, back: bool) -> NextState {
         let i = vocab::TIME.arg(token).ok_or(Misplaced)?;
@@ -425,28 +447,30 @@ impl Parser {
         Ok(self.in_bucket(DigitTarget::Gap { back }, b))
     }
 
+    /// Begins the digits of a place in bucket `b`.
     #[inline]
     fn in_bucket(&mut self, target: DigitTarget, b: Bucket) -> ParserState {
         let left = digits_for(b.max_offset());
         self.digits =
             Digits { target, left, first: b.first, value: 0, min: 0, max: b.max_offset() };
-        if left > 0 { ParserState::Digits } else { self.done() }
+        if left > 0 { ParserState::Digits } else { self.finish_digits() }
     }
 
-    /// Digits that may make any value.
-    fn run(&mut self, target: DigitTarget, count: u8) -> ParserState {
+    /// Begins `count` digits that may spell any number.
+    fn any_digits(&mut self, target: DigitTarget, count: u8) -> ParserState {
         let max = if count == 8 { u64::MAX } else { (1 << (8 * u32::from(count))) - 1 };
-        self.bounded(target, count, 0, max)
+        self.bounded_digits(target, count, 0, max)
     }
 
-    fn bounded(&mut self, target: DigitTarget, left: u8, min: u64, max: u64) -> ParserState {
+    /// Begins `left` digits of a number from `min` to `max`.
+    fn bounded_digits(&mut self, target: DigitTarget, left: u8, min: u64, max: u64) -> ParserState {
         self.digits = Digits { target, left, first: 0, value: 0, min, max };
         ParserState::Digits
     }
 
-    /// Takes in a value that is whole, and says what follows.
+    /// Stores the number that the digits spell, and returns the state after it.
     #[inline]
-    fn done(&mut self) -> ParserState {
+    fn finish_digits(&mut self) -> ParserState {
         let value = self.digits.first + self.digits.value;
         let delta = &mut self.delta;
         match self.digits.target {
@@ -454,16 +478,17 @@ impl Parser {
                 delta.gap = if back { -(value as i64) } else { value as i64 };
                 ParserState::BetweenPackets
             }
-            target => self.other_done(target, value),
+            target => self.store(target, value),
         }
     }
 
-    fn other_done(&mut self, target: DigitTarget, value: u64) -> ParserState {
+    /// Stores a number other than a gap, and returns the state after it.
+    fn store(&mut self, target: DigitTarget, value: u64) -> ParserState {
         let delta = &mut self.delta;
         match target {
             DigitTarget::Gap { .. } => {}
             DigitTarget::Port => self.header.server_port = value as u16,
-            DigitTarget::Flags => delta.toggle = value as u16,
+            DigitTarget::Flags => delta.flag_toggle = value as u16,
             DigitTarget::SeqForward => delta.seq = SeqDelta::Forward(value as u16),
             DigitTarget::SeqBack => delta.seq = SeqDelta::Back(value as u16),
             DigitTarget::SeqRaw => delta.seq = SeqDelta::Raw(value as u32),
@@ -492,20 +517,26 @@ impl Parser {
             DigitTarget::TsEcrRaw => delta.ts_ecr = TsecrDelta::Raw(value as u32),
             DigitTarget::TrafficClass => delta.traffic_class = Some(value as u8),
             DigitTarget::Ttl => delta.ttl = Some(value as u8),
-            DigitTarget::Id => delta.id = IpIdDelta::Raw(value as u16),
-            DigitTarget::Label => delta.label = FlowLabelDelta::Raw(value as u32),
+            DigitTarget::Id => delta.ip_id = IpIdDelta::Raw(value as u16),
+            DigitTarget::Label => delta.flow_label = FlowLabelDelta::Raw(value as u32),
         }
-        self.after(target, value)
+        self.state_after(target, value)
     }
 
-    /// What follows a value. Elements of options see to themselves.
-    fn after(&mut self, target: DigitTarget, value: u64) -> ParserState {
+    /// Returns the state after a number. The values of option elements that end an element are not
+    /// among them: see [`element`](Self::element) and [`sack`](Self::sack).
+    fn state_after(&mut self, target: DigitTarget, value: u64) -> ParserState {
         ParserState::Fields(match target {
             DigitTarget::Port => return ParserState::TsClock(0),
             DigitTarget::Gap { .. } => return ParserState::BetweenPackets,
             DigitTarget::OptionKind => {
-                let room = self.room() as u64;
-                return self.bounded(DigitTarget::OptionLen { kind: value as u8 }, 1, 2, room);
+                let room = self.option_room() as u64;
+                return self.bounded_digits(
+                    DigitTarget::OptionLen { kind: value as u8 },
+                    1,
+                    2,
+                    room,
+                );
             }
             DigitTarget::OptionLen { .. } => return self.octets_left(value as u8 - 2),
             DigitTarget::OctetsLen => return self.octets_left(value as u8),
@@ -527,22 +558,21 @@ impl Parser {
         })
     }
 
-    // --- options -----------------------------------------------------------------------------------------------
-
-    /// Takes in an element whose value is known, and goes on to the next.
+    /// Stores an option element with its value, and returns the state before the next one.
     fn element(&mut self, element: Element) -> ParserState {
         self.delta.elements.list.push(element);
-        self.fill()
+        self.fill_layout()
     }
 
+    /// Stores a SACK block, with `more` blocks to follow it.
     fn sack(&mut self, block: SackDelta, more: u8) -> ParserState {
         self.delta.elements.sacks.push(block);
-        if more > 0 { ParserState::SackBlock { more: more - 1 } } else { self.fill() }
+        if more > 0 { ParserState::SackBlock { more: more - 1 } } else { self.fill_layout() }
     }
 
-    /// Goes on in a layout up to the next element that needs a value; in a list, to the next
-    /// element.
-    fn fill(&mut self) -> ParserState {
+    /// Stores the elements of a layout up to the next one that needs a value. In a list, returns the
+    /// state before the next element.
+    fn fill_layout(&mut self) -> ParserState {
         let Some(mut rest) = self.layout else { return ParserState::Element };
         while let Some((&element, later)) = rest.split_first() {
             rest = later;
@@ -560,19 +590,22 @@ impl Parser {
         ParserState::Fields(FieldOrder::TsVal)
     }
 
-    /// Octets that are left for options in this packet.
-    pub(crate) fn room(&self) -> usize {
-        options::MAX_OCTETS - self.delta.elements.octets()
+    /// Returns the number of octets that are left for options in the current packet.
+    pub(crate) fn option_room(&self) -> usize {
+        MAX_OPTION_OCTETS - self.delta.elements.octets()
     }
 
+    /// Returns whether the options of the current packet hold timestamps so far.
     pub(crate) fn has_timestamps(&self) -> bool {
         self.delta.elements.list.contains(&Element::Ts)
     }
 
+    /// Reads the token of an element in a list, or the end of the list.
     fn list_element(&mut self, token: TokenId) -> NextState {
-        let room = self.room();
+        let room = self.option_room();
         let fits = |n: usize| if n <= room { Ok(()) } else { Err(Misplaced) };
         if token == vocab::OPT_DONE.first {
+            // RFC 9293, section 3.1: the data offset counts 32-bit words.
             return if room.is_multiple_of(4) {
                 Ok(ParserState::Fields(FieldOrder::TsVal))
             } else {
@@ -597,9 +630,10 @@ impl Parser {
             self.delta.elements.list.push(Element::Sack(n));
             return Ok(ParserState::SackBlock { more: more as u8 });
         } else if token == vocab::OPT_RAW.first {
-            return fits(2).map(|()| self.run(DigitTarget::OptionKind, 1));
+            return fits(2).map(|()| self.any_digits(DigitTarget::OptionKind, 1));
         } else if token == vocab::OPT_OCTETS.first {
-            return fits(1).map(|()| self.bounded(DigitTarget::OctetsLen, 1, 1, room as u64));
+            return fits(1)
+                .map(|()| self.bounded_digits(DigitTarget::OctetsLen, 1, 1, room as u64));
         } else {
             return Err(Misplaced);
         };
@@ -607,11 +641,12 @@ impl Parser {
         Ok(self.element(plain))
     }
 
+    /// Begins the next octet of an option, with `left` octets to read.
     fn octets_left(&mut self, left: u8) -> ParserState {
         if left == 0 {
             ParserState::Element
         } else {
-            self.run(DigitTarget::OptionOctet { left: left - 1 }, 1)
+            self.any_digits(DigitTarget::OptionOctet { left: left - 1 }, 1)
         }
     }
 }

@@ -1,36 +1,38 @@
-//! One side's sequence space, as 64-bit offsets from its base: what was sent, what is missing, what
-//! is acknowledged.
+//! The sequence space of one side, as 64-bit offsets from its first number: octets sent, holes, and
+//! acknowledgments.
 
 use std::collections::VecDeque;
 
 use tcpwire::{Flags, SeqNum, SeqUnwrapper};
 
-/// Segments remembered until they are acknowledged.
-const SEGMENTS: usize = 1024;
-/// Islands of octets beyond a hole that are remembered.
+/// Greatest number of segments kept until they are acknowledged.
+const MAX_SEGMENTS: usize = 1024;
+/// Greatest number of ranges kept beyond a hole.
 const MAX_OUT_OF_ORDER: usize = 32;
 
-/// Octets `start..end`, as offsets.
+/// Range of octets `start..end`, as offsets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Segment {
+pub(crate) struct SeqRange {
     pub(crate) start: i64,
     pub(crate) end: i64,
 }
 
-/// The sequence space of one sender.
+/// Sequence space of one sender (RFC 9293, section 3.3.1).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SendSpace {
-    /// Sequence numbers as offsets; the highest offset is one past the last octet sent.
+    /// Conversion of sequence numbers; its highest offset is SND.NXT.
     numbers: SeqUnwrapper,
     contiguous: i64,
-    una: i64,
+    snd_una: i64,
     fin: Option<i64>,
-    segments: VecDeque<Segment>,
-    out_of_order: Vec<Segment>,
+    /// Segments with payload that are not acknowledged, by start.
+    segments: VecDeque<SeqRange>,
+    /// Ranges beyond the first hole, by start; no two of them touch.
+    out_of_order: Vec<SeqRange>,
 }
 
 impl SendSpace {
-    /// Makes it fresh; keeps its buffers.
+    /// Resets the space to that of a sender without packets; keeps its buffers.
     pub(crate) fn restart(&mut self) {
         let mut old = std::mem::take(self);
         old.segments.clear();
@@ -38,107 +40,116 @@ impl SendSpace {
         (self.segments, self.out_of_order) = (old.segments, old.out_of_order);
     }
 
+    /// Returns whether the space has a first sequence number.
     pub(crate) fn is_bound(&self) -> bool {
         self.numbers.base().is_some()
     }
 
+    /// Sets the sequence number of offset 0.
     pub(crate) fn bind(&mut self, base: u32) {
         self.numbers.bind(SeqNum(base));
     }
 
-    /// The sequence number at an offset.
+    /// Returns the sequence number of an offset.
     pub(crate) fn number(&self, offset: i64) -> SeqNum {
         self.numbers.wrap(offset)
     }
 
-    /// The offset of a sequence number: the one nearest to what is next.
+    /// Returns the offset of a sequence number: of those modulo 2^32, the one nearest to SND.NXT.
     pub(crate) fn offset(&self, seq: SeqNum) -> i64 {
         self.numbers.unwrap(seq)
     }
 
-    /// The offset nearest to what is next among those with the same sequence number as `offset`.
+    /// Returns the offset with the sequence number of `offset` that is nearest to SND.NXT.
     pub(crate) fn nearest(&self, offset: i64) -> i64 {
         self.offset(self.number(offset))
     }
 
-    /// One past the highest octet sent (`SND.NXT`).
-    pub(crate) fn next(&self) -> i64 {
+    /// Returns SND.NXT: one past the highest octet sent.
+    pub(crate) fn snd_nxt(&self) -> i64 {
         self.numbers.high()
     }
 
-    /// One past the last octet before the first hole (`RCV.NXT` of a receiver that got all that was
-    /// seen).
+    /// Returns the beginning of the first hole: RCV.NXT of a receiver that has received every
+    /// packet of the flow.
     pub(crate) fn contiguous(&self) -> i64 {
         self.contiguous
     }
 
-    /// The highest acknowledgment (`SND.UNA`).
-    pub(crate) fn una(&self) -> i64 {
-        self.una
+    /// Returns SND.UNA: the highest acknowledgment received.
+    pub(crate) fn snd_una(&self) -> i64 {
+        self.snd_una
     }
 
-    /// One past the FIN, where one was sent.
+    /// Returns the offset after the FIN, if one was sent.
     pub(crate) fn fin(&self) -> Option<i64> {
         self.fin
     }
 
+    /// Returns the number of holes: ranges that were skipped and not sent since.
     pub(crate) fn holes(&self) -> usize {
         self.out_of_order.len()
     }
 
-    /// The `k`-th hole.
-    pub(crate) fn hole(&self, k: usize) -> Option<Segment> {
+    /// Returns the `k`-th hole, counted from 0.
+    pub(crate) fn hole(&self, k: usize) -> Option<SeqRange> {
         let end = self.out_of_order.get(k)?.start;
         let start = if k == 0 { self.contiguous } else { self.out_of_order[k - 1].end };
-        Some(Segment { start, end })
+        Some(SeqRange { start, end })
     }
 
-    /// The number of the hole that begins at `offset`.
+    /// Returns the number of the hole that begins at `offset`.
     pub(crate) fn hole_at(&self, offset: i64) -> Option<usize> {
         (0..self.out_of_order.len()).find(|&k| self.hole(k).is_some_and(|h| h.start == offset))
     }
 
-    /// Number of segments not acknowledged.
+    /// Returns the number of segments that are not acknowledged.
     pub(crate) fn outstanding(&self) -> usize {
         self.segments.len()
     }
 
-    /// The `k`-th oldest segment not acknowledged.
-    pub(crate) fn oldest(&self, k: usize) -> Option<Segment> {
+    /// Returns the `k`-th oldest segment that is not acknowledged, counted from 0.
+    pub(crate) fn oldest(&self, k: usize) -> Option<SeqRange> {
         self.segments.get(k).copied()
     }
 
-    /// The `k`-th newest segment not acknowledged.
-    pub(crate) fn newest(&self, k: usize) -> Option<Segment> {
+    /// Returns the `k`-th newest segment that is not acknowledged, counted from 0.
+    pub(crate) fn newest(&self, k: usize) -> Option<SeqRange> {
         self.segments.len().checked_sub(k + 1).map(|i| self.segments[i])
     }
 
+    /// Returns the index of the segment that starts at `offset`, counted from the oldest.
     pub(crate) fn index_starting_at(&self, offset: i64) -> Option<usize> {
         self.segments.binary_search_by_key(&offset, |s| s.start).ok()
     }
 
+    /// Returns the index of the segment that ends at `offset`, counted from the oldest.
     pub(crate) fn index_ending_at(&self, offset: i64) -> Option<usize> {
         let i = self.segments.partition_point(|s| s.start < offset).checked_sub(1)?;
         (self.segments[i].end == offset).then_some(i)
     }
 
-    /// The segment that starts at `offset`, counted from the oldest and from the newest.
+    /// Returns the index of the segment that starts at `offset`, counted from the oldest and from
+    /// the newest.
     pub(crate) fn segment_at(&self, offset: i64) -> Option<(usize, usize)> {
         self.index_starting_at(offset).map(|i| (i, self.segments.len() - 1 - i))
     }
 
-    /// The segment that ends at `offset`, counted from the oldest and from the newest.
+    /// Returns the index of the segment that ends at `offset`, counted from the oldest and from
+    /// the newest.
     pub(crate) fn segment_ending_at(&self, offset: i64) -> Option<(usize, usize)> {
         self.index_ending_at(offset).map(|i| (i, self.segments.len() - 1 - i))
     }
 
-    /// Index of the first segment that starts at `offset` or above.
+    /// Returns the index of the first segment that starts at `offset` or above.
     pub(crate) fn first_above(&self, offset: i64) -> usize {
         self.segments.partition_point(|s| s.start < offset)
     }
 
-    /// Takes in a segment that was sent.
-    pub(crate) fn sent(&mut self, seq: i64, flags: Flags, payload_len: u32) {
+    /// Records a packet that was sent at offset `seq`.
+    pub(crate) fn record_sent(&mut self, seq: i64, flags: Flags, payload_len: u32) {
+        // RFC 9293, section 3.4: SYN comes before the first octet of the segment, FIN after the
+        // last one, and each occupies one sequence number.
         let data = seq + i64::from(flags.contains(Flags::SYN));
         let data_end = data + i64::from(payload_len);
         let end = data_end + i64::from(flags.contains(Flags::FIN));
@@ -150,12 +161,12 @@ impl SendSpace {
         }
         let fresh = self.cover(seq, end);
         if fresh && payload_len > 0 {
-            self.record_segment(Segment { start: data, end: data_end });
+            self.record_segment(SeqRange { start: data, end: data_end });
         }
         self.numbers.advance(end);
     }
 
-    /// Marks `start..end` as sent; says whether any of it is new.
+    /// Marks `start..end` as sent. Returns whether any octet of it is new.
     fn cover(&mut self, start: i64, end: i64) -> bool {
         if end <= self.contiguous {
             return false;
@@ -169,19 +180,20 @@ impl SendSpace {
         if self.out_of_order.get(at).is_some_and(|i| i.start <= start && end <= i.end) {
             return false;
         }
-        let mut island = Segment { start, end };
+        let mut merged = SeqRange { start, end };
         let mut last = at;
         while let Some(other) = self.out_of_order.get(last).filter(|i| i.start <= end) {
-            island =
-                Segment { start: island.start.min(other.start), end: island.end.max(other.end) };
+            merged =
+                SeqRange { start: merged.start.min(other.start), end: merged.end.max(other.end) };
             last += 1;
         }
-        self.out_of_order.splice(at..last, [island]);
+        self.out_of_order.splice(at..last, [merged]);
+        // Ranges beyond the bound are forgotten, as if they had not been sent.
         self.out_of_order.truncate(MAX_OUT_OF_ORDER);
         true
     }
 
-    /// Takes in out_of_order that the contiguous part has reached.
+    /// Extends the contiguous part by the out-of-order ranges that it has reached.
     fn merge_contiguous(&mut self) {
         let reached = self.out_of_order.iter().take_while(|i| i.start <= self.contiguous).count();
         if let Some(last) = reached.checked_sub(1) {
@@ -190,12 +202,14 @@ impl SendSpace {
         }
     }
 
-    fn record_segment(&mut self, segment: Segment) {
-        if segment.end <= self.una {
+    /// Inserts a segment, unless one with the same start is there; drops the oldest if there are too
+    /// many.
+    fn record_segment(&mut self, segment: SeqRange) {
+        if segment.end <= self.snd_una {
             return;
         }
         if self.segments.back().is_none_or(|last| last.start < segment.start) {
-            if self.segments.len() == SEGMENTS {
+            if self.segments.len() == MAX_SEGMENTS {
                 self.segments.pop_front();
             }
             self.segments.push_back(segment);
@@ -206,20 +220,22 @@ impl SendSpace {
             return;
         }
         self.segments.insert(at, segment);
-        if self.segments.len() > SEGMENTS {
+        if self.segments.len() > MAX_SEGMENTS {
             self.segments.pop_front();
         }
     }
 
-    /// Takes in an acknowledgment of everything below `offset`.
-    pub(crate) fn acked(&mut self, offset: i64) {
-        if offset <= self.una {
+    /// Records an acknowledgment of every octet below `offset`.
+    pub(crate) fn record_ack(&mut self, offset: i64) {
+        // RFC 9293, section 3.10.7.4: an acknowledgment that is not above SND.UNA is a duplicate.
+        if offset <= self.snd_una {
             return;
         }
-        self.una = offset;
+        self.snd_una = offset;
         while self.segments.front().is_some_and(|s| s.end <= offset) {
             self.segments.pop_front();
         }
+        // The receiver has octets that the capture has not: they fill the hole.
         if offset > self.contiguous {
             self.contiguous = offset;
             self.merge_contiguous();

@@ -1,10 +1,11 @@
 //! The first pass of the encoder: checks every packet, and collects what the header needs.
 
 use flowtrack::{Direction, Flow};
-use tcpwire::Flags;
+use tcpwire::{Flags, MAX_OPTION_OCTETS};
 
-use super::header::{CloseKind, FlowHeader, SessionClass, TimeUnit, length_class};
+use super::header::{CloseKind, FlowHeader, SessionClass, length_class};
 use super::options;
+use super::time_unit::TimeUnit;
 use super::ts_clock::ClockId;
 use super::vocab;
 use crate::EncodeError;
@@ -89,7 +90,7 @@ fn check(flow: &Flow, v6: bool, index: usize, before_ns: i64) -> Result<(), Enco
     if p.flags.bits() > 0xfff {
         return refuse("flags", p.flags.bits().into());
     }
-    if !p.options.len.is_multiple_of(4) || usize::from(p.options.len) > options::MAX_OCTETS {
+    if !p.options.len.is_multiple_of(4) || usize::from(p.options.len) > MAX_OPTION_OCTETS {
         return refuse("options length", p.options.len.into());
     }
     if p.options.start as usize + usize::from(p.options.len) > flow.options.len() {

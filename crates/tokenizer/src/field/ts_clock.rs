@@ -1,9 +1,10 @@
-//! A TCP timestamp clock (RFC 7323, section 5): what TSval to expect at a time.
+//! TCP timestamp clocks (RFC 7323, section 5.4): the TSval to expect at a time.
 
 use super::vocab;
 use crate::TokenId;
 
-/// Tick of a timestamp clock, as an index into [`vocab::TICKS_NS`]; the default is 1 ms.
+/// Rate of a timestamp clock, as an index into [`vocab::TICKS_NS`]; by default a tick every
+/// millisecond.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ClockId(u8);
 
@@ -41,95 +42,115 @@ impl ClockId {
     }
 }
 
-/// Ticks that a value in a session may be past the last one that everyone has noted: short of 2^31,
-/// from which on it would seem to lie before it, by what a packet may say beyond its clock.
-const NOTED_TICKS: u32 = (1 << 31) - (1 << 24);
+/// Number of ticks that a TSval in a session may be ahead of the last one that observers have
+/// noted: less than 2^31, from which on it would seem to lie behind (RFC 7323, section 5.2), by the
+/// number of ticks that a packet may be ahead of its clock.
+const MAX_UNNOTED_TICKS: u32 = (1 << 31) - (1 << 24);
 
-/// The timestamp clock of one side.
+/// Timestamp clock of one side.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TsClock {
+    /// Time between two ticks, in nanoseconds.
     tick_ns: i64,
-    bound: bool,
-    running: bool,
+    /// Whether the clock has a first value.
+    is_bound: bool,
+    /// Whether a packet has carried a value of the clock.
+    is_running: bool,
+    /// Last value that a packet has carried, or the first value.
     last: u32,
-    /// The last value that everyone has noted: those who only watch go by packets without payload.
+    /// Last value that passive observers have noted: they read packets without payload only.
     noted: u32,
-    /// The moment at which the clock turned to `last` lies in `from..=to`.
-    from: i64,
-    to: i64,
+    /// Earliest time at which the clock may have turned to `last`, in nanoseconds.
+    turned_from_ns: i64,
+    /// Latest time at which the clock may have turned to `last`, in nanoseconds.
+    turned_to_ns: i64,
 }
 
 impl TsClock {
+    /// Creates a clock with a tick every `tick_ns` nanoseconds, and without a first value.
     pub(crate) fn new(tick_ns: i64) -> TsClock {
         TsClock { tick_ns, ..TsClock::default() }
     }
 
+    /// Returns whether the clock has a first value.
     pub(crate) fn is_bound(&self) -> bool {
-        self.bound
+        self.is_bound
     }
 
-    /// Gives the clock its first value, before a packet shows it running.
+    /// Sets the first value of a clock that no packet has shown.
     pub(crate) fn bind(&mut self, base: u32) {
-        self.bound = true;
+        self.is_bound = true;
         self.last = base;
         self.noted = base;
     }
 
-    /// The last value.
+    /// Returns the value of the last packet, or the first value.
     pub(crate) fn last(&self) -> u32 {
         self.last
     }
 
-    /// The value to expect at `time_ns`; never behind the last one.
+    /// Returns whether a packet has carried a value of the clock.
+    pub(crate) fn is_running(&self) -> bool {
+        self.is_running
+    }
+
+    /// Returns the middle of the interval in which the clock turned to its last value.
+    fn turned_ns(&self) -> i64 {
+        self.turned_from_ns + (self.turned_to_ns - self.turned_from_ns) / 2
+    }
+
+    /// Returns the expected value at `time_ns`; never behind the last one.
     pub(crate) fn expected(&self, time_ns: i64) -> u32 {
-        if !self.running {
+        if !self.is_running {
             return self.last;
         }
-        let turned = self.from + (self.to - self.from) / 2;
-        let since = time_ns.saturating_sub(turned);
+        let since = time_ns.saturating_sub(self.turned_ns());
         // Most packets come within a tick, and division is slow.
         let ticks = if since < self.tick_ns { 0 } else { since / self.tick_ns };
+        // RFC 7323, section 5.4: the clock counts ticks, modulo 2^32.
         self.last.wrapping_add(ticks as u32)
     }
 
-    /// Whether a packet has shown it running.
-    pub(crate) fn is_running(&self) -> bool {
-        self.running
+    /// Returns the time from which on a value `ticks` behind the expected one is not behind the
+    /// last one, in nanoseconds. The clock must run.
+    pub(crate) fn catches_up_ns(&self, ticks: u8) -> i64 {
+        self.turned_ns().saturating_add(self.tick_ns.saturating_mul(ticks.into()))
     }
 
-    /// The moment from which on a value `ticks` behind what is expected is not behind the last one,
-    /// once it runs.
-    pub(crate) fn catches_up(&self, ticks: u8) -> i64 {
-        let turned = self.from + (self.to - self.from) / 2;
-        turned.saturating_add(self.tick_ns.saturating_mul(ticks.into()))
-    }
-
-    /// Nanoseconds from `time_ns` until the clock is 2^30 ticks past its last value, or close to
-    /// 2^31 ticks past the last one that everyone has noted; no end before it runs.
+    /// Returns the time in nanoseconds from `time_ns` on in which no value of the clock seems to
+    /// lie behind an earlier one; `u64::MAX` for a clock that does not run.
     pub(crate) fn room_ns(&self, time_ns: i64) -> u64 {
-        if !self.running {
+        if !self.is_running {
             return u64::MAX;
         }
-        let ticks = NOTED_TICKS.saturating_sub(self.last.wrapping_sub(self.noted)).min(1 << 30);
-        let full = self.from.saturating_add(self.tick_ns.saturating_mul(ticks.into()));
+        // RFC 7323, section 5.2: of two values modulo 2^32, the one less than 2^31 ahead is later.
+        // Half of that, from the last value on, leaves room for every delta.
+        let unnoted = self.last.wrapping_sub(self.noted);
+        let ticks = MAX_UNNOTED_TICKS.saturating_sub(unnoted).min(1 << 30);
+        let full = self.turned_from_ns.saturating_add(self.tick_ns.saturating_mul(ticks.into()));
         full.saturating_sub(time_ns).max(1) as u64
     }
 
-    /// Takes in the value of a packet, which narrows down when the clock turns. `is_noted` says
-    /// that everyone notes it.
+    /// Updates the clock with the value of a packet, which narrows down the time of its ticks.
+    /// `is_noted`: passive observers note the value.
     pub(crate) fn update(&mut self, value: u32, time_ns: i64, is_noted: bool) {
         let ahead = i64::from(value.wrapping_sub(self.last) as i32);
         let shift = ahead.saturating_mul(self.tick_ns);
+        // The clock turned to `value` less than a tick ago, and `ahead` ticks after it turned to
+        // the last value. Where the two intervals do not meet, the clock has another tick or was
+        // set: the newer one counts.
         let (from, to) = (time_ns.saturating_sub(self.tick_ns).saturating_add(1), time_ns);
-        let (old_from, old_to) = (self.from.saturating_add(shift), self.to.saturating_add(shift));
+        let old_from = self.turned_from_ns.saturating_add(shift);
+        let old_to = self.turned_to_ns.saturating_add(shift);
         let (both_from, both_to) = (from.max(old_from), to.min(old_to));
-        let agrees = self.running && both_from <= both_to;
-        (self.from, self.to) = if agrees { (both_from, both_to) } else { (from, to) };
-        if is_noted || !self.running {
+        let agrees = self.is_running && both_from <= both_to;
+        (self.turned_from_ns, self.turned_to_ns) =
+            if agrees { (both_from, both_to) } else { (from, to) };
+        if is_noted || !self.is_running {
             self.noted = value;
         }
-        self.running = true;
-        self.bound = true;
+        self.is_running = true;
+        self.is_bound = true;
         self.last = value;
     }
 }

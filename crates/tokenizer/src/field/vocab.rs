@@ -10,14 +10,14 @@ pub const VERSION: u32 = 1;
 
 /// A run of consecutive ids with one meaning, numbered by an argument from 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Range {
+pub struct TokenRange {
     /// First id.
     pub first: TokenId,
     /// Number of ids.
     pub len: u16,
 }
 
-impl Range {
+impl TokenRange {
     /// The id with argument `i`.
     #[must_use]
     pub const fn at(self, i: usize) -> TokenId {
@@ -46,7 +46,7 @@ impl Range {
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     /// Its ids.
-    pub range: Range,
+    pub range: TokenRange,
     /// Name, as errors and documents give it.
     pub name: &'static str,
     /// The field it belongs to.
@@ -67,7 +67,7 @@ macro_rules! table {
     };
     (@consts $start:expr; $ident:ident, $len:expr, $meaning:literal; $($rest:tt)*) => {
         #[doc = $meaning]
-        pub const $ident: Range = Range { first: $start, len: $len };
+        pub const $ident: TokenRange = TokenRange { first: $start, len: $len };
         table!(@consts $ident.first + $ident.len; $($rest)*);
     };
     (@consts $start:expr;) => {

@@ -1,4 +1,4 @@
-//! Deltas into tokens.
+//! Writes packet deltas as tokens.
 //!
 //! A packet is a packet token, the fields that differ from their expected values in the order of
 //! [`FieldOrder`](super::field_order::FieldOrder), and the time.
@@ -6,21 +6,21 @@
 use super::bucket::{self, digits_for, gap_bucket};
 use super::delta::{
     AckDelta, FlowLabelDelta, IpIdDelta, LenDelta, OptionsDelta, PacketDelta, SeqDelta, TsecrDelta,
-    TsvalDelta, WindowDelta, tsval_offset_index,
+    TsvalDelta, WindowDelta,
 };
 use super::digits::{write_bucketed, write_digits, write_raw};
-use super::header::TimeUnit;
 use super::options::{Element, SackDelta};
+use super::time_unit::TimeUnit;
 use super::vocab;
 use crate::TokenId;
 
-/// Writes one packet. `unit` is the flow's unit of time, as in [`Head`].
+/// Appends the tokens of one packet. `unit` is the unit of its gap.
 pub(super) fn packet(delta: &PacketDelta, unit: TimeUnit, out: &mut Vec<TokenId>) {
     out.push(vocab::PACKET.at(delta.kind.index()));
-    if delta.toggle != 0 {
-        match vocab::FLAG_TOGGLES.iter().position(|&t| t == delta.toggle) {
+    if delta.flag_toggle != 0 {
+        match vocab::FLAG_TOGGLES.iter().position(|&t| t == delta.flag_toggle) {
             Some(i) => out.push(vocab::FLAGS.at(i)),
-            None => write_raw(vocab::FLAGS_RAW, delta.toggle.into(), 2, out),
+            None => write_raw(vocab::FLAGS_RAW, delta.flag_toggle.into(), 2, out),
         }
     }
     seq(delta.seq, out);
@@ -33,7 +33,7 @@ pub(super) fn packet(delta: &PacketDelta, unit: TimeUnit, out: &mut Vec<TokenId>
     options(delta, out);
     match delta.ts_val {
         TsvalDelta::Expected => {}
-        TsvalDelta::Off(by) => out.push(vocab::TSVAL.at(tsval_offset_index(by))),
+        TsvalDelta::Offset(by) => out.push(vocab::TSVAL.at(TsvalDelta::offset_index(by))),
         TsvalDelta::Forward(by) => write_raw(vocab::TSVAL_FORWARD, by.into(), 2, out),
         TsvalDelta::Raw(by) => write_raw(vocab::TSVAL_RAW, by.into(), 4, out),
     }
@@ -48,6 +48,7 @@ pub(super) fn packet(delta: &PacketDelta, unit: TimeUnit, out: &mut Vec<TokenId>
     gap(delta.gap, unit, out);
 }
 
+/// Appends the token of a sequence number, and its digits.
 fn seq(delta: SeqDelta, out: &mut Vec<TokenId>) {
     match delta {
         SeqDelta::Expected => {}
@@ -63,6 +64,7 @@ fn seq(delta: SeqDelta, out: &mut Vec<TokenId>) {
     }
 }
 
+/// Appends the token of an acknowledgment number, and its digits.
 fn ack(delta: AckDelta, out: &mut Vec<TokenId>) {
     match delta {
         AckDelta::Expected => {}
@@ -75,6 +77,7 @@ fn ack(delta: AckDelta, out: &mut Vec<TokenId>) {
     }
 }
 
+/// Appends the token of a payload length, and its digits.
 fn len(delta: LenDelta, out: &mut Vec<TokenId>) {
     match delta {
         LenDelta::Expected => {}
@@ -87,10 +90,11 @@ fn len(delta: LenDelta, out: &mut Vec<TokenId>) {
     }
 }
 
+/// Appends the token of a window, and its digits.
 fn window(delta: WindowDelta, out: &mut Vec<TokenId>) {
     match delta {
         WindowDelta::Same => {}
-        WindowDelta::Edge => out.push(vocab::WIN_EDGE.at(0)),
+        WindowDelta::SameEdge => out.push(vocab::WIN_EDGE.at(0)),
         WindowDelta::Max => out.push(vocab::WIN_MAX.at(0)),
         WindowDelta::Listed(i) => out.push(vocab::WIN.at(i.into())),
         WindowDelta::Up(by) => {
@@ -102,6 +106,7 @@ fn window(delta: WindowDelta, out: &mut Vec<TokenId>) {
     }
 }
 
+/// Appends the tokens of TCP options, timestamps apart.
 fn options(delta: &PacketDelta, out: &mut Vec<TokenId>) {
     let mut sacks = delta.elements.sacks.iter();
     match delta.options {
@@ -124,6 +129,8 @@ fn options(delta: &PacketDelta, out: &mut Vec<TokenId>) {
     }
 }
 
+/// Appends the token of an element in a list, with the octets of those that have no tokens of
+/// their own.
 fn option_element(element: Element, octets: &mut std::slice::Iter<'_, u8>, out: &mut Vec<TokenId>) {
     let count = match element {
         Element::Nop => return out.push(vocab::OPT_NOP.at(0)),
@@ -150,6 +157,7 @@ fn option_element(element: Element, octets: &mut std::slice::Iter<'_, u8>, out: 
     }
 }
 
+/// Appends the values of an element: those of a layout and of a list are alike.
 fn option_values(
     element: Element,
     sacks: &mut std::slice::Iter<'_, SackDelta>,
@@ -169,6 +177,7 @@ fn option_values(
     }
 }
 
+/// Appends the tokens of one SACK block.
 fn sack(delta: SackDelta, out: &mut Vec<TokenId>) {
     match delta {
         SackDelta::Segments { at, count } => {
@@ -181,6 +190,7 @@ fn sack(delta: SackDelta, out: &mut Vec<TokenId>) {
     }
 }
 
+/// Appends the tokens of the IP header.
 fn ip(delta: &PacketDelta, out: &mut Vec<TokenId>) {
     if let Some(class) = delta.traffic_class {
         write_raw(vocab::TRAFFIC_CLASS, class.into(), 1, out);
@@ -191,17 +201,17 @@ fn ip(delta: &PacketDelta, out: &mut Vec<TokenId>) {
             None => write_raw(vocab::TTL_RAW, ttl.into(), 1, out),
         }
     }
-    if delta.toggle_df {
+    if delta.toggles_df {
         out.push(vocab::DF.at(0));
     }
-    match delta.id {
+    match delta.ip_id {
         IpIdDelta::Expected => {}
         IpIdDelta::More(by) => out.push(vocab::ID.at(by.into())),
         IpIdDelta::Zero => out.push(vocab::ID_ZERO.at(0)),
         IpIdDelta::Base => out.push(vocab::ID_BASE.at(0)),
         IpIdDelta::Raw(by) => write_raw(vocab::ID_RAW, by.into(), 2, out),
     }
-    match delta.label {
+    match delta.flow_label {
         FlowLabelDelta::Expected => {}
         FlowLabelDelta::Zero => out.push(vocab::LABEL_ZERO.at(0)),
         FlowLabelDelta::Base => out.push(vocab::LABEL_BASE.at(0)),
@@ -209,11 +219,13 @@ fn ip(delta: &PacketDelta, out: &mut Vec<TokenId>) {
     }
 }
 
-/// Writes a gap in units of the flow.
+/// Appends the tokens of a gap, which is in units of the flow.
 fn gap(gap: i64, unit: TimeUnit, out: &mut Vec<TokenId>) {
     if gap < 0 {
         out.push(vocab::TIME_BACK.at(0));
     }
+    // Buckets are cut in nanoseconds whatever the unit, so that a token means the same in every
+    // flow; the digits count units.
     let units = gap.unsigned_abs();
     let i = bucket::GAPS.index(units.saturating_mul(unit.ns() as u64));
     let i = i.unwrap_or(vocab::TIME.count() - 1);

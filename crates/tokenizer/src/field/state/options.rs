@@ -1,0 +1,246 @@
+//! TCP options.
+
+use flowtrack::{Direction, Packet};
+use tcpwire::{Flags, SeqNum};
+
+use super::FlowState;
+use super::sender::{Offer, OptionPattern};
+use crate::field::delta::{OptionsDelta, PacketDelta};
+use crate::field::options::{self, Element, Elements, SackDelta, Timestamps};
+use crate::field::vocab;
+
+impl FlowState {
+    /// Returns whether the expected options of side `d` are `[NOP, NOP, timestamps]`.
+    fn expects_plain_timestamps(&self, d: Direction, flags: Flags) -> bool {
+        if flags.bits() & (Flags::SYN.bits() | Flags::RST.bits()) != 0 {
+            return false;
+        }
+        match self.sides[d.index()].option_pattern {
+            // RFC 7323, section 3.2: once both SYNs carried timestamps, every packet but a RST must
+            // carry them.
+            OptionPattern::Unknown => self.agreed(|o| o.timestamps),
+            pattern => pattern == OptionPattern::PlainTimestamps,
+        }
+    }
+
+    /// Returns whether side `d` is expected to send no options.
+    fn expects_no_options(&self, d: Direction, flags: Flags) -> bool {
+        if flags.contains(Flags::RST) {
+            return !flags.contains(Flags::SYN);
+        }
+        let side = &self.sides[d.index()];
+        if flags.contains(Flags::SYN) {
+            return side.syn_options.is_empty();
+        }
+        match side.option_pattern {
+            OptionPattern::Unknown => !self.agreed(|o| o.timestamps),
+            pattern => pattern == OptionPattern::Empty,
+        }
+    }
+
+    /// Writes the expected elements, which are neither plain timestamps nor none, over `out`.
+    fn expected_elements(&self, d: Direction, flags: Flags, out: &mut Elements) {
+        let side = &self.sides[d.index()];
+        if flags.contains(Flags::SYN) {
+            options::parse(&side.syn_options, out);
+        } else {
+            out.clone_from(&side.layout);
+        }
+    }
+
+    /// Encodes the options of a packet into `delta`, without its timestamps, which are returned.
+    /// `ack` is its acknowledgment, as an offset.
+    pub(super) fn encode_options(
+        &mut self,
+        d: Direction,
+        flags: Flags,
+        octets: &[u8],
+        ack: i64,
+        delta: &mut PacketDelta,
+    ) -> Option<Timestamps> {
+        // The two common cases need no parser.
+        if let Some(ts) = options::plain_timestamps(octets)
+            && self.expects_plain_timestamps(d, flags)
+        {
+            return Some(ts);
+        }
+        if octets.is_empty() && self.expects_no_options(d, flags) {
+            return None;
+        }
+        let parsed = options::parse(octets, &mut delta.elements);
+        let mut blocks = parsed.blocks.iter();
+        for &element in &delta.elements.list {
+            let Element::Sack(n) = element else { continue };
+            for &(left, right) in blocks.by_ref().take(usize::from(n)) {
+                delta.elements.sacks.push(self.encode_sack(d, ack, left, right));
+            }
+        }
+        let mut expected = std::mem::take(&mut self.elements);
+        let expects_plain = self.expects_plain_timestamps(d, flags);
+        if !expects_plain && !self.expects_no_options(d, flags) {
+            self.expected_elements(d, flags, &mut expected);
+            if expected == delta.elements {
+                self.elements = expected;
+                delta.elements.clear();
+                return parsed.timestamps;
+            }
+        }
+        self.elements = expected;
+        delta.options =
+            options::layout_of(&delta.elements).map_or(OptionsDelta::List, OptionsDelta::Layout);
+        parsed.timestamps
+    }
+
+    /// Returns the delta of a SACK block: a run of segments above the acknowledgment if both edges
+    /// are edges of segments.
+    fn encode_sack(&self, d: Direction, ack: i64, left: u32, right: u32) -> SackDelta {
+        let space = &self.pair(d).1.space;
+        let (from, to) = (space.offset(SeqNum(left)), space.offset(SeqNum(right)));
+        let raw = SackDelta::Raw { left: (from - ack) as u32, len: right.wrapping_sub(left) };
+        let first = space.first_above(ack);
+        let (Some(start), Some(end)) = (space.index_starting_at(from), space.index_ending_at(to))
+        else {
+            return raw;
+        };
+        let (Some(at), Some(more)) = (start.checked_sub(first), end.checked_sub(start)) else {
+            return raw;
+        };
+        if at < vocab::SACK_AT.count() && more < vocab::SACK_COUNT.count() {
+            SackDelta::Segments { at: at as u8, count: more as u8 }
+        } else {
+            raw
+        }
+    }
+
+    /// Returns the left and the right edge of a SACK block, as sequence numbers.
+    fn decode_sack(&self, d: Direction, ack: i64, delta: SackDelta) -> (u32, u32) {
+        let space = &self.pair(d).1.space;
+        match delta {
+            SackDelta::Segments { at, count } => {
+                let first = space.first_above(ack) + usize::from(at);
+                let start = space.oldest(first).map_or(ack, |s| s.start);
+                let end = space.oldest(first + usize::from(count)).map_or(start, |s| s.end);
+                (space.number(start).0, space.number(end).0)
+            }
+            SackDelta::Raw { left, len } => {
+                let left = space.number(ack + i64::from(left as i32)).0;
+                (left, left.wrapping_add(len))
+            }
+        }
+    }
+
+    /// Appends the option octets of a packet to `out`. `ack` is its acknowledgment, as an offset.
+    pub(super) fn decode_options(
+        &mut self,
+        delta: &PacketDelta,
+        ack: i64,
+        time_ns: i64,
+        out: &mut Vec<u8>,
+    ) {
+        let (d, flags) = (delta.kind.direction, delta.flags());
+        if delta.options == OptionsDelta::Expected && self.expects_no_options(d, flags) {
+            return;
+        }
+        if delta.options == OptionsDelta::Expected && self.expects_plain_timestamps(d, flags) {
+            let ts = self.decode_timestamps(delta, time_ns);
+            out.extend_from_slice(&options::PLAIN_TS);
+            out.extend_from_slice(&ts.value.to_be_bytes());
+            out.extend_from_slice(&ts.echo.to_be_bytes());
+            return;
+        }
+        let mut expected = std::mem::take(&mut self.elements);
+        let elements = match delta.options {
+            OptionsDelta::Expected => {
+                self.expected_elements(d, flags, &mut expected);
+                &expected
+            }
+            _ => &delta.elements,
+        };
+        let has_timestamps = elements.list.contains(&Element::Ts);
+        let ts = has_timestamps.then(|| self.decode_timestamps(delta, time_ns));
+        options::render(elements, ts, |sack| self.decode_sack(d, ack, sack), out);
+        self.elements = expected;
+    }
+
+    /// Returns whether a packet will carry timestamps, once its options are decoded.
+    pub(crate) fn will_carry_timestamps(&self, delta: &PacketDelta) -> bool {
+        let (d, flags) = (delta.kind.direction, delta.flags());
+        match delta.options {
+            OptionsDelta::Expected if flags.contains(Flags::SYN) => {
+                self.sides[d.index()].offer.timestamps
+            }
+            OptionsDelta::Expected => self.expects_plain_timestamps(d, flags),
+            _ => delta.elements.list.contains(&Element::Ts),
+        }
+    }
+
+    /// Returns the timestamps among the option octets of a packet.
+    pub(super) fn parse_timestamps(&mut self, octets: &[u8]) -> Option<Timestamps> {
+        if octets.is_empty() {
+            return None;
+        }
+        options::plain_timestamps(octets).or_else(|| {
+            let mut scratch = std::mem::take(&mut self.elements);
+            let parsed = options::parse(octets, &mut scratch);
+            self.elements = scratch;
+            parsed.timestamps
+        })
+    }
+
+    /// Updates the offer or the option pattern of the sender with a packet.
+    pub(super) fn update_options(&mut self, packet: &Packet, octets: &[u8]) {
+        let d = packet.direction;
+        let flags = packet.flags;
+        if flags.contains(Flags::RST) {
+            return;
+        }
+        if !flags.contains(Flags::SYN) {
+            // The two common cases change nothing.
+            let pattern = self.sides[d.index()].option_pattern;
+            if octets.is_empty() && pattern == OptionPattern::Empty {
+                return;
+            }
+            if pattern == OptionPattern::PlainTimestamps
+                && options::plain_timestamps(octets).is_some()
+            {
+                return;
+            }
+        }
+        let mut elements = std::mem::take(&mut self.elements);
+        options::parse(octets, &mut elements);
+        let side = &mut self.sides[d.index()];
+        // SACK blocks come and go, so that a packet with them sets no pattern.
+        let has_sack = elements.list.iter().any(|e| matches!(e, Element::Sack(_)));
+        if flags.contains(Flags::SYN) {
+            side.offer = offer_of(&elements);
+            side.syn_options.clear();
+            options::render(&elements, None, |_| (0, 0), &mut side.syn_options);
+            if has_sack {
+                side.syn_options.clear();
+            }
+        } else if !has_sack {
+            side.option_pattern = match &elements.list[..] {
+                [] => OptionPattern::Empty,
+                list if list == options::LAYOUTS[1] => OptionPattern::PlainTimestamps,
+                _ => OptionPattern::Other,
+            };
+            side.layout.clone_from(&elements);
+        }
+        self.elements = elements;
+    }
+}
+
+/// Returns the offer of a SYN with these option elements.
+fn offer_of(elements: &Elements) -> Offer {
+    let mut offer = Offer::default();
+    for &element in &elements.list {
+        match element {
+            Element::Mss(mss) => offer.mss = Some(mss),
+            Element::Ws(shift) => offer.scale = Some(shift),
+            Element::SackPermitted => offer.sack = true,
+            Element::Ts => offer.timestamps = true,
+            _ => {}
+        }
+    }
+    offer
+}
