@@ -7,6 +7,6 @@ use testkit::captures::all_complete_flows;
 use tokenizer::field::{TokenStats, doc};
 
 fn main() -> std::io::Result<()> {
-    let costs = TokenStats::of(&all_complete_flows()).map_err(std::io::Error::other)?;
-    std::io::stdout().lock().write_all(doc::reference(&costs).as_bytes())
+    let stats = TokenStats::from_flows(&all_complete_flows()).map_err(std::io::Error::other)?;
+    std::io::stdout().lock().write_all(doc::reference(&stats).as_bytes())
 }

@@ -1,4 +1,4 @@
-//! What the token codes have in common.
+//! The interface of the token codes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -6,35 +6,35 @@ use flowtrack::{Completeness, Endpoint, Flow};
 
 use crate::{DecodeError, EncodeError, FlowIdentity};
 
-/// A code for flows. A value of it keeps its buffers from flow to flow, and nothing else: what it
-/// makes of a flow depends on that flow alone.
+/// A code for flows. A value of it keeps buffers from flow to flow and no other state: the tokens
+/// of a flow depend on that flow alone.
 pub trait TokenCode: Default {
-    /// What it writes.
+    /// Type of the tokens that it writes.
     type Token: Copy;
-    /// Its name, as datasets give it.
+    /// Name of the code in dataset metadata.
     const NAME: &'static str;
-    /// Its version, as datasets give it.
+    /// Version of the code in dataset metadata.
     const VERSION: u32;
-    /// Number of ids.
+    /// Number of token ids, from 0 on.
     const VOCAB_SIZE: usize;
 
-    /// Encodes a flow: its tokens are appended to `out`; what they do not say is returned.
+    /// Encodes a flow: appends its tokens to `out`, and returns the values that they do not hold.
     ///
     /// # Errors
-    /// Where the flow holds what the code can not say: see [`EncodeError`]. `out` is then as it
-    /// was.
+    /// If the flow holds a value that the code cannot encode: see [`EncodeError`]. `out` is then
+    /// unchanged.
     fn encode(
         &mut self,
         flow: &Flow,
         out: &mut Vec<Self::Token>,
     ) -> Result<FlowIdentity, EncodeError>;
 
-    /// Decodes a flow over `out`, whose buffers are used again. What `identity` leaves open is
-    /// zero: whoever generates draws it first.
+    /// Decodes a flow into `out`, whose buffers are reused. Values that `identity` does not hold
+    /// become zero.
     ///
     /// # Errors
-    /// At the first token that may not stand where it stands, and where the tokens end before the
-    /// flow does. `out` then holds the packets before it.
+    /// At the first misplaced token, and if the tokens end before the flow does. `out` then holds
+    /// the packets before it.
     fn decode(
         &mut self,
         tokens: &[Self::Token],
@@ -43,19 +43,20 @@ pub trait TokenCode: Default {
     ) -> Result<Synthesized, DecodeError>;
 }
 
-/// What [`TokenCode::decode`] had to make up, since the code does not hold it.
+/// Counts of the packets for which [`TokenCode::decode`] made up values that the code does not
+/// hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Synthesized {
-    /// Packets whose time, TTL, IP identification, DSCP, ECN and DF are made up: in `word16` all of
-    /// them, in `field` none.
+    /// Number of packets whose time, TTL, IP identification, DSCP, ECN and DF are made up: all of
+    /// them in `word16`, none in `field`.
     pub packets: u64,
-    /// Packets whose options were cut short or whose length did not hold their header, and were
-    /// filled up.
+    /// Number of packets whose options were too short, or whose length was less than that of their
+    /// header, and which were padded.
     pub repaired: u64,
 }
 
-/// Takes the packets out of `flow` and gives it the ends of `identity`. Its server's port is for
-/// the tokens to say.
+/// Removes the packets of `flow`, and sets its ends to those of `identity`. The server's port is 0:
+/// the tokens hold it.
 pub(crate) fn restart(flow: &mut Flow, identity: &FlowIdentity, v6: bool) {
     let (client, server) = addresses(identity, v6);
     flow.client = Endpoint { addr: client, port: identity.client_port.unwrap_or(0) };
@@ -66,7 +67,7 @@ pub(crate) fn restart(flow: &mut Flow, identity: &FlowIdentity, v6: bool) {
     flow.completeness = Completeness::default();
 }
 
-/// The addresses of both ends, unspecified where `identity` has none of this version.
+/// Returns the addresses of both ends; unspecified ones if `identity` has none of this version.
 pub(crate) fn addresses(identity: &FlowIdentity, v6: bool) -> (IpAddr, IpAddr) {
     let none =
         if v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };

@@ -1,59 +1,59 @@
-//! What can be wrong with a flow or with tokens.
+//! Errors of encoding and decoding.
 
 use crate::TokenId;
 
-/// Why a flow cannot be encoded.
+/// Reason for which a flow cannot be encoded.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum EncodeError {
-    /// There is no packet to say.
+    /// The flow has no packets, so that it has no time and no direction either.
     #[error("the flow has no packets")]
     Empty,
-    /// One end has an IPv4 address, the other an IPv6 address.
+    /// One end has an IPv4 address, the other one an IPv6 address.
     #[error("the ends of the flow are of different IP versions")]
     MixedVersions,
-    /// A packet holds a value that no header can.
+    /// A packet holds a value that no TCP/IP header can.
     #[error("packet {index} (from 0): {what} is {value}, more than a header holds")]
     OutOfRange {
-        /// Index of the packet, from 0.
+        /// Index of the packet, counted from 0.
         index: usize,
-        /// The field.
+        /// Name of the header field.
         what: &'static str,
-        /// Its value.
+        /// Value of the header field.
         value: u64,
     },
 }
 
-/// Why tokens cannot be decoded.
+/// Reason for which tokens cannot be decoded.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// A token that may not stand where it stands.
+    /// A token of the `field` code that may not follow the ones before it.
     #[error("token {index} (from 0): expected {expected}, found {found} ({meaning})")]
     Misplaced {
-        /// Index of the token, from 0.
+        /// Index of the token, counted from 0.
         index: usize,
-        /// The fields that may stand there.
+        /// Names of the tokens that may stand at this index.
         expected: &'static str,
-        /// The id found.
+        /// Id of the token found.
         found: TokenId,
-        /// What the id means elsewhere.
+        /// Name of the token found.
         meaning: String,
     },
-    /// A word of the `word16` code that may not stand where it stands.
+    /// A word of the `word16` code that may not follow the ones before it.
     #[error("word {index} (from 0): expected {expected}, found {found}")]
     WrongWord {
-        /// Index of the word, from 0.
+        /// Index of the word, counted from 0.
         index: usize,
-        /// What may stand there.
+        /// Description of the words that may stand at this index.
         expected: &'static str,
-        /// The word found.
+        /// Word found at this index.
         found: i32,
     },
     /// The tokens end before the flow does.
     #[error("token {index} (from 0): expected {expected}, found the end of the tokens")]
     Truncated {
-        /// Number of tokens.
+        /// Number of tokens or words.
         index: usize,
-        /// The fields that may stand there.
+        /// Names of the tokens that may stand at this index.
         expected: &'static str,
     },
 }

@@ -1,32 +1,33 @@
-//! What identifies a flow and is kept beside its tokens, never in them.
+//! Values that identify a flow: they are kept apart from its tokens, never in them.
 
 use std::net::IpAddr;
 
-/// What is random or personal on one side of a flow. `None` where the flow never shows it, or (in
-/// generated flows) where the decoder is to draw it from its seed.
+/// Random and personal values of one side of a flow. `None` if the flow never shows the value, or
+/// (in generated flows) if the decoder is to draw it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SideIdentity {
-    /// Address.
+    /// IP address of the side.
     pub addr: Option<IpAddr>,
-    /// First sequence number of this side: its initial sequence number where its SYN was seen.
+    /// First sequence number of the side: its initial sequence number (RFC 9293, section 3.4.1) if
+    /// its SYN was seen.
     pub seq_base: Option<u32>,
-    /// First TSval of this side (RFC 7323).
+    /// First TSval of the side (RFC 7323, section 3.2).
     pub ts_base: Option<u32>,
-    /// First non-zero IPv4 identification of this side.
+    /// First IPv4 identification of the side other than 0.
     pub ip_id_base: Option<u16>,
-    /// First non-zero IPv6 flow label of this side, 20 bits.
+    /// First IPv6 flow label of the side other than 0; 20 bits.
     pub flow_label_base: Option<u32>,
 }
 
-/// What identifies a flow: everything that tokens do not say.
+/// Values that identify a flow: all that its tokens do not hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FlowIdentity {
     /// Time of the first packet, in nanoseconds since the Unix epoch.
     pub start_ns: Option<i64>,
-    /// The client's port. (The server's is in the tokens.)
+    /// TCP port of the client. The server's port is in the tokens.
     pub client_port: Option<u16>,
-    /// The side that opened the flow.
+    /// Values of the side that opened the flow.
     pub client: SideIdentity,
-    /// The other side.
+    /// Values of the side that accepted the flow.
     pub server: SideIdentity,
 }

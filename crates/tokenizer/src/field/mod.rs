@@ -1,4 +1,8 @@
-//! The `field` code: what a sender does, relative to what TCP expects.
+//! The `field` code: header fields, relative to the values that TCP makes likely.
+//!
+//! [`encode`] compares each packet with the state of both ends, and writes a token for each field
+//! that differs from its expected value; [`decode`] goes the other way, with the same state.
+//! [`vocab`] lists the tokens. [`Grammar`] computes the tokens that may follow.
 //!
 //! ```
 //! use flowtrack::Flow;

@@ -85,8 +85,8 @@ impl Elements {
         self.list.iter().map(|e| e.octets()).sum()
     }
 
-    /// Returns the kinds of the elements as one number, by which [`layout_of`] finds their layout: a
-    /// hexadecimal digit for each, after a 1. Returns 0 if an element is of a kind that no layout
+    /// Returns the kinds of the elements as one number, by which [`layout_of`] finds their layout:
+    /// a hexadecimal digit for each, after a 1. Returns 0 if an element is of a kind that no layout
     /// has.
     fn key(&self) -> u64 {
         if self.list.len() > 15 {
@@ -194,8 +194,8 @@ pub(crate) struct Timestamps {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Parsed {
     pub(crate) timestamps: Option<Timestamps>,
-    /// Left and right edges of the SACK blocks, in order of appearance: at most 4 in one element, and
-    /// an element of 1 block is the most that fits after it.
+    /// Left and right edges of the SACK blocks, in order of appearance: at most 4 in one element,
+    /// and an element of 1 block is the most that fits after it.
     pub(crate) blocks: [(u32, u32); 5],
 }
 
@@ -260,8 +260,8 @@ pub(crate) fn parse(octets: &[u8], elements: &mut Elements) -> Parsed {
     parsed
 }
 
-/// Appends the octets of `elements`: the inverse of [`parse`]. `block` returns the left and the right
-/// edge of a SACK block.
+/// Appends the octets of `elements`: the inverse of [`parse`]. `block` returns the left and the
+/// right edge of a SACK block.
 pub(crate) fn render(
     elements: &Elements,
     timestamps: Option<Timestamps>,
@@ -313,8 +313,8 @@ fn write_timestamps(ts: Timestamps, out: &mut Vec<u8>) {
     out.extend_from_slice(&ts.echo.to_be_bytes());
 }
 
-/// First octets of `[NOP, NOP, timestamps]`, up to the values. Most packets carry these options: RFC
-/// 7323, appendix A, recommends the layout for alignment.
+/// First octets of `[NOP, NOP, timestamps]`, up to the values. Most packets carry these options:
+/// RFC 7323, appendix A, recommends the layout for alignment.
 pub(crate) const PLAIN_TS: [u8; 4] =
     [option_kind::NOP, option_kind::NOP, option_kind::TIMESTAMPS, 10];
 

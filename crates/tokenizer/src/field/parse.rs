@@ -1,8 +1,8 @@
 //! Parses tokens into packet deltas: a state machine that knows the order of tokens and nothing of
 //! TCP.
 //!
-//! A flow is `begin`, its header, packets, `end`. A packet is a packet token, the fields that differ
-//! from their expected values in the order of [`FieldOrder`], and the time.
+//! A flow is `begin`, its header, packets, `end`. A packet is a packet token, the fields that
+//! differ from their expected values in the order of [`FieldOrder`], and the time.
 
 use tcpwire::MAX_OPTION_OCTETS;
 
@@ -570,8 +570,8 @@ impl Parser {
         if more > 0 { ParserState::SackBlock { more: more - 1 } } else { self.fill_layout() }
     }
 
-    /// Stores the elements of a layout up to the next one that needs a value. In a list, returns the
-    /// state before the next element.
+    /// Stores the elements of a layout up to the next one that needs a value. In a list, returns
+    /// the state before the next element.
     fn fill_layout(&mut self) -> ParserState {
         let Some(mut rest) = self.layout else { return ParserState::Element };
         while let Some((&element, later)) = rest.split_first() {

@@ -202,8 +202,8 @@ impl SendSpace {
         }
     }
 
-    /// Inserts a segment, unless one with the same start is there; drops the oldest if there are too
-    /// many.
+    /// Inserts a segment, unless one with the same start is there; drops the oldest if there are
+    /// too many.
     fn record_segment(&mut self, segment: SeqRange) {
         if segment.end <= self.snd_una {
             return;

@@ -1,4 +1,4 @@
-//! What tokens cost: how many a packet takes for each field, and how much information is in them.
+//! Statistics of tokens: their number per packet, and the information in them, by field.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,37 +9,37 @@ use super::codec::Field;
 use super::vocab::{self, TABLE};
 use crate::{EncodeError, TokenCode, TokenId};
 
-/// Counts tokens of many flows, field by field.
+/// Counts of the tokens of many flows.
 #[derive(Clone, Debug, Default)]
 pub struct TokenStats {
     flows: u64,
     packets: u64,
     tokens: BTreeMap<TokenId, u64>,
-    /// Digits by the token that they follow and their place after it.
+    /// Counts of digits, by the token that they follow and their place after it.
     digits: BTreeMap<(TokenId, u8), BTreeMap<TokenId, u64>>,
 }
 
-/// What one field costs.
+/// Statistics of the tokens of one field.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct FieldStats {
-    /// Name of the field, as in the table of ids.
+    /// Name of the field in the table of ids.
     pub field: &'static str,
-    /// Tokens per packet, digits included.
+    /// Number of tokens per packet, digits included.
     pub tokens: f64,
-    /// Of these, digits.
+    /// Number of digits per packet.
     pub digits: f64,
-    /// Bits per packet: the entropy of the field's frequencies (not said being one of its values)
-    /// and, given the token before them, of its digits'. A model that sees more than frequencies
-    /// needs fewer.
+    /// Bits per packet: the entropy of the field's token frequencies, where having no token counts
+    /// as one of its values, and of its digits, given the token before them. A model that sees
+    /// more than frequencies needs fewer.
     pub bits: f64,
 }
 
 impl TokenStats {
-    /// What `flows` cost.
+    /// Counts the tokens of `flows`.
     ///
     /// # Errors
-    /// Where a flow can not be encoded.
-    pub fn of(flows: &[Flow]) -> Result<TokenStats, EncodeError> {
+    /// If a flow cannot be encoded.
+    pub fn from_flows(flows: &[Flow]) -> Result<TokenStats, EncodeError> {
         let mut stats = TokenStats::default();
         let mut code = Field::default();
         let mut tokens = Vec::new();
@@ -51,7 +51,7 @@ impl TokenStats {
         Ok(stats)
     }
 
-    /// Counts the tokens of one flow. Ids that are not in the table count for nothing.
+    /// Counts the tokens of one flow. Ignores ids that are not in the table.
     pub fn add(&mut self, tokens: &[TokenId]) {
         self.flows += 1;
         let mut before = vocab::END;
@@ -68,47 +68,50 @@ impl TokenStats {
         }
     }
 
-    /// Number of packets counted.
+    /// Returns the number of packets counted.
     #[must_use]
     pub fn packets(&self) -> u64 {
         self.packets
     }
 
-    /// What each field costs, in the order of the table; then all of them under the name `all`.
+    /// Returns the statistics of each field in the order of the table, then those of all fields
+    /// under the name `all`.
     #[must_use]
-    pub fn costs(&self) -> Vec<FieldStats> {
-        let mut fields: Vec<&'static str> =
+    pub fn fields(&self) -> Vec<FieldStats> {
+        let mut names: Vec<&'static str> =
             TABLE.iter().map(|r| r.field).filter(|f| *f != "digit").collect();
-        fields.dedup();
-        let mut costs: Vec<FieldStats> = fields.into_iter().map(|f| self.cost(f)).collect();
-        let sum = |of: fn(&FieldStats) -> f64| costs.iter().map(of).sum();
-        costs.push(FieldStats {
+        names.dedup();
+        let mut fields: Vec<FieldStats> = names.into_iter().map(|f| self.field(f)).collect();
+        let sum = |value: fn(&FieldStats) -> f64| fields.iter().map(value).sum();
+        fields.push(FieldStats {
             field: "all",
             tokens: sum(|c| c.tokens),
             digits: sum(|c| c.digits),
             bits: sum(|c| c.bits),
         });
-        costs
+        fields
     }
 
-    fn cost(&self, field: &'static str) -> FieldStats {
+    /// Computes the statistics of one field.
+    fn field(&self, field: &'static str) -> FieldStats {
         let ours = |token: &TokenId| vocab::row(*token).is_some_and(|r| r.field == field);
-        let said: Vec<u64> = self.tokens.iter().filter(|(t, _)| ours(t)).map(|(_, &n)| n).collect();
+        let counts: Vec<u64> =
+            self.tokens.iter().filter(|(t, _)| ours(t)).map(|(_, &n)| n).collect();
         let digits: Vec<&BTreeMap<TokenId, u64>> = self
             .digits
             .iter()
             .filter(|((before, _), _)| ours(before))
-            .map(|(_, counts)| counts)
+            .map(|(_, digits)| digits)
             .collect();
         let (tokens, more): (u64, u64) =
-            (said.iter().sum(), digits.iter().flat_map(|d| d.values()).sum());
-        // A field is said at most once a packet, or (the head) once a flow; options take several
-        // tokens.
-        let unsaid = self.packets.saturating_sub(tokens);
+            (counts.iter().sum(), digits.iter().flat_map(|d| d.values()).sum());
+        // A packet has at most one token of a field, but several of options; a flow has one of each
+        // field of the header.
+        let absent = self.packets.saturating_sub(tokens);
         let mut bits = if field == "flow" {
-            bits_of(said.into_iter())
+            bits_of(counts.into_iter())
         } else {
-            bits_of(said.into_iter().chain([unsaid]))
+            bits_of(counts.into_iter().chain([absent]))
         };
         bits += digits.iter().map(|d| bits_of(d.values().copied())).sum::<f64>();
         let packets = self.packets.max(1) as f64;
@@ -121,7 +124,7 @@ impl TokenStats {
     }
 }
 
-/// The bits that an ideal coder takes for symbols with these counts, all together.
+/// Returns the number of bits that an ideal coder takes for all symbols with these counts.
 fn bits_of(counts: impl Iterator<Item = u64>) -> f64 {
     let counts: Vec<f64> = counts.filter(|&n| n > 0).map(|n| n as f64).collect();
     let sum: f64 = counts.iter().sum();
@@ -132,7 +135,7 @@ impl fmt::Display for TokenStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "| field | tokens per packet | of them digits | bits per packet |")?;
         writeln!(f, "| --- | ---: | ---: | ---: |")?;
-        for c in self.costs() {
+        for c in self.fields() {
             writeln!(f, "| {} | {:.3} | {:.3} | {:.3} |", c.field, c.tokens, c.digits, c.bits)?;
         }
         write!(f, "\n{} flows, {} packets", self.flows, self.packets)

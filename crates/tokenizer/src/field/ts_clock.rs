@@ -15,8 +15,8 @@ impl ClockId {
         (index < vocab::TICKS_NS.len()).then_some(ClockId(index as u8))
     }
 
-    /// Returns the side (0: client, 1: server) and the clock that `token` of [`vocab::TS_CLOCK`] gives
-    /// to it.
+    /// Returns the side (0: client, 1: server) and the clock that `token` of [`vocab::TS_CLOCK`]
+    /// gives to it.
     #[must_use]
     pub fn from_token(token: TokenId) -> Option<(usize, ClockId)> {
         let ticks = vocab::TICKS_NS.len();

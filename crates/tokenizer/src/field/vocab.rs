@@ -1,31 +1,31 @@
-//! The one list of token ids of the `field` code. Changing it changes [`VERSION`].
+//! The list of token ids of the `field` code. Changing it changes [`VERSION`].
 //!
-//! Every field owns a range of ids. Ids of different fields never overlap, so that a token says by
-//! itself which field it speaks of; fields that go as predicted are not said at all.
+//! Every field owns ranges of ids. Ids of different fields never overlap, so that a token alone
+//! shows its field. A field with its expected value has no token.
 
 use crate::TokenId;
 
-/// Version of this table.
+/// Version of this table of ids.
 pub const VERSION: u32 = 1;
 
-/// A run of consecutive ids with one meaning, numbered by an argument from 0.
+/// A range of consecutive ids with one meaning, which an argument from 0 tells apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TokenRange {
-    /// First id.
+    /// First id of the range.
     pub first: TokenId,
-    /// Number of ids.
+    /// Number of ids in the range.
     pub len: u16,
 }
 
 impl TokenRange {
-    /// The id with argument `i`.
+    /// Returns the id with argument `i`.
     #[must_use]
     pub const fn at(self, i: usize) -> TokenId {
         debug_assert!(i < self.len as usize);
         self.first + i as TokenId
     }
 
-    /// The argument of `token`, or `None` where it is not in this range.
+    /// Returns the argument of `token`, or `None` if it is not in this range.
     #[must_use]
     pub const fn arg(self, token: TokenId) -> Option<usize> {
         if token >= self.first && token < self.first + self.len {
@@ -35,34 +35,42 @@ impl TokenRange {
         }
     }
 
-    /// Number of ids.
+    /// Returns the number of ids in the range.
     #[must_use]
     pub const fn count(self) -> usize {
         self.len as usize
     }
 }
 
-/// One row of the table.
+/// A row of the table of ids.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// Its ids.
+    /// Range of ids of the row.
     pub range: TokenRange,
-    /// Name, as errors and documents give it.
+    /// Name of the tokens in errors and documents.
     pub name: &'static str,
-    /// The field it belongs to.
+    /// Name of the field that the tokens belong to.
     pub field: &'static str,
-    /// Base-256 digits that follow: a number, or "by bucket".
+    /// Number of base-256 digits that follow, or "by bucket".
     pub digits: &'static str,
-    /// What it means.
+    /// Meaning of the tokens, for the reference document.
     pub meaning: &'static str,
 }
 
 macro_rules! table {
-    ($($(#[$doc:meta])* $ident:ident, $len:expr, $name:literal, $field:literal, $digits:literal, $meaning:literal;)*) => {
+    ($(
+        $ident:ident, $len:expr, $name:literal, $field:literal, $digits:literal, $meaning:literal;
+    )*) => {
         table!(@consts 0; $($ident, $len, $meaning;)*);
-        /// Every row, in order of ids.
+        /// Every row of the table, in order of ids.
         pub const TABLE: &[Row] = &[
-            $(Row { range: $ident, name: $name, field: $field, digits: $digits, meaning: $meaning },)*
+            $(Row {
+                range: $ident,
+                name: $name,
+                field: $field,
+                digits: $digits,
+                meaning: $meaning,
+            },)*
         ];
     };
     (@consts $start:expr; $ident:ident, $len:expr, $meaning:literal; $($rest:tt)*) => {
@@ -71,47 +79,61 @@ macro_rules! table {
         table!(@consts $ident.first + $ident.len; $($rest)*);
     };
     (@consts $start:expr;) => {
-        /// Number of token ids.
+        /// Number of token ids in the table.
         pub const VOCAB_SIZE: usize = $start as usize;
     };
 }
 
 table! {
-    END_, 1, "end", "flow", "0", "the flow ends";
-    BOS_, 1, "begin", "flow", "0", "the flow begins";
-    FLOW, 8, "flow", "flow", "0", "IP version (4 or 6) times the unit of time (ns, us, ms, s)";
-    CLASS, 6, "class", "flow", "0", "how the flow ends (graceful, reset, open) times whether its handshake is there";
+    END_, 1, "end", "flow", "0", "end of the flow";
+    BOS_, 1, "begin", "flow", "0", "beginning of the flow";
+    FLOW, 8, "flow", "flow", "0", "IP version (4, then 6) and unit of time (ns, us, ms, s)";
+    CLASS, 6, "class", "flow", "0",
+        "close of the flow (graceful, reset, open), first with, then without its handshake";
     LENGTH, 16, "length", "flow", "0", "number of packets, by power of two";
-    PORT, 47, "port", "flow", "0", "the server's port, from a list";
-    PORT_RAW, 1, "port.raw", "flow", "2", "any other port of the server";
-    TS_CLOCK, 16, "hz", "flow", "0", "tick of the timestamp clock, client's (8) and server's (8), where it is not 1 ms";
-    PACKET, 64, "packet", "packet", "0", "direction, flags (SYN, SYN-ACK, ACK, PSH-ACK, FIN-ACK, FIN-PSH-ACK, RST, RST-ACK), data or not, acknowledgment as before or all";
-    FLAGS, 7, "flags", "flags", "0", "flags to toggle, from a list (ECE and CWR, ECE, CWR, URG, AE, AE with ECE and CWR, PSH)";
+    PORT, 47, "port", "flow", "0", "server's port, from a list";
+    PORT_RAW, 1, "port.raw", "flow", "2", "server's port, any other";
+    TS_CLOCK, 16, "hz", "flow", "0",
+        "tick of the timestamp clock, client's (8), then server's (8), if it is not 1 ms";
+    PACKET, 64, "packet", "packet", "0",
+        "direction, flags (SYN, SYN-ACK, ACK, PSH-ACK, FIN-ACK, FIN-PSH-ACK, RST, RST-ACK), \
+         without or with payload, acknowledgment unchanged or of everything received";
+    FLAGS, 7, "flags", "flags", "0",
+        "flags to toggle, from a list (ECE and CWR, ECE, CWR, URG, AE, AE with ECE and CWR, PSH)";
     FLAGS_RAW, 1, "flags.raw", "flags", "2", "flags and reserved bits to toggle, 12 bits";
     SEQ_UNA, 1, "seq.una", "seq", "0", "sequence number: the lowest that is not acknowledged";
-    SEQ_KEEPALIVE, 1, "seq.keepalive", "seq", "0", "sequence number: one below the lowest that is not acknowledged";
-    SEQ_OLD, 16, "seq.rtx.old", "seq", "0", "the k-th oldest segment that is not acknowledged, again";
-    SEQ_NEW, 8, "seq.rtx.new", "seq", "0", "the k-th newest segment, again";
-    SEQ_HOLE, 8, "seq.hole", "seq", "0", "the beginning of the k-th hole";
-    SEQ_SKIP, 8, "seq.skip", "seq", "0", "k + 1 full segments ahead, leaving a hole";
-    SEQ_FORWARD, 1, "seq.forward", "seq", "2", "so many octets ahead";
-    SEQ_BACK, 1, "seq.back", "seq", "2", "so many octets back";
-    SEQ_RAW, 1, "seq.raw", "seq", "4", "any sequence number, as a distance from the expected one, modulo 2^32";
-    ACK_SEG, 24, "ack.segment", "ack", "0", "acknowledges up to the end of the k-th segment that this side had not acknowledged";
-    ACK_NEW, 4, "ack.newest", "ack", "0", "acknowledges up to the end of the k-th newest segment";
-    ACK_ZERO, 1, "ack.zero", "ack", "0", "the acknowledgment field is 0";
-    ACK_FORWARD, 1, "ack.forward", "ack", "2", "acknowledges so many octets more than before";
-    ACK_BACK, 1, "ack.back", "ack", "2", "acknowledges so many octets less than before";
-    ACK_RAW, 1, "ack.raw", "ack", "4", "any acknowledgment number, as a distance from the last one, modulo 2^32";
-    LEN_SAME, 1, "len.same", "len", "0", "payload as long as this side's last";
-    LEN_MULTIPLE, 16, "len.multiple", "len", "0", "payload of k + 2 full segments (segmentation offload)";
+    SEQ_KEEPALIVE, 1, "seq.keepalive", "seq", "0",
+        "sequence number: one below the lowest that is not acknowledged";
+    SEQ_OLD, 16, "seq.rtx.old", "seq", "0",
+        "retransmission: k-th oldest segment that is not acknowledged";
+    SEQ_NEW, 8, "seq.rtx.new", "seq", "0",
+        "retransmission: k-th newest segment that is not acknowledged";
+    SEQ_HOLE, 8, "seq.hole", "seq", "0", "sequence number: the beginning of the k-th hole";
+    SEQ_SKIP, 8, "seq.skip", "seq", "0",
+        "sequence number: k + 1 full segments ahead, which leaves a hole";
+    SEQ_FORWARD, 1, "seq.forward", "seq", "2", "sequence number: octets ahead of the expected one";
+    SEQ_BACK, 1, "seq.back", "seq", "2", "sequence number: octets behind the expected one";
+    SEQ_RAW, 1, "seq.raw", "seq", "4",
+        "sequence number: distance from the expected one, modulo 2^32";
+    ACK_SEG, 24, "ack.segment", "ack", "0",
+        "acknowledgment: the end of the k-th segment that this side had not acknowledged";
+    ACK_NEW, 4, "ack.newest", "ack", "0", "acknowledgment: the end of the k-th newest segment";
+    ACK_ZERO, 1, "ack.zero", "ack", "0", "acknowledgment: 0 in the header";
+    ACK_FORWARD, 1, "ack.forward", "ack", "2", "acknowledgment: octets more than this side's last";
+    ACK_BACK, 1, "ack.back", "ack", "2", "acknowledgment: octets less than this side's last";
+    ACK_RAW, 1, "ack.raw", "ack", "4",
+        "acknowledgment: distance from this side's last, modulo 2^32";
+    LEN_SAME, 1, "len.same", "len", "0", "payload length: that of this side's last payload";
+    LEN_MULTIPLE, 16, "len.multiple", "len", "0",
+        "payload length: k + 2 full segments (segmentation offload)";
     LEN, 37, "len", "len", "by bucket", "payload length, by bucket";
-    LEN_RAW, 1, "len.raw", "len", "4", "any payload length";
-    WIN_EDGE, 1, "win.edge", "window", "0", "the right edge of the window stays where it was";
-    WIN_MAX, 1, "win.max", "window", "0", "the largest window that this side has offered";
+    LEN_RAW, 1, "len.raw", "len", "4", "payload length, any";
+    WIN_EDGE, 1, "win.edge", "window", "0",
+        "window: the one with the right edge of this side's last";
+    WIN_MAX, 1, "win.max", "window", "0", "window: the largest that this side has offered";
     WIN, 24, "win", "window", "0", "window, from a list";
-    WIN_UP, 17, "win.up", "window", "by bucket", "window larger than before, by bucket";
-    WIN_DOWN, 17, "win.down", "window", "by bucket", "window smaller than before, by bucket";
+    WIN_UP, 17, "win.up", "window", "by bucket", "window: increase, by bucket";
+    WIN_DOWN, 17, "win.down", "window", "by bucket", "window: decrease, by bucket";
     URGENT, 1, "urgent", "urgent", "2", "urgent pointer";
     LAYOUT, 28, "opt.layout", "options", "0", "options, from a list of layouts; values follow";
     OPT_LIST, 1, "opt.list", "options", "0", "options, one by one";
@@ -123,53 +145,64 @@ table! {
     OPT_TS, 1, "opt.ts", "options", "0", "timestamps";
     OPT_SACK, 4, "opt.sack", "options", "0", "SACK with k + 1 blocks; the blocks follow";
     OPT_RAW, 1, "opt.raw", "options", "2 and more", "any option: kind, length, then its octets";
-    OPT_OCTETS, 1, "opt.octets", "options", "1 and more", "octets that do not parse as options: their number, then they";
-    OPT_DONE, 1, "opt.done", "options", "0", "no more options";
+    OPT_OCTETS, 1, "opt.octets", "options", "1 and more",
+        "octets that do not parse as options: their number, then the octets";
+    OPT_DONE, 1, "opt.done", "options", "0", "end of the list of options";
     MSS, 19, "mss", "options", "0", "maximum segment size, from a list";
-    MSS_RAW, 1, "mss.raw", "options", "2", "any other maximum segment size";
+    MSS_RAW, 1, "mss.raw", "options", "2", "maximum segment size, any other";
     WS, 15, "ws", "options", "0", "window scale 0 to 14";
-    WS_RAW, 1, "ws.raw", "options", "1", "any other window scale";
-    SACK_AT, 16, "sack.at", "options", "0", "the block begins with the k-th segment above the acknowledgment";
-    SACK_COUNT, 16, "sack.count", "options", "0", "the block holds k + 1 segments";
-    SACK_RAW, 1, "sack.raw", "options", "8", "any block: distance of its left edge from the acknowledgment, then its length";
-    TSVAL, 12, "tsval", "timestamps", "0", "TSval is off its clock by -6 to 6 ticks";
-    TSVAL_FORWARD, 1, "tsval.forward", "timestamps", "2", "TSval so many ticks after this side's last";
-    TSVAL_RAW, 1, "tsval.raw", "timestamps", "4", "any TSval, as a distance from this side's last, modulo 2^32";
-    TSECR, 8, "tsecr", "timestamps", "0", "TSecr is the k-th TSval of the other side after the one that this side echoed last (itself for k = 0)";
-    TSECR_ZERO, 1, "tsecr.zero", "timestamps", "0", "TSecr is 0";
-    TSECR_BASE, 1, "tsecr.base", "timestamps", "0", "TSecr is the other side's base, not seen yet";
-    TSECR_RAW, 1, "tsecr.raw", "timestamps", "4", "any TSecr, as a distance from the other side's last TSval, modulo 2^32";
+    WS_RAW, 1, "ws.raw", "options", "1", "window scale, any other";
+    SACK_AT, 16, "sack.at", "options", "0",
+        "block: first segment, the k-th above the acknowledgment";
+    SACK_COUNT, 16, "sack.count", "options", "0", "block: k + 1 segments";
+    SACK_RAW, 1, "sack.raw", "options", "8",
+        "block: distance of its left edge from the acknowledgment, then its length";
+    TSVAL, 12, "tsval", "timestamps", "0", "TSval: -6 to 6 ticks off its clock, 0 left out";
+    TSVAL_FORWARD, 1, "tsval.forward", "timestamps", "2", "TSval: ticks after this side's last";
+    TSVAL_RAW, 1, "tsval.raw", "timestamps", "4",
+        "TSval: distance from this side's last, modulo 2^32";
+    TSECR, 8, "tsecr", "timestamps", "0",
+        "TSecr: k-th TSval of the other side from the one that this side echoed last (k = 0)";
+    TSECR_ZERO, 1, "tsecr.zero", "timestamps", "0", "TSecr: 0";
+    TSECR_BASE, 1, "tsecr.base", "timestamps", "0",
+        "TSecr: the other side's base, which no packet has shown";
+    TSECR_RAW, 1, "tsecr.raw", "timestamps", "4",
+        "TSecr: distance from the other side's last TSval, modulo 2^32";
     TRAFFIC_CLASS, 1, "dsfield", "ip", "1", "DSCP and ECN";
     TTL, 31, "ttl", "ip", "0", "TTL or hop limit, from a list";
-    TTL_RAW, 1, "ttl.raw", "ip", "1", "any other TTL or hop limit";
-    DF, 1, "df", "ip", "0", "don't fragment differs from this side's last";
+    TTL_RAW, 1, "ttl.raw", "ip", "1", "TTL or hop limit, any other";
+    DF, 1, "df", "ip", "0", "don't-fragment bit: other than this side's last";
     ID, 17, "id", "ip", "0", "IPv4 identification: k more than this side's last";
-    ID_ZERO, 1, "id.zero", "ip", "0", "IPv4 identification 0";
+    ID_ZERO, 1, "id.zero", "ip", "0", "IPv4 identification: 0";
     ID_BASE, 1, "id.base", "ip", "0", "IPv4 identification: this side's base";
-    ID_RAW, 1, "id.raw", "ip", "2", "any IPv4 identification, as a distance from this side's last, modulo 2^16";
-    LABEL_ZERO, 1, "label.zero", "ip", "0", "IPv6 flow label 0";
+    ID_RAW, 1, "id.raw", "ip", "2",
+        "IPv4 identification: distance from this side's last, modulo 2^16";
+    LABEL_ZERO, 1, "label.zero", "ip", "0", "IPv6 flow label: 0";
     LABEL_BASE, 1, "label.base", "ip", "0", "IPv6 flow label: this side's base";
-    LABEL_RAW, 1, "label.raw", "ip", "3", "any IPv6 flow label, as a distance from this side's last, modulo 2^20";
-    TIME_BACK, 1, "time.back", "time", "0", "the clock goes back by the time that follows";
+    LABEL_RAW, 1, "label.raw", "ip", "3",
+        "IPv6 flow label: distance from this side's last, modulo 2^20";
+    TIME_BACK, 1, "time.back", "time", "0",
+        "the clock of the capture was set back, by the time that follows";
     TIME, 211, "time", "time", "by bucket", "time since the flow's packet before, by bucket";
-    DIGIT, 256, "digit", "digit", "0", "a base-256 digit of what was said before, most significant first";
+    DIGIT, 256, "digit", "digit", "0",
+        "base-256 digit of the number that the token before began, most significant first";
 }
 
 const _: () = assert!(VOCAB_SIZE <= 1024, "at most 1,024 token ids");
 
-/// The flow ends.
+/// Last token of a flow.
 pub const END: TokenId = END_.first;
-/// The flow begins.
+/// First token of a flow.
 pub const BOS: TokenId = BOS_.first;
 
-/// The row that `token` belongs to.
+/// Returns the row of `token`, or `None` if no row has it.
 #[must_use]
 pub fn row(token: TokenId) -> Option<&'static Row> {
     let i = TABLE.partition_point(|r| r.range.first <= token);
     TABLE[..i].last().filter(|r| r.range.arg(token).is_some())
 }
 
-/// A token in words, for errors and documents: `packet(37)`, `digit(255)`, `end`.
+/// Returns the name of a token, for errors and documents: `packet(37)`, `digit(255)`, `end`.
 #[must_use]
 pub fn describe(token: TokenId) -> String {
     match row(token) {
@@ -179,36 +212,37 @@ pub fn describe(token: TokenId) -> String {
     }
 }
 
-/// Ports of [`PORT`].
+/// Server ports with a token in [`PORT`].
 pub const PORTS: [u16; 47] = [
     443, 80, 8080, 22, 27017, 53, 25, 21, 23, 110, 143, 993, 995, 587, 465, 389, 636, 445, 139,
     135, 88, 3389, 3306, 5432, 6379, 1433, 1521, 5900, 8443, 8000, 8888, 9200, 9418, 873, 5201,
     5060, 1883, 8883, 5222, 5228, 179, 111, 2049, 853, 6667, 4433, 49152,
 ];
 
-/// Timestamp clock ticks of [`TS_CLOCK`], in nanoseconds. The first is the one that goes without saying.
+/// Ticks of the timestamp clocks in [`TS_CLOCK`], in nanoseconds. The first one needs
+/// no token.
 pub const TICKS_NS: [i64; 8] =
     [1_000_000, 4_000_000, 10_000_000, 100_000_000, 500_000_000, 1_000, 1_000_000_000, 2_000_000];
 
-/// Units of time of [`FLOW`], in nanoseconds.
+/// Units of time in [`FLOW`], in nanoseconds.
 pub const UNITS_NS: [i64; 4] = [1, 1_000, 1_000_000, 1_000_000_000];
 
-/// Flags that [`FLAGS`] toggles.
+/// Flag bits that the tokens of [`FLAGS`] toggle.
 pub const FLAG_TOGGLES: [u16; 7] = [0x0c0, 0x040, 0x080, 0x020, 0x100, 0x1c0, 0x008];
 
-/// Windows of [`WIN`].
+/// Window fields with a token in [`WIN`].
 pub const WINDOWS: [u16; 24] = [
     0, 64240, 65535, 65160, 29200, 28960, 14600, 14480, 5840, 5792, 8192, 8760, 8190, 43690, 43440,
     65320, 64768, 16384, 32768, 4380, 1024, 512, 65280, 26883,
 ];
 
-/// Maximum segment sizes of [`MSS`].
+/// Maximum segment sizes with a token in [`MSS`], in octets.
 pub const MSSES: [u16; 19] = [
     1460, 1440, 1400, 1380, 1360, 1412, 1428, 1420, 1452, 1436, 1410, 1386, 1340, 1220, 536, 8960,
     65495, 65475, 1432,
 ];
 
-/// TTLs and hop limits of [`TTL`].
+/// TTLs and hop limits with a token in [`TTL`].
 pub const TTLS: [u8; 31] = [
     64, 128, 255, 63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44,
     127, 126, 125, 120, 119, 116, 112, 254,
