@@ -1,12 +1,12 @@
 //! The command line.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args as ClapArgs, Parser, ValueEnum};
 use clikit::Common;
+
+use crate::networks::{CLIENT_NETS, Network, SERVER_NETS};
 
 /// Turns a dataset of tokens back into captures.
 ///
@@ -21,20 +21,19 @@ pub struct Args {
     /// Dataset: a file, a folder of shards, or - for an Arrow IPC stream on stdin
     pub input: PathBuf,
 
-    /// Capture: a file (compressed where its name ends in .gz), a folder (with --split, or for one
-    /// `capture.pcap` in it), or
-    /// - for a pcap stream on stdout
+    /// Capture: a file (compressed if its name ends in .gz), a folder (with --split, or for one
+    /// `capture.pcap` in it), or - for a pcap stream on stdout
     pub output: PathBuf,
 
     /// Format of the capture [default: by the extension of OUTPUT, else pcap]
     #[arg(long, value_enum)]
-    pub(crate) format: Option<FormatArg>,
+    pub(crate) format: Option<CaptureFileFormat>,
 
     /// Unit of time in the capture
     #[arg(long, value_enum, default_value_t = ResolutionArg::Auto)]
     pub(crate) resolution: ResolutionArg,
 
-    /// What to write where the payload was
+    /// Octets to write as payload
     #[arg(long, value_enum, default_value_t = PayloadArg::None)]
     pub(crate) payload: PayloadArg,
 
@@ -42,13 +41,13 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = SplitArg::None)]
     pub(crate) split: SplitArg,
 
-    /// Also write a CSV file with a line per flow: where it is, who talked, how it ended; - is
+    /// Also write a CSV file with a line per flow: file and frame, endpoints, class and close; - for
     /// stdout
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
 
     /// Also write reports into a folder, as CSV and JSON: packets per flow, failures by field,
-    /// valid flows by class
+    /// flows by class
     #[arg(long, value_name = "FOLDER")]
     pub reports: Option<PathBuf>,
 
@@ -56,7 +55,7 @@ pub struct Args {
     #[arg(long)]
     pub(crate) force: bool,
 
-    /// Memory for sorting flows by time, in MiB; what does not fit goes to temporary files
+    /// Memory for sorting flows by time, in MiB; flows beyond it go to temporary files
     #[arg(long, value_name = "MIB", default_value_t = 64)]
     pub(crate) sort_memory: u64,
 
@@ -70,42 +69,35 @@ pub struct Args {
     pub(crate) common: Common,
 }
 
-/// Networks of generated clients where none are given: private ones, and ones for documentation
-/// (RFC 1918, RFC 3849).
-pub(crate) const CLIENT_NETS: &str = "192.168.0.0/16,2001:db8:c::/64";
-/// Networks of generated servers where none are given: one for tests of devices (RFC 2544), one for
-/// documentation.
-pub(crate) const SERVER_NETS: &str = "198.18.0.0/24,2001:db8:5::/120";
-
-/// What generated flows get that their tokens do not say.
+/// Values of generated flows that their tokens do not encode.
 #[derive(ClapArgs, Clone, Debug)]
 #[command(next_help_heading = "Generated flows")]
 pub(crate) struct IdentityArgs {
-    /// Networks of the clients, one for IPv4 and one for IPv6; the default stays where one is not
-    /// given
+    /// Networks of the clients, one for IPv4 and one for IPv6; an IP version that is not given has
+    /// its default
     #[arg(long, value_name = "NET", value_delimiter = ',', default_value = CLIENT_NETS)]
-    pub(crate) client_net: Vec<Net>,
+    pub(crate) client_net: Vec<Network>,
 
-    /// Networks of the servers, one for IPv4 and one for IPv6; the default stays where one is not
-    /// given
+    /// Networks of the servers, one for IPv4 and one for IPv6; an IP version that is not given has
+    /// its default
     #[arg(long, value_name = "NET", value_delimiter = ',', default_value = SERVER_NETS)]
-    pub(crate) server_net: Vec<Net>,
+    pub(crate) server_net: Vec<Network>,
 
     /// Time of the first flow: RFC 3339 (2025-01-31T12:00:00.5Z, or +01:00 for Z), or seconds since
     /// 1970
     #[arg(long, value_name = "TIME", default_value = "2025-01-01T00:00:00Z")]
     pub(crate) start_time: StartTime,
 
-    /// How many flows begin per second on average; the gaps between them are exponential
+    /// Average number of flows that begin per second; the gaps between them are exponential
     #[arg(long, value_name = "RATE", default_value = "10", value_parser = rate)]
     pub(crate) flows_per_second: f64,
 
-    /// Seed of all that is drawn: the same seed, dataset and options give the same capture
+    /// Seed of all random values: the same seed, dataset and options give the same capture
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
 }
 
-/// The link layer.
+/// Values of the Ethernet header.
 #[derive(ClapArgs, Clone, Debug)]
 #[command(next_help_heading = "Link layer")]
 pub(crate) struct FrameArgs {
@@ -128,41 +120,45 @@ impl clikit::Cli for Args {
     }
 }
 
+/// Format of a capture file: `--format`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum FormatArg {
+pub(crate) enum CaptureFileFormat {
     Pcap,
     Pcapng,
 }
 
-impl FormatArg {
-    /// What the extension of a path says, one of compression put aside.
-    pub(crate) fn of(path: &Path) -> Option<FormatArg> {
+impl CaptureFileFormat {
+    /// Returns the format that the extension of a path names, without one for compression.
+    pub(crate) fn from_extension(path: &Path) -> Option<CaptureFileFormat> {
         if is_gzip(path) {
-            return FormatArg::of(Path::new(path.file_stem()?));
+            return CaptureFileFormat::from_extension(Path::new(path.file_stem()?));
         }
         match path.extension()?.to_str()? {
-            "pcapng" | "ntar" => Some(FormatArg::Pcapng),
-            "pcap" | "cap" => Some(FormatArg::Pcap),
+            "pcapng" | "ntar" => Some(CaptureFileFormat::Pcapng),
+            "pcap" | "cap" => Some(CaptureFileFormat::Pcap),
             _ => None,
         }
     }
 
+    /// Returns the usual extension of files in the format.
     pub(crate) fn extension(self) -> &'static str {
         match self {
-            FormatArg::Pcap => "pcap",
-            FormatArg::Pcapng => "pcapng",
+            CaptureFileFormat::Pcap => "pcap",
+            CaptureFileFormat::Pcapng => "pcapng",
         }
     }
 }
 
-/// Whether the name of a file asks for gzip.
+/// Returns whether the name of a file ends in `.gz`.
 pub(crate) fn is_gzip(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "gz")
 }
 
+/// Unit of time in a capture: `--resolution`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum ResolutionArg {
-    /// Microseconds where all flows keep whole ones, else nanoseconds; nanoseconds on stdout
+    /// Microseconds if the times of all flows are whole ones, else nanoseconds; nanoseconds on
+    /// stdout
     Auto,
     /// Microseconds
     Us,
@@ -170,9 +166,10 @@ pub(crate) enum ResolutionArg {
     Ns,
 }
 
+/// Octets of the payload in a capture: `--payload`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum PayloadArg {
-    /// Nothing: headers only, with the true length beside them
+    /// Nothing: headers only, with the true length of the packet
     None,
     /// Zeros
     Zero,
@@ -180,6 +177,7 @@ pub(crate) enum PayloadArg {
     Random,
 }
 
+/// Number of files that flows are written to: `--split`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum SplitArg {
     /// One file, flows interleaved by time
@@ -188,6 +186,7 @@ pub(crate) enum SplitArg {
     Flow,
 }
 
+/// Parses a rate: a finite number above 0.
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if rate > 0.0 && f64::is_finite(rate) => Ok(rate),
@@ -195,55 +194,7 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-/// A network: its address and the length of its prefix.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Net {
-    pub(crate) addr: IpAddr,
-    pub(crate) prefix: u8,
-}
-
-impl Net {
-    fn bits(self) -> u8 {
-        if self.addr.is_ipv6() { 128 } else { 32 }
-    }
-
-    /// The address with the host part of `random`. All zeros and all ones are left to the network
-    /// where it has more than two addresses.
-    pub(crate) fn host(self, random: u128) -> IpAddr {
-        let host_bits = u32::from(self.bits() - self.prefix);
-        let mask = u128::MAX.checked_shr(128 - host_bits).unwrap_or(0);
-        let host = if host_bits < 2 { random & mask } else { 1 + random % (mask - 1) };
-        match self.addr {
-            IpAddr::V4(addr) => {
-                IpAddr::V4(Ipv4Addr::from_bits((addr.to_bits() & !(mask as u32)) | host as u32))
-            }
-            IpAddr::V6(addr) => IpAddr::V6(Ipv6Addr::from_bits((addr.to_bits() & !mask) | host)),
-        }
-    }
-}
-
-impl fmt::Display for Net {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(to, "{}/{}", self.addr, self.prefix)
-    }
-}
-
-impl FromStr for Net {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Net, String> {
-        let wrong =
-            || format!("expected a network such as 10.0.0.0/8 or 2001:db8::/32, found '{text}'");
-        let (addr, prefix) =
-            text.split_once('/').map_or((text, None), |(addr, prefix)| (addr, Some(prefix)));
-        let addr: IpAddr = addr.trim().parse().map_err(|_| wrong())?;
-        let mut net = Net { addr, prefix: 0 };
-        net.prefix = prefix.map_or(Ok(net.bits()), |p| p.trim().parse()).map_err(|_| wrong())?;
-        if net.prefix > net.bits() { Err(wrong()) } else { Ok(net) }
-    }
-}
-
-/// An Ethernet address.
+/// Ethernet (MAC) address, in the order of its octets on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Mac(pub(crate) [u8; 6]);
 
@@ -261,7 +212,7 @@ impl FromStr for Mac {
     }
 }
 
-/// A time in nanoseconds since the Unix epoch.
+/// Time of the first generated flow, in nanoseconds since 1970.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct StartTime(pub(crate) i64);
 
@@ -276,12 +227,15 @@ impl FromStr for StartTime {
                 .filter(|ns| *ns >= 0)
         };
         date().or_else(|| decimal_ns(text)).map(StartTime).ok_or_else(|| {
-            format!("expected a time from 1970 to 2262, such as 2025-01-31T12:00:00Z or 1738324800.5, found '{text}'")
+            format!(
+                "expected a time from 1970 to 2262, such as 2025-01-31T12:00:00Z or 1738324800.5, \
+                 found '{text}'"
+            )
         })
     }
 }
 
-/// Seconds with up to nine decimals, in nanoseconds.
+/// Parses seconds with up to nine decimals, and returns nanoseconds.
 fn decimal_ns(text: &str) -> Option<i64> {
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
@@ -351,23 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_lie_in_their_network() {
-        let net: Net = "10.1.2.0/30".parse().unwrap();
-        let hosts: Vec<_> = (0..4).map(|r| net.host(r).to_string()).collect();
-        assert_eq!(hosts, ["10.1.2.1", "10.1.2.2", "10.1.2.1", "10.1.2.2"]);
-        let one: Net = "192.0.2.7/32".parse().unwrap();
-        assert_eq!(one.host(u128::MAX), one.addr);
-        let v6: Net = "2001:db8::/64".parse().unwrap();
-        assert_eq!(v6.host(4).to_string(), "2001:db8::5");
-        let all: Net = "::/0".parse().unwrap();
-        assert!(all.host(u128::MAX).is_ipv6());
-    }
-
-    #[test]
-    fn wrong_networks_and_addresses_are_refused() {
-        for text in ["10.0.0.0/33", "x/8", "10.0.0.0/-1", "2001:db8::/129", ""] {
-            assert!(text.parse::<Net>().is_err(), "{text}");
-        }
+    fn wrong_ethernet_addresses_are_refused() {
         for text in ["02:00:00:00:00", "02:00:00:00:00:00:01", "zz:00:00:00:00:01"] {
             assert!(text.parse::<Mac>().is_err(), "{text}");
         }

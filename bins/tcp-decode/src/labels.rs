@@ -1,31 +1,32 @@
-//! The label file: a line of CSV (RFC 4180) per flow.
+//! Label file: CSV (RFC 4180) with one line per flow.
 
-use std::io::{BufWriter, Stdout, Write};
+use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::Context;
 use arrowio::FlowSummary;
-use atomic_output::AtomicFile;
-use clikit::{Console, is_dash};
+use clikit::{Console, SideOutput};
 use flowtrack::Flow;
+use serde::Serialize;
 use tokenizer::field::{CloseKind, FlowHeader};
 
-use crate::reports::quoted;
-
-const HEAD: &str = "flow,file,first_frame,packets,client_addr,client_port,server_addr,server_port,start_ns,duration_ns,\
-                    class,close,source,source_frame\n";
-
-/// What is known of a flow beside its packets.
+/// Properties of a flow that its packets do not show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Label {
+    /// Name of the flow's class, such as `graceful`.
     pub(crate) class: String,
+    /// Name of the flow's close: `fin`, `rst` or `open`.
     pub(crate) close: String,
+    /// Name of the capture that the flow comes from, empty if it was generated.
     pub(crate) source: String,
+    /// Number of the flow's first frame in that capture, from 1; 0 if it was generated.
     pub(crate) source_frame: u64,
 }
 
 impl Label {
-    /// From the dataset's columns, and where they are empty from the tokens.
+    /// Creates the label from the dataset's columns; the header fills in class and close if the
+    /// columns are empty.
     pub(crate) fn new(summary: Option<FlowSummary>, header: &FlowHeader) -> Label {
         let summary = summary.unwrap_or_default();
         let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
@@ -46,31 +47,63 @@ impl Label {
     }
 }
 
-/// Writes the label file.
-pub(crate) struct Labels {
-    to: Place,
-    shown: String,
+/// Names of the columns, in the order of [`LabelRow`]'s fields.
+const HEADER: [&str; 14] = [
+    "flow",
+    "file",
+    "first_frame",
+    "packets",
+    "client_addr",
+    "client_port",
+    "server_addr",
+    "server_port",
+    "start_ns",
+    "duration_ns",
+    "class",
+    "close",
+    "source",
+    "source_frame",
+];
+
+/// One line of the file. `docs/dataset.md` defines the columns.
+#[derive(Serialize)]
+struct LabelRow<'a> {
+    flow: u64,
+    file: &'a str,
+    first_frame: u64,
+    packets: usize,
+    client_addr: IpAddr,
+    client_port: u16,
+    server_addr: IpAddr,
+    server_port: u16,
+    start_ns: i64,
+    duration_ns: i64,
+    class: &'a str,
+    close: &'a str,
+    source: &'a str,
+    source_frame: Option<u64>,
 }
 
-enum Place {
-    Stdout(BufWriter<Stdout>),
-    File(AtomicFile),
+/// Writer of the label file.
+pub(crate) struct LabelWriter {
+    writer: csv::Writer<SideOutput>,
+    /// Name of the output for messages.
+    name: String,
 }
 
-impl Labels {
-    /// `-` is stdout.
-    pub(crate) fn create(path: &Path, console: &Console) -> anyhow::Result<Labels> {
-        let to = if is_dash(path) {
-            Place::Stdout(console.stdout())
-        } else {
-            Place::File(AtomicFile::create(path)?)
-        };
-        let mut labels = Labels { to, shown: path.display().to_string() };
-        labels.put(HEAD)?;
-        Ok(labels)
+impl LabelWriter {
+    /// Creates the file, or takes stdout if `path` is `-`, and writes the names of the columns.
+    pub(crate) fn create(path: &Path, console: &Console) -> anyhow::Result<LabelWriter> {
+        let output = SideOutput::create(path, console)?;
+        let name = output.name();
+        // A file without flows has its header too: csv would write one with the first row alone.
+        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(output);
+        writer.write_record(HEADER).map_err(io_error).with_context(|| name.clone())?;
+        Ok(LabelWriter { writer, name })
     }
 
-    /// `number` counts flows from 1, `first_frame` frames in `file` from 1.
+    /// Writes the line of a flow. `number` counts flows from 1, `first_frame` frames of `file` from
+    /// 1.
     pub(crate) fn write(
         &mut self,
         number: u64,
@@ -79,44 +112,70 @@ impl Labels {
         flow: &Flow,
         label: &Label,
     ) -> anyhow::Result<()> {
-        let [start, end] =
+        let [start_ns, end_ns] =
             [flow.packets.first(), flow.packets.last()].map(|p| p.map_or(0, |p| p.time_ns));
-        let duration = end.saturating_sub(start);
-        let Flow { client, server, .. } = flow;
-        self.put(&format!(
-            "{number},{},{first_frame},{},{},{},{},{},{start},{duration},{},{},{},{}\n",
-            quoted(file),
-            flow.packets.len(),
-            client.addr,
-            client.port,
-            server.addr,
-            server.port,
-            quoted(&label.class),
-            quoted(&label.close),
-            quoted(&label.source),
-            if label.source_frame == 0 { String::new() } else { label.source_frame.to_string() },
-        ))
+        let row = LabelRow {
+            flow: number,
+            file,
+            first_frame,
+            packets: flow.packets.len(),
+            client_addr: flow.client.addr,
+            client_port: flow.client.port,
+            server_addr: flow.server.addr,
+            server_port: flow.server.port,
+            start_ns,
+            duration_ns: end_ns.saturating_sub(start_ns),
+            class: &label.class,
+            close: &label.close,
+            source: &label.source,
+            source_frame: (label.source_frame != 0).then_some(label.source_frame),
+        };
+        self.writer.serialize(row).map_err(io_error).with_context(|| self.name.clone())
     }
 
-    /// Writes out what is buffered, not yet under its name.
-    pub(crate) fn settle(&mut self) -> anyhow::Result<()> {
-        match &mut self.to {
-            Place::Stdout(to) => to.flush().context("standard output"),
-            Place::File(to) => Ok(to.flush_and_sync()?),
-        }
+    /// Writes out the last lines and returns the output, for its commit.
+    pub(crate) fn finish(self) -> anyhow::Result<SideOutput> {
+        let LabelWriter { mut writer, name } = self;
+        writer.flush().with_context(|| name.clone())?;
+        writer.into_inner().map_err(|error| io::Error::other(error.to_string())).context(name)
     }
+}
 
-    pub(crate) fn finish(self) -> anyhow::Result<()> {
-        match self.to {
-            Place::Stdout(mut to) => to.flush().context("standard output"),
-            Place::File(to) => Ok(to.commit()?),
-        }
+/// Returns the I/O error behind an error of csv, so that a closed pipe is recognised.
+fn io_error(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
     }
+}
 
-    fn put(&mut self, text: &str) -> anyhow::Result<()> {
-        match &mut self.to {
-            Place::Stdout(to) => to.write_all(text.as_bytes()).context("standard output"),
-            Place::File(to) => to.write_all(text.as_bytes()).with_context(|| self.shown.clone()),
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_names_every_field() {
+        let row = LabelRow {
+            flow: 1,
+            file: "a,b.pcap",
+            first_frame: 2,
+            packets: 3,
+            client_addr: "2001:db8::1".parse().unwrap(),
+            client_port: 4,
+            server_addr: "192.0.2.1".parse().unwrap(),
+            server_port: 5,
+            start_ns: -6,
+            duration_ns: 7,
+            class: "graceful",
+            close: "say \"fin\"",
+            source: "",
+            source_frame: None,
+        };
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.serialize(row).unwrap();
+        let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+        let expected = "1,\"a,b.pcap\",2,3,2001:db8::1,4,192.0.2.1,5,-6,7,graceful,\
+                        \"say \"\"fin\"\"\",,";
+        assert_eq!(text, format!("{}\n{expected}\n", HEADER.join(",")));
     }
 }

@@ -3,17 +3,22 @@
 //! `main.rs` calls [`run`] with the parsed [`Args`]; the fuzz targets parse any words into them.
 
 mod args;
-mod draw;
-mod fault;
 mod frame;
+mod identity;
 mod labels;
 mod merge;
+mod networks;
 mod order;
 mod output;
+mod pending;
 mod ports;
+mod reader;
+mod reject_reason;
 mod reports;
 mod run;
 mod summary;
+mod tuples;
+mod write_context;
 
 pub use args::Args;
 pub use run::run;

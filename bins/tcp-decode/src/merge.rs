@@ -5,26 +5,30 @@ use std::collections::BinaryHeap;
 
 use flowtrack::{Flow, Packet};
 
-/// A flow some of whose packets are still to come.
-struct Open<T> {
+/// Flow of which some packets are still to be written.
+struct OpenFlow<T> {
     flow: Flow,
     label: T,
+    /// Index of the next packet.
     next: usize,
 }
 
-/// The open flows. Packets of one flow keep their order even where a capture's clock went back
-/// between them.
-pub(crate) struct Merge<T> {
-    open: Vec<Option<Open<T>>>,
+/// Merge of the packets of all open flows by time. Packets of one flow keep their order, even if
+/// the clock of a capture went back between them.
+pub(crate) struct PacketMerge<T> {
+    /// Open flows; `None` is a slot that `free` lists.
+    slots: Vec<Option<OpenFlow<T>>>,
     free: Vec<usize>,
+    /// Time of each flow's next packet, number of the flow, and its slot.
     due: BinaryHeap<Reverse<(i64, u64, usize)>>,
-    opened: u64,
+    /// Number of flows pushed so far.
+    pushed: u64,
 }
 
-/// What to do with packets.
-pub(crate) trait Sink<T> {
-    /// Takes a packet; `is_first` says whether it is its flow's first.
-    fn packet(
+/// Receiver of merged packets.
+pub(crate) trait PacketSink<T> {
+    /// Writes a packet; `is_first` is set for the first packet of its flow.
+    fn write_packet(
         &mut self,
         flow: &Flow,
         packet: &Packet,
@@ -32,68 +36,71 @@ pub(crate) trait Sink<T> {
         is_first: bool,
     ) -> anyhow::Result<()>;
 
-    /// Takes a flow of which there are no packets more.
-    fn done(&mut self, _flow: Flow) {}
+    /// Takes back a flow whose packets are all written, for its buffers.
+    fn recycle(&mut self, _flow: Flow) {}
 }
 
-impl<T> Merge<T> {
-    pub(crate) fn new() -> Merge<T> {
-        Merge { open: Vec::new(), free: Vec::new(), due: BinaryHeap::new(), opened: 0 }
+impl<T> PacketMerge<T> {
+    /// Creates a merge without flows.
+    pub(crate) fn new() -> PacketMerge<T> {
+        PacketMerge { slots: Vec::new(), free: Vec::new(), due: BinaryHeap::new(), pushed: 0 }
     }
 
-    /// Adds a flow.
-    pub(crate) fn open(&mut self, flow: Flow, label: T) {
+    /// Adds a flow. A flow without packets is dropped.
+    pub(crate) fn push(&mut self, flow: Flow, label: T) {
         let Some(first) = flow.packets.first() else { return };
-        let time = first.time_ns;
-        let open = Some(Open { flow, label, next: 0 });
+        let time_ns = first.time_ns;
+        let open = Some(OpenFlow { flow, label, next: 0 });
         let slot = match self.free.pop() {
             Some(slot) => {
-                self.open[slot] = open;
+                self.slots[slot] = open;
                 slot
             }
             None => {
-                self.open.push(open);
-                self.open.len() - 1
+                self.slots.push(open);
+                self.slots.len() - 1
             }
         };
-        self.due.push(Reverse((time, self.opened, slot)));
-        self.opened += 1;
+        self.due.push(Reverse((time_ns, self.pushed, slot)));
+        self.pushed += 1;
     }
 
-    /// Gives out all packets before `time_ns`; with `None`, all there are.
-    pub(crate) fn run_until(
+    /// Writes all packets before `end_ns`, or all packets if `end_ns` is `None`. Packets of one
+    /// time come out in the order in which their flows were pushed.
+    pub(crate) fn write_until(
         &mut self,
-        time_ns: Option<i64>,
-        sink: &mut impl Sink<T>,
+        end_ns: Option<i64>,
+        sink: &mut impl PacketSink<T>,
     ) -> anyhow::Result<()> {
-        while let Some(&Reverse((due, order, slot))) = self.due.peek() {
-            if time_ns.is_some_and(|limit| due >= limit) {
+        while let Some(&Reverse((due_ns, number, slot))) = self.due.peek() {
+            if end_ns.is_some_and(|end_ns| due_ns >= end_ns) {
                 break;
             }
             self.due.pop();
-            let rival = self.due.peek().map(|Reverse((due, order, _))| (*due, *order));
-            let Some(open) = &mut self.open[slot] else { continue };
-            // The same flow goes on while it is its turn.
-            let goes_on_at = loop {
+            let rival = self.due.peek().map(|Reverse((due_ns, number, _))| (*due_ns, *number));
+            let Some(open) = &mut self.slots[slot] else { continue };
+            // Most packets are followed by one of the same flow: the heap is left alone until
+            // another flow is due.
+            let resumes_at = loop {
                 let last = open.flow.packets.len() - 1;
                 let packet = open.flow.packets[open.next];
-                sink.packet(&open.flow, &packet, &mut open.label, open.next == 0)?;
+                sink.write_packet(&open.flow, &packet, &mut open.label, open.next == 0)?;
                 if open.next == last {
                     break None;
                 }
                 open.next += 1;
-                let now = open.flow.packets[open.next].time_ns;
-                if time_ns.is_some_and(|limit| now >= limit)
-                    || rival.is_some_and(|rival| (now, order) > rival)
+                let next_ns = open.flow.packets[open.next].time_ns;
+                if end_ns.is_some_and(|end_ns| next_ns >= end_ns)
+                    || rival.is_some_and(|rival| (next_ns, number) > rival)
                 {
-                    break Some(now);
+                    break Some(next_ns);
                 }
             };
-            if let Some(now) = goes_on_at {
-                self.due.push(Reverse((now, order, slot)));
+            if let Some(next_ns) = resumes_at {
+                self.due.push(Reverse((next_ns, number, slot)));
             } else {
-                if let Some(open) = self.open[slot].take() {
-                    sink.done(open.flow);
+                if let Some(open) = self.slots[slot].take() {
+                    sink.recycle(open.flow);
                 }
                 self.free.push(slot);
             }
@@ -141,8 +148,8 @@ mod tests {
     #[derive(Default)]
     struct Seen(Vec<(i64, usize, u32)>);
 
-    impl Sink<usize> for Seen {
-        fn packet(
+    impl PacketSink<usize> for Seen {
+        fn write_packet(
             &mut self,
             _: &Flow,
             packet: &Packet,
@@ -155,20 +162,20 @@ mod tests {
         }
     }
 
-    /// All packets, flows being opened as they start.
+    /// Merges flows, each pushed when it starts, and returns time, flow and index of each packet.
     fn merged(flows: &[Vec<i64>]) -> Vec<(i64, usize, u32)> {
         let mut order: Vec<usize> = (0..flows.len()).filter(|f| !flows[*f].is_empty()).collect();
         order.sort_by_key(|f| flows[*f][0]);
-        let (mut merge, mut seen) = (Merge::new(), Seen::default());
+        let (mut merge, mut seen) = (PacketMerge::new(), Seen::default());
         for f in order {
-            merge.run_until(Some(flows[f][0]), &mut seen).unwrap();
-            merge.open(flow(&flows[f]), f);
+            merge.write_until(Some(flows[f][0]), &mut seen).unwrap();
+            merge.push(flow(&flows[f]), f);
         }
-        merge.run_until(None, &mut seen).unwrap();
+        merge.write_until(None, &mut seen).unwrap();
         seen.0
     }
 
-    /// Whether each flow's packets came, and in their own order.
+    /// Checks that all packets of each flow came out, in the order of the flow.
     fn check_order(flows: &[Vec<i64>], seen: &[(i64, usize, u32)]) {
         for (f, flow) in flows.iter().enumerate() {
             let own: Vec<u32> = seen.iter().filter(|s| s.1 == f).map(|s| s.2).collect();
@@ -176,10 +183,15 @@ mod tests {
         }
     }
 
+    /// Generates the packet times of some flows.
+    fn times() -> impl Strategy<Value = Vec<Vec<i64>>> {
+        prop::collection::vec(prop::collection::vec(0..1000_i64, 0..20), 0..20)
+    }
+
     proptest! {
         #[test]
-        fn packets_come_out_by_time(flows in prop::collection::vec(prop::collection::vec(0..1000_i64, 0..20), 0..20)) {
-            let flows: Vec<Vec<i64>> = flows.into_iter().map(|mut times| { times.sort(); times }).collect();
+        fn packets_come_out_by_time(mut flows in times()) {
+            flows.iter_mut().for_each(|times| times.sort());
             let seen = merged(&flows);
             prop_assert_eq!(seen.len(), flows.iter().map(Vec::len).sum::<usize>());
             prop_assert!(seen.is_sorted_by_key(|s| s.0));
@@ -187,7 +199,7 @@ mod tests {
         }
 
         #[test]
-        fn packets_of_a_flow_keep_their_order(flows in prop::collection::vec(prop::collection::vec(0..1000_i64, 0..20), 0..20)) {
+        fn packets_of_a_flow_keep_their_order(flows in times()) {
             let seen = merged(&flows);
             check_order(&flows, &seen);
         }

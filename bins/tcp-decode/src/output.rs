@@ -1,4 +1,4 @@
-//! Where captures go.
+//! Captures that are written: their targets, formats and files.
 
 use std::io::{self, BufWriter, Stdout, Write};
 use std::path::{Path, PathBuf};
@@ -9,80 +9,93 @@ use clikit::{Console, is_dash};
 use flate2::write::GzEncoder;
 use tcpwire::{CaptureFormat, CaptureWriter, TimestampUnit};
 
-use crate::args::{Args, FormatArg, ResolutionArg, SplitArg, is_gzip};
+use crate::args::{Args, CaptureFileFormat, ResolutionArg, SplitArg, is_gzip};
 
-/// What is written where, as the command line has it.
-pub(crate) enum Target {
+/// Place that the capture, or the captures, go to.
+pub(crate) enum CaptureTarget {
+    /// One capture on standard output.
     Stdout,
+    /// One capture in this file.
     File(PathBuf),
-    /// One file per flow in a folder.
-    Split(PathBuf),
+    /// One capture per flow in this folder.
+    Folder(PathBuf),
 }
 
-/// Target and format.
-pub(crate) struct Plan {
-    pub(crate) target: Target,
-    pub(crate) format: FormatArg,
-    /// `None`: what the flows need.
+/// Target and format of the output.
+pub(crate) struct OutputPlan {
+    /// Target that `--split` and OUTPUT give.
+    pub(crate) target: CaptureTarget,
+    /// Format by `--format`, or else by the extension of OUTPUT.
+    pub(crate) format: CaptureFileFormat,
+    /// Resolution by `--resolution`; `None` if it depends on the flows.
     resolution: Option<TimestampUnit>,
 }
 
-impl Plan {
-    pub(crate) fn new(args: &Args) -> anyhow::Result<Plan> {
-        let by_name = FormatArg::of(&args.output);
+impl OutputPlan {
+    /// Creates the plan that the command line asks for.
+    ///
+    /// # Errors
+    /// If OUTPUT does not fit the format or `--split`, or the format cannot express the start
+    /// time.
+    pub(crate) fn new(args: &Args) -> anyhow::Result<OutputPlan> {
+        let by_name = CaptureFileFormat::from_extension(&args.output);
         if by_name.is_none() && args.format.is_none() && args.split == SplitArg::None {
             refuse_other_formats(&args.output)?;
         }
-        let format = args.format.or(by_name).unwrap_or(FormatArg::Pcap);
+        let format = args.format.or(by_name).unwrap_or(CaptureFileFormat::Pcap);
         let target = match args.split {
             SplitArg::Flow if is_dash(&args.output) => {
                 anyhow::bail!("--split flow: expected a folder as OUTPUT, found -")
             }
-            SplitArg::Flow => Target::Split(args.output.clone()),
-            SplitArg::None if is_dash(&args.output) => Target::Stdout,
+            SplitArg::Flow => CaptureTarget::Folder(args.output.clone()),
+            SplitArg::None if is_dash(&args.output) => CaptureTarget::Stdout,
             SplitArg::None if names_folder(&args.output) => {
-                Target::File(args.output.join(format!("capture.{}", format.extension())))
+                CaptureTarget::File(args.output.join(format!("capture.{}", format.extension())))
             }
-            SplitArg::None => Target::File(args.output.clone()),
+            SplitArg::None => CaptureTarget::File(args.output.clone()),
         };
         let resolution = match (args.resolution, &target) {
             (ResolutionArg::Us, _) => Some(TimestampUnit::Micros),
-            (ResolutionArg::Ns, _) | (ResolutionArg::Auto, Target::Stdout) => {
+            (ResolutionArg::Ns, _) | (ResolutionArg::Auto, CaptureTarget::Stdout) => {
                 Some(TimestampUnit::Nanos)
             }
             (ResolutionArg::Auto, _) => None,
         };
-        if format == FormatArg::Pcap && args.identity.start_time.0 > LAST_OF_PCAP_NS {
+        if format == CaptureFileFormat::Pcap && args.identity.start_time.0 > LAST_OF_PCAP_NS {
             anyhow::bail!(
-                "--start-time: expected a time before 2106-02-07T06:28:16Z for pcap, found a later one, which pcapng takes"
+                "--start-time: expected a time before 2106-02-07T06:28:16Z for pcap, found a later \
+                 one, which pcapng takes"
             );
         }
-        Ok(Plan { target, format, resolution })
+        Ok(OutputPlan { target, format, resolution })
     }
 
-    /// The name of `path` where it lies in the folder that the flows go into, one file each.
-    pub(crate) fn inside<'p>(&self, path: &'p Path) -> Option<&'p std::ffi::OsStr> {
+    /// Returns the file name of `path` if it lies in the folder of `--split flow`.
+    pub(crate) fn name_in_folder<'p>(&self, path: &'p Path) -> Option<&'p std::ffi::OsStr> {
         match &self.target {
-            Target::Split(folder) if path.parent() == Some(folder.as_path()) => path.file_name(),
+            CaptureTarget::Folder(folder) if path.parent() == Some(folder.as_path()) => {
+                path.file_name()
+            }
             _ => None,
         }
     }
 
-    /// The format of a capture whose flows do or do not need nanoseconds.
+    /// Returns the format of a capture whose times need nanoseconds or do not.
     pub(crate) fn capture_format(&self, needs_ns: bool) -> CaptureFormat {
         let needed = if needs_ns { TimestampUnit::Nanos } else { TimestampUnit::Micros };
         let resolution = self.resolution.unwrap_or(needed);
         match self.format {
-            FormatArg::Pcap => CaptureFormat::Pcap(resolution),
-            FormatArg::Pcapng => CaptureFormat::Pcapng(resolution),
+            CaptureFileFormat::Pcap => CaptureFormat::Pcap(resolution),
+            CaptureFileFormat::Pcapng => CaptureFormat::Pcapng(resolution),
         }
     }
 }
 
-/// Seconds are 32 bits there.
+/// Last time that pcap can express: its seconds have 32 bits.
 const LAST_OF_PCAP_NS: i64 = (u32::MAX as i64 + 1) * 1_000_000_000 - 1;
 
-/// A name that says what is not written here would be believed.
+/// Fails if the extension of `path` is that of a format which is not written here: readers would
+/// trust it.
 fn refuse_other_formats(path: &Path) -> anyhow::Result<()> {
     let others = [
         "arrow", "arrows", "parquet", "csv", "json", "zst", "xz", "bz2", "lz4", "zip", "zeek",
@@ -99,103 +112,116 @@ fn refuse_other_formats(path: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// Returns whether a path is a folder, or ends in `/`.
 fn names_folder(path: &Path) -> bool {
     path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
-/// A capture being written.
-pub(crate) struct Capture {
-    writer: CaptureWriter<Place>,
-    shown: String,
+/// Capture that is being written.
+pub(crate) struct CaptureOutput {
+    writer: CaptureWriter<OctetSink>,
+    /// Name of the capture for messages.
+    name: String,
 }
 
-enum Place {
+/// Writer of the octets of a capture.
+enum OctetSink {
     Stdout(BufWriter<Stdout>),
     File(AtomicFile),
     Gzip(Box<GzEncoder<AtomicFile>>),
-    /// In a folder that itself appears only once it is whole.
-    Inner(BufWriter<std::fs::File>),
+    /// File in a folder that appears as a whole.
+    InFolder(BufWriter<std::fs::File>),
 }
 
-impl Capture {
-    pub(crate) fn stdout(console: &Console, format: CaptureFormat) -> anyhow::Result<Capture> {
-        Capture::new(Place::Stdout(console.stdout()), "standard output".into(), format)
-    }
-
-    pub(crate) fn file(path: &Path, format: CaptureFormat) -> anyhow::Result<Capture> {
-        let file = AtomicFile::create(path)?;
-        let place = if is_gzip(path) {
-            Place::Gzip(Box::new(GzEncoder::new(file, flate2::Compression::default())))
-        } else {
-            Place::File(file)
-        };
-        Capture::new(place, path.display().to_string(), format)
-    }
-
-    /// `path` is where the file is now, `shown` where it will be.
-    pub(crate) fn inner(
-        path: &Path,
-        shown: &Path,
+impl CaptureOutput {
+    /// Begins a capture on standard output.
+    pub(crate) fn stdout(
+        console: &Console,
         format: CaptureFormat,
-    ) -> anyhow::Result<Capture> {
-        let shown = shown.display().to_string();
-        let file = std::fs::File::create_new(path).with_context(|| shown.clone())?;
-        Capture::new(Place::Inner(BufWriter::new(file)), shown, format)
+    ) -> anyhow::Result<CaptureOutput> {
+        CaptureOutput::new(OctetSink::Stdout(console.stdout()), "standard output".into(), format)
     }
 
-    fn new(place: Place, shown: String, format: CaptureFormat) -> anyhow::Result<Capture> {
-        let writer = CaptureWriter::new(place, format).with_context(|| shown.clone())?;
-        Ok(Capture { writer, shown })
+    /// Begins a capture file, compressed if its name ends in `.gz`, that appears when it is
+    /// complete.
+    pub(crate) fn file(path: &Path, format: CaptureFormat) -> anyhow::Result<CaptureOutput> {
+        let file = AtomicFile::create(path)?;
+        let sink = if is_gzip(path) {
+            OctetSink::Gzip(Box::new(GzEncoder::new(file, flate2::Compression::default())))
+        } else {
+            OctetSink::File(file)
+        };
+        CaptureOutput::new(sink, path.display().to_string(), format)
     }
 
+    /// Begins a capture file in a folder that appears as a whole. `path` is its path until then,
+    /// `target` its path after that.
+    pub(crate) fn file_in_folder(
+        path: &Path,
+        target: &Path,
+        format: CaptureFormat,
+    ) -> anyhow::Result<CaptureOutput> {
+        let name = target.display().to_string();
+        let file = std::fs::File::create_new(path).with_context(|| name.clone())?;
+        CaptureOutput::new(OctetSink::InFolder(BufWriter::new(file)), name, format)
+    }
+
+    fn new(sink: OctetSink, name: String, format: CaptureFormat) -> anyhow::Result<CaptureOutput> {
+        let writer = CaptureWriter::new(sink, format).with_context(|| name.clone())?;
+        Ok(CaptureOutput { writer, name })
+    }
+
+    /// Writes a frame. `wire_len` is its length on the wire, at least that of `octets`.
     pub(crate) fn write(
         &mut self,
         time_ns: i64,
         wire_len: u32,
         octets: &[u8],
     ) -> anyhow::Result<()> {
-        self.writer.write(time_ns, wire_len, octets).with_context(|| self.shown.clone())
+        self.writer.write(time_ns, wire_len, octets).with_context(|| self.name.clone())
     }
 
-    /// Ends the capture; says how many octets it has, before compression.
+    /// Completes the capture and returns its size in octets, before compression.
     pub(crate) fn finish(self) -> anyhow::Result<u64> {
         let octets = self.writer.octets();
-        let mut place = self.writer.into_inner();
-        place.flush().with_context(|| self.shown.clone())?;
-        match place {
-            Place::File(file) => file.commit()?,
-            Place::Gzip(packed) => packed.finish().with_context(|| self.shown.clone())?.commit()?,
-            Place::Stdout(_) | Place::Inner(_) => {}
+        let mut sink = self.writer.into_inner();
+        sink.flush().with_context(|| self.name.clone())?;
+        match sink {
+            OctetSink::File(file) => file.commit()?,
+            OctetSink::Gzip(packed) => {
+                packed.finish().with_context(|| self.name.clone())?.commit()?
+            }
+            OctetSink::Stdout(_) | OctetSink::InFolder(_) => {}
         }
         Ok(octets)
     }
 }
 
-impl Write for Place {
+impl Write for OctetSink {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
         match self {
-            Place::Stdout(to) => to.write(octets),
-            Place::File(to) => to.write(octets),
-            Place::Gzip(to) => to.write(octets),
-            Place::Inner(to) => to.write(octets),
+            OctetSink::Stdout(to) => to.write(octets),
+            OctetSink::File(to) => to.write(octets),
+            OctetSink::Gzip(to) => to.write(octets),
+            OctetSink::InFolder(to) => to.write(octets),
         }
     }
 
     fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
         match self {
-            Place::Stdout(to) => to.write_all(octets),
-            Place::File(to) => to.write_all(octets),
-            Place::Gzip(to) => to.write_all(octets),
-            Place::Inner(to) => to.write_all(octets),
+            OctetSink::Stdout(to) => to.write_all(octets),
+            OctetSink::File(to) => to.write_all(octets),
+            OctetSink::Gzip(to) => to.write_all(octets),
+            OctetSink::InFolder(to) => to.write_all(octets),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Place::Stdout(to) => to.flush(),
-            Place::File(to) => to.flush(),
-            Place::Gzip(to) => to.flush(),
-            Place::Inner(to) => to.flush(),
+            OctetSink::Stdout(to) => to.flush(),
+            OctetSink::File(to) => to.flush(),
+            OctetSink::Gzip(to) => to.flush(),
+            OctetSink::InFolder(to) => to.flush(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The ports that a flow's client may have been given: systems differ, and a SYN shows which one
+//! Ephemeral ports of generated clients: operating systems differ, and the SYN shows which system
 //! sent it.
 
 use std::ops::RangeInclusive;
@@ -7,46 +7,51 @@ use flowtrack::Flow;
 use rand::{Rng, RngExt};
 use tcpwire::{option_kind, options};
 
-/// Linux: `net.ipv4.ip_local_port_range` by default.
-const LINUX: RangeInclusive<u16> = 32_768..=60_999;
-/// Windows, Apple's systems and others: dynamic ports (RFC 6335, section 6).
-const DYNAMIC: RangeInclusive<u16> = 49_152..=65_535;
+/// Linux's default of `net.ipv4.ip_local_port_range`.
+const LINUX_RANGE: RangeInclusive<u16> = 32_768..=60_999;
+/// Dynamic ports (RFC 6335, section 6), which Windows, Apple's systems and others use.
+const DYNAMIC_RANGE: RangeInclusive<u16> = 49_152..=65_535;
 
-/// Where a client's port comes from.
+/// Way in which a client's operating system picks an ephemeral port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Ports {
-    /// Even ones before odd ones: `connect` leaves the odd ones to `bind`. Of 11,278 Linux clients
-    /// in captures 25 % had an odd port, of others half.
+pub(crate) enum EphemeralPorts {
+    /// Linux: `connect` prefers even ports and leaves the odd ones to `bind`. Of 11,278 Linux
+    /// clients in captures 25 % had an odd port, of other clients half.
     Linux,
+    /// Any other system: all dynamic ports, each with the same probability.
     Dynamic,
 }
 
-impl Ports {
-    /// By the first packet: the initial TTL of Linux is 64, and its SYN offers SACK before window
-    /// scaling, where it offers both; the SYNs of Apple's systems, whose TTL is the same, do not.
-    pub(crate) fn of(opening: &Flow) -> Ports {
-        let Some(syn) = opening.packets.first() else { return Ports::Linux };
+impl EphemeralPorts {
+    /// Guesses the client's system from the first packet of `opening`. Without a packet it is
+    /// Linux.
+    pub(crate) fn from_opening(opening: &Flow) -> EphemeralPorts {
+        let Some(syn) = opening.packets.first() else { return EphemeralPorts::Linux };
         let offers = options(opening.options_of(syn))
             .filter_map(|option| option.kind())
             .find(|kind| [option_kind::WINDOW_SCALE, option_kind::SACK_PERMITTED].contains(kind));
+        // Linux starts with a TTL of 64 and offers SACK before window scaling. Apple's systems have
+        // the same TTL and offer window scaling first.
         if syn.ttl <= 64 && offers != Some(option_kind::WINDOW_SCALE) {
-            Ports::Linux
+            EphemeralPorts::Linux
         } else {
-            Ports::Dynamic
+            EphemeralPorts::Dynamic
         }
     }
 
+    /// Returns the range of ports that the system picks from.
     pub(crate) fn range(self) -> RangeInclusive<u16> {
         match self {
-            Ports::Linux => LINUX,
-            Ports::Dynamic => DYNAMIC,
+            EphemeralPorts::Linux => LINUX_RANGE,
+            EphemeralPorts::Dynamic => DYNAMIC_RANGE,
         }
     }
 
-    pub(crate) fn draw(self, random: &mut impl Rng) -> u16 {
+    /// Draws a port as the system would pick it.
+    pub(crate) fn sample(self, random: &mut impl Rng) -> u16 {
         let port = random.random_range(self.range());
-        // Half of what is not made even is odd.
-        let is_even = self == Ports::Linux && random.random_bool(0.5);
+        // Half of all ports are rounded down to even ones, and half of the rest is odd: 25 %.
+        let is_even = self == EphemeralPorts::Linux && random.random_bool(0.5);
         if is_even { port & !1 } else { port }
     }
 }
@@ -58,14 +63,15 @@ mod tests {
 
     use super::*;
 
-    /// The share of odd ports of the clients with this TTL and these options, the least of them and
-    /// the greatest.
-    fn drawn(ttl: u8, options: &[u8]) -> (f64, u16, u16) {
+    /// Draws 20,000 ports of a client with this TTL and these options, and returns the share of odd
+    /// ports, the lowest port and the highest.
+    fn sampled(ttl: u8, options: &[u8]) -> (f64, u16, u16) {
         let mut flow = Flow::empty();
         flow.options = options.to_vec();
         flow.packets.push(packet(ttl, options.len()));
         let mut random = ChaCha8Rng::seed_from_u64(1);
-        let ports: Vec<u16> = (0..20_000).map(|_| Ports::of(&flow).draw(&mut random)).collect();
+        let ports: Vec<u16> =
+            (0..20_000).map(|_| EphemeralPorts::from_opening(&flow).sample(&mut random)).collect();
         let odd = ports.iter().filter(|port| *port % 2 == 1).count() as f64 / ports.len() as f64;
         (odd, *ports.iter().min().unwrap(), *ports.iter().max().unwrap())
     }
@@ -97,7 +103,7 @@ mod tests {
         for (ttl, options) in
             [(64, &linux[..]), (57, &linux), (64, &[]), (64, &[1, 1, 4, 2]), (64, &[2, 0, 3, 3])]
         {
-            let (odd, least, most) = drawn(ttl, options);
+            let (odd, least, most) = sampled(ttl, options);
             assert!((0.23..0.27).contains(&odd), "{odd}");
             assert!(
                 (32_768..32_800).contains(&least) && (60_970..=60_999).contains(&most),
@@ -107,7 +113,7 @@ mod tests {
         for (ttl, options) in
             [(64, &apple[..]), (128, &windows), (117, &windows), (128, &linux), (255, &[])]
         {
-            let (odd, least, most) = drawn(ttl, options);
+            let (odd, least, most) = sampled(ttl, options);
             assert!((0.48..0.52).contains(&odd), "{odd}");
             assert!((49_152..49_180).contains(&least) && most > 65_500, "{least} {most}");
         }

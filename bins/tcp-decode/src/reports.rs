@@ -1,5 +1,4 @@
-//! Three reports about what was decoded: packets per flow, what was wrong by field, and how many
-//! flows were valid.
+//! Three reports about a run: packets per flow, failures by field, and flows written by class.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,57 +6,94 @@ use std::path::Path;
 
 use anyhow::Context;
 use atomic_output::{AtomicFolder, OnExisting};
-use serde_json::json;
+use serde::Serialize;
 
-use crate::fault::Fault;
+use crate::reject_reason::RejectReason;
 
-/// Flows of a class.
+/// Flows of one class.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Validity {
+struct ClassCounts {
+    /// Flows in the captures.
+    written: u64,
+    /// Flows that were rejected.
+    left_out: u64,
+}
+
+/// Counts of the reports.
+#[derive(Debug, Default)]
+pub(crate) struct Reports {
+    /// Flows written by their number of packets.
+    packets_per_flow: BTreeMap<u64, u64>,
+    /// Rejections by field and reason.
+    failures: BTreeMap<(String, String), u64>,
+    /// Flows by class.
+    classes: BTreeMap<String, ClassCounts>,
+}
+
+/// Class of a flow whose header could not be read.
+const UNKNOWN_CLASS: &str = "unknown";
+
+/// Line of `packets-per-flow.csv`.
+#[derive(Serialize)]
+struct PacketsRow {
+    packets: u64,
+    flows: u64,
+}
+
+/// Line of `failures.csv`.
+#[derive(Serialize)]
+struct FailureRow<'r> {
+    field: &'r str,
+    reason: &'r str,
+    times: u64,
+}
+
+/// Line of `validity.csv`.
+#[derive(Serialize)]
+struct ValidityRow<'r> {
+    class: &'r str,
+    read: u64,
     written: u64,
     left_out: u64,
 }
 
-/// Counts for the reports.
-#[derive(Debug, Default)]
-pub(crate) struct Reports {
-    packets_per_flow: BTreeMap<u64, u64>,
-    failures: BTreeMap<(String, String), u64>,
-    validity: BTreeMap<String, Validity>,
+/// Contents of `reports.json`.
+#[derive(Serialize)]
+struct AllRows<'r> {
+    packets_per_flow: Vec<PacketsRow>,
+    failures: Vec<FailureRow<'r>>,
+    validity: Vec<ValidityRow<'r>>,
 }
-
-/// The class of a flow whose head could not be read.
-const UNKNOWN: &str = "unknown";
 
 impl Reports {
     /// Counts a flow that was written.
-    pub(crate) fn written(&mut self, class: &str, packets: u64) {
+    pub(crate) fn count_written(&mut self, class: &str, packets: u64) {
         *self.packets_per_flow.entry(packets).or_default() += 1;
-        self.of(class).written += 1;
+        self.class_mut(class).written += 1;
     }
 
-    /// Counts a flow that was left out; `None` where its class is not known.
-    pub(crate) fn left_out(&mut self, class: Option<&str>, fault: &Fault) {
-        self.of(class.filter(|c| !c.is_empty()).unwrap_or(UNKNOWN)).left_out += 1;
-        self.failed(fault);
+    /// Counts a flow that was left out; `class` is `None` if it is not known.
+    pub(crate) fn count_left_out(&mut self, class: Option<&str>, reason: &RejectReason) {
+        self.class_mut(class.filter(|c| !c.is_empty()).unwrap_or(UNKNOWN_CLASS)).left_out += 1;
+        self.count_failure(reason);
     }
 
-    /// Counts something wrong that is no flow's.
-    pub(crate) fn failed(&mut self, fault: &Fault) {
-        *self.failures.entry((fault.field.clone(), fault.reason.clone())).or_default() += 1;
+    /// Counts a failure that does not belong to a flow, such as a damaged file.
+    pub(crate) fn count_failure(&mut self, reason: &RejectReason) {
+        *self.failures.entry((reason.field.clone(), reason.reason.clone())).or_default() += 1;
     }
 
-    fn of(&mut self, class: &str) -> &mut Validity {
-        self.validity.entry(class.to_owned()).or_default()
+    fn class_mut(&mut self, class: &str) -> &mut ClassCounts {
+        self.classes.entry(class.to_owned()).or_default()
     }
 
-    /// Flows written by class.
-    pub(crate) fn classes(&self) -> BTreeMap<String, u64> {
-        let written = self.validity.iter().filter(|(_, flows)| flows.written > 0);
+    /// Returns the number of flows written, by class.
+    pub(crate) fn written_by_class(&self) -> BTreeMap<String, u64> {
+        let written = self.classes.iter().filter(|(_, flows)| flows.written > 0);
         written.map(|(class, flows)| (class.clone(), flows.written)).collect()
     }
 
-    /// What was left out, by field and reason.
+    /// Returns the number of failures, by field and reason.
     pub(crate) fn failures(&self) -> BTreeMap<String, u64> {
         self.failures
             .iter()
@@ -65,101 +101,78 @@ impl Reports {
             .collect()
     }
 
-    /// Packets per flow: smallest, median, nine tenths, 99 hundredths, largest; zeros where there
-    /// is nothing.
+    /// Returns quantiles of the packets per flow: minimum, median, 90 %, 99 %, maximum. Zeros if no
+    /// flow was written.
     pub(crate) fn quantiles(&self) -> [u64; 5] {
-        let all: u64 = self.packets_per_flow.values().sum();
+        let flows: u64 = self.packets_per_flow.values().sum();
         [0, 50, 90, 99, 100].map(|q| {
-            let rank = (all.saturating_sub(1) * q).div_ceil(100);
-            let mut seen = 0;
-            let at = self.packets_per_flow.iter().find(|(_, n)| {
-                seen += **n;
-                seen > rank
+            let rank = (flows.saturating_sub(1) * q).div_ceil(100);
+            let mut below = 0;
+            let found = self.packets_per_flow.iter().find(|(_, n)| {
+                below += **n;
+                below > rank
             });
-            at.map_or(0, |(packets, _)| *packets)
+            found.map_or(0, |(packets, _)| *packets)
         })
     }
 
-    /// Writes the reports into a folder that is still to appear: a CSV file each, and one of JSON
-    /// with all three.
+    /// Writes the reports into a folder that appears at its commit: a CSV file for each, and one of
+    /// JSON with all three.
     pub(crate) fn write(
         &self,
         folder: &Path,
-        existing: OnExisting,
+        on_existing: OnExisting,
     ) -> anyhow::Result<AtomicFolder> {
-        let out = AtomicFolder::create(folder, existing)?;
+        let out = AtomicFolder::create(folder, on_existing)?;
+        let rows = self.rows();
         let files = [
-            ("packets-per-flow.csv", self.packets_csv()),
-            ("failures.csv", self.failures_csv()),
-            ("validity.csv", self.validity_csv()),
-            ("reports.json", self.json()),
+            ("packets-per-flow.csv", to_csv(&["packets", "flows"], &rows.packets_per_flow)?),
+            ("failures.csv", to_csv(&["field", "reason", "times"], &rows.failures)?),
+            ("validity.csv", to_csv(&["class", "read", "written", "left_out"], &rows.validity)?),
+            ("reports.json", to_json(&rows)?),
         ];
-        for (name, text) in files {
-            fs::write(out.path().join(name), text)
+        for (name, octets) in files {
+            fs::write(out.path().join(name), octets)
                 .with_context(|| out.target().join(name).display().to_string())?;
         }
         out.sync()?;
         Ok(out)
     }
 
-    fn packets_csv(&self) -> String {
-        csv(
-            "packets,flows",
-            self.packets_per_flow.iter().map(|(packets, flows)| format!("{packets},{flows}")),
-        )
-    }
-
-    fn failures_csv(&self) -> String {
+    fn rows(&self) -> AllRows<'_> {
+        let packets = self.packets_per_flow.iter();
         let failures = self.failures.iter();
-        csv(
-            "field,reason,times",
-            failures.map(|((field, reason), times)| {
-                format!("{},{},{times}", quoted(field), quoted(reason))
-            }),
-        )
-    }
-
-    fn validity_csv(&self) -> String {
-        let validity = self.validity.iter();
-        csv(
-            "class,read,written,left_out",
-            validity.map(|(class, Validity { written, left_out })| {
-                format!("{},{},{written},{left_out}", quoted(class), written + left_out)
-            }),
-        )
-    }
-
-    fn json(&self) -> String {
-        let packets = self
-            .packets_per_flow
-            .iter()
-            .map(|(packets, flows)| json!({"packets": packets, "flows": flows}));
-        let failures = self.failures.iter();
-        let failures =
-            failures.map(|((f, r), times)| json!({"field": f, "reason": r, "times": times}));
-        let validity = self.validity.iter().map(|(class, Validity { written, left_out })| {
-            json!({"class": class, "read": written + left_out, "written": written, "left_out": left_out})
-        });
-        let all = json!({
-            "packets_per_flow": packets.collect::<Vec<_>>(),
-            "failures": failures.collect::<Vec<_>>(),
-            "validity": validity.collect::<Vec<_>>(),
-        });
-        format!("{all:#}\n")
+        let classes = self.classes.iter();
+        AllRows {
+            packets_per_flow: packets
+                .map(|(&packets, &flows)| PacketsRow { packets, flows })
+                .collect(),
+            failures: failures
+                .map(|((field, reason), &times)| FailureRow { field, reason, times })
+                .collect(),
+            validity: classes
+                .map(|(class, &ClassCounts { written, left_out })| ValidityRow {
+                    class,
+                    read: written + left_out,
+                    written,
+                    left_out,
+                })
+                .collect(),
+        }
     }
 }
 
-fn csv(head: &str, lines: impl Iterator<Item = String>) -> String {
-    std::iter::once(head.to_owned()).chain(lines).map(|line| line + "\n").collect()
+/// Writes a table as CSV. `header` names the columns, also of a table without rows.
+fn to_csv(header: &[&str], rows: &[impl Serialize]) -> anyhow::Result<Vec<u8>> {
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    writer.write_record(header)?;
+    rows.iter().try_for_each(|row| writer.serialize(row))?;
+    Ok(writer.into_inner()?)
 }
 
-/// A field of CSV (RFC 4180).
-pub(crate) fn quoted(text: &str) -> String {
-    if text.contains(['"', ',', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
+/// Writes all tables as indented JSON. The keys are sorted, which a [`serde_json::Value`] does.
+fn to_json(rows: &AllRows<'_>) -> anyhow::Result<Vec<u8>> {
+    Ok(format!("{:#}\n", serde_json::to_value(rows)?).into_bytes())
 }
 
 #[cfg(test)]
@@ -169,38 +182,79 @@ mod tests {
     #[test]
     fn quantiles_are_of_the_flows() {
         let mut reports = Reports::default();
-        (1..=101).for_each(|n| reports.written("reset", n));
+        (1..=101).for_each(|n| reports.count_written("reset", n));
         assert_eq!(reports.quantiles(), [1, 51, 91, 100, 101]);
         assert_eq!(Reports::default().quantiles(), [0; 5]);
     }
 
+    fn check_csv(header: &[&str], rows: &[impl Serialize], expected: &str) {
+        assert_eq!(String::from_utf8(to_csv(header, rows).unwrap()).unwrap(), expected);
+    }
+
+    #[test]
+    fn tables_without_rows_have_their_header() {
+        check_csv(&["packets", "flows"], &[] as &[PacketsRow], "packets,flows\n");
+    }
+
     #[test]
     fn texts_are_quoted_where_they_must_be() {
-        assert_eq!(quoted("a b.pcap"), "a b.pcap");
-        assert_eq!(quoted("a,b"), "\"a,b\"");
-        assert_eq!(quoted("say \"x\""), "\"say \"\"x\"\"\"");
+        let row = |field, reason| FailureRow { field, reason, times: 1 };
+        let rows = [row("a b.pcap", "a,b"), row("say \"x\"", "two\nlines"), row("", "#")];
+        let expected = "f,r,t\na b.pcap,\"a,b\",1\n\"say \"\"x\"\"\",\"two\nlines\",1\n,#,1\n";
+        check_csv(&["f", "r", "t"], &rows, expected);
     }
 
     #[test]
     fn what_was_read_is_what_was_written_and_left_out() {
         let mut reports = Reports::default();
-        reports.written("reset", 3);
-        reports.left_out(Some("reset"), &Fault::new("a, b", "wrong", ""));
-        reports.left_out(None, &Fault::new("time", "too late", ""));
-        reports.failed(&Fault::new("time", "too late", ""));
-        assert_eq!(reports.packets_csv(), "packets,flows\n3,1\n");
-        assert_eq!(
-            reports.failures_csv(),
-            "field,reason,times\n\"a, b\",wrong,1\ntime,too late,2\n"
-        );
-        assert_eq!(
-            reports.validity_csv(),
-            "class,read,written,left_out\nreset,2,1,1\nunknown,1,0,1\n"
-        );
-        let json: serde_json::Value = serde_json::from_str(&reports.json()).unwrap();
-        assert_eq!(
-            json["validity"][0],
-            json!({"class": "reset", "read": 2, "written": 1, "left_out": 1})
-        );
+        reports.count_written("reset", 3);
+        reports.count_left_out(Some("reset"), &RejectReason::new("a, b", "wrong", ""));
+        reports.count_left_out(None, &RejectReason::new("time", "too late", ""));
+        reports.count_failure(&RejectReason::new("time", "too late", ""));
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("reports");
+        reports.write(&target, OnExisting::Fail).unwrap().commit().unwrap();
+        let check = |name: &str, expected: &str| {
+            assert_eq!(fs::read_to_string(target.join(name)).unwrap(), expected, "{name}");
+        };
+        check("packets-per-flow.csv", "packets,flows\n3,1\n");
+        check("failures.csv", "field,reason,times\n\"a, b\",wrong,1\ntime,too late,2\n");
+        check("validity.csv", "class,read,written,left_out\nreset,2,1,1\nunknown,1,0,1\n");
+        let expected = r#"{
+  "failures": [
+    {
+      "field": "a, b",
+      "reason": "wrong",
+      "times": 1
+    },
+    {
+      "field": "time",
+      "reason": "too late",
+      "times": 2
+    }
+  ],
+  "packets_per_flow": [
+    {
+      "flows": 1,
+      "packets": 3
+    }
+  ],
+  "validity": [
+    {
+      "class": "reset",
+      "left_out": 1,
+      "read": 2,
+      "written": 1
+    },
+    {
+      "class": "unknown",
+      "left_out": 1,
+      "read": 1,
+      "written": 0
+    }
+  ]
+}
+"#;
+        check("reports.json", expected);
     }
 }

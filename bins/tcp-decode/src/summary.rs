@@ -1,4 +1,4 @@
-//! What was done, for people and as JSON.
+//! Summary of a run, as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,43 +6,44 @@ use std::fmt;
 use clikit::text::{Rows, count, octets, percent};
 use serde::Serialize;
 
-/// What was done.
+/// Counts of a run. The names of the fields are the keys of `--json`.
 #[derive(Serialize, Clone, PartialEq, Debug, Default)]
 pub(crate) struct Summary {
-    /// Rows of the dataset.
+    /// Rows of the dataset, readable or not.
     pub(crate) flows_read: u64,
     /// Flows in the captures.
     pub(crate) flows_written: u64,
-    /// Packets in the captures.
+    /// Packets of the flows that were written.
     pub(crate) packets: u64,
-    /// Packets whose times are made up, since the original's code has none.
+    /// Packets whose times are made up, since the `word16` code has none.
     pub(crate) packets_without_times: u64,
-    /// Packets in the original's code whose header had to be mended.
+    /// Packets of the `word16` code whose options or length had to be repaired.
     pub(crate) repaired_packets: u64,
-    /// Tokens of the flows written.
+    /// Tokens of the flows that were written.
     pub(crate) tokens: u64,
-    /// Octets of the captures.
+    /// Octets of the captures, before compression.
     pub(crate) octets: u64,
-    /// Captures.
+    /// Number of capture files.
     pub(crate) files: u64,
-    /// Flows written, by class.
+    /// Flows that were written, by class.
     pub(crate) classes: BTreeMap<String, u64>,
-    /// Packets per flow: smallest, median, nine tenths, 99 hundredths, largest.
+    /// Quantiles of the packets per flow: minimum, median, 90 %, 99 %, maximum.
     pub(crate) packets_per_flow: [u64; 5],
-    /// Flows left out and files lost, by field and reason.
+    /// Flows that were left out and files whose rest is lost, by field and reason.
     pub(crate) left_out: BTreeMap<String, u64>,
-    /// Wall-clock time.
+    /// Wall-clock time of the run, in seconds.
     pub(crate) seconds: f64,
 }
 
 impl Summary {
+    /// Returns the number of flows left out and files lost.
     fn left_out_count(&self) -> u64 {
         self.left_out.values().sum()
     }
 }
 
 impl fmt::Display for Summary {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = Rows::default();
         rows.push("flows read", count(self.flows_read));
         rows.push("flows written", count(self.flows_written));
@@ -77,6 +78,6 @@ impl fmt::Display for Summary {
         rows.push("files", format!("{} ({})", count(self.files), octets(self.octets)));
         let rate = (self.packets as f64 / self.seconds.max(1e-9)) as u64;
         rows.push("time", format!("{:.2} s ({} packets/s)", self.seconds, count(rate)));
-        rows.fmt(to)
+        rows.fmt(f)
     }
 }

@@ -10,7 +10,7 @@ mod jobs;
 mod keep;
 mod rows;
 mod run;
-mod side_output;
+
 mod summary;
 
 pub use args::Args;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use arrowio::Tokens;
-use clikit::{Console, Inputs, Unit, is_dash};
+use clikit::{Console, Inputs, SideOutput, Unit, is_dash};
 use dataset::{Sink, begins_like_capture};
 use flowtrack::TrackerOptions;
 use tcpwire::ReadError;
@@ -18,7 +18,6 @@ use crate::flow_log;
 use crate::jobs::{Message, Task, read_all};
 use crate::keep::KeepSet;
 use crate::rows;
-use crate::side_output::SideOutput;
 use crate::summary::Summary;
 
 /// Reads the captures of `args.input` and writes the dataset, the flow log and the token table.
@@ -222,7 +221,7 @@ impl Writing<'_> {
                 beside.push(table);
             }
             // Whatever there is no room for is found before the dataset appears.
-            beside.iter_mut().try_for_each(SideOutput::settle)?;
+            beside.iter_mut().try_for_each(SideOutput::flush_and_sync)?;
             self.summary.written = outputs.dataset.finish()?;
             beside.into_iter().try_for_each(SideOutput::commit)?;
         }

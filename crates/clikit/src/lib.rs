@@ -55,6 +55,7 @@ mod input;
 mod interrupt;
 mod paths;
 mod progress;
+mod side_output;
 mod stderr;
 pub mod text;
 
@@ -65,3 +66,4 @@ pub use input::{InputFile, Inputs, is_dash};
 pub use interrupt::Interrupts;
 pub use paths::{ensure_distinct_paths, warn_if_named_like_a_file};
 pub use progress::{Progress, Unit};
+pub use side_output::SideOutput;

@@ -114,7 +114,10 @@ pub fn read_header(row: &FlowRow) -> Result<FlowHeader, DecodeError> {
     }
 }
 
-fn header_of(flow: &Flow) -> FlowHeader {
+/// Returns the header that a flow would have in the field code, as far as its packets show: a
+/// `word16` row has none of its own.
+#[must_use]
+pub fn header_of(flow: &Flow) -> FlowHeader {
     let any = |all: Flags| flow.packets.iter().any(|p| p.flags.contains(all));
     let close = match (any(Flags::RST), any(Flags::FIN)) {
         (true, _) => CloseKind::Reset,

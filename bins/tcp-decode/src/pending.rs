@@ -1,0 +1,258 @@
+//! Flows between the dataset and the capture: each row is decoded once.
+//!
+//! A field header is at the head of its tokens, but a `word16` row has none: only its packets say
+//! which server port and which close it has. Such a row is decoded where its header is wanted, and
+//! the packets stay with it until they are written. The addresses and the start that are drawn
+//! later do not change the packets otherwise, so [`PendingFlow::set_identity`] writes them into the
+//! decoded flow. A row that [`Sorter`](crate::order::Sorter) moves to disk loses its packets and is
+//! decoded a second time.
+
+use arrowio::{FlowRow, Tokens};
+use dataset::RowDecoder;
+use flowtrack::Flow;
+use tokenizer::field::{self, FlowHeader};
+use tokenizer::{DecodeError, FlowIdentity, Synthesized};
+
+use crate::identity::TupleHints;
+use crate::ports::EphemeralPorts;
+
+/// Row of a dataset, with everything that was decoded of it so far.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct PendingFlow {
+    /// Row as it was read, with an identity that may be completed since.
+    pub(crate) row: FlowRow,
+    header: Option<FlowHeader>,
+    decoded: Option<Box<(Flow, Synthesized)>>,
+}
+
+impl From<FlowRow> for PendingFlow {
+    fn from(row: FlowRow) -> PendingFlow {
+        PendingFlow { row, header: None, decoded: None }
+    }
+}
+
+impl PendingFlow {
+    /// Returns the start in nanoseconds since 1970, 0 as long as it is not drawn.
+    pub(crate) fn start_ns(&self) -> i64 {
+        self.row.identity.start_ns.unwrap_or(0)
+    }
+
+    /// Returns the heap octets of the packets, 0 if the flow is not decoded.
+    pub(crate) fn packet_octets(&self) -> usize {
+        self.decoded.as_ref().map_or(0, |decoded| decoded.0.heap_octets())
+    }
+
+    /// Returns whether times of the flow may be finer than microseconds.
+    pub(crate) fn needs_ns(&self) -> bool {
+        let unit_ns = self.header.as_ref().map_or(1, |header| header.unit_ns());
+        unit_ns % 1_000 != 0 || self.start_ns() % 1_000 != 0
+    }
+
+    /// Completes the identity: addresses, the client's port and the start may be set where they
+    /// were unknown, other values must be the ones that the row had when it was decoded.
+    pub(crate) fn set_identity(&mut self, identity: FlowIdentity) {
+        let before = std::mem::replace(&mut self.row.identity, identity);
+        let Some((flow, _)) = self.decoded.as_deref_mut() else { return };
+        flow.client.addr = identity.client.addr.unwrap_or(flow.client.addr);
+        flow.server.addr = identity.server.addr.unwrap_or(flow.server.addr);
+        // `word16` encodes both ports; in the field code the client's port is part of the identity.
+        if matches!(self.row.tokens, Tokens::U16(_)) {
+            flow.client.port = identity.client_port.unwrap_or(0);
+        }
+        // A flow without a start is decoded as if it started at 0.
+        let shift_ns = identity.start_ns.unwrap_or(0) - before.start_ns.unwrap_or(0);
+        for packet in &mut flow.packets {
+            packet.time_ns = packet.time_ns.saturating_add(shift_ns);
+        }
+    }
+}
+
+/// Decoder of pending flows.
+#[derive(Default)]
+pub(crate) struct PendingDecoder {
+    rows: RowDecoder,
+    /// Number of rows decoded to their end, for the test that none is decoded twice.
+    #[cfg(test)]
+    pub(crate) decodes: u32,
+}
+
+impl PendingDecoder {
+    /// Returns the header of a flow. A `word16` row is decoded for it.
+    pub(crate) fn header(&mut self, pending: &mut PendingFlow) -> Result<FlowHeader, DecodeError> {
+        if let Some(header) = pending.header {
+            return Ok(header);
+        }
+        let header = match &pending.row.tokens {
+            Tokens::U16(tokens) => field::header(tokens)?,
+            Tokens::I32(_) => dataset::header_of(&self.decoded(pending)?.0),
+        };
+        Ok(*pending.header.insert(header))
+    }
+
+    /// Returns the properties of a generated flow that restrict its 4-tuple.
+    ///
+    /// The duration is the dataset's column. A row without that column is decoded, which takes the
+    /// sequence number, timestamp and IP ID bases from its identity. A row that does not decode
+    /// gets a duration of 0: its fault is found, and named, when it is to be written.
+    pub(crate) fn tuple_hints(&mut self, pending: &mut PendingFlow) -> TupleHints {
+        let column = pending.row.summary.as_ref().map(|summary| summary.duration_ns.max(0));
+        if column.is_none() || pending.decoded.is_some() {
+            if let Ok((flow, _)) = self.decoded(pending) {
+                let client_ports = EphemeralPorts::from_opening(flow);
+                let duration_ns = column.unwrap_or_else(|| duration_ns(flow));
+                return TupleHints { duration_ns, client_ports };
+            }
+        }
+        let client_ports = self.rows.decode_opening(&pending.row, EphemeralPorts::from_opening);
+        TupleHints { duration_ns: column.unwrap_or(0), client_ports }
+    }
+
+    /// Returns the packets of a flow, and counts of the values that had to be made up.
+    pub(crate) fn decode(
+        &mut self,
+        pending: &mut PendingFlow,
+    ) -> Result<(Flow, Synthesized), DecodeError> {
+        match pending.decoded.take() {
+            Some(decoded) => Ok(*decoded),
+            None => self.decode_row(&pending.row),
+        }
+    }
+
+    /// Takes back a flow that is written, for its buffers.
+    pub(crate) fn recycle(&mut self, flow: Flow) {
+        self.rows.recycle(flow);
+    }
+
+    /// Decodes a row unless that was done already, and keeps the flow with it.
+    fn decoded<'p>(
+        &mut self,
+        pending: &'p mut PendingFlow,
+    ) -> Result<&'p (Flow, Synthesized), DecodeError> {
+        let decoded = match pending.decoded.take() {
+            Some(decoded) => decoded,
+            None => Box::new(self.decode_row(&pending.row)?),
+        };
+        Ok(pending.decoded.insert(decoded))
+    }
+
+    fn decode_row(&mut self, row: &FlowRow) -> Result<(Flow, Synthesized), DecodeError> {
+        #[cfg(test)]
+        {
+            self.decodes += 1;
+        }
+        self.rows.decode(row)
+    }
+}
+
+/// Returns the time from the first packet to the last one, at least 0.
+fn duration_ns(flow: &Flow) -> i64 {
+    let [first, last] =
+        [flow.packets.first(), flow.packets.last()].map(|p| p.map_or(0, |p| p.time_ns));
+    last.saturating_sub(first).max(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrowio::{CodecId, FlowSummary};
+    use clap::Parser;
+    use dataset::CODEC_IDS;
+    use testkit::datasets::{FIELD, meta};
+    use tokenizer::word16;
+
+    use super::*;
+    use crate::args::Args;
+    use crate::identity::IdentitySampler;
+    use crate::order::Sorter;
+
+    /// Rows of the worked flow as a model generates them: tokens without an identity.
+    fn generated(code: CodecId, count: usize) -> Vec<FlowRow> {
+        let flow = field::doc::worked_flow();
+        let tokens = if code == FIELD {
+            let mut tokens = Vec::new();
+            field::encode(&flow, &mut tokens).unwrap();
+            Tokens::U16(tokens)
+        } else {
+            let mut words = Vec::new();
+            word16::encode(&flow, &mut words).unwrap();
+            Tokens::I32(words)
+        };
+        vec![FlowRow { tokens, identity: FlowIdentity::default(), summary: None }; count]
+    }
+
+    /// Takes rows through the program's steps: header, identity, sorting in `memory` octets,
+    /// packets. Returns each row with its packets, and the number of decodes.
+    fn decode_all(code: CodecId, rows: Vec<FlowRow>, memory: u64) -> (Vec<(FlowRow, Flow)>, u32) {
+        let args = Args::parse_from(["tcp-decode", "in", "out"]);
+        let mut sampler = IdentitySampler::new(&args.identity).unwrap();
+        let (mut sorter, mut decoder) =
+            (Sorter::new(memory, &meta(code)), PendingDecoder::default());
+        for row in rows {
+            let mut pending = PendingFlow::from(row);
+            let header = decoder.header(&mut pending).unwrap();
+            let mut identity = pending.row.identity;
+            let rejected = sampler
+                .complete(&mut identity, &header, |drawn| {
+                    pending.set_identity(*drawn);
+                    decoder.tuple_hints(&mut pending)
+                })
+                .unwrap();
+            assert_eq!(rejected, None);
+            pending.set_identity(identity);
+            sorter.push(pending).unwrap();
+        }
+        let mut sorted = sorter.into_sorted().unwrap();
+        let mut all = Vec::new();
+        while let Some(mut pending) = sorted.next_flow().unwrap() {
+            decoder.header(&mut pending).unwrap();
+            let (flow, _) = decoder.decode(&mut pending).unwrap();
+            all.push((pending.row, flow));
+        }
+        (all, decoder.decodes)
+    }
+
+    #[test]
+    fn a_generated_row_is_decoded_once() {
+        for code in CODEC_IDS {
+            let (all, decodes) = decode_all(code, generated(code, 5), u64::MAX);
+            assert_eq!((all.len(), decodes), (5, 5), "{}", code.name);
+        }
+    }
+
+    #[test]
+    fn a_row_that_was_moved_to_disk_is_decoded_once_more() {
+        for code in CODEC_IDS {
+            let (all, decodes) = decode_all(code, generated(code, 5), 1);
+            assert_eq!((all.len(), decodes), (5, 10), "{}", code.name);
+        }
+    }
+
+    #[test]
+    fn a_field_row_with_its_duration_is_decoded_when_it_is_written() {
+        let mut rows = generated(FIELD, 5);
+        rows.iter_mut().for_each(|row| row.summary = Some(FlowSummary::default()));
+        assert_eq!(decode_all(FIELD, rows, u64::MAX).1, 5);
+    }
+
+    #[test]
+    fn packets_are_those_that_the_complete_identity_gives() {
+        let addresses = [None, "192.0.2.9".parse().ok(), "2001:db8::9".parse().ok()];
+        for code in CODEC_IDS {
+            for (client, start_ns) in [(0, None), (1, Some(7)), (0, Some(-7_000)), (2, None)] {
+                // The worked flow is IPv4 in the field code; `word16` has no IP version.
+                if client == 2 && code == FIELD {
+                    continue;
+                }
+                let mut rows = generated(code, 1);
+                rows[0].identity.client.addr = addresses[client];
+                rows[0].identity.start_ns = start_ns;
+                for memory in [1, u64::MAX] {
+                    let (all, _) = decode_all(code, rows.clone(), memory);
+                    let (row, flow) = &all[0];
+                    assert!(row.identity.server.addr.is_some());
+                    let (expected, _) = RowDecoder::default().decode(row).unwrap();
+                    assert_eq!(*flow, expected, "{} {client} {start_ns:?}", code.name);
+                }
+            }
+        }
+    }
+}
