@@ -96,12 +96,12 @@ impl PendingDecoder {
     /// gets a duration of 0: its fault is found, and named, when it is to be written.
     pub(crate) fn tuple_hints(&mut self, pending: &mut PendingFlow) -> TupleHints {
         let column = pending.row.summary.as_ref().map(|summary| summary.duration_ns.max(0));
-        if column.is_none() || pending.decoded.is_some() {
-            if let Ok((flow, _)) = self.decoded(pending) {
-                let client_ports = EphemeralPorts::from_opening(flow);
-                let duration_ns = column.unwrap_or_else(|| duration_ns(flow));
-                return TupleHints { duration_ns, client_ports };
-            }
+        if (column.is_none() || pending.decoded.is_some())
+            && let Ok((flow, _)) = self.decoded(pending)
+        {
+            let client_ports = EphemeralPorts::from_opening(flow);
+            let duration_ns = column.unwrap_or_else(|| duration_ns(flow));
+            return TupleHints { duration_ns, client_ports };
         }
         let client_ports = self.rows.decode_opening(&pending.row, EphemeralPorts::from_opening);
         TupleHints { duration_ns: column.unwrap_or(0), client_ports }

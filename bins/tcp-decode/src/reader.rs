@@ -8,15 +8,15 @@ use crate::reject_reason::RejectReason;
 use crate::write_context::WriteContext;
 
 /// Reader of flows that are ready to be written: header read, identity complete.
-pub(crate) struct FlowReader {
+pub(crate) struct PendingReader {
     rows: DatasetReader,
     sampler: IdentitySampler,
 }
 
-impl FlowReader {
+impl PendingReader {
     /// Creates a reader of `rows`, whose generated flows get their identities from `sampler`.
-    pub(crate) fn new(rows: DatasetReader, sampler: IdentitySampler) -> FlowReader {
-        FlowReader { rows, sampler }
+    pub(crate) fn new(rows: DatasetReader, sampler: IdentitySampler) -> PendingReader {
+        PendingReader { rows, sampler }
     }
 
     /// Returns the metadata of the dataset.

@@ -15,7 +15,7 @@ use crate::labels::{Label, LabelWriter};
 use crate::merge::{PacketMerge, PacketSink};
 use crate::order::Sorter;
 use crate::output::{CaptureOutput, CaptureTarget, OutputPlan};
-use crate::reader::FlowReader;
+use crate::reader::PendingReader;
 use crate::write_context::{FinishedTables, WriteContext, on_existing};
 
 /// Reads the dataset of `args.input` and writes the captures, the label file and the reports.
@@ -42,7 +42,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     // A label file in the folder of `--split flow` is created in that folder's temporary.
     let elsewhere = args.labels.as_deref().filter(|path| plan.name_in_folder(path).is_none());
     let labels = elsewhere.map(|path| LabelWriter::create(path, console)).transpose()?;
-    let reader = FlowReader::new(rows, IdentitySampler::new(&args.identity)?);
+    let reader = PendingReader::new(rows, IdentitySampler::new(&args.identity)?);
     let mut context = WriteContext::new(&args, labels, console);
     let mut tables = match &plan.target {
         CaptureTarget::Folder(folder) => {
@@ -74,7 +74,7 @@ fn write_separately(
     args: &Args,
     plan: &OutputPlan,
     folder: &Path,
-    mut reader: FlowReader,
+    mut reader: PendingReader,
     context: &mut WriteContext<'_>,
 ) -> anyhow::Result<FinishedTables> {
     let out = AtomicFolder::create(folder, on_existing(args))?;
@@ -111,7 +111,7 @@ fn write_separately(
 fn write_interleaved(
     args: &Args,
     plan: &OutputPlan,
-    mut reader: FlowReader,
+    mut reader: PendingReader,
     context: &mut WriteContext<'_>,
 ) -> anyhow::Result<FinishedTables> {
     let reading = context.console.progress("reading flows", None, Unit::Items);

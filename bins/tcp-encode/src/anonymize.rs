@@ -1,9 +1,9 @@
-//! `--anonymize`: addresses that keep their common prefixes and nothing else (Crypto-PAn).
+//! Prefix-preserving anonymization of addresses, Crypto-PAn (`--anonymize`).
 //!
 //! J. Fan, J. Xu, M. H. Ammar, S. B. Moon: "Prefix-preserving IP address anonymization:
 //! measurement-based security evaluation and a new cryptography-based scheme", Computer Networks 46
-//! (2004). IPv4 as in the authors' own code; IPv6 the same way over 128 bits, as later
-//! implementations do it.
+//! (2004). IPv4 is anonymized as in the authors' own code, IPv6 in the same way over 128 bits, as
+//! later implementations do it.
 
 use std::fs::File;
 use std::io::Read;
@@ -15,12 +15,13 @@ use aes::cipher::{BlockEncrypt, KeyInit};
 use anyhow::{Context, bail};
 use tcpwire::{TcpOption, option_kind, options};
 
-/// Octets of a key: those of AES-128, then those that make the padding.
+/// Octets of a key: 16 for AES-128, then 16 from which the padding is derived.
 const KEY_LEN: usize = 32;
-/// What there is to say where there is no good key.
-const HOW_TO: &str = "make one with: head -c 32 /dev/urandom > FILE";
+/// Hint in error messages about keys.
+const KEY_HINT: &str = "make one with: head -c 32 /dev/urandom > FILE";
 
-/// Replaces addresses: two that share their first n bits do so afterwards, and no two become one.
+/// Permutation of all addresses of an IP version. The images of two addresses share exactly as many
+/// leading bits as the addresses do.
 #[derive(Clone)]
 pub(crate) struct CryptoPan {
     cipher: Aes128,
@@ -34,6 +35,7 @@ impl std::fmt::Debug for CryptoPan {
 }
 
 impl CryptoPan {
+    /// Creates the permutation of a key.
     pub(crate) fn new(key: &[u8; KEY_LEN]) -> CryptoPan {
         let (aes, pad) = key.split_at(KEY_LEN / 2);
         let cipher = Aes128::new(aes.into());
@@ -43,35 +45,39 @@ impl CryptoPan {
         CryptoPan { cipher, pad }
     }
 
-    /// Reads the key: 32 octets, or 64 hexadecimal digits on a line.
+    /// Reads the key from a file: 32 octets, or 64 hexadecimal digits on a line.
     ///
     /// # Errors
-    /// Where the file cannot be read or holds something else.
+    /// If the file cannot be read or does not hold a key.
     pub(crate) fn from_file(path: &Path) -> anyhow::Result<CryptoPan> {
         let shown = path.display();
         let file = File::open(path)
-            .with_context(|| format!("{shown}: no key for --anonymize; {HOW_TO}"))?;
+            .with_context(|| format!("{shown}: no key for --anonymize; {KEY_HINT}"))?;
         warn_if_shared(&file, path);
         let mut text = Vec::new();
         file.take(1024).read_to_end(&mut text).with_context(|| shown.to_string())?;
         let Some(key) = key(&text) else {
-            bail!("{shown}: expected 32 random octets or 64 hexadecimal digits as a key; {HOW_TO}");
+            bail!(
+                "{shown}: expected 32 random octets or 64 hexadecimal digits as a key; {KEY_HINT}"
+            );
         };
         Ok(CryptoPan::new(&key))
     }
 
-    pub(crate) fn replace(&self, addr: IpAddr) -> IpAddr {
+    /// Returns the image of an address.
+    pub(crate) fn anonymize(&self, addr: IpAddr) -> IpAddr {
         match addr {
             IpAddr::V4(v4) => {
-                let bits = self.bits(u128::from(u32::from(v4)) << 96, 32);
+                let bits = self.permute(u128::from(u32::from(v4)) << 96, 32);
                 Ipv4Addr::from((bits >> 96) as u32).into()
             }
-            IpAddr::V6(v6) => Ipv6Addr::from(self.bits(u128::from(v6), 128)).into(),
+            IpAddr::V6(v6) => Ipv6Addr::from(self.permute(u128::from(v6), 128)).into(),
         }
     }
 
-    /// Flips each of the first `n` bits or not, by what the bits before it say.
-    fn bits(&self, addr: u128, n: u32) -> u128 {
+    /// Anonymizes the first `n` bits. Each is flipped or not, by a pseudo-random function of the bits
+    /// before it: the first bit of AES over these bits and the rest of the padding.
+    fn permute(&self, addr: u128, n: u32) -> u128 {
         let mut flipped = 0;
         for at in 0..n {
             let before = !u128::MAX.checked_shr(at).unwrap_or(0);
@@ -83,17 +89,20 @@ impl CryptoPan {
     }
 }
 
+/// Parses a key; returns `None` if the octets are not one.
 fn key(text: &[u8]) -> Option<[u8; KEY_LEN]> {
     let key: [u8; KEY_LEN] = match text.try_into() {
         Ok(key) => key,
         Err(_) => from_hex(text.trim_ascii_end())?,
     };
-    // A file of zeros, or a word repeated: nobody's random octets.
+    // 32 random octets have fewer than 12 different values with a probability far below 2^-64: such
+    // a file is one of zeros, or of a word that is repeated.
     let mut different = key;
     different.sort_unstable();
     (different.chunk_by(|a, b| a == b).count() >= 12).then_some(key)
 }
 
+/// Parses 64 hexadecimal digits.
 fn from_hex(text: &[u8]) -> Option<[u8; KEY_LEN]> {
     let digit = |c: u8| char::from(c).to_digit(16).map(|d| d as u8);
     let octets: Option<Vec<u8>> =
@@ -101,6 +110,7 @@ fn from_hex(text: &[u8]) -> Option<[u8; KEY_LEN]> {
     octets?.try_into().ok()
 }
 
+/// Warns if the file mode lets other users read the key.
 #[cfg(unix)]
 fn warn_if_shared(file: &File, path: &Path) {
     use std::os::unix::fs::PermissionsExt;
@@ -113,10 +123,11 @@ fn warn_if_shared(file: &File, path: &Path) {
     }
 }
 
+/// Does nothing: file modes are Unix's.
 #[cfg(not(unix))]
 fn warn_if_shared(_file: &File, _path: &Path) {}
 
-/// Why a flow with these options is not for sharing: they may hold an address or a host's secret.
+/// Reason why a flow is left out: its options may hold an address or identify a host.
 pub(crate) const OPTIONS: &str = "options that may hold an address";
 
 /// Whether options are nothing but those whose content is known, and is no address: MSS, window
@@ -145,14 +156,14 @@ mod tests {
 
     use super::*;
 
-    /// The key of the sample that the authors published with their code.
+    /// Key of the sample that the authors published with their code.
     const SAMPLE: [u8; KEY_LEN] = [
         21, 34, 23, 141, 51, 164, 207, 128, 19, 10, 91, 22, 73, 144, 125, 16, 216, 152, 143, 131,
         121, 121, 101, 39, 98, 87, 76, 45, 42, 132, 34, 2,
     ];
 
     fn check(addr: &str, expected: &str) {
-        let found = CryptoPan::new(&SAMPLE).replace(addr.parse().unwrap());
+        let found = CryptoPan::new(&SAMPLE).anonymize(addr.parse().unwrap());
         assert_eq!(found, expected.parse::<IpAddr>().unwrap(), "{addr}");
     }
 
@@ -190,12 +201,12 @@ mod tests {
         fn prefixes_stay(key: [u8; KEY_LEN], a: u128, shared in 0u32..128, noise: u128) {
             let pan = CryptoPan::new(&key);
             let b = a ^ (1 << 127 | noise >> 1) >> shared;
-            let as_v6 = |bits: u128| match pan.replace(Ipv6Addr::from(bits).into()) {
+            let as_v6 = |bits: u128| match pan.anonymize(Ipv6Addr::from(bits).into()) {
                 IpAddr::V6(v6) => u128::from(v6),
                 IpAddr::V4(_) => unreachable!(),
             };
             prop_assert_eq!((as_v6(a) ^ as_v6(b)).leading_zeros(), shared);
-            let as_v4 = |bits: u128| match pan.replace(Ipv4Addr::from((bits >> 96) as u32).into()) {
+            let as_v4 = |bits: u128| match pan.anonymize(Ipv4Addr::from((bits >> 96) as u32).into()) {
                 IpAddr::V4(v4) => u32::from(v4),
                 IpAddr::V6(_) => unreachable!(),
             };
@@ -205,7 +216,7 @@ mod tests {
         #[test]
         fn another_key_is_another_mapping(a: [u8; KEY_LEN], b: [u8; KEY_LEN], addr: u128) {
             prop_assume!(a != b);
-            let with = |key| CryptoPan::new(&key).replace(Ipv6Addr::from(addr).into());
+            let with = |key| CryptoPan::new(&key).anonymize(Ipv6Addr::from(addr).into());
             prop_assert_ne!(with(a), with(b));
         }
 

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use clikit::Common;
 
-use crate::keep::Keep;
+use crate::keep::KeepClass;
 
-/// Turns captures into a token dataset: every TCP conversation found, split as Wireshark splits
-/// them, those wanted encoded.
+/// Turns captures into a token dataset: finds TCP conversations as Wireshark does, and encodes
+/// those that --keep selects.
 ///
-/// Reads pcap, pcapng and snoop, plain or compressed with gzip or zstd. What is left out, and why,
-/// is in the summary and, conversation by conversation, in the flow log.
+/// Reads pcap, pcapng and snoop, plain or compressed with gzip or zstd. The summary counts what is
+/// left out by reason, and the flow log names the reason of each conversation.
 ///
 /// Exit codes: 0 all done; 1 done, but something was left out and named (a capture damaged in the
-/// middle, a wanted conversation that tokens can not hold); 2 failed, nothing written.
+/// middle, a selected conversation that tokens cannot hold); 2 failed, nothing written.
 #[derive(Parser, Debug)]
 #[command(name = "tcp-encode", version)]
 pub struct Args {
@@ -27,50 +27,49 @@ pub struct Args {
 
     /// Which conversations to keep; several with commas
     #[arg(long, value_name = "CLASS", value_delimiter = ',', default_value = "complete")]
-    pub(crate) keep: Vec<Keep>,
+    pub(crate) keep: Vec<KeepClass>,
 
-    /// The dataset's format; by default what OUTPUT ends in, else arrow
+    /// Format of the dataset [default: by the extension of OUTPUT, else arrow]
     #[arg(long, value_name = "FORMAT")]
-    pub(crate) format: Option<Format>,
+    pub(crate) format: Option<FormatArg>,
 
-    /// The token code
+    /// Token code of the dataset
     #[arg(long, value_name = "CODE", default_value = "field")]
-    pub(crate) tokens: TokenCode,
+    pub(crate) tokens: TokenCodeArg,
 
     /// Write a JSON line for each conversation seen, kept or not, in order of first packets; - for
     /// stdout
     #[arg(long, value_name = "FILE")]
     pub flow_log: Option<PathBuf>,
 
-    /// Write a table of what each field costs in the `field` code: tokens and bits per packet
+    /// Write a table of the cost of each field in the `field` code: tokens and bits per packet
     #[arg(long, value_name = "FILE")]
     pub token_table: Option<PathBuf>,
 
-    /// Replace addresses, each by another with the same prefixes in common (Crypto-PAn), with the
-    /// key in this file: 32 octets or 64 hexadecimal digits, made with `head -c 32 /dev/urandom >
-    /// FILE`. Names of captures become numbers, and flows with options that may hold an address are
-    /// left out
+    /// Replace addresses and keep their common prefixes (Crypto-PAn), with the key in this file: 32
+    /// octets or 64 hexadecimal digits, made with `head -c 32 /dev/urandom > FILE`. Names of
+    /// captures become numbers, and flows with options that may hold an address are left out
     #[arg(long, value_name = "KEYFILE")]
     pub(crate) anonymize: Option<PathBuf>,
 
-    /// Threads to use; the output is the same whatever their number [default: one a core]
+    /// Number of threads; it does not change the output [default: one a core]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,
 
-    /// End a conversation after so many seconds of capture time without a packet, and forget it
-    /// after twice as many: memory stays flat however long the capture, but for what --flow-log
-    /// holds back until conversations before it are over [default: never, as Wireshark; 120 octets
-    /// stay of each conversation, 230 with IPv6]
+    /// End a conversation after this many seconds of capture time without a packet, and forget it
+    /// after twice as many. Memory is then bounded for a capture of any length, except for lines of
+    /// --flow-log that wait for earlier conversations to end [default: never, as Wireshark; 120
+    /// octets stay of each conversation, 230 with IPv6]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) idle_timeout: Option<i64>,
 
-    /// Hold at most so many mebibytes of packets and conversations for each capture that is being
-    /// read. Beyond, the conversations idle longest are written or left out as they are, and then
-    /// forgotten: a later packet of such a one begins another conversation [default: no limit]
+    /// Buffer at most this many mebibytes of packets and conversations per capture. At the limit,
+    /// the longest idle conversation is ended as it is, and forgotten later: its next packet begins
+    /// another conversation [default: no limit]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_memory: Option<u32>,
 
-    /// Replace OUTPUT where it is a folder with something in it
+    /// Replace OUTPUT if it is a folder that is not empty
     #[arg(long)]
     pub(crate) force: bool,
 
@@ -84,25 +83,25 @@ impl clikit::Cli for Args {
     }
 }
 
-/// `--format`.
+/// Format of the dataset: `--format`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum FormatArg {
     /// Arrow IPC
     Arrow,
     /// Parquet
     Parquet,
 }
 
-/// `--tokens`.
+/// Token code of the dataset: `--tokens`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum TokenCode {
+pub(crate) enum TokenCodeArg {
     /// Header fields, relative to TCP's state: lossless
     Field,
-    /// The original tcpflowgen's 16-bit words, without times
+    /// 16-bit words of tcpflowgen, without times
     Word16,
 }
 
-/// Seconds, with a fraction or without, as nanoseconds.
+/// Parses seconds, with or without a fraction, and returns nanoseconds.
 fn seconds(text: &str) -> Result<i64, String> {
     match text.parse::<f64>() {
         Ok(s) if s > 0.0 && s < 1e9 => Ok((s * 1e9) as i64),

@@ -1,4 +1,4 @@
-//! `--flow-log`: what became of every conversation.
+//! Flow log (`--flow-log`): a JSON line about every conversation, kept or not.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -7,64 +7,66 @@ use std::net::IpAddr;
 use flowtrack::ConversationSummary;
 use serde::Serialize;
 
-use crate::capture::Decision;
+use crate::decision::Decision;
 
-/// One conversation.
+/// One line of the log: a conversation. `docs/conversations.md` defines the fields.
 #[derive(Serialize, Clone, Debug)]
-pub(crate) struct Line {
-    /// The capture, relative to the input.
+pub(crate) struct FlowLogEntry {
+    /// Path of the capture, relative to the input.
     pub(crate) file: String,
-    /// Number of the frame that opens it, from 1.
+    /// Number of the frame that opens the conversation, from 1.
     pub(crate) first_packet: u64,
-    /// The opener.
+    /// Address of the opener: the client of the flow.
     pub(crate) src: IpAddr,
+    /// Port of the opener.
     pub(crate) src_port: u16,
-    /// The other end.
+    /// Address of the other end: the server of the flow.
     pub(crate) dst: IpAddr,
+    /// Port of the other end.
     pub(crate) dst_port: u16,
-    /// Packets, as Wireshark counts them.
+    /// Number of packets, as Wireshark counts them.
     pub(crate) packets: u64,
-    /// Of these, packets that came after the conversation was given out: they are not in the
-    /// dataset.
+    /// Number of these packets that came after the conversation was exported, which the dataset
+    /// lacks.
     #[serde(rename = "late_packets")]
     pub(crate) packets_after_export: u64,
-    /// `tcp.completeness` as tshark prints it in one pass: without the last packet.
+    /// `tcp.completeness` as tshark prints it in one pass: without the last packet's bit.
     pub(crate) completeness: u8,
-    /// `tcp.completeness` with the last packet, as Wireshark's window and `tshark -2` show it.
+    /// `tcp.completeness` with the last packet's bit, as Wireshark's window and `tshark -2` show it.
     pub(crate) completeness_final: u8,
-    /// Our own class.
+    /// Class of the conversation, which Wireshark does not have.
     pub(crate) class: &'static str,
-    /// How it ended.
+    /// Way in which it ended: `fin`, `rst` or `open`.
     pub(crate) close: &'static str,
-    /// Stream octets never seen, the opener's and the other end's.
+    /// Stream octets that the capture lacks: the opener's, the other end's.
     pub(crate) missing_octets: [u64; 2],
-    /// Whether it is in the dataset.
+    /// Whether the conversation is in the dataset.
     pub(crate) kept: bool,
-    /// Why not; empty where it is.
+    /// Reason why it is not in the dataset, empty if it is.
     pub(crate) reason: String,
 }
 
-impl Line {
-    /// The line of a conversation of the capture `file`; `shown` gives each address as it may be
-    /// written.
-    pub(crate) fn of(
+impl FlowLogEntry {
+    /// Creates the entry of a conversation of the capture `file`. `shown` maps each address to the
+    /// one that is written.
+    pub(crate) fn new(
         file: &str,
         decision: Decision,
-        record: &ConversationSummary,
+        summary: &ConversationSummary,
         shown: impl Fn(IpAddr) -> IpAddr,
-    ) -> Line {
-        let [opener, other] = record.endpoints;
-        Line {
+    ) -> FlowLogEntry {
+        let [opener, other] = summary.endpoints;
+        FlowLogEntry {
             file: file.to_owned(),
-            first_packet: record.first_frame,
+            first_packet: summary.first_frame,
             src: shown(opener.addr),
             src_port: opener.port,
             dst: shown(other.addr),
             dst_port: other.port,
-            packets: record.packets,
-            packets_after_export: record.packets_after_export,
-            completeness: record.completeness_before_last.bits(),
-            completeness_final: record.completeness.bits(),
+            packets: summary.packets,
+            packets_after_export: summary.packets_after_export,
+            completeness: summary.completeness_before_last.bits(),
+            completeness_final: summary.completeness.bits(),
             class: decision.class.name(),
             close: decision.close,
             missing_octets: decision.missing_octets,
@@ -74,36 +76,37 @@ impl Line {
     }
 }
 
-/// Conversations on their way into the log, which is in order of first packets: each waits for what
-/// was decided and for its last packet, and for those before it.
+/// Queue of entries in the order of first packets. Each conversation waits for its decision, for its
+/// final summary, and for the conversations before it.
 #[derive(Default)]
-pub(crate) struct Pending {
-    /// Number of the first that waits.
+pub(crate) struct FlowLogQueue {
+    /// Number of the first conversation in the queue.
     first: u64,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<WaitingEntry>,
 }
 
-type Waiting = (Option<Decision>, Option<ConversationSummary>);
+type WaitingEntry = (Option<Decision>, Option<ConversationSummary>);
 
-impl Pending {
-    pub(crate) fn decided(&mut self, id: u64, decision: Decision) {
-        self.of(id).0 = Some(decision);
+impl FlowLogQueue {
+    /// Adds the decision about conversation `id`.
+    pub(crate) fn push_decision(&mut self, id: u64, decision: Decision) {
+        self.entry_mut(id).0 = Some(decision);
     }
 
-    pub(crate) fn settled(&mut self, record: ConversationSummary) {
-        let of = self.of(record.id);
-        of.1 = Some(record);
+    /// Adds the final summary of a conversation.
+    pub(crate) fn push_summary(&mut self, summary: ConversationSummary) {
+        self.entry_mut(summary.id).1 = Some(summary);
     }
 
-    /// The next conversation, where it does not wait any more.
-    pub(crate) fn next(&mut self) -> Option<(Decision, ConversationSummary)> {
+    /// Removes the first conversation and returns it, if nothing of it is awaited any more.
+    pub(crate) fn pop(&mut self) -> Option<(Decision, ConversationSummary)> {
         let (Some(_), Some(_)) = self.waiting.front()? else { return None };
-        let (decision, record) = self.waiting.pop_front()?;
+        let (decision, summary) = self.waiting.pop_front()?;
         self.first += 1;
-        decision.zip(record)
+        decision.zip(summary)
     }
 
-    fn of(&mut self, id: u64) -> &mut Waiting {
+    fn entry_mut(&mut self, id: u64) -> &mut WaitingEntry {
         let at = (id - self.first) as usize;
         if self.waiting.len() <= at {
             self.waiting.resize_with(at + 1, Default::default);
@@ -112,10 +115,10 @@ impl Pending {
     }
 }
 
-/// Writes lines of JSON.
-pub(crate) fn write(to: &mut dyn Write, lines: &[Line]) -> std::io::Result<()> {
-    for line in lines {
-        serde_json::to_writer(&mut *to, line)?;
+/// Writes entries as lines of JSON.
+pub(crate) fn write(to: &mut dyn Write, entries: &[FlowLogEntry]) -> std::io::Result<()> {
+    for entry in entries {
+        serde_json::to_writer(&mut *to, entry)?;
         to.write_all(b"\n")?;
     }
     Ok(())

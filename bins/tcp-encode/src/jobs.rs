@@ -1,4 +1,4 @@
-//! Captures side by side, results in order.
+//! Captures read in parallel, with their results in order.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,26 +12,30 @@ use clikit::Progress;
 use flowtrack::Flow;
 use tcpwire::ReadError;
 
-use crate::capture::{self, Batch, Judge, Options, Report, Wanted};
-use crate::flow_log::Line;
+use crate::capture::{self, ConversationBatch, ReadOutcome};
+use crate::counts::CaptureReport;
+use crate::flow_log::FlowLogEntry;
+use crate::judge::{ConversationJudge, Wanted};
+use crate::options::ReadOptions;
 use crate::rows::ConversationEncoder;
 
-/// One capture to read.
+/// Capture that is to be read.
 #[derive(Clone, Debug)]
-pub(crate) struct Task {
-    /// Its file; `None` for stdin.
+pub(crate) struct CaptureTask {
+    /// Path of the file; `None` for stdin.
     pub(crate) path: Option<PathBuf>,
-    /// Its name in the flow log and the dataset; a number where what is written is to say nothing
-    /// of whence it came.
+    /// Name in the flow log and the dataset: a path relative to the input, or a number with
+    /// `--anonymize`.
     pub(crate) name: String,
 }
 
-impl Task {
-    /// Its name in messages.
+impl CaptureTask {
+    /// Returns the name of the capture for messages.
     pub(crate) fn shown(&self) -> String {
         self.path.as_deref().map_or_else(|| "-".to_owned(), |p: &Path| p.display().to_string())
     }
 
+    /// Opens the file, or stdin.
     fn open(&self) -> io::Result<Box<dyn Read + Send>> {
         Ok(match &self.path {
             None => Box::new(io::stdin()),
@@ -40,40 +44,48 @@ impl Task {
     }
 }
 
-/// What comes of a capture: rows and lines of the flow log, then what there is to say of it.
+/// Result of a capture, in parts: rows and entries of the flow log, then the report.
 pub(crate) enum Message {
+    /// Rows of the dataset.
     Rows(Vec<FlowRow>),
-    Lines(Vec<Line>),
-    Done(Box<Report>),
+    /// Entries of the flow log.
+    LogEntries(Vec<FlowLogEntry>),
+    /// Report, the last message of a capture.
+    Report(Box<CaptureReport>),
 }
 
-/// Rows are handed over when they hold so many tokens.
-const TOKENS_AT_A_TIME: usize = 1 << 16;
-/// Lines are handed over when there are so many.
-const LINES_AT_A_TIME: usize = 256;
-/// Hand-overs of one capture that may wait.
-const WAITING: usize = 8;
+/// Number of tokens at which rows are sent.
+const TOKENS_PER_MESSAGE: usize = 1 << 16;
+/// Number of flow log entries at which they are sent.
+const ENTRIES_PER_MESSAGE: usize = 256;
+/// Messages of one capture that may wait for the writer.
+const MESSAGES_WAITING: usize = 8;
 
-/// Reads all captures and hands what comes of each to `take`, capture by capture in their order.
+/// Reads all captures with `jobs` threads, and calls `on_message` with their messages, capture after
+/// capture in the order of `tasks`.
+///
+/// # Errors
+/// The first error of `on_message`. A capture that cannot be read is no error here: its report says
+/// so.
 pub(crate) fn read_all(
-    tasks: &[Task],
+    tasks: &[CaptureTask],
     jobs: usize,
-    options: &Options,
+    options: &ReadOptions,
     progress: &Progress,
-    mut take: impl FnMut(&Task, Message) -> anyhow::Result<()>,
+    mut on_message: impl FnMut(&CaptureTask, Message) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     if jobs == 1 {
         return tasks.iter().try_for_each(|task| {
-            read_one(task, Threads::One, options, progress, &mut |m| take(task, m))
+            read_one(task, Threads::One, options, progress, &mut |m| on_message(task, m))
         });
     }
     if let [task] = tasks {
-        return read_one(task, Threads::Two, options, progress, &mut |m| take(task, m));
+        return read_one(task, Threads::Two, options, progress, &mut |m| on_message(task, m));
     }
     type Slot = (SyncSender<anyhow::Result<Message>>, Receiver<anyhow::Result<Message>>);
     let (senders, receivers): (Vec<_>, Vec<_>) = tasks
         .iter()
-        .map(|_| -> Slot { sync_channel(WAITING) })
+        .map(|_| -> Slot { sync_channel(MESSAGES_WAITING) })
         .map(|(sender, receiver)| (Mutex::new(Some(sender)), receiver))
         .unzip();
     let next = AtomicUsize::new(0);
@@ -94,109 +106,116 @@ pub(crate) fn read_all(
                             .map_err(|_| anyhow::anyhow!("the writer has stopped"))
                     });
                     if let Err(error) = sent {
-                        // Where nobody listens any more, the writer's own error is the one to tell.
-                        drop(sender.send(Err(error)));
+                        // A writer that has stopped reports its own error.
+                        let _ = sender.send(Err(error));
                     }
                 }
             });
         }
-        let taken = tasks.iter().zip(receivers).try_for_each(|(task, receiver)| {
-            receiver.into_iter().try_for_each(|message| take(task, message?))
+        let written = tasks.iter().zip(receivers).try_for_each(|(task, receiver)| {
+            receiver.into_iter().try_for_each(|message| on_message(task, message?))
         });
-        if taken.is_err() {
+        if written.is_err() {
             next.store(tasks.len(), Ordering::Relaxed);
         }
-        taken
+        written
     })
 }
 
-/// Threads for one capture.
+/// Number of threads for one capture.
 #[derive(Clone, Copy)]
 enum Threads {
+    /// One thread does everything.
     One,
-    /// One reads and tracks, the other one encodes.
+    /// One thread reads and tracks, the other one encodes.
     Two,
 }
 
-/// Reads one capture. One that can not be opened is a damaged one.
+/// Reads one capture. A file that cannot be opened is reported as a damaged capture.
 fn read_one(
-    task: &Task,
+    task: &CaptureTask,
     threads: Threads,
-    options: &Options,
+    options: &ReadOptions,
     progress: &Progress,
-    hand: &mut dyn FnMut(Message) -> anyhow::Result<()>,
+    send: &mut dyn FnMut(Message) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let input = match task.open() {
-        Ok(input) => Counted { input, progress },
+        Ok(input) => CountingReader { input, progress },
         Err(source) => {
             let damage = Some(ReadError::Io { offset: 0, frame: 1, source });
-            return hand(Message::Done(Box::new(Report { damage, ..Report::default() })));
+            return send(Message::Report(Box::new(CaptureReport {
+                damage,
+                ..CaptureReport::default()
+            })));
         }
     };
     let encoder = ConversationEncoder::new(options);
-    let rows = Rows { task, encoder, rows: Vec::new(), tokens: 0, lines: Vec::new(), hand };
-    let mut taking = Taking { judge: Judge::new(&task.name, options), rows };
+    let sender =
+        MessageSender { task, encoder, rows: Vec::new(), tokens: 0, log_entries: Vec::new(), send };
+    let judge = ConversationJudge::new(&task.name, options);
+    let mut processor = BatchProcessor { judge, sender };
     let read = match threads {
-        Threads::One => read_alone(input, options, &mut taking),
-        Threads::Two => read_in_two(input, options, &mut taking),
+        Threads::One => read_in_one_thread(input, options, &mut processor),
+        Threads::Two => read_in_two_threads(input, options, &mut processor),
     }?;
-    taking.finish(read)
+    processor.finish(read)
 }
 
-/// Judges batches, one after the other.
-struct Taking<'t> {
-    judge: Judge<'t>,
-    rows: Rows<'t>,
+/// Judge and encoder of batches.
+struct BatchProcessor<'t> {
+    judge: ConversationJudge<'t>,
+    sender: MessageSender<'t>,
 }
 
-impl Taking<'_> {
-    /// Gives the flows back, for their buffers.
-    fn take(&mut self, batch: Batch) -> anyhow::Result<Vec<Flow>> {
-        for one in &batch.ended {
-            self.judge.take(one, &mut |wanted| self.rows.encode(wanted))?;
+impl BatchProcessor<'_> {
+    /// Judges and encodes a batch, and returns its flows, for their buffers.
+    fn process(&mut self, batch: ConversationBatch) -> anyhow::Result<Vec<Flow>> {
+        for one in &batch.finished {
+            self.judge.judge(one, &mut |wanted| self.sender.encode(wanted))?;
         }
-        batch.forgotten.into_iter().for_each(|record| self.judge.settle(record));
-        self.log()?;
-        Ok(batch.ended.into_iter().filter_map(|one| one.flow).collect())
+        batch.forgotten.into_iter().for_each(|summary| self.judge.settle(summary));
+        self.send_log_entries()?;
+        Ok(batch.finished.into_iter().filter_map(|one| one.flow).collect())
     }
 
-    /// Hands on the lines of the flow log that are whole.
-    fn log(&mut self) -> anyhow::Result<()> {
-        while let Some(line) = self.judge.next_line() {
-            self.rows.log(line)?;
+    /// Sends the entries of the flow log that wait for nothing any more.
+    fn send_log_entries(&mut self) -> anyhow::Result<()> {
+        while let Some(entry) = self.judge.next_log_entry() {
+            self.sender.push_log_entry(entry)?;
         }
         Ok(())
     }
 
-    fn finish(mut self, read: capture::Read) -> anyhow::Result<()> {
-        for record in read.tracker.summaries() {
-            self.judge.settle(record);
-            self.log()?;
+    /// Settles the conversations that the tracker still remembers, and sends the report.
+    fn finish(mut self, read: ReadOutcome) -> anyhow::Result<()> {
+        for summary in read.tracker.summaries() {
+            self.judge.settle(summary);
+            self.send_log_entries()?;
         }
-        self.rows.finish(self.judge.report(read))
+        self.sender.finish(self.judge.into_report(read))
     }
 }
 
-fn read_alone(
+fn read_in_one_thread(
     input: impl Read + Send,
-    options: &Options,
-    taking: &mut Taking<'_>,
-) -> anyhow::Result<capture::Read> {
+    options: &ReadOptions,
+    processor: &mut BatchProcessor<'_>,
+) -> anyhow::Result<ReadOutcome> {
     capture::read(input, options, &mut |tracker, batch| {
-        taking.take(batch)?.into_iter().for_each(|flow| tracker.recycle(flow));
+        processor.process(batch)?.into_iter().for_each(|flow| tracker.recycle(flow));
         Ok(())
     })
 }
 
-/// Batches on their way to be judged that may wait.
+/// Batches that may wait for the judge.
 const BATCHES_WAITING: usize = 8;
 
-fn read_in_two(
+fn read_in_two_threads(
     input: impl Read + Send,
-    options: &Options,
-    taking: &mut Taking<'_>,
-) -> anyhow::Result<capture::Read> {
-    let (sender, receiver) = sync_channel::<Batch>(BATCHES_WAITING);
+    options: &ReadOptions,
+    processor: &mut BatchProcessor<'_>,
+) -> anyhow::Result<ReadOutcome> {
+    let (sender, receiver) = sync_channel::<ConversationBatch>(BATCHES_WAITING);
     let (back, returned) = channel::<Vec<Flow>>();
     std::thread::scope(|scope| {
         let reading = scope.spawn(move || {
@@ -206,24 +225,26 @@ fn read_in_two(
             })
         });
         for batch in receiver {
-            // The reader may be done, and need no buffers any more.
-            drop(back.send(taking.take(batch)?));
+            // A reader that is done needs no buffers any more.
+            let _ = back.send(processor.process(batch)?);
         }
         reading.join().map_err(|_| anyhow::anyhow!("the reader failed"))?
     })
 }
 
-/// Gathers rows and lines until they are worth handing over.
-struct Rows<'r> {
-    task: &'r Task,
+/// Encoder that collects rows and log entries into messages, and sends those.
+struct MessageSender<'r> {
+    task: &'r CaptureTask,
     encoder: ConversationEncoder<'r>,
     rows: Vec<FlowRow>,
+    /// Tokens in `rows`.
     tokens: usize,
-    lines: Vec<Line>,
-    hand: &'r mut dyn FnMut(Message) -> anyhow::Result<()>,
+    log_entries: Vec<FlowLogEntry>,
+    send: &'r mut dyn FnMut(Message) -> anyhow::Result<()>,
 }
 
-impl Rows<'_> {
+impl MessageSender<'_> {
+    /// Encodes a conversation as a row. The inner error is the reason why that is not possible.
     fn encode(&mut self, wanted: &Wanted<'_>) -> anyhow::Result<Result<(), String>> {
         let row = match self.encoder.encode(wanted, &self.task.name) {
             Ok(row) => row,
@@ -231,35 +252,37 @@ impl Rows<'_> {
         };
         self.tokens += row.tokens.len();
         self.rows.push(row);
-        if self.tokens >= TOKENS_AT_A_TIME {
+        if self.tokens >= TOKENS_PER_MESSAGE {
             self.tokens = 0;
-            (self.hand)(Message::Rows(std::mem::take(&mut self.rows)))?;
+            (self.send)(Message::Rows(std::mem::take(&mut self.rows)))?;
         }
         Ok(Ok(()))
     }
 
-    fn log(&mut self, line: Line) -> anyhow::Result<()> {
-        self.lines.push(line);
-        if self.lines.len() >= LINES_AT_A_TIME {
-            (self.hand)(Message::Lines(std::mem::take(&mut self.lines)))?;
+    /// Adds an entry of the flow log.
+    fn push_log_entry(&mut self, entry: FlowLogEntry) -> anyhow::Result<()> {
+        self.log_entries.push(entry);
+        if self.log_entries.len() >= ENTRIES_PER_MESSAGE {
+            (self.send)(Message::LogEntries(std::mem::take(&mut self.log_entries)))?;
         }
         Ok(())
     }
 
-    fn finish(self, report: Report) -> anyhow::Result<()> {
-        (self.hand)(Message::Rows(self.rows))?;
-        (self.hand)(Message::Lines(self.lines))?;
-        (self.hand)(Message::Done(Box::new(report)))
+    /// Sends everything that is left, and the report.
+    fn finish(self, report: CaptureReport) -> anyhow::Result<()> {
+        (self.send)(Message::Rows(self.rows))?;
+        (self.send)(Message::LogEntries(self.log_entries))?;
+        (self.send)(Message::Report(Box::new(report)))
     }
 }
 
-/// Tells the progress bar what is read.
-struct Counted<'p, R> {
+/// Input whose octets the progress bar counts.
+struct CountingReader<'p, R> {
     input: R,
     progress: &'p Progress,
 }
 
-impl<R: Read> Read for Counted<'_, R> {
+impl<R: Read> Read for CountingReader<'_, R> {
     fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
         let n = self.input.read(octets)?;
         self.progress.inc(n as u64);

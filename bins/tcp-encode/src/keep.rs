@@ -1,13 +1,13 @@
-//! Which conversations go into the dataset.
+//! Selection of the conversations that go into the dataset.
 
 use std::fmt;
 
 use clap::ValueEnum;
 use flowtrack::{Class, Verdict};
 
-/// A class of conversations, or several, as `--keep` takes them.
+/// Value of `--keep`: one class of conversations, or several.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Keep {
+pub(crate) enum KeepClass {
     /// Whole: handshake, nothing missing, closed by FINs or ended by RST (graceful and reset)
     Complete,
     /// Whole, and closed by both ends' FINs
@@ -22,48 +22,52 @@ pub(crate) enum Keep {
     Partial,
     /// All conversations
     All,
-    /// The original's pattern: IPv4, flags exactly S, SA, A at the begin and FA, A, FA, A at the
-    /// end
+    /// Pattern of tcpflowgen: IPv4, flags exactly S, SA, A at the begin and FA, A, FA, A at the end
     Strict,
 }
 
-impl Keep {
-    fn takes(self, verdict: &Verdict) -> bool {
+impl KeepClass {
+    /// Returns whether a conversation with this verdict is in the class.
+    fn matches(self, verdict: &Verdict) -> bool {
         match self {
-            Keep::Complete => verdict.class.is_complete(),
-            Keep::Graceful => verdict.class == Class::Graceful,
-            Keep::Reset => verdict.class == Class::Reset,
-            Keep::Started => verdict.class == Class::Started,
-            Keep::Ended => verdict.class == Class::Ended,
-            Keep::Partial => verdict.class == Class::Partial,
-            Keep::All => true,
-            Keep::Strict => verdict.strict,
+            KeepClass::Complete => verdict.class.is_complete(),
+            KeepClass::Graceful => verdict.class == Class::Graceful,
+            KeepClass::Reset => verdict.class == Class::Reset,
+            KeepClass::Started => verdict.class == Class::Started,
+            KeepClass::Ended => verdict.class == Class::Ended,
+            KeepClass::Partial => verdict.class == Class::Partial,
+            KeepClass::All => true,
+            KeepClass::Strict => verdict.strict,
         }
     }
 }
 
-/// What `--keep` said.
+/// All values of `--keep`: a conversation is kept if one of them matches.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct KeepSet(pub(crate) Vec<Keep>);
+pub(crate) struct KeepSet(pub(crate) Vec<KeepClass>);
 
 impl KeepSet {
-    /// Whether a conversation with this verdict is wanted.
-    pub(crate) fn takes(&self, verdict: &Verdict) -> bool {
-        self.0.iter().any(|keep| keep.takes(verdict))
+    /// Returns whether a conversation with this verdict is kept.
+    pub(crate) fn matches(&self, verdict: &Verdict) -> bool {
+        self.0.iter().any(|keep| keep.matches(verdict))
     }
 
-    /// What of a conversation that is not wanted makes it so: its class, or only its flags.
+    /// Returns why a conversation that does not match is left out: for its class, or for its flags
+    /// alone.
     pub(crate) fn refusal(&self, verdict: &Verdict) -> String {
-        if verdict.class.is_complete() && self.0.contains(&Keep::Strict) {
+        if verdict.class.is_complete() && self.0.contains(&KeepClass::Strict) {
             "flags other than strict".to_owned()
         } else {
             format!("class {}", verdict.class.name())
         }
     }
 
-    /// Whether all that is wanted begins with a SYN.
+    /// Returns whether every conversation that matches begins with a SYN.
     pub(crate) fn only_opened(&self) -> bool {
-        !self.0.iter().any(|keep| matches!(keep, Keep::Ended | Keep::Partial | Keep::All))
+        !self
+            .0
+            .iter()
+            .any(|keep| matches!(keep, KeepClass::Ended | KeepClass::Partial | KeepClass::All))
     }
 }
 

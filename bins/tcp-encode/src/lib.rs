@@ -5,12 +5,15 @@
 mod anonymize;
 mod args;
 mod capture;
+mod counts;
+mod decision;
 mod flow_log;
 mod jobs;
+mod judge;
 mod keep;
+mod options;
 mod rows;
 mod run;
-
 mod summary;
 
 pub use args::Args;

@@ -1,4 +1,4 @@
-//! Conversations into rows of the output dataset.
+//! Rows of the output dataset, encoded from conversations.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,19 @@ use dataset::{
 use flowtrack::Flow;
 
 use crate::anonymize;
-use crate::args::{self, Args, TokenCode};
-use crate::capture::{Options, Wanted};
+use crate::args::{Args, FormatArg, TokenCodeArg};
+use crate::judge::Wanted;
+use crate::options::ReadOptions;
 
-/// Encodes conversations into rows, with addresses anonymized if the options say so.
+/// Encoder of conversations, which anonymizes addresses if the options say so.
 pub(crate) struct ConversationEncoder<'o> {
-    options: &'o Options,
+    options: &'o ReadOptions,
     encoder: RowEncoder,
 }
 
 impl<'o> ConversationEncoder<'o> {
-    pub(crate) fn new(options: &'o Options) -> Self {
+    /// Creates an encoder in the token code of the options.
+    pub(crate) fn new(options: &'o ReadOptions) -> Self {
         ConversationEncoder { options, encoder: RowEncoder::new(options.tokens.codec()) }
     }
 
@@ -44,6 +46,7 @@ impl<'o> ConversationEncoder<'o> {
     }
 }
 
+/// Returns whether no option of the flow's packets can hold an address.
 fn options_are_known(flow: &Flow) -> bool {
     flow.packets.iter().all(|packet| anonymize::options_are_known(flow.options_of(packet)))
 }
@@ -51,7 +54,7 @@ fn options_are_known(flow: &Flow) -> bool {
 /// Creates the dataset that the command line asks for.
 pub(crate) fn create(args: &Args, console: &Console) -> anyhow::Result<Sink<'static>> {
     let output = args.output.as_path();
-    let asked = args.format.map(args::Format::format);
+    let asked = args.format.map(FormatArg::format);
     let destination = if is_dash(output) {
         Destination::stream("standard output", console.stdout(), asked)?
     } else {
@@ -65,6 +68,7 @@ pub(crate) fn create(args: &Args, console: &Console) -> anyhow::Result<Sink<'sta
     Ok(Sink::create(destination, &meta(args), &options)?)
 }
 
+/// Returns the dataset's metadata: token code, program, and the options that shape its contents.
 fn meta(args: &Args) -> DatasetMeta {
     let keep = crate::keep::KeepSet(args.keep.clone()).to_string();
     let mut options = BTreeMap::from([("keep".to_owned(), keep)]);
@@ -80,20 +84,22 @@ fn meta(args: &Args) -> DatasetMeta {
     args.tokens.codec().meta(concat!("tcp-encode ", env!("CARGO_PKG_VERSION")), options)
 }
 
-impl args::Format {
+impl FormatArg {
+    /// Returns the format of a dataset's files.
     fn format(self) -> DatasetFormat {
         match self {
-            args::Format::Arrow => DatasetFormat::Arrow,
-            args::Format::Parquet => DatasetFormat::Parquet,
+            FormatArg::Arrow => DatasetFormat::Arrow,
+            FormatArg::Parquet => DatasetFormat::Parquet,
         }
     }
 }
 
-impl TokenCode {
+impl TokenCodeArg {
+    /// Returns the token code of a dataset's rows.
     fn codec(self) -> RowCodec {
         match self {
-            TokenCode::Field => RowCodec::Field,
-            TokenCode::Word16 => RowCodec::Word16,
+            TokenCodeArg::Field => RowCodec::Field,
+            TokenCodeArg::Word16 => RowCodec::Word16,
         }
     }
 }

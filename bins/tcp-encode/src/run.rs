@@ -13,10 +13,11 @@ use tokenizer::field::TokenStats;
 
 use crate::anonymize::CryptoPan;
 use crate::args::Args;
-use crate::capture::{Options, Report};
+use crate::counts::CaptureReport;
 use crate::flow_log;
-use crate::jobs::{Message, Task, read_all};
+use crate::jobs::{CaptureTask, Message, read_all};
 use crate::keep::KeepSet;
+use crate::options::ReadOptions;
 use crate::rows;
 use crate::summary::Summary;
 
@@ -42,11 +43,16 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         .jobs
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let progress = console.progress("reading", found.octets, Unit::Octets);
-    let mut writing =
-        Writing { args: &args, console, found: &found, outputs: None, summary: Summary::default() };
-    read_all(&found.tasks, jobs, &options, &progress, |task, message| writing.take(task, message))?;
+    let mut writer = OutputWriter {
+        args: &args,
+        console,
+        found: &found,
+        outputs: None,
+        summary: Summary::default(),
+    };
+    read_all(&found.tasks, jobs, &options, &progress, |task, message| writer.write(task, message))?;
     progress.finish();
-    let summary = writing.finish()?;
+    let summary = writer.finish()?;
     if summary.written.flows == 0 {
         tracing::warn!(
             "{}: no flow of it is kept: {} is empty",
@@ -57,7 +63,8 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     console.summary(&summary)
 }
 
-fn options(args: &Args) -> anyhow::Result<Options> {
+/// Returns the options of reading, with the key of `--anonymize` read from its file.
+fn options(args: &Args) -> anyhow::Result<ReadOptions> {
     let keep = KeepSet(args.keep.clone());
     let tracker = TrackerOptions {
         only_opened: keep.only_opened(),
@@ -66,18 +73,26 @@ fn options(args: &Args) -> anyhow::Result<Options> {
         ..TrackerOptions::default()
     };
     let anonymize = args.anonymize.as_deref().map(CryptoPan::from_file).transpose()?;
-    Ok(Options { keep, tracker, flow_log: args.flow_log.is_some(), tokens: args.tokens, anonymize })
+    Ok(ReadOptions {
+        keep,
+        tracker,
+        flow_log: args.flow_log.is_some(),
+        tokens: args.tokens,
+        anonymize,
+    })
 }
 
-/// The captures to read.
-struct Found {
-    tasks: Vec<Task>,
+/// Captures that were found in the input.
+struct FoundCaptures {
+    tasks: Vec<CaptureTask>,
+    /// Size of all files, `None` for stdin.
     octets: Option<u64>,
-    /// One capture was named, not a folder.
-    single: bool,
+    /// Whether the input is one capture, not a folder.
+    is_single: bool,
 }
 
-fn find(args: &Args, console: &Console) -> anyhow::Result<Found> {
+/// Finds the captures of the input: files whose name or first octets are those of a capture.
+fn find(args: &Args, console: &Console) -> anyhow::Result<FoundCaptures> {
     let mut others = 0u64;
     let inputs = Inputs::find(&args.input, |path| {
         let taken = is_capture_name(path) || begins_like_capture(path);
@@ -87,8 +102,8 @@ fn find(args: &Args, console: &Console) -> anyhow::Result<Found> {
     let octets = inputs.total_size();
     let (files, unreadable) = match inputs {
         Inputs::Stdin => {
-            let task = Task { path: None, name: "-".to_owned() };
-            return Ok(Found { tasks: vec![task], octets: None, single: true });
+            let task = CaptureTask { path: None, name: "-".to_owned() };
+            return Ok(FoundCaptures { tasks: vec![task], octets: None, is_single: true });
         }
         Inputs::Files { files, unreadable } => (files, unreadable),
     };
@@ -101,44 +116,47 @@ fn find(args: &Args, console: &Console) -> anyhow::Result<Found> {
     if files.is_empty() {
         bail!("{}: expected captures, found none", args.input.display());
     }
-    // A name may say more than an address does.
+    // With --anonymize, names of files are replaced too: they may identify hosts or persons.
     let name = |n: usize, name| {
         if args.anonymize.is_some() { format!("capture-{:05}", n + 1) } else { name }
     };
     let tasks = files
         .into_iter()
         .enumerate()
-        .map(|(n, f)| Task { path: Some(f.path), name: name(n, f.name) })
+        .map(|(n, f)| CaptureTask { path: Some(f.path), name: name(n, f.name) })
         .collect();
-    Ok(Found { tasks, octets, single: !args.input.is_dir() })
+    Ok(FoundCaptures { tasks, octets, is_single: !args.input.is_dir() })
 }
 
-/// Names that promise a capture: what has one and is none is worth a message.
+/// Returns whether the name is that of a capture. A file with such a name that is no capture is
+/// reported.
 fn is_capture_name(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
     [".pcap", ".pcapng", ".cap", ".snoop", ".dmp", ".ntar"].iter().any(|end| name.ends_with(end))
 }
 
-/// What is written while captures are read. Nothing is begun before something of a capture is
-/// there.
-struct Writing<'a> {
+/// Writer of all outputs. They are created with the first message, so that an input without any
+/// capture leaves none.
+struct OutputWriter<'a> {
     args: &'a Args,
     console: &'a Console,
-    found: &'a Found,
+    found: &'a FoundCaptures,
     outputs: Option<Outputs>,
     summary: Summary,
 }
 
+/// Outputs of the run, none of them under its name yet.
 struct Outputs {
     dataset: Sink<'static>,
     flow_log: Option<SideOutput>,
-    /// What the tokens cost, and where to write that.
+    /// Costs of the tokens by field, and the table that they are written to.
     stats: Option<(TokenStats, SideOutput)>,
 }
 
-impl Writing<'_> {
-    fn take(&mut self, task: &Task, message: Message) -> anyhow::Result<()> {
+impl OutputWriter<'_> {
+    /// Writes a message about a capture.
+    fn write(&mut self, task: &CaptureTask, message: Message) -> anyhow::Result<()> {
         match message {
             Message::Rows(rows) => {
                 let outputs = self.outputs()?;
@@ -152,29 +170,35 @@ impl Writing<'_> {
                 }
                 Ok(())
             }
-            Message::Lines(lines) => match &mut self.outputs()?.flow_log {
-                Some(log) => flow_log::write(log, &lines).with_context(|| log.name()),
+            Message::LogEntries(entries) => match &mut self.outputs()?.flow_log {
+                Some(log) => flow_log::write(log, &entries).with_context(|| log.name()),
                 None => Ok(()),
             },
-            Message::Done(report) => self.done(task, *report),
+            Message::Report(report) => self.finish_capture(task, *report),
         }
     }
 
-    fn done(&mut self, task: &Task, report: Report) -> anyhow::Result<()> {
+    /// Adds the report of a capture to the summary, and reports its damage.
+    ///
+    /// # Errors
+    /// If the only capture cannot be read at all.
+    fn finish_capture(&mut self, task: &CaptureTask, report: CaptureReport) -> anyhow::Result<()> {
         if let Some(damage) = &report.damage {
             let shown = task.shown();
             match damage {
-                ReadError::NotACapture { .. } if self.found.single => bail!("{shown}: {damage}"),
+                ReadError::NotACapture { .. } if self.found.is_single => bail!("{shown}: {damage}"),
                 ReadError::NotACapture { .. }
                     if task.path.as_deref().is_some_and(|p| !is_capture_name(p)) =>
                 {
                     tracing::info!("{shown}: {damage}");
                     return Ok(());
                 }
-                ReadError::Io { offset: 0, source, .. } if self.found.single => {
+                ReadError::Io { offset: 0, source, .. } if self.found.is_single => {
                     bail!("{shown}: {source}")
                 }
-                _ if self.found.single && report.counts.frames == 0 => bail!("{shown}: {damage}"),
+                _ if self.found.is_single && report.counts.frames == 0 => {
+                    bail!("{shown}: {damage}")
+                }
                 ReadError::Io { offset: 0, source, .. } => {
                     self.console.left_out(format!("{shown}: {source}"))
                 }
@@ -197,6 +221,7 @@ impl Writing<'_> {
         Ok(())
     }
 
+    /// Returns the outputs, and creates them in the first call.
     fn outputs(&mut self) -> anyhow::Result<&mut Outputs> {
         if self.outputs.is_none() {
             let dataset = rows::create(self.args, self.console)?;
@@ -209,21 +234,25 @@ impl Writing<'_> {
         self.outputs.as_mut().context("the outputs are closed")
     }
 
+    /// Completes all outputs and gives them their names.
+    ///
+    /// # Errors
+    /// If no capture could be read, or an output cannot be written.
     fn finish(mut self) -> anyhow::Result<Summary> {
         if self.summary.captures == 0 {
             bail!("{}: expected captures, found none that can be read", self.args.input.display());
         }
         self.outputs()?;
         if let Some(outputs) = self.outputs.take() {
-            let mut beside = Vec::from_iter(outputs.flow_log);
+            let mut side_outputs = Vec::from_iter(outputs.flow_log);
             if let Some((stats, mut table)) = outputs.stats {
                 writeln!(table, "{stats}").with_context(|| table.name())?;
-                beside.push(table);
+                side_outputs.push(table);
             }
-            // Whatever there is no room for is found before the dataset appears.
-            beside.iter_mut().try_for_each(SideOutput::flush_and_sync)?;
+            // If there is no room for one of them, the dataset does not appear either.
+            side_outputs.iter_mut().try_for_each(SideOutput::flush_and_sync)?;
             self.summary.written = outputs.dataset.finish()?;
-            beside.into_iter().try_for_each(SideOutput::commit)?;
+            side_outputs.into_iter().try_for_each(SideOutput::commit)?;
         }
         Ok(self.summary)
     }

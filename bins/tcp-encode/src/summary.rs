@@ -1,4 +1,4 @@
-//! What a run says at its end.
+//! Summary of a run, as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,23 +8,30 @@ use clikit::text::{count, octets, percent};
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
-use crate::capture::Counts;
+use crate::counts::EncodeCounts;
 
-/// What was read, kept and left out.
+/// Counts of everything that was read, kept and left out.
 #[derive(Default, Debug)]
 pub(crate) struct Summary {
+    /// Captures that were read, damaged ones included.
     pub(crate) captures: u64,
+    /// Captures that were read up to a damage.
     pub(crate) damaged: u64,
+    /// Files that are named like captures and are none.
     pub(crate) not_captures: u64,
-    pub(crate) counts: Counts,
+    /// Sum of the counts of all captures.
+    pub(crate) counts: EncodeCounts,
+    /// Size of the dataset.
     pub(crate) written: Written,
 }
 
 impl Summary {
+    /// Returns the mean number of tokens per packet in the dataset.
     fn tokens_per_packet(&self) -> f64 {
         self.written.tokens as f64 / self.counts.kept_packets.max(1) as f64
     }
 
+    /// Returns the number of frames without a segment, by the name of the reason.
     fn not_read(&self) -> BTreeMap<&'static str, u64> {
         self.counts.not_read.iter().map(|(skip, n)| (skip.name(), *n)).collect()
     }
@@ -105,7 +112,7 @@ impl fmt::Display for Summary {
         for (reason, n) in &c.left_out {
             line(f, "", *n, &format!("  {reason}"))?;
         }
-        self.rarities(f)?;
+        self.fmt_rare(f)?;
         line(
             f,
             "tokens",
@@ -122,8 +129,8 @@ impl fmt::Display for Summary {
 }
 
 impl Summary {
-    /// What most runs have none of.
-    fn rarities(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Prints the counts that are 0 in most runs.
+    fn fmt_rare(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let c = &self.counts;
         for (cause, n) in &c.ended_early {
             line(f, "", *n, &format!("{} ended early: {cause}", plural(*n, "flow")))?;
@@ -154,10 +161,12 @@ impl Summary {
     }
 }
 
+/// Prints one line: a heading, a number and its unit.
 fn line(f: &mut fmt::Formatter<'_>, head: &str, n: u64, what: &str) -> fmt::Result {
     writeln!(f, "{head:<9}{:>13} {what}", count(n))
 }
 
+/// Returns the noun, in the plural unless `n` is 1.
 fn plural(n: u64, noun: &str) -> String {
     if n == 1 { noun.to_owned() } else { format!("{noun}s") }
 }

@@ -1,0 +1,77 @@
+//! Counts of a capture, and its report.
+
+use std::collections::BTreeMap;
+
+use tcpwire::{ReadError, SkipReason};
+
+/// Counts of one capture, or of several together.
+#[derive(Default, Debug)]
+pub(crate) struct EncodeCounts {
+    /// Frames of any protocol.
+    pub(crate) frames: u64,
+    /// Octets of the capture files, decompressed.
+    pub(crate) octets: u64,
+    /// TCP segments.
+    pub(crate) segments: u64,
+    /// Conversations, kept or not.
+    pub(crate) conversations: u64,
+    /// Packets that came after their conversation was exported, which the dataset lacks.
+    pub(crate) packets_after_export: u64,
+    /// Conversations by class.
+    pub(crate) classes: BTreeMap<&'static str, u64>,
+    /// Conversations with exactly the flags of `--keep strict`.
+    pub(crate) strict: u64,
+    /// Conversations in the dataset.
+    pub(crate) kept: u64,
+    /// Packets of the conversations in the dataset.
+    pub(crate) kept_packets: u64,
+    /// Frames without a segment, by reason.
+    pub(crate) not_read: BTreeMap<SkipReason, u64>,
+    /// Conversations that are not kept, by reason.
+    pub(crate) left_out: BTreeMap<String, u64>,
+    /// Conversations that `--keep` selects and that could not be kept: a part of `left_out`.
+    pub(crate) lost: BTreeMap<String, u64>,
+    /// Kept conversations that lost outer headers, by the kind of header.
+    pub(crate) stripped: BTreeMap<&'static str, u64>,
+    /// Conversations that were ended early, by cause.
+    pub(crate) ended_early: BTreeMap<&'static str, u64>,
+    /// Frames whose timestamps were cut to nanoseconds.
+    pub(crate) finer_times: u64,
+}
+
+impl EncodeCounts {
+    /// Adds the counts of another capture.
+    pub(crate) fn add(&mut self, other: EncodeCounts) {
+        self.frames += other.frames;
+        self.octets += other.octets;
+        self.segments += other.segments;
+        self.conversations += other.conversations;
+        self.packets_after_export += other.packets_after_export;
+        self.strict += other.strict;
+        self.kept += other.kept;
+        self.kept_packets += other.kept_packets;
+        self.finer_times += other.finer_times;
+        merge(&mut self.classes, other.classes);
+        merge(&mut self.not_read, other.not_read);
+        merge(&mut self.left_out, other.left_out);
+        merge(&mut self.lost, other.lost);
+        merge(&mut self.stripped, other.stripped);
+        merge(&mut self.ended_early, other.ended_early);
+    }
+}
+
+/// Adds counts to those under the same keys.
+fn merge<K: Ord>(into: &mut BTreeMap<K, u64>, from: BTreeMap<K, u64>) {
+    for (key, n) in from {
+        *into.entry(key).or_default() += n;
+    }
+}
+
+/// Result of reading a capture, when all its rows are handed over.
+#[derive(Debug, Default)]
+pub(crate) struct CaptureReport {
+    /// Counts up to the end, or to the damage.
+    pub(crate) counts: EncodeCounts,
+    /// Error that ended the reading before the end of the capture.
+    pub(crate) damage: Option<ReadError>,
+}

@@ -1,0 +1,157 @@
+//! Judges the conversations of a capture: which of them go into the dataset, and why not.
+
+use std::net::IpAddr;
+
+use flowtrack::{ConversationSummary, EndReason, FinishedConversation, Flow, UNENCODABLE, Verdict};
+use tcpwire::PacketQuirks;
+
+use crate::capture::ReadOutcome;
+use crate::counts::{EncodeCounts, CaptureReport};
+use crate::decision::Decision;
+use crate::flow_log::{FlowLogEntry, FlowLogQueue};
+use crate::options::ReadOptions;
+
+/// Flow of a conversation that `--keep` selects, with its verdict.
+pub(crate) struct Wanted<'a> {
+    /// Flow, with all packets of the conversation.
+    pub(crate) flow: &'a Flow,
+    /// Verdict on the conversation.
+    pub(crate) verdict: &'a Verdict,
+}
+
+/// Encoder of a conversation. The inner error is the reason why tokens cannot represent it, the
+/// outer one ends the run.
+pub(crate) type EncodeFn<'e> = dyn FnMut(&Wanted<'_>) -> anyhow::Result<Result<(), String>> + 'e;
+
+/// Judge of the conversations of one capture. It counts them and queues them for the flow log.
+pub(crate) struct ConversationJudge<'c> {
+    /// Name of the capture in the flow log.
+    name: &'c str,
+    options: &'c ReadOptions,
+    log: FlowLogQueue,
+    counts: EncodeCounts,
+}
+
+impl<'c> ConversationJudge<'c> {
+    /// Creates the judge of the capture `name`.
+    pub(crate) fn new(name: &'c str, options: &'c ReadOptions) -> Self {
+        ConversationJudge {
+            name,
+            options,
+            log: FlowLogQueue::default(),
+            counts: EncodeCounts::default(),
+        }
+    }
+
+    /// Decides about a conversation, and encodes it if it is selected and can be encoded.
+    pub(crate) fn judge(
+        &mut self,
+        one: &FinishedConversation,
+        encode: &mut EncodeFn<'_>,
+    ) -> anyhow::Result<()> {
+        let decision = self.decide(one, encode)?;
+        self.count(one, &decision);
+        if self.options.flow_log {
+            self.log.push_decision(one.id, decision);
+        }
+        Ok(())
+    }
+
+    /// Adds the final summary of a conversation: no later packet is counted to it.
+    pub(crate) fn settle(&mut self, summary: ConversationSummary) {
+        self.counts.packets_after_export += summary.packets_after_export;
+        if self.options.flow_log {
+            self.log.push_summary(summary);
+        }
+    }
+
+    /// Returns the next entry of the flow log, if its conversation is judged and settled.
+    pub(crate) fn next_log_entry(&mut self) -> Option<FlowLogEntry> {
+        let (decision, summary) = self.log.pop()?;
+        let shown = |addr: IpAddr| self.options.shown(addr);
+        Some(FlowLogEntry::new(self.name, decision, &summary, shown))
+    }
+
+    /// Decides about a conversation. One that `--keep` selects is encoded on the way.
+    fn decide(
+        &mut self,
+        one: &FinishedConversation,
+        encode: &mut EncodeFn<'_>,
+    ) -> anyhow::Result<Decision> {
+        let verdict = &one.verdict;
+        let mut decision = Decision {
+            class: verdict.class,
+            close: verdict.close.name(),
+            missing_octets: verdict.missing_octets,
+            kept: false,
+            reason: String::new(),
+        };
+        if !self.options.keep.matches(verdict) {
+            let refusal = self.options.keep.refusal(verdict);
+            decision.reason = with_all_missing(&refusal, verdict);
+            *self.counts.left_out.entry(refusal).or_default() += 1;
+            return Ok(decision);
+        }
+        let refused = match &one.flow {
+            Some(flow) => encode(&Wanted { flow, verdict })?.err(),
+            None => Some(unencodable(one.quirks)),
+        };
+        match refused {
+            None => decision.kept = true,
+            Some(reason) => {
+                *self.counts.left_out.entry(reason.clone()).or_default() += 1;
+                *self.counts.lost.entry(reason.clone()).or_default() += 1;
+                decision.reason = reason;
+            }
+        }
+        Ok(decision)
+    }
+
+    /// Counts a conversation about which was decided.
+    fn count(&mut self, one: &FinishedConversation, decision: &Decision) {
+        self.counts.conversations += 1;
+        *self.counts.classes.entry(one.verdict.class.name()).or_default() += 1;
+        self.counts.strict += u64::from(one.verdict.strict);
+        let early = match one.end_reason {
+            EndReason::IdleTimeout => Some("idle"),
+            EndReason::LackOfResources => Some("space"),
+            EndReason::EndOfFlow | EndReason::PortReuse | EndReason::EndOfCapture => None,
+        };
+        if let Some(early) = early {
+            *self.counts.ended_early.entry(early).or_default() += 1;
+        }
+        if decision.kept {
+            self.counts.kept += 1;
+            self.counts.kept_packets += one.flow.as_ref().map_or(0, |f| f.packets.len() as u64);
+            for name in one.quirks.descriptions() {
+                *self.counts.stripped.entry(name).or_default() += 1;
+            }
+        }
+    }
+
+    /// Returns the report of the capture, when all its conversations are judged and settled.
+    pub(crate) fn into_report(mut self, read: ReadOutcome) -> CaptureReport {
+        self.counts.add(read.counts);
+        CaptureReport { counts: self.counts, damage: read.damage }
+    }
+}
+
+/// Returns why `--keep` does not select a conversation, with everything that its capture lacks.
+fn with_all_missing(refusal: &str, verdict: &Verdict) -> String {
+    let mut reason = refusal.to_owned();
+    for (n, missing) in verdict.missing.iter().enumerate() {
+        reason.push_str(if n == 0 { ": " } else { "; " });
+        reason.push_str(&missing.to_string());
+    }
+    reason
+}
+
+/// Returns the reason why a conversation cannot be encoded: headers that a flow does not hold.
+fn unencodable(quirks: PacketQuirks) -> String {
+    let names: Vec<&str> = quirks.intersection(UNENCODABLE).descriptions().collect();
+    if names.is_empty() {
+        "its packets were not held".to_owned()
+    } else {
+        format!("tokens do not hold: {}", names.join(", "))
+    }
+}

@@ -1,0 +1,31 @@
+//! Options of reading, from the command line.
+
+use std::net::IpAddr;
+
+use flowtrack::TrackerOptions;
+
+use crate::anonymize::CryptoPan;
+use crate::args::TokenCodeArg;
+use crate::keep::KeepSet;
+
+/// Options that all captures are read with.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadOptions {
+    /// Conversations that go into the dataset.
+    pub(crate) keep: KeepSet,
+    /// Options of the tracker, which splits packets into conversations.
+    pub(crate) tracker: TrackerOptions,
+    /// Whether a flow log is written.
+    pub(crate) flow_log: bool,
+    /// Token code of the dataset.
+    pub(crate) tokens: TokenCodeArg,
+    /// Cipher of `--anonymize`.
+    pub(crate) anonymize: Option<CryptoPan>,
+}
+
+impl ReadOptions {
+    /// Returns an address as outputs show it: anonymized with `--anonymize`.
+    pub(crate) fn shown(&self, addr: IpAddr) -> IpAddr {
+        self.anonymize.as_ref().map_or(addr, |pan| pan.anonymize(addr))
+    }
+}
