@@ -338,9 +338,9 @@ mod tests {
 
     #[test]
     fn a_drawn_flow_never_talks_to_itself() {
-        let mut sampler = sampler(&["--client-net", "10.0.0.0/30", "--server-net", "10.0.0.0/30"]);
+        let mut many = sampler(&["--client-net", "10.0.0.0/30", "--server-net", "10.0.0.0/30"]);
         for _ in 0..1_000 {
-            let identity = drawn(&mut sampler, 4);
+            let identity = drawn(&mut many, 4);
             assert_ne!(identity.client.addr, identity.server.addr);
         }
         let mut one = sampler(&["--client-net", "10.0.0.1/32", "--server-net", "10.0.0.1/32"]);

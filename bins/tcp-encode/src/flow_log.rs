@@ -95,7 +95,8 @@ impl FlowLogQueue {
 
     /// Adds the final summary of a conversation.
     pub(crate) fn push_summary(&mut self, summary: ConversationSummary) {
-        self.entry_mut(summary.id).1 = Some(summary);
+        let waiting = self.entry_mut(summary.id);
+        waiting.1 = Some(summary);
     }
 
     /// Removes the first conversation and returns it, if nothing of it is awaited any more.
