@@ -6,7 +6,7 @@ use flowtrack::{ConversationSummary, EndReason, FinishedConversation, Flow, UNEN
 use tcpwire::PacketQuirks;
 
 use crate::capture::ReadOutcome;
-use crate::counts::{EncodeCounts, CaptureReport};
+use crate::counts::{CaptureReport, EncodeCounts};
 use crate::decision::Decision;
 use crate::flow_log::{FlowLogEntry, FlowLogQueue};
 use crate::options::ReadOptions;
