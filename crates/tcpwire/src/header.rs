@@ -1,4 +1,4 @@
-//! Owned header values. Each holds every bit of its header that a flow needs.
+//! Owned header values, each with every field of its header that a flow needs.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -50,73 +50,75 @@ impl Flags {
     }
 }
 
-/// A TCP header (RFC 9293, section 3.1). Ports included, payload not.
+/// A TCP header (RFC 9293, section 3.1), without payload.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TcpRepr {
-    /// Source port.
+    /// Port of the sender.
     pub src_port: u16,
-    /// Destination port.
+    /// Port of the receiver.
     pub dst_port: u16,
-    /// Sequence number.
+    /// Sequence number of the first payload octet, or of the SYN.
     pub seq: u32,
-    /// Acknowledgment number, as it stands in the header, with or without the ACK flag.
+    /// Acknowledgment number as the header has it, with or without the ACK flag.
     pub ack: u32,
-    /// Reserved bits and flags, 12 bits.
+    /// Control bits and reserved bits, 12 in all.
     pub flags: Flags,
-    /// Window, unscaled.
+    /// Receive window as the header has it, not scaled (RFC 7323, section 2).
     pub window: u16,
-    /// Checksum as it stands in the header.
+    /// Checksum as the header has it, right or wrong.
     pub checksum: u16,
-    /// Urgent pointer, with or without the URG flag.
+    /// Urgent pointer as the header has it, with or without the URG flag.
     pub urgent: u16,
-    /// Raw options: a multiple of four octets, at most 40. The data offset is `5 + options.len() /
-    /// 4`.
+    /// Option octets, padding included: a multiple of four, at most [`MAX_OPTION_OCTETS`]. The data
+    /// offset is `5 + options.len() / 4`.
+    ///
+    /// [`MAX_OPTION_OCTETS`]: crate::MAX_OPTION_OCTETS
     pub options: Vec<u8>,
 }
 
 /// An IPv4 header (RFC 791) without options.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ipv4Repr {
-    /// Source address.
+    /// Address of the sender.
     pub src: Ipv4Addr,
-    /// Destination address.
+    /// Address of the receiver.
     pub dst: Ipv4Addr,
     /// DSCP (6 bits) and ECN (2 bits): Wireshark's `ip.dsfield`.
     pub traffic_class: u8,
-    /// Identification.
+    /// Identification, the number that fragments of one datagram share.
     pub id: u16,
-    /// Don't fragment.
+    /// Don't-fragment flag (DF).
     pub dont_fragment: bool,
-    /// Time to live.
+    /// Time to live, in hops.
     pub ttl: u8,
 }
 
 /// An IPv6 header (RFC 8200) without extension headers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ipv6Repr {
-    /// Source address.
+    /// Address of the sender.
     pub src: Ipv6Addr,
-    /// Destination address.
+    /// Address of the receiver.
     pub dst: Ipv6Addr,
     /// DSCP (6 bits) and ECN (2 bits): Wireshark's `ipv6.tclass`.
     pub traffic_class: u8,
-    /// Flow label, 20 bits.
+    /// Flow label, 20 bits (RFC 6437).
     pub flow_label: u32,
-    /// Hop limit.
+    /// Hop limit, IPv6's time to live.
     pub hop_limit: u8,
 }
 
 /// An IP header of either version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IpRepr {
-    /// IPv4.
+    /// Header of version 4.
     V4(Ipv4Repr),
-    /// IPv6.
+    /// Header of version 6.
     V6(Ipv6Repr),
 }
 
 impl IpRepr {
-    /// Source address.
+    /// Returns the sender's address.
     #[must_use]
     pub fn src(&self) -> IpAddr {
         match self {
@@ -125,7 +127,7 @@ impl IpRepr {
         }
     }
 
-    /// Destination address.
+    /// Returns the receiver's address.
     #[must_use]
     pub fn dst(&self) -> IpAddr {
         match self {

@@ -5,7 +5,7 @@
 pub struct Checksum(u64);
 
 impl Checksum {
-    /// Adds octets; an odd one at the end counts as if a zero followed.
+    /// Adds octets. An odd octet at the end counts as if a zero followed.
     ///
     /// ```
     /// use tcpwire::Checksum;
@@ -16,6 +16,8 @@ impl Checksum {
     /// ```
     #[must_use]
     pub fn with(self, octets: &[u8]) -> Checksum {
+        // RFC 1071, section 2: addition is associative, so 32 bits are added at a time and folded at
+        // the end ("parallel summation").
         let (words, rest) = octets.as_chunks::<4>();
         let sum: u64 = words.iter().map(|w| u64::from(u32::from_be_bytes(*w))).sum();
         let mut last = [0; 4];
@@ -23,13 +25,13 @@ impl Checksum {
         Checksum(self.0 + sum + u64::from(u32::from_be_bytes(last)))
     }
 
-    /// Adds a number.
+    /// Adds a 32-bit number, as two words.
     #[must_use]
     pub fn with_u32(self, number: u32) -> Checksum {
         Checksum(self.0 + u64::from(number))
     }
 
-    /// The checksum: the complement of the sum.
+    /// Returns the checksum, the complement of the sum.
     #[must_use]
     pub fn finish(self) -> u16 {
         let mut sum = self.0;

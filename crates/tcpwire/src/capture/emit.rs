@@ -1,23 +1,24 @@
-//! Headers into octets, with the lengths and checksums they should have.
+//! Header values as octets, with valid lengths and checksums.
 
-use crate::{Checksum, IpRepr, Ipv4Repr, Ipv6Repr, TcpRepr};
+use super::Checksum;
+use crate::{IpRepr, Ipv4Repr, Ipv6Repr, MAX_OPTION_OCTETS, TcpRepr};
 
-/// TCP's number as an IP protocol.
+/// Number of TCP among the IP protocols.
 const TCP: u8 = 6;
-/// Octets of a TCP header without options.
+/// Length of a TCP header without options, in octets.
 const TCP_HEADER: usize = 20;
 
-/// What follows the TCP header.
+/// Payload after a TCP header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Payload<'a> {
-    /// So many octets that were there and are not written. The checksum is that of as many zeros.
+    /// Payload of a known length whose octets are not written. The checksum is that of as many zeros.
     Omitted(u32),
-    /// These octets.
+    /// Payload with its octets.
     Octets(&'a [u8]),
 }
 
 impl Payload<'_> {
-    /// Octets on the wire.
+    /// Returns the length on the wire, in octets.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a length on the wire, not a collection")]
     pub fn len(self) -> u32 {
@@ -28,19 +29,19 @@ impl Payload<'_> {
     }
 }
 
-/// An Ethernet header (IEEE 802.3), perhaps with one VLAN tag (IEEE 802.1Q).
+/// An Ethernet header (IEEE 802.3), with at most one VLAN tag (IEEE 802.1Q).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EthernetRepr {
-    /// Source address.
+    /// MAC address of the sender.
     pub src: [u8; 6],
-    /// Destination address.
+    /// MAC address of the receiver.
     pub dst: [u8; 6],
-    /// VLAN identifier, 12 bits.
+    /// VLAN identifier, 12 bits; `None` for a header without a tag.
     pub vlan: Option<u16>,
 }
 
 impl EthernetRepr {
-    /// Appends the header in front of an IP packet.
+    /// Appends the header of a frame that carries an IP packet.
     pub fn emit(&self, ip: &IpRepr, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.dst);
         out.extend_from_slice(&self.src);
@@ -55,15 +56,15 @@ impl EthernetRepr {
     }
 }
 
-/// Appends an IP packet with a TCP segment: lengths and checksums are computed, and `tcp.checksum`
-/// is not looked at. Returns the octets that the packet has on the wire: more than were appended
-/// where the payload is omitted.
+/// Appends an IP packet with a TCP segment. Lengths and checksums are computed; `tcp.checksum` is
+/// ignored. Returns the packet's length on the wire, in octets: with an omitted payload, more than
+/// were appended.
 ///
-/// A packet too long for its IP length field gets 0 there, as captures show what a network card is
-/// to cut up (TCP segmentation offload), and as Wireshark reads it.
+/// A packet too long for its IP length field gets 0 there, as captures show packets that the network
+/// card is to split (TCP segmentation offload). Wireshark reads it so.
 ///
-/// Options that are no multiple of four octets are filled up with zeros (end of option list), and
-/// what does not fit the header's 40 octets is not written.
+/// Options are padded with zeros (end of option list) to a multiple of four octets; those beyond 40
+/// octets are not written.
 pub fn emit_packet(ip: &IpRepr, tcp: &TcpRepr, payload: Payload<'_>, out: &mut Vec<u8>) -> u32 {
     let tcp_len = payload.len().saturating_add(tcp.header_len() as u32);
     ip.emit(tcp_len, out);
@@ -79,13 +80,13 @@ pub fn emit_packet(ip: &IpRepr, tcp: &TcpRepr, payload: Payload<'_>, out: &mut V
 }
 
 impl TcpRepr {
-    /// Octets of the header, options included.
+    /// Returns the header's length in octets, options included.
     #[must_use]
     pub fn header_len(&self) -> usize {
-        TCP_HEADER + self.options.len().min(40).next_multiple_of(4)
+        TCP_HEADER + self.options.len().min(MAX_OPTION_OCTETS).next_multiple_of(4)
     }
 
-    /// Appends the header, its checksum as it stands in the value.
+    /// Appends the header, with the checksum of the value.
     pub fn emit(&self, out: &mut Vec<u8>) {
         let words = (self.header_len() / 4) as u16;
         let mut fixed = [0; TCP_HEADER];
@@ -99,13 +100,13 @@ impl TcpRepr {
         fixed[18..20].copy_from_slice(&self.urgent.to_be_bytes());
         let start = out.len();
         out.extend_from_slice(&fixed);
-        out.extend_from_slice(&self.options[..self.options.len().min(40)]);
+        out.extend_from_slice(&self.options[..self.options.len().min(MAX_OPTION_OCTETS)]);
         out.resize(start + self.header_len(), 0);
     }
 }
 
 impl IpRepr {
-    /// Octets of the header.
+    /// Returns the header's length in octets.
     #[must_use]
     pub fn header_len(&self) -> usize {
         match self {
@@ -114,7 +115,7 @@ impl IpRepr {
         }
     }
 
-    /// Appends the header of a packet that carries so many octets of TCP.
+    /// Appends the header of a packet with `tcp_len` octets of TCP header and payload.
     pub fn emit(&self, tcp_len: u32, out: &mut Vec<u8>) {
         match self {
             IpRepr::V4(ip) => emit_v4(ip, tcp_len, out),
@@ -122,7 +123,8 @@ impl IpRepr {
         }
     }
 
-    /// The sum of the pseudo-header (RFC 9293, section 3.1; RFC 8200, section 8.1).
+    /// Returns the checksum so far, over the pseudo-header (RFC 9293, section 3.1; RFC 8200, section
+    /// 8.1).
     fn pseudo_header(&self, tcp_len: u32) -> Checksum {
         let sum = Checksum::default().with_u32(TCP.into()).with_u32(tcp_len);
         match self {
@@ -132,11 +134,12 @@ impl IpRepr {
     }
 }
 
-/// The value of a 16-bit length field: 0 for what does not fit.
+/// Returns a 16-bit length field: 0 for a length that does not fit.
 fn length_field(octets: u32) -> [u8; 2] {
     u16::try_from(octets).unwrap_or(0).to_be_bytes()
 }
 
+/// Appends an IPv4 header (RFC 791, section 3.1).
 fn emit_v4(ip: &Ipv4Repr, tcp_len: u32, out: &mut Vec<u8>) {
     let mut header = [0; 20];
     header[0] = 0x45;
@@ -153,6 +156,7 @@ fn emit_v4(ip: &Ipv4Repr, tcp_len: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(&header);
 }
 
+/// Appends an IPv6 header (RFC 8200, section 3).
 fn emit_v6(ip: &Ipv6Repr, tcp_len: u32, out: &mut Vec<u8>) {
     let mut header = [0; 40];
     let first = 6 << 28 | u32::from(ip.traffic_class) << 20 | ip.flow_label & 0x000f_ffff;

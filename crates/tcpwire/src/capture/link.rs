@@ -1,6 +1,6 @@
-//! Link-layer header types of captures.
+//! Link-layer header types in captures.
 
-/// A link-layer header type by its number in capture files
+/// Link-layer header type, by its LINKTYPE number in capture files
 /// (<https://www.tcpdump.org/linktypes.html>).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct LinkType(pub u32);
@@ -8,13 +8,13 @@ pub struct LinkType(pub u32);
 impl LinkType {
     /// BSD loopback: a 4-octet address family in host order.
     pub const NULL: LinkType = LinkType(0);
-    /// Ethernet.
+    /// Ethernet, without preamble and frame check sequence.
     pub const ETHERNET: LinkType = LinkType(1);
     /// ARCNET without the second destination octet.
     pub const ARCNET: LinkType = LinkType(7);
     /// PPP, with or without HDLC framing.
     pub const PPP: LinkType = LinkType(9);
-    /// FDDI.
+    /// FDDI: a frame control octet and addresses before LLC.
     pub const FDDI: LinkType = LinkType(10);
     /// Raw IP, as OpenBSD writes it.
     pub const RAW_OPENBSD: LinkType = LinkType(14);
@@ -22,9 +22,9 @@ impl LinkType {
     pub const RAW_BSD: LinkType = LinkType(12);
     /// PPP in HDLC-like framing.
     pub const PPP_HDLC: LinkType = LinkType(50);
-    /// PPPoE session packets.
+    /// PPP over Ethernet, session packets without their Ethernet header.
     pub const PPPOE: LinkType = LinkType(51);
-    /// Raw IP.
+    /// Raw IP: the version is in the first octet.
     pub const RAW: LinkType = LinkType(101);
     /// Cisco PPP with HDLC framing.
     pub const CHDLC: LinkType = LinkType(104);
@@ -32,23 +32,23 @@ impl LinkType {
     pub const IEEE80211: LinkType = LinkType(105);
     /// OpenBSD loopback: a 4-octet address family in network order.
     pub const LOOP: LinkType = LinkType(108);
-    /// Linux cooked capture.
+    /// Linux cooked capture: 16 octets before the protocol's own header.
     pub const LINUX_SLL: LinkType = LinkType(113);
     /// IEEE 802.11 after a radiotap header.
     pub const RADIOTAP: LinkType = LinkType(127);
-    /// ARCNET as Linux gives it.
+    /// ARCNET with the header that Linux gives it.
     pub const ARCNET_LINUX: LinkType = LinkType(129);
-    /// PPP after one octet of direction.
+    /// PPP after one octet that tells the direction.
     pub const PPP_WITH_DIRECTION: LinkType = LinkType(204);
-    /// Raw IPv4.
+    /// Raw IP of version 4 only.
     pub const IPV4: LinkType = LinkType(228);
-    /// Raw IPv6.
+    /// Raw IP of version 6 only.
     pub const IPV6: LinkType = LinkType(229);
     /// IP over InfiniBand, 40 octets of addresses before it.
     pub const IPOIB: LinkType = LinkType(242);
-    /// Linux cooked capture, version 2.
+    /// Linux cooked capture, version 2: 20 octets before the protocol's own header.
     pub const LINUX_SLL2: LinkType = LinkType(276);
-    /// IP over InfiniBand as snoop writes it. Private to this crate: far above every assigned
-    /// number.
+    /// IP over InfiniBand in snoop files. The number is private to this crate and far above every
+    /// assigned one.
     pub const IPOIB_SNOOP: LinkType = LinkType(0xffff_0001);
 }

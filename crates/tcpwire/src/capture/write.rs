@@ -1,25 +1,26 @@
-//! Capture files out: pcap and pcapng.
+//! Writing of capture files: pcap and pcapng.
 
 use std::io::{self, Write};
 
-/// Ethernet's number as a link type.
+/// LINKTYPE number of Ethernet.
 pub const LINKTYPE_ETHERNET: u16 = 1;
-/// The snap length that headers of captures declare.
+/// Snap length that the headers of written captures declare, in octets.
 const SNAP_LENGTH: u32 = 262_144;
-/// Nanoseconds.
+/// One second in nanoseconds.
 const SECOND: i64 = 1_000_000_000;
 
-/// The layout of a capture file.
+/// Format of a capture file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CaptureFormat {
-    /// pcap (draft-ietf-opsawg-pcap).
+    /// pcap, version 2.4 (draft-ietf-opsawg-pcap).
     Pcap(TimestampUnit),
-    /// pcapng (draft-ietf-opsawg-pcapng), one section, one interface.
+    /// pcapng, with one section and one interface (draft-ietf-opsawg-pcapng).
     Pcapng(TimestampUnit),
 }
 
 impl CaptureFormat {
-    /// The times it can say, in nanoseconds since the Unix epoch: the earliest and the latest.
+    /// Returns the earliest and the latest time that the format can represent, in nanoseconds since
+    /// the Unix epoch.
     #[must_use]
     pub fn times(self) -> (i64, i64) {
         match self {
@@ -29,16 +30,17 @@ impl CaptureFormat {
     }
 }
 
-/// The unit in which times are kept.
+/// Unit of the timestamps in a written capture: `if_tsresol` in pcapng, the magic number in pcap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TimestampUnit {
-    /// Microseconds: what is finer is cut off.
+    /// Microseconds; finer times are rounded down.
     Micros,
-    /// Nanoseconds.
+    /// Nanoseconds, the unit of all times in this workspace.
     Nanos,
 }
 
 impl TimestampUnit {
+    /// Returns the unit in nanoseconds.
     fn ns(self) -> i64 {
         match self {
             TimestampUnit::Micros => 1_000,
@@ -47,25 +49,25 @@ impl TimestampUnit {
     }
 }
 
-/// Why a packet could not be written.
+/// Error in writing a packet to a capture.
 #[derive(thiserror::Error, Debug)]
 pub enum WriteError {
-    /// The output could not be written.
+    /// The output cannot be written.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// The format has no room for the time.
+    /// The format cannot represent the time.
     #[error("time of a packet: expected one from {first} to {last} ns since 1970, found {found}")]
     Time {
-        /// The earliest time the format can say, in nanoseconds since the Unix epoch.
+        /// Earliest time that the format can represent, in nanoseconds since the Unix epoch.
         first: i64,
-        /// The latest one.
+        /// Latest time that the format can represent, in nanoseconds since the Unix epoch.
         last: i64,
-        /// The packet's.
+        /// Time of the packet, in nanoseconds since the Unix epoch.
         found: i64,
     },
 }
 
-/// Writes packets to a capture.
+/// Writes packets to a capture file.
 ///
 /// ```
 /// use tcpwire::{CaptureFormat, CaptureWriter, TimestampUnit};
@@ -79,15 +81,17 @@ pub enum WriteError {
 pub struct CaptureWriter<W> {
     to: W,
     format: CaptureFormat,
+    /// Record or block that is being written; the memory is reused.
     block: Vec<u8>,
+    /// Number of octets written.
     octets: u64,
 }
 
 impl<W: Write> CaptureWriter<W> {
-    /// Writes the head of a capture of Ethernet frames.
+    /// Writes the header of a capture of Ethernet frames.
     ///
     /// # Errors
-    /// Where `to` cannot be written.
+    /// If `to` cannot be written.
     pub fn new(mut to: W, format: CaptureFormat) -> io::Result<CaptureWriter<W>> {
         let mut block = Vec::new();
         match format {
@@ -100,10 +104,10 @@ impl<W: Write> CaptureWriter<W> {
     }
 
     /// Writes a packet: its time in nanoseconds since the Unix epoch, its length on the wire, and
-    /// as many of its octets as are known.
+    /// those of its octets that are known.
     ///
     /// # Errors
-    /// Where the format has no room for the time, or the output cannot be written.
+    /// If the format cannot represent the time, or the output cannot be written.
     pub fn write(&mut self, time_ns: i64, wire_len: u32, octets: &[u8]) -> Result<(), WriteError> {
         let (first, last) = self.format.times();
         if time_ns < first || time_ns > last {
@@ -122,17 +126,18 @@ impl<W: Write> CaptureWriter<W> {
         Ok(self.to.write_all(&self.block)?)
     }
 
-    /// Octets written so far.
+    /// Returns the number of octets written so far, headers included.
     pub fn octets(&self) -> u64 {
         self.octets
     }
 
-    /// The output. What it buffers is not flushed.
+    /// Returns the output, without flushing it.
     pub fn into_inner(self) -> W {
         self.to
     }
 }
 
+/// Appends a pcap file header.
 fn pcap_header(resolution: TimestampUnit, out: &mut Vec<u8>) {
     let magic: u32 = match resolution {
         TimestampUnit::Micros => 0xa1b2_c3d4,
@@ -146,6 +151,7 @@ fn pcap_header(resolution: TimestampUnit, out: &mut Vec<u8>) {
     out.extend_from_slice(&u32::from(LINKTYPE_ETHERNET).to_le_bytes());
 }
 
+/// Appends a pcap packet record.
 fn pcap_record(
     resolution: TimestampUnit,
     time_ns: i64,
@@ -161,7 +167,8 @@ fn pcap_record(
     out.extend_from_slice(octets);
 }
 
-/// Appends a block: type, length, what `body` appends filled up to four octets, length again.
+/// Appends a pcapng block: type, length, the octets that `body` appends, padded to a multiple of
+/// four, and the length again.
 fn block(kind: u32, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&kind.to_le_bytes());
@@ -173,19 +180,20 @@ fn block(kind: u32, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(&length);
 }
 
+/// Appends a section header block and an interface description block.
 fn pcapng_header(resolution: TimestampUnit, out: &mut Vec<u8>) {
     block(0x0a0d_0d0a, out, |out| {
         out.extend_from_slice(&0x1a2b_3c4d_u32.to_le_bytes());
         out.extend_from_slice(&1_u16.to_le_bytes());
         out.extend_from_slice(&0_u16.to_le_bytes());
-        // The length of the section is not said.
+        // Section length: unknown.
         out.extend_from_slice(&(-1_i64).to_le_bytes());
     });
     block(1, out, |out| {
         out.extend_from_slice(&LINKTYPE_ETHERNET.to_le_bytes());
         out.extend_from_slice(&[0; 2]);
         out.extend_from_slice(&SNAP_LENGTH.to_le_bytes());
-        // Option if_tsresol (9): a power of ten; then the end of the options.
+        // Option if_tsresol (9), one octet: a negative power of ten. Then opt_endofopt (0).
         let digits = match resolution {
             TimestampUnit::Micros => 6,
             TimestampUnit::Nanos => 9,
@@ -194,6 +202,7 @@ fn pcapng_header(resolution: TimestampUnit, out: &mut Vec<u8>) {
     });
 }
 
+/// Appends an enhanced packet block.
 fn pcapng_packet(
     resolution: TimestampUnit,
     time_ns: i64,
@@ -218,10 +227,11 @@ mod tests {
 
     use super::*;
 
-    type Seen = Vec<(i64, u32, Vec<u8>)>;
+    /// Time, length on the wire and octets of each packet.
+    type Packets = Vec<(i64, u32, Vec<u8>)>;
 
-    /// What pcap-parser reads in a capture.
-    fn read(format: CaptureFormat, octets: &[u8]) -> Seen {
+    /// Reads a capture with pcap-parser.
+    fn read(format: CaptureFormat, octets: &[u8]) -> Packets {
         let mut reader: Box<dyn PcapReaderIterator> = match format {
             CaptureFormat::Pcap(_) => Box::new(LegacyPcapReader::new(65_536, octets).unwrap()),
             CaptureFormat::Pcapng(_) => Box::new(PcapNGReader::new(65_536, octets).unwrap()),
@@ -284,7 +294,7 @@ mod tests {
             let count = writer.octets();
             let octets = writer.into_inner();
             prop_assert_eq!(count, octets.len() as u64);
-            let expected: Seen =
+            let expected: Packets =
                 packets.into_iter().map(|(t, more, o)| (t / unit * unit, more + o.len() as u32, o)).collect();
             prop_assert_eq!(read(format, &octets), expected);
         }

@@ -1,33 +1,33 @@
-//! The common case at once: Ethernet, then IP without options, then a TCP header captured whole.
+//! The common case in one step: Ethernet, IP without options or extensions, and a TCP header that was
+//! captured whole.
 
 use super::{PacketQuirks, Segment, TcpView, ip, tcp};
 use crate::{Flags, IpRepr, SeqNum};
 
+/// Length of an Ethernet header without tags, in octets.
 const ETHERNET_HEADER: usize = 14;
+/// Length of a TCP header without options, in octets.
 const TCP_HEADER: usize = 20;
 
-/// Has `take` see what the layers one by one would make of an Ethernet frame, where nothing about
-/// it is rare; else gives `None`. Each IP version calls `take` for itself: joining the two would
+/// Calls `f` with the segment of an Ethernet frame, the same segment as header by header. Returns
+/// `None` if anything about the frame is rare. Each IP version calls `f` itself: a common call would
 /// copy the segment in memory.
 #[inline]
 pub(super) fn read<'a, T>(
     data: &'a [u8],
     orig_len: u32,
-    take: impl FnOnce(&Segment<'a>) -> T,
+    f: impl FnOnce(&Segment<'a>) -> T,
 ) -> Option<T> {
     match data.get(12..15)? {
-        [0x08, 0x00, 0x45] => over_v4(data, orig_len, take),
-        [0x86, 0xdd, first] if first >> 4 == 6 => over_v6(data, orig_len, take),
+        [0x08, 0x00, 0x45] => over_v4(data, orig_len, f),
+        [0x86, 0xdd, first] if first >> 4 == 6 => over_v6(data, orig_len, f),
         _ => None,
     }
 }
 
+/// Reads IPv4 without options and fragmentation.
 #[inline]
-fn over_v4<'a, T>(
-    data: &'a [u8],
-    orig_len: u32,
-    take: impl FnOnce(&Segment<'a>) -> T,
-) -> Option<T> {
+fn over_v4<'a, T>(data: &'a [u8], orig_len: u32, f: impl FnOnce(&Segment<'a>) -> T) -> Option<T> {
     let header: &[u8; ip::V4_HEADER] = data.get(ETHERNET_HEADER..)?.first_chunk()?;
     let fragment = u16::from_be_bytes([header[6], header[7]]);
     if header[9] != tcp::PROTOCOL || fragment & !ip::DONT_FRAGMENT != 0 {
@@ -37,20 +37,12 @@ fn over_v4<'a, T>(
     let ip_end = ETHERNET_HEADER as u32 + ip_len;
     let (tcp, payload_len) = segment(data, ETHERNET_HEADER + ip::V4_HEADER, ip_end, orig_len)?;
     let ip = IpRepr::V4(ip::v4_repr(header));
-    Some(take(&Segment {
-        ip,
-        tcp,
-        payload_len: Some(payload_len),
-        quirks: PacketQuirks::default(),
-    }))
+    Some(f(&Segment { ip, tcp, payload_len: Some(payload_len), quirks: PacketQuirks::default() }))
 }
 
+/// Reads IPv6 without extension headers.
 #[inline]
-fn over_v6<'a, T>(
-    data: &'a [u8],
-    orig_len: u32,
-    take: impl FnOnce(&Segment<'a>) -> T,
-) -> Option<T> {
+fn over_v6<'a, T>(data: &'a [u8], orig_len: u32, f: impl FnOnce(&Segment<'a>) -> T) -> Option<T> {
     let header: &[u8; ip::V6_HEADER] = data.get(ETHERNET_HEADER..)?.first_chunk()?;
     if header[6] != tcp::PROTOCOL {
         return None;
@@ -59,16 +51,11 @@ fn over_v6<'a, T>(
     let ip_end = (ETHERNET_HEADER + ip::V6_HEADER) as u32 + payload_len;
     let (tcp, payload_len) = segment(data, ETHERNET_HEADER + ip::V6_HEADER, ip_end, orig_len)?;
     let ip = IpRepr::V6(ip::v6_repr(header));
-    Some(take(&Segment {
-        ip,
-        tcp,
-        payload_len: Some(payload_len),
-        quirks: PacketQuirks::default(),
-    }))
+    Some(f(&Segment { ip, tcp, payload_len: Some(payload_len), quirks: PacketQuirks::default() }))
 }
 
-/// The TCP header at `from` and the octets between its end and `ip_end`. `None` where the header is
-/// not all there or the frame is shorter than IP says.
+/// Returns the TCP header at `from`, and the number of octets between its end and `ip_end`. `None` if
+/// the header was not captured whole, or the frame is shorter than the IP length.
 #[inline]
 fn segment(data: &[u8], from: usize, ip_end: u32, orig_len: u32) -> Option<(TcpView<'_>, u32)> {
     let header: &[u8; TCP_HEADER] = data.get(from..)?.first_chunk()?;

@@ -1,22 +1,26 @@
-//! IEEE 802.11 data frames that are not encrypted.
+//! IEEE 802.11 data frames without encryption.
 
 use super::{Layer, SkipReason, Span};
 
-/// A radiotap header, then an 802.11 frame.
+/// Reads a radiotap header, whose length is little-endian, before an 802.11 frame.
 pub(super) fn radiotap(span: Span<'_>) -> Result<(Layer, Span<'_>), SkipReason> {
-    let len = span.half(2).ok_or(SkipReason::CutBeforeTcp)?.swap_bytes();
+    let len = span.u16_at(2).ok_or(SkipReason::CutBeforeTcp)?.swap_bytes();
     data_frame(span.skip(usize::from(len)).ok_or(SkipReason::CutBeforeTcp)?)
 }
 
+/// Flags of a frame between two access points, which has a fourth address.
 const TO_AND_FROM_DS: u8 = 0x03;
+/// Flag of an encrypted frame.
 const PROTECTED: u8 = 0x40;
+/// Flag of a QoS frame with an HT control field (+HTC/Order).
 const HT_CONTROL: u8 = 0x80;
 
-/// A data frame (IEEE 802.11-2020, section 9.3.2), aggregated ones left out.
+/// Reads a data frame (IEEE 802.11-2020, section 9.3.2). Aggregated frames (A-MSDU) are not
+/// supported.
 pub(super) fn data_frame(span: Span<'_>) -> Result<(Layer, Span<'_>), SkipReason> {
     let (control, flags) = (
-        span.octet(0).ok_or(SkipReason::CutBeforeTcp)?,
-        span.octet(1).ok_or(SkipReason::CutBeforeTcp)?,
+        span.u8_at(0).ok_or(SkipReason::CutBeforeTcp)?,
+        span.u8_at(1).ok_or(SkipReason::CutBeforeTcp)?,
     );
     let (kind, subtype) = (control >> 2 & 3, control >> 4);
     let no_data = subtype & 4 != 0;

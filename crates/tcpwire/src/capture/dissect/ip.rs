@@ -1,43 +1,49 @@
-//! IPv4 and IPv6, with options, extension headers and fragments.
+//! IPv4 and IPv6, with options, extension headers and fragmentation.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::fragments::{Piece, PieceKey};
+use super::fragments::{DatagramKey, Fragment};
 use super::{Context, PacketQuirks, SkipReason, Span};
 use crate::{IpRepr, Ipv4Repr, Ipv6Repr};
 
-/// What an IP header carries.
+/// Payload of an IP header.
 pub(super) enum Payload<'a> {
-    /// Octets of a protocol, by its number.
+    /// Payload of a protocol, by its number.
     Whole(u8, Span<'a>),
     /// A fragment that was captured whole.
-    Fragment(Piece<'a>),
+    Fragment(Fragment<'a>),
 }
 
+/// Length of an IPv4 header without options, in octets.
 pub(super) const V4_HEADER: usize = 20;
+/// Length of an IPv6 header without extensions, in octets.
 pub(super) const V6_HEADER: usize = 40;
+/// More-fragments flag (MF) among IPv4 flags and offset.
 const MORE_FRAGMENTS: u16 = 0x2000;
+/// Don't-fragment flag (DF) among IPv4 flags and offset.
 pub(super) const DONT_FRAGMENT: u16 = 0x4000;
+/// Reserved flag, zero by RFC 791, section 3.1.
 const RESERVED: u16 = 0x8000;
+/// Fragment offset, in units of eight octets.
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
-/// An IP header of the version that its first octet says.
+/// Reads an IP header of the version in its first octet.
 pub(super) fn read<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, SkipReason> {
-    match span.octet(0).ok_or(SkipReason::CutBeforeTcp)? >> 4 {
+    match span.u8_at(0).ok_or(SkipReason::CutBeforeTcp)? >> 4 {
         4 => read_v4(span, context),
         6 => read_v6(span, context),
         _ => Err(SkipReason::BadIp),
     }
 }
 
-/// Notes the header that was innermost so far as a tunnel's, and `ip` as the new one.
+/// Makes `ip` the innermost header. An IP header before it becomes that of a tunnel.
 fn enter(context: &mut Context, ip: IpRepr) {
     if let Some(outer) = context.ip {
         let same_version =
             matches!((outer, ip), (IpRepr::V4(_), IpRepr::V4(_)) | (IpRepr::V6(_), IpRepr::V6(_)));
         let tunnel =
             if same_version { PacketQuirks::TUNNEL } else { PacketQuirks::TUNNEL_OTHER_VERSION };
-        // What the outer header has of its own is part of the tunnel.
+        // Quirks of the outer header belong to the tunnel, not to the segment.
         let outer_only = PacketQuirks::IP_OPTIONS
             | PacketQuirks::IPV6_EXTENSION
             | PacketQuirks::IPV4_RESERVED
@@ -47,6 +53,7 @@ fn enter(context: &mut Context, ip: IpRepr) {
     context.ip = Some(ip);
 }
 
+/// Returns the fields of an IPv4 header.
 #[inline]
 pub(super) fn v4_repr(header: &[u8; V4_HEADER]) -> Ipv4Repr {
     Ipv4Repr {
@@ -59,6 +66,7 @@ pub(super) fn v4_repr(header: &[u8; V4_HEADER]) -> Ipv4Repr {
     }
 }
 
+/// Reads an IPv4 header (RFC 791, section 3.1).
 fn read_v4<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, SkipReason> {
     let header: &[u8; V4_HEADER] = span.data.first_chunk().ok_or(SkipReason::CutBeforeTcp)?;
     let header_len = usize::from(header[0] & 0x0f) * 4;
@@ -68,6 +76,7 @@ fn read_v4<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, Ski
     }
     enter(context, IpRepr::V4(v4_repr(header)));
     let mut datagram = span;
+    // A total length of 0 is written by network cards that split segments later (TSO).
     if total_len == 0 {
         context.quirks |= PacketQuirks::NO_IP_LENGTH;
     } else {
@@ -91,8 +100,8 @@ fn read_v4<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, Ski
     fragment_of(payload, context, protocol, id, offset, fragment & MORE_FRAGMENTS != 0)
 }
 
-/// A fragment that is captured whole waits for its others; of one that is not, the first is read as
-/// far as it goes.
+/// Returns a fragment, which is reassembled if it was captured whole. Of fragments captured in part,
+/// the first is read as far as it goes.
 fn fragment_of<'a>(
     payload: Span<'a>,
     context: &mut Context,
@@ -104,8 +113,8 @@ fn fragment_of<'a>(
     let ip = context.ip.ok_or(SkipReason::BadIp)?;
     context.quirks |= PacketQuirks::FRAGMENTED;
     if payload.is_whole() {
-        let key = PieceKey { src: ip.src(), dst: ip.dst(), id, protocol };
-        return Ok(Payload::Fragment(Piece { key, offset, more, octets: payload.data }));
+        let key = DatagramKey { src: ip.src(), dst: ip.dst(), id, protocol };
+        return Ok(Payload::Fragment(Fragment { key, offset, more, octets: payload.data }));
     }
     if offset != 0 {
         return Err(SkipReason::Fragment);
@@ -114,10 +123,11 @@ fn fragment_of<'a>(
     Ok(Payload::Whole(protocol, payload))
 }
 
+/// Returns the fields of an IPv6 header.
 #[inline]
 pub(super) fn v6_repr(header: &[u8; V6_HEADER]) -> Ipv6Repr {
     let word = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
-    // As a number and back: two registers, where an array would be copied in memory.
+    // An address as a number is two registers; as an array it would be copied in memory.
     let addr = |octets: Option<&[u8; 16]>| {
         Ipv6Addr::from_bits(octets.map_or(0, |o| u128::from_be_bytes(*o)))
     };
@@ -130,6 +140,7 @@ pub(super) fn v6_repr(header: &[u8; V6_HEADER]) -> Ipv6Repr {
     }
 }
 
+/// Reads an IPv6 header (RFC 8200, section 3).
 fn read_v6<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, SkipReason> {
     let header: &[u8; V6_HEADER] = span.data.first_chunk().ok_or(SkipReason::CutBeforeTcp)?;
     enter(context, IpRepr::V6(v6_repr(header)));
@@ -141,24 +152,34 @@ fn read_v6<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, Ski
     extensions(header[6], payload, context)
 }
 
+/// Hop-by-hop options (RFC 8200, section 4.3).
 const HOP_BY_HOP: u8 = 0;
+/// Routing header (RFC 8200, section 4.4).
 const ROUTING: u8 = 43;
+/// Fragment header (RFC 8200, section 4.5).
 const FRAGMENT: u8 = 44;
+/// Destination options (RFC 8200, section 4.6).
 const DESTINATION: u8 = 60;
+/// Mobility header (RFC 6275, section 6.1).
 const MOBILITY: u8 = 135;
+/// Host Identity Protocol (RFC 7401).
 const HIP: u8 = 139;
+/// Shim6 protocol (RFC 5533).
 const SHIM6: u8 = 140;
+/// Largest number of extension headers of one datagram.
+const MAX_EXTENSIONS: usize = 16;
 
+/// Reads extension headers up to another protocol, or a fragment (RFC 8200, section 4).
 fn extensions<'a>(
     mut next: u8,
     mut payload: Span<'a>,
     context: &mut Context,
 ) -> Result<Payload<'a>, SkipReason> {
-    for _ in 0..16 {
+    for _ in 0..MAX_EXTENSIONS {
         match next {
             HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HIP | SHIM6 => {
-                let len = (usize::from(payload.octet(1).ok_or(SkipReason::CutBeforeTcp)?) + 1) * 8;
-                next = payload.octet(0).ok_or(SkipReason::CutBeforeTcp)?;
+                let len = (usize::from(payload.u8_at(1).ok_or(SkipReason::CutBeforeTcp)?) + 1) * 8;
+                next = payload.u8_at(0).ok_or(SkipReason::CutBeforeTcp)?;
                 payload = payload.skip(len).ok_or(SkipReason::CutBeforeTcp)?;
                 context.quirks |= PacketQuirks::IPV6_EXTENSION;
             }
@@ -170,6 +191,8 @@ fn extensions<'a>(
                 next = header[0];
                 payload = payload.skip(8).ok_or(SkipReason::CutBeforeTcp)?;
                 context.quirks |= PacketQuirks::IPV6_EXTENSION;
+                // RFC 6946: a fragment header with offset 0 and without the M flag is an atomic
+                // fragment, a datagram that is whole.
                 if offset & 0xfff9 != 0 {
                     return fragment_of(
                         payload,
@@ -187,14 +210,18 @@ fn extensions<'a>(
     Err(SkipReason::TooDeep)
 }
 
-/// The jumbo payload option (RFC 2675) of a hop-by-hop header.
+/// Type of the jumbo payload option (RFC 2675, section 2).
+const JUMBO_PAYLOAD: u8 = 0xc2;
+
+/// Returns the length in the jumbo payload option of a hop-by-hop header (RFC 2675, section 2).
 fn jumbo_len(payload: Span<'_>) -> Option<u32> {
-    let len = (usize::from(payload.octet(1)?) + 1) * 8;
+    let len = (usize::from(payload.u8_at(1)?) + 1) * 8;
     let mut options = payload.data.get(2..len)?;
     loop {
         match *options {
+            // Pad1 is the only option without a length octet.
             [0, ..] => options = &options[1..],
-            [0xc2, 4, a, b, c, d, ..] => return Some(u32::from_be_bytes([a, b, c, d])),
+            [JUMBO_PAYLOAD, 4, a, b, c, d, ..] => return Some(u32::from_be_bytes([a, b, c, d])),
             [_, len, ..] => options = options.get(2 + usize::from(len)..)?,
             _ => return None,
         }

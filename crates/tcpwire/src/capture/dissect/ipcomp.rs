@@ -1,25 +1,27 @@
-//! IPComp: IP payloads compressed one by one (RFC 3173).
+//! IPComp: IP payloads that are compressed one by one (RFC 3173).
 
 use std::io::Read;
 
-use super::{Context, Found, PacketQuirks, SkipReason, Span};
+use super::{Context, Outcome, PacketQuirks, SkipReason, Span};
 
-/// IPComp's number among IP protocols.
+/// Number of IPComp among the IP protocols.
 pub(super) const PROTOCOL: u8 = 108;
-/// The longest payload that is believed.
+/// Largest payload that is decompressed, in octets: that of an IP datagram.
 const MAX_PAYLOAD: u64 = 65_535;
 
-/// Its header: the protocol within. How it is compressed the ends may have agreed on apart: DEFLATE
-/// (RFC 2394) is tried.
-pub(super) fn read(span: Span<'_>, mut context: Context) -> Result<Found<'_>, SkipReason> {
+/// Reads an IPComp header, which names the protocol of the compressed payload. The algorithm is
+/// negotiated elsewhere; DEFLATE (RFC 2394) is tried.
+pub(super) fn read(span: Span<'_>, mut context: Context) -> Result<Outcome<'_>, SkipReason> {
     context.quirks |= PacketQuirks::IPV6_EXTENSION;
-    let protocol = span.octet(0).ok_or(SkipReason::CutBeforeTcp)?;
+    let protocol = span.u8_at(0).ok_or(SkipReason::CutBeforeTcp)?;
+    // RFC 3173, section 3.1: next header, flags, and a compression parameter index of two octets.
     if !span.is_whole() || span.data.len() < 4 {
         return Err(SkipReason::NotTcp);
     }
-    Ok(Found::Compressed(protocol, &span.data[4..], context))
+    Ok(Outcome::Compressed(protocol, &span.data[4..], context))
 }
 
+/// Decompresses a payload; `None` if it is not DEFLATE.
 pub(super) fn inflate(octets: &[u8]) -> Option<Vec<u8>> {
     let mut payload = Vec::new();
     flate2::read::DeflateDecoder::new(octets).take(MAX_PAYLOAD).read_to_end(&mut payload).ok()?;

@@ -1,4 +1,4 @@
-//! Frames down to their innermost TCP header, as Wireshark 4.0 goes: link layers, tunnels, IP,
+//! From a frame to its innermost TCP header, as Wireshark 4.0 dissects: link layers, tunnels, IP,
 //! fragments.
 //!
 //! ```
@@ -32,45 +32,45 @@ use bitflags::bitflags;
 pub(crate) use span::Span;
 
 use crate::{Flags, Frame, IpRepr, LinkType, SeqNum, TimestampResolution};
-use fragments::Fragments;
+use fragments::{Fragment, FragmentTable};
 
-/// A TCP header as it was captured, and the innermost IP header above it.
+/// A TCP header as it was captured, and the innermost IP header before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Segment<'a> {
-    /// The innermost IP header.
+    /// Innermost IP header, the last before the TCP header.
     pub ip: IpRepr,
-    /// The TCP header.
+    /// Fields of the TCP header.
     pub tcp: TcpView<'a>,
-    /// Payload octets by the IP header, captured or not. `None` where that can not be known: in a
-    /// fragment that is not reassembled, in an ICMP error's quotation, and where IP leaves no room
-    /// for the whole header.
+    /// Payload length by the IP header, in octets, captured or not. `None` if it cannot be known: in
+    /// a fragment that is not reassembled, in an ICMP error's quotation, and where the IP length
+    /// leaves no room for the whole TCP header.
     pub payload_len: Option<u32>,
-    /// What stands around or inside it that the other fields do not say.
+    /// Properties that the other fields do not express.
     pub quirks: PacketQuirks,
 }
 
 /// The fields of a TCP header, options borrowed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TcpView<'a> {
-    /// Source port.
+    /// Port of the sender.
     pub src_port: u16,
-    /// Destination port.
+    /// Port of the receiver.
     pub dst_port: u16,
-    /// Sequence number.
+    /// Sequence number of the first payload octet, or of the SYN.
     pub seq: SeqNum,
     /// Acknowledgment number, with or without the ACK flag.
     pub ack: SeqNum,
-    /// Header length in octets by the data offset: 0 to 60. Under 20 it is wrong.
+    /// Header length by the data offset, in octets: 0 to 60, of which those under 20 are invalid.
     pub header_len: u8,
-    /// Reserved bits and flags.
+    /// Control bits and reserved bits.
     pub flags: Flags,
-    /// Window, unscaled.
+    /// Receive window as the header has it, not scaled (RFC 7323, section 2).
     pub window: u16,
-    /// Checksum; 0 where it was not captured.
+    /// Checksum, right or wrong; 0 if it was not captured.
     pub checksum: u16,
-    /// Urgent pointer; 0 where it was not captured.
+    /// Urgent pointer, with or without the URG flag; 0 if it was not captured.
     pub urgent: u16,
-    /// The option octets that were captured.
+    /// Option octets that were captured.
     pub options: &'a [u8],
 }
 
@@ -138,28 +138,28 @@ impl PacketQuirks {
     }
 }
 
-/// Why a frame gives no segment.
+/// Reason why a frame gives no segment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum SkipReason {
-    /// IP, but another protocol than TCP.
+    /// IP with another protocol than TCP.
     NotTcp,
-    /// Neither IP nor anything that is opened to look for IP.
+    /// Neither IP nor a header that may have IP after it.
     NotIp,
-    /// A link type that is not read.
+    /// A link type that is not supported.
     LinkType,
     /// The capture ends before the TCP header's window.
     CutBeforeTcp,
     /// An IP header that contradicts itself.
     BadIp,
-    /// A fragment other than the last to come, or without its others.
+    /// A fragment whose datagram is not complete yet, or never becomes so.
     Fragment,
-    /// Layers within layers, too many to follow.
+    /// More headers than are followed.
     TooDeep,
 }
 
 impl SkipReason {
-    /// Every reason.
+    /// All reasons, in order of their discriminants.
     pub const ALL: [SkipReason; 7] = [
         SkipReason::NotTcp,
         SkipReason::NotIp,
@@ -170,7 +170,7 @@ impl SkipReason {
         SkipReason::TooDeep,
     ];
 
-    /// Its name, for a summary.
+    /// Returns the reason as text for summaries.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -184,7 +184,7 @@ impl SkipReason {
         }
     }
 
-    /// Whether the frame may have held TCP that was lost by not reading it.
+    /// Reports whether the frame may have a TCP segment that is lost with it.
     #[must_use]
     pub const fn is_loss(self) -> bool {
         !matches!(self, SkipReason::NotTcp | SkipReason::NotIp)
@@ -197,44 +197,48 @@ impl fmt::Display for SkipReason {
     }
 }
 
-/// What comes next in a frame.
+/// Header to be read next in a frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Layer {
     Ethernet,
+    /// Header of a protocol by its EtherType.
     EtherType(u16),
     /// 802.2 logical link control.
     Llc,
+    /// IP of either version.
     Ip,
+    /// Header of a protocol by its IP protocol number.
     IpProtocol(u8),
     Ppp,
     Mpls,
 }
 
-/// What the layers so far have left behind.
+/// Facts from the headers read so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Context {
     quirks: PacketQuirks,
+    /// Innermost IP header so far.
     ip: Option<IpRepr>,
-    /// The IP payload is an unreassembled first fragment.
+    /// Whether the IP payload is a first fragment that is not reassembled.
     partial: bool,
 }
 
-/// How many layers are followed before a frame is given up.
+/// Largest number of headers that are read in a frame.
 const MAX_LAYERS: usize = 40;
 
-/// Finds the TCP header of frames. Holds the fragments that wait for others.
+/// Finds the innermost TCP header of frames. Buffers IP fragments until their datagram is complete.
 #[derive(Default)]
 pub struct Dissector {
-    fragments: Fragments,
-    /// A payload put together from fragments, or decompressed.
-    made: Vec<u8>,
+    fragments: FragmentTable,
+    /// IP payload that was reassembled or decompressed last.
+    rebuilt: Vec<u8>,
 }
 
 impl Dissector {
-    /// The innermost TCP header of `frame`.
+    /// Returns the innermost TCP header of `frame`.
     ///
     /// # Errors
-    /// With the reason where there is none, or none that can be read.
+    /// If there is no TCP header, or none that can be read: the reason.
     #[inline]
     pub fn dissect<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Segment<'a>, SkipReason> {
         let plain = (frame.link == LinkType::ETHERNET
@@ -246,28 +250,28 @@ impl Dissector {
         }
     }
 
-    /// Has `take` see the innermost TCP header of `frame`. The same as [`dissect`](Self::dissect),
-    /// for loops in which every nanosecond counts: a segment that is handed through `Result` is
-    /// copied in memory, which takes as long as all the rest.
+    /// Calls `f` with the innermost TCP header of `frame`. Like [`dissect`](Self::dissect), for loops
+    /// in which every nanosecond counts: a segment returned through `Result` is copied in memory,
+    /// which takes as long as everything else.
     ///
     /// # Errors
-    /// With the reason where there is none, or none that can be read; `take` was not called then.
+    /// If there is no TCP header, or none that can be read: the reason. `f` is not called then.
     #[inline]
     pub fn dissect_with<T>(
         &mut self,
         frame: &Frame<'_>,
-        mut take: impl FnMut(&Segment<'_>) -> T,
+        mut f: impl FnMut(&Segment<'_>) -> T,
     ) -> Result<T, SkipReason> {
         if frame.link == LinkType::ETHERNET
             && frame.resolution != TimestampResolution::Invalid
-            && let Some(taken) = fast_path::read(frame.data, frame.orig_len, &mut take)
+            && let Some(result) = fast_path::read(frame.data, frame.orig_len, &mut f)
         {
-            return Ok(taken);
+            return Ok(result);
         }
-        self.dissect_any(frame).map(|segment| take(&segment))
+        self.dissect_any(frame).map(|segment| f(&segment))
     }
 
-    /// Layer by layer, whatever they are.
+    /// Reads header by header, whatever they are.
     #[inline(never)]
     fn dissect_any<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Segment<'a>, SkipReason> {
         let (layer, span) = layers::begin(frame.link, Span::new(frame.data, frame.orig_len))?;
@@ -278,53 +282,55 @@ impl Dissector {
         };
         let begin = Context { quirks: wrong_time, ..Context::default() };
         let (protocol, context) = match descend(layer, span, begin)? {
-            Found::Segment(segment) => return Ok(segment),
-            Found::Fragment(piece, context) => {
-                self.made = self.fragments.add(&piece).ok_or(SkipReason::Fragment)?;
-                (piece.key.protocol, context)
+            Outcome::Segment(segment) => return Ok(segment),
+            Outcome::Fragment(fragment, context) => {
+                self.rebuilt = self.fragments.insert(&fragment).ok_or(SkipReason::Fragment)?;
+                (fragment.key.protocol, context)
             }
-            Found::Compressed(protocol, octets, context) => {
-                self.made = ipcomp::inflate(octets).ok_or(SkipReason::NotTcp)?;
+            Outcome::Compressed(protocol, octets, context) => {
+                self.rebuilt = ipcomp::inflate(octets).ok_or(SkipReason::NotTcp)?;
                 (protocol, context)
             }
         };
-        let made = Span::new(&self.made, self.made.len() as u32);
-        match descend(Layer::IpProtocol(protocol), made, context)? {
-            Found::Segment(segment) => Ok(segment),
-            // What is made of a frame is not followed into another such making.
-            Found::Fragment(..) => Err(SkipReason::Fragment),
-            Found::Compressed(..) => Err(SkipReason::NotTcp),
+        let rebuilt = Span::new(&self.rebuilt, self.rebuilt.len() as u32);
+        match descend(Layer::IpProtocol(protocol), rebuilt, context)? {
+            Outcome::Segment(segment) => Ok(segment),
+            // A payload is rebuilt at most once for a frame.
+            Outcome::Fragment(..) => Err(SkipReason::Fragment),
+            Outcome::Compressed(..) => Err(SkipReason::NotTcp),
         }
     }
 
-    /// Fragments that wait for others now.
+    /// Returns the number of fragments that wait for the rest of their datagram.
     #[must_use]
     pub fn waiting_fragments(&self) -> usize {
         self.fragments.len()
     }
 }
 
-/// Where the layers of a frame lead.
-enum Found<'a> {
+/// Result of reading the headers of a frame, or of a rebuilt payload.
+enum Outcome<'a> {
     Segment(Segment<'a>),
-    Fragment(fragments::Piece<'a>, Context),
+    Fragment(Fragment<'a>, Context),
+    /// Compressed IP payload, after the protocol number of the payload.
     Compressed(u8, &'a [u8], Context),
 }
 
+/// Reads header by header down to TCP, or to a payload that has to be rebuilt first.
 fn descend<'a>(
     mut layer: Layer,
     mut span: Span<'a>,
     mut context: Context,
-) -> Result<Found<'a>, SkipReason> {
+) -> Result<Outcome<'a>, SkipReason> {
     for _ in 0..MAX_LAYERS {
         (layer, span) = match layer {
             Layer::IpProtocol(tcp::PROTOCOL) => {
-                return tcp::read(span, context).map(Found::Segment);
+                return tcp::read(span, context).map(Outcome::Segment);
             }
             Layer::IpProtocol(ipcomp::PROTOCOL) => return ipcomp::read(span, context),
             Layer::Ip => match ip::read(span, &mut context)? {
                 ip::Payload::Whole(protocol, rest) => (Layer::IpProtocol(protocol), rest),
-                ip::Payload::Fragment(piece) => return Ok(Found::Fragment(piece, context)),
+                ip::Payload::Fragment(fragment) => return Ok(Outcome::Fragment(fragment, context)),
             },
             _ => layers::step(layer, span, &mut context)?,
         };

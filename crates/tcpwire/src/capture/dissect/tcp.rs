@@ -1,16 +1,19 @@
-//! The TCP header.
+//! The TCP header, captured in whole or in part.
 
 use pnet_packet::tcp::TcpPacket;
 
 use super::{Context, PacketQuirks, Segment, SkipReason, Span, TcpView};
 use crate::{Flags, SeqNum};
 
-/// TCP's number among IP protocols.
+/// Number of TCP among the IP protocols.
 pub(super) const PROTOCOL: u8 = 6;
+/// Length of a header without options, in octets.
 const MIN_HEADER: usize = 20;
-/// Up to and with the window: what Wireshark reads before it looks for the conversation.
+/// Length of a header up to the window, in octets: Wireshark reads these fields before it looks for
+/// the conversation.
 const MIN_CAPTURED: usize = 16;
 
+/// Reads a TCP header and computes the payload length from the IP length.
 #[inline]
 pub(super) fn read(span: Span<'_>, context: Context) -> Result<Segment<'_>, SkipReason> {
     let ip = context.ip.ok_or(SkipReason::NotIp)?;
@@ -26,17 +29,19 @@ pub(super) fn read(span: Span<'_>, context: Context) -> Result<Segment<'_>, Skip
     if span.data.len() < header_len {
         quirks |= PacketQuirks::HEADER_CUT;
     }
-    let room = span.wire_len as usize >= header_len;
-    if header_len < MIN_HEADER || !room {
+    // RFC 9293, section 3.1: the data offset is at least five 32-bit words, and the header ends within
+    // the IP payload.
+    let has_room = span.wire_len as usize >= header_len;
+    if header_len < MIN_HEADER || !has_room {
         quirks |= PacketQuirks::BAD_LENGTH;
     }
-    let known = room && !context.partial && !quirks.intersects(PacketQuirks::QUOTED);
+    let known = has_room && !context.partial && !quirks.intersects(PacketQuirks::QUOTED);
     let payload_len = known.then(|| span.wire_len - header_len as u32);
     Ok(Segment { ip, tcp, payload_len, quirks })
 }
 
-/// The fields of a header of which the fixed part is there. `pnet_packet`'s own view of the options
-/// trusts the data offset, so they are taken from `octets` here.
+/// Returns the fields of a header whose fixed part was captured. The options come from `octets`,
+/// since `pnet_packet`'s own accessor trusts the data offset.
 #[inline]
 fn fields<'a>(view: &TcpPacket<'_>, octets: &'a [u8]) -> TcpView<'a> {
     let header_len = view.get_data_offset() * 4;
@@ -55,7 +60,8 @@ fn fields<'a>(view: &TcpPacket<'_>, octets: &'a [u8]) -> TcpView<'a> {
     }
 }
 
-/// A header cut in its last four octets: those read as zero.
+/// Returns the fields of a header that was captured without its last four octets (checksum and
+/// urgent pointer), which read as zero.
 fn cut_fields(octets: &[u8]) -> Result<TcpView<'_>, SkipReason> {
     if octets.len() < MIN_CAPTURED {
         return Err(SkipReason::CutBeforeTcp);

@@ -1,17 +1,22 @@
-//! A window of octets that slides over a stream.
+//! A window of octets over a stream.
 
 use std::io::{self, Read};
 
-/// Octets asked of the stream at a time.
+/// Number of octets that are read from the stream at a time.
 const CHUNK: usize = 256 * 1024;
 
-/// A sliding window over `source`: what is needed next is contiguous in memory.
+/// A window that slides over `source` and is contiguous in memory. Octets before the window stay
+/// readable until the next [`fill`](Self::fill) that reads.
 pub(super) struct Buffer<R> {
     source: R,
     octets: Vec<u8>,
+    /// Index of the window's first octet.
     start: usize,
+    /// Index one past the window's last octet.
     end: usize,
+    /// Offset of the window in the stream.
     consumed: u64,
+    /// Whether the stream has ended.
     at_end: bool,
 }
 
@@ -20,13 +25,13 @@ impl<R: Read> Buffer<R> {
         Buffer { source, octets: vec![0; CHUNK], start: 0, end: 0, consumed: 0, at_end: false }
     }
 
-    /// Octets consumed so far: the offset of the window in the stream.
+    /// Returns the offset of the window in the stream, the number of octets consumed.
     pub(super) fn offset(&self) -> u64 {
         self.consumed
     }
 
-    /// Reads until at least `octets` are in the window or the stream ends. Returns how many there
-    /// are.
+    /// Reads until at least `octets` are in the window or the stream ends. Returns the length of the
+    /// window.
     #[inline]
     pub(super) fn fill(&mut self, octets: usize) -> io::Result<usize> {
         if self.end - self.start >= octets {
@@ -35,22 +40,23 @@ impl<R: Read> Buffer<R> {
         self.refill(octets)
     }
 
-    /// The window: what the last [`fill`](Self::fill) made sure of, and perhaps more.
+    /// Returns the window: the octets that the last [`fill`](Self::fill) asked for, or more.
     #[inline]
     pub(super) fn window(&self) -> &[u8] {
         &self.octets[self.start..self.end]
     }
 
-    /// Moves the window `octets` ahead, which must be within it.
+    /// Moves the start of the window ahead by `octets`, at most the window's length.
     #[inline]
     pub(super) fn consume(&mut self, octets: usize) {
         self.start += octets;
         self.consumed += octets as u64;
     }
 
-    /// The `octets` that end `before` the window: they were consumed since it was last filled.
+    /// Returns the `octets` whose end lies `before` octets in front of the window. They must have
+    /// been consumed since the window was last filled.
     #[inline]
-    pub(super) fn passed(&self, before: usize, octets: usize) -> &[u8] {
+    pub(super) fn consumed_before(&self, before: usize, octets: usize) -> &[u8] {
         let end = self.start - before;
         &self.octets[end - octets..end]
     }
@@ -64,7 +70,8 @@ impl<R: Read> Buffer<R> {
         }
         while self.end < octets && !self.at_end {
             if self.end == self.octets.len() {
-                // Grow with what really comes, not with what a length field promises.
+                // The buffer grows with the octets that arrive, not with a length field, which may
+                // be hostile.
                 self.octets.resize(self.octets.len() * 2, 0);
             }
             match self.source.read(&mut self.octets[self.end..]) {
@@ -94,7 +101,7 @@ mod tests {
             }
             let n = n.min(1000);
             buffer.consume(n);
-            got.extend_from_slice(buffer.passed(0, n));
+            got.extend_from_slice(buffer.consumed_before(0, n));
         }
         assert_eq!(got, source);
         assert_eq!(buffer.offset(), source.len() as u64);

@@ -1,4 +1,4 @@
-//! Capture files in: pcap, pcapng and snoop, plain or compressed, from any stream.
+//! Reading of capture files: pcap, pcapng and snoop, plain or compressed, from any stream.
 
 mod buffer;
 mod pcap;
@@ -11,101 +11,104 @@ use buffer::Buffer;
 
 use crate::LinkType;
 
-/// The largest packet that is believed, as in Wireshark: 256 KiB.
+/// Largest packet that is accepted, in octets, as in Wireshark: 256 KiB.
 pub(crate) const MAX_PACKET: u32 = 262_144;
 
-/// The finest step of a capture's clock.
+/// Resolution of a captured frame's timestamp: `if_tsresol` in pcapng, the magic number in pcap.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum TimestampResolution {
-    /// Coarser than a microsecond.
+    /// Coarser than microseconds.
     Coarser,
-    /// Microseconds.
+    /// Microseconds, the usual resolution.
     Micros,
-    /// Nanoseconds.
+    /// Nanoseconds, the unit of [`Frame::time_ns`].
     Nanos,
-    /// Finer than a nanosecond: times are cut to nanoseconds.
+    /// Finer than nanoseconds; the time is rounded down.
     Finer,
-    /// The record's fraction is a second or more, or its clock ticks faster than 2^64 times a
-    /// second: the time is wrong, whatever it says.
+    /// Not a time: the record's fraction is a second or more, or the interface's clock would tick
+    /// faster than 2^64 times a second.
     Invalid,
 }
 
-/// One frame of a capture.
+/// One frame of a capture: a packet with its link-layer header.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    /// Number in its capture, from 1, as Wireshark counts.
+    /// Number of the frame in its capture, from 1, as Wireshark counts.
     pub number: u64,
-    /// Capture time, in nanoseconds since the Unix epoch; 0 where the capture has none (simple
-    /// packet blocks).
+    /// Capture time, in nanoseconds since the Unix epoch; 0 in pcapng's simple packet blocks, which
+    /// have no time.
     pub time_ns: i64,
-    /// Step of the clock that `time_ns` was taken from.
+    /// Resolution of the clock that `time_ns` comes from.
     pub resolution: TimestampResolution,
-    /// Octets on the wire; at least `data.len()` unless the capture is wrong.
+    /// Length on the wire, in octets; at least `data.len()` unless the capture is wrong.
     pub orig_len: u32,
-    /// What the octets begin with.
+    /// Type of the link-layer header at the start of `data`.
     pub link: LinkType,
-    /// The octets that were captured.
+    /// Octets that were captured.
     pub data: &'a [u8],
 }
 
-/// Why a capture can not be read, or not to its end.
+/// Error in reading a capture. Offsets count octets after decompression.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The stream does not begin as a capture does.
+    /// The stream does not begin like a capture.
     #[error("not a capture: expected a pcap, pcapng or snoop header, found {found}")]
     NotACapture {
-        /// The first octets, in hexadecimal, or `nothing`.
+        /// First octets in hexadecimal, or `nothing`.
         found: String,
     },
-    /// The stream ends inside a record.
+    /// The stream ends within a record.
     #[error(
         "cut short at offset {offset}, in frame {frame}: expected {expected} octets, found {found}"
     )]
     CutShort {
-        /// Where the record begins, in (uncompressed) octets.
+        /// Offset of the record.
         offset: u64,
-        /// The frame that the record holds or comes before, from 1.
+        /// Number of the frame in the record or after it, from 1.
         frame: u64,
-        /// Octets that the record asks for.
+        /// Number of octets that the record announces.
         expected: u64,
-        /// Octets that are there.
+        /// Number of octets left in the stream.
         found: u64,
     },
     /// A record contradicts itself or the format.
     #[error("damaged at offset {offset}, in frame {frame}: {what}")]
     Damaged {
-        /// Where the record begins, in (uncompressed) octets.
+        /// Offset of the record.
         offset: u64,
-        /// The frame that the record holds or comes before, from 1.
+        /// Number of the frame in the record or after it, from 1.
         frame: u64,
-        /// What was expected and what was found.
+        /// Expectation and finding, as a message.
         what: String,
     },
-    /// The stream could not be read, or not be decompressed.
+    /// The stream cannot be read or decompressed.
     #[error("can not be read at offset {offset}, in frame {frame}: {source}")]
     Io {
-        /// Where reading stopped, in (uncompressed) octets.
+        /// Offset where reading stopped.
         offset: u64,
-        /// The frame that would have come next, from 1.
+        /// Number of the next frame, from 1.
         frame: u64,
-        /// What the stream said.
+        /// Error of the stream.
         source: io::Error,
     },
 }
 
 impl ReadError {
-    /// Whether nothing of a capture was recognised at all.
+    /// Reports whether the input is not a capture at all, rather than a damaged one.
     #[must_use]
     pub fn is_not_a_capture(&self) -> bool {
         matches!(self, ReadError::NotACapture { .. })
     }
 }
 
+/// Magic number of gzip with the deflate method (RFC 1952, section 2.3.1).
 const GZIP: [u8; 3] = [0x1f, 0x8b, 0x08];
+/// Magic number of a Zstandard frame (RFC 8878, section 3.1.1).
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Block type of pcapng's section header, a palindrome of line ends.
 const PCAPNG: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
-/// Whether a file that begins with `head` is a capture, or is compressed and may hold one. Four
+/// Reports whether a file that begins with `head` is a capture, or is compressed and may be one. Four
 /// octets are enough.
 #[must_use]
 pub fn is_capture_magic(head: &[u8]) -> bool {
@@ -116,22 +119,25 @@ pub fn is_capture_magic(head: &[u8]) -> bool {
         || head.starts_with(&ZSTD)
 }
 
+/// Octets of a capture, decompressed.
 type Source<'r> = Box<dyn Read + Send + 'r>;
 
-/// A frame by its place: where its octets end before the window, and how many they are.
+/// A frame whose octets are still in the buffer, before its window.
 #[derive(Clone, Copy)]
-struct Record {
+struct FrameRecord {
     time_ns: i64,
     resolution: TimestampResolution,
     orig_len: u32,
     link: LinkType,
+    /// Distance from the end of the frame's octets to the start of the window.
     before_window: usize,
+    /// Number of octets captured.
     caplen: usize,
 }
 
-impl Default for Record {
+impl Default for FrameRecord {
     fn default() -> Self {
-        Record {
+        FrameRecord {
             time_ns: 0,
             resolution: TimestampResolution::Micros,
             orig_len: 0,
@@ -142,106 +148,111 @@ impl Default for Record {
     }
 }
 
-enum Format {
+/// Parser of one capture format.
+enum FormatReader {
     Pcap(pcap::Pcap),
     Pcapng(pcapng::Pcapng),
     Snoop(snoop::Snoop),
 }
 
-/// Reads the frames of a capture one by one: pcap, pcapng or snoop, plain, gzip (also of several
-/// members) or zstd.
+/// Reads the frames of a capture one by one: pcap, pcapng or snoop, plain or compressed by gzip (also
+/// in several members) or zstd.
 ///
-/// Every frame before an error is given; after the error there is nothing more.
+/// All frames before an error are given; after the error the reader is at its end.
 pub struct CaptureReader<'r> {
     input: Buffer<Source<'r>>,
-    format: Format,
-    record: Record,
+    format: FormatReader,
+    record: FrameRecord,
     frames: u64,
+    /// Whether the end or an error was reached.
     done: bool,
 }
 
 impl<'r> CaptureReader<'r> {
-    /// Begins to read; looks at the first octets only.
+    /// Begins to read a capture: reads its header.
     ///
     /// # Errors
-    /// [`ReadError::NotACapture`] where it does not begin as one; else what made its header
-    /// unreadable.
+    /// [`ReadError::NotACapture`] if the input does not begin like a capture; otherwise the reason
+    /// why its header cannot be read.
     pub fn new(input: impl Read + Send + 'r) -> Result<Self, ReadError> {
-        let mut input = Buffer::new(decompressed(Box::new(input)).map_err(at_start)?);
+        let mut input = Buffer::new(decompress(Box::new(input)).map_err(at_start)?);
         let have = input.fill(24).map_err(at_start)?;
         let head = &input.window()[..have.min(24)];
         let format = if head.starts_with(&PCAPNG) {
-            Format::Pcapng(pcapng::Pcapng::default())
+            FormatReader::Pcapng(pcapng::Pcapng::default())
         } else if head.starts_with(b"snoop\0\0\0") {
-            Format::Snoop(snoop::Snoop::new(&mut input)?)
+            FormatReader::Snoop(snoop::Snoop::new(&mut input)?)
         } else if pcap::is_magic(head) {
-            Format::Pcap(pcap::Pcap::new(&mut input)?)
+            FormatReader::Pcap(pcap::Pcap::new(&mut input)?)
         } else {
             return Err(ReadError::NotACapture { found: hex(head) });
         };
-        Ok(CaptureReader { input, format, record: Record::default(), frames: 0, done: false })
+        Ok(CaptureReader { input, format, record: FrameRecord::default(), frames: 0, done: false })
     }
 
-    /// The next frame, or `None` at the end.
+    /// Returns the next frame, or `None` at the end.
     ///
     /// # Errors
-    /// Where the capture is damaged or cut short; the frames before stand.
+    /// If the capture is damaged or cut short. Frames read before are valid.
     #[inline]
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
         Ok(if self.advance()? { Some(self.frame()) } else { None })
     }
 
-    /// Goes to the next frame; `false` at the end. [`next_frame`](Self::next_frame) in two steps,
-    /// for loops in which every nanosecond counts: a frame that is handed through `Result` and
-    /// `Option` is copied in memory.
+    /// Moves to the next frame and returns whether there is one. With [`frame`](Self::frame) this
+    /// is [`next_frame`](Self::next_frame) in two steps, for loops in which every nanosecond counts:
+    /// a frame returned through `Result` and `Option` is copied in memory.
     ///
     /// # Errors
-    /// Where the capture is damaged or cut short; the frames before stand.
+    /// If the capture is damaged or cut short. Frames read before are valid.
     #[inline]
     pub fn advance(&mut self) -> Result<bool, ReadError> {
         if self.done {
             return Ok(false);
         }
-        // Until the format says that there is a frame.
+        // An error leaves the function below, and the reader at its end.
         self.done = true;
         let (input, record, number) = (&mut self.input, &mut self.record, self.frames + 1);
         let there = match &mut self.format {
-            Format::Pcap(pcap) => pcap.advance(input, number, record)?,
-            Format::Pcapng(pcapng) => pcapng.advance(input, number, record)?,
-            Format::Snoop(snoop) => snoop.advance(input, number, record)?,
+            FormatReader::Pcap(pcap) => pcap.advance(input, number, record)?,
+            FormatReader::Pcapng(pcapng) => pcapng.advance(input, number, record)?,
+            FormatReader::Snoop(snoop) => snoop.advance(input, number, record)?,
         };
         self.done = !there;
         self.frames += u64::from(there);
         Ok(there)
     }
 
-    /// The frame that [`advance`](Self::advance) went to. There is one only if that has just said
-    /// `true`; else what this gives means nothing.
+    /// Returns the frame that [`advance`](Self::advance) moved to. Unless the last call of `advance`
+    /// returned `true`, the value is meaningless.
     #[inline]
     #[must_use]
     pub fn frame(&self) -> Frame<'_> {
-        let Record { time_ns, resolution, orig_len, link, before_window, caplen } = self.record;
-        let data = self.input.passed(before_window, caplen);
+        let FrameRecord { time_ns, resolution, orig_len, link, before_window, caplen } =
+            self.record;
+        let data = self.input.consumed_before(before_window, caplen);
         Frame { number: self.frames, time_ns, resolution, orig_len, link, data }
     }
 
-    /// Frames given so far.
+    /// Returns the number of frames so far.
     #[must_use]
     pub fn frames(&self) -> u64 {
         self.frames
     }
 
-    /// Offset in the (uncompressed) stream, in octets.
+    /// Returns the offset in the stream, in octets after decompression.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.input.offset()
     }
 }
 
+/// Creates the error of a stream whose first octets cannot be read.
 fn at_start(source: io::Error) -> ReadError {
     ReadError::Io { offset: 0, frame: 1, source }
 }
 
+/// Returns the first four octets in hexadecimal, or `nothing`.
 fn hex(octets: &[u8]) -> String {
     if octets.is_empty() {
         return "nothing".to_owned();
@@ -249,8 +260,8 @@ fn hex(octets: &[u8]) -> String {
     octets.iter().take(4).map(|o| format!("{o:02x}")).collect()
 }
 
-/// Looks at the magic number and decompresses where it is one of gzip or zstd.
-fn decompressed(mut source: Source<'_>) -> io::Result<Source<'_>> {
+/// Returns the stream decompressed, if its magic number is gzip's or zstd's.
+fn decompress(mut source: Source<'_>) -> io::Result<Source<'_>> {
     let mut magic = [0u8; 4];
     let mut have = 0;
     while have < magic.len() {
@@ -271,14 +282,15 @@ fn decompressed(mut source: Source<'_>) -> io::Result<Source<'_>> {
     })
 }
 
-/// Turns a filled window that is too small into the error that says so.
+/// Creates the error of a record that ends after `found` of its `expected` octets.
 fn cut_short(offset: u64, frame: u64, expected: usize, found: usize) -> ReadError {
     ReadError::CutShort { offset, frame, expected: expected as u64, found: found as u64 }
 }
 
-/// Makes sure of `octets` in the window; `Ok(false)` at a clean end of the stream.
+/// Fills the window with at least `octets`. Returns `false` at the end of the stream, which is clean
+/// if no octet is left.
 #[inline]
-fn need<R: Read>(input: &mut Buffer<R>, frame: u64, octets: usize) -> Result<bool, ReadError> {
+fn ensure<R: Read>(input: &mut Buffer<R>, frame: u64, octets: usize) -> Result<bool, ReadError> {
     let found = match input.fill(octets) {
         Ok(found) => found,
         Err(source) => {

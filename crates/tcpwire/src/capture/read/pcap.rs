@@ -1,37 +1,45 @@
-//! pcap: a file header, then records.
+//! pcap: a file header, then packet records (draft-ietf-opsawg-pcap).
 
 use std::io::Read;
 
 use pcap_parser::pcap::parse_pcap_header;
 
 use super::buffer::Buffer;
-use super::{MAX_PACKET, ReadError, Record, TimestampResolution, cut_short, need};
+use super::{FrameRecord, MAX_PACKET, ReadError, TimestampResolution, cut_short, ensure};
 use crate::LinkType;
 
+/// Magic number of captures with microseconds.
 const MAGIC_MICRO: u32 = 0xa1b2_c3d4;
+/// Magic number of captures with nanoseconds.
 const MAGIC_NANO: u32 = 0xa1b2_3c4d;
-/// Kuznetsov's variant: eight more octets in each record header.
+/// Magic number of Kuznetsov's variant, with eight more octets in each record header.
 const MAGIC_MODIFIED: u32 = 0xa1b2_cd34;
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
+/// Parser of pcap records.
 pub(super) struct Pcap {
     big_endian: bool,
+    /// Length of a record header, in octets.
     record_header: usize,
-    swap_lengths: Swap,
+    length_order: LengthOrder,
     nanos_per_tick: i64,
     resolution: TimestampResolution,
     link: LinkType,
 }
 
-/// Before version 2.3 the two lengths of a record stood the other way round; in 2.3 it depends on
-/// the writer.
-enum Swap {
-    Never,
-    WhereLarger,
-    Always,
+/// Order of the two lengths in a record header. Before version 2.3 the length on the wire came first;
+/// in 2.3 the order depends on the writer.
+enum LengthOrder {
+    /// Captured length first.
+    CapturedFirst,
+    /// Smaller length is the captured one.
+    SmallerIsCaptured,
+    /// Length on the wire first.
+    WireFirst,
 }
 
+/// Returns the magic number and whether the file is big-endian; `None` if the number is unknown.
 fn magic_of(head: &[u8]) -> Option<(u32, bool)> {
     let octets: [u8; 4] = head.get(..4)?.try_into().ok()?;
     let known = |m: u32| matches!(m, MAGIC_MICRO | MAGIC_NANO | MAGIC_MODIFIED);
@@ -45,11 +53,13 @@ fn magic_of(head: &[u8]) -> Option<(u32, bool)> {
     }
 }
 
+/// Reports whether a file that begins with `head` is a pcap file.
 pub(super) fn is_magic(head: &[u8]) -> bool {
     magic_of(head).is_some()
 }
 
 impl Pcap {
+    /// Reads the file header.
     pub(super) fn new<R: Read>(input: &mut Buffer<R>) -> Result<Self, ReadError> {
         let have = input.window().len();
         let Some((magic, big_endian)) = magic_of(input.window()) else {
@@ -66,24 +76,25 @@ impl Pcap {
         Ok(Pcap {
             big_endian,
             record_header: if magic == MAGIC_MODIFIED { 24 } else { 16 },
-            swap_lengths: match (header.version_major, header.version_minor) {
-                (2, 0..=2) => Swap::Always,
-                (2, 3) => Swap::WhereLarger,
-                _ => Swap::Never,
+            length_order: match (header.version_major, header.version_minor) {
+                (2, 0..=2) => LengthOrder::WireFirst,
+                (2, 3) => LengthOrder::SmallerIsCaptured,
+                _ => LengthOrder::CapturedFirst,
             },
             nanos_per_tick: if nano { 1 } else { 1000 },
             resolution: if nano { TimestampResolution::Nanos } else { TimestampResolution::Micros },
-            // The upper bits may say how long the frame check sequence is.
+            // The upper bits may hold the length of the frame check sequence.
             link: LinkType(header.network.0 as u32 & 0xffff),
         })
     }
 
+    /// Reads the next record; `false` at the end.
     #[inline]
     pub(super) fn advance<R: Read>(
         &mut self,
         input: &mut Buffer<R>,
         number: u64,
-        record: &mut Record,
+        record: &mut FrameRecord,
     ) -> Result<bool, ReadError> {
         let head: [u8; 16] = match input.window().first_chunk() {
             Some(head) if self.record_header == 16 => *head,
@@ -103,11 +114,11 @@ impl Pcap {
         }
         let whole = self.record_header + caplen as usize;
         if input.window().len() < whole {
-            need(input, number, whole)?;
+            ensure(input, number, whole)?;
         }
         input.consume(whole);
         let fraction_ns = i64::from(ticks) * self.nanos_per_tick;
-        *record = Record {
+        *record = FrameRecord {
             time_ns: i64::from(seconds) * NANOS_PER_SECOND + fraction_ns,
             resolution: if fraction_ns < NANOS_PER_SECOND {
                 self.resolution
@@ -122,29 +133,31 @@ impl Pcap {
         Ok(true)
     }
 
-    /// The first octets of a record header, where the window has to be moved for it or it is a
-    /// longer one.
+    /// Returns the first octets of a record header that the window does not hold whole, or that is
+    /// longer than 16 octets; `None` at the end.
     #[cold]
     fn header_at_an_edge<R: Read>(
         &self,
         input: &mut Buffer<R>,
         number: u64,
     ) -> Result<Option<[u8; 16]>, ReadError> {
-        let there = need(input, number, self.record_header)?;
+        let there = ensure(input, number, self.record_header)?;
         Ok(input.window().first_chunk().filter(|_| there).copied())
     }
 
+    /// Returns the captured length and the length on the wire.
     #[inline]
     fn lengths(&self, caplen: u32, orig_len: u32) -> (u32, u32) {
-        let swap = match self.swap_lengths {
-            Swap::Never => false,
-            Swap::WhereLarger => caplen > orig_len,
-            Swap::Always => true,
+        let swap = match self.length_order {
+            LengthOrder::CapturedFirst => false,
+            LengthOrder::SmallerIsCaptured => caplen > orig_len,
+            LengthOrder::WireFirst => true,
         };
         if swap { (orig_len, caplen) } else { (caplen, orig_len) }
     }
 }
 
+/// Creates the error of a packet longer than [`MAX_PACKET`].
 #[cold]
 fn too_long(offset: u64, frame: u64, caplen: u32) -> ReadError {
     let what = format!("expected at most {MAX_PACKET} octets in a packet, found {caplen}");

@@ -5,19 +5,21 @@ use std::io::Read;
 use pcap_parser::pcapng::{EPB_MAGIC, IDB_MAGIC, SHB_MAGIC, SPB_MAGIC};
 
 use super::buffer::Buffer;
-use super::{MAX_PACKET, ReadError, Record, TimestampResolution, need};
+use super::{FrameRecord, MAX_PACKET, ReadError, TimestampResolution, ensure};
 use crate::LinkType;
 
-/// The obsolete packet block, which pcap-parser does not know.
+/// Type of the obsolete packet block, which pcap-parser does not know.
 const OPB_MAGIC: u32 = 2;
-/// systemd journal export blocks are frames to Wireshark: it numbers them.
+/// Type of the systemd journal export block, which Wireshark numbers as a frame.
 const JOURNAL_MAGIC: u32 = 9;
-/// The largest block that is believed, as in Wireshark: 16 MiB.
+/// Largest block that is accepted, in octets, as in Wireshark: 16 MiB.
 const MAX_BLOCK: u32 = 16 * 1024 * 1024;
+/// Option if_tsresol of an interface: the resolution of its timestamps.
 const OPTION_TSRESOL: u16 = 9;
+/// Option if_tsoffset of an interface: seconds to add to its timestamps.
 const OPTION_TSOFFSET: u16 = 14;
 
-/// An interface of the section: what is needed of its description.
+/// Interface of the current section, as its description block has it.
 #[derive(Clone, Copy, Debug)]
 struct Interface {
     link: LinkType,
@@ -25,7 +27,7 @@ struct Interface {
     clock: Clock,
 }
 
-/// How an interface counts time.
+/// Clock of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Clock {
     ticks_per_second: u128,
@@ -40,6 +42,7 @@ impl Default for Clock {
 }
 
 impl Clock {
+    /// Returns a time in ticks as nanoseconds since the Unix epoch.
     #[inline]
     fn time_ns(&self, ticks: u64) -> i64 {
         let ns = match self.resolution {
@@ -51,13 +54,14 @@ impl Clock {
         ns.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
     }
 
-    /// `if_tsresol`: a negative power of ten, or of two where the highest bit is set.
+    /// Returns the clock with an `if_tsresol`: a negative power of ten, or of two if the highest bit
+    /// is set.
     fn with_resolution(self, octet: u8) -> Clock {
         let power = u32::from(octet & 0x7f);
         let ticks =
             if octet & 0x80 != 0 { 1u128.checked_shl(power) } else { 10u128.checked_pow(power) };
         let Some(ticks_per_second) = ticks.filter(|t| *t <= u128::from(u64::MAX)) else {
-            // No clock ticks so fast: whatever it counts, it is not time.
+            // No clock ticks so fast: the number is not a time.
             return Clock {
                 ticks_per_second: u128::MAX,
                 resolution: TimestampResolution::Invalid,
@@ -74,13 +78,13 @@ impl Clock {
     }
 }
 
-/// Reads numbers in the section's byte order.
+/// Byte order of the current section.
 #[derive(Clone, Copy, Default)]
-struct Order {
+struct ByteOrder {
     big_endian: bool,
 }
 
-impl Order {
+impl ByteOrder {
     fn half(self, octets: &[u8], at: usize) -> u16 {
         let octets = [octets[at], octets[at + 1]];
         if self.big_endian { u16::from_be_bytes(octets) } else { u16::from_le_bytes(octets) }
@@ -93,30 +97,36 @@ impl Order {
     }
 }
 
+/// Parser of pcapng blocks.
 #[derive(Default)]
 pub(super) struct Pcapng {
-    order: Order,
+    order: ByteOrder,
     interfaces: Vec<Interface>,
 }
 
-/// Where a packet lies in its block's body (the octets between the two lengths).
-struct Packet {
+/// Place of a packet in the body of its block, the octets between the two lengths.
+struct PacketBlock {
+    /// Number of the interface in the section.
     interface: usize,
+    /// Time in ticks of the interface's clock.
     ticks: Option<u64>,
     orig_len: u32,
+    /// Index of the packet's first octet in the body.
     from: usize,
+    /// Number of octets captured.
     caplen: usize,
 }
 
 impl Pcapng {
+    /// Reads blocks up to the next packet; `false` at the end.
     pub(super) fn advance<R: Read>(
         &mut self,
         input: &mut Buffer<R>,
         number: u64,
-        record: &mut Record,
+        record: &mut FrameRecord,
     ) -> Result<bool, ReadError> {
         let (packet, block_len) = loop {
-            if !need(input, number, 12)? {
+            if !ensure(input, number, 12)? {
                 return Ok(false);
             }
             let at = input.offset();
@@ -129,7 +139,7 @@ impl Pcapng {
                 )));
             }
             let padded = block_len.next_multiple_of(4) as usize;
-            need(input, number, padded)?;
+            ensure(input, number, padded)?;
             let block = &input.window()[..padded];
             let trailer = self.order.word(block, padded - 4);
             if trailer != block_len {
@@ -145,7 +155,7 @@ impl Pcapng {
         input.consume(block_len);
         let interface = self.interfaces.get(packet.interface);
         let clock = interface.map_or_else(Clock::default, |i| i.clock);
-        *record = Record {
+        *record = FrameRecord {
             time_ns: packet.ticks.map_or(0, |ticks| clock.time_ns(ticks)),
             resolution: clock.resolution,
             orig_len: packet.orig_len,
@@ -156,7 +166,8 @@ impl Pcapng {
         Ok(true)
     }
 
-    /// The block's type; learns the byte order where a section begins.
+    /// Returns the type of the block that begins with `head`. A section header block sets the byte
+    /// order and removes all interfaces.
     fn begin_block(&mut self, head: &[u8]) -> Result<u32, String> {
         if head[..4] == SHB_MAGIC.to_le_bytes() {
             self.order.big_endian = match head[8..12] {
@@ -175,12 +186,13 @@ impl Pcapng {
         Ok(self.order.word(head, 0))
     }
 
-    fn read_block(&mut self, kind: u32, body: &[u8]) -> Result<Option<Packet>, String> {
+    /// Reads the body of a block. Returns the packet, if the block has one.
+    fn read_block(&mut self, kind: u32, body: &[u8]) -> Result<Option<PacketBlock>, String> {
         match kind {
             EPB_MAGIC => self.enhanced_packet(body).map(Some),
             SPB_MAGIC => self.simple_packet(body).map(Some),
             OPB_MAGIC => self.obsolete_packet(body).map(Some),
-            JOURNAL_MAGIC => Ok(Some(Packet {
+            JOURNAL_MAGIC => Ok(Some(PacketBlock {
                 interface: usize::MAX,
                 ticks: None,
                 orig_len: 0,
@@ -197,6 +209,7 @@ impl Pcapng {
         }
     }
 
+    /// Reads an interface description block.
     fn interface(&self, body: &[u8]) -> Result<Interface, String> {
         at_least(body, 8, "an interface description")?;
         let mut clock = Clock::default();
@@ -219,20 +232,23 @@ impl Pcapng {
         Ok(Interface { link, snaplen: self.order.word(body, 4), clock })
     }
 
-    fn enhanced_packet(&self, body: &[u8]) -> Result<Packet, String> {
+    /// Reads an enhanced packet block.
+    fn enhanced_packet(&self, body: &[u8]) -> Result<PacketBlock, String> {
         at_least(body, 20, "an enhanced packet")?;
         let word = |at| self.order.word(body, at);
         let ticks = u64::from(word(4)) << 32 | u64::from(word(8));
         self.packet(body, word(0) as usize, ticks, word(12), word(16))
     }
 
-    fn obsolete_packet(&self, body: &[u8]) -> Result<Packet, String> {
+    /// Reads an obsolete packet block, whose interface number has 16 bits.
+    fn obsolete_packet(&self, body: &[u8]) -> Result<PacketBlock, String> {
         at_least(body, 20, "a packet")?;
         let word = |at| self.order.word(body, at);
         let ticks = u64::from(word(4)) << 32 | u64::from(word(8));
         self.packet(body, usize::from(self.order.half(body, 0)), ticks, word(12), word(16))
     }
 
+    /// Returns the packet of a block whose fixed fields take 20 octets.
     fn packet(
         &self,
         body: &[u8],
@@ -240,7 +256,7 @@ impl Pcapng {
         ticks: u64,
         caplen: u32,
         orig_len: u32,
-    ) -> Result<Packet, String> {
+    ) -> Result<PacketBlock, String> {
         if interface >= self.interfaces.len() {
             return Err(format!(
                 "expected one of {} interfaces, found number {interface}",
@@ -253,10 +269,18 @@ impl Pcapng {
             ));
         }
         at_least(body, 20 + caplen as usize, "a packet")?;
-        Ok(Packet { interface, ticks: Some(ticks), orig_len, from: 20, caplen: caplen as usize })
+        Ok(PacketBlock {
+            interface,
+            ticks: Some(ticks),
+            orig_len,
+            from: 20,
+            caplen: caplen as usize,
+        })
     }
 
-    fn simple_packet(&self, body: &[u8]) -> Result<Packet, String> {
+    /// Reads a simple packet block, which has no time and no captured length: the packet belongs to
+    /// the first interface and is cut to that interface's snap length.
+    fn simple_packet(&self, body: &[u8]) -> Result<PacketBlock, String> {
         at_least(body, 4, "a simple packet")?;
         let Some(interface) = self.interfaces.first() else {
             return Err("expected an interface before a simple packet, found none".to_owned());
@@ -270,11 +294,12 @@ impl Pcapng {
             ));
         }
         at_least(body, 4 + caplen as usize, "a simple packet")?;
-        Ok(Packet { interface: 0, ticks: None, orig_len, from: 4, caplen: caplen as usize })
+        Ok(PacketBlock { interface: 0, ticks: None, orig_len, from: 4, caplen: caplen as usize })
     }
 }
 
-fn section(order: Order, body: &[u8]) -> Result<(), String> {
+/// Checks a section header block.
+fn section(order: ByteOrder, body: &[u8]) -> Result<(), String> {
     at_least(body, 16, "a section header")?;
     match order.half(body, 4) {
         1 => {}
@@ -283,6 +308,7 @@ fn section(order: Order, body: &[u8]) -> Result<(), String> {
     options(order, &body[16..]).map(|_| ())
 }
 
+/// Checks the length of a block's body.
 fn at_least(body: &[u8], octets: usize, what: &str) -> Result<(), String> {
     if body.len() >= octets {
         return Ok(());
@@ -290,8 +316,8 @@ fn at_least(body: &[u8], octets: usize, what: &str) -> Result<(), String> {
     Err(format!("expected {octets} octets in {what} block, found {}", body.len()))
 }
 
-/// A block's options as (code, value), up to the end-of-options option.
-fn options(order: Order, mut octets: &[u8]) -> Result<Vec<(u16, &[u8])>, String> {
+/// Returns the options of a block as pairs of code and value, up to opt_endofopt.
+fn options(order: ByteOrder, mut octets: &[u8]) -> Result<Vec<(u16, &[u8])>, String> {
     let mut found = Vec::new();
     while octets.len() >= 4 {
         let (code, len) = (order.half(octets, 0), usize::from(order.half(octets, 2)));

@@ -1,20 +1,23 @@
-//! snoop (RFC 1761): Solaris's own capture format.
+//! snoop: the capture format of Solaris (RFC 1761).
 
 use std::io::Read;
 
 use super::buffer::Buffer;
-use super::{MAX_PACKET, ReadError, Record, TimestampResolution, cut_short, need};
+use super::{FrameRecord, MAX_PACKET, ReadError, TimestampResolution, cut_short, ensure};
 use crate::LinkType;
 
+/// Parser of snoop records.
 pub(super) struct Snoop {
     link: LinkType,
 }
 
+/// Returns the big-endian 32-bit number at `at`.
 fn word(octets: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]])
 }
 
-/// Link type from snoop's own numbers; those not known here get a number that nothing reads.
+/// Returns the link type of a snoop datalink number. An unknown number becomes a link type that no
+/// parser reads.
 fn link_of(data_link: u32) -> LinkType {
     match data_link {
         0 | 2 | 4 => LinkType::ETHERNET,
@@ -25,6 +28,7 @@ fn link_of(data_link: u32) -> LinkType {
 }
 
 impl Snoop {
+    /// Reads the file header.
     pub(super) fn new<R: Read>(input: &mut Buffer<R>) -> Result<Self, ReadError> {
         let have = input.window().len();
         if have < 16 {
@@ -35,13 +39,14 @@ impl Snoop {
         Ok(Snoop { link })
     }
 
+    /// Reads the next record; `false` at the end.
     pub(super) fn advance<R: Read>(
         &mut self,
         input: &mut Buffer<R>,
         number: u64,
-        record: &mut Record,
+        record: &mut FrameRecord,
     ) -> Result<bool, ReadError> {
-        if !need(input, number, 24)? {
+        if !ensure(input, number, 24)? {
             return Ok(false);
         }
         let head = input.window();
@@ -56,9 +61,9 @@ impl Snoop {
                 format!("expected {caplen} octets in a record, found a record of {record_len}");
             return Err(ReadError::Damaged { offset: input.offset(), frame: number, what });
         }
-        need(input, number, record_len as usize)?;
+        ensure(input, number, record_len as usize)?;
         input.consume(record_len as usize);
-        *record = Record {
+        *record = FrameRecord {
             time_ns: i64::from(seconds) * 1_000_000_000 + i64::from(micros) * 1000,
             resolution: TimestampResolution::Micros,
             orig_len,
