@@ -1,5 +1,4 @@
-//! How fast segments become conversations: packets per second on one core, over captures of
-//! `testdata`.
+//! Throughput of the tracker: packets per second on one core, over captures of `testdata`.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -8,16 +7,16 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use flowtrack::{Flow, Tracker, TrackerOptions};
 use tcpwire::{CaptureReader, Dissector, Segment};
 
-/// Many short conversations at once, and few long ones.
+/// Captures with many short conversations at once, and with few long ones.
 const CAPTURES: [&str; 3] = ["parallel.pcap.gz", "http-clients.pcap", "bulk.pcap.gz"];
 
-/// A segment with options of its own, and when it was captured.
-struct Kept {
+/// A segment that owns its options, and its capture time.
+struct OwnedSegment {
     time_ns: i64,
     segment: Segment<'static>,
 }
 
-fn segments(name: &str) -> Vec<Kept> {
+fn segments(name: &str) -> Vec<OwnedSegment> {
     let mut reader = CaptureReader::new(File::open(testkit::testdata(name)).unwrap()).unwrap();
     let mut dissector = Dissector::default();
     let mut kept = Vec::new();
@@ -25,7 +24,7 @@ fn segments(name: &str) -> Vec<Kept> {
         let time_ns = frame.time_ns;
         if let Ok(Segment { ip, tcp, payload_len, quirks }) = dissector.dissect(&frame) {
             let options = tcp.options.to_vec().leak();
-            kept.push(Kept {
+            kept.push(OwnedSegment {
                 time_ns,
                 segment: Segment {
                     ip,
@@ -51,7 +50,7 @@ fn tracker(c: &mut Criterion) {
                 for (n, kept) in segments.iter().enumerate() {
                     tracker.push(kept.time_ns, n as u64 + 1, &kept.segment);
                     if tracker.finished_count() >= 64 {
-                        flows.extend(tracker.drain_finished().filter_map(|ended| ended.flow));
+                        flows.extend(tracker.drain_finished().filter_map(|one| one.flow));
                         flows.drain(..).for_each(|flow| tracker.recycle(flow));
                     }
                 }

@@ -68,8 +68,8 @@ pub struct OptionsRef {
     pub len: u8,
 }
 
-/// One TCP segment as a flow stores it: every header field but ports, addresses and checksums, in at
-/// most 64 octets.
+/// One TCP segment as a flow stores it: every header field but ports, addresses and checksums, in
+/// at most 64 octets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Packet {
     /// Capture time, in nanoseconds since the Unix epoch.

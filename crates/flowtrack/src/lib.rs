@@ -1,8 +1,8 @@
 //! TCP conversations from captured packets: which conversation a segment belongs to, what was seen
 //! of the conversation, and what is missing.
 //!
-//! A [`Flow`] is one conversation as a value: two endpoints, and the header fields of each packet in
-//! capture order. A [`Tracker`] makes flows of segments, split where Wireshark splits them, and
+//! A [`Flow`] is one conversation as a value: two endpoints, and the header fields of each packet
+//! in capture order. A [`Tracker`] makes flows of segments, split where Wireshark splits them, and
 //! gives each a [`Verdict`]; a [`FlowReader`] does the same from the octets of a capture file.
 //!
 #![cfg_attr(feature = "tracker", doc = "```")]

@@ -1,5 +1,4 @@
-//! How fast captures are read and dissected: frames per second on one core, over captures of
-//! `testdata`.
+//! Throughput of reader and dissector: frames per second on one core, over captures of `testdata`.
 
 use std::fs;
 use std::hint::black_box;
@@ -7,7 +6,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tcpwire::{CaptureReader, Dissector};
 
-/// pcap and pcapng, Ethernet and cooked, headers and payloads.
+/// Captures in pcap and pcapng, with Ethernet and cooked headers, with and without payload.
 const CAPTURES: [&str; 4] = ["office.pcapng", "https.pcapng", "http-wan.pcap", "postgres.pcap"];
 
 fn frames(c: &mut Criterion) {

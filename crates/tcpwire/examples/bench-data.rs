@@ -1,10 +1,10 @@
-//! Makes a large capture out of real ones, for benches: `bench-data OUT.pcap OCTETS PACKETS
+//! Writes a large capture from small ones, for benches: `bench-data OUT.pcap OCTETS PACKETS
 //! CAPTURE...`
 //!
-//! The TCP packets of the captures, again and again, until the file has at least so many octets and
-//! packets. Each round has other addresses, initial sequence numbers and times, so that its flows
-//! are distinct; payloads are filled up with octets made from the round's number, since captures
-//! often hold headers alone.
+//! The TCP packets of the captures are written in rounds, until the file has at least `OCTETS`
+//! octets and `PACKETS` packets. Each round has addresses, sequence numbers and times of its own,
+//! so that its flows are distinct. Payloads are octets computed from the round's number, since
+//! captures often have headers alone.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -17,17 +17,20 @@ use tcpwire::{
 
 type Failure = Box<dyn std::error::Error>;
 
+/// TCP packet of a capture.
 struct Packet {
+    /// Time since the first packet of all captures, in nanoseconds.
     time_ns: i64,
     ip: IpRepr,
     tcp: TcpRepr,
     payload_len: u32,
 }
 
-/// The longest payload written: what is longer, by segmentation offload, is as long as a jumbo
-/// frame.
+/// Longest payload that is written, in octets: that of a jumbo frame. Longer ones come from
+/// segmentation offload.
 const MAX_PAYLOAD: u32 = 8948;
 
+/// Appends the TCP packets of a capture, a second after those before.
 fn read(path: &str, packets: &mut Vec<Packet>) -> Result<(), Failure> {
     let mut reader = CaptureReader::new(File::open(path)?)?;
     let mut dissector = Dissector::default();
@@ -60,7 +63,7 @@ fn read(path: &str, packets: &mut Vec<Packet>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The address of another round: another one for each round and address.
+/// Returns an address of a round: a bijection of addresses for each round.
 fn moved4(addr: Ipv4Addr, round: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(addr.to_bits() ^ round.wrapping_mul(0x0001_0101) & 0x7fff_ffff)
 }
@@ -82,7 +85,8 @@ fn moved(ip: IpRepr, round: u32) -> IpRepr {
     }
 }
 
-/// Sequence numbers of a round: both directions move by as much.
+/// Returns a header with the sequence numbers of a round, both directions shifted by the same
+/// number.
 fn renumbered(tcp: &TcpRepr, round: u32) -> TcpRepr {
     let by = round.wrapping_mul(2_654_435_761);
     let ack = if tcp.flags.contains(Flags::ACK) { tcp.ack.wrapping_add(by) } else { tcp.ack };

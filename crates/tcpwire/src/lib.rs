@@ -1,8 +1,8 @@
 //! Ethernet, IP and TCP headers as values, and capture files in and out.
 //!
 //! A [`CaptureReader`] reads frames of pcap, pcapng and snoop files, plain or compressed; a
-//! [`Dissector`] finds the innermost TCP header of a frame; [`emit_packet`] and [`CaptureWriter`] go
-//! the other way. Values are lossless: reserved bits, an urgent pointer without URG, an
+//! [`Dissector`] finds the innermost TCP header of a frame; [`emit_packet`] and [`CaptureWriter`]
+//! go the other way. Values are lossless: reserved bits, an urgent pointer without URG, an
 //! acknowledgment number without ACK and malformed options stay as captured. A wrong checksum is a
 //! value, not an error.
 //!

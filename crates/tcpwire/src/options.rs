@@ -178,7 +178,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_octet_is_lost(octets in prop::collection::vec(prop_oneof![0u8..12, any::<u8>()], 0..45)) {
+        fn no_octet_is_lost(
+            octets in prop::collection::vec(prop_oneof![0u8..12, any::<u8>()], 0..45),
+        ) {
             let items: Vec<TcpOption<'_>> = options(&octets).collect();
             prop_assert_eq!(&written(&items), &octets);
             let last = items.len().saturating_sub(1);

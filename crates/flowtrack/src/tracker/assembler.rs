@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-/// Largest number of ranges. Beyond it the lowest gap is discarded, so that a hostile capture cannot
-/// fill memory with gaps.
+/// Largest number of ranges. Beyond it the lowest gap is discarded, so that a hostile capture
+/// cannot fill memory with gaps.
 const MAX_RANGES: usize = 4096;
 
 /// Number of new and repeated integers in a range that was inserted.

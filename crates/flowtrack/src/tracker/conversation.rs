@@ -24,8 +24,8 @@ pub(crate) struct Conversation {
     syn: [bool; 2],
     /// Whether a SYN-ACK was seen, by direction.
     syn_ack: [bool; 2],
-    /// Whether an ACK without SYN or RST was seen, by direction, after a SYN or SYN-ACK of the other
-    /// endpoint.
+    /// Whether an ACK without SYN or RST was seen, by direction, after a SYN or SYN-ACK of the
+    /// other endpoint.
     answered: [bool; 2],
     /// Direction of the first SYN without ACK.
     opener: Option<Direction>,
@@ -237,8 +237,8 @@ impl Conversation {
         server: usize,
         missing: &mut Vec<Missing>,
     ) -> bool {
-        // RFC 9293, section 3.5, figure 7: where both endpoints send a SYN, each answers the other's
-        // with a SYN-ACK. An ACK in its place is accepted too.
+        // RFC 9293, section 3.5, figure 7: where both endpoints send a SYN, each answers the
+        // other's with a SYN-ACK. An ACK in its place is accepted too.
         let simultaneous = self.syn[server] && (self.syn_ack[client] || self.answered[client]);
         if !self.syn[client] {
             missing.push(Missing::Syn);

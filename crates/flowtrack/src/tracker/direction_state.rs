@@ -8,8 +8,8 @@ use super::assembler::Assembler;
 
 /// Octets that one endpoint was seen to send, and those that the other endpoint acknowledged.
 ///
-/// Offset 0 is the first sequence number seen. The stream begins at [`start`](DirectionState::start),
-/// known once the SYN is seen.
+/// Offset 0 is the first sequence number seen. The stream begins at
+/// [`start`](DirectionState::start), known once the SYN is seen.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DirectionState {
     /// Sequence numbers as offsets; the highest offset is one past the last octet sent.
@@ -35,8 +35,8 @@ impl DirectionState {
     #[inline]
     pub(crate) fn record_segment(&mut self, seq: SeqNum, flags: Flags, payload_len: u32) {
         let at = self.space.bind_and_unwrap(seq);
-        // RFC 9293, section 3.5.3: a RST may have data, which tells the cause of the reset and is no
-        // part of the stream.
+        // RFC 9293, section 3.5.3: a RST may have data, which tells the cause of the reset and is
+        // no part of the stream.
         if flags.contains(Flags::RST) {
             return;
         }
@@ -84,8 +84,8 @@ impl DirectionState {
         }
     }
 
-    /// Returns the offsets of the stream: from the SYN, or else the first octet seen, to the FIN, or
-    /// else the last octet seen or acknowledged.
+    /// Returns the offsets of the stream: from the SYN, or else the first octet seen, to the FIN,
+    /// or else the last octet seen or acknowledged.
     fn extent(&self) -> Range<i64> {
         let seen = self.octets.bounds();
         let start = self.start.or(seen.clone().map(|s| s.start)).unwrap_or(0);

@@ -25,8 +25,8 @@ impl Flow {
         Some((verdict, completeness))
     }
 
-    /// Returns a packet with its endpoints as a segment; `None` if the endpoints are of different IP
-    /// versions.
+    /// Returns a packet with its endpoints as a segment; `None` if the endpoints are of different
+    /// IP versions.
     fn segment(&self, packet: &Packet) -> Option<Segment<'_>> {
         let (from, to) = match packet.direction {
             Direction::Forward => (&self.client, &self.server),

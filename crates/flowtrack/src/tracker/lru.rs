@@ -24,13 +24,13 @@ struct Link {
 /// Link without neighbours, also the ends of an empty list.
 const EMPTY: Link = Link { before: NONE, after: NONE };
 
-/// Doubly linked lists over the keys of conversations, each key in one list at most. Every operation
-/// takes constant time.
+/// Doubly linked lists over the keys of conversations, each key in one list at most. Every
+/// operation takes constant time.
 #[derive(Debug)]
 pub(crate) struct LruLists {
     links: Vec<Link>,
-    /// Ends of each list: its first key in `after` and its last one in `before`, as if the list were
-    /// a ring through this link.
+    /// Ends of each list: its first key in `after` and its last one in `before`, as if the list
+    /// were a ring through this link.
     ends: [Link; 2],
 }
 

@@ -49,14 +49,14 @@ pub struct TrackerOptions {
     /// Whether only conversations that begin with a SYN are buffered; others keep counters only.
     pub only_opened: bool,
     /// Longest pause within a conversation, in nanoseconds of capture time; a longer one ends it.
-    /// Wireshark has no such limit. A conversation is exported and forgotten once its last packet is
-    /// twice as long ago. No other result depends on when that happens, as long as the capture's
+    /// Wireshark has no such limit. A conversation is exported and forgotten once its last packet
+    /// is twice as long ago. No other result depends on when that happens, as long as the capture's
     /// clock goes back by no more than this.
     pub idle_timeout_ns: Option<i64>,
-    /// Largest number of heap octets: packets, open conversations, and the entries of exported ones.
-    /// Beyond it, the least recently used open conversations are exported, and the least recently
-    /// used exported ones are forgotten as long as exported ones take more than a quarter of this
-    /// bound. A further packet of a forgotten conversation begins another one.
+    /// Largest number of heap octets: packets, open conversations, and the entries of exported
+    /// ones. Beyond it, the least recently used open conversations are exported, and the least
+    /// recently used exported ones are forgotten as long as exported ones take more than a quarter
+    /// of this bound. A further packet of a forgotten conversation begins another one.
     pub max_octets: Option<usize>,
     /// Time that a closed conversation waits for late packets before its export, in nanoseconds of
     /// capture time.
@@ -183,8 +183,8 @@ impl Tracker {
         }
     }
 
-    /// Adds the segment of frame `frame`, captured at `time_ns`. Returns the number of the segment's
-    /// conversation.
+    /// Adds the segment of frame `frame`, captured at `time_ns`. Returns the number of the
+    /// segment's conversation.
     #[inline]
     pub fn push(&mut self, time_ns: i64, frame: u64, segment: &Segment<'_>) -> u64 {
         let (key, direction) = self.find(time_ns, frame, segment);
@@ -242,7 +242,8 @@ impl Tracker {
         }
     }
 
-    /// Returns the number of conversations that [`drain_finished`](Self::drain_finished) would give.
+    /// Returns the number of conversations that [`drain_finished`](Self::drain_finished) would
+    /// give.
     #[must_use]
     pub fn finished_count(&self) -> usize {
         self.finished.len()
@@ -267,7 +268,8 @@ impl Tracker {
         self.forgotten.len()
     }
 
-    /// Returns the summaries of all conversations that are not forgotten, in order of first packets.
+    /// Returns the summaries of all conversations that are not forgotten, in order of first
+    /// packets.
     pub fn summaries(&self) -> impl Iterator<Item = ConversationSummary> {
         self.entries.keys_in_order().into_iter().map(|key| self.entries[key].summary(&self.tuples))
     }
@@ -426,8 +428,8 @@ impl Tracker {
         }
     }
 
-    /// Exports and forgets idle conversations, and those beyond the bound in space. The last packet,
-    /// at `now_ns`, belongs to `current`.
+    /// Exports and forgets idle conversations, and those beyond the bound in space. The last
+    /// packet, at `now_ns`, belongs to `current`.
     fn enforce_bounds(&mut self, current: u32, now_ns: i64) {
         let list = if self.entries[current].open == NONE { List::Exported } else { List::Open };
         let Some(lru) = &mut self.lru else { return };

@@ -71,8 +71,8 @@ impl<'r> FlowReader<'r> {
         })
     }
 
-    /// Reads frames until `conversations` finished ones wait in the tracker, or the flows of finished
-    /// ones take `octets` octets of heap, or the capture ends; from then on exports up to
+    /// Reads frames until `conversations` finished ones wait in the tracker, or the flows of
+    /// finished ones take `octets` octets of heap, or the capture ends; from then on exports up to
     /// `conversations` open ones. Returns whether there may be more. The caller is to take the
     /// finished conversations out of the [`tracker_mut`](Self::tracker_mut) between calls.
     ///

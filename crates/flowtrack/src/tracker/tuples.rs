@@ -158,8 +158,8 @@ impl TupleRef {
     }
 
     /// Returns the heap octets of the 4-tuple, here and in the map of latest conversations. The map
-    /// doubles when it is seven eighths full, and stores a control octet for each bucket: on average
-    /// 16/7 buckets for each entry.
+    /// doubles when it is seven eighths full, and stores a control octet for each bucket: on
+    /// average 16/7 buckets for each entry.
     pub(crate) fn heap_octets(self) -> usize {
         let of = |tuple: usize, bucket: usize| tuple + PER_FREE_PLACE + (bucket + 1) * 16 / 7;
         if self.is_v6() {

@@ -29,8 +29,8 @@ impl Close {
 }
 
 /// Class of a conversation. Every conversation is of exactly one. Zeek's `conn_state` is finer and
-/// looks at the handshake and the close alone; the states given here are those of most conversations
-/// of a class.
+/// looks at the handshake and the close alone; the states given here are those of most
+/// conversations of a class.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Class {
     /// Complete, and closed by both endpoints' FINs. Zeek: `SF`.

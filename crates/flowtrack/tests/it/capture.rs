@@ -1,4 +1,4 @@
-//! Captures written line by line, tracked by us and by tshark.
+//! Captures that tests write segment by segment, tracked by this crate and by tshark.
 
 use std::process::Command;
 
@@ -8,13 +8,13 @@ use tcpwire::{
     TimestampUnit, emit_packet,
 };
 
-/// A client, 10.0.0.1 port 1000, and a server, 10.0.0.2 port 80, and what they say.
+/// Segments between a client, 10.0.0.1 port 1000, and a server, 10.0.0.2 port 80.
 pub(crate) struct Talk {
     writer: CaptureWriter<Vec<u8>>,
     now_ns: i64,
 }
 
-/// Who sends.
+/// Sender of a segment: client or server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     Client,
@@ -37,7 +37,7 @@ impl Talk {
         Talk { writer, now_ns: 1_700_000_000_000_000_000 }
     }
 
-    /// One segment, a millisecond after the one before.
+    /// Adds a segment, a millisecond after the one before.
     pub(crate) fn say(mut self, from: End, flags: Flags, seq: u32, ack: u32, payload: u32) -> Self {
         self.now_ns += 1_000_000;
         let (c, s) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
@@ -65,12 +65,12 @@ impl Talk {
         self
     }
 
-    /// SYN 100, SYN-ACK 500, ACK.
+    /// Adds a handshake with the initial sequence numbers 100 and 500.
     pub(crate) fn handshake(self) -> Self {
         self.say(Client, S, 100, 0, 0).say(Server, SA, 500, 101, 0).say(Client, A, 101, 501, 0)
     }
 
-    /// FINs of both, from these sequence numbers on.
+    /// Adds the FINs of both, at these sequence numbers, and their acknowledgments.
     pub(crate) fn close(self, client: u32, server: u32) -> Self {
         self.say(Client, FA, client, server, 0)
             .say(Server, FA, server, client.wrapping_add(1), 0)
@@ -81,7 +81,7 @@ impl Talk {
         self.writer.into_inner()
     }
 
-    /// What we make of it, after Wireshark has said the same of conversations, packets and
+    /// Tracks the segments. Fails unless tshark agrees about conversations, packets and
     /// completeness.
     pub(crate) fn tracked(self) -> Tracked {
         let octets = self.octets();
@@ -98,14 +98,14 @@ impl Talk {
     }
 }
 
-/// Conversations in order of first packets.
+/// Conversations of a capture, in order of first packets.
 pub(crate) struct Tracked {
     pub(crate) ended: Vec<FinishedConversation>,
     pub(crate) records: Vec<ConversationSummary>,
 }
 
 impl Tracked {
-    /// Why each conversation is not whole, class first.
+    /// Returns the class of each conversation and the parts that it misses.
     pub(crate) fn verdicts(&self) -> Vec<String> {
         let line = |e: &FinishedConversation| {
             let missing: Vec<String> = e.verdict.missing.iter().map(ToString::to_string).collect();
@@ -134,8 +134,8 @@ pub(crate) fn track(capture: &[u8], options: TrackerOptions) -> Tracked {
     Tracked { ended, records }
 }
 
-/// tshark's conversations as (first frame, packets, completeness); `None`, with a word on it, where
-/// it is not there.
+/// Returns tshark's conversations as (first frame, packets, completeness). `None`, with a message,
+/// if tshark is not installed.
 pub(crate) fn wireshark(capture: &[u8]) -> Option<Vec<(u64, u64, u8)>> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), capture).unwrap();
@@ -162,8 +162,8 @@ pub(crate) fn wireshark(capture: &[u8]) -> Option<Vec<(u64, u64, u8)>> {
     Some(streams)
 }
 
-/// Says on stderr that part of a test was skipped.
-#[expect(clippy::print_stderr, reason = "the word to whoever runs the tests")]
+/// Reports on stderr that part of a test was skipped.
+#[expect(clippy::print_stderr, reason = "a message to the person who runs the tests")]
 pub(crate) fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }

@@ -1,4 +1,4 @@
-//! What a tracker forgets: that nothing else depends on it, and that what it holds stays bounded.
+//! Forgotten conversations: no other result depends on them, and memory stays bounded.
 
 use std::collections::HashMap;
 
@@ -11,8 +11,8 @@ use crate::hostile::{Step, segment};
 const SECOND: i64 = 1_000_000_000;
 const TIMEOUT: i64 = 10 * SECOND;
 
-/// Steps with two to eight pairs of ends, whose clock goes on, and now and then back by less than
-/// the time-out.
+/// Generates segments on two to eight 4-tuples. Their clock advances, and now and then goes back by
+/// less than the time-out.
 fn steps() -> impl Strategy<Value = Vec<(i64, u8, Step)>> {
     let number = prop_oneof![0u32..50, Just(u32::MAX)];
     let on = prop_oneof![3 => 0..2 * SECOND, 1 => 0..4 * TIMEOUT];
@@ -37,8 +37,7 @@ fn steps() -> impl Strategy<Value = Vec<(i64, u8, Step)>> {
     })
 }
 
-/// The segment of a step between hosts of their own, so that there are more conversations: `host`
-/// picks the pair.
+/// Returns the segment of a step, on a 4-tuple that `host` and `epoch` choose.
 fn between(host: u8, epoch: u16, step: &Step) -> Segment<'static> {
     let mut segment = segment(step);
     if let IpRepr::V4(ip) = &mut segment.ip {
@@ -51,8 +50,7 @@ fn between(host: u8, epoch: u16, step: &Step) -> Segment<'static> {
     segment
 }
 
-/// Everything that came out, in order of first packets, but for the addresses and why it was given
-/// out.
+/// Returns all results of a tracker in order of first packets, without addresses and end reasons.
 fn all(
     mut tracker: Tracker,
     ids: Vec<u64>,
@@ -79,12 +77,16 @@ fn all(
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 1000 }))]
 
-    /// The reference never forgets and knows no time-out: where a pause is longer, its packets come
-    /// from other ends.
+    /// Compares with a tracker that never forgets and has no time-out: after a longer pause its
+    /// packets come from another 4-tuple.
     #[test]
-    fn with_a_time_out_nothing_depends_on_what_is_forgotten(steps in steps(), linger in 0..TIMEOUT) {
+    fn with_a_time_out_nothing_depends_on_what_is_forgotten(
+        steps in steps(),
+        linger in 0..TIMEOUT,
+    ) {
         let options = TrackerOptions { linger_ns: linger, ..TrackerOptions::default() };
-        let mut forgetful = Tracker::new(TrackerOptions { idle_timeout_ns: Some(TIMEOUT), ..options });
+        let bounded = TrackerOptions { idle_timeout_ns: Some(TIMEOUT), ..options };
+        let mut forgetful = Tracker::new(bounded);
         let mut reference = Tracker::new(options);
         let mut last: HashMap<_, (i64, u16)> = HashMap::new();
         let (mut ids, mut expected) = (Vec::new(), Vec::new());
@@ -100,7 +102,7 @@ proptest! {
     }
 }
 
-/// A SYN between ends of its own.
+/// Returns a SYN from the address `n`.
 fn syn(n: u32) -> Segment<'static> {
     let mut segment = segment(&(0, 0, n, 0, Flags::SYN.bits(), Some(0), 0));
     if let IpRepr::V4(ip) = &mut segment.ip {
@@ -109,27 +111,28 @@ fn syn(n: u32) -> Segment<'static> {
     segment
 }
 
-/// What is held at most, and how many were given out and forgotten before the end.
+/// Returns the largest number of heap octets, and the number of conversations exported and
+/// forgotten before the end.
 fn flood(options: TrackerOptions, n: u32, at: impl Fn(u32) -> i64) -> (usize, u64, usize) {
     let mut tracker = Tracker::new(options);
-    let (mut most, mut given, mut forgotten) = (0, 0, 0);
+    let (mut most, mut exported, mut forgotten) = (0, 0, 0);
     for i in 0..n {
         tracker.push(at(i), u64::from(i), &syn(i));
         most = most.max(tracker.heap_octets());
-        given += tracker.drain_finished().count() as u64;
+        exported += tracker.drain_finished().count() as u64;
         forgotten += tracker.drain_forgotten().count();
     }
-    (most, given, forgotten)
+    (most, exported, forgotten)
 }
 
 #[test]
 fn with_a_time_out_what_is_held_does_not_grow() {
     let options = TrackerOptions { idle_timeout_ns: Some(TIMEOUT), ..TrackerOptions::default() };
     let (short, ..) = flood(options, 100, |i| i64::from(i) * SECOND);
-    let (long, given, forgotten) = flood(options, 10_000, |i| i64::from(i) * SECOND);
+    let (long, exported, forgotten) = flood(options, 10_000, |i| i64::from(i) * SECOND);
     assert_eq!(short, long);
     assert_eq!(
-        (given, forgotten),
+        (exported, forgotten),
         (10_000 - 22, 10_000 - 22),
         "all but those of the last two time-outs"
     );
@@ -138,15 +141,15 @@ fn with_a_time_out_what_is_held_does_not_grow() {
 #[test]
 fn with_a_bound_in_space_no_more_is_held() {
     let options = TrackerOptions { max_octets: Some(100_000), ..TrackerOptions::default() };
-    let (most, given, forgotten) = flood(options, 10_000, i64::from);
+    let (most, exported, forgotten) = flood(options, 10_000, i64::from);
     assert!(most <= 100_000 && most > 99_000, "{most}");
     assert!(
-        given as usize > forgotten && forgotten > 9_000,
-        "{given} given out, {forgotten} forgotten"
+        exported as usize > forgotten && forgotten > 9_000,
+        "{exported} exported, {forgotten} forgotten"
     );
 }
 
-/// What comes out does not depend on when, or whether, buffers come back.
+/// Checks that results do not depend on whether buffers are recycled.
 #[test]
 fn with_a_bound_in_space_recycling_changes_nothing() {
     let run = |recycles: bool| {
@@ -173,9 +176,9 @@ fn with_a_bound_in_space_recycling_changes_nothing() {
 
 #[test]
 fn without_bounds_nothing_is_forgotten() {
-    let (_, given, forgotten) =
+    let (_, exported, forgotten) =
         flood(TrackerOptions::default(), 1000, |i| i64::from(i) * 1000 * SECOND);
-    assert_eq!((given, forgotten), (0, 0));
+    assert_eq!((exported, forgotten), (0, 0));
 }
 
 #[test]
@@ -189,7 +192,7 @@ fn one_time_far_ahead_ends_nothing() {
 fn a_clock_that_goes_back_by_a_day_keeps_nothing_that_comes_after() {
     let options = TrackerOptions { idle_timeout_ns: Some(TIMEOUT), ..TrackerOptions::default() };
     let back = |i| i64::from(i) * SECOND + if i < 50 { 86_400 * SECOND } else { 0 };
-    let (_, given, forgotten) = flood(options, 1000, back);
-    // What was there before the clock went back waits until it comes to that day again.
-    assert_eq!((given, forgotten), (1000 - 44, 1000 - 44));
+    let (_, exported, forgotten) = flood(options, 1000, back);
+    // Conversations from before the clock went back wait until the clock reaches that day again.
+    assert_eq!((exported, forgotten), (1000 - 44, 1000 - 44));
 }

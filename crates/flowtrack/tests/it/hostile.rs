@@ -4,13 +4,18 @@ use flowtrack::{Tracker, TrackerOptions};
 use proptest::prelude::*;
 use tcpwire::{Flags, IpRepr, Ipv4Repr, PacketQuirks, Segment, SeqNum, TcpView};
 
-/// (seconds since the last, who and where, sequence number, acknowledgment, flags, payload, quirks)
+/// A segment as numbers: milliseconds since the last one, sender and port, sequence number,
+/// acknowledgment number, flags, payload length, quirks.
 pub(crate) type Step = (u16, u8, u32, u32, u16, Option<u32>, u16);
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let number = prop_oneof![0u32..50, Just(u32::MAX), Just(1 << 31), any::<u32>()];
     let quirks = prop_oneof![9 => Just(0u16), 1 => any::<u16>()];
-    let payload = prop_oneof![9 => (0u32..40).prop_map(Some), 1 => any::<u32>().prop_map(Some), 1 => Just(None)];
+    let payload = prop_oneof![
+        9 => (0u32..40).prop_map(Some),
+        1 => any::<u32>().prop_map(Some),
+        1 => Just(None),
+    ];
     let step = (any::<u16>(), any::<u8>(), number.clone(), number, 0u16..0x40, payload, quirks);
     prop::collection::vec(step, 0..60)
 }
@@ -60,7 +65,7 @@ fn check(steps: &[Step], options: TrackerOptions) -> Result<(), TestCaseError> {
     tracker.finish();
     let mut seen = vec![false; tracker.conversation_count() as usize];
     for one in tracker.drain_finished() {
-        prop_assert!(!std::mem::replace(&mut seen[one.id as usize], true), "given out once");
+        prop_assert!(!std::mem::replace(&mut seen[one.id as usize], true), "exported once");
         let Some(flow) = one.flow else { continue };
         let own = steps.iter().zip(&ids).filter(|(_, id)| **id == one.id).map(|(step, _)| step);
         for (packet, step) in flow.packets.iter().zip(own) {
@@ -70,7 +75,7 @@ fn check(steps: &[Step], options: TrackerOptions) -> Result<(), TestCaseError> {
             );
         }
     }
-    prop_assert!(seen.iter().all(|s| *s), "all given out");
+    prop_assert!(seen.iter().all(|s| *s), "all exported");
     let mut records: Vec<_> = tracker.drain_forgotten().collect();
     records.extend(tracker.summaries());
     records.sort_by_key(|record| record.id);
@@ -95,7 +100,11 @@ proptest! {
     }
 
     #[test]
-    fn also_where_space_and_time_are_short(steps in steps(), octets in 0usize..4000, seconds in 0i64..20) {
+    fn also_where_space_and_time_are_short(
+        steps in steps(),
+        octets in 0usize..4000,
+        seconds in 0i64..20,
+    ) {
         let options = TrackerOptions {
             only_opened: true,
             idle_timeout_ns: Some(seconds * 1_000_000_000),

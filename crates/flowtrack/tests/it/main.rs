@@ -1,5 +1,4 @@
-//! Conversations from captures: each phenomenon by name, and what Wireshark says of the same
-//! capture.
+//! Conversations of captures: a test for each phenomenon, compared with Wireshark.
 
 mod capture;
 mod forgotten;

@@ -1,4 +1,4 @@
-//! What TCP does besides the plain: each with a capture of its own.
+//! Phenomena of TCP, each with a capture of its own.
 
 use crate::capture::*;
 
@@ -326,7 +326,8 @@ fn begin_never_seen() {
 #[test]
 fn neither_begin_nor_end() {
     let t = Talk::new().say(Client, A, 101, 501, 50).say(Server, A, 501, 151, 10).tracked();
-    let missing = "no SYN; no SYN-ACK; handshake not acknowledged; no FIN from the client; no FIN from the server";
+    let missing = "no SYN; no SYN-ACK; handshake not acknowledged; \
+                   no FIN from the client; no FIN from the server";
     assert_eq!(t.verdicts(), [format!("partial: {missing}")]);
 }
 

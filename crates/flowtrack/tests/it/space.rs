@@ -1,15 +1,15 @@
-//! What a tracker holds, and for how long.
+//! Bounds in time and space of a tracker.
 
 use flowtrack::{EndReason, TrackerOptions};
 
 use crate::capture::*;
 
-fn causes(t: &Tracked) -> Vec<EndReason> {
+fn end_reasons(t: &Tracked) -> Vec<EndReason> {
     t.ended.iter().map(|e| e.end_reason).collect()
 }
 
 #[test]
-fn closed_and_quiet_is_given_out_and_late_packets_are_still_its_own() {
+fn closed_and_quiet_is_exported_and_late_packets_are_still_its_own() {
     let octets = Talk::new()
         .handshake()
         .close(101, 501)
@@ -17,13 +17,13 @@ fn closed_and_quiet_is_given_out_and_late_packets_are_still_its_own() {
         .say(Client, A, 102, 502, 0)
         .say(Client, A, 102, 502, 0)
         .octets();
-    // The first packet after the pause still finds it; it is given out then, with that packet in
-    // it.
+    // The first packet after the pause still belongs to the conversation, which is exported after
+    // that packet.
     let t =
         track(&octets, TrackerOptions { linger_ns: 100_000_000_000, ..TrackerOptions::default() });
     assert_eq!(t.packets(), [8]);
     let other = Talk::new().handshake().close(101, 501).pause(241).octets();
-    assert_eq!(causes(&track(&other, TrackerOptions::default())), [EndReason::EndOfCapture]);
+    assert_eq!(end_reasons(&track(&other, TrackerOptions::default())), [EndReason::EndOfCapture]);
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn a_pause_splits_nothing_unless_asked_to() {
         TrackerOptions { idle_timeout_ns: Some(60_000_000_000), ..TrackerOptions::default() };
     let t = track(&octets, options);
     assert_eq!(t.packets(), [3, 1]);
-    assert_eq!(causes(&t), [EndReason::IdleTimeout, EndReason::EndOfCapture]);
+    assert_eq!(end_reasons(&t), [EndReason::IdleTimeout, EndReason::EndOfCapture]);
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn little_space_ends_what_is_idle_longest_and_still_counts() {
     }
     let octets = talk.close(1101, 501).octets();
     let t = track(&octets, TrackerOptions { max_octets: Some(1000), ..TrackerOptions::default() });
-    assert_eq!(causes(&t), [EndReason::LackOfResources]);
+    assert_eq!(end_reasons(&t), [EndReason::LackOfResources]);
     assert_eq!(t.packets(), [106]);
     assert!(t.records[0].packets_after_export > 80);
 }

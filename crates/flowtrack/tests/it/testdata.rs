@@ -1,10 +1,10 @@
-//! The captures of the repository, against tshark.
+//! Captures of `testdata/`, compared with tshark.
 
 use flowtrack::TrackerOptions;
 
 use crate::capture::{track, wireshark};
 
-/// Conversations, packets and completeness of a capture of `testdata/`, ours and Wireshark's.
+/// Compares conversations, packets and completeness of a capture of `testdata/` with tshark's.
 fn check(name: &str) {
     let octets = std::fs::read(testkit::testdata(name)).unwrap();
     let tracked = track(&octets, TrackerOptions::default());

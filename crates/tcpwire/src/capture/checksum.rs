@@ -16,8 +16,8 @@ impl Checksum {
     /// ```
     #[must_use]
     pub fn with(self, octets: &[u8]) -> Checksum {
-        // RFC 1071, section 2: addition is associative, so 32 bits are added at a time and folded at
-        // the end ("parallel summation").
+        // RFC 1071, section 2: addition is associative, so 32 bits are added at a time and folded
+        // at the end ("parallel summation").
         let (words, rest) = octets.as_chunks::<4>();
         let sum: u64 = words.iter().map(|w| u64::from(u32::from_be_bytes(*w))).sum();
         let mut last = [0; 4];

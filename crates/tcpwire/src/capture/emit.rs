@@ -11,7 +11,8 @@ const TCP_HEADER: usize = 20;
 /// Payload after a TCP header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Payload<'a> {
-    /// Payload of a known length whose octets are not written. The checksum is that of as many zeros.
+    /// Payload of a known length whose octets are not written. The checksum is that of as many
+    /// zeros.
     Omitted(u32),
     /// Payload with its octets.
     Octets(&'a [u8]),
@@ -60,8 +61,8 @@ impl EthernetRepr {
 /// ignored. Returns the packet's length on the wire, in octets: with an omitted payload, more than
 /// were appended.
 ///
-/// A packet too long for its IP length field gets 0 there, as captures show packets that the network
-/// card is to split (TCP segmentation offload). Wireshark reads it so.
+/// A packet too long for its IP length field gets 0 there, as captures show packets that the
+/// network card is to split (TCP segmentation offload). Wireshark reads it so.
 ///
 /// Options are padded with zeros (end of option list) to a multiple of four octets; those beyond 40
 /// octets are not written.
@@ -123,8 +124,8 @@ impl IpRepr {
         }
     }
 
-    /// Returns the checksum so far, over the pseudo-header (RFC 9293, section 3.1; RFC 8200, section
-    /// 8.1).
+    /// Returns the checksum so far, over the pseudo-header (RFC 9293, section 3.1; RFC 8200,
+    /// section 8.1).
     fn pseudo_header(&self, tcp_len: u32) -> Checksum {
         let sum = Checksum::default().with_u32(TCP.into()).with_u32(tcp_len);
         match self {
@@ -182,11 +183,19 @@ mod tests {
     use crate::Flags;
 
     prop_compose! {
-        fn any_tcp()(ports in any::<[u16; 2]>(), seq in any::<u32>(), ack in any::<u32>(), flags in 0..0x1000_u16,
-            window in any::<u16>(), checksum in any::<u16>(), urgent in any::<u16>(),
-            options in prop::collection::vec(any::<[u8; 4]>(), 0..=10)) -> TcpRepr {
-            TcpRepr { src_port: ports[0], dst_port: ports[1], seq, ack, flags: Flags::from_bits_retain(flags), window, checksum, urgent,
-                options: options.concat() }
+        fn any_tcp()(
+            ports in any::<[u16; 2]>(),
+            seq in any::<u32>(),
+            ack in any::<u32>(),
+            flags in 0..0x1000_u16,
+            window in any::<u16>(),
+            checksum in any::<u16>(),
+            urgent in any::<u16>(),
+            options in prop::collection::vec(any::<[u8; 4]>(), 0..=10),
+        ) -> TcpRepr {
+            let ([src_port, dst_port], options) = (ports, options.concat());
+            let flags = Flags::from_bits_retain(flags);
+            TcpRepr { src_port, dst_port, seq, ack, flags, window, checksum, urgent, options }
         }
     }
 
@@ -263,7 +272,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pnet_reads_what_is_written(ip in any_ip(), tcp in any_tcp(), payload in prop::collection::vec(any::<u8>(), 0..99)) {
+        fn pnet_reads_what_is_written(
+            ip in any_ip(),
+            tcp in any_tcp(),
+            payload in prop::collection::vec(any::<u8>(), 0..99),
+        ) {
             let mut octets = Vec::new();
             let wire_len = emit_packet(&ip, &tcp, Payload::Octets(&payload), &mut octets);
             prop_assert_eq!(wire_len as usize, octets.len());
@@ -275,7 +288,11 @@ mod tests {
         }
 
         #[test]
-        fn an_omitted_payload_counts_as_zeros(ip in any_ip(), tcp in any_tcp(), len in 0..3000_u32) {
+        fn an_omitted_payload_counts_as_zeros(
+            ip in any_ip(),
+            tcp in any_tcp(),
+            len in 0..3000_u32,
+        ) {
             let (mut head, mut whole) = (Vec::new(), Vec::new());
             let wire_len = emit_packet(&ip, &tcp, Payload::Omitted(len), &mut head);
             emit_packet(&ip, &tcp, Payload::Octets(&vec![0; len as usize]), &mut whole);

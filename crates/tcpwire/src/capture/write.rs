@@ -283,8 +283,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pcap_parser_reads_what_is_written(which in 0..4_usize, packets in prop::collection::vec(
-            (0..4_000_000_000_000_000_000_i64, 0..3000_u32, prop::collection::vec(any::<u8>(), 0..100)), 0..20)) {
+        fn pcap_parser_reads_what_is_written(
+            which in 0..4_usize,
+            packets in prop::collection::vec(
+                (
+                    0..4_000_000_000_000_000_000_i64,
+                    0..3000_u32,
+                    prop::collection::vec(any::<u8>(), 0..100),
+                ),
+                0..20,
+            ),
+        ) {
             let format = FORMATS[which];
             let unit = if which % 2 == 0 { 1_000 } else { 1 };
             let mut writer = CaptureWriter::new(Vec::new(), format).unwrap();
@@ -294,8 +303,10 @@ mod tests {
             let count = writer.octets();
             let octets = writer.into_inner();
             prop_assert_eq!(count, octets.len() as u64);
-            let expected: Packets =
-                packets.into_iter().map(|(t, more, o)| (t / unit * unit, more + o.len() as u32, o)).collect();
+            let expected: Packets = packets
+                .into_iter()
+                .map(|(t, more, o)| (t / unit * unit, more + o.len() as u32, o))
+                .collect();
             prop_assert_eq!(read(format, &octets), expected);
         }
     }
@@ -307,9 +318,8 @@ mod tests {
         {
             let mut writer = CaptureWriter::new(Vec::new(), format).unwrap();
             let before = writer.octets();
-            assert!(
-                matches!(writer.write(time, 0, &[]), Err(WriteError::Time { found, .. }) if found == time)
-            );
+            let written = writer.write(time, 0, &[]);
+            assert!(matches!(written, Err(WriteError::Time { found, .. }) if found == time));
             assert_eq!(writer.octets(), before);
         }
     }

@@ -1,10 +1,10 @@
-//! Layers before a TCP header.
+//! Headers before a TCP header: link layers, tags, tunnels, IP.
 
 use tcpwire::{
     Dissector, Frame, IpRepr, LinkType, PacketQuirks, Segment, SkipReason, TimestampResolution,
 };
 
-/// A TCP header from port 1 to port 2 and two octets of payload.
+/// Returns a TCP header from port 1 to port 2, and two octets of payload.
 fn tcp() -> Vec<u8> {
     let mut octets =
         vec![0, 1, 0, 2, 0, 0, 0, 7, 0, 0, 0, 9, 0x50, 0x18, 0xff, 0xff, 0xab, 0xcd, 0, 0];
@@ -59,7 +59,7 @@ fn dissect<T>(
     then(Dissector::default().dissect(&frame(link, data, data.len() as u32)))
 }
 
-/// The TCP header of [`tcp`] is found, with two octets of payload, and these quirks.
+/// Checks that the TCP header of [`tcp`] is found, with two octets of payload and these quirks.
 fn check(link: LinkType, data: &[u8], quirks: PacketQuirks) {
     dissect(link, data, |segment| {
         let segment = segment.unwrap();
@@ -69,6 +69,7 @@ fn check(link: LinkType, data: &[u8], quirks: PacketQuirks) {
     });
 }
 
+/// Quirks of an ordinary segment.
 const NONE: PacketQuirks = PacketQuirks::empty();
 
 #[test]

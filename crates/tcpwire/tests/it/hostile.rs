@@ -1,13 +1,14 @@
-//! Octets from anywhere: no panic, no more than there is.
+//! Arbitrary and damaged octets: no panic, and no more octets out than in.
 
 use proptest::prelude::*;
 use tcpwire::{CaptureReader, Dissector, Frame, LinkType, TimestampResolution};
 
+/// Numbers of all supported link types, and one that is not.
 const LINKS: [u32; 22] = [
     0, 1, 7, 9, 10, 12, 14, 50, 51, 101, 104, 105, 108, 113, 127, 129, 204, 228, 229, 242, 276, 147,
 ];
 
-/// Starts that lead deep into the layers, for octets that are otherwise arbitrary.
+/// First octets of frames that lead deep into the headers; the rest is arbitrary.
 const STARTS: [&[u8]; 8] = [
     &[],
     &[0x45, 0, 0, 60, 0, 0, 0, 0, 64, 6],
@@ -31,7 +32,8 @@ proptest! {
     ) {
         let data = [start, &rest].concat();
         let orig_len = (data.len() as u32 + longer).saturating_sub(100);
-        let frame = Frame { number: 1, time_ns: 0, resolution: TimestampResolution::Micros, orig_len, link: LinkType(link), data: &data };
+        let (resolution, link) = (TimestampResolution::Micros, LinkType(link));
+        let frame = Frame { number: 1, time_ns: 0, resolution, orig_len, link, data: &data };
         if let Ok(segment) = Dissector::default().dissect(&frame) {
             prop_assert!(segment.tcp.options.len() <= 40);
             prop_assert!(segment.payload_len.is_none_or(|len| len <= orig_len.max(65_535)));
@@ -39,7 +41,7 @@ proptest! {
     }
 }
 
-/// A capture of the repository with some octets changed.
+/// Returns the start of a capture of `testdata/` with some octets changed.
 fn mutated(name: &str, changes: &[(usize, u8)]) -> Vec<u8> {
     let mut octets = std::fs::read(testkit::testdata(name)).unwrap();
     octets.truncate(60_000);
@@ -71,9 +73,17 @@ proptest! {
     }
 
     #[test]
-    fn any_octets_are_a_capture_or_none(magic in 0usize..5, rest in prop::collection::vec(any::<u8>(), 0..300)) {
-        let magics: [&[u8]; 5] =
-            [&[0xd4, 0xc3, 0xb2, 0xa1], &[0x0a, 0x0d, 0x0d, 0x0a], b"snoop\0\0\0", &[0x1f, 0x8b, 8, 0], &[0x28, 0xb5, 0x2f, 0xfd]];
+    fn any_octets_are_a_capture_or_none(
+        magic in 0usize..5,
+        rest in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let magics: [&[u8]; 5] = [
+            &[0xd4, 0xc3, 0xb2, 0xa1],
+            &[0x0a, 0x0d, 0x0d, 0x0a],
+            b"snoop\0\0\0",
+            &[0x1f, 0x8b, 8, 0],
+            &[0x28, 0xb5, 0x2f, 0xfd],
+        ];
         let octets = [magics[magic], &rest].concat();
         if let Ok(mut reader) = CaptureReader::new(octets.as_slice()) {
             while let Ok(Some(_)) = reader.next_frame() {}
@@ -81,7 +91,7 @@ proptest! {
     }
 }
 
-/// What fuzzing has found, once more: the files of `fuzz/seeds/reader`.
+/// Reads the inputs that fuzzing found, `fuzz/seeds/reader`.
 #[test]
 fn seeds() {
     for seed in testkit::fuzz_seeds("reader") {

@@ -1,4 +1,4 @@
-//! Captures of every kind that is read, and octets of no kind at all.
+//! Capture files and frames, valid and hostile.
 
 mod dissect;
 mod hostile;

@@ -1,10 +1,10 @@
-//! Capture files.
+//! Capture files of every format, whole, damaged and compressed.
 
 use std::io::Write;
 
 use tcpwire::{CaptureReader, LinkType, ReadError, TimestampResolution};
 
-/// Writes numbers in one byte order.
+/// Byte order of the numbers in a capture.
 #[derive(Clone, Copy)]
 enum Order {
     Little,
@@ -29,6 +29,7 @@ impl Order {
     }
 }
 
+/// Captured octets of every packet.
 const PACKET: [u8; 5] = [1, 2, 3, 4, 5];
 
 fn pcap(order: Order, magic: u32, records: &[(u32, u32)]) -> Vec<u8> {
@@ -78,7 +79,7 @@ fn enhanced(order: Order, interface: u32, ticks: u64) -> Vec<u8> {
     block(order, 6, &body)
 }
 
-/// (time, link, step) of each frame, and how it ended.
+/// Returns time, link type and resolution of each frame, and the error that ended reading.
 fn frames(octets: &[u8]) -> (Vec<(i64, u32, TimestampResolution)>, Option<ReadError>) {
     let mut found = Vec::new();
     let mut reader = match CaptureReader::new(octets) {

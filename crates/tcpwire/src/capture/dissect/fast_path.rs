@@ -1,5 +1,5 @@
-//! The common case in one step: Ethernet, IP without options or extensions, and a TCP header that was
-//! captured whole.
+//! The common case in one step: Ethernet, IP without options or extensions, and a TCP header that
+//! was captured whole.
 
 use super::{PacketQuirks, Segment, TcpView, ip, tcp};
 use crate::{Flags, IpRepr, SeqNum};
@@ -10,8 +10,8 @@ const ETHERNET_HEADER: usize = 14;
 const TCP_HEADER: usize = 20;
 
 /// Calls `f` with the segment of an Ethernet frame, the same segment as header by header. Returns
-/// `None` if anything about the frame is rare. Each IP version calls `f` itself: a common call would
-/// copy the segment in memory.
+/// `None` if anything about the frame is rare. Each IP version calls `f` itself: a common call
+/// would copy the segment in memory.
 #[inline]
 pub(super) fn read<'a, T>(
     data: &'a [u8],
@@ -54,8 +54,8 @@ fn over_v6<'a, T>(data: &'a [u8], orig_len: u32, f: impl FnOnce(&Segment<'a>) ->
     Some(f(&Segment { ip, tcp, payload_len: Some(payload_len), quirks: PacketQuirks::default() }))
 }
 
-/// Returns the TCP header at `from`, and the number of octets between its end and `ip_end`. `None` if
-/// the header was not captured whole, or the frame is shorter than the IP length.
+/// Returns the TCP header at `from`, and the number of octets between its end and `ip_end`. `None`
+/// if the header was not captured whole, or the frame is shorter than the IP length.
 #[inline]
 fn segment(data: &[u8], from: usize, ip_end: u32, orig_len: u32) -> Option<(TcpView<'_>, u32)> {
     let header: &[u8; TCP_HEADER] = data.get(from..)?.first_chunk()?;
@@ -136,8 +136,14 @@ mod tests {
                 }
             }
             let orig_len = (data.len() as u32 + longer).saturating_sub(20);
-            let frame =
-                Frame { number: 1, time_ns: 0, resolution: TimestampResolution::Micros, orig_len, link: LinkType::ETHERNET, data: &data };
+            let frame = Frame {
+                number: 1,
+                time_ns: 0,
+                resolution: TimestampResolution::Micros,
+                orig_len,
+                link: LinkType::ETHERNET,
+                data: &data,
+            };
             if let Some(short) = super::read(&data, orig_len, Segment::clone) {
                 let mut long = Dissector::default();
                 prop_assert_eq!(long.dissect_any(&frame), Ok(short));

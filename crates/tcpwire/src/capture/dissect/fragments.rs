@@ -137,9 +137,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whole_in_any_order(cuts in prop::collection::btree_set(1u32..100, 0..8), order in any::<u64>()) {
+        fn whole_in_any_order(
+            cuts in prop::collection::btree_set(1u32..100, 0..8),
+            order in any::<u64>(),
+        ) {
             let octets: Vec<u8> = (0..800).map(|n| (n % 251) as u8).collect();
-            let edges: Vec<u32> = [0].into_iter().chain(cuts.iter().map(|c| c * 8)).chain([800]).collect();
+            let inner = cuts.iter().map(|c| c * 8);
+            let edges: Vec<u32> = [0].into_iter().chain(inner).chain([800]).collect();
             let mut fragments: Vec<(u32, u32)> = edges.windows(2).map(|w| (w[0], w[1])).collect();
             let mut state = order;
             for i in (1..fragments.len()).rev() {
@@ -148,7 +152,8 @@ mod tests {
             }
             let mut table = FragmentTable::default();
             for (i, &(from, to)) in fragments.iter().enumerate() {
-                let fragment = Fragment { key: key(1), offset: from, more: to != 800, octets: &octets[from as usize..to as usize] };
+                let octets = &octets[from as usize..to as usize];
+                let fragment = Fragment { key: key(1), offset: from, more: to != 800, octets };
                 let payload = table.insert(&fragment);
                 if i + 1 == fragments.len() {
                     prop_assert_eq!(payload.as_deref(), Some(octets.as_slice()));

@@ -100,8 +100,8 @@ fn read_v4<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, Ski
     fragment_of(payload, context, protocol, id, offset, fragment & MORE_FRAGMENTS != 0)
 }
 
-/// Returns a fragment, which is reassembled if it was captured whole. Of fragments captured in part,
-/// the first is read as far as it goes.
+/// Returns a fragment, which is reassembled if it was captured whole. Of fragments captured in
+/// part, the first is read as far as it goes.
 fn fragment_of<'a>(
     payload: Span<'a>,
     context: &mut Context,

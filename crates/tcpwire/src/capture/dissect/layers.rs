@@ -156,7 +156,8 @@ fn pppoe(mut span: Span<'_>) -> Next<'_> {
     after(span, 6, Layer::Ppp)
 }
 
-/// Reads PPP in HDLC-like framing (RFC 1662), which may omit address and control, or Cisco's framing.
+/// Reads PPP in HDLC-like framing (RFC 1662), which may omit address and control, or Cisco's
+/// framing.
 fn ppp_framed(span: Span<'_>) -> Next<'_> {
     match span.data {
         [0x0f | 0x8f, ..] => cisco_hdlc(span),

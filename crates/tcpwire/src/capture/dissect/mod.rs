@@ -9,7 +9,14 @@
 //!     0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, //
 //!     0, 1, 0, 2, 0, 0, 0, 7, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0,
 //! ];
-//! let frame = Frame { number: 1, time_ns: 0, resolution: TimestampResolution::Micros, orig_len: 40, link: LinkType::RAW, data: &octets };
+//! let frame = Frame {
+//!     number: 1,
+//!     time_ns: 0,
+//!     resolution: TimestampResolution::Micros,
+//!     orig_len: 40,
+//!     link: LinkType::RAW,
+//!     data: &octets,
+//! };
 //! let mut dissector = Dissector::default();
 //! let segment = dissector.dissect(&frame).expect("it holds a TCP header");
 //! assert_eq!(segment.tcp.dst_port, 2);
@@ -41,8 +48,8 @@ pub struct Segment<'a> {
     pub ip: IpRepr,
     /// Fields of the TCP header.
     pub tcp: TcpView<'a>,
-    /// Payload length by the IP header, in octets, captured or not. `None` if it cannot be known: in
-    /// a fragment that is not reassembled, in an ICMP error's quotation, and where the IP length
+    /// Payload length by the IP header, in octets, captured or not. `None` if it cannot be known:
+    /// in a fragment that is not reassembled, in an ICMP error's quotation, and where the IP length
     /// leaves no room for the whole TCP header.
     pub payload_len: Option<u32>,
     /// Properties that the other fields do not express.
@@ -250,9 +257,9 @@ impl Dissector {
         }
     }
 
-    /// Calls `f` with the innermost TCP header of `frame`. Like [`dissect`](Self::dissect), for loops
-    /// in which every nanosecond counts: a segment returned through `Result` is copied in memory,
-    /// which takes as long as everything else.
+    /// Calls `f` with the innermost TCP header of `frame`. Like [`dissect`](Self::dissect), for
+    /// loops in which every nanosecond counts: a segment returned through `Result` is copied in
+    /// memory, which takes as long as everything else.
     ///
     /// # Errors
     /// If there is no TCP header, or none that can be read: the reason. `f` is not called then.

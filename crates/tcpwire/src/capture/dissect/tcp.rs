@@ -29,8 +29,8 @@ pub(super) fn read(span: Span<'_>, context: Context) -> Result<Segment<'_>, Skip
     if span.data.len() < header_len {
         quirks |= PacketQuirks::HEADER_CUT;
     }
-    // RFC 9293, section 3.1: the data offset is at least five 32-bit words, and the header ends within
-    // the IP payload.
+    // RFC 9293, section 3.1: the data offset is at least five 32-bit words, and the header ends
+    // within the IP payload.
     let has_room = span.wire_len as usize >= header_len;
     if header_len < MIN_HEADER || !has_room {
         quirks |= PacketQuirks::BAD_LENGTH;

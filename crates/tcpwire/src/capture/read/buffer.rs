@@ -30,8 +30,8 @@ impl<R: Read> Buffer<R> {
         self.consumed
     }
 
-    /// Reads until at least `octets` are in the window or the stream ends. Returns the length of the
-    /// window.
+    /// Reads until at least `octets` are in the window or the stream ends. Returns the length of
+    /// the window.
     #[inline]
     pub(super) fn fill(&mut self, octets: usize) -> io::Result<usize> {
         if self.end - self.start >= octets {

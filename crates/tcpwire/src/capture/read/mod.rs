@@ -108,8 +108,8 @@ const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Block type of pcapng's section header, a palindrome of line ends.
 const PCAPNG: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
-/// Reports whether a file that begins with `head` is a capture, or is compressed and may be one. Four
-/// octets are enough.
+/// Reports whether a file that begins with `head` is a capture, or is compressed and may be one.
+/// Four octets are enough.
 #[must_use]
 pub fn is_capture_magic(head: &[u8]) -> bool {
     pcap::is_magic(head)
@@ -155,8 +155,8 @@ enum FormatReader {
     Snoop(snoop::Snoop),
 }
 
-/// Reads the frames of a capture one by one: pcap, pcapng or snoop, plain or compressed by gzip (also
-/// in several members) or zstd.
+/// Reads the frames of a capture one by one: pcap, pcapng or snoop, plain or compressed by gzip
+/// (also in several members) or zstd.
 ///
 /// All frames before an error are given; after the error the reader is at its end.
 pub struct CaptureReader<'r> {
@@ -200,8 +200,8 @@ impl<'r> CaptureReader<'r> {
     }
 
     /// Moves to the next frame and returns whether there is one. With [`frame`](Self::frame) this
-    /// is [`next_frame`](Self::next_frame) in two steps, for loops in which every nanosecond counts:
-    /// a frame returned through `Result` and `Option` is copied in memory.
+    /// is [`next_frame`](Self::next_frame) in two steps, for loops in which every nanosecond
+    /// counts: a frame returned through `Result` and `Option` is copied in memory.
     ///
     /// # Errors
     /// If the capture is damaged or cut short. Frames read before are valid.
@@ -223,8 +223,8 @@ impl<'r> CaptureReader<'r> {
         Ok(there)
     }
 
-    /// Returns the frame that [`advance`](Self::advance) moved to. Unless the last call of `advance`
-    /// returned `true`, the value is meaningless.
+    /// Returns the frame that [`advance`](Self::advance) moved to. Unless the last call of
+    /// `advance` returned `true`, the value is meaningless.
     #[inline]
     #[must_use]
     pub fn frame(&self) -> Frame<'_> {
@@ -287,8 +287,8 @@ fn cut_short(offset: u64, frame: u64, expected: usize, found: usize) -> ReadErro
     ReadError::CutShort { offset, frame, expected: expected as u64, found: found as u64 }
 }
 
-/// Fills the window with at least `octets`. Returns `false` at the end of the stream, which is clean
-/// if no octet is left.
+/// Fills the window with at least `octets`. Returns `false` at the end of the stream, which is
+/// clean if no octet is left.
 #[inline]
 fn ensure<R: Read>(input: &mut Buffer<R>, frame: u64, octets: usize) -> Result<bool, ReadError> {
     let found = match input.fill(octets) {

@@ -28,8 +28,8 @@ pub(super) struct Pcap {
     link: LinkType,
 }
 
-/// Order of the two lengths in a record header. Before version 2.3 the length on the wire came first;
-/// in 2.3 the order depends on the writer.
+/// Order of the two lengths in a record header. Before version 2.3 the length on the wire came
+/// first; in 2.3 the order depends on the writer.
 enum LengthOrder {
     /// Captured length first.
     CapturedFirst,

@@ -54,8 +54,8 @@ impl Clock {
         ns.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
     }
 
-    /// Returns the clock with an `if_tsresol`: a negative power of ten, or of two if the highest bit
-    /// is set.
+    /// Returns the clock with an `if_tsresol`: a negative power of ten, or of two if the highest
+    /// bit is set.
     fn with_resolution(self, octet: u8) -> Clock {
         let power = u32::from(octet & 0x7f);
         let ticks =
