@@ -36,7 +36,7 @@ impl Direction {
 pub struct Endpoint {
     /// IPv4 or IPv6 address; both endpoints of a flow have the same version.
     pub addr: IpAddr,
-    /// TCP port.
+    /// Port of the TCP endpoint.
     pub port: u16,
 }
 
@@ -180,6 +180,7 @@ impl Flow {
             urgent: packet.urgent,
             options,
         };
+        // Endpoints of different versions are written as IPv6, the IPv4 one mapped.
         match (from.addr, to.addr) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => IpRepr::V4(Ipv4Repr {
                 src,

@@ -87,7 +87,7 @@ pub struct Ipv4Repr {
     pub traffic_class: u8,
     /// Identification, the number that fragments of one datagram share.
     pub id: u16,
-    /// Don't-fragment flag (DF).
+    /// Don't-fragment flag (DF) of the header.
     pub dont_fragment: bool,
     /// Time to live, in hops.
     pub ttl: u8,

@@ -62,7 +62,7 @@ pub enum TcpOption<'a> {
         /// Octets after the end, up to the header's: zeros from a conforming sender.
         padding: &'a [u8],
     },
-    /// No-operation: one octet.
+    /// No-operation, a single octet of padding.
     Nop,
     /// Option of kind, length and data. The length is at least two and within the field; whether
     /// it is the one that the kind prescribes is for the reader to check.

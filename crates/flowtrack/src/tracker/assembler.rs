@@ -57,6 +57,7 @@ impl Assembler {
             self.lowest = range;
             return Inserted { new: whole, repeated: 0 };
         }
+        // Ranges that overlap the new one, or touch it, become one range with it.
         let mut repeated = 0;
         let mut merged = range.clone();
         let mut touch = |held: &Range<i64>| {
@@ -104,6 +105,8 @@ impl Assembler {
 
     /// Returns the parts of `within` that were not seen, in order.
     pub fn gaps(&self, within: Range<i64>) -> impl Iterator<Item = Range<i64>> {
+        // A gap reaches from the end of one range to the start of the next; `within` adds an end
+        // before the first range and a start after the last.
         let held = std::iter::once(&self.lowest).filter(|r| !r.is_empty()).chain(&self.above);
         let ends = std::iter::once(within.start).chain(held.clone().map(|r| r.end));
         let starts = held.map(|r| r.start).chain(std::iter::once(within.end));

@@ -95,6 +95,8 @@ impl WiresharkState {
         if syn && ack && self.base_known[own] {
             self.base_seq[own] = segment.seq;
         }
+        // The base is the number of the SYN, which is one below that of the first octet. The
+        // acknowledgment tells the base of the other direction.
         if segment.payload_len.is_some() && self.base_known != [true; 2] {
             let before = |number: SeqNum| SeqNum(number.0.wrapping_sub(1));
             self.set_base_if_unknown(own, if syn { segment.seq } else { before(segment.seq) });

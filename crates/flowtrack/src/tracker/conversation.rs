@@ -68,6 +68,8 @@ impl Conversation {
 
     /// Returns the direction in which the opener sends.
     pub(crate) fn opener(&self) -> Direction {
+        // RFC 9293, section 3.5: a SYN-ACK answers the opener's SYN. Without any SYN, the sender of
+        // the first packet counts as the opener.
         self.opener.unwrap_or(if self.began_with_syn_ack {
             Direction::Reverse
         } else {
@@ -83,6 +85,7 @@ impl Conversation {
     /// Reports whether both streams are closed and acknowledged, or a RST was seen.
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
+        // RFC 9293, section 3.6: the connection is closed once both FINs are acknowledged.
         self.reset || self.directions.iter().all(DirectionState::fin_acknowledged)
     }
 
@@ -198,6 +201,7 @@ impl Conversation {
             missing_octets[direction.index()] =
                 list_missing_octets(direction, &self.directions[index], &mut missing);
         }
+        // After a RST no FIN is due.
         let close = self.close();
         if close == Close::Open {
             for (direction, index) in [(Direction::Forward, client), (Direction::Reverse, server)] {
@@ -206,6 +210,7 @@ impl Conversation {
                 }
             }
         }
+        // Missing octets make any conversation partial; a missing handshake or close does not.
         let whole = missing_octets == [0, 0];
         let class = match close {
             Close::Fin if opened && whole => Class::Graceful,

@@ -20,7 +20,7 @@ pub(crate) struct DirectionState {
     pub(crate) fin: Option<i64>,
     /// Highest acknowledgment of the other endpoint.
     acked: Option<i64>,
-    /// Stream octets seen.
+    /// Offsets of the stream octets seen.
     octets: Assembler,
     /// Number of payload octets seen more than once.
     pub(crate) repeated: u64,
@@ -88,6 +88,7 @@ impl DirectionState {
     /// or else the last octet seen or acknowledged.
     fn extent(&self) -> Range<i64> {
         let seen = self.octets.bounds();
+        // Without a SYN the number of octets before the first one seen is unknown.
         let start = self.start.or(seen.clone().map(|s| s.start)).unwrap_or(0);
         let last = self.space.high().max(self.acked.unwrap_or(start));
         start..self.fin.unwrap_or(last).max(start)

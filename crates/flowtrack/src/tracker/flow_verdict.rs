@@ -13,6 +13,7 @@ impl Flow {
     /// endpoints that are the same, or a SYN in the middle that begins another conversation.
     #[must_use]
     pub fn verdict(&self) -> Option<(Verdict, Completeness)> {
+        // Nothing is exported before the end, so that every packet counts for the verdict.
         let mut tracker =
             Tracker::new(TrackerOptions { linger_ns: i64::MAX, ..TrackerOptions::default() });
         for (i, packet) in self.packets.iter().enumerate() {

@@ -70,6 +70,7 @@ impl LruLists {
     /// Moves a key to the back of the list that holds it.
     #[inline]
     pub(crate) fn touch(&mut self, list: List, key: u32) {
+        // Packets of a conversation often follow one another: the key is at the back already.
         if self.ends[list as usize].before != key {
             self.remove(list, key);
             self.push(list, key);

@@ -190,6 +190,8 @@ impl Tracker {
         let (key, direction) = self.find(time_ns, frame, segment);
         let entry = &mut self.entries[key];
         let summary = segment_summary(segment, direction);
+        // Wireshark creates the conversation of a reused 4-tuple itself, so that its first segment
+        // is not new.
         let new = entry.packets == 0 && !entry.wireshark.bits.contains(Completeness::SYN);
         entry.wireshark.update(&summary, new);
         entry.packets += 1;
@@ -333,6 +335,8 @@ impl Tracker {
             let key = self.open_conversation(frame, segment, from_lower, WiresharkState::default());
             return (key, Direction::Forward);
         }
+        // Wireshark begins another conversation with a SYN whose sequence number is not that of the
+        // SYN before.
         if entry.wireshark.is_reused_by(&segment_summary(segment, direction)) {
             self.export(key, EndReason::PortReuse);
             self.forget(key);
@@ -411,6 +415,8 @@ impl Tracker {
     /// Exports the closed conversations without a packet for the linger time.
     #[inline]
     fn export_closed(&mut self, now_ns: i64) {
+        // The queue is in order of `since_ns` as long as the clock does not go back. A conversation
+        // with a packet since then goes to the back again.
         while let Some(&closing) = self.closing.front() {
             if now_ns.saturating_sub(closing.since_ns) <= self.options.linger_ns {
                 return;

@@ -12,7 +12,7 @@ const SKIP_REASONS: usize = SkipReason::ALL.len();
 /// Number of frames and octets of a capture so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CaptureCounts {
-    /// Number of frames.
+    /// Number of frames, with and without a segment.
     pub frames: u64,
     /// Number of octets of the capture, after decompression.
     pub octets: u64,
@@ -97,6 +97,7 @@ impl<'r> FlowReader<'r> {
             match self.capture.advance() {
                 Ok(true) => {}
                 Ok(false) => return false,
+                // Conversations before the damage are valid, and are exported before the error.
                 Err(damage) => {
                     self.damage = Some(damage);
                     return false;

@@ -96,7 +96,7 @@ impl ConversationTable {
         self.entries.insert(entry)
     }
 
-    /// Removes an entry.
+    /// Removes the entry of a key.
     pub(crate) fn remove(&mut self, key: u32) {
         self[key].packets = 0;
         self.entries.release(key);

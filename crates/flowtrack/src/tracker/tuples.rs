@@ -111,6 +111,7 @@ impl Tuple4 {
     /// Returns the 4-tuple of a segment, and whether the sender is the lower endpoint.
     #[inline]
     fn new(ip: &Ipv4Repr, tcp: &TcpView<'_>) -> (Tuple4, bool) {
+        // Address and port as one number, so that a single comparison orders the endpoints.
         let end = |addr: Ipv4Addr, port| u64::from(addr.to_bits()) << 16 | u64::from(port);
         let (src, dst) = (end(ip.src, tcp.src_port), end(ip.dst, tcp.dst_port));
         let (low, high) = if src <= dst { (src, dst) } else { (dst, src) };

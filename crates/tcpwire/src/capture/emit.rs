@@ -221,7 +221,7 @@ mod tests {
         ]
     }
 
-    /// What pnet_packet makes of the IP header: its TCP segment, and its opinion of the checksum of
+    /// Checks the IP header with pnet_packet. Returns the TCP segment, and the checksum over
     /// `wire`.
     fn check_ip(ip: &IpRepr, octets: &[u8], wire: &[u8]) -> (Vec<u8>, u16) {
         match ip {

@@ -152,8 +152,9 @@ mod tests {
             }
             let mut table = FragmentTable::default();
             for (i, &(from, to)) in fragments.iter().enumerate() {
-                let octets = &octets[from as usize..to as usize];
-                let fragment = Fragment { key: key(1), offset: from, more: to != 800, octets };
+                let part = &octets[from as usize..to as usize];
+                let more = to != 800;
+                let fragment = Fragment { key: key(1), offset: from, more, octets: part };
                 let payload = table.insert(&fragment);
                 if i + 1 == fragments.len() {
                     prop_assert_eq!(payload.as_deref(), Some(octets.as_slice()));

@@ -337,7 +337,7 @@ fn udp<'a>(mut span: Span<'a>, context: &mut Context) -> Next<'a> {
 
 /// Reads GTP-U, version 1 (3GPP TS 29.281): a header with extensions before a user's packet.
 fn gtp(span: Span<'_>) -> Next<'_> {
-    /// Message type G-PDU.
+    /// Message type of a user's packet (G-PDU).
     const USER_PACKET: u8 = 0xff;
     let flags = u8_at(span, 0)?;
     if flags >> 4 != 3 || u8_at(span, 1)? != USER_PACKET {

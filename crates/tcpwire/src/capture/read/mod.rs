@@ -17,7 +17,7 @@ pub(crate) const MAX_PACKET: u32 = 262_144;
 /// Resolution of a captured frame's timestamp: `if_tsresol` in pcapng, the magic number in pcap.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum TimestampResolution {
-    /// Coarser than microseconds.
+    /// Coarser than microseconds, such as seconds.
     Coarser,
     /// Microseconds, the usual resolution.
     Micros,

@@ -31,7 +31,7 @@ pub(super) struct Pcap {
 /// Order of the two lengths in a record header. Before version 2.3 the length on the wire came
 /// first; in 2.3 the order depends on the writer.
 enum LengthOrder {
-    /// Captured length first.
+    /// Captured length first, as in version 2.4.
     CapturedFirst,
     /// Smaller length is the captured one.
     SmallerIsCaptured,
