@@ -1,4 +1,4 @@
-//! Two sets of flows, held against each other and against the noise floor.
+//! Comparison of two sets of flows, field by field, next to the noise floor.
 
 use flowtrack::Flow;
 use rand::SeedableRng;
@@ -17,33 +17,37 @@ use crate::set::Set;
 use crate::validity::Validity;
 use crate::{categorical, dependence, diversity};
 
-/// What is held against what.
+/// Sets of flows that a comparison takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Sides<'a> {
-    /// Real flows.
+    /// Real flows, the standard of every distance.
     pub real: &'a [Flow],
-    /// Generated ones.
+    /// Generated flows under test.
     pub generated: &'a [Flow],
-    /// More real flows, for the floor.
+    /// Further real flows, from which the noise floor is computed.
     pub reference: Option<&'a [Flow]>,
-    /// What the model was trained on.
+    /// Flows that the model was trained on, for measures of memorisation.
     pub training: Option<&'a [Flow]>,
-    /// Whether every side has what flows draw at random: client ports, initial numbers.
+    /// Whether every side has the values that each flow draws at random: client ports and initial
+    /// sequence numbers.
     pub has_identifiers: bool,
 }
 
-/// Rounds of the bootstrap behind the intervals of measures that learn.
+/// Number of bootstrap rounds behind the intervals of measures that learn.
 const ROUNDS: u32 = 200;
-/// Values of a categorical field that are named.
+/// Number of values of a categorical field that a report lists.
 const TOP: usize = 10;
-/// Steps of a histogram.
+/// Number of bins of a histogram.
 const STEPS: usize = 48;
 
-/// Holds generated flows against real ones. The floor is real flows against the reference, or,
-/// without one, half of the real ones against the other half. `step` is told what is being done.
+/// Compares generated flows with real ones.
+///
+/// The floor compares the real flows with the reference or, without a reference, one half of the
+/// real flows with the other half. `step` is called with the name of each step before it begins.
 ///
 /// # Errors
-/// Where a side has too few flows (20), or a flow that no header can hold.
+/// [`Error::TooFew`] for a side of fewer than 20 flows, [`Error::Unencodable`] for a flow that no header
+/// can encode.
 pub fn compare(
     sides: &Sides<'_>,
     settings: Settings,
@@ -107,7 +111,7 @@ pub fn compare(
     })
 }
 
-/// Flows and packets.
+/// Returns the number of flows and the number of packets.
 fn size(flows: &[Flow]) -> [u64; 2] {
     [flows.len() as u64, flows.iter().map(|f| f.packets.len() as u64).sum()]
 }
@@ -120,12 +124,12 @@ struct Sets {
 }
 
 impl Sets {
-    /// The set that floors are drawn from.
+    /// Returns the set that floors are drawn from: the reference, or the real flows.
     fn floor(&self) -> &Set {
         self.reference.as_ref().unwrap_or(&self.real)
     }
 
-    /// A distance over all draws: real against generated, real against real.
+    /// Computes a distance over all draws: real with generated, and real with real.
     fn against<'s, T>(
         &'s self,
         draws: &[Draw],
@@ -142,8 +146,8 @@ impl Sets {
         Against { generated: Interval::around(&values, &again), floor: Interval::of(&floor) }
     }
 
-    /// As [`against`](Self::against) for measures of repeats, which a bootstrap's own repeats would
-    /// falsify.
+    /// Like [`against`](Self::against), for measures of repeats, which the repeats of a bootstrap
+    /// would distort.
     fn counted<'s, T>(
         &'s self,
         draws: &[Draw],
@@ -242,7 +246,7 @@ impl Sets {
         }
     }
 
-    /// Flows as points, scaled as the real ones are.
+    /// Returns flows as points, scaled by mean and standard deviation of the real flows.
     fn points(&self, set: &Set, of: &[usize]) -> Vec<Point> {
         let everyone: Vec<_> = self.real.observed.iter().map(|o| &o.features).collect();
         let rows: Vec<_> = of.iter().map(|&i| &set.observed[i].features).collect();
@@ -275,8 +279,8 @@ impl Sets {
         })
     }
 
-    /// Flows of a draw for measures that learn: no two of a side the same in everything but
-    /// identity.
+    /// Selects flows of a draw for measures that learn: no two flows of a side are equal in
+    /// everything except identity.
     fn material(&self, draw: &Draw, most: usize) -> Material<'_> {
         fn of<'s>(set: &'s Set, of: &[usize], most: usize) -> Vec<&'s Seen> {
             let mut known = FxHashSet::default();
@@ -294,10 +298,10 @@ impl Sets {
 
 type Point = [f64; FEATURE_NAMES.len()];
 
-/// Draws behind a measure that takes long.
+/// Number of draws behind a slow measure.
 const FEW: usize = 5;
 
-/// For measures that take the square of the sample: fewer draws, of fewer flows.
+/// Returns fewer draws of fewer flows, for measures whose cost is quadratic in the sample.
 fn few(draws: &[Draw], flows: usize) -> Vec<Draw> {
     draws.iter().take(FEW).map(|d| d.first(flows)).collect()
 }
@@ -306,7 +310,7 @@ fn all(set: &Set) -> Vec<usize> {
     (0..set.observed.len()).collect()
 }
 
-/// The values with the largest shares on either side.
+/// Returns the values with the largest shares on either side.
 fn top<'a>([real, generated]: &[Vec<u64>; 2], label: impl Fn(usize) -> &'a str) -> Vec<Bar> {
     let share =
         |counts: &[u64], id: usize| counts[id] as f64 / counts.iter().sum::<u64>().max(1) as f64;
@@ -320,7 +324,7 @@ fn top<'a>([real, generated]: &[Vec<u64>; 2], label: impl Fn(usize) -> &'a str) 
         .collect()
 }
 
-/// Shares of values in even steps over a range.
+/// Returns the shares of values in bins of equal width over a range.
 fn shares(values: &[f64], range: Range) -> Vec<f64> {
     let mut counts = [0_u64; STEPS];
     let width = (range.high - range.low).max(1e-9) / STEPS as f64;

@@ -1,4 +1,4 @@
-//! What a comparison finds, and how it is made.
+//! Results and settings of a comparison.
 
 use crate::continuous::Range;
 use crate::learn::{Discriminators, Utility};
@@ -6,17 +6,16 @@ use crate::observe::Unit;
 use crate::sample::Interval;
 use crate::validity::Validity;
 
-/// How a comparison is made.
+/// Settings of a comparison: seed, repeats and sizes of samples.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct Settings {
-    /// Seed of every draw.
+    /// Seed of all random draws; the same seed gives the same result.
     pub seed: u64,
-    /// Repeated draws behind each value and interval.
+    /// Number of repeated draws behind each value and interval.
     pub repeats: u32,
-    /// Flows at most in a sample for distances between flows, which take the square of that many
-    /// steps.
+    /// Maximum number of flows in a sample for distances between flows, whose cost is quadratic.
     pub neighbours: usize,
-    /// Flows at most of each side for measures that learn.
+    /// Maximum number of flows of each side for measures that learn.
     pub learners: usize,
 }
 
@@ -26,172 +25,179 @@ impl Default for Settings {
     }
 }
 
-/// Why a comparison can not be made.
+/// Reason why a comparison is impossible.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Error {
-    /// Too few flows on one side.
+    /// One side has fewer flows than the measures need.
     #[error("{side}: expected at least {least} flows, found {found}")]
     TooFew {
-        /// `real`, `reference`, `training` or `generated`.
+        /// Side: `real`, `reference`, `training` or `generated`.
         side: &'static str,
-        /// Flows needed.
+        /// Minimum number of flows.
         least: usize,
-        /// Flows found.
+        /// Number of flows of that side.
         found: usize,
     },
-    /// A flow that no header can hold.
+    /// A flow has a value that no header can encode.
     #[error("{side}: flow {index} (from 0): {error}")]
-    Unsayable {
-        /// `real`, `reference`, `training` or `generated`.
+    Unencodable {
+        /// Side: `real`, `reference`, `training` or `generated`.
         side: &'static str,
-        /// Its index.
+        /// Index of the flow within its side, from 0.
         index: usize,
-        /// What is wrong with it.
+        /// Reason of the token code.
         error: tokenizer::EncodeError,
     },
 }
 
-/// A distance beside the floor: the same between two real samples of the same size.
+/// Distance between real and generated flows, and its noise floor: the same distance between two
+/// real samples of the same size.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
 pub struct Against {
-    /// Real against generated.
+    /// Distance between real and generated flows.
     pub generated: Interval,
-    /// Real against real.
+    /// Distance between real and real flows.
     pub floor: Interval,
 }
 
-/// One categorical field.
+/// Result for one categorical field.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct CategoricalField {
-    /// Name.
+    /// Name of the field in reports and metrics.json.
     pub name: &'static str,
-    /// What it is.
+    /// Meaning of the field in one sentence.
     pub meaning: &'static str,
-    /// Different values in all sets.
+    /// Number of different values in all sets together.
     pub values: usize,
-    /// Jensen-Shannon divergence in bits.
+    /// Jensen-Shannon divergence in bits, 0 to 1.
     pub jsd_bits: Against,
-    /// The most frequent values of all flows, most frequent in the real ones first.
+    /// Most frequent values of all flows, in descending order of their share of real flows.
     pub top: Vec<Bar>,
 }
 
-/// One value of a categorical field, and its shares.
+/// Value of a categorical field, with its shares.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct Bar {
-    /// The value in words.
+    /// Value in words, for readers.
     pub value: String,
-    /// Of the real values.
+    /// Share of the real values, 0 to 1.
     pub real: f64,
-    /// Of the generated values.
+    /// Share of the generated values, 0 to 1.
     pub generated: f64,
 }
 
-/// Shares of values in even steps over the range of a continuous field; what lies outside counts at
-/// the edge.
+/// Shares of values in bins of equal width over the range of a continuous field. Values outside the
+/// range count in the bin at the edge.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct Histogram {
-    /// Of the real values.
+    /// Share of the real values in each bin.
     pub real: Vec<f64>,
-    /// Of the generated values.
+    /// Share of the generated values in each bin.
     pub generated: Vec<f64>,
 }
 
-/// One continuous field.
+/// Result for one continuous field.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct ContinuousField {
-    /// Name.
+    /// Name of the field in reports and metrics.json.
     pub name: &'static str,
-    /// What it is.
+    /// Meaning of the field in one sentence.
     pub meaning: &'static str,
-    /// Unit.
+    /// Unit of values and distances.
     pub unit: Unit,
-    /// The range of the distances.
+    /// Range to which values are clipped before distances are taken.
     pub range: Range,
-    /// Share of generated values outside the range.
+    /// Share of generated values outside the range, 0 to 1.
     pub clipped: f64,
     /// Wasserstein-1 distance, in the unit.
     pub wasserstein1: Against,
     /// Kolmogorov-Smirnov distance, 0 to 1.
     pub ks: Against,
-    /// All flows.
+    /// Histogram over all flows of both sides.
     pub histogram: Histogram,
 }
 
-/// How fields hang together.
+/// Result for the dependence between fields.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct Dependence {
-    /// Names of the flow features that are correlated with each other.
+    /// Names of the flow features in the correlation matrix.
     pub features: Vec<&'static str>,
     /// Pairwise correlation difference, 0 to 2: root mean square over pairs of features.
     pub pcd: Against,
-    /// Names of the fields of which pairs are held against each other.
+    /// Names of the categorical fields whose pairs are compared.
     pub fields: Vec<&'static str>,
     /// Contingency matrix difference, 0 to 1: mean over pairs of fields.
     pub cmd: Against,
 }
 
-/// Whether generated flows cover the real ones, and repeat none.
+/// Result for coverage of the real flows and repetition among the generated ones.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct Diversity {
-    /// Generated points per real neighbourhood; 1 is even.
+    /// Mean number of generated points in a real neighbourhood, relative to the expected number: 1
+    /// for equal distributions.
     pub density: Against,
-    /// Share of real neighbourhoods that hold a generated point.
+    /// Share of real neighbourhoods that contain a generated point.
     pub coverage: Against,
-    /// Median distance from a flow to the nearest real one.
+    /// Median distance from a flow to its nearest real flow.
     pub nearest: Against,
-    /// Share of flows that repeat an earlier one of their set in everything but identity.
+    /// Share of flows that equal an earlier flow of their set in everything except identity.
     pub exact_repeats: Against,
-    /// Share of flows that repeat an earlier one of their set in everything but identity and time.
+    /// Share of flows that equal an earlier flow of their set in everything except identity and
+    /// time.
     pub header_repeats: Against,
-    /// Share of flows that are among the real ones, in everything but identity and time.
+    /// Share of flows that equal a real flow in everything except identity and time.
     pub copies: Against,
 }
 
-/// Whether generated flows repeat what the model was trained on.
+/// Result for memorisation: whether generated flows repeat the training data.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct Memorisation {
-    /// Flows of each sample.
+    /// Number of flows in each sample.
     pub flows: usize,
     /// Median distance to the nearest flow of the training data.
     pub nearest_training: Against,
-    /// Median distance to the nearest of as many real flows that the model has not seen.
+    /// Median distance to the nearest flow of an equally large real sample that the model has not
+    /// seen.
     pub nearest_held_out: Against,
-    /// Share of flows that are nearer to the training data than to the real flows; 0.5 where
-    /// neither is.
+    /// Share of flows that are nearer to the training data than to the real flows; 0.5 without
+    /// memorisation.
     pub closer_to_training: Against,
-    /// Share of flows that are in the training data, in everything but identity and time.
+    /// Share of flows that equal a flow of the training data in everything except identity and
+    /// time.
     pub copies: Against,
 }
 
-/// Everything that was found.
+/// All results of one comparison.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct Comparison {
-    /// How it was made.
+    /// Settings that the comparison was made with.
     pub settings: Settings,
-    /// Flows in each sample.
+    /// Number of flows in each sample.
     pub sample: usize,
-    /// Real flows and packets.
+    /// Number of real flows and of their packets.
     pub real: [u64; 2],
-    /// Generated flows and packets.
+    /// Number of generated flows and of their packets.
     pub generated: [u64; 2],
-    /// Whether the floor comes from a second real set; else from disjoint halves of the first.
+    /// Whether the floor compares with a second real set; otherwise it compares disjoint halves of
+    /// the first.
     pub has_reference: bool,
-    /// Of the real flows.
+    /// Validity checks of the real flows.
     pub validity_real: Validity,
-    /// Of the generated flows.
+    /// Validity checks of the generated flows.
     pub validity_generated: Validity,
-    /// Field by field.
+    /// Results of the categorical fields, in the order of [`CATEGORICAL`](crate::CATEGORICAL).
     pub categorical: Vec<CategoricalField>,
-    /// Field by field.
+    /// Results of the continuous fields, in the order of [`CONTINUOUS`](crate::CONTINUOUS).
     pub continuous: Vec<ContinuousField>,
-    /// Between fields.
+    /// Dependence between the fields of a flow.
     pub dependence: Dependence,
-    /// Between flows.
+    /// Coverage, repeats and copies between flows.
     pub diversity: Diversity,
-    /// Whether real and generated flows can be told apart.
+    /// Accuracy of classifiers that tell real from generated flows.
     pub discriminators: Discriminators,
-    /// What generated flows teach; absent where the real flows have fewer than two classes.
+    /// Usefulness of generated flows as training data; `None` where the real flows have fewer than
+    /// two classes.
     pub utility: Option<Utility>,
-    /// Absent without the training data.
+    /// Memorisation of the training data; `None` where no training data was passed.
     pub memorisation: Option<Memorisation>,
 }

@@ -1,17 +1,17 @@
 //! Distance of continuous distributions.
 
-/// The range over which distances are taken: the 0.1st to the 99.9th percentile of the real values.
-/// What lies outside is moved to its edge, and counted.
+/// Range over which distances are taken: the 0.1st to the 99.9th percentile of the real values.
+/// Values outside are moved to its edge and counted.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
 pub struct Range {
-    /// The 0.1st percentile.
+    /// Lower end: the 0.1st percentile of the real values.
     pub low: f64,
-    /// The 99.9th percentile.
+    /// Upper end: the 99.9th percentile of the real values.
     pub high: f64,
 }
 
 impl Range {
-    /// The range of sorted values; `None` where there are none.
+    /// Returns the range of sorted values; `None` for an empty slice.
     #[must_use]
     pub fn of(sorted: &[f64]) -> Option<Range> {
         let at = |share: f64| {
@@ -20,7 +20,7 @@ impl Range {
         Some(Range { low: at(0.001)?, high: at(0.999)? })
     }
 
-    /// The share of values outside.
+    /// Returns the share of values outside the range, 0 to 1.
     #[must_use]
     pub fn clipped(&self, values: &[f64]) -> f64 {
         let outside = values.iter().filter(|&&v| v < self.low || v > self.high).count();
@@ -28,9 +28,9 @@ impl Range {
     }
 }
 
-/// Wasserstein-1 distance of two sorted samples, in their unit, with values clipped to `range`: the
-/// area between their distribution functions. The whole width of the range where just one sample is
-/// empty.
+/// Returns the Wasserstein-1 distance of two sorted samples, in their unit, with values clipped to
+/// `range`: the area between their distribution functions. If only one sample is empty, the
+/// distance is the width of the range.
 #[must_use]
 pub fn wasserstein1(a: &[f64], b: &[f64], range: Range) -> f64 {
     if a.is_empty() || b.is_empty() {
@@ -58,8 +58,8 @@ pub fn wasserstein1(a: &[f64], b: &[f64], range: Range) -> f64 {
     area
 }
 
-/// Kolmogorov-Smirnov distance of two sorted samples: the largest difference of their distribution
-/// functions.
+/// Returns the Kolmogorov-Smirnov distance of two sorted samples: the largest difference of their
+/// distribution functions.
 #[must_use]
 pub fn ks(a: &[f64], b: &[f64]) -> f64 {
     if a.is_empty() || b.is_empty() {

@@ -1,8 +1,8 @@
-//! How fields hang together.
+//! Dependence between the fields of a flow: correlations and contingency tables.
 
 use rustc_hash::FxHashMap;
 
-/// Pearson's correlations of the columns of `rows`; 0 where a column does not vary.
+/// Returns Pearson's correlations of the columns of `rows`; 0 for a column that does not vary.
 pub(crate) fn correlations<const N: usize>(rows: &[&[f64; N]]) -> [[f64; N]; N] {
     let n = rows.len().max(1) as f64;
     let mean: [f64; N] = std::array::from_fn(|i| rows.iter().map(|r| r[i]).sum::<f64>() / n);
@@ -23,18 +23,18 @@ pub(crate) fn correlations<const N: usize>(rows: &[&[f64; N]]) -> [[f64; N]; N] 
     })
 }
 
-/// Pairwise correlation difference: the Frobenius norm of the difference of two correlation
-/// matrices (Goncalves et al. 2020), over the square root of its number of entries so that it is at
-/// most 2.
+/// Returns the pairwise correlation difference: the Frobenius norm of the difference of two
+/// correlation matrices (Goncalves et al. 2020), divided by the square root of the number of
+/// entries, so that it is at most 2.
 pub(crate) fn pcd<const N: usize>(a: &[&[f64; N]], b: &[&[f64; N]]) -> f64 {
     let (a, b) = (correlations(a), correlations(b));
     let sum: f64 = a.iter().flatten().zip(b.iter().flatten()).map(|(x, y)| (x - y).powi(2)).sum();
     sum.sqrt() / N as f64
 }
 
-/// Contingency matrix difference: for each pair of columns, the total variation distance (half the
-/// sum of absolute differences) between the two normalised tables of joint counts; the mean over
-/// all pairs, 0 to 1.
+/// Returns the contingency matrix difference, 0 to 1: for each pair of columns the total variation
+/// distance (half the sum of absolute differences) between the two normalised tables of joint
+/// counts; the mean over all pairs.
 pub(crate) fn cmd<const N: usize>(a: &[&[u64; N]], b: &[&[u64; N]]) -> f64 {
     if a.is_empty() || b.is_empty() {
         return if a.len() == b.len() { 0.0 } else { 1.0 };

@@ -1,12 +1,12 @@
-//! Whether generated flows cover the real ones, and repeat none.
+//! Coverage of the real flows by generated ones, and repetition among flows.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-/// Density and coverage (Naeem et al. 2020, "Reliable fidelity and diversity metrics"), with the
-/// `K`-th nearest neighbour.
+/// Number of nearest neighbours that span a neighbourhood in density and coverage (Naeem et al.
+/// 2020, "Reliable fidelity and diversity metrics").
 pub(crate) const K: usize = 5;
 
-/// Points scaled by the real points' mean and standard deviation, column by column.
+/// Scales points by mean and standard deviation of the real points, column by column.
 pub(crate) fn standardise<const N: usize>(
     real: &[&[f64; N]],
     points: &[&[f64; N]],
@@ -24,9 +24,9 @@ fn distance<const N: usize>(a: &[f64; N], b: &[f64; N]) -> f64 {
     a.iter().zip(b).map(|(x, y)| (x - y).powi(2)).sum()
 }
 
-/// Density and coverage of `generated` over `real`: how many real neighbourhoods hold a generated
-/// point on average (1 for the same distribution), and the share of real neighbourhoods that hold
-/// any.
+/// Returns density and coverage of `generated` over `real`: the mean number of real neighbourhoods
+/// around a generated point, divided by `K` (1 for equal distributions), and the share of real
+/// neighbourhoods that contain a generated point.
 pub(crate) fn density_coverage<const N: usize>(
     real: &[[f64; N]],
     generated: &[[f64; N]],
@@ -48,7 +48,7 @@ pub(crate) fn density_coverage<const N: usize>(
     (inside as f64 / (K * generated.len()) as f64, covered as f64 / real.len() as f64)
 }
 
-/// The median distance from each point to the nearest of `others`.
+/// Returns the median distance from each point to the nearest of `others`.
 pub(crate) fn nearest_median<const N: usize>(points: &[[f64; N]], others: &[[f64; N]]) -> f64 {
     let mut nearest: Vec<f64> = points
         .iter()
@@ -58,8 +58,8 @@ pub(crate) fn nearest_median<const N: usize>(points: &[[f64; N]], others: &[[f64
     nearest.get(nearest.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// The share of `points` that are nearer to one of `known` than to any of `others`; as near counts
-/// half.
+/// Returns the share of `points` that are nearer to one of `known` than to any of `others`; ties
+/// count half.
 pub(crate) fn closer<const N: usize>(
     points: &[[f64; N]],
     known: &[[f64; N]],
@@ -75,13 +75,13 @@ pub(crate) fn closer<const N: usize>(
     points.iter().map(score).sum::<f64>() / points.len().max(1) as f64
 }
 
-/// The share of `flows` that repeat an earlier one of them.
+/// Returns the share of `flows` that equal an earlier one of them.
 pub(crate) fn repeats<T: Eq + std::hash::Hash>(flows: &[&T]) -> f64 {
     let distinct: FxHashSet<&T> = flows.iter().copied().collect();
     1.0 - distinct.len() as f64 / flows.len().max(1) as f64
 }
 
-/// The share of `flows` that are among `others`.
+/// Returns the share of `flows` that equal one of `others`.
 pub(crate) fn among<T: Eq + std::hash::Hash>(flows: &[&T], others: &[&T]) -> f64 {
     let others: FxHashMap<&T, ()> = others.iter().map(|&o| (o, ())).collect();
     flows.iter().filter(|f| others.contains_key(*f)).count() as f64 / flows.len().max(1) as f64

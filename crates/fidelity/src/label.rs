@@ -2,7 +2,7 @@
 
 use tcpwire::{Flags, TcpOption, option_kind};
 
-/// The value of a field in words; options come with their octets.
+/// Returns the value of a field in words; options are described by their octets.
 pub(crate) fn label(field: &str, value: u64, octets: &[u8]) -> String {
     const PACKET: u64 = (1 << 18) - 1;
     match field {
@@ -34,7 +34,7 @@ fn with_length(value: u64) -> String {
     format!("{}{length}", shape(value >> 2))
 }
 
-/// Flags by their letters, in an order of our own: `SA` is SYN-ACK.
+/// Returns flags as letters, ACK last: `SA` is SYN-ACK.
 #[must_use]
 pub fn flag_letters(flags: Flags) -> String {
     self::flags(flags.bits().into())

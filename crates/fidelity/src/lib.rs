@@ -1,10 +1,38 @@
-//! How far generated TCP flows are from real ones.
+//! Distance between generated and real TCP flows.
 //!
-//! [`compare`] takes two sets of flows and gives a [`Comparison`]: validity by arithmetic,
-//! distributions field by field beside the noise floor of two real samples of the same size,
-//! dependence between fields, diversity and duplicates, what learners can tell apart, what
-//! generated flows teach, and what is remembered of the training data. Definitions stand with each
-//! measure; `docs/evaluation.md` lists them. Knows nothing of files, Arrow or tensors.
+//! [`compare`] compares two sets of flows and returns a [`Comparison`]: validity by arithmetic,
+//! distributions field by field next to the noise floor (the distance of two real samples of the
+//! same size), dependence between fields, coverage and repeats, classifiers that tell real from
+//! generated, utility as training data, and memorisation of the training data. Each measure is
+//! defined where it is computed; `docs/evaluation.md` lists them. The crate has no files, Arrow or
+//! tensors.
+//!
+//! The parts work alone. [`validity`] checks one flow, and the distances take plain numbers:
+//!
+//! ```
+//! use fidelity::{CHECKS, Range, jsd_bits, validity, wasserstein1};
+//!
+//! // A session made by hand passes every check.
+//! let mut flow = tokenizer::field::doc::worked_flow();
+//! assert!(validity(&flow).iter().all(|&passed| passed));
+//!
+//! // An acknowledgment of octets that were never sent fails one of them.
+//! let last = flow.packets.len() - 1;
+//! flow.packets[last].ack = flow.packets[last].ack.add(1_000);
+//! let failed: Vec<&str> = std::iter::zip(CHECKS, validity(&flow))
+//!     .filter(|(_, passed)| !passed)
+//!     .map(|(check, _)| check.name)
+//!     .collect();
+//! assert!(failed.contains(&"acknowledgments"));
+//!
+//! // Two distributions of a categorical field: counts of equal shape, and disjoint ones.
+//! assert_eq!(jsd_bits(&[10, 30], &[1, 3]), 0.0);
+//! assert_eq!(jsd_bits(&[10, 0], &[0, 10]), 1.0);
+//!
+//! // Two samples of a continuous field, one of them shifted by 2.
+//! let range = Range { low: 0.0, high: 10.0 };
+//! assert_eq!(wasserstein1(&[1.0, 2.0, 3.0], &[3.0, 4.0, 5.0], range), 2.0);
+//! ```
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Membership inference: whether a model's likelihood tells what it was trained on.
+//! Membership inference: how well a model's likelihood reveals its training flows.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -6,19 +6,20 @@ use rand_chacha::ChaCha8Rng;
 use crate::learn::bootstrap_auc;
 use crate::sample::Interval;
 
-/// How well the likelihood of a flow tells whether the model was trained on it.
+/// Result of membership inference by likelihood.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
 pub struct Membership {
-    /// Flows of the training data, and flows held out.
+    /// Number of flows of the training data, and of held-out flows.
     pub flows: [usize; 2],
-    /// Mean bits per packet of either.
+    /// Mean bits per packet of the training flows, and of the held-out flows.
     pub bits_per_packet: [f64; 2],
-    /// ROC-AUC: the chance that a flow of the training data takes fewer bits than one held out; 0.5
-    /// where nothing is told.
+    /// ROC-AUC: the probability that a training flow takes fewer bits than a held-out flow; 0.5
+    /// where the likelihood reveals nothing.
     pub auc: Interval,
 }
 
-/// From the bits per packet that flows take under a model: those it was trained on, and others.
+/// Computes membership inference from the bits per packet of training flows and of held-out
+/// flows.
 #[must_use]
 pub fn membership(training: &[f64], held_out: &[f64], seed: u64) -> Membership {
     const ROUNDS: u32 = 200;

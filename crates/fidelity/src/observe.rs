@@ -1,4 +1,4 @@
-//! What is looked at in a flow: categorical and continuous fields.
+//! Observed fields of a flow, categorical and continuous.
 
 use flowtrack::{Direction, Flow, Packet};
 use rustc_hash::FxHashMap;
@@ -7,7 +7,7 @@ use tcpwire::{Flags, option_kind};
 use crate::label::label;
 use crate::options;
 
-/// Categorical fields, each with what it is.
+/// Categorical fields: name and meaning of each.
 pub const CATEGORICAL: [(&str, &str); 14] = [
     ("direction", "of each packet"),
     ("flags", "of each packet, with the reserved bits and the direction"),
@@ -28,7 +28,7 @@ pub const CATEGORICAL: [(&str, &str); 14] = [
     ("payload_len", "of each packet"),
 ];
 
-/// The unit of a continuous field.
+/// Unit of a continuous field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
@@ -38,7 +38,7 @@ pub enum Unit {
     CountDecades,
 }
 
-/// Continuous fields, each with its unit and what it is.
+/// Continuous fields: name, unit and meaning of each.
 pub const CONTINUOUS: [(&str, Unit, &str); 11] = [
     ("gap_client", Unit::Decades, "time from a flow's packet before to each packet of the client"),
     ("gap_server", Unit::Decades, "time from a flow's packet before to each packet of the server"),
@@ -59,7 +59,7 @@ pub const CONTINUOUS: [(&str, Unit, &str); 11] = [
 
 /// Number of entries of a flow's feature vector, [`Observed::features`].
 pub(crate) const FEATURES: usize = 16;
-/// Their names.
+/// Names of the entries of a flow's feature vector.
 pub(crate) const FEATURE_NAMES: [&str; FEATURES] = [
     "packets_client",
     "packets_server",
@@ -79,7 +79,7 @@ pub(crate) const FEATURE_NAMES: [&str; FEATURES] = [
     "window_mean",
 ];
 
-/// Categorical fields of which a flow has one value each, for [`dependence`](crate::dependence).
+/// Categorical fields with one value per flow, for [`dependence`](crate::dependence).
 pub(crate) const FLOW_FIELDS: [&str; 10] = [
     "server_port",
     "syn_options_client",
@@ -93,16 +93,16 @@ pub(crate) const FLOW_FIELDS: [&str; 10] = [
     "last_flags",
 ];
 
-/// What one flow shows.
+/// Observations of one flow.
 #[derive(Clone, Debug)]
 pub struct Observed {
     /// Values of the categorical fields, as ids of a [`Names`].
     pub(crate) categorical: [Vec<u32>; CATEGORICAL.len()],
-    /// Values of the continuous fields.
+    /// Values of the continuous fields, in the unit of each.
     pub(crate) continuous: [Vec<f64>; CONTINUOUS.len()],
     /// The flow as a point, for distances between flows.
     pub(crate) features: [f64; FEATURES],
-    /// One value of each of [`FLOW_FIELDS`].
+    /// One value for each of [`FLOW_FIELDS`].
     pub(crate) once: [u64; FLOW_FIELDS.len()],
 }
 
@@ -114,12 +114,12 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// Number of values of a field.
+    /// Returns the number of different values of a field.
     pub(crate) fn count(&self, field: usize) -> usize {
         self.ids[field].len()
     }
 
-    /// A value in words.
+    /// Returns a value in words, for reports.
     pub(crate) fn label(&self, field: usize, id: usize) -> &str {
         &self.labels[field][id]
     }
@@ -132,7 +132,7 @@ impl Names {
         })
     }
 
-    /// Looks at a flow.
+    /// Observes a flow: adds new values to the ids and returns what the flow shows.
     pub(crate) fn observe(&mut self, flow: &Flow) -> Observed {
         let mut observed = Observed {
             categorical: Default::default(),
@@ -190,7 +190,7 @@ impl Names {
     }
 }
 
-/// The values of [`FLOW_FIELDS`].
+/// Returns the values of [`FLOW_FIELDS`] of a flow.
 fn once(flow: &Flow) -> [u64; FLOW_FIELDS.len()] {
     let side = |d: Direction| {
         let syn = flow.packets.iter().find(|p| p.direction == d && p.flags.contains(Flags::SYN));
@@ -211,12 +211,12 @@ fn once(flow: &Flow) -> [u64; FLOW_FIELDS.len()] {
     [flow.server.port.into(), oc, os, mc, ms, wc, ws, tc, ts, last]
 }
 
-/// The octets of an option as a number; more than any number where there is none.
+/// Returns the octets of an option as a number; `u64::MAX` where the option is absent.
 fn number(data: Option<&[u8]>) -> u64 {
     data.map_or(u64::MAX, |d| d.iter().take(4).fold(0, |n, &o| n << 8 | u64::from(o)))
 }
 
-/// The kinds of options in order, folded to a number (FNV-1a).
+/// Returns the kinds of options in order, folded to a number by FNV-1a.
 fn option_kinds(octets: &[u8]) -> u64 {
     let step = |hash: u64, kind: u64| (hash ^ kind).wrapping_mul(0x0100_0000_01b3);
     tcpwire::options(octets).fold(0xcbf2_9ce4_8422_2325, |hash, option| match option.kind() {
@@ -234,7 +234,7 @@ fn length_class(len: u32) -> u64 {
     }
 }
 
-/// `log10` of microseconds + 1.
+/// Returns `log10` of a duration in microseconds plus 1.
 pub(crate) fn decades_ns(ns: i64) -> f64 {
     (ns.max(0) as f64 / 1e3 + 1.0).log10()
 }
@@ -243,7 +243,7 @@ pub(crate) fn decades(count: u64) -> f64 {
     (count as f64 + 1.0).log10()
 }
 
-/// Nanoseconds from the last SYN before the first SYN-ACK to it.
+/// Returns the nanoseconds from the last SYN before the first SYN-ACK to that SYN-ACK.
 fn handshake_ns(flow: &Flow) -> Option<i64> {
     let reply = flow.packets.iter().position(|p| {
         p.direction == Direction::Reverse && p.flags.contains(Flags::SYN | Flags::ACK)
@@ -292,7 +292,7 @@ fn continuous(flow: &Flow, out: &mut [Vec<f64>; CONTINUOUS.len()]) {
     }
 }
 
-/// The flow as a point, in the order of [`FEATURE_NAMES`].
+/// Returns the flow as a point, in the order of [`FEATURE_NAMES`].
 pub(crate) fn flow_features(flow: &Flow) -> [f64; FEATURES] {
     let of = |d: Direction| flow.packets.iter().filter(move |p| p.direction == d);
     let share = |n: usize, of: usize| n as f64 / of.max(1) as f64;

@@ -1,22 +1,22 @@
-//! Samples of flows, and intervals over repeated ones.
+//! Samples of flows, and intervals over repeated samples.
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-/// A mean over repeated samples with the 2.5th and 97.5th percentile.
+/// Mean over repeated samples, with the 2.5th and the 97.5th percentile.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
 pub struct Interval {
-    /// Mean.
+    /// Mean over the repeated samples.
     pub value: f64,
-    /// 2.5th percentile.
+    /// Lower end: the 2.5th percentile.
     pub low: f64,
-    /// 97.5th percentile.
+    /// Upper end: the 97.5th percentile.
     pub high: f64,
 }
 
 impl Interval {
-    /// Of at least one value.
+    /// Creates the interval of at least one value.
     pub(crate) fn of(values: &[f64]) -> Interval {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -28,7 +28,8 @@ impl Interval {
         }
     }
 
-    /// The mean of `values`, with the spread of `repeated` around its own mean (bootstrap).
+    /// Creates the interval of the mean of `values`, with the spread of `repeated` around its own
+    /// mean (bootstrap).
     pub(crate) fn around(values: &[f64], repeated: &[f64]) -> Interval {
         let (point, spread) = (Interval::of(values), Interval::of(repeated));
         let shifted = |edge: f64| (point.value + edge - spread.value).max(0.0);
@@ -36,20 +37,21 @@ impl Interval {
     }
 }
 
-/// One draw: indices of flows.
+/// One draw, as indices of flows in their sets.
 pub(crate) struct Draw {
-    /// Of the real flows.
+    /// Indices of real flows.
     pub(crate) real: Vec<usize>,
-    /// Of the flows beside them for the floor: disjoint from `real` where both come from one set.
+    /// Indices of the flows that real ones are compared with for the floor: disjoint from `real`
+    /// where both come from one set.
     pub(crate) floor: Vec<usize>,
-    /// Of the generated flows, each at most once.
+    /// Indices of generated flows, each at most once.
     pub(crate) generated: Vec<usize>,
-    /// Of the generated flows, with repeats.
+    /// Indices of generated flows, drawn with replacement.
     pub(crate) again: Vec<usize>,
 }
 
 impl Draw {
-    /// The first `n` of each.
+    /// Returns the draw's first `n` indices of each set.
     pub(crate) fn first(&self, n: usize) -> Draw {
         let cut = |indices: &[usize]| indices[..n.min(indices.len())].to_vec();
         Draw {
@@ -61,8 +63,7 @@ impl Draw {
     }
 }
 
-/// Draws samples of `n` flows each. `reference` is the size of a second real set, where there is
-/// one.
+/// Draws samples of `n` flows each. `reference` is the size of a second real set, if there is one.
 pub(crate) fn draw(
     n: usize,
     real: usize,

@@ -1,4 +1,4 @@
-//! Sets of flows, and what is seen of each flow once.
+//! Sets of flows, each flow observed once.
 
 use flowtrack::Flow;
 use tokenizer::TokenCode;
@@ -8,12 +8,14 @@ use crate::comparison::Error;
 use crate::learn::{Seen, see};
 use crate::observe::{Names, Observed};
 
-/// A set of flows, looked at.
+/// Set of flows with their observations.
 pub(crate) struct Set {
     pub(crate) observed: Vec<Observed>,
+    /// Features of each flow for measures that learn.
     pub(crate) seen: Vec<Seen>,
-    /// Tokens of each flow, and tokens without time.
+    /// Tokens of each flow, time included.
     pub(crate) exact: Vec<Vec<u16>>,
+    /// Tokens of each flow without those of time.
     pub(crate) headers: Vec<Vec<u16>>,
 }
 
@@ -23,7 +25,7 @@ impl Set {
         let (mut exact, mut headers) = (Vec::new(), Vec::new());
         for (index, flow) in flows.iter().enumerate() {
             let mut tokens = Vec::new();
-            code.encode(flow, &mut tokens).map_err(|error| Error::Unsayable {
+            code.encode(flow, &mut tokens).map_err(|error| Error::Unencodable {
                 side,
                 index,
                 error,
@@ -36,7 +38,7 @@ impl Set {
     }
 }
 
-/// The tokens that do not speak of time.
+/// Returns the tokens without those that encode time.
 fn without_time(tokens: &[u16]) -> Vec<u16> {
     let mut keep = true;
     let mut kept = Vec::with_capacity(tokens.len() / 2);

@@ -1,20 +1,20 @@
-//! What one wants of generated flows, and whether it is so.
+//! Targets for generated flows, and whether they are met.
 
 use crate::comparison::Comparison;
 use crate::verdicts::VerdictRate;
 
-/// A bound and what was found.
+/// Target: a bound, the value found, and whether it is met.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct Target {
-    /// Name.
+    /// Name of the target in the report.
     pub name: &'static str,
-    /// What is looked at.
+    /// Quantity that the bound applies to.
     pub of: String,
-    /// What is wanted.
+    /// Bound in words, such as `at most 0.05`.
     pub wanted: String,
-    /// What was found.
+    /// Value found, in words.
     pub found: String,
-    /// Whether it is so.
+    /// Whether the value is within the bound.
     pub is_met: bool,
 }
 
@@ -40,11 +40,11 @@ impl Target {
     }
 }
 
-/// Times that are to be near: gaps and the handshake's round trip.
+/// Continuous fields of the target for times: gaps and the handshake's round trip.
 const TIMES: [&str; 3] = ["gap_client", "gap_server", "handshake_rtt"];
 
-/// The targets, in the order of the report. Verdicts of other programs are looked at where there
-/// are any.
+/// Returns the targets in the order of the report. Verdicts of other programs count where they were
+/// asked for.
 #[must_use]
 pub fn targets(found: &Comparison, verdicts: Option<&[VerdictRate]>) -> Vec<Target> {
     let mut targets = vec![Target::at_least(

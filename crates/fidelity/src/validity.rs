@@ -1,23 +1,24 @@
-//! Whether flows are TCP, by arithmetic (RFC 9293, RFC 7323) and nothing of the token code's own.
+//! Validity of flows as TCP, by arithmetic of RFC 9293 and RFC 7323.
 //!
-//! Real captures fail some of these too: segments that the capture lost, offload, middleboxes.
-//! Rates are to be held against the real ones, not against zero.
+//! The checks share no code with the token code. Real captures fail some checks too: segments that
+//! the capture lost, offload, middleboxes. Compare a rate with the rate of real flows, not with
+//! zero.
 
 use flowtrack::{Class, Direction, Flow};
 use tcpwire::{Flags, SeqUnwrapper, TcpOption, option_kind};
 
 use crate::options;
 
-/// One thing that has to hold of a flow.
+/// Check that a valid flow passes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct Check {
-    /// Name.
+    /// Name of the check in reports and metrics.json.
     pub name: &'static str,
-    /// What holds.
+    /// Property of a flow that passes, in words.
     pub meaning: &'static str,
 }
 
-/// Every check, in order.
+/// All checks, in the order of the reports.
 pub const CHECKS: [Check; 10] = [
     Check {
         name: "handshake",
@@ -43,34 +44,34 @@ pub const CHECKS: [Check; 10] = [
     Check { name: "close", meaning: "closed by FIN from both sides, or by RST" },
 ];
 
-/// Which of [`CHECKS`] a flow passes.
+/// Result of a flow for each of [`CHECKS`].
 pub(crate) type Passed = [bool; CHECKS.len()];
 
-/// How many flows pass.
+/// Number of flows that pass, check by check.
 #[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 pub struct Validity {
-    /// Number of flows.
+    /// Number of flows that were checked.
     pub flows: u64,
-    /// Flows that pass each of [`CHECKS`].
+    /// Number of flows that pass each of [`CHECKS`].
     pub passed: [u64; CHECKS.len()],
-    /// Flows that pass all.
+    /// Number of flows that pass all checks.
     pub all: u64,
 }
 
 impl Validity {
-    /// The share of flows that pass check `i`.
+    /// Returns the share of flows that pass check `i`.
     #[must_use]
     pub fn share(&self, i: usize) -> f64 {
         self.passed[i] as f64 / self.flows.max(1) as f64
     }
 
-    /// The share of flows that pass all.
+    /// Returns the share of flows that pass all checks.
     #[must_use]
     pub fn share_all(&self) -> f64 {
         self.all as f64 / self.flows.max(1) as f64
     }
 
-    /// Of many flows.
+    /// Checks all flows and counts those that pass.
     #[must_use]
     pub fn of(flows: &[Flow]) -> Validity {
         let mut sum = Validity { flows: flows.len() as u64, ..Validity::default() };
@@ -85,22 +86,22 @@ impl Validity {
     }
 }
 
-/// One side, as the other end sees it. Numbers are offsets from its first sequence number.
+/// State of one side, as its peer sees it; numbers are offsets from its first sequence number.
 #[derive(Default)]
 struct Side {
-    /// Sequence numbers as offsets; the highest is one past the last octet sent.
+    /// Unwraps sequence numbers to offsets; its highest offset is one past the last octet sent.
     space: SeqUnwrapper,
-    /// One past the FIN.
+    /// Offset one past the FIN; `None` before a FIN.
     fin: Option<i64>,
-    /// The right edge of the furthest window offered, as an offset of the other side; none before
-    /// the first ACK.
+    /// Largest right edge offered, as an offset of the peer's space (RFC 9293, section 3.8.6);
+    /// `None` before the first ACK.
     edge: Option<i64>,
     shift: u32,
     last_tsval: Option<u32>,
     tsvals: rustc_hash::FxHashSet<u32>,
 }
 
-/// Which checks a flow passes.
+/// Checks one flow and returns the result of each of [`CHECKS`].
 #[must_use]
 pub fn validity(flow: &Flow) -> Passed {
     let mut passed = [true; CHECKS.len()];
@@ -143,6 +144,8 @@ pub fn validity(flow: &Flow) -> Passed {
         let start = sides[d].space.bind_and_unwrap(p.seq);
         let data_end = start + i64::from(p.flags.contains(Flags::SYN)) + i64::from(p.payload_len);
         let end = start + i64::from(p.flags.seq_len()) + i64::from(p.payload_len);
+        // A retransmission may be captured late, so only segments with new octets are held to a
+        // timestamp clock that does not go back (RFC 7323, section 5.4).
         let is_new = end > sides[d].space.high();
         if let Some((value, echo)) = options::timestamps(octets).filter(|_| !reset) {
             let back =
@@ -154,24 +157,29 @@ pub fn validity(flow: &Flow) -> Passed {
                 sides[d].last_tsval = Some(value);
             }
             sides[d].tsvals.insert(value);
+            // RFC 7323, section 3.2: TSecr is valid only with ACK, and echoes a TSval of the peer.
             if echo != 0 && p.flags.contains(Flags::ACK) && !sides[o].tsvals.contains(&echo) {
                 fail("tsecr");
             }
         }
         if p.flags.contains(Flags::ACK) {
             let ack = sides[o].space.bind_and_unwrap(p.ack);
+            // RFC 9293, section 3.10.7.4: SEG.ACK above SND.NXT acknowledges something not yet sent.
             if ack > sides[o].space.high() && sides[o].space.high() > 0 {
                 fail("acknowledgments");
             }
+            // RFC 7323, section 2.2: the window of a SYN or SYN-ACK is never scaled.
             let shift = if p.flags.contains(Flags::SYN) { 0 } else { sides[d].shift };
             let edge = ack + (i64::from(p.window) << shift);
             sides[d].edge = Some(sides[d].edge.map_or(edge, |e| e.max(edge)));
         }
+        // RFC 9293, section 3.8.6.1: a zero-window probe carries one octet beyond the right edge.
         let probe = i64::from(p.payload_len == 1);
         if is_new && p.payload_len > 0 && sides[o].edge.is_some_and(|edge| data_end > edge + probe)
         {
             fail("window");
         }
+        // A side sends nothing above its FIN; a RST may still follow (RFC 9293, section 3.5.2).
         if !reset {
             if sides[d].fin.is_some_and(|fin| end > fin) {
                 fail("after_fin");
@@ -218,7 +226,7 @@ fn handshake(flow: &Flow) -> bool {
     answered && third.is_some_and(|t| (0..1 << 30).contains(&t.ack.distance(reply.seq.add(1))))
 }
 
-/// The window shifts of both sides (RFC 7323, section 2.2): 0 unless both SYNs offer one.
+/// Returns the window shifts of both sides: 0 unless both SYNs offer one (RFC 7323, section 2.2).
 fn shifts(flow: &Flow) -> [u32; 2] {
     let offered = |d: Direction| {
         let syn = flow.packets.iter().find(|p| p.direction == d && p.flags.contains(Flags::SYN))?;

@@ -1,4 +1,4 @@
-//! What other programs say of packets: how often, beside real ones.
+//! Verdicts of other programs on packets and flows, and their rates next to those of real ones.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,18 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::sample::Interval;
 
-/// What a program said of some flows.
+/// Verdicts of one program on a set of flows.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Said {
-    /// What rates are of, for each flow: its packets, or 1 where flows themselves are judged.
+    /// Denominator of rates for each flow: its number of packets, or 1 where the program judges
+    /// flows.
     pub of: Vec<u32>,
-    /// For each verdict: flow and how often. At most one entry a flow.
+    /// Per verdict, the flows it was given to with its count, at most one entry for each flow.
     pub verdicts: BTreeMap<String, Vec<(u32, u32)>>,
 }
 
 impl Said {
-    /// Counts a verdict on a flow once more. Flows come in order.
+    /// Counts a verdict on a flow once more; flows come in ascending order.
     pub fn count(&mut self, verdict: &str, flow: u32) {
         let list = match self.verdicts.get_mut(verdict) {
             Some(list) => list,
@@ -30,28 +31,28 @@ impl Said {
     }
 }
 
-/// How often a program said something.
+/// Rate of one verdict among real and among generated flows.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct VerdictRate {
-    /// What it said.
+    /// Name of the verdict as the program gives it.
     pub name: String,
-    /// How often, of real and of generated flows.
+    /// Count among real and among generated flows.
     pub count: [u64; 2],
-    /// Packets or flows that were judged, real and generated.
+    /// Number of packets or flows that were judged, real and generated.
     pub of: [u64; 2],
-    /// Rate of real flows.
+    /// Rate among real flows, with its interval.
     pub real: Interval,
-    /// Rate of generated flows.
+    /// Rate among generated flows, with its interval.
     pub generated: Interval,
-    /// The second over the first, with the interval of both together; absent where it is never said
-    /// of real flows.
+    /// Rate among generated flows divided by the rate among real ones, with the interval of both
+    /// together; `None` for a verdict that no real flow has.
     pub ratio: Option<Interval>,
 }
 
 impl VerdictRate {
-    /// Whether the rates differ by more than 20 % and by more than chance explains: an interval
-    /// that holds some ratio from 0.8 to 1.2 says nothing, nor does what is never said of one side
-    /// and too seldom of the other to be missed there.
+    /// Returns whether the rates differ by more than 20 % and by more than chance explains. An
+    /// interval that contains some ratio from 0.8 to 1.2 is no difference; neither is a verdict
+    /// that one side lacks and the other has too seldom to be missed.
     #[must_use]
     pub fn is_off(&self) -> bool {
         // Where so many are expected, none is found once in twenty times.
@@ -65,7 +66,8 @@ impl VerdictRate {
     }
 }
 
-/// The rate of each verdict that was said of either side, the most frequent of real ones first.
+/// Returns the rate of each verdict of either side, in descending order of its count among real
+/// flows.
 #[must_use]
 pub fn rates(real: &Said, generated: &Said, seed: u64) -> Vec<VerdictRate> {
     const ROUNDS: usize = 200;

@@ -5,9 +5,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::sample::Interval;
 
-/// The chance that one drawn from `positive` has a higher score than one drawn from `negative`,
-/// ties counted half: 0.5 where scores say nothing, 1 where they tell all apart. Mann-Whitney's U
-/// over the product of the sizes. 0.5 where one is empty.
+/// Returns the probability that a member of `positive` has a higher score than a member of
+/// `negative`, with ties counted half: 0.5 for uninformative scores, 1 for perfect ones. This is
+/// Mann-Whitney's U divided by the product of the sizes; 0.5 for an empty slice.
 #[must_use]
 pub fn auc(negative: &[f64], positive: &[f64]) -> f64 {
     if negative.is_empty() || positive.is_empty() {
@@ -26,8 +26,8 @@ pub fn auc(negative: &[f64], positive: &[f64]) -> f64 {
     wins / (negative.len() as f64 * positive.len() as f64)
 }
 
-/// The mean of the AUCs of folds, each `[negative, positive]` scores, with a bootstrap over what
-/// was scored.
+/// Returns the mean AUC of folds, each `[negative, positive]` scores, with a bootstrap over the
+/// scored flows.
 pub(crate) fn bootstrap_auc(
     folds: &[[Vec<f64>; 2]],
     rounds: u32,

@@ -1,4 +1,4 @@
-//! Whether real and generated flows can be told apart by learning from others of them.
+//! Classifiers that tell real from generated flows.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -9,60 +9,63 @@ use super::trees::{Row, learn_and_score};
 use super::{Material, auc, bootstrap_auc};
 use crate::sample::Interval;
 
-/// Parts of which each in turn is held out.
+/// Number of folds of the cross-validation.
 const FOLDS: usize = 3;
-/// Numbers that are named, of those that tell flows apart.
+/// Number of features that the report lists, best separators first.
 const TELLS: usize = 10;
 
-/// ROC-AUC of one kind of learner, 0.5 where it can tell nothing apart, 1 where everything.
+/// ROC-AUC of one kind of classifier: 0.5 for chance, 1 for perfect separation.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
 pub struct Discriminator {
-    /// Real against generated.
+    /// AUC between real and generated flows.
     pub generated: Interval,
-    /// Real against real.
+    /// AUC between real and real flows: the floor.
     pub floor: Interval,
 }
 
-/// What is held out of learning and tried.
+/// Unit that is held out of training for the test.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldOut {
-    /// Whole captures: what is learnt from the reference is tried on the real flows, and the other
-    /// way round.
+    /// Whole captures: a classifier trained on the reference is tested on the real flows, and the
+    /// other way round.
     Captures,
     /// Flows, of the same captures.
     Flows,
 }
 
-/// Every kind of learner.
+/// Results of all kinds of classifiers.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct Discriminators {
-    /// Flows of each side.
+    /// Number of flows of each side.
     pub flows: usize,
-    /// What is held out of learning and tried.
+    /// Unit that is held out of training for the test.
     pub held_out: HeldOut,
     /// Gradient-boosted trees on behaviour and header fields.
     pub trees: Discriminator,
-    /// The same, given what flows draw at random too; absent where a side has none.
+    /// Gradient-boosted trees that see randomly drawn identifiers too; `None` where a side has
+    /// none.
     pub trees_with_identifiers: Option<Discriminator>,
-    /// Smoothed n-grams of packets.
+    /// Sequence model: smoothed n-grams of packets.
     pub sequence: Discriminator,
-    /// What tells most by itself of all that the trees are given, best first.
+    /// Features of the trees that separate best on their own, best first.
     pub tells: Vec<Tell>,
 }
 
-/// One number of a flow, and how well it tells generated flows from real ones without any learning.
+/// Feature of a flow, and how well its value alone separates generated from real flows.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct Tell {
-    /// What is counted or measured.
+    /// Name of the feature, in words.
     pub name: String,
-    /// ROC-AUC against real flows, from 0.5, whichever side has the higher number.
+    /// ROC-AUC between real and generated flows, folded to 0.5 and above whichever side has the
+    /// higher value.
     pub generated: f64,
-    /// The same of real flows against real ones.
+    /// ROC-AUC between real and real flows, folded likewise.
     pub floor: f64,
 }
 
-/// Tells real flows from generated ones, and real ones from real ones, in each draw of them.
+/// Trains and tests classifiers of real and generated flows, and of real and real flows, in each
+/// draw.
 pub(crate) fn discriminate(
     draws: &[Material<'_>],
     has_identifiers: bool,
@@ -107,7 +110,7 @@ pub(crate) fn discriminate(
     }
 }
 
-/// The numbers whose AUC is furthest above that of real flows.
+/// Returns the features whose AUC is furthest above that of real flows.
 fn tells(draws: &[Material<'_>], has_identifiers: bool) -> Vec<Tell> {
     let row: fn(&Seen) -> &Row =
         if has_identifiers { |s| &s.with_identifiers } else { |s| &s.behaviour };
@@ -133,7 +136,7 @@ fn tells(draws: &[Material<'_>], has_identifiers: bool) -> Vec<Tell> {
     tells
 }
 
-/// Flows of both kinds to learn from, and others to be tried on.
+/// Training flows of both labels, and test flows of both labels.
 struct Trial<'a> {
     learnt: [Vec<&'a Seen>; 2],
     tried: [Vec<&'a Seen>; 2],
@@ -142,7 +145,7 @@ struct Trial<'a> {
 type Score = fn(&[&Seen], &[f64], &[&Seen]) -> Vec<f64>;
 
 impl Trial<'_> {
-    /// Scores of what is tried: of the first kind (label 0) and of the second (label 1).
+    /// Returns the scores of the test flows: of label 0 and of label 1.
     fn scores(&self, score: Score) -> [Vec<f64>; 2] {
         let zeros = self.learnt[0].len();
         let learnt = self.learnt.concat();
@@ -154,8 +157,8 @@ impl Trial<'_> {
     }
 }
 
-/// Whole captures are held out: what is learnt from one set of captures is tried on the other. For
-/// generated flows, and for the floor.
+/// Returns trials that hold out whole captures: training on one set of captures, testing on the
+/// other. Serves generated flows and the floor.
 fn by_capture<'a>(
     real: &[&'a Seen],
     floor: &[&'a Seen],
@@ -175,7 +178,7 @@ fn by_capture<'a>(
     (trials, vec![Trial { learnt: a.clone(), tried: b.clone() }, Trial { learnt: b, tried: a }])
 }
 
-/// Each third in turn is tried after learning from the two others.
+/// Returns trials that hold out each third in turn and train on the other two.
 fn by_flow<'a>(first: &[&'a Seen], second: &[&'a Seen]) -> Vec<Trial<'a>> {
     let (first, second) = (parts(first, FOLDS), parts(second, FOLDS));
     let others = |parts: &[Vec<&'a Seen>], held: usize| -> Vec<&'a Seen> {
@@ -193,7 +196,7 @@ fn by_flow<'a>(first: &[&'a Seen], second: &[&'a Seen]) -> Vec<Trial<'a>> {
     (0..FOLDS).map(trial).collect()
 }
 
-/// Every `n`-th flow. They come in an order that was drawn.
+/// Splits flows into `n` parts by taking every `n`-th; the flows are in random order already.
 fn parts<'a>(flows: &[&'a Seen], n: usize) -> Vec<Vec<&'a Seen>> {
     (0..n).map(|part| flows.iter().copied().skip(part).step_by(n).collect()).collect()
 }
@@ -204,8 +207,8 @@ fn by_trees(row: fn(&Seen) -> &Row, train: &[&Seen], labels: &[f64], test: &[&Se
     learn_and_score(&train.iter().collect::<Vec<_>>(), labels, &test.iter().collect::<Vec<_>>())
 }
 
-/// How many more bits per packet a flow takes under a model of the first side than under one of the
-/// second.
+/// Returns the bits per packet of a flow under a model of label 0 minus those under a model of
+/// label 1.
 fn by_sequence(train: &[&Seen], labels: &[f64], test: &[&Seen]) -> Vec<f64> {
     let mut models = [Ngrams::default(), Ngrams::default()];
     for (seen, &label) in train.iter().zip(labels) {

@@ -1,4 +1,4 @@
-//! What learners are given of a flow.
+//! Features of a flow for classifiers.
 
 use flowtrack::{Direction, Flow, Packet};
 use tcpwire::{Flags, option_kind};
@@ -8,26 +8,26 @@ use super::trees::Row;
 use crate::observe::{FEATURE_NAMES, decades, decades_ns, flow_features};
 use crate::options;
 
-/// Packets that the early rows see.
+/// Number of packets that the early rows cover.
 pub(crate) const EARLY: usize = 8;
-/// What stands where there is nothing.
+/// Value of a feature that a flow does not have.
 const NONE: f64 = -1.0;
 
-/// A flow as learners see it.
+/// Features of one flow.
 pub(crate) struct Seen {
-    /// Behaviour and header fields, nothing that is drawn at random for each flow.
+    /// Behaviour and header fields, without values that are drawn at random for each flow.
     pub(crate) behaviour: Row,
-    /// The same, and identifiers that are drawn at random.
+    /// Behaviour and header fields, then the identifiers that are drawn at random.
     pub(crate) with_identifiers: Row,
-    /// The first [`EARLY`] packets, without ports.
+    /// Header fields of the first [`EARLY`] packets, without ports.
     pub(crate) early: Row,
-    /// Packet by packet.
+    /// Symbols of the sequence model, one for each packet.
     pub(crate) symbols: Vec<Symbol>,
-    /// What [`Utility`](super::Utility) tells from the early packets.
+    /// Server port, the label that [`Utility`](super::Utility) predicts from the early packets.
     pub(crate) server_port: u16,
 }
 
-/// Looks at a flow.
+/// Computes the features of a flow.
 pub(crate) fn see(flow: &Flow) -> Seen {
     let mut named = behaviour(flow);
     let behaviour = named.row.clone();
@@ -51,7 +51,7 @@ fn share(n: usize, of: usize) -> f64 {
     n as f64 / of.max(1) as f64
 }
 
-/// Numbers of a flow, each with its name and the side that it is of.
+/// Feature values with their names; a side's name is put in front.
 #[derive(Default)]
 struct Named {
     names: Vec<(&'static str, Option<Direction>)>,
@@ -65,7 +65,7 @@ impl Named {
     }
 }
 
-/// What stands where in [`Seen::with_identifiers`]; [`Seen::behaviour`] is the beginning of it.
+/// Returns the names of [`Seen::with_identifiers`]; [`Seen::behaviour`] is its beginning.
 pub(crate) fn names() -> Vec<String> {
     let mut named = behaviour(&Flow::empty());
     identifiers(&Flow::empty(), &mut named);
@@ -119,7 +119,7 @@ fn signed_len(p: &Packet) -> f64 {
     if p.direction == Direction::Forward { len } else { -len }
 }
 
-/// The SYN or SYN-ACK and its options.
+/// Adds the features of the SYN or SYN-ACK and its options.
 fn opening(flow: &Flow, d: Direction, row: &mut Named) {
     let syn = of(flow, d).find(|p| p.flags.contains(Flags::SYN));
     let octets = syn.map_or(&[][..], |p| flow.options_of(p));
@@ -140,7 +140,7 @@ fn opening(flow: &Flow, d: Direction, row: &mut Named) {
     );
 }
 
-/// Header fields over the packets of a side.
+/// Adds header fields over the packets of a side.
 fn headers(flow: &Flow, d: Direction, row: &mut Named) {
     let n = of(flow, d).count();
     let first = of(flow, d).next();
@@ -161,7 +161,7 @@ fn headers(flow: &Flow, d: Direction, row: &mut Named) {
     put("payload_lengths", decades(lens.len() as u64));
 }
 
-/// Gaps before the packets of a side, and the rate of its timestamp clock.
+/// Adds the gaps before the packets of a side, and the rate of its timestamp clock.
 fn times(flow: &Flow, d: Direction, row: &mut Named) {
     let mut gaps: Vec<f64> = flow
         .packets
@@ -188,7 +188,7 @@ fn times(flow: &Flow, d: Direction, row: &mut Named) {
     row.put("timestamp_rate", Some(d), rate);
 }
 
-/// Repeats, and steps of the IP identification.
+/// Adds retransmission counts and steps of the IP identification.
 fn numbers(flow: &Flow, d: Direction, row: &mut Named) {
     let (mut top, mut again) = (None, 0_u32);
     for p in of(flow, d).filter(|p| p.payload_len > 0) {
@@ -216,7 +216,7 @@ fn numbers(flow: &Flow, d: Direction, row: &mut Named) {
     row.put("ip_id_step_share", Some(d), share(steps, ids.len().saturating_sub(1)));
 }
 
-/// What each flow draws at random.
+/// Adds the identifiers that each flow draws at random.
 fn identifiers(flow: &Flow, row: &mut Named) {
     row.put("client_port", None, f64::from(flow.client.port));
     for d in SIDES {
@@ -231,7 +231,7 @@ fn identifiers(flow: &Flow, row: &mut Named) {
     }
 }
 
-/// The first packets, and what SYN and SYN-ACK offer; no port.
+/// Returns the first packets and the offers of SYN and SYN-ACK, without ports.
 fn early(flow: &Flow) -> Row {
     let mut openings = Named::default();
     SIDES.into_iter().for_each(|d| opening(flow, d, &mut openings));

@@ -1,4 +1,5 @@
-//! Measures that learn: what can be told apart, and what generated flows teach.
+//! Measures that train a model: discrimination of real and generated flows, and utility as training
+//! data.
 
 mod auc;
 mod discriminate;
@@ -15,13 +16,14 @@ pub(crate) use features::{Seen, see};
 pub use utility::Utility;
 pub(crate) use utility::utility;
 
-/// Flows to learn from and to be tried on: real ones and generated ones, and other real ones where
-/// there are any. At least as many of `floor` as of `real`: for what is real against real.
+/// Training and test flows: real, generated, and further real ones for the floor, which are at
+/// least as many as `real`.
 pub(crate) struct Material<'a> {
     pub(crate) real: Vec<&'a Seen>,
     pub(crate) generated: Vec<&'a Seen>,
-    /// Of the reference where there is one, else real flows that are not among `real`.
+    /// Further real flows: of the reference if there is one, otherwise real flows that are not
+    /// among `real`.
     pub(crate) floor: Vec<&'a Seen>,
-    /// Whether `floor` comes from other captures.
+    /// Whether `floor` comes from other captures than `real`.
     pub(crate) has_reference: bool,
 }

@@ -1,23 +1,24 @@
-//! A small model of the order of packets: smoothed n-grams.
+//! Sequence model of packets: smoothed n-grams.
 //!
-//! Each packet says two things: its shape (direction, flags, length class), told from the three
-//! shapes before it, and its gap class, told from its shape, the shape before and the gap before.
-//! Probabilities are interpolated from the longest context down to none (Witten and Bell 1991).
+//! Each packet has two symbols: its shape (direction, flags, length class), predicted from the
+//! three shapes before it, and its gap class, predicted from its shape, the previous shape and the
+//! previous gap. Probabilities are interpolated from the longest context down to none (Witten and
+//! Bell 1991).
 
 use flowtrack::Flow;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-/// Shapes before a packet that its own is told from.
+/// Number of previous shapes in the context of a shape.
 const BEFORE: usize = 3;
 
-/// A packet as the model sees it.
+/// Shape and gap class of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Symbol {
     shape: u32,
     gap: u32,
 }
 
-/// A flow as the model sees it.
+/// Returns the symbols of a flow, one for each packet.
 pub(crate) fn symbols(flow: &Flow) -> Vec<Symbol> {
     let length = |len: u32| match len {
         0 => 0,
@@ -40,21 +41,21 @@ pub(crate) fn symbols(flow: &Flow) -> Vec<Symbol> {
     flow.packets.iter().map(symbol).collect()
 }
 
-/// Counts of what followed a context.
+/// Counts of the symbols that followed one context.
 #[derive(Default)]
 struct Followed {
     total: u32,
     counts: FxHashMap<u32, u32>,
 }
 
-/// A model of flows.
+/// N-gram counts of shapes and gaps by context.
 #[derive(Default)]
 pub(crate) struct Ngrams {
     contexts: FxHashMap<u64, Followed>,
     seen: [FxHashSet<u32>; 2],
 }
 
-/// What a symbol is told from, longest first; the last one says nothing but what is told.
+/// Hashes of the contexts of a symbol, longest first; the last one is empty.
 type Contexts = [u64; BEFORE + 1];
 
 fn key(kind: u64, parts: &[u32]) -> u64 {
@@ -64,7 +65,8 @@ fn key(kind: u64, parts: &[u32]) -> u64 {
     })
 }
 
-/// Calls `told` for each thing that the flow says: 0 a shape, 1 a gap; the value, and its contexts.
+/// Calls `told` with each symbol of the flow: its kind (0 a shape, 1 a gap), its value and its
+/// contexts.
 fn each(flow: &[Symbol], mut told: impl FnMut(usize, u32, &Contexts)) {
     const NONE: u32 = u32::MAX;
     for (i, symbol) in flow.iter().enumerate() {
@@ -82,7 +84,7 @@ fn each(flow: &[Symbol], mut told: impl FnMut(usize, u32, &Contexts)) {
 }
 
 impl Ngrams {
-    /// Learns a flow.
+    /// Adds the counts of a flow.
     pub(crate) fn learn(&mut self, flow: &[Symbol]) {
         each(flow, |kind, value, contexts| {
             self.seen[kind].insert(value);
@@ -94,7 +96,7 @@ impl Ngrams {
         });
     }
 
-    /// Bits that the flow takes under the model, per packet.
+    /// Returns the bits per packet of the flow under the model.
     pub(crate) fn bits_per_packet(&self, flow: &[Symbol]) -> f64 {
         let mut bits = 0.0;
         each(flow, |kind, value, contexts| bits -= self.probability(kind, value, contexts).log2());

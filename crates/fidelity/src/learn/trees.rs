@@ -1,27 +1,28 @@
-//! Gradient-boosted trees: smartcore's, of squared error on labels 0 and 1 (Friedman 2001; as a
+//! Gradient-boosted trees by smartcore, with squared error on labels 0 and 1 (Friedman 2001; as a
 //! classifier, Buehlmann and Yu 2003, "Boosting with the L2 loss"). Scores are ranked or compared,
 //! never read as probabilities.
 //!
-//! Other crates were looked at: perpetual takes a nightly compiler, forust-ml and gbdt are kept no
-//! more, nanogbm brings bincode, which is kept no more either.
+//! Alternatives, as of 2026: perpetual needs a nightly compiler, forust-ml and gbdt are
+//! unmaintained, nanogbm depends on bincode, which is unmaintained.
 
 use smartcore::linalg::basic::matrix::DenseMatrix;
 use smartcore::xgboost::{XGRegressor, XGRegressorParameters};
 
-/// Trees of a model, and how deep each one is.
+/// Number of trees of a model.
 const TREES: usize = 50;
+/// Maximum depth of each tree, in splits.
 const DEPTH: u16 = 4;
-/// What a leaf holds at least.
+/// Minimum number of rows in a leaf.
 const LEAF: usize = 3;
 const RATE: f64 = 0.15;
 
 type Matrix = DenseMatrix<f64>;
 
-/// Rows of finite numbers, all of one length.
+/// Feature row of finite numbers; all rows have one length.
 pub(crate) type Row = Vec<f64>;
 
-/// Learns labels from rows, and scores other rows: the higher, the more like label 1. All 0.5 where
-/// nothing can be learnt.
+/// Trains on labelled rows and scores other rows: the higher, the more like label 1. All scores are
+/// 0.5 where the rows do not allow training.
 pub(crate) fn learn_and_score(rows: &[&Row], labels: &[f64], others: &[&Row]) -> Vec<f64> {
     let nothing = vec![0.5; others.len()];
     if others.is_empty() || labels.iter().all(|&l| l == labels[0]) {
@@ -41,7 +42,8 @@ pub(crate) fn learn_and_score(rows: &[&Row], labels: &[f64], others: &[&Row]) ->
     scores().unwrap_or(nothing)
 }
 
-/// smartcore compares numbers with `partial_cmp().unwrap()`: nothing but finite ones may reach it.
+/// Builds smartcore's matrix, or `None` for an empty or non-finite one: smartcore compares numbers
+/// by `partial_cmp().unwrap()`.
 fn matrix(rows: &[&Row]) -> Option<Matrix> {
     let finite = |x: f64| if x.is_finite() { x } else { -1.0 };
     DenseMatrix::from_2d_vec(&rows.iter().map(|r| r.iter().map(|&x| finite(x)).collect()).collect())
@@ -56,7 +58,7 @@ mod tests {
     use super::*;
     use crate::learn::auc;
 
-    /// Rows of three numbers, labelled by `label` of them.
+    /// Returns the AUC on random rows of three numbers, labelled by `label`.
     fn learnt(label: fn(&Row) -> bool) -> f64 {
         let mut random = ChaCha8Rng::seed_from_u64(5);
         let rows: Vec<Row> =

@@ -1,4 +1,5 @@
-//! What generated flows teach: train on synthetic, test on real, over train on real, test on real.
+//! Utility of generated flows as training data: train on synthetic and test on real, relative to
+//! train on real and test on real.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -9,35 +10,36 @@ use super::features::{EARLY, Seen};
 use super::trees::{Row, learn_and_score};
 use crate::sample::Interval;
 
-/// Classes at most: so many server ports, the most frequent ones, and all others.
+/// Maximum number of server ports with a class of their own; all other ports share one class.
 const PORTS: usize = 5;
-/// Flows that a port needs to be a class.
+/// Minimum number of flows of a port with a class of its own.
 const LEAST: usize = 15;
 
-/// How well a classifier does on real flows that it has not seen: it tells the server port from the
-/// first packets.
+/// Accuracy of a classifier of the server port from the first packets, on real flows that it has
+/// not seen.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct Utility {
-    /// The classes: server ports; all others together are one more.
+    /// Server ports with a class of their own, ascending; all others share one more class.
     pub ports: Vec<u16>,
-    /// Packets that are seen.
+    /// Number of packets that the classifier sees.
     pub packets: usize,
-    /// Real flows that are classified.
+    /// Number of real flows that are classified.
     pub flows: usize,
-    /// Balanced accuracy after learning from real flows: the share of a class that is right, the
-    /// mean over classes.
+    /// Balanced accuracy after training on real flows: the mean over classes of the share
+    /// classified right.
     pub real: Interval,
-    /// The same after learning from as many generated ones.
+    /// Balanced accuracy after training on equally many generated flows.
     pub generated: Interval,
-    /// The second over the first.
+    /// Accuracy with generated training flows divided by accuracy with real ones.
     pub ratio: Interval,
-    /// What guessing gives.
+    /// Balanced accuracy of guessing: one divided by the number of classes.
     pub chance: f64,
 }
 
-/// Learns from real flows and from as many generated ones, and classifies other real flows: those
-/// of the reference teach where there is one, so that whole captures are held out, else halves of
-/// the real ones in turn. `None` where the real flows have fewer than two classes.
+/// Trains on real flows and on equally many generated ones, and classifies other real flows.
+///
+/// The reference trains where there is one, so that whole captures are held out; otherwise halves
+/// of the real flows take turns. Returns `None` where the real flows have fewer than two classes.
 pub(crate) fn utility(material: &Material<'_>, rounds: u32, seed: u64) -> Option<Utility> {
     let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x7574_696c);
     let (real, floor) = (&material.real, &material.floor);
@@ -92,7 +94,7 @@ pub(crate) fn utility(material: &Material<'_>, rounds: u32, seed: u64) -> Option
     })
 }
 
-/// The share that is right of each class, the mean over the classes that there are.
+/// Returns the mean over the present classes of the share classified right.
 fn balanced(said: impl Iterator<Item = (usize, bool)>, kinds: usize) -> f64 {
     let mut counts = vec![[0_u32; 2]; kinds];
     said.for_each(|(class, is_right)| counts[class][usize::from(is_right)] += 1);
@@ -104,7 +106,7 @@ fn balanced(said: impl Iterator<Item = (usize, bool)>, kinds: usize) -> f64 {
     shares.iter().sum::<f64>() / shares.len().max(1) as f64
 }
 
-/// The most frequent server ports, in the order of their numbers.
+/// Returns the most frequent server ports, ascending.
 fn classes(flows: &[&Seen]) -> Vec<u16> {
     let mut counts: FxHashMap<u16, usize> = FxHashMap::default();
     flows.iter().for_each(|s| *counts.entry(s.server_port).or_default() += 1);
@@ -116,7 +118,7 @@ fn classes(flows: &[&Seen]) -> Vec<u16> {
     ports
 }
 
-/// The class of each row: that of the highest score, one class against the others.
+/// Returns the class of each row: the one with the highest score, one class against the others.
 fn classify(lessons: &[(Row, usize)], kinds: usize, rows: &[&Row]) -> Vec<usize> {
     let taught: Vec<&Row> = lessons.iter().map(|(row, _)| row).collect();
     let mut best = vec![(f64::NEG_INFINITY, 0); rows.len()];
