@@ -1,5 +1,5 @@
-//! Any octets as a model or a checkpoint: tensors that fill their shapes and what stands beside
-//! them, or a refusal.
+//! Reads any octets as a model or a checkpoint: tensors that fill their shapes, with their
+//! metadata, or a refusal.
 
 #![no_main]
 

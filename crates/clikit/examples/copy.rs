@@ -9,7 +9,7 @@ use atomic_output::AtomicFile;
 use clikit::{Common, Console, Inputs, Unit};
 use serde::Serialize;
 
-/// Copies files
+/// Copies files to one output, a file after the other
 #[derive(clap::Parser)]
 #[command(name = "copy", version)]
 struct Args {

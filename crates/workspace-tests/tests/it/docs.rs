@@ -26,8 +26,8 @@ fn sources(folder: &Path, out: &mut Vec<(Vec<String>, String)>) {
     }
 }
 
-/// Functions that are tests, by name, and of each where: Rust's, inside and outside of `proptest!`,
-/// and those of scripts/check/faults.
+/// Collects the names of all tests and the modules of each: tests of Rust files, inside and outside
+/// of `proptest!`, and those of scripts/check/faults.
 fn tests() -> BTreeMap<String, Vec<Vec<String>>> {
     let mut files = Vec::new();
     for folder in ["crates", "bins", "kernels"] {
@@ -72,7 +72,7 @@ fn is_there(name: &str, tests: &BTreeMap<String, Vec<Vec<String>>>) -> bool {
     })
 }
 
-/// What stands between back quotes and looks like a test's name, with or without a module.
+/// Returns the words in back quotes that look like a test, with or without a module.
 fn named(text: &str) -> BTreeSet<String> {
     let quoted = text.split('`').skip(1).step_by(2);
     let is_name = |word: &&str| {

@@ -63,7 +63,7 @@ fn packages() -> Vec<Package> {
     metadata.packages
 }
 
-/// What a package names outside its tests.
+/// Returns the packages that a package depends on outside of its tests.
 fn named(package: &Package) -> Vec<String> {
     package
         .dependencies

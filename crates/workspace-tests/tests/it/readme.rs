@@ -1,4 +1,4 @@
-//! What the README shows has to work.
+//! Examples and links of the README work.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -19,7 +19,7 @@ fn sources(folder: &Path, package: &Path, out: &mut Vec<(PathBuf, PathBuf)>) {
     }
 }
 
-/// Resolves `.` and `..` by name, without asking the file system.
+/// Resolves `.` and `..` in the text of a path, without asking the file system.
 fn normalized(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
