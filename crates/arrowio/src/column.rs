@@ -11,7 +11,7 @@ use crate::{FlowRow, FlowSummary};
 pub enum ColumnType {
     /// `list<uint16>` in the `field` code, `list<int32>` in `word16`.
     Tokens,
-    /// `timestamp[ns, UTC]`.
+    /// Time in nanoseconds since 1970: `timestamp[ns, UTC]`.
     Timestamp,
     /// Signed integer of 64 bits.
     Int64,
@@ -198,14 +198,14 @@ pub const COLUMNS: &[Column] = &[
         kind: ColumnType::Tokens,
         nullable: false,
         unit: "",
-        meaning: "the flow, packet by packet, in the code that the metadata names",
+        meaning: "packets of the flow in the token code of the metadata",
         get: |_| Value::Null,
         set: |_, _| Ok(()),
     },
     identity!("start", Timestamp, "ns since 1970", "time of the first packet", start_ns),
-    identity!("client_addr", Utf8, "", "address of the side that opened the flow", client.addr),
-    identity!("client_port", UInt16, "", "its port", client_port),
-    identity!("server_addr", Utf8, "", "address of the other side", server.addr),
+    identity!("client_addr", Utf8, "", "IP address of the side that opened the flow", client.addr),
+    identity!("client_port", UInt16, "", "TCP port of the client", client_port),
+    identity!("server_addr", Utf8, "", "IP address of the other side", server.addr),
     identity!(
         "client_seq_base",
         UInt32,
@@ -250,29 +250,29 @@ pub const COLUMNS: &[Column] = &[
         "first IPv6 flow label of the server",
         server.flow_label_base
     ),
-    summary!("duration", Int64, "ns", "from first to last packet", duration_ns),
+    summary!("duration", Int64, "ns", "time from first to last packet", duration_ns),
     summary!(
         "server_port",
         UInt16,
         "",
-        "port of the server (it is in the tokens too)",
+        "TCP port of the server, which the tokens encode too",
         server_port
     ),
-    summary!("ip_version", UInt8, "", "4 or 6", ip_version),
-    summary!("client_packets", UInt64, "packets", "packets from the client", packets[0]),
-    summary!("server_packets", UInt64, "packets", "packets from the server", packets[1]),
+    summary!("ip_version", UInt8, "", "IP version, 4 or 6", ip_version),
+    summary!("client_packets", UInt64, "packets", "number of packets from the client", packets[0]),
+    summary!("server_packets", UInt64, "packets", "number of packets from the server", packets[1]),
     summary!(
         "client_octets",
         UInt64,
         "octets",
-        "payload from the client, repeats included",
+        "payload from the client, retransmissions included",
         payload_octets[0]
     ),
     summary!(
         "server_octets",
         UInt64,
         "octets",
-        "payload from the server, repeats included",
+        "payload from the server, retransmissions included",
         payload_octets[1]
     ),
     summary!(
@@ -282,26 +282,26 @@ pub const COLUMNS: &[Column] = &[
         "Wireshark's `tcp.completeness`: SYN 1, SYN-ACK 2, ACK 4, DATA 8, FIN 16, RST 32",
         completeness
     ),
-    summary!("close", Utf8, "", "how it ended: `fin`, `rst` or `open`", close),
+    summary!("close", Utf8, "", "close of the flow: `fin`, `rst` or `open`", close),
     summary!(
         "class",
         Utf8,
         "",
-        "our verdict: `graceful`, `reset`, `started`, `ended` or `partial`",
+        "class by flowtrack's verdict: `graceful`, `reset`, `started`, `ended` or `partial`",
         class
     ),
     summary!(
         "source",
         Utf8,
         "",
-        "the capture it came from, relative to the input; empty for generated flows",
+        "path of the capture relative to the input; empty for generated flows",
         source
     ),
     summary!(
         "first_frame",
         UInt64,
         "",
-        "frame number of its first packet there, from 1; 0 for generated flows",
+        "frame number of the first packet in the capture, from 1; 0 for generated flows",
         first_frame
     ),
 ];

@@ -51,6 +51,7 @@ mod arrow2;
 mod column;
 mod error;
 mod metadata;
+mod options;
 mod panics;
 mod read;
 mod row;
@@ -58,9 +59,8 @@ mod write;
 
 pub use column::{COLUMNS, Column, ColumnType};
 pub use error::{Error, ErrorKind, Recovery};
+pub use options::{Compression, DatasetFormat, SHARDS, WriteOptions};
 pub use panics::silence_panics;
 pub use read::{CodecId, DatasetReader, is_dataset_name};
 pub use row::{DatasetMeta, FlowRow, FlowSummary, Tokens};
-pub use write::{
-    Compression, DatasetFormat, DatasetWriter, FolderWriter, SHARDS, WriteOptions, Written,
-};
+pub use write::{DatasetWriter, FolderWriter, Written};

@@ -10,8 +10,8 @@ use arrow2::offset::{Offset, OffsetsBuffer};
 use arrow2::types::NativeType;
 
 use super::super::arrays::Integers;
+use super::error::{Result, flatbuffer_error};
 use super::schema::{DictionaryEncoding, FieldType, IntType, IpcField};
-use super::{Result, flatbuffer_error};
 use crate::ErrorKind;
 
 /// Maximum number of texts in a dictionary.

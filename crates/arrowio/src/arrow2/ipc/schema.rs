@@ -4,7 +4,7 @@ use arrow_format::ipc as fb;
 use arrow_format::ipc::planus::ReadAsRoot;
 use arrow2::datatypes::{DataType, TimeUnit};
 
-use super::{Result, flatbuffer_error};
+use super::error::{Result, flatbuffer_error};
 use crate::ErrorKind;
 
 /// Key-value metadata of a schema.
