@@ -41,8 +41,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = SplitArg::None)]
     pub(crate) split: SplitArg,
 
-    /// Also write a CSV file with a line per flow: file and frame, endpoints, class and close; - for
-    /// stdout
+    /// Also write a CSV file with a line per flow: file and frame, endpoints, class and close; -
+    /// for stdout
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
 

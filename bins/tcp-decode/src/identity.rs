@@ -1,5 +1,5 @@
-//! Identities of generated flows, drawn from a seed: addresses, client port, start time, and bases of
-//! the numbers that tokens encode relative to them.
+//! Identities of generated flows, drawn from a seed: addresses, client port, start time, and bases
+//! of the numbers that tokens encode relative to them.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -188,8 +188,8 @@ impl IdentitySampler {
         })
     }
 
-    /// Searches all ports of [`ADDRESS_PAIR_TRIES`] pairs of addresses for a 4-tuple that is free at
-    /// `time_ns`.
+    /// Searches all ports of [`ADDRESS_PAIR_TRIES`] pairs of addresses for a 4-tuple that is free
+    /// at `time_ns`.
     fn find_free_tuple(
         &mut self,
         given: &FlowIdentity,

@@ -75,8 +75,8 @@ impl CryptoPan {
         }
     }
 
-    /// Anonymizes the first `n` bits. Each is flipped or not, by a pseudo-random function of the bits
-    /// before it: the first bit of AES over these bits and the rest of the padding.
+    /// Anonymizes the first `n` bits. Each is flipped or not, by a pseudo-random function of the
+    /// bits before it: the first bit of AES over these bits and the rest of the padding.
     fn permute(&self, addr: u128, n: u32) -> u128 {
         let mut flipped = 0;
         for at in 0..n {
@@ -206,7 +206,8 @@ mod tests {
                 IpAddr::V4(_) => unreachable!(),
             };
             prop_assert_eq!((as_v6(a) ^ as_v6(b)).leading_zeros(), shared);
-            let as_v4 = |bits: u128| match pan.anonymize(Ipv4Addr::from((bits >> 96) as u32).into()) {
+            let v4 = |bits: u128| IpAddr::from(Ipv4Addr::from((bits >> 96) as u32));
+            let as_v4 = |bits: u128| match pan.anonymize(v4(bits)) {
                 IpAddr::V4(v4) => u32::from(v4),
                 IpAddr::V6(_) => unreachable!(),
             };

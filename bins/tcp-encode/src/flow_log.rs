@@ -32,7 +32,8 @@ pub(crate) struct FlowLogEntry {
     pub(crate) packets_after_export: u64,
     /// `tcp.completeness` as tshark prints it in one pass: without the last packet's bit.
     pub(crate) completeness: u8,
-    /// `tcp.completeness` with the last packet's bit, as Wireshark's window and `tshark -2` show it.
+    /// `tcp.completeness` with the last packet's bit, as Wireshark's window and `tshark -2` show
+    /// it.
     pub(crate) completeness_final: u8,
     /// Class of the conversation, which Wireshark does not have.
     pub(crate) class: &'static str,
@@ -76,8 +77,8 @@ impl FlowLogEntry {
     }
 }
 
-/// Queue of entries in the order of first packets. Each conversation waits for its decision, for its
-/// final summary, and for the conversations before it.
+/// Queue of entries in the order of first packets. Each conversation waits for its decision, for
+/// its final summary, and for the conversations before it.
 #[derive(Default)]
 pub(crate) struct FlowLogQueue {
     /// Number of the first conversation in the queue.

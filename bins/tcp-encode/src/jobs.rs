@@ -61,8 +61,8 @@ const ENTRIES_PER_MESSAGE: usize = 256;
 /// Messages of one capture that may wait for the writer.
 const MESSAGES_WAITING: usize = 8;
 
-/// Reads all captures with `jobs` threads, and calls `on_message` with their messages, capture after
-/// capture in the order of `tasks`.
+/// Reads all captures with `jobs` threads, and calls `on_message` with their messages, capture
+/// after capture in the order of `tasks`.
 ///
 /// # Errors
 /// The first error of `on_message`. A capture that cannot be read is no error here: its report says

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use clap::Parser;
 use clikit::Common;
 
-/// Says how far generated flows are from real ones.
+/// Measures how far generated flows are from real ones.
 ///
 /// Both sides may be captures or datasets: a file, or a folder of them. Whole sessions alone are
 /// compared: opened, and closed by FIN from both sides or by RST, with no octet missing. Every
-/// distance stands beside its noise floor, the same distance between two real samples of the same
-/// size. tshark and suricata are asked for their verdicts where they are installed.
+/// distance comes with its noise floor, the same distance between two real samples of the same
+/// size. tshark and suricata give their verdicts if they are installed.
 ///
 /// Exit codes: 0 all done; 1 done, but something could not be read and was named; 2 failed, nothing
 /// written.
@@ -27,21 +27,21 @@ pub struct Args {
     #[arg(long, value_name = "REAL2")]
     pub(crate) reference: Option<PathBuf>,
 
-    /// What the model was trained on, to say whether generated flows repeat it; REAL should be
-    /// flows that it has not seen
+    /// Training data of the model, to measure whether generated flows repeat it; REAL should be
+    /// flows that the model has not seen
     #[arg(long, value_name = "TRAINING")]
     pub(crate) training: Option<PathBuf>,
 
-    /// Bits that each flow of the training data takes under the model, from tcp-train score: lines
-    /// of the split `train` are held against those of the others
+    /// Bits of each flow of the training data under the model, from tcp-train score: lines of the
+    /// split `train` are compared with those of the others
     #[arg(long, value_name = "JSONL")]
     pub(crate) likelihood: Option<PathBuf>,
 
-    /// Take the flows that the model has not seen from here
+    /// Bits of flows that the model has not seen, instead of the held-out lines of --likelihood
     #[arg(long, value_name = "JSONL", requires = "likelihood")]
     pub(crate) likelihood_held_out: Option<PathBuf>,
 
-    /// Folder for report.html and metrics.json; made if it does not exist
+    /// Folder for report.html and metrics.json, created if it does not exist
     #[arg(short, long, value_name = "FOLDER")]
     pub output: Option<PathBuf>,
 
@@ -49,15 +49,15 @@ pub struct Args {
     #[arg(long)]
     pub(crate) force: bool,
 
-    /// Do not ask Wireshark and Suricata, where they are installed
+    /// Do not run Wireshark and Suricata
     #[arg(long)]
     pub(crate) no_judges: bool,
 
-    /// Seed of the samples
+    /// Seed of all random samples
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
 
-    /// Samples drawn for each value and its interval
+    /// Number of samples behind each value and its interval
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) repeats: u32,
 

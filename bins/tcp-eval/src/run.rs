@@ -5,11 +5,11 @@ use std::path::Path;
 use anyhow::Context;
 use atomic_output::{AtomicFolder, OnExisting};
 use clikit::{Console, Unit};
-use fidelity::{Settings, Sides, membership, targets};
+use fidelity::{FlowSets, Settings, membership, targets};
 
 use crate::args::Args;
+use crate::external_tools::{self, ToolReports};
 use crate::flows;
-use crate::judges::{self, Judges};
 use crate::likelihood::{self, LikelihoodSet};
 use crate::report::{self, REPORT};
 use crate::summary::Summary;
@@ -48,7 +48,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     });
     let membership = membership.transpose()?;
     let settings = Settings { seed: args.seed, repeats: args.repeats, ..Settings::default() };
-    let sides = Sides {
+    let sides = FlowSets {
         real: &real.flows,
         generated: &generated.flows,
         reference: reference.as_ref().map(|side| &side.flows[..]),
@@ -60,19 +60,19 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     };
     let progress = console.progress("comparing", None, Unit::Items);
     let found = fidelity::compare(&sides, settings, |what| progress.message(what))?;
-    let judges = if args.no_judges {
-        Judges::none()
+    let tool_reports = if args.no_judges {
+        ToolReports::not_run()
     } else {
         progress.message("asking Wireshark and Suricata");
-        judges::ask(&real.flows, &generated.flows, args.seed)
+        external_tools::run(&real.flows, &generated.flows, args.seed)
     };
     progress.finish();
-    let targets = targets(&found, judges.rates().as_deref());
+    let targets = targets(&found, tool_reports.rates().as_deref());
     let summary = Summary {
-        not_whole: [real.incomplete, generated.incomplete],
+        not_compared: [real.incomplete, generated.incomplete],
         found,
         targets,
-        judges,
+        tool_reports,
         membership,
     };
     if let Some(folder) = &args.output {
@@ -87,6 +87,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     console.summary(&summary)
 }
 
+/// Writes the files of the report into a folder that appears as a whole.
 fn write(folder: &Path, files: &[(&str, String)], force: bool) -> anyhow::Result<()> {
     let existing =
         if force { OnExisting::Replace(&["metrics.json", REPORT]) } else { OnExisting::Fail };

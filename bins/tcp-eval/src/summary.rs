@@ -1,47 +1,48 @@
-//! What was found, for people and as JSON.
+//! Summary of a comparison, as text and as JSON.
 
 use std::fmt;
 
 use clikit::text::{Rows, count};
 use fidelity::{
-    Against, CHECKS, Comparison, Discriminator, Interval, Membership, Target, Validity,
+    CHECKS, Comparison, Discriminator, Interval, Measurement, Membership, Target, Validity,
 };
 use serde::Serialize;
 
-use crate::judges::{Judge, Judges};
+use crate::external_tools::{ToolOutcome, ToolReports};
 
-/// What was found.
+/// Results of a run. The serialized form is `metrics.json`.
 #[derive(Serialize)]
 pub(crate) struct Summary {
-    /// Conversations of each side that are no whole sessions and were not compared: real,
-    /// generated.
-    pub(crate) not_whole: [u64; 2],
-    /// The comparison.
+    /// Conversations that are not whole sessions and were not compared: real, generated.
+    #[serde(rename = "not_whole")]
+    pub(crate) not_compared: [u64; 2],
+    /// Distances between the two sets of flows.
     #[serde(flatten)]
     pub(crate) found: Comparison,
-    /// What one wants, and whether it is so.
+    /// Bounds for the most important measures, and whether they are met.
     pub(crate) targets: Vec<Target>,
-    /// What other programs say.
-    pub(crate) judges: Judges,
-    /// Whether the model's likelihood tells what it was trained on.
+    /// Verdicts of external tools.
+    #[serde(rename = "judges")]
+    pub(crate) tool_reports: ToolReports,
+    /// Membership inference by the model's likelihood, with `--likelihood`.
     pub(crate) membership: Option<Membership>,
 }
 
-/// Farther than this from the floor, in bits, a field is said to be off.
+/// Distance from the floor, in bits, above which a categorical field is off.
 pub(crate) const NEAR_BITS: f64 = 0.02;
-/// Farther than this from the floor, in decades, a field is said to be off.
+/// Distance from the floor, in decades, above which a continuous field is off.
 pub(crate) const NEAR_DECADES: f64 = 0.05;
 
 impl fmt::Display for Summary {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let found = &self.found;
         let mut rows = Rows::default();
-        for (side, [flows, packets], not_whole) in [
-            ("real", found.real, self.not_whole[0]),
-            ("generated", found.generated, self.not_whole[1]),
+        for (side, [flows, packets], not_compared) in [
+            ("real", found.real, self.not_compared[0]),
+            ("generated", found.generated, self.not_compared[1]),
         ] {
-            let more = if not_whole > 0 {
-                format!("; {} not whole, not compared", count(not_whole))
+            let more = if not_compared > 0 {
+                format!("; {} not whole, not compared", count(not_compared))
             } else {
                 String::new()
             };
@@ -91,8 +92,8 @@ impl fmt::Display for Summary {
         ] {
             rows.push(name, against(value, None));
         }
-        self.learnt(&mut rows);
-        self.judged(&mut rows);
+        self.push_learnt(&mut rows);
+        self.push_verdicts(&mut rows);
         let met = self.targets.iter().filter(|t| t.is_met).count();
         rows.push("targets met", format!("{met} of {}", self.targets.len()));
         for target in self.targets.iter().filter(|t| !t.is_met) {
@@ -106,15 +107,15 @@ impl fmt::Display for Summary {
 }
 
 impl Summary {
-    /// What other programs say.
-    fn judged(&self, rows: &mut Rows) {
-        for (name, judge) in self.judges.each() {
+    /// Adds the verdicts of external tools.
+    fn push_verdicts(&self, rows: &mut Rows) {
+        for (name, judge) in self.tool_reports.by_name() {
             let found = match judge {
-                Judge::NotRun(reason) => {
+                ToolOutcome::NotRun(reason) => {
                     rows.push(name, format!("not run: {reason}"));
                     continue;
                 }
-                Judge::Run(found) => found,
+                ToolOutcome::Run(found) => found,
             };
             rows.push(name, format!("share of {}s, generated (real), ratio [95 %]", found.per));
             for verdict in &found.verdicts {
@@ -131,11 +132,12 @@ impl Summary {
         }
     }
 
-    /// The measures that learn.
-    fn learnt(&self, rows: &mut Rows) {
+    /// Adds the measures that learn.
+    fn push_learnt(&self, rows: &mut Rows) {
         let told = &self.found.discriminators;
-        let auc =
-            |d: &Discriminator| against(&Against { generated: d.generated, floor: d.floor }, None);
+        let auc = |d: &Discriminator| {
+            against(&Measurement { generated: d.generated, floor: d.floor }, None)
+        };
         rows.push("told apart, AUC", "generated [95 %] (floor)".to_owned());
         rows.push("  trees", auc(&told.trees));
         let without = || "not measured: a side has no client ports and initial numbers".to_owned();
@@ -144,18 +146,23 @@ impl Summary {
             told.trees_with_identifiers.as_ref().map_or_else(without, auc),
         );
         rows.push("  sequence model", auc(&told.sequence));
-        for tell in told.tells.iter().take(3).filter(|t| t.generated > t.floor + 0.05) {
+        for feature in told.single_features.iter().take(3).filter(|t| t.generated > t.floor + 0.05)
+        {
             rows.push(
                 "    by itself",
-                format!("{}: {:.3} ({:.3})", tell.name, tell.generated, tell.floor),
+                format!("{}: {:.3} ({:.3})", feature.name, feature.generated, feature.floor),
             );
         }
         match &self.found.utility {
-            None => rows.push("utility", "not measured: expected two server ports with 15 flows each".to_owned()),
+            None => rows.push(
+                "utility",
+                "not measured: expected two server ports with 15 flows each".to_owned(),
+            ),
             Some(u) => rows.push(
                 "utility, server port",
                 format!(
-                    "{} of real ({:.3} right after generated flows, {:.3} after real ones, {:.3} by guessing)",
+                    "{} of real ({:.3} right after generated flows, {:.3} after real ones, {:.3} \
+                     by guessing)",
                     interval(&u.ratio),
                     u.generated.value,
                     u.real.value,
@@ -177,12 +184,14 @@ impl Summary {
     }
 }
 
+/// Formats the share of generated flows, and that of the real ones.
 fn shares(real: &Validity, generated: &Validity, of: impl Fn(&Validity) -> f64) -> String {
     format!("{:.2} % (real {:.2} %)", 100.0 * of(generated), 100.0 * of(real))
 }
 
-fn against(value: &Against, near: Option<f64>) -> String {
-    let Against { generated, floor } = value;
+/// Formats a distance with its interval and floor; one farther than `near` from the floor is off.
+fn against(value: &Measurement, near: Option<f64>) -> String {
+    let Measurement { generated, floor } = value;
     let off = near.is_some_and(|near| generated.value > floor.value + near);
     let mark = if off { "  off" } else { "" };
     format!(
@@ -191,6 +200,7 @@ fn against(value: &Against, near: Option<f64>) -> String {
     )
 }
 
+/// Formats a value with its interval.
 fn interval(value: &Interval) -> String {
     format!("{:.4} [{:.4}, {:.4}]", value.value, value.low, value.high)
 }

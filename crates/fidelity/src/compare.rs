@@ -6,20 +6,20 @@ use rand_chacha::ChaCha8Rng;
 use rustc_hash::FxHashSet;
 
 use crate::comparison::{
-    Against, Bar, CategoricalField, Comparison, ContinuousField, Dependence, Diversity, Error,
-    Histogram, Memorisation, Settings,
+    CategoricalField, Comparison, ContinuousField, Dependence, Diversity, Error, Histogram,
+    Measurement, Memorisation, Settings, ValueShares,
 };
-use crate::continuous::{Range, ks, wasserstein1};
-use crate::learn::{Material, Seen, discriminate, utility};
-use crate::observe::{CATEGORICAL, CONTINUOUS, FEATURE_NAMES, FLOW_FIELDS, Names, Unit};
-use crate::sample::{Draw, Interval, draw};
-use crate::set::Set;
+use crate::continuous::{ValueRange, ks, wasserstein1};
+use crate::learn::{LearnerInput, LearnerSample, discriminate, utility};
+use crate::observe::{CATEGORICAL, CONTINUOUS, FEATURE_NAMES, FLOW_FIELDS, FieldUnit, ValueIds};
+use crate::sample::{Interval, SampleDraw, draw_sample};
+use crate::set::FlowSet;
 use crate::validity::Validity;
 use crate::{categorical, dependence, diversity};
 
 /// Sets of flows that a comparison takes.
 #[derive(Clone, Copy, Debug)]
-pub struct Sides<'a> {
+pub struct FlowSets<'a> {
     /// Real flows, the standard of every distance.
     pub real: &'a [Flow],
     /// Generated flows under test.
@@ -46,10 +46,10 @@ const STEPS: usize = 48;
 /// real flows with the other half. `step` is called with the name of each step before it begins.
 ///
 /// # Errors
-/// [`Error::TooFew`] for a side of fewer than 20 flows, [`Error::Unencodable`] for a flow that no header
-/// can encode.
+/// [`Error::TooFew`] for a side of fewer than 20 flows, [`Error::Unencodable`] for a flow that no
+/// header can encode.
 pub fn compare(
-    sides: &Sides<'_>,
+    sides: &FlowSets<'_>,
     settings: Settings,
     mut step: impl FnMut(&'static str),
 ) -> Result<Comparison, Error> {
@@ -64,23 +64,23 @@ pub fn compare(
     sides.training.map_or(Ok(()), |t| enough("training", t, LEAST))?;
 
     step("looking at flows");
-    let mut names = Names::default();
+    let mut ids = ValueIds::default();
     let sets = Sets {
-        real: Set::of("real", sides.real, &mut names)?,
-        reference: sides.reference.map(|r| Set::of("reference", r, &mut names)).transpose()?,
-        generated: Set::of("generated", sides.generated, &mut names)?,
-        training: sides.training.map(|t| Set::of("training", t, &mut names)).transpose()?,
+        real: FlowSet::new("real", sides.real, &mut ids)?,
+        reference: sides.reference.map(|r| FlowSet::new("reference", r, &mut ids)).transpose()?,
+        generated: FlowSet::new("generated", sides.generated, &mut ids)?,
+        training: sides.training.map(|t| FlowSet::new("training", t, &mut ids)).transpose()?,
     };
     let real = sides.real.len();
     let reference = sides.reference.map(<[Flow]>::len);
     let generated = sides.generated.len();
     let n = reference.map_or(real / 2, |r| real.min(r)).min(generated);
     let mut random = ChaCha8Rng::seed_from_u64(settings.seed);
-    let draws: Vec<Draw> = (0..settings.repeats.max(1))
-        .map(|_| draw(n, real, reference, generated, &mut random))
+    let draws: Vec<SampleDraw> = (0..settings.repeats.max(1))
+        .map(|_| draw_sample(n, real, reference, generated, &mut random))
         .collect();
     step("distributions");
-    let (categorical, continuous) = (sets.categorical(&draws, &names), sets.continuous(&draws));
+    let (categorical, continuous) = (sets.categorical(&draws, &ids), sets.continuous(&draws));
     let dependence = sets.dependence(&draws);
     step("distances between flows");
     let diversity = sets.diversity(&draws, settings.neighbours);
@@ -88,7 +88,7 @@ pub fn compare(
     step("telling apart");
     // Of few flows more draws: one of them says little.
     let some = (settings.learners / n).clamp(1, 4);
-    let materials: Vec<Material<'_>> =
+    let materials: Vec<LearnerSample<'_>> =
         draws.iter().take(some).map(|draw| sets.material(draw, settings.learners)).collect();
     let discriminators = discriminate(&materials, sides.has_identifiers, ROUNDS, settings.seed);
     step("utility");
@@ -99,8 +99,8 @@ pub fn compare(
         real: size(sides.real),
         generated: size(sides.generated),
         has_reference: sides.reference.is_some(),
-        validity_real: Validity::of(sides.real),
-        validity_generated: Validity::of(sides.generated),
+        validity_real: Validity::from_flows(sides.real),
+        validity_generated: Validity::from_flows(sides.generated),
         categorical,
         continuous,
         dependence,
@@ -117,56 +117,62 @@ fn size(flows: &[Flow]) -> [u64; 2] {
 }
 
 struct Sets {
-    real: Set,
-    reference: Option<Set>,
-    generated: Set,
-    training: Option<Set>,
+    real: FlowSet,
+    reference: Option<FlowSet>,
+    generated: FlowSet,
+    training: Option<FlowSet>,
 }
 
 impl Sets {
     /// Returns the set that floors are drawn from: the reference, or the real flows.
-    fn floor(&self) -> &Set {
+    fn floor(&self) -> &FlowSet {
         self.reference.as_ref().unwrap_or(&self.real)
     }
 
     /// Computes a distance over all draws: real with generated, and real with real.
     fn against<'s, T>(
         &'s self,
-        draws: &[Draw],
-        mut sample: impl FnMut(&'s Set, &[usize]) -> T,
+        draws: &[SampleDraw],
+        mut sample: impl FnMut(&'s FlowSet, &[usize]) -> T,
         distance: impl Fn(&T, &T) -> f64,
-    ) -> Against {
+    ) -> Measurement {
         let (mut values, mut again, mut floor) = (Vec::new(), Vec::new(), Vec::new());
         for draw in draws {
             let real = sample(&self.real, &draw.real);
             values.push(distance(&real, &sample(&self.generated, &draw.generated)));
-            again.push(distance(&real, &sample(&self.generated, &draw.again)));
+            again.push(distance(&real, &sample(&self.generated, &draw.resampled)));
             floor.push(distance(&real, &sample(self.floor(), &draw.floor)));
         }
-        Against { generated: Interval::around(&values, &again), floor: Interval::of(&floor) }
+        Measurement {
+            generated: Interval::with_bootstrap(&values, &again),
+            floor: Interval::from_repeats(&floor),
+        }
     }
 
     /// Like [`against`](Self::against), for measures of repeats, which the repeats of a bootstrap
     /// would distort.
     fn counted<'s, T>(
         &'s self,
-        draws: &[Draw],
-        mut sample: impl FnMut(&'s Set, &[usize]) -> T,
+        draws: &[SampleDraw],
+        mut sample: impl FnMut(&'s FlowSet, &[usize]) -> T,
         share: impl Fn(&T, &T) -> f64,
-    ) -> Against {
+    ) -> Measurement {
         let (mut values, mut floor) = (Vec::new(), Vec::new());
         for draw in draws {
             let real = sample(&self.real, &draw.real);
             values.push(share(&real, &sample(&self.generated, &draw.generated)));
             floor.push(share(&real, &sample(self.floor(), &draw.floor)));
         }
-        Against { generated: Interval::of(&values), floor: Interval::of(&floor) }
+        Measurement {
+            generated: Interval::from_repeats(&values),
+            floor: Interval::from_repeats(&floor),
+        }
     }
 
-    fn categorical(&self, draws: &[Draw], names: &Names) -> Vec<CategoricalField> {
+    fn categorical(&self, draws: &[SampleDraw], ids: &ValueIds) -> Vec<CategoricalField> {
         let field = |(i, &(name, meaning)): (usize, &(&'static str, &'static str))| {
-            let counts = |set: &Set, of: &[usize]| {
-                let mut counts = vec![0u64; names.count(i)];
+            let counts = |set: &FlowSet, of: &[usize]| {
+                let mut counts = vec![0u64; ids.count(i)];
                 for &flow in of {
                     for &id in &set.observed[flow].categorical[i] {
                         counts[id as usize] += 1;
@@ -176,50 +182,53 @@ impl Sets {
             };
             let everything = [&self.real, &self.generated].map(|set| counts(set, &all(set)));
             let jsd_bits = self.against(draws, counts, |p, q| categorical::jsd_bits(p, q));
-            let top = top(&everything, |id| names.label(i, id));
-            CategoricalField { name, meaning, values: names.count(i), jsd_bits, top }
+            let top = top(&everything, |id| ids.label(i, id));
+            CategoricalField { name, meaning, values: ids.count(i), jsd_bits, top }
         };
         CATEGORICAL.iter().enumerate().map(field).collect()
     }
 
-    fn continuous(&self, draws: &[Draw]) -> Vec<ContinuousField> {
-        let field = |(i, &(name, unit, meaning)): (usize, &(&'static str, Unit, &'static str))| {
-            let sorted = |set: &Set, of: &[usize]| {
-                let mut values: Vec<f64> = of
-                    .iter()
-                    .flat_map(|&flow| set.observed[flow].continuous[i].iter().copied())
-                    .collect();
-                values.sort_by(f64::total_cmp);
-                values
+    fn continuous(&self, draws: &[SampleDraw]) -> Vec<ContinuousField> {
+        let field =
+            |(i, &(name, unit, meaning)): (usize, &(&'static str, FieldUnit, &'static str))| {
+                let sorted = |set: &FlowSet, of: &[usize]| {
+                    let mut values: Vec<f64> = of
+                        .iter()
+                        .flat_map(|&flow| set.observed[flow].continuous[i].iter().copied())
+                        .collect();
+                    values.sort_by(f64::total_cmp);
+                    values
+                };
+                let [real, generated] =
+                    [&self.real, &self.generated].map(|set| sorted(set, &all(set)));
+                let range =
+                    ValueRange::from_sorted(&real).unwrap_or(ValueRange { low: 0.0, high: 0.0 });
+                ContinuousField {
+                    name,
+                    meaning,
+                    unit,
+                    range,
+                    clipped: range.clipped(&generated),
+                    histogram: Histogram {
+                        real: shares(&real, range),
+                        generated: shares(&generated, range),
+                    },
+                    wasserstein1: self.against(draws, sorted, |a, b| wasserstein1(a, b, range)),
+                    ks: self.against(draws, sorted, |a, b| ks(a, b)),
+                }
             };
-            let [real, generated] = [&self.real, &self.generated].map(|set| sorted(set, &all(set)));
-            let range = Range::of(&real).unwrap_or(Range { low: 0.0, high: 0.0 });
-            ContinuousField {
-                name,
-                meaning,
-                unit,
-                range,
-                clipped: range.clipped(&generated),
-                histogram: Histogram {
-                    real: shares(&real, range),
-                    generated: shares(&generated, range),
-                },
-                wasserstein1: self.against(draws, sorted, |a, b| wasserstein1(a, b, range)),
-                ks: self.against(draws, sorted, |a, b| ks(a, b)),
-            }
-        };
         CONTINUOUS.iter().enumerate().map(field).collect()
     }
 
-    fn dependence(&self, draws: &[Draw]) -> Dependence {
-        let rows = |set: &'_ Set, of: &[usize]| {
+    fn dependence(&self, draws: &[SampleDraw]) -> Dependence {
+        let rows = |set: &'_ FlowSet, of: &[usize]| {
             of.iter().map(|&i| set.observed[i].features).collect::<Vec<_>>()
         };
         let pcd = self.against(draws, rows, |a, b| {
             dependence::pcd(&a.iter().collect::<Vec<_>>(), &b.iter().collect::<Vec<_>>())
         });
-        let once = |set: &'_ Set, of: &[usize]| {
-            of.iter().map(|&i| set.observed[i].once).collect::<Vec<_>>()
+        let once = |set: &'_ FlowSet, of: &[usize]| {
+            of.iter().map(|&i| set.observed[i].single_values).collect::<Vec<_>>()
         };
         let cmd = self.against(&draws[..draws.len().min(FEW)], once, |a, b| {
             dependence::cmd(&a.iter().collect::<Vec<_>>(), &b.iter().collect::<Vec<_>>())
@@ -227,33 +236,33 @@ impl Sets {
         Dependence { features: FEATURE_NAMES.to_vec(), pcd, fields: FLOW_FIELDS.to_vec(), cmd }
     }
 
-    fn diversity(&self, draws: &[Draw], neighbours: usize) -> Diversity {
+    fn diversity(&self, draws: &[SampleDraw], neighbours: usize) -> Diversity {
         let few = few(draws, neighbours);
-        let points = |set: &'_ Set, of: &[usize]| self.points(set, of);
-        fn headers<'s>(set: &'s Set, of: &[usize]) -> Vec<&'s Vec<u16>> {
+        let points = |set: &'_ FlowSet, of: &[usize]| self.points(set, of);
+        fn headers<'s>(set: &'s FlowSet, of: &[usize]) -> Vec<&'s Vec<u16>> {
             of.iter().map(|&i| &set.headers[i]).collect()
         }
-        fn exact<'s>(set: &'s Set, of: &[usize]) -> Vec<&'s Vec<u16>> {
+        fn exact<'s>(set: &'s FlowSet, of: &[usize]) -> Vec<&'s Vec<u16>> {
             of.iter().map(|&i| &set.exact[i]).collect()
         }
         Diversity {
             density: self.against(&few, points, |r, g| diversity::density_coverage(r, g).0),
             coverage: self.against(&few, points, |r, g| diversity::density_coverage(r, g).1),
             nearest: self.against(&few, points, |r, g| diversity::nearest_median(g, r)),
-            exact_repeats: self.counted(draws, exact, |_, g| diversity::repeats(g)),
-            header_repeats: self.counted(draws, headers, |_, g| diversity::repeats(g)),
-            copies: self.counted(draws, headers, |r, g| diversity::among(g, r)),
+            exact_repeats: self.counted(draws, exact, |_, g| diversity::repeat_share(g)),
+            header_repeats: self.counted(draws, headers, |_, g| diversity::repeat_share(g)),
+            copies: self.counted(draws, headers, |r, g| diversity::copy_share(g, r)),
         }
     }
 
     /// Returns flows as points, scaled by mean and standard deviation of the real flows.
-    fn points(&self, set: &Set, of: &[usize]) -> Vec<Point> {
+    fn points(&self, set: &FlowSet, of: &[usize]) -> Vec<Point> {
         let everyone: Vec<_> = self.real.observed.iter().map(|o| &o.features).collect();
         let rows: Vec<_> = of.iter().map(|&i| &set.observed[i].features).collect();
         diversity::standardise(&everyone, &rows)
     }
 
-    fn memorisation(&self, draws: &[Draw], neighbours: usize) -> Option<Memorisation> {
+    fn memorisation(&self, draws: &[SampleDraw], neighbours: usize) -> Option<Memorisation> {
         let training = self.training.as_ref()?;
         let room = neighbours.min(training.observed.len());
         let few = few(draws, room);
@@ -262,9 +271,9 @@ impl Sets {
         let step = training.observed.len() as f64 / flows as f64;
         let drawn: Vec<usize> = (0..flows).map(|i| (i as f64 * step) as usize).collect();
         let known = self.points(training, &drawn);
-        let points = |set: &'_ Set, of: &[usize]| self.points(set, of);
+        let points = |set: &'_ FlowSet, of: &[usize]| self.points(set, of);
         let everything: FxHashSet<&Vec<u16>> = training.headers.iter().collect();
-        let headers = |set: &'_ Set, of: &[usize]| -> Vec<bool> {
+        let headers = |set: &'_ FlowSet, of: &[usize]| -> Vec<bool> {
             of.iter().map(|&i| everything.contains(&set.headers[i])).collect()
         };
         let share =
@@ -274,20 +283,21 @@ impl Sets {
             nearest_training: self
                 .against(&few, points, |_, g| diversity::nearest_median(g, &known)),
             nearest_held_out: self.against(&few, points, |r, g| diversity::nearest_median(g, r)),
-            closer_to_training: self.against(&few, points, |r, g| diversity::closer(g, &known, r)),
+            closer_to_training: self
+                .against(&few, points, |r, g| diversity::nearer_share(g, &known, r)),
             copies: self.counted(draws, headers, |_, g| share(g)),
         })
     }
 
     /// Selects flows of a draw for measures that learn: no two flows of a side are equal in
     /// everything except identity.
-    fn material(&self, draw: &Draw, most: usize) -> Material<'_> {
-        fn of<'s>(set: &'s Set, of: &[usize], most: usize) -> Vec<&'s Seen> {
+    fn material(&self, draw: &SampleDraw, most: usize) -> LearnerSample<'_> {
+        fn of<'s>(set: &'s FlowSet, of: &[usize], most: usize) -> Vec<&'s LearnerInput> {
             let mut known = FxHashSet::default();
             let distinct = of.iter().filter(|&&i| known.insert(&set.exact[i]));
-            distinct.take(most).map(|&i| &set.seen[i]).collect()
+            distinct.take(most).map(|&i| &set.learner_inputs[i]).collect()
         }
-        Material {
+        LearnerSample {
             real: of(&self.real, &draw.real, most),
             generated: of(&self.generated, &draw.generated, most),
             floor: of(self.floor(), &draw.floor, most),
@@ -302,16 +312,19 @@ type Point = [f64; FEATURE_NAMES.len()];
 const FEW: usize = 5;
 
 /// Returns fewer draws of fewer flows, for measures whose cost is quadratic in the sample.
-fn few(draws: &[Draw], flows: usize) -> Vec<Draw> {
-    draws.iter().take(FEW).map(|d| d.first(flows)).collect()
+fn few(draws: &[SampleDraw], flows: usize) -> Vec<SampleDraw> {
+    draws.iter().take(FEW).map(|d| d.truncated(flows)).collect()
 }
 
-fn all(set: &Set) -> Vec<usize> {
+fn all(set: &FlowSet) -> Vec<usize> {
     (0..set.observed.len()).collect()
 }
 
 /// Returns the values with the largest shares on either side.
-fn top<'a>([real, generated]: &[Vec<u64>; 2], label: impl Fn(usize) -> &'a str) -> Vec<Bar> {
+fn top<'a>(
+    [real, generated]: &[Vec<u64>; 2],
+    label: impl Fn(usize) -> &'a str,
+) -> Vec<ValueShares> {
     let share =
         |counts: &[u64], id: usize| counts[id] as f64 / counts.iter().sum::<u64>().max(1) as f64;
     let mut bars: Vec<(f64, f64, usize)> =
@@ -320,12 +333,12 @@ fn top<'a>([real, generated]: &[Vec<u64>; 2], label: impl Fn(usize) -> &'a str) 
     bars.truncate(TOP);
     bars.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.2.cmp(&b.2)));
     bars.into_iter()
-        .map(|(real, generated, id)| Bar { value: label(id).to_owned(), real, generated })
+        .map(|(real, generated, id)| ValueShares { value: label(id).to_owned(), real, generated })
         .collect()
 }
 
 /// Returns the shares of values in bins of equal width over a range.
-fn shares(values: &[f64], range: Range) -> Vec<f64> {
+fn shares(values: &[f64], range: ValueRange) -> Vec<f64> {
     let mut counts = [0_u64; STEPS];
     let width = (range.high - range.low).max(1e-9) / STEPS as f64;
     values

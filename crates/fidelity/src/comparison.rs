@@ -1,8 +1,8 @@
 //! Results and settings of a comparison.
 
-use crate::continuous::Range;
+use crate::continuous::ValueRange;
 use crate::learn::{Discriminators, Utility};
-use crate::observe::Unit;
+use crate::observe::FieldUnit;
 use crate::sample::Interval;
 use crate::validity::Validity;
 
@@ -53,7 +53,7 @@ pub enum Error {
 /// Distance between real and generated flows, and its noise floor: the same distance between two
 /// real samples of the same size.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
-pub struct Against {
+pub struct Measurement {
     /// Distance between real and generated flows.
     pub generated: Interval,
     /// Distance between real and real flows.
@@ -70,14 +70,14 @@ pub struct CategoricalField {
     /// Number of different values in all sets together.
     pub values: usize,
     /// Jensen-Shannon divergence in bits, 0 to 1.
-    pub jsd_bits: Against,
+    pub jsd_bits: Measurement,
     /// Most frequent values of all flows, in descending order of their share of real flows.
-    pub top: Vec<Bar>,
+    pub top: Vec<ValueShares>,
 }
 
 /// Value of a categorical field, with its shares.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
-pub struct Bar {
+pub struct ValueShares {
     /// Value in words, for readers.
     pub value: String,
     /// Share of the real values, 0 to 1.
@@ -103,16 +103,16 @@ pub struct ContinuousField {
     pub name: &'static str,
     /// Meaning of the field in one sentence.
     pub meaning: &'static str,
-    /// Unit of values and distances.
-    pub unit: Unit,
-    /// Range to which values are clipped before distances are taken.
-    pub range: Range,
+    /// FieldUnit of values and distances.
+    pub unit: FieldUnit,
+    /// ValueRange to which values are clipped before distances are taken.
+    pub range: ValueRange,
     /// Share of generated values outside the range, 0 to 1.
     pub clipped: f64,
     /// Wasserstein-1 distance, in the unit.
-    pub wasserstein1: Against,
+    pub wasserstein1: Measurement,
     /// Kolmogorov-Smirnov distance, 0 to 1.
-    pub ks: Against,
+    pub ks: Measurement,
     /// Histogram over all flows of both sides.
     pub histogram: Histogram,
 }
@@ -120,14 +120,14 @@ pub struct ContinuousField {
 /// Result for the dependence between fields.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct Dependence {
-    /// Names of the flow features in the correlation matrix.
+    /// ValueIds of the flow features in the correlation matrix.
     pub features: Vec<&'static str>,
     /// Pairwise correlation difference, 0 to 2: root mean square over pairs of features.
-    pub pcd: Against,
-    /// Names of the categorical fields whose pairs are compared.
+    pub pcd: Measurement,
+    /// ValueIds of the categorical fields whose pairs are compared.
     pub fields: Vec<&'static str>,
     /// Contingency matrix difference, 0 to 1: mean over pairs of fields.
-    pub cmd: Against,
+    pub cmd: Measurement,
 }
 
 /// Result for coverage of the real flows and repetition among the generated ones.
@@ -135,18 +135,18 @@ pub struct Dependence {
 pub struct Diversity {
     /// Mean number of generated points in a real neighbourhood, relative to the expected number: 1
     /// for equal distributions.
-    pub density: Against,
+    pub density: Measurement,
     /// Share of real neighbourhoods that contain a generated point.
-    pub coverage: Against,
+    pub coverage: Measurement,
     /// Median distance from a flow to its nearest real flow.
-    pub nearest: Against,
+    pub nearest: Measurement,
     /// Share of flows that equal an earlier flow of their set in everything except identity.
-    pub exact_repeats: Against,
+    pub exact_repeats: Measurement,
     /// Share of flows that equal an earlier flow of their set in everything except identity and
     /// time.
-    pub header_repeats: Against,
+    pub header_repeats: Measurement,
     /// Share of flows that equal a real flow in everything except identity and time.
-    pub copies: Against,
+    pub copies: Measurement,
 }
 
 /// Result for memorisation: whether generated flows repeat the training data.
@@ -155,16 +155,16 @@ pub struct Memorisation {
     /// Number of flows in each sample.
     pub flows: usize,
     /// Median distance to the nearest flow of the training data.
-    pub nearest_training: Against,
+    pub nearest_training: Measurement,
     /// Median distance to the nearest flow of an equally large real sample that the model has not
     /// seen.
-    pub nearest_held_out: Against,
+    pub nearest_held_out: Measurement,
     /// Share of flows that are nearer to the training data than to the real flows; 0.5 without
     /// memorisation.
-    pub closer_to_training: Against,
+    pub closer_to_training: Measurement,
     /// Share of flows that equal a flow of the training data in everything except identity and
     /// time.
-    pub copies: Against,
+    pub copies: Measurement,
 }
 
 /// All results of one comparison.

@@ -1,23 +1,23 @@
 //! Distance of continuous distributions.
 
-/// Range over which distances are taken: the 0.1st to the 99.9th percentile of the real values.
+/// ValueRange over which distances are taken: the 0.1st to the 99.9th percentile of the real values.
 /// Values outside are moved to its edge and counted.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
-pub struct Range {
+pub struct ValueRange {
     /// Lower end: the 0.1st percentile of the real values.
     pub low: f64,
     /// Upper end: the 99.9th percentile of the real values.
     pub high: f64,
 }
 
-impl Range {
+impl ValueRange {
     /// Returns the range of sorted values; `None` for an empty slice.
     #[must_use]
-    pub fn of(sorted: &[f64]) -> Option<Range> {
+    pub fn from_sorted(sorted: &[f64]) -> Option<ValueRange> {
         let at = |share: f64| {
             sorted.get(((sorted.len().max(1) - 1) as f64 * share).round() as usize).copied()
         };
-        Some(Range { low: at(0.001)?, high: at(0.999)? })
+        Some(ValueRange { low: at(0.001)?, high: at(0.999)? })
     }
 
     /// Returns the share of values outside the range, 0 to 1.
@@ -32,7 +32,7 @@ impl Range {
 /// `range`: the area between their distribution functions. If only one sample is empty, the
 /// distance is the width of the range.
 #[must_use]
-pub fn wasserstein1(a: &[f64], b: &[f64], range: Range) -> f64 {
+pub fn wasserstein1(a: &[f64], b: &[f64], range: ValueRange) -> f64 {
     if a.is_empty() || b.is_empty() {
         return if a.len() == b.len() { 0.0 } else { range.high - range.low };
     }
@@ -85,13 +85,13 @@ mod tests {
 
     use super::*;
 
-    const WIDE: Range = Range { low: -1e9, high: 1e9 };
+    const WIDE: ValueRange = ValueRange { low: -1e9, high: 1e9 };
 
     #[test]
     fn known_values() {
         assert_eq!(wasserstein1(&[0.0, 1.0, 3.0], &[5.0, 6.0, 8.0], WIDE), 5.0);
         assert_eq!(wasserstein1(&[1.0], &[1.0, 1.0], WIDE), 0.0);
-        let range = Range { low: 0.0, high: 2.0 };
+        let range = ValueRange { low: 0.0, high: 2.0 };
         assert_eq!(wasserstein1(&[0.0], &[100.0], range), 2.0, "clipped");
         assert_eq!(range.clipped(&[-1.0, 1.0, 3.0, 2.0]), 0.5);
         assert_eq!(ks(&[1.0, 2.0], &[3.0, 4.0]), 1.0);
@@ -100,7 +100,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_shift_is_its_distance(mut values in prop::collection::vec(-1e3f64..1e3, 1..50), by in -1e3f64..1e3) {
+        fn a_shift_is_its_distance(
+            mut values in prop::collection::vec(-1e3f64..1e3, 1..50),
+            by in -1e3f64..1e3,
+        ) {
             values.sort_by(f64::total_cmp);
             let moved: Vec<f64> = values.iter().map(|v| v + by).collect();
             prop_assert!((wasserstein1(&values, &moved, WIDE) - by.abs()).abs() < 1e-6);

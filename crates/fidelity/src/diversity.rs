@@ -20,7 +20,7 @@ pub(crate) fn standardise<const N: usize>(
     points.iter().map(|p| std::array::from_fn(|i| (p[i] - mean[i]) / deviation[i])).collect()
 }
 
-fn distance<const N: usize>(a: &[f64; N], b: &[f64; N]) -> f64 {
+fn squared_distance<const N: usize>(a: &[f64; N], b: &[f64; N]) -> f64 {
     a.iter().zip(b).map(|(x, y)| (x - y).powi(2)).sum()
 }
 
@@ -38,10 +38,11 @@ pub(crate) fn density_coverage<const N: usize>(
     let mut to_others = Vec::with_capacity(real.len());
     for (i, r) in real.iter().enumerate() {
         to_others.clear();
-        to_others
-            .extend(real.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, o)| distance(r, o)));
+        to_others.extend(
+            real.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, o)| squared_distance(r, o)),
+        );
         let (_, &mut radius, _) = to_others.select_nth_unstable_by(K - 1, f64::total_cmp);
-        let hits = generated.iter().filter(|g| distance(r, g) <= radius).count() as u64;
+        let hits = generated.iter().filter(|g| squared_distance(r, g) <= radius).count() as u64;
         inside += hits;
         covered += u64::from(hits > 0);
     }
@@ -52,7 +53,7 @@ pub(crate) fn density_coverage<const N: usize>(
 pub(crate) fn nearest_median<const N: usize>(points: &[[f64; N]], others: &[[f64; N]]) -> f64 {
     let mut nearest: Vec<f64> = points
         .iter()
-        .map(|p| others.iter().map(|o| distance(p, o)).fold(f64::INFINITY, f64::min).sqrt())
+        .map(|p| others.iter().map(|o| squared_distance(p, o)).fold(f64::INFINITY, f64::min).sqrt())
         .collect();
     nearest.sort_by(f64::total_cmp);
     nearest.get(nearest.len() / 2).copied().unwrap_or(0.0)
@@ -60,13 +61,14 @@ pub(crate) fn nearest_median<const N: usize>(points: &[[f64; N]], others: &[[f64
 
 /// Returns the share of `points` that are nearer to one of `known` than to any of `others`; ties
 /// count half.
-pub(crate) fn closer<const N: usize>(
+pub(crate) fn nearer_share<const N: usize>(
     points: &[[f64; N]],
     known: &[[f64; N]],
     others: &[[f64; N]],
 ) -> f64 {
-    let nearest =
-        |p, of: &[[f64; N]]| of.iter().map(|o| distance(p, o)).fold(f64::INFINITY, f64::min);
+    let nearest = |p, of: &[[f64; N]]| {
+        of.iter().map(|o| squared_distance(p, o)).fold(f64::INFINITY, f64::min)
+    };
     let score = |p| match nearest(p, known).total_cmp(&nearest(p, others)) {
         std::cmp::Ordering::Less => 1.0,
         std::cmp::Ordering::Equal => 0.5,
@@ -76,13 +78,13 @@ pub(crate) fn closer<const N: usize>(
 }
 
 /// Returns the share of `flows` that equal an earlier one of them.
-pub(crate) fn repeats<T: Eq + std::hash::Hash>(flows: &[&T]) -> f64 {
+pub(crate) fn repeat_share<T: Eq + std::hash::Hash>(flows: &[&T]) -> f64 {
     let distinct: FxHashSet<&T> = flows.iter().copied().collect();
     1.0 - distinct.len() as f64 / flows.len().max(1) as f64
 }
 
 /// Returns the share of `flows` that equal one of `others`.
-pub(crate) fn among<T: Eq + std::hash::Hash>(flows: &[&T], others: &[&T]) -> f64 {
+pub(crate) fn copy_share<T: Eq + std::hash::Hash>(flows: &[&T], others: &[&T]) -> f64 {
     let others: FxHashMap<&T, ()> = others.iter().map(|&o| (o, ())).collect();
     flows.iter().filter(|f| others.contains_key(*f)).count() as f64 / flows.len().max(1) as f64
 }

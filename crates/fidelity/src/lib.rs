@@ -10,7 +10,7 @@
 //! The parts work alone. [`validity`] checks one flow, and the distances take plain numbers:
 //!
 //! ```
-//! use fidelity::{CHECKS, Range, jsd_bits, validity, wasserstein1};
+//! use fidelity::{CHECKS, ValueRange, jsd_bits, validity, wasserstein1};
 //!
 //! // A session made by hand passes every check.
 //! let mut flow = tokenizer::field::doc::worked_flow();
@@ -30,7 +30,7 @@
 //! assert_eq!(jsd_bits(&[10, 0], &[0, 10]), 1.0);
 //!
 //! // Two samples of a continuous field, one of them shifted by 2.
-//! let range = Range { low: 0.0, high: 10.0 };
+//! let range = ValueRange { low: 0.0, high: 10.0 };
 //! assert_eq!(wasserstein1(&[1.0, 2.0, 3.0], &[3.0, 4.0, 5.0], range), 2.0);
 //! ```
 
@@ -54,17 +54,17 @@ mod validity;
 mod verdicts;
 
 pub use categorical::jsd_bits;
-pub use compare::{Sides, compare};
+pub use compare::{FlowSets, compare};
 pub use comparison::{
-    Against, Bar, CategoricalField, Comparison, ContinuousField, Dependence, Diversity, Error,
-    Histogram, Memorisation, Settings,
+    CategoricalField, Comparison, ContinuousField, Dependence, Diversity, Error, Histogram,
+    Measurement, Memorisation, Settings, ValueShares,
 };
-pub use continuous::{Range, ks, wasserstein1};
+pub use continuous::{ValueRange, ks, wasserstein1};
 pub use label::flag_letters;
-pub use learn::{Discriminator, Discriminators, HeldOut, Tell, Utility, auc};
+pub use learn::{Discriminator, Discriminators, FeatureAuc, HeldOut, Utility, auc};
 pub use likelihood::{Membership, membership};
-pub use observe::{CATEGORICAL, CONTINUOUS, Observed, Unit};
+pub use observe::{CATEGORICAL, CONTINUOUS, FieldUnit, Observed};
 pub use sample::Interval;
 pub use targets::{Target, targets};
 pub use validity::{CHECKS, Check, Validity, validity};
-pub use verdicts::{Said, VerdictRate, rates};
+pub use verdicts::{VerdictCounts, VerdictRate, rates};

@@ -14,7 +14,8 @@ pub const CATEGORICAL: [(&str, &str); 14] = [
     ("flag_bigram", "direction and flags of each packet and of the one before it"),
     (
         "trigram",
-        "direction, flags and length class (none, below 100, below 1,000, more) of three packets in a row",
+        "direction, flags and length class (none, below 100, below 1,000, more) of three packets \
+         in a row",
     ),
     ("server_port", "of each flow"),
     ("syn_options", "kinds of the options of each SYN and SYN-ACK, in order"),
@@ -28,10 +29,10 @@ pub const CATEGORICAL: [(&str, &str); 14] = [
     ("payload_len", "of each packet"),
 ];
 
-/// Unit of a continuous field.
+/// FieldUnit of a continuous field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Unit {
+pub enum FieldUnit {
     /// `log10` of microseconds + 1: a difference of 1 is a factor of ten.
     Decades,
     /// `log10` of a count + 1.
@@ -39,27 +40,35 @@ pub enum Unit {
 }
 
 /// Continuous fields: name, unit and meaning of each.
-pub const CONTINUOUS: [(&str, Unit, &str); 11] = [
-    ("gap_client", Unit::Decades, "time from a flow's packet before to each packet of the client"),
-    ("gap_server", Unit::Decades, "time from a flow's packet before to each packet of the server"),
-    ("handshake_rtt", Unit::Decades, "time from the last SYN before the first SYN-ACK to it"),
-    ("duration", Unit::Decades, "time from a flow's first packet to its last"),
-    ("packets_client", Unit::CountDecades, "packets of the client in each flow"),
-    ("packets_server", Unit::CountDecades, "packets of the server in each flow"),
-    ("octets_client", Unit::CountDecades, "payload octets of the client in each flow"),
-    ("octets_server", Unit::CountDecades, "payload octets of the server in each flow"),
-    ("burst_client", Unit::CountDecades, "packets of the client in a row"),
-    ("burst_server", Unit::CountDecades, "packets of the server in a row"),
+pub const CONTINUOUS: [(&str, FieldUnit, &str); 11] = [
+    (
+        "gap_client",
+        FieldUnit::Decades,
+        "time from a flow's packet before to each packet of the client",
+    ),
+    (
+        "gap_server",
+        FieldUnit::Decades,
+        "time from a flow's packet before to each packet of the server",
+    ),
+    ("handshake_rtt", FieldUnit::Decades, "time from the last SYN before the first SYN-ACK to it"),
+    ("duration", FieldUnit::Decades, "time from a flow's first packet to its last"),
+    ("packets_client", FieldUnit::CountDecades, "packets of the client in each flow"),
+    ("packets_server", FieldUnit::CountDecades, "packets of the server in each flow"),
+    ("octets_client", FieldUnit::CountDecades, "payload octets of the client in each flow"),
+    ("octets_server", FieldUnit::CountDecades, "payload octets of the server in each flow"),
+    ("burst_client", FieldUnit::CountDecades, "packets of the client in a row"),
+    ("burst_server", FieldUnit::CountDecades, "packets of the server in a row"),
     (
         "first_payload",
-        Unit::CountDecades,
+        FieldUnit::CountDecades,
         "payload octets of the first packet of a flow that has any",
     ),
 ];
 
 /// Number of entries of a flow's feature vector, [`Observed::features`].
 pub(crate) const FEATURES: usize = 16;
-/// Names of the entries of a flow's feature vector.
+/// ValueIds of the entries of a flow's feature vector.
 pub(crate) const FEATURE_NAMES: [&str; FEATURES] = [
     "packets_client",
     "packets_server",
@@ -96,24 +105,24 @@ pub(crate) const FLOW_FIELDS: [&str; 10] = [
 /// Observations of one flow.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    /// Values of the categorical fields, as ids of a [`Names`].
+    /// Values of the categorical fields, as ids of a [`ValueIds`].
     pub(crate) categorical: [Vec<u32>; CATEGORICAL.len()],
     /// Values of the continuous fields, in the unit of each.
     pub(crate) continuous: [Vec<f64>; CONTINUOUS.len()],
     /// The flow as a point, for distances between flows.
     pub(crate) features: [f64; FEATURES],
     /// One value for each of [`FLOW_FIELDS`].
-    pub(crate) once: [u64; FLOW_FIELDS.len()],
+    pub(crate) single_values: [u64; FLOW_FIELDS.len()],
 }
 
 /// Ids of categorical values, so that counts are lists.
 #[derive(Default)]
-pub(crate) struct Names {
+pub(crate) struct ValueIds {
     ids: [FxHashMap<u64, u32>; CATEGORICAL.len()],
     labels: [Vec<String>; CATEGORICAL.len()],
 }
 
-impl Names {
+impl ValueIds {
     /// Returns the number of different values of a field.
     pub(crate) fn count(&self, field: usize) -> usize {
         self.ids[field].len()
@@ -138,7 +147,7 @@ impl Names {
             categorical: Default::default(),
             continuous: Default::default(),
             features: flow_features(flow),
-            once: once(flow),
+            single_values: single_values(flow),
         };
         let mut note_with = |field: &str, value: u64, options: &[u8]| {
             if let Some(i) = CATEGORICAL.iter().position(|(name, _)| *name == field) {
@@ -191,7 +200,7 @@ impl Names {
 }
 
 /// Returns the values of [`FLOW_FIELDS`] of a flow.
-fn once(flow: &Flow) -> [u64; FLOW_FIELDS.len()] {
+fn single_values(flow: &Flow) -> [u64; FLOW_FIELDS.len()] {
     let side = |d: Direction| {
         let syn = flow.packets.iter().find(|p| p.direction == d && p.flags.contains(Flags::SYN));
         let octets = syn.map_or(&[][..], |p| flow.options_of(p));

@@ -17,7 +17,7 @@ pub struct Interval {
 
 impl Interval {
     /// Creates the interval of at least one value.
-    pub(crate) fn of(values: &[f64]) -> Interval {
+    pub(crate) fn from_repeats(values: &[f64]) -> Interval {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let at = |share: f64| sorted[((sorted.len() - 1) as f64 * share).round() as usize];
@@ -30,15 +30,15 @@ impl Interval {
 
     /// Creates the interval of the mean of `values`, with the spread of `repeated` around its own
     /// mean (bootstrap).
-    pub(crate) fn around(values: &[f64], repeated: &[f64]) -> Interval {
-        let (point, spread) = (Interval::of(values), Interval::of(repeated));
+    pub(crate) fn with_bootstrap(values: &[f64], repeated: &[f64]) -> Interval {
+        let (point, spread) = (Interval::from_repeats(values), Interval::from_repeats(repeated));
         let shifted = |edge: f64| (point.value + edge - spread.value).max(0.0);
         Interval { value: point.value, low: shifted(spread.low), high: shifted(spread.high) }
     }
 }
 
 /// One draw, as indices of flows in their sets.
-pub(crate) struct Draw {
+pub(crate) struct SampleDraw {
     /// Indices of real flows.
     pub(crate) real: Vec<usize>,
     /// Indices of the flows that real ones are compared with for the floor: disjoint from `real`
@@ -47,30 +47,30 @@ pub(crate) struct Draw {
     /// Indices of generated flows, each at most once.
     pub(crate) generated: Vec<usize>,
     /// Indices of generated flows, drawn with replacement.
-    pub(crate) again: Vec<usize>,
+    pub(crate) resampled: Vec<usize>,
 }
 
-impl Draw {
+impl SampleDraw {
     /// Returns the draw's first `n` indices of each set.
-    pub(crate) fn first(&self, n: usize) -> Draw {
+    pub(crate) fn truncated(&self, n: usize) -> SampleDraw {
         let cut = |indices: &[usize]| indices[..n.min(indices.len())].to_vec();
-        Draw {
+        SampleDraw {
             real: cut(&self.real),
             floor: cut(&self.floor),
             generated: cut(&self.generated),
-            again: cut(&self.again),
+            resampled: cut(&self.resampled),
         }
     }
 }
 
 /// Draws samples of `n` flows each. `reference` is the size of a second real set, if there is one.
-pub(crate) fn draw(
+pub(crate) fn draw_sample(
     n: usize,
     real: usize,
     reference: Option<usize>,
     generated: usize,
     random: &mut ChaCha8Rng,
-) -> Draw {
+) -> SampleDraw {
     let mut shuffled = |len: usize| {
         let mut indices: Vec<usize> = (0..len).collect();
         indices.shuffle(random);
@@ -89,6 +89,6 @@ pub(crate) fn draw(
         indices.truncate(n);
         indices
     };
-    let again = (0..n).map(|_| random.random_range(0..generated)).collect();
-    Draw { real: cut(first), floor: cut(floor), generated: cut(generated_once), again }
+    let resampled = (0..n).map(|_| random.random_range(0..generated)).collect();
+    SampleDraw { real: cut(first), floor: cut(floor), generated: cut(generated_once), resampled }
 }

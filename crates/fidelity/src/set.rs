@@ -5,22 +5,26 @@ use tokenizer::TokenCode;
 use tokenizer::field::{Field, vocab};
 
 use crate::comparison::Error;
-use crate::learn::{Seen, see};
-use crate::observe::{Names, Observed};
+use crate::learn::{LearnerInput, learner_input};
+use crate::observe::{Observed, ValueIds};
 
-/// Set of flows with their observations.
-pub(crate) struct Set {
+/// FlowSet of flows with their observations.
+pub(crate) struct FlowSet {
     pub(crate) observed: Vec<Observed>,
     /// Features of each flow for measures that learn.
-    pub(crate) seen: Vec<Seen>,
+    pub(crate) learner_inputs: Vec<LearnerInput>,
     /// Tokens of each flow, time included.
     pub(crate) exact: Vec<Vec<u16>>,
     /// Tokens of each flow without those of time.
     pub(crate) headers: Vec<Vec<u16>>,
 }
 
-impl Set {
-    pub(crate) fn of(side: &'static str, flows: &[Flow], names: &mut Names) -> Result<Set, Error> {
+impl FlowSet {
+    pub(crate) fn new(
+        side: &'static str,
+        flows: &[Flow],
+        ids: &mut ValueIds,
+    ) -> Result<FlowSet, Error> {
         let mut code = Field::default();
         let (mut exact, mut headers) = (Vec::new(), Vec::new());
         for (index, flow) in flows.iter().enumerate() {
@@ -33,8 +37,13 @@ impl Set {
             headers.push(without_time(&tokens));
             exact.push(tokens);
         }
-        let observed = flows.iter().map(|f| names.observe(f)).collect();
-        Ok(Set { observed, seen: flows.iter().map(see).collect(), exact, headers })
+        let observed = flows.iter().map(|f| ids.observe(f)).collect();
+        Ok(FlowSet {
+            observed,
+            learner_inputs: flows.iter().map(learner_input).collect(),
+            exact,
+            headers,
+        })
     }
 }
 

@@ -9,7 +9,8 @@ pub struct Target {
     /// Name of the target in the report.
     pub name: &'static str,
     /// Quantity that the bound applies to.
-    pub of: String,
+    #[serde(rename = "of")]
+    pub measure: String,
     /// Bound in words, such as `at most 0.05`.
     pub wanted: String,
     /// Value found, in words.
@@ -19,21 +20,21 @@ pub struct Target {
 }
 
 impl Target {
-    fn at_most(name: &'static str, what: &str, found: f64, bound: f64) -> Target {
+    fn at_most(name: &'static str, measure: &str, found: f64, bound: f64) -> Target {
         Target {
             name,
             wanted: format!("at most {bound:.4}"),
-            of: what.to_owned(),
+            measure: measure.to_owned(),
             found: format!("{found:.4}"),
             is_met: found <= bound,
         }
     }
 
-    fn at_least(name: &'static str, what: &str, found: f64, bound: f64) -> Target {
+    fn at_least(name: &'static str, measure: &str, found: f64, bound: f64) -> Target {
         Target {
             name,
             wanted: format!("at least {bound:.4}"),
-            of: what.to_owned(),
+            measure: measure.to_owned(),
             found: format!("{found:.4}"),
             is_met: found >= bound,
         }
@@ -57,14 +58,19 @@ pub fn targets(found: &Comparison, verdicts: Option<&[VerdictRate]>) -> Vec<Targ
         let off: Vec<&VerdictRate> = verdicts.iter().filter(|v| v.is_off()).collect();
         targets.push(Target {
             name: "verdicts",
-            of: "verdicts of other programs whose rate is off the real one by more than 20 % and more than chance explains"
+            measure: "verdicts of other programs whose rate is off the real one by more than 20 % \
+                      and more than chance explains"
                 .to_owned(),
             wanted: "none".to_owned(),
-            found: if off.is_empty() { "none".to_owned() } else { format!("{} of {}", off.len(), verdicts.len()) },
+            found: if off.is_empty() {
+                "none".to_owned()
+            } else {
+                format!("{} of {}", off.len(), verdicts.len())
+            },
             is_met: off.is_empty(),
         });
     }
-    let mean = |of: fn(&crate::Against) -> f64| {
+    let mean = |of: fn(&crate::Measurement) -> f64| {
         found.categorical.iter().map(|f| of(&f.jsd_bits)).sum::<f64>()
             / found.categorical.len().max(1) as f64
     };

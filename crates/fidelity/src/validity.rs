@@ -4,7 +4,7 @@
 //! the capture lost, offload, middleboxes. Compare a rate with the rate of real flows, not with
 //! zero.
 
-use flowtrack::{Class, Direction, Flow};
+use flowtrack::{Direction, Flow, Packet};
 use tcpwire::{Flags, SeqUnwrapper, TcpOption, option_kind};
 
 use crate::options;
@@ -73,7 +73,7 @@ impl Validity {
 
     /// Checks all flows and counts those that pass.
     #[must_use]
-    pub fn of(flows: &[Flow]) -> Validity {
+    pub fn from_flows(flows: &[Flow]) -> Validity {
         let mut sum = Validity { flows: flows.len() as u64, ..Validity::default() };
         for flow in flows {
             let passed = validity(flow);
@@ -86,9 +86,9 @@ impl Validity {
     }
 }
 
-/// State of one side, as its peer sees it; numbers are offsets from its first sequence number.
+/// State of one sender, as its peer sees it; numbers are offsets from its first sequence number.
 #[derive(Default)]
-struct Side {
+struct SenderState {
     /// Unwraps sequence numbers to offsets; its highest offset is one past the last octet sent.
     space: SeqUnwrapper,
     /// Offset one past the FIN; `None` before a FIN.
@@ -96,103 +96,118 @@ struct Side {
     /// Largest right edge offered, as an offset of the peer's space (RFC 9293, section 3.8.6);
     /// `None` before the first ACK.
     edge: Option<i64>,
+    /// Shift count of the sender's windows (RFC 7323, section 2.2).
     shift: u32,
+    /// TSval of the last segment that had new octets.
     last_tsval: Option<u32>,
+    /// All TSvals sent.
     tsvals: rustc_hash::FxHashSet<u32>,
+}
+
+/// Checks of one flow under way.
+struct FlowCheck {
+    passed: Passed,
+    /// States of client and server.
+    senders: [SenderState; 2],
 }
 
 /// Checks one flow and returns the result of each of [`CHECKS`].
 #[must_use]
 pub fn validity(flow: &Flow) -> Passed {
-    let mut passed = [true; CHECKS.len()];
-    let mut fail = |name: &str| {
+    let senders = shifts(flow).map(|shift| SenderState { shift, ..SenderState::default() });
+    let mut check = FlowCheck { passed: [true; CHECKS.len()], senders };
+    check.require("handshake", handshake(flow));
+    check.require("time", flow.packets.is_sorted_by_key(|p| p.time_ns));
+    let verdict = flow.verdict().map(|(verdict, _)| verdict);
+    check.require("octets", verdict.as_ref().is_some_and(|v| v.missing_octets == [0; 2]));
+    check.require("close", verdict.is_some_and(|v| v.class.is_complete()));
+    for packet in &flow.packets {
+        check.packet(packet, flow.options_of(packet));
+    }
+    check.passed
+}
+
+impl FlowCheck {
+    /// Fails the check `name` unless `holds`.
+    fn require(&mut self, name: &str, holds: bool) {
         if let Some(i) = CHECKS.iter().position(|c| c.name == name) {
-            passed[i] = false;
-        }
-    };
-    if !handshake(flow) {
-        fail("handshake");
-    }
-    if flow.packets.windows(2).any(|w| w[1].time_ns < w[0].time_ns) {
-        fail("time");
-    }
-    match flow.verdict() {
-        Some((verdict, _)) => {
-            if verdict.missing_octets != [0; 2] {
-                fail("octets");
-            }
-            if !matches!(verdict.class, Class::Graceful | Class::Reset) {
-                fail("close");
-            }
-        }
-        None => {
-            fail("octets");
-            fail("close");
+            self.passed[i] &= holds;
         }
     }
-    let mut sides = [Side::default(), Side::default()];
-    for (side, shift) in sides.iter_mut().zip(shifts(flow)) {
-        side.shift = shift;
-    }
-    for p in &flow.packets {
-        let (d, o) = (p.direction.index(), p.direction.reversed().index());
-        let octets = flow.options_of(p);
-        if tcpwire::options(octets).any(|option| matches!(option, TcpOption::Malformed(_))) {
-            fail("options");
+
+    /// Returns the sender of a packet and its peer.
+    fn pair(&mut self, p: &Packet) -> (&mut SenderState, &mut SenderState) {
+        let [client, server] = &mut self.senders;
+        match p.direction {
+            Direction::Forward => (client, server),
+            Direction::Reverse => (server, client),
         }
-        let reset = p.flags.contains(Flags::RST);
-        let start = sides[d].space.bind_and_unwrap(p.seq);
+    }
+
+    /// Checks the next packet, with the octets of its options.
+    fn packet(&mut self, p: &Packet, octets: &[u8]) {
+        let is_malformed = |option| matches!(option, TcpOption::Malformed(_));
+        self.require("options", !tcpwire::options(octets).any(is_malformed));
+        let is_reset = p.flags.contains(Flags::RST);
+        let (sender, _) = self.pair(p);
+        let start = sender.space.bind_and_unwrap(p.seq);
         let data_end = start + i64::from(p.flags.contains(Flags::SYN)) + i64::from(p.payload_len);
         let end = start + i64::from(p.flags.seq_len()) + i64::from(p.payload_len);
-        // A retransmission may be captured late, so only segments with new octets are held to a
-        // timestamp clock that does not go back (RFC 7323, section 5.4).
-        let is_new = end > sides[d].space.high();
-        if let Some((value, echo)) = options::timestamps(octets).filter(|_| !reset) {
-            let back =
-                sides[d].last_tsval.is_some_and(|last| (value.wrapping_sub(last) as i32) < 0);
-            if is_new && back {
-                fail("tsval");
-            }
-            if is_new || sides[d].last_tsval.is_none() {
-                sides[d].last_tsval = Some(value);
-            }
-            sides[d].tsvals.insert(value);
-            // RFC 7323, section 3.2: TSecr is valid only with ACK, and echoes a TSval of the peer.
-            if echo != 0 && p.flags.contains(Flags::ACK) && !sides[o].tsvals.contains(&echo) {
-                fail("tsecr");
-            }
+        let is_new = end > sender.space.high();
+        if let Some(timestamps) = options::timestamps(octets).filter(|_| !is_reset) {
+            self.timestamps(p, timestamps, is_new);
         }
         if p.flags.contains(Flags::ACK) {
-            let ack = sides[o].space.bind_and_unwrap(p.ack);
-            // RFC 9293, section 3.10.7.4: SEG.ACK above SND.NXT acknowledges something not yet sent.
-            if ack > sides[o].space.high() && sides[o].space.high() > 0 {
-                fail("acknowledgments");
-            }
-            // RFC 7323, section 2.2: the window of a SYN or SYN-ACK is never scaled.
-            let shift = if p.flags.contains(Flags::SYN) { 0 } else { sides[d].shift };
-            let edge = ack + (i64::from(p.window) << shift);
-            sides[d].edge = Some(sides[d].edge.map_or(edge, |e| e.max(edge)));
+            self.acknowledgment(p);
         }
         // RFC 9293, section 3.8.6.1: a zero-window probe carries one octet beyond the right edge.
         let probe = i64::from(p.payload_len == 1);
-        if is_new && p.payload_len > 0 && sides[o].edge.is_some_and(|edge| data_end > edge + probe)
-        {
-            fail("window");
-        }
+        let (_, peer) = self.pair(p);
+        let is_beyond = peer.edge.is_some_and(|edge| data_end > edge + probe);
+        self.require("window", !(is_new && p.payload_len > 0 && is_beyond));
         // A side sends nothing above its FIN; a RST may still follow (RFC 9293, section 3.5.2).
-        if !reset {
-            if sides[d].fin.is_some_and(|fin| end > fin) {
-                fail("after_fin");
-            }
+        if !is_reset {
+            let (sender, _) = self.pair(p);
+            let is_after_fin = sender.fin.is_some_and(|fin| end > fin);
             if p.flags.contains(Flags::FIN) {
-                sides[d].fin = Some(end);
+                sender.fin = Some(end);
             }
-            sides[d].space.advance(end);
+            sender.space.advance(end);
+            self.require("after_fin", !is_after_fin);
         }
     }
-    passed
+
+    /// Checks TSval and TSecr of a packet.
+    fn timestamps(&mut self, p: &Packet, (value, echo): (u32, u32), is_new: bool) {
+        let (sender, peer) = self.pair(p);
+        let goes_back = sender.last_tsval.is_some_and(|last| (value.wrapping_sub(last) as i32) < 0);
+        if is_new || sender.last_tsval.is_none() {
+            sender.last_tsval = Some(value);
+        }
+        sender.tsvals.insert(value);
+        // RFC 7323, section 3.2: TSecr is valid only with ACK, and echoes a TSval of the peer.
+        let is_unknown = echo != 0 && p.flags.contains(Flags::ACK) && !peer.tsvals.contains(&echo);
+        // A retransmission may be captured late, so only segments with new octets are held to a
+        // timestamp clock that does not go back (RFC 7323, section 5.4).
+        self.require("tsval", !(is_new && goes_back));
+        self.require("tsecr", !is_unknown);
+    }
+
+    /// Checks the acknowledgment number of a packet, and records the right edge of its window.
+    fn acknowledgment(&mut self, p: &Packet) {
+        let (sender, peer) = self.pair(p);
+        let ack = peer.space.bind_and_unwrap(p.ack);
+        // RFC 9293, section 3.10.7.4: SEG.ACK above SND.NXT acknowledges something not yet sent.
+        let is_unsent = ack > peer.space.high() && peer.space.high() > 0;
+        // RFC 7323, section 2.2: the window of a SYN or SYN-ACK is never scaled.
+        let shift = if p.flags.contains(Flags::SYN) { 0 } else { sender.shift };
+        let edge = ack + (i64::from(p.window) << shift);
+        sender.edge = Some(sender.edge.map_or(edge, |e| e.max(edge)));
+        self.require("acknowledgments", !is_unsent);
+    }
 }
 
+/// Returns whether the flow begins with SYN, SYN-ACK and the ACK of both.
 fn handshake(flow: &Flow) -> bool {
     let syn_ack = Flags::SYN | Flags::ACK;
     let Some(first) = flow.packets.first() else { return false };

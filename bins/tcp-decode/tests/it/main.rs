@@ -434,7 +434,8 @@ fn split_writes_a_file_per_flow_and_labels_them() {
     assert_eq!(
         written.lines().nth(2).unwrap(),
         format!(
-            "2,flow-0000002.pcap,1,11,192.0.2.1,1001,198.51.100.2,80,{start},92150000,graceful,fin,\"a,b.pcap\",1"
+            "2,flow-0000002.pcap,1,11,192.0.2.1,1001,198.51.100.2,80,{start},92150000,graceful,\
+             fin,\"a,b.pcap\",1"
         )
     );
     // Once more: the folder is there and not empty.

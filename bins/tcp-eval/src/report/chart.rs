@@ -1,16 +1,21 @@
-//! Two distributions over each other, as SVG.
+//! Histograms of real and generated values in one chart, as SVG.
 
 use anyhow::anyhow;
 use fidelity::ContinuousField;
 use plotters::prelude::*;
 
-/// Wide and high, in units of which a phone shows about as many pixels.
+/// Width and height in CSS pixels: the width fits the screen of a phone.
 const SIZE: (u32, u32) = (420, 250);
-/// Real and generated: told apart by those who do not see red and green, too.
+/// Colour of real values. It differs from [`GENERATED`] in lightness too, for readers who do not
+/// distinguish red and green.
 const REAL: RGBColor = RGBColor(110, 118, 129);
+/// Colour of generated values.
 const GENERATED: RGBColor = RGBColor(227, 98, 9);
 
-/// The histograms of a field.
+/// Draws the histograms of a field.
+///
+/// # Errors
+/// If plotters cannot draw them.
 pub(super) fn svg(field: &ContinuousField) -> anyhow::Result<String> {
     let mut svg = String::new();
     draw(&mut svg, field).map_err(|error| anyhow!("{}: {error}", field.name))?;
@@ -19,6 +24,7 @@ pub(super) fn svg(field: &ContinuousField) -> anyhow::Result<String> {
 
 type Outcome = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
+/// Draws into `svg`.
 fn draw(svg: &mut String, field: &ContinuousField) -> Outcome {
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
@@ -30,14 +36,14 @@ fn draw(svg: &mut String, field: &ContinuousField) -> Outcome {
         .x_label_area_size(26)
         .y_label_area_size(44)
         .build_cartesian_2d(low..high, 0.0..most * 1.05)?;
-    let is_time = field.unit == fidelity::Unit::Decades;
-    let place = |x: &f64| if is_time { time(*x) } else { number(*x) };
+    let is_time = field.unit == fidelity::FieldUnit::Decades;
+    let tick_label = |x: &f64| if is_time { time(*x) } else { number(*x) };
     chart
         .configure_mesh()
         .disable_mesh()
         .x_labels(5)
         .y_labels(4)
-        .x_label_formatter(&place)
+        .x_label_formatter(&tick_label)
         .y_label_formatter(&|y: &f64| format!("{:.0} %", y * 100.0))
         .label_style(("sans-serif", 13))
         .draw()?;
@@ -54,7 +60,7 @@ fn draw(svg: &mut String, field: &ContinuousField) -> Outcome {
     area.present()
 }
 
-/// A decade of microseconds + 1 in words.
+/// Formats a time given as `log10` of microseconds + 1.
 fn time(decades: f64) -> String {
     let us = 10_f64.powf(decades) - 1.0;
     match us {
@@ -65,7 +71,7 @@ fn time(decades: f64) -> String {
     }
 }
 
-/// A decade of a count + 1 in words.
+/// Formats a count given as `log10` of the count + 1.
 fn number(decades: f64) -> String {
     let n = 10_f64.powf(decades) - 1.0;
     match n {

@@ -1,21 +1,24 @@
-//! Flows packet by packet, as two lines in time with arrows between them.
+//! Sequence diagrams of flows: two lines in time, and an arrow for each packet.
 
 use clikit::text::count;
 use flowtrack::{Direction, Flow, Packet};
 use minijinja::{Value, context};
 
-/// Packets of a flow that are shown.
-const SHOWN: usize = 18;
-/// Flows of each side, and the lengths that they have.
+/// Maximum number of packets in a diagram.
+const SHOWN_PACKETS: usize = 18;
+/// Number of pairs of flows.
 const PAIRS: usize = 3;
-const PACKETS: std::ops::RangeInclusive<usize> = 7..=40;
-/// Height of a packet, and where its first one is.
+/// Lengths of the flows, in packets.
+const LENGTHS: std::ops::RangeInclusive<usize> = 7..=40;
+/// Height of a packet's row, in pixels.
 const ROW: usize = 18;
+/// Top of the first row, in pixels.
 const TOP: usize = 30;
 
-/// Real flows, each beside a generated one to the same server port where there is one.
+/// Returns pairs of diagrams: a real flow, and the generated flow that is most like it, first by
+/// server port, then by length.
 pub(super) fn pairs(real: &[Flow], generated: &[Flow]) -> Vec<Value> {
-    let fits = |f: &&Flow| PACKETS.contains(&f.packets.len());
+    let fits = |f: &&Flow| LENGTHS.contains(&f.packets.len());
     let candidates: Vec<&Flow> = real.iter().filter(fits).collect();
     let mut shown: Vec<(&Flow, &Flow)> = Vec::new();
     for i in 0..PAIRS {
@@ -26,9 +29,9 @@ pub(super) fn pairs(real: &[Flow], generated: &[Flow]) -> Vec<Value> {
             (g.server.port != flow.server.port, g.packets.len().abs_diff(flow.packets.len()))
         };
         let taken = |g: &&Flow| shown.iter().any(|(_, other)| std::ptr::eq(*other, *g));
-        let beside = generated.iter().filter(fits).filter(|g| !taken(g)).min_by_key(distance);
-        let Some(beside) = beside else { break };
-        shown.push((flow, beside));
+        let partner = generated.iter().filter(fits).filter(|g| !taken(g)).min_by_key(distance);
+        let Some(partner) = partner else { break };
+        shown.push((flow, partner));
     }
     shown
         .into_iter()
@@ -36,12 +39,13 @@ pub(super) fn pairs(real: &[Flow], generated: &[Flow]) -> Vec<Value> {
         .collect()
 }
 
+/// Returns the values of a diagram.
 fn diagram(flow: &Flow) -> Value {
     let first = flow.packets.first().map_or(0, |p| p.time_ns);
     let arrows: Vec<Value> = flow
         .packets
         .iter()
-        .take(SHOWN)
+        .take(SHOWN_PACKETS)
         .enumerate()
         .map(|(i, p)| {
             context! {
@@ -56,17 +60,18 @@ fn diagram(flow: &Flow) -> Value {
         height => TOP + arrows.len() * ROW + 4,
         arrows,
         port => flow.server.port,
-        more => flow.packets.len().saturating_sub(SHOWN),
+        more => flow.packets.len().saturating_sub(SHOWN_PACKETS),
         packets => count(flow.packets.len() as u64),
     }
 }
 
+/// Returns the label of an arrow: flags and payload length.
 fn text(p: &Packet) -> String {
     let flags = fidelity::flag_letters(p.flags);
     if p.payload_len > 0 { format!("{flags} {}", p.payload_len) } else { flags }
 }
 
-/// Time since the first packet.
+/// Formats the time since the first packet.
 fn elapsed(ns: i64) -> String {
     match ns {
         ..1_000_000 => format!("{} us", ns / 1_000),

@@ -1,24 +1,24 @@
-//! report.html: what was found, on one page that needs nothing else.
+//! Report of a comparison, `report.html`: one page without any other file.
 
 mod chart;
 mod diagram;
 
 use anyhow::Context;
 use clikit::text::count;
-use fidelity::{Against, CHECKS, CategoricalField, Comparison, Interval};
+use fidelity::{CHECKS, CategoricalField, Comparison, Interval, Measurement};
 use flowtrack::Flow;
 use minijinja::{AutoEscape, Environment, Value, context};
 
-use crate::judges::{Judge, Judges};
+use crate::external_tools::{ToolOutcome, ToolReports};
 use crate::summary::{NEAR_BITS, NEAR_DECADES, Summary};
 
-/// The name of the page.
+/// Name of the page's file.
 pub(crate) const REPORT: &str = "report.html";
 
-/// Renders the page.
+/// Renders the page. `names` are those of the real and of the generated input.
 ///
 /// # Errors
-/// Where a chart cannot be drawn or the page's template is broken.
+/// If a chart cannot be drawn, or the template of the page is broken.
 pub(crate) fn render(
     summary: &Summary,
     names: [&str; 2],
@@ -33,7 +33,13 @@ pub(crate) fn render(
     let charts = found.continuous.iter().map(|field| {
         let against = &field.wasserstein1;
         let is_off = against.generated.value > against.floor.value + NEAR_DECADES;
-        Ok(context! { name => field.name, meaning => field.meaning, value => line(against), is_off, svg => chart::svg(field)? })
+        Ok(context! {
+            name => field.name,
+            meaning => field.meaning,
+            value => line(against),
+            is_off,
+            svg => chart::svg(field)?,
+        })
     });
     let values = context! {
         real => names[0],
@@ -45,7 +51,7 @@ pub(crate) fn render(
         charts => charts.collect::<anyhow::Result<Vec<_>>>()?,
         fields => found.categorical.iter().map(field).collect::<Vec<_>>(),
         diagrams => diagram::pairs(real, generated),
-        judges => judges(&summary.judges),
+        judges => tools(&summary.tool_reports),
         learnt => learnt(summary),
         diversity => diversity(found),
         text => summary.to_string(),
@@ -53,13 +59,14 @@ pub(crate) fn render(
     page.render(values).context(REPORT)
 }
 
-/// What it comes to, in plain words.
+/// Returns the verdict of the comparison in plain words, a paragraph each.
 fn verdict(summary: &Summary) -> Vec<String> {
     let (found, targets) = (&summary.found, &summary.targets);
     let met = targets.iter().filter(|t| t.is_met).count();
     let mut lines = vec![match met == targets.len() {
         true => format!(
-            "All {met} targets are met: these flows are as close to the real ones as the targets ask."
+            "All {met} targets are met: these flows are as close to the real ones as the targets \
+             ask."
         ),
         false => {
             let missed: Vec<&str> = targets.iter().filter(|t| !t.is_met).map(|t| t.name).collect();
@@ -69,8 +76,9 @@ fn verdict(summary: &Summary) -> Vec<String> {
     let told = &found.discriminators;
     let of_hundred = |auc: f64| (auc * 100.0).round();
     lines.push(format!(
-        "Shown one real and one generated flow, a classifier that has learnt from others picks the generated one {} times of \
-         100 by flow statistics and {} times by the order of packets; guessing gives 50.",
+        "Shown one real and one generated flow, a classifier that has learnt from others picks the \
+         generated one {} times of 100 by flow statistics and {} times by the order of packets; \
+         guessing gives 50.",
         of_hundred(told.trees.generated.value),
         of_hundred(told.sequence.generated.value)
     ));
@@ -88,14 +96,16 @@ fn verdict(summary: &Summary) -> Vec<String> {
     lines
 }
 
+/// Formats a share as per cent.
 fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
+/// Returns the sentence about the sizes of sets and samples.
 fn sizes(found: &Comparison) -> String {
     format!(
-        "{} real sessions ({} packets), {} generated ones ({} packets); samples of {}; the floor is the distance between two \
-         real samples of that size, from {}.",
+        "{} real sessions ({} packets), {} generated ones ({} packets); samples of {}; the floor \
+         is the distance between two real samples of that size, from {}.",
         count(found.real[0]),
         count(found.real[1]),
         count(found.generated[0]),
@@ -105,27 +115,35 @@ fn sizes(found: &Comparison) -> String {
     )
 }
 
-fn line(value: &Against) -> String {
-    let Against { generated, floor } = value;
+/// Formats a distance with its interval and floor.
+fn line(value: &Measurement) -> String {
+    let Measurement { generated, floor } = value;
     format!(
         "{:.3} [{:.3}, {:.3}], floor {:.3}",
         generated.value, generated.low, generated.high, floor.value
     )
 }
 
+/// Formats a value with its interval.
 fn interval(value: &Interval) -> String {
     format!("{:.3} [{:.3}, {:.3}]", value.value, value.low, value.high)
 }
 
+/// Returns the rows of the validity table.
 fn validity(found: &Comparison) -> Vec<Value> {
     let row = |(i, check): (usize, &fidelity::Check)| {
         let (real, generated) = (found.validity_real.share(i), found.validity_generated.share(i));
-        context! { name => check.name, meaning => check.meaning, real => percent(real), generated => percent(generated) }
+        context! {
+            name => check.name,
+            meaning => check.meaning,
+            real => percent(real),
+            generated => percent(generated),
+        }
     };
     CHECKS.iter().enumerate().map(row).collect()
 }
 
-/// A pair of bars: a name, two widths in per cent, two texts.
+/// Returns a pair of bars: widths in per cent of `scale`, and texts.
 fn bars(
     name: &str,
     [real, generated]: [f64; 2],
@@ -137,6 +155,7 @@ fn bars(
     context! { name, real => width(real), generated => width(generated), texts, is_off }
 }
 
+/// Returns the bars of a categorical field.
 fn field(field: &CategoricalField) -> Value {
     let scale = field.top.iter().map(|b| b.real.max(b.generated)).fold(0.0, f64::max);
     let values = field.top.iter().map(|b| {
@@ -153,10 +172,11 @@ fn field(field: &CategoricalField) -> Value {
     }
 }
 
-fn judges(judges: &Judges) -> Vec<Value> {
-    let one = |(name, judge): (&str, &Judge)| match judge {
-        Judge::NotRun(reason) => context! { name, not_run => reason },
-        Judge::Run(found) => {
+/// Returns the verdicts of external tools.
+fn tools(reports: &ToolReports) -> Vec<Value> {
+    let one = |(name, outcome): (&str, &ToolOutcome)| match outcome {
+        ToolOutcome::NotRun(reason) => context! { name, not_run => reason },
+        ToolOutcome::Run(found) => {
             let scale = found
                 .verdicts
                 .iter()
@@ -180,13 +200,15 @@ fn judges(judges: &Judges) -> Vec<Value> {
             }
         }
     };
-    judges.each().into_iter().map(one).collect()
+    reports.by_name().into_iter().map(one).collect()
 }
 
+/// Returns a row of a table of measures.
 fn row(name: &str, generated: String, floor: String, meaning: &str) -> Value {
     context! { name, generated, floor, meaning }
 }
 
+/// Returns the rows of the measures that learn.
 fn learnt(summary: &Summary) -> Vec<Value> {
     let told = &summary.found.discriminators;
     let auc = |name, d: &fidelity::Discriminator, meaning| {
@@ -202,17 +224,18 @@ fn learnt(summary: &Summary) -> Vec<Value> {
             auc("trees, with identifiers", d, "given ports and first numbers as well, AUC"),
         );
     }
-    for tell in told.tells.iter().take(5) {
-        let [generated, floor] = [tell.generated, tell.floor].map(|auc| format!("{auc:.3}"));
+    for feature in told.single_features.iter().take(5) {
+        let [generated, floor] = [feature.generated, feature.floor].map(|auc| format!("{auc:.3}"));
         rows.push(row(
-            &format!("{} by itself", tell.name),
+            &format!("{} by itself", feature.name),
             generated,
             floor,
             "this number alone, no learning, AUC",
         ));
     }
     if let Some(u) = &summary.found.utility {
-        let meaning = "server port from the first packets: right after generated flows, over right after real ones";
+        let meaning = "server port from the first packets: right after generated flows, over right \
+                       after real ones";
         rows.push(row("utility", interval(&u.ratio), "1".to_owned(), meaning));
     }
     if let Some(m) = &summary.membership {
@@ -222,6 +245,7 @@ fn learnt(summary: &Summary) -> Vec<Value> {
     rows
 }
 
+/// Returns the rows of diversity, dependence and memorisation.
 fn diversity(found: &Comparison) -> Vec<Value> {
     let d = &found.diversity;
     let mut rows = vec![

@@ -45,7 +45,7 @@ pub(crate) fn bootstrap_auc(
             mean(&folds.iter().map(|[a, b]| [again(a), again(b)]).collect::<Vec<_>>())
         })
         .collect();
-    let spread = Interval::of(&repeated);
+    let spread = Interval::from_repeats(&repeated);
     Interval { value, low: spread.low, high: spread.high }
 }
 
@@ -67,7 +67,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_share_of_pairs(a in prop::collection::vec(0..9_i32, 1..20), b in prop::collection::vec(0..9_i32, 1..20)) {
+        fn it_is_the_share_of_pairs(
+            a in prop::collection::vec(0..9_i32, 1..20),
+            b in prop::collection::vec(0..9_i32, 1..20),
+        ) {
             let as_f64 = |v: &[i32]| v.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
             let pairs = a.iter().flat_map(|x| b.iter().map(move |y| match x.cmp(y) {
                 std::cmp::Ordering::Less => 1.0,

@@ -3,10 +3,10 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::features::{Seen, names};
+use super::features::{LearnerInput, names};
 use super::ngram::Ngrams;
-use super::trees::{Row, learn_and_score};
-use super::{Material, auc, bootstrap_auc};
+use super::trees::{FeatureRow, learn_and_score};
+use super::{LearnerSample, auc, bootstrap_auc};
 use crate::sample::Interval;
 
 /// Number of folds of the cross-validation.
@@ -23,7 +23,7 @@ pub struct Discriminator {
     pub floor: Interval,
 }
 
-/// Unit that is held out of training for the test.
+/// FieldUnit that is held out of training for the test.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldOut {
@@ -39,7 +39,7 @@ pub enum HeldOut {
 pub struct Discriminators {
     /// Number of flows of each side.
     pub flows: usize,
-    /// Unit that is held out of training for the test.
+    /// FieldUnit that is held out of training for the test.
     pub held_out: HeldOut,
     /// Gradient-boosted trees on behaviour and header fields.
     pub trees: Discriminator,
@@ -49,12 +49,13 @@ pub struct Discriminators {
     /// Sequence model: smoothed n-grams of packets.
     pub sequence: Discriminator,
     /// Features of the trees that separate best on their own, best first.
-    pub tells: Vec<Tell>,
+    #[serde(rename = "tells")]
+    pub single_features: Vec<FeatureAuc>,
 }
 
 /// Feature of a flow, and how well its value alone separates generated from real flows.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
-pub struct Tell {
+pub struct FeatureAuc {
     /// Name of the feature, in words.
     pub name: String,
     /// ROC-AUC between real and generated flows, folded to 0.5 and above whichever side has the
@@ -67,14 +68,14 @@ pub struct Tell {
 /// Trains and tests classifiers of real and generated flows, and of real and real flows, in each
 /// draw.
 pub(crate) fn discriminate(
-    draws: &[Material<'_>],
+    draws: &[LearnerSample<'_>],
     has_identifiers: bool,
     rounds: u32,
     seed: u64,
 ) -> Discriminators {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let (mut trials, mut floor_trials) = (Vec::new(), Vec::new());
-    for Material { real, floor, generated, has_reference } in draws {
+    for LearnerSample { real, floor, generated, has_reference } in draws {
         if *has_reference {
             let (more, floor_more) = by_capture(real, floor, generated);
             trials.extend(more);
@@ -106,31 +107,33 @@ pub(crate) fn discriminate(
             both(|seen, labels, others| by_trees(|s| &s.with_identifiers, seen, labels, others))
         }),
         sequence: both(by_sequence),
-        tells: tells(draws, has_identifiers),
+        single_features: single_features(draws, has_identifiers),
     }
 }
 
 /// Returns the features whose AUC is furthest above that of real flows.
-fn tells(draws: &[Material<'_>], has_identifiers: bool) -> Vec<Tell> {
-    let row: fn(&Seen) -> &Row =
+fn single_features(draws: &[LearnerSample<'_>], has_identifiers: bool) -> Vec<FeatureAuc> {
+    let row: fn(&LearnerInput) -> &FeatureRow =
         if has_identifiers { |s| &s.with_identifiers } else { |s| &s.behaviour };
-    let column = |flows: &[&Seen], i: usize| flows.iter().map(|s| row(s)[i]).collect::<Vec<_>>();
+    let column =
+        |flows: &[&LearnerInput], i: usize| flows.iter().map(|s| row(s)[i]).collect::<Vec<_>>();
     let columns = draws.first().and_then(|m| m.real.first()).map_or(0, |s| row(s).len());
-    let mean = |of: &dyn Fn(&Material<'_>) -> f64| {
+    let mean = |of: &dyn Fn(&LearnerSample<'_>) -> f64| {
         draws.iter().map(of).sum::<f64>() / draws.len().max(1) as f64
     };
     let tell = |(i, name)| {
-        let against = |of: &dyn Fn(&Material<'_>) -> Vec<f64>| {
+        let against = |of: &dyn Fn(&LearnerSample<'_>) -> Vec<f64>| {
             let signed = mean(&|m| auc(&column(&m.real, i), &of(m)));
             signed.max(1.0 - signed)
         };
-        Tell {
+        FeatureAuc {
             name,
             generated: against(&|m| column(&m.generated, i)),
             floor: against(&|m| column(&m.floor, i)),
         }
     };
-    let mut tells: Vec<Tell> = names().into_iter().take(columns).enumerate().map(tell).collect();
+    let mut tells: Vec<FeatureAuc> =
+        names().into_iter().take(columns).enumerate().map(tell).collect();
     tells.sort_by(|a, b| (b.generated - b.floor).total_cmp(&(a.generated - a.floor)));
     tells.truncate(TELLS);
     tells
@@ -138,11 +141,11 @@ fn tells(draws: &[Material<'_>], has_identifiers: bool) -> Vec<Tell> {
 
 /// Training flows of both labels, and test flows of both labels.
 struct Trial<'a> {
-    learnt: [Vec<&'a Seen>; 2],
-    tried: [Vec<&'a Seen>; 2],
+    learnt: [Vec<&'a LearnerInput>; 2],
+    tried: [Vec<&'a LearnerInput>; 2],
 }
 
-type Score = fn(&[&Seen], &[f64], &[&Seen]) -> Vec<f64>;
+type Score = fn(&[&LearnerInput], &[f64], &[&LearnerInput]) -> Vec<f64>;
 
 impl Trial<'_> {
     /// Returns the scores of the test flows: of label 0 and of label 1.
@@ -160,12 +163,12 @@ impl Trial<'_> {
 /// Returns trials that hold out whole captures: training on one set of captures, testing on the
 /// other. Serves generated flows and the floor.
 fn by_capture<'a>(
-    real: &[&'a Seen],
-    floor: &[&'a Seen],
-    generated: &[&'a Seen],
+    real: &[&'a LearnerInput],
+    floor: &[&'a LearnerInput],
+    generated: &[&'a LearnerInput],
 ) -> (Vec<Trial<'a>>, Vec<Trial<'a>>) {
     let made = parts(generated, 2);
-    let trial = |[learnt, tried]: [&[&'a Seen]; 2], half: usize| Trial {
+    let trial = |[learnt, tried]: [&[&'a LearnerInput]; 2], half: usize| Trial {
         learnt: [learnt.to_vec(), made[half].clone()],
         tried: [tried.to_vec(), made[1 - half].clone()],
     };
@@ -179,9 +182,9 @@ fn by_capture<'a>(
 }
 
 /// Returns trials that hold out each third in turn and train on the other two.
-fn by_flow<'a>(first: &[&'a Seen], second: &[&'a Seen]) -> Vec<Trial<'a>> {
+fn by_flow<'a>(first: &[&'a LearnerInput], second: &[&'a LearnerInput]) -> Vec<Trial<'a>> {
     let (first, second) = (parts(first, FOLDS), parts(second, FOLDS));
-    let others = |parts: &[Vec<&'a Seen>], held: usize| -> Vec<&'a Seen> {
+    let others = |parts: &[Vec<&'a LearnerInput>], held: usize| -> Vec<&'a LearnerInput> {
         parts
             .iter()
             .enumerate()
@@ -197,24 +200,32 @@ fn by_flow<'a>(first: &[&'a Seen], second: &[&'a Seen]) -> Vec<Trial<'a>> {
 }
 
 /// Splits flows into `n` parts by taking every `n`-th; the flows are in random order already.
-fn parts<'a>(flows: &[&'a Seen], n: usize) -> Vec<Vec<&'a Seen>> {
+fn parts<'a>(flows: &[&'a LearnerInput], n: usize) -> Vec<Vec<&'a LearnerInput>> {
     (0..n).map(|part| flows.iter().copied().skip(part).step_by(n).collect()).collect()
 }
 
-fn by_trees(row: fn(&Seen) -> &Row, train: &[&Seen], labels: &[f64], test: &[&Seen]) -> Vec<f64> {
-    let rows = |seen: &[&'_ Seen]| -> Vec<Row> { seen.iter().map(|&s| row(s).clone()).collect() };
+fn by_trees(
+    row: fn(&LearnerInput) -> &FeatureRow,
+    train: &[&LearnerInput],
+    labels: &[f64],
+    test: &[&LearnerInput],
+) -> Vec<f64> {
+    let rows = |seen: &[&'_ LearnerInput]| -> Vec<FeatureRow> {
+        seen.iter().map(|&s| row(s).clone()).collect()
+    };
     let (train, test) = (rows(train), rows(test));
     learn_and_score(&train.iter().collect::<Vec<_>>(), labels, &test.iter().collect::<Vec<_>>())
 }
 
 /// Returns the bits per packet of a flow under a model of label 0 minus those under a model of
 /// label 1.
-fn by_sequence(train: &[&Seen], labels: &[f64], test: &[&Seen]) -> Vec<f64> {
+fn by_sequence(train: &[&LearnerInput], labels: &[f64], test: &[&LearnerInput]) -> Vec<f64> {
     let mut models = [Ngrams::default(), Ngrams::default()];
     for (seen, &label) in train.iter().zip(labels) {
         models[usize::from(label > 0.5)].learn(&seen.symbols);
     }
-    let bits =
-        |s: &Seen| models[0].bits_per_packet(&s.symbols) - models[1].bits_per_packet(&s.symbols);
+    let bits = |s: &LearnerInput| {
+        models[0].bits_per_packet(&s.symbols) - models[1].bits_per_packet(&s.symbols)
+    };
     test.iter().map(|s| bits(s)).collect()
 }

@@ -4,7 +4,7 @@ use flowtrack::{Direction, Flow, Packet};
 use tcpwire::{Flags, option_kind};
 
 use super::ngram::{Symbol, symbols};
-use super::trees::Row;
+use super::trees::FeatureRow;
 use crate::observe::{FEATURE_NAMES, decades, decades_ns, flow_features};
 use crate::options;
 
@@ -14,13 +14,13 @@ pub(crate) const EARLY: usize = 8;
 const NONE: f64 = -1.0;
 
 /// Features of one flow.
-pub(crate) struct Seen {
+pub(crate) struct LearnerInput {
     /// Behaviour and header fields, without values that are drawn at random for each flow.
-    pub(crate) behaviour: Row,
+    pub(crate) behaviour: FeatureRow,
     /// Behaviour and header fields, then the identifiers that are drawn at random.
-    pub(crate) with_identifiers: Row,
+    pub(crate) with_identifiers: FeatureRow,
     /// Header fields of the first [`EARLY`] packets, without ports.
-    pub(crate) early: Row,
+    pub(crate) early: FeatureRow,
     /// Symbols of the sequence model, one for each packet.
     pub(crate) symbols: Vec<Symbol>,
     /// Server port, the label that [`Utility`](super::Utility) predicts from the early packets.
@@ -28,11 +28,11 @@ pub(crate) struct Seen {
 }
 
 /// Computes the features of a flow.
-pub(crate) fn see(flow: &Flow) -> Seen {
+pub(crate) fn learner_input(flow: &Flow) -> LearnerInput {
     let mut named = behaviour(flow);
     let behaviour = named.row.clone();
     identifiers(flow, &mut named);
-    Seen {
+    LearnerInput {
         behaviour,
         with_identifiers: named.row,
         early: early(flow),
@@ -41,6 +41,10 @@ pub(crate) fn see(flow: &Flow) -> Seen {
     }
 }
 
+/// Flags beyond the six of the first TCP (RFC 793): those of ECN, and the reserved bits.
+const EXTENDED_FLAGS: Flags = Flags::ECE.union(Flags::CWR).union(Flags::AE).union(Flags::RESERVED);
+
+/// Both directions, client first.
 const SIDES: [Direction; 2] = [Direction::Forward, Direction::Reverse];
 
 fn of(flow: &Flow, d: Direction) -> impl Iterator<Item = &Packet> + Clone {
@@ -55,7 +59,7 @@ fn share(n: usize, of: usize) -> f64 {
 #[derive(Default)]
 struct Named {
     names: Vec<(&'static str, Option<Direction>)>,
-    row: Row,
+    row: FeatureRow,
 }
 
 impl Named {
@@ -65,7 +69,7 @@ impl Named {
     }
 }
 
-/// Returns the names of [`Seen::with_identifiers`]; [`Seen::behaviour`] is its beginning.
+/// Returns the names of [`LearnerInput::with_identifiers`]; [`LearnerInput::behaviour`] is its beginning.
 pub(crate) fn names() -> Vec<String> {
     let mut named = behaviour(&Flow::empty());
     identifiers(&Flow::empty(), &mut named);
@@ -149,7 +153,7 @@ fn headers(flow: &Flow, d: Direction, row: &mut Named) {
     put("dsfield", first.map_or(NONE, |p| f64::from(p.traffic_class)));
     put("df_share", share(of(flow, d).filter(|p| p.dont_fragment).count(), n));
     put("psh_share", share(of(flow, d).filter(|p| p.flags.contains(Flags::PSH)).count(), n));
-    put("ecn_share", share(of(flow, d).filter(|p| p.flags.bits() & !0x3f != 0).count(), n));
+    put("ecn_share", share(of(flow, d).filter(|p| p.flags.intersects(EXTENDED_FLAGS)).count(), n));
     put("rst_segments", of(flow, d).filter(|p| p.flags.contains(Flags::RST)).count() as f64);
     let windows = of(flow, d).map(|p| p.window);
     put("window_max", windows.clone().max().map_or(NONE, f64::from));
@@ -232,7 +236,7 @@ fn identifiers(flow: &Flow, row: &mut Named) {
 }
 
 /// Returns the first packets and the offers of SYN and SYN-ACK, without ports.
-fn early(flow: &Flow) -> Row {
+fn early(flow: &Flow) -> FeatureRow {
     let mut openings = Named::default();
     SIDES.into_iter().for_each(|d| opening(flow, d, &mut openings));
     let mut row = openings.row;

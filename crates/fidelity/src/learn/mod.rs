@@ -11,19 +11,19 @@ mod utility;
 pub use auc::auc;
 pub(crate) use auc::bootstrap_auc;
 pub(crate) use discriminate::discriminate;
-pub use discriminate::{Discriminator, Discriminators, HeldOut, Tell};
-pub(crate) use features::{Seen, see};
+pub use discriminate::{Discriminator, Discriminators, FeatureAuc, HeldOut};
+pub(crate) use features::{LearnerInput, learner_input};
 pub use utility::Utility;
 pub(crate) use utility::utility;
 
 /// Training and test flows: real, generated, and further real ones for the floor, which are at
 /// least as many as `real`.
-pub(crate) struct Material<'a> {
-    pub(crate) real: Vec<&'a Seen>,
-    pub(crate) generated: Vec<&'a Seen>,
+pub(crate) struct LearnerSample<'a> {
+    pub(crate) real: Vec<&'a LearnerInput>,
+    pub(crate) generated: Vec<&'a LearnerInput>,
     /// Further real flows: of the reference if there is one, otherwise real flows that are not
     /// among `real`.
-    pub(crate) floor: Vec<&'a Seen>,
+    pub(crate) floor: Vec<&'a LearnerInput>,
     /// Whether `floor` comes from other captures than `real`.
     pub(crate) has_reference: bool,
 }

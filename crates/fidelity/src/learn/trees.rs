@@ -19,11 +19,15 @@ const RATE: f64 = 0.15;
 type Matrix = DenseMatrix<f64>;
 
 /// Feature row of finite numbers; all rows have one length.
-pub(crate) type Row = Vec<f64>;
+pub(crate) type FeatureRow = Vec<f64>;
 
 /// Trains on labelled rows and scores other rows: the higher, the more like label 1. All scores are
 /// 0.5 where the rows do not allow training.
-pub(crate) fn learn_and_score(rows: &[&Row], labels: &[f64], others: &[&Row]) -> Vec<f64> {
+pub(crate) fn learn_and_score(
+    rows: &[&FeatureRow],
+    labels: &[f64],
+    others: &[&FeatureRow],
+) -> Vec<f64> {
     let nothing = vec![0.5; others.len()];
     if others.is_empty() || labels.iter().all(|&l| l == labels[0]) {
         return nothing;
@@ -44,7 +48,7 @@ pub(crate) fn learn_and_score(rows: &[&Row], labels: &[f64], others: &[&Row]) ->
 
 /// Builds smartcore's matrix, or `None` for an empty or non-finite one: smartcore compares numbers
 /// by `partial_cmp().unwrap()`.
-fn matrix(rows: &[&Row]) -> Option<Matrix> {
+fn matrix(rows: &[&FeatureRow]) -> Option<Matrix> {
     let finite = |x: f64| if x.is_finite() { x } else { -1.0 };
     DenseMatrix::from_2d_vec(&rows.iter().map(|r| r.iter().map(|&x| finite(x)).collect()).collect())
         .ok()
@@ -59,12 +63,12 @@ mod tests {
     use crate::learn::auc;
 
     /// Returns the AUC on random rows of three numbers, labelled by `label`.
-    fn learnt(label: fn(&Row) -> bool) -> f64 {
+    fn learnt(label: fn(&FeatureRow) -> bool) -> f64 {
         let mut random = ChaCha8Rng::seed_from_u64(5);
-        let rows: Vec<Row> =
+        let rows: Vec<FeatureRow> =
             (0..600).map(|_| (0..3).map(|_| random.random::<f64>()).collect()).collect();
         let labels: Vec<f64> = rows.iter().map(|r| f64::from(u8::from(label(r)))).collect();
-        let rows: Vec<&Row> = rows.iter().collect();
+        let rows: Vec<&FeatureRow> = rows.iter().collect();
         let scores = learn_and_score(&rows[..400], &labels[..400], &rows[400..]);
         let of = |wanted: f64| -> Vec<f64> {
             scores
@@ -91,7 +95,7 @@ mod tests {
     #[test]
     fn one_label_alone_and_what_is_no_number_do_no_harm() {
         let rows = [vec![f64::NAN, 1.0], vec![f64::INFINITY, 2.0]];
-        let rows: Vec<&Row> = rows.iter().collect();
+        let rows: Vec<&FeatureRow> = rows.iter().collect();
         assert_eq!(learn_and_score(&rows, &[1.0, 1.0], &rows), [0.5, 0.5]);
         assert_eq!(learn_and_score(&rows, &[0.0, 1.0], &rows).len(), 2);
     }

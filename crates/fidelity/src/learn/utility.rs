@@ -5,9 +5,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustc_hash::FxHashMap;
 
-use super::Material;
-use super::features::{EARLY, Seen};
-use super::trees::{Row, learn_and_score};
+use super::LearnerSample;
+use super::features::{EARLY, LearnerInput};
+use super::trees::{FeatureRow, learn_and_score};
 use crate::sample::Interval;
 
 /// Maximum number of server ports with a class of their own; all other ports share one class.
@@ -40,13 +40,14 @@ pub struct Utility {
 ///
 /// The reference trains where there is one, so that whole captures are held out; otherwise halves
 /// of the real flows take turns. Returns `None` where the real flows have fewer than two classes.
-pub(crate) fn utility(material: &Material<'_>, rounds: u32, seed: u64) -> Option<Utility> {
+pub(crate) fn utility(material: &LearnerSample<'_>, rounds: u32, seed: u64) -> Option<Utility> {
     let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x7574_696c);
     let (real, floor) = (&material.real, &material.floor);
-    let everyone: Vec<&Seen> = real.iter().chain(floor).copied().collect();
+    let everyone: Vec<&LearnerInput> = real.iter().chain(floor).copied().collect();
     let ports = classes(&everyone);
-    let class =
-        |seen: &Seen| ports.iter().position(|&p| p == seen.server_port).unwrap_or(ports.len());
+    let class = |seen: &LearnerInput| {
+        ports.iter().position(|&p| p == seen.server_port).unwrap_or(ports.len())
+    };
     let kinds = ports.len() + usize::from(everyone.iter().any(|s| class(s) == ports.len()));
     if kinds < 2 {
         return None;
@@ -59,14 +60,15 @@ pub(crate) fn utility(material: &Material<'_>, rounds: u32, seed: u64) -> Option
     // generated ones.
     let mut told: Vec<(usize, [bool; 2])> = Vec::new();
     for (taught, tried) in trials {
-        let lessons = |flows: &[&'_ Seen]| -> Vec<(Row, usize)> {
+        let lessons = |flows: &[&'_ LearnerInput]| -> Vec<(FeatureRow, usize)> {
             flows.iter().take(taught.len()).map(|s| (s.early.clone(), class(s))).collect()
         };
-        let rows: Vec<&Row> = tried.iter().map(|s| &s.early).collect();
+        let rows: Vec<&FeatureRow> = tried.iter().map(|s| &s.early).collect();
         let [real, generated] =
             [taught, &material.generated].map(|of| classify(&lessons(of), kinds, &rows));
-        let right =
-            |i: usize, s: &Seen| (class(s), [real[i] == class(s), generated[i] == class(s)]);
+        let right = |i: usize, s: &LearnerInput| {
+            (class(s), [real[i] == class(s), generated[i] == class(s)])
+        };
         told.extend(tried.iter().enumerate().map(|(i, s)| right(i, s)));
     }
     let n = told.len();
@@ -82,7 +84,7 @@ pub(crate) fn utility(material: &Material<'_>, rounds: u32, seed: u64) -> Option
         repeated.iter_mut().zip(values(&again)).for_each(|(list, value)| list.push(value));
     }
     let [real, generated, ratio] = values(&everything);
-    let around = |value: f64, list: &[f64]| Interval { value, ..Interval::of(list) };
+    let around = |value: f64, list: &[f64]| Interval { value, ..Interval::from_repeats(list) };
     Some(Utility {
         ports,
         packets: EARLY,
@@ -107,7 +109,7 @@ fn balanced(said: impl Iterator<Item = (usize, bool)>, kinds: usize) -> f64 {
 }
 
 /// Returns the most frequent server ports, ascending.
-fn classes(flows: &[&Seen]) -> Vec<u16> {
+fn classes(flows: &[&LearnerInput]) -> Vec<u16> {
     let mut counts: FxHashMap<u16, usize> = FxHashMap::default();
     flows.iter().for_each(|s| *counts.entry(s.server_port).or_default() += 1);
     let mut ports: Vec<(usize, u16)> =
@@ -119,8 +121,8 @@ fn classes(flows: &[&Seen]) -> Vec<u16> {
 }
 
 /// Returns the class of each row: the one with the highest score, one class against the others.
-fn classify(lessons: &[(Row, usize)], kinds: usize, rows: &[&Row]) -> Vec<usize> {
-    let taught: Vec<&Row> = lessons.iter().map(|(row, _)| row).collect();
+fn classify(lessons: &[(FeatureRow, usize)], kinds: usize, rows: &[&FeatureRow]) -> Vec<usize> {
+    let taught: Vec<&FeatureRow> = lessons.iter().map(|(row, _)| row).collect();
     let mut best = vec![(f64::NEG_INFINITY, 0); rows.len()];
     for kind in 0..kinds {
         let labels: Vec<f64> =

@@ -1,7 +1,7 @@
 //! Measures that learn: each finds the damage that it is for, and real against real scores what
 //! chance does.
 
-use fidelity::{Comparison, Sides, compare};
+use fidelity::{Comparison, FlowSets, compare};
 use flowtrack::{Direction, Flow};
 use tcpwire::{Flags, SeqNum};
 
@@ -45,7 +45,7 @@ fn one_field_that_is_off_is_found_by_trees() {
     damaged.iter_mut().flat_map(|f| &mut f.packets).for_each(|p| p.ttl = p.ttl.wrapping_sub(3));
     let found = against(&damaged);
     assert!(trees(&found) > 0.95, "{:?}", found.discriminators);
-    let tells = &found.discriminators.tells;
+    let tells = &found.discriminators.single_features;
     assert!(
         tells[..2].iter().all(|t| t.name.starts_with("ttl_") && t.generated > t.floor + 0.1),
         "{tells:?}"
@@ -61,7 +61,7 @@ fn with_a_reference_what_is_learnt_from_it_is_tried_on_others() {
         |from: usize| REAL[1].iter().skip(from).step_by(2).cloned().collect::<Vec<_>>();
     let (reference, mut generated) = (every_second(0), every_second(1));
     let told = |generated: &[Flow]| {
-        let sides = Sides {
+        let sides = FlowSets {
             real: &REAL[0],
             generated,
             reference: Some(&reference),
@@ -174,7 +174,7 @@ fn marked(flows: &[Flow], bit: impl Fn(usize, usize) -> bool) -> Vec<Flow> {
 fn values_that_go_with_the_wrong_others_are_found_by_cmd_and_by_no_marginal() {
     let real = marked(&REAL[0], |i, _| i.is_multiple_of(2));
     let compared = |generated: &[Flow]| {
-        let sides = Sides {
+        let sides = FlowSets {
             real: &real,
             generated,
             reference: None,
@@ -210,7 +210,7 @@ fn flows_of_the_training_data_are_known_again() {
         |from: usize| REAL[1].iter().skip(from).step_by(2).cloned().collect::<Vec<_>>();
     let training = every_second(0);
     let remembered = |generated: &[Flow]| {
-        let sides = Sides {
+        let sides = FlowSets {
             real: &REAL[0],
             generated,
             reference: None,

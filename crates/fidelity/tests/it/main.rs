@@ -5,7 +5,7 @@ mod learnt;
 
 use std::sync::LazyLock;
 
-use fidelity::{CHECKS, Comparison, Error, Settings, Sides, compare, validity};
+use fidelity::{CHECKS, Comparison, Error, FlowSets, Settings, compare, validity};
 use flowtrack::Flow;
 use tcpwire::Flags;
 use testkit::captures::complete_flows;
@@ -27,7 +27,8 @@ const SETTINGS: Settings = Settings { seed: 1, repeats: 5, neighbours: 300, lear
 
 fn try_against(generated: &[Flow]) -> Result<Comparison, Error> {
     let real = &REAL[0];
-    let sides = Sides { real, generated, reference: None, training: None, has_identifiers: true };
+    let sides =
+        FlowSets { real, generated, reference: None, training: None, has_identifiers: true };
     compare(&sides, SETTINGS, |_| ())
 }
 

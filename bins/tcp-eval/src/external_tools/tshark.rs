@@ -1,18 +1,18 @@
-//! Wireshark's TCP analysis.
+//! Wireshark's TCP analysis, by tshark.
 
 use std::process::Command;
 
 use anyhow::Context;
-use fidelity::Said;
+use fidelity::VerdictCounts;
 use flowtrack::Flow;
 
-use super::capture::{self, Filling};
-use super::output;
+use super::capture::{self, PayloadFill};
+use super::stdout_of;
 
-/// The program.
+/// Name of the program.
 pub(super) const PROGRAM: &str = "tshark";
 
-/// `tcp.analysis.` and each of these; `flags` is any of them.
+/// Verdicts, which are fields `tcp.analysis.*`; `flags` is set with any of the others.
 const VERDICTS: [&str; 16] = [
     "flags",
     "retransmission",
@@ -32,11 +32,11 @@ const VERDICTS: [&str; 16] = [
     "reused_ports",
 ];
 
-/// What it says of each packet.
-pub(super) fn said(flows: &[&Flow]) -> anyhow::Result<Said> {
+/// Runs tshark on the flows and returns its verdicts, which are per packet.
+pub(super) fn verdicts(flows: &[&Flow]) -> anyhow::Result<VerdictCounts> {
     let folder = tempfile::tempdir().context("temporary folder")?;
     let path = folder.path().join("flows.pcap");
-    capture::write(&path, flows, Filling::Omitted)?;
+    capture::write(&path, flows, PayloadFill::Omitted)?;
     let mut command = Command::new(PROGRAM);
     command.arg("-r").arg(&path).args([
         "-n",
@@ -45,18 +45,21 @@ pub(super) fn said(flows: &[&Flow]) -> anyhow::Result<Said> {
         "-o",
         "tcp.analyze_sequence_numbers:TRUE",
     ]);
-    // Payload is not there: nothing is an application's protocol.
+    // The capture has no payload, so no packet may be dissected as an application's protocol.
     command.args(["-d", "tcp.port==0-65535,data", "-T", "fields", "-e", "tcp.stream"]);
     VERDICTS.iter().for_each(|verdict| {
         command.arg("-e").arg(format!("tcp.analysis.{verdict}"));
     });
-    Ok(read(&output(&mut command)?, flows))
+    Ok(count_verdicts(&stdout_of(&mut command)?, flows))
 }
 
-/// A line for each packet: the number of its stream, and a column for each verdict.
-fn read(lines: &str, flows: &[&Flow]) -> Said {
-    let mut said =
-        Said { of: flows.iter().map(|f| f.packets.len() as u32).collect(), ..Said::default() };
+/// Counts the verdicts in tshark's lines, one for each packet: the number of its stream, and a
+/// column for each verdict.
+fn count_verdicts(lines: &str, flows: &[&Flow]) -> VerdictCounts {
+    let mut counts = VerdictCounts {
+        units: flows.iter().map(|f| f.packets.len() as u32).collect(),
+        ..VerdictCounts::default()
+    };
     for line in lines.lines() {
         let mut columns = line.split('\t');
         let Some(stream) = columns
@@ -67,8 +70,8 @@ fn read(lines: &str, flows: &[&Flow]) -> Said {
             continue;
         };
         for (verdict, _) in VERDICTS.iter().zip(columns).filter(|(_, value)| !value.is_empty()) {
-            said.count(verdict, stream);
+            counts.add(verdict, stream);
         }
     }
-    said
+    counts
 }
