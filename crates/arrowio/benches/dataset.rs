@@ -5,8 +5,8 @@ use std::hint::black_box;
 use std::io::Cursor;
 
 use arrowio::{
-    CodecId, Compression, DatasetFormat, DatasetMeta, DatasetReader, DatasetWriter, FlowRow,
-    FlowSummary, Tokens, WriteOptions,
+    CodecId, Compression, DatasetFormat, DatasetReader, DatasetWriter, FlowRow, FlowSummary,
+    Tokens, WriteOptions,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokenizer::FlowIdentity;
@@ -45,13 +45,7 @@ fn rows() -> Vec<FlowRow> {
 }
 
 fn written(rows: &[FlowRow], format: DatasetFormat, compression: Compression) -> Vec<u8> {
-    let meta = DatasetMeta {
-        token_code: CODE.name.into(),
-        token_version: CODE.version,
-        vocab_size: 1024,
-        tool: "a bench".into(),
-        options: Default::default(),
-    };
+    let meta = testkit::datasets::meta(CODE);
     let options = WriteOptions { format, compression, ..WriteOptions::default() };
     let mut writer = DatasetWriter::new("memory", Vec::new(), &meta, &options).unwrap();
     rows.iter().for_each(|row| writer.write(row).unwrap());

@@ -161,7 +161,7 @@ impl RowDecoder {
         self.decode_with(&row.tokens, &identity).map(|(flow, _)| flow)
     }
 
-    /// Decodes the first packets of a row's flow and returns what `look` makes of them. The flow
+    /// Decodes the first packets of a row's flow and returns the result of `look` on them. The flow
     /// has no packets if the first one is not valid.
     pub fn decode_opening<T>(&mut self, row: &FlowRow, look: impl FnOnce(&Flow) -> T) -> T {
         let mut flow = self.empty_flow();

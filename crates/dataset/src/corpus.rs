@@ -10,7 +10,7 @@ use memmap2::Mmap;
 
 use crate::hash::fnv1a;
 
-/// Options of [`Corpus::open`].
+/// Options of [`Corpus::open`]: vocabulary, place of the tokens, limit on near-duplicates.
 #[derive(Clone, Debug)]
 pub struct CorpusOptions {
     /// Number of token ids; a flow with an id that is not below it is refused.
@@ -45,7 +45,7 @@ pub enum CorpusError {
         flow: u64,
         /// Property that every flow of a corpus has.
         expected: String,
-        /// Offending value.
+        /// Value that the flow has instead.
         found: String,
     },
     /// The file of tokens cannot be written or mapped.
@@ -102,7 +102,7 @@ pub struct Corpus {
 struct FlowEntry {
     /// Index of the first token in the file, counted in tokens.
     start: u64,
-    /// Number of tokens.
+    /// Number of tokens of the flow.
     length: u32,
     /// Packets of both sides; 0 if unknown.
     packets: u32,
@@ -117,9 +117,9 @@ impl Corpus {
     /// with the number of rows read.
     ///
     /// # Errors
-    /// If the dataset cannot be read to its end; if a flow has a token id that `options` excludes or
-    /// tokens of more than 16 bits; if there are more than 2^32 - 1 flows; and if the scratch file
-    /// cannot be written.
+    /// If the dataset cannot be read to its end; if a flow has a token id that `options` excludes
+    /// or tokens of more than 16 bits; if there are more than 2^32 - 1 flows; and if the scratch
+    /// file cannot be written.
     pub fn open(
         path: &Path,
         accepted: &[CodecId],

@@ -24,7 +24,7 @@
 //! ```
 //!
 //! Nothing here reads a command line or prints: paths, formats and metadata are arguments, and
-//! what was left out is returned.
+//! parts of a file that cannot be read are returned as [`LeftOut`].
 
 mod codec;
 mod corpus;

@@ -42,8 +42,8 @@ impl<'w> Destination<'w> {
     /// Returns the destination of an open stream such as standard output.
     ///
     /// # Errors
-    /// If Parquet is asked for: its files end with an index of what precedes, and are read from
-    /// there.
+    /// If Parquet is asked for: readers start at the footer of a Parquet file, so a pipe cannot
+    /// carry one.
     pub fn stream(
         name: &str,
         to: impl Write + Send + 'w,
@@ -55,24 +55,23 @@ impl<'w> Destination<'w> {
         Ok(Destination::Stream { name: name.to_owned(), to: Box::new(to) })
     }
 
-    /// Chooses the destination at a path, from its name and what is there.
+    /// Chooses the destination at a path, by its extension and the kind of an existing file.
     ///
-    /// A name with the extension of a dataset is a file, and so is anything that exists and is not a
+    /// A name with the extension of a dataset is a file. So is a path that exists and is not a
     /// folder: a device or a pipe, which gets a stream. Every other path is a folder. `asked` has
-    /// precedence over the extension, but a stream is Arrow, too.
+    /// precedence over the extension, except that Arrow also includes a stream.
     ///
     /// ```
-    /// use std::path::{Path, PathBuf};
+    /// use std::path::Path;
     ///
-    /// use arrowio::DatasetFormat;
-    /// use dataset::Destination;
+    /// use arrowio::DatasetFormat::{Arrow, Parquet, Stream};
+    /// use dataset::Destination::{self, File, Folder};
     ///
     /// let at = |name: &str, asked| Destination::at(Path::new(name), asked);
-    /// assert!(matches!(at("a.parquet", None), Destination::File { format: DatasetFormat::Parquet, .. }));
-    /// assert!(matches!(at("folder", None), Destination::Folder { format: DatasetFormat::Arrow, .. }));
-    /// let arrow = Some(DatasetFormat::Arrow);
-    /// assert!(matches!(at("a.parquet", arrow), Destination::File { format: DatasetFormat::Arrow, .. }));
-    /// assert!(matches!(at("a.arrows", arrow), Destination::File { format: DatasetFormat::Stream, .. }));
+    /// assert!(matches!(at("a.parquet", None), File { format: Parquet, .. }));
+    /// assert!(matches!(at("folder", None), Folder { format: Arrow, .. }));
+    /// assert!(matches!(at("a.parquet", Some(Arrow)), File { format: Arrow, .. }));
+    /// assert!(matches!(at("a.arrows", Some(Arrow)), File { format: Stream, .. }));
     /// ```
     #[must_use]
     pub fn at(path: &Path, asked: Option<DatasetFormat>) -> Destination<'w> {
@@ -121,13 +120,13 @@ pub enum SinkError {
     Dataset(#[from] arrowio::Error),
 }
 
-/// Options of [`Sink::create`].
+/// Options of [`Sink::create`], for folders and for streams.
 #[derive(Clone, Copy, Debug)]
 pub struct SinkOptions {
     /// Treatment of an existing folder.
     pub on_existing: OnExisting,
-    /// Number of tokens in a record batch of a stream, if it is not the default of [`WriteOptions`].
-    /// Small batches reach the reader of a slow stream earlier.
+    /// Number of tokens in a record batch of a stream, unless the default of [`WriteOptions`] is
+    /// used. Small batches reach the reader of a slow stream earlier.
     pub stream_batch_tokens: Option<usize>,
 }
 
@@ -189,8 +188,8 @@ impl<'w> Sink<'w> {
         Ok(())
     }
 
-    /// Writes the remaining rows and gives the dataset its name. Returns counts of what was
-    /// written.
+    /// Writes the remaining rows, gives the dataset its name, and returns the counts of flows,
+    /// tokens, octets and files.
     ///
     /// # Errors
     /// If the rows cannot be written or the output cannot be renamed; then nothing appears under

@@ -65,7 +65,7 @@ pub enum LeftOut {
     },
 }
 
-/// Reports whether a file is a dataset by its name, or begins like a capture.
+/// Reports whether a file has the extension of a dataset, or begins like a capture.
 #[must_use]
 pub fn is_dataset_or_capture(path: &Path) -> bool {
     arrowio::is_dataset_name(path) || begins_like_capture(path)
@@ -80,8 +80,8 @@ pub fn begins_like_capture(path: &Path) -> bool {
 }
 
 impl CompleteFlows {
-    /// Adds the complete flows of a file, which is a dataset by its name or else a capture. Returns
-    /// what was left out of it.
+    /// Adds the complete flows of a file, which is a dataset by its extension or else a capture.
+    /// Returns the parts that could not be read.
     ///
     /// # Errors
     /// If the file cannot be opened, or is a dataset in another token code than `field`.

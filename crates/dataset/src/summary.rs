@@ -3,8 +3,8 @@
 use arrowio::FlowSummary;
 use flowtrack::{Class, Close, Completeness, Flow, Verdict};
 
-/// How a conversation ended and what was seen of it, as enums. Only [`summarize`] turns them into
-/// the text of columns.
+/// Class, close and completeness of a conversation. Only [`summarize`] turns the enums into the
+/// text of columns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
     /// Class of the conversation.

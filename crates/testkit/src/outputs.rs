@@ -40,7 +40,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     contents(folder).into_iter().filter(|(_, octets)| octets.is_some()).collect()
 }
 
-/// Runs octets as a sequence of up to twelve steps. Each has an octet for the kind of step, an octet
+/// Runs octets as a sequence of up to twelve steps. Each step has an octet for its kind, an octet
 /// for the length of a name, that name, and a second name or content.
 ///
 /// # Panics

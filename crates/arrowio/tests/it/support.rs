@@ -9,19 +9,13 @@ use arrowio::{
 };
 use proptest::option::of;
 use proptest::prelude::*;
+pub(crate) use testkit::datasets::{FIELD, WORD16};
 use tokenizer::{FlowIdentity, SideIdentity};
 
-pub(crate) const FIELD: CodecId = CodecId { name: "field", version: 1 };
-pub(crate) const WORD16: CodecId = CodecId { name: "word16", version: 1 };
-
+/// Returns metadata with an option, so that options are written and read, too.
 pub(crate) fn meta(code: CodecId) -> DatasetMeta {
-    DatasetMeta {
-        token_code: code.name.into(),
-        token_version: code.version,
-        vocab_size: 1024,
-        tool: "a test".into(),
-        options: [("keep".to_owned(), "graceful".to_owned())].into(),
-    }
+    let options = [("keep".to_owned(), "graceful".to_owned())].into();
+    DatasetMeta { options, ..testkit::datasets::meta(code) }
 }
 
 pub(crate) fn options(format: DatasetFormat, compression: Compression) -> WriteOptions {

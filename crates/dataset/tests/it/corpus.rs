@@ -47,7 +47,8 @@ fn flow(tokens: &[u16], source: &str) -> FlowRow {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Flows of few and short tokens, so that many are equal, compared with a list that is searched.
+    /// Flows of few and short tokens, so that many are equal. The reference is a list that is
+    /// searched.
     #[test]
     fn the_first_of_the_same_flows_stays(
         contents in prop::collection::vec(prop::collection::vec(0..2_u16, 0..4), 0..60),
