@@ -102,10 +102,7 @@ impl RowEncoder {
 
 /// Reads the header of a row's flow. The `word16` code has none: its header is computed from the
 /// whole flow, which is decoded for it.
-///
-/// # Errors
-/// If the tokens of the header, or in `word16` of the flow, are not valid.
-pub fn read_header(row: &FlowRow) -> Result<FlowHeader, DecodeError> {
+fn read_header(row: &FlowRow) -> Result<FlowHeader, DecodeError> {
     match &row.tokens {
         Tokens::U16(tokens) => field::header(tokens),
         Tokens::I32(words) => {

@@ -34,7 +34,7 @@ mod source;
 mod split;
 mod summary;
 
-pub use self::codec::{CODEC_IDS, RowCodec, RowDecoder, RowEncoder, header_of, read_header};
+pub use self::codec::{CODEC_IDS, RowCodec, RowDecoder, RowEncoder, header_of};
 pub use self::corpus::{Corpus, CorpusError, CorpusOptions, NearDuplicates};
 pub use self::sink::{Destination, REPLACE_DATASET, Sink, SinkError, SinkOptions};
 pub use self::source::{

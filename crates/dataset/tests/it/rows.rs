@@ -1,7 +1,7 @@
 //! Flows of captures as rows and back.
 
 use arrowio::FlowRow;
-use dataset::{CompleteFlows, Outcome, RowCodec, RowDecoder, RowEncoder, read_header, summarize};
+use dataset::{CompleteFlows, Outcome, RowCodec, RowDecoder, RowEncoder, header_of, summarize};
 use flowtrack::Flow;
 use testkit::Scratch;
 use testkit::captures::{complete_flows, conversations};
@@ -31,7 +31,7 @@ fn word16_rows_synthesize_times() {
         let row = encode(RowCodec::Word16, &flow);
         let (decoded, synthesized) = RowDecoder::default().decode(&row).unwrap();
         assert_eq!(decoded.packets.len() as u64, synthesized.packets);
-        assert_eq!(read_header(&row).unwrap().server_port, flow.server.port);
+        assert_eq!(header_of(&decoded).server_port, flow.server.port);
     }
 }
 
