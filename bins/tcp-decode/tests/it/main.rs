@@ -1,5 +1,7 @@
 //! The program from outside: what it reads, writes and says, and how it exits.
 
+mod panics;
+
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{Read, Write};
