@@ -8,8 +8,8 @@ use linformer::file::{TensorFile, TrainingMetadata};
 
 fuzz_target!(|octets: &[u8]| {
     let Some((&how, rest)) = octets.split_first() else { return };
-    // As they stand; or a header up to a zero, its length put before it, so that changes reach what
-    // is behind the length.
+    // Either the octets as they are, or a header up to a zero with its right length put before it, so
+    // that mutations reach the parser behind the length.
     let file = match how % 2 {
         0 => rest.to_vec(),
         _ => {
