@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// Action if the target of an [`AtomicFolder`] exists and is not empty.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OnExisting {
-    /// Fails with [`Error::NotEmpty`].
+    /// Fails with [`Error::NotEmpty`] and leaves the folder as it is.
     Fail,
     /// Replaces the folder with its contents once the new one is complete, if each entry is a file
     /// that such a run writes: its name matches one of these patterns, each with at most one `*`.

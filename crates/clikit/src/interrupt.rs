@@ -7,9 +7,9 @@ use crate::stderr;
 
 /// Name of the program, for the handler's message.
 static NAME: OnceLock<String> = OnceLock::new();
-/// Whether the first signal only sets [`REQUESTED`].
+/// Set if the run catches signals itself: the first one then only sets [`REQUESTED`].
 static CAUGHT: AtomicBool = AtomicBool::new(false);
-/// Whether a signal has arrived since the run began to catch them.
+/// Set once a signal has arrived at a run that catches signals itself.
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// Exit code of an interrupted run: 128 + SIGINT, as shells report it.

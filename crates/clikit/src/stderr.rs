@@ -1,4 +1,4 @@
-//! Lines on stderr.
+//! Output of single lines on stderr.
 
 use std::io::{self, Write};
 

@@ -59,7 +59,7 @@ pub(crate) fn write_atomic(
 /// Training state of a folder that becomes [`PREVIOUS`] when the next one is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum RotationPolicy {
-    /// [`CHECKPOINT`] becomes [`PREVIOUS`], as usual.
+    /// [`CHECKPOINT`] becomes [`PREVIOUS`] before the new state takes its name.
     KeepLast,
     /// [`PREVIOUS`] stays, since the run resumed from it: [`CHECKPOINT`] is damaged or unwanted.
     KeepPrevious,
