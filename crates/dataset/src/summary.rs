@@ -11,7 +11,7 @@ pub struct Outcome {
     pub class: Class,
     /// Kind of its end.
     pub close: Close,
-    /// Wireshark's `tcp.completeness` bits.
+    /// Bits of Wireshark's field `tcp.completeness`.
     pub completeness: Completeness,
 }
 
