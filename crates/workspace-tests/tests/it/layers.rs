@@ -47,6 +47,8 @@ const WALLS: &[(&str, &[&str])] = &[
     ("pnet_packet", &["tcpwire"]),
     ("arrow2", &["arrowio"]),
     ("parquet2", &["arrowio"]),
+    ("arrow-format", &["arrowio"]),
+    ("parquet-format-safe", &["arrowio"]),
     ("tch", &["linformer", "linformer-kernels"]),
     ("torch-sys", &["linformer-kernels"]),
     ("indicatif", &["clikit"]),
