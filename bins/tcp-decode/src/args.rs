@@ -160,9 +160,9 @@ pub(crate) enum ResolutionArg {
     /// Microseconds if the times of all flows are whole ones, else nanoseconds; nanoseconds on
     /// stdout
     Auto,
-    /// Microseconds
+    /// Microseconds, as most captures have
     Us,
-    /// Nanoseconds
+    /// Nanoseconds, which keep every time exactly
     Ns,
 }
 
@@ -171,9 +171,9 @@ pub(crate) enum ResolutionArg {
 pub(crate) enum PayloadArg {
     /// Nothing: headers only, with the true length of the packet
     None,
-    /// Zeros
+    /// Zeros, as the checksums assume
     Zero,
-    /// Random octets
+    /// Random octets, drawn from the seed
     Random,
 }
 

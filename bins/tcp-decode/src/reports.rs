@@ -26,21 +26,21 @@ pub(crate) struct Reports {
     packets_per_flow: BTreeMap<u64, u64>,
     /// Rejections by field and reason.
     failures: BTreeMap<(String, String), u64>,
-    /// Flows by class.
+    /// Number of flows read and written, by class.
     classes: BTreeMap<String, ClassCounts>,
 }
 
 /// Class of a flow whose header could not be read.
 const UNKNOWN_CLASS: &str = "unknown";
 
-/// Line of `packets-per-flow.csv`.
+/// Line of `packets-per-flow.csv`: number of flows of one length.
 #[derive(Serialize)]
 struct PacketsRow {
     packets: u64,
     flows: u64,
 }
 
-/// Line of `failures.csv`.
+/// Line of `failures.csv`: number of rejections for one reason.
 #[derive(Serialize)]
 struct FailureRow<'r> {
     field: &'r str,
@@ -48,7 +48,7 @@ struct FailureRow<'r> {
     times: u64,
 }
 
-/// Line of `validity.csv`.
+/// Line of `validity.csv`: flows of one class, written and left out.
 #[derive(Serialize)]
 struct ValidityRow<'r> {
     class: &'r str,
@@ -57,7 +57,7 @@ struct ValidityRow<'r> {
     left_out: u64,
 }
 
-/// Contents of `reports.json`.
+/// Contents of `reports.json`: all tables in one object.
 #[derive(Serialize)]
 struct AllRows<'r> {
     packets_per_flow: Vec<PacketsRow>,

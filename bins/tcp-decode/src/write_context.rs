@@ -23,7 +23,7 @@ pub(crate) struct WriteContext<'a> {
     pub(crate) framer: PayloadFramer,
     /// Label file, if it is wanted.
     pub(crate) labels: Option<LabelWriter>,
-    /// Decoder of rows.
+    /// Decoder of rows, with the buffers that it reuses.
     pub(crate) decoder: PendingDecoder,
     /// Counts for the reports and the summary.
     pub(crate) reports: Reports,

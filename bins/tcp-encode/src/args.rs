@@ -86,9 +86,9 @@ impl clikit::Cli for Args {
 /// Format of the dataset: `--format`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum FormatArg {
-    /// Arrow IPC
+    /// Arrow IPC, a file or a stream
     Arrow,
-    /// Parquet
+    /// Parquet, a row group per batch
     Parquet,
 }
 

@@ -11,13 +11,13 @@ pub(crate) struct EncodeCounts {
     pub(crate) frames: u64,
     /// Octets of the capture files, decompressed.
     pub(crate) octets: u64,
-    /// TCP segments.
+    /// Number of TCP segments in the frames.
     pub(crate) segments: u64,
     /// Conversations, kept or not.
     pub(crate) conversations: u64,
     /// Packets that came after their conversation was exported, which the dataset lacks.
     pub(crate) packets_after_export: u64,
-    /// Conversations by class.
+    /// Number of conversations of each class.
     pub(crate) classes: BTreeMap<&'static str, u64>,
     /// Conversations with exactly the flags of `--keep strict`.
     pub(crate) strict: u64,

@@ -237,7 +237,7 @@ struct MessageSender<'r> {
     task: &'r CaptureTask,
     encoder: ConversationEncoder<'r>,
     rows: Vec<FlowRow>,
-    /// Tokens in `rows`.
+    /// Number of tokens in `rows`.
     tokens: usize,
     log_entries: Vec<FlowLogEntry>,
     send: &'r mut dyn FnMut(Message) -> anyhow::Result<()>,

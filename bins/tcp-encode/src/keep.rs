@@ -20,7 +20,7 @@ pub(crate) enum KeepClass {
     Ended,
     /// Everything that is in no other class
     Partial,
-    /// All conversations
+    /// All conversations, whole or not
     All,
     /// Pattern of tcpflowgen: IPv4, flags exactly S, SA, A at the begin and FA, A, FA, A at the end
     Strict,

@@ -19,7 +19,7 @@ pub(crate) struct ReadOptions {
     pub(crate) flow_log: bool,
     /// Token code of the dataset.
     pub(crate) tokens: TokenCodeArg,
-    /// Cipher of `--anonymize`.
+    /// Cipher that replaces addresses, with the key of `--anonymize`.
     pub(crate) anonymize: Option<CryptoPan>,
 }
 

@@ -64,7 +64,8 @@ pub struct WriteOptions {
     pub format: DatasetFormat,
     /// Compression of all columns.
     pub compression: Compression,
-    /// Size in octets at which a [`FolderWriter`](crate::FolderWriter) ends a shard and starts the next one.
+    /// Size in octets at which a [`FolderWriter`](crate::FolderWriter) ends a shard and starts the
+    /// next one.
     pub shard_octets: u64,
     /// Number of tokens at which a record batch (in Parquet a row group) is written.
     pub batch_tokens: usize,

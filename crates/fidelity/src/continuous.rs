@@ -1,6 +1,6 @@
 //! Distance of continuous distributions.
 
-/// ValueRange over which distances are taken: the 0.1st to the 99.9th percentile of the real values.
+/// Range over which distances are taken: the 0.1st to the 99.9th percentile of the real values.
 /// Values outside are moved to its edge and counted.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
 pub struct ValueRange {

@@ -100,7 +100,7 @@ struct SenderState {
     shift: u32,
     /// TSval of the last segment that had new octets.
     last_tsval: Option<u32>,
-    /// All TSvals sent.
+    /// TSvals that this side has sent.
     tsvals: rustc_hash::FxHashSet<u32>,
 }
 

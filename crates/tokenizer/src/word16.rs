@@ -32,7 +32,7 @@ pub type Word = i32;
 pub const NAME: &str = "word16";
 /// Version of this code: the original's.
 pub const VERSION: u32 = 1;
-/// Number of ids.
+/// Number of ids: 65,536 words and ten marks.
 pub const VOCAB_SIZE: usize = 65_546;
 
 /// The class of a flow that opens with exactly SYN, SYN-ACK, ACK and closes with exactly FIN-ACK,
@@ -52,7 +52,7 @@ pub const REVERSE: Word = 65_541;
 pub const HEADER: Word = 65_542;
 /// The length of TCP header and payload follows.
 pub const SIZE: Word = 65_543;
-/// The flow ends.
+/// Mark at the end of a flow.
 pub const END: Word = 65_544;
 /// Nothing: fills rows up.
 pub const PADDING: Word = 65_545;

@@ -102,8 +102,8 @@ fn decode(args: &[&str]) -> (i32, Value) {
     (output.status.code().unwrap(), summary.unwrap_or_else(|_| panic!("{}", text(&output.stderr))))
 }
 
-/// What tshark says about fields of a capture, a line per packet; `None`, with a message, where it
-/// is not installed.
+/// Returns the fields of a capture by tshark, a line per packet; `None`, with a message, where
+/// tshark is not installed.
 fn tshark(path: &str, fields: &[&str]) -> Option<Vec<String>> {
     let prefs = ["tcp.check_checksum:TRUE", "ip.check_checksum:TRUE"];
     let mut command = Command::new("tshark");

@@ -24,7 +24,7 @@ pub(super) fn svg(field: &ContinuousField) -> anyhow::Result<String> {
 
 type Outcome = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
-/// Draws into `svg`.
+/// Draws the histogram of a field into `svg`.
 fn draw(svg: &mut String, field: &ContinuousField) -> Outcome {
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;

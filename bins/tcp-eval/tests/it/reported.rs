@@ -1,11 +1,11 @@
-//! What is written for people, and what other programs are asked.
+//! Reports for people, and verdicts of other programs.
 
 use std::path::Path;
 use std::process::Command;
 
 use super::{flows, tcp_eval, testdata, write};
 
-/// What the program says and writes of two sides.
+/// Runs tcp-eval on two sides and returns its metrics and its report.
 fn run(real: &Path, generated: &Path, report: &Path, more: &[&str]) -> (serde_json::Value, String) {
     let mut command = tcp_eval();
     command

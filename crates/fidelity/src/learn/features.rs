@@ -69,7 +69,8 @@ impl Named {
     }
 }
 
-/// Returns the names of [`LearnerInput::with_identifiers`]; [`LearnerInput::behaviour`] is its beginning.
+/// Returns the names of [`LearnerInput::with_identifiers`]; [`LearnerInput::behaviour`] is its
+/// beginning.
 pub(crate) fn names() -> Vec<String> {
     let mut named = behaviour(&Flow::empty());
     identifiers(&Flow::empty(), &mut named);

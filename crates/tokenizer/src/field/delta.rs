@@ -186,7 +186,7 @@ pub(crate) enum AckDelta {
     Raw(u32),
 }
 
-/// Payload length.
+/// Payload length, relative to a full segment or to the segment sent again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum LenDelta {
     /// A full segment; of a retransmission, the length of the segment or of the hole.
@@ -202,7 +202,7 @@ pub(crate) enum LenDelta {
     Raw(u32),
 }
 
-/// Window field.
+/// Window field, relative to the last one of this side (RFC 9293, section 3.8.6).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum WindowDelta {
     /// The window of this side's last packet.
@@ -220,7 +220,7 @@ pub(crate) enum WindowDelta {
     Down(u16),
 }
 
-/// TCP options.
+/// TCP options, relative to those of this side's last packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum OptionsDelta {
     /// The options of this side's last packet, or none: see the state.
@@ -269,7 +269,7 @@ pub(crate) enum TsecrDelta {
     /// The `k`-th TSval of the other side from the one that this side echoed last, which is the
     /// 0th.
     Later(u8),
-    /// The value 0.
+    /// The value 0, as in a SYN (RFC 7323, section 3.2).
     Zero,
     /// The base of the other side's clock, which no packet has shown.
     Base,
@@ -277,7 +277,7 @@ pub(crate) enum TsecrDelta {
     Raw(u32),
 }
 
-/// IPv4 identification.
+/// IPv4 identification, relative to this side's last one (RFC 6864).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum IpIdDelta {
     /// The next identification in this side's manner.
@@ -285,7 +285,7 @@ pub(crate) enum IpIdDelta {
     Expected,
     /// Increase over this side's last identification, modulo 2^16: 0 to 16.
     More(u8),
-    /// The value 0.
+    /// The value 0, whatever came before.
     Zero,
     /// The base of this side, which no packet has shown.
     Base,
@@ -293,13 +293,13 @@ pub(crate) enum IpIdDelta {
     Raw(u16),
 }
 
-/// IPv6 flow label.
+/// IPv6 flow label, relative to this side's last one (RFC 6437).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum FlowLabelDelta {
     /// The label of this side's last packet.
     #[default]
     Expected,
-    /// The value 0.
+    /// The value 0: the packet has no label.
     Zero,
     /// The base of this side.
     Base,
@@ -318,7 +318,7 @@ pub(crate) struct PacketDelta {
     pub(crate) ack: AckDelta,
     pub(crate) len: LenDelta,
     pub(crate) window: WindowDelta,
-    /// Urgent pointer.
+    /// Urgent pointer as in the header, with or without URG.
     pub(crate) urgent: u16,
     pub(crate) options: OptionsDelta,
     /// Option elements; empty if the options are the expected ones.

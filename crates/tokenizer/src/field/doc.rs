@@ -12,7 +12,7 @@ use super::stats::TokenStats;
 use super::vocab::{self, TABLE, VERSION, VOCAB_SIZE};
 use crate::TokenId;
 
-/// `docs/tokens.md`, whole, with what fields cost on the flows of `costs`.
+/// Returns `docs/tokens.md`, with the cost of each field on the flows of `costs`.
 #[must_use]
 pub fn reference(costs: &TokenStats) -> String {
     let mut out = String::new();
@@ -56,84 +56,13 @@ fn list<T: std::fmt::Display>(out: &mut String, name: &str, values: impl Iterato
     let _ = writeln!(out, "- **{name}**: {}", values.join(", "));
 }
 
-const COSTS: &str = "
-## What it costs
+const COSTS: &str = include_str!("doc/costs.md");
 
-By field, over every whole conversation of the captures in `testdata` (`tcp-encode --token-table FILE` writes this table for
-any captures). Bits are the entropy of the frequencies of what each field says, *not said* being one of them; a model that
-sees more than frequencies needs fewer. The original's code takes 20.9 words a packet, and says no time.
+const WORD16: &str = include_str!("doc/word16.md");
 
-";
+const INTRODUCTION: &str = include_str!("doc/introduction.md");
 
-const WORD16: &str = "
-## The original's code beside it
-
-`tcp-encode --tokens word16` writes tcpflowgen's 16-bit words instead, and `tcp-decode` reads them: 65,546 ids, no state, no
-grammar. A flow is its class (65536 complete, 65537 start, 65538 close, 65539 free), its packets, and 65544. A packet is its
-direction (65540 or 65541), 65543 and the length of TCP header and payload, 65542, then the header as 16-bit words: ports,
-sequence and acknowledgment number (high word first), data offset, reserved bits (0), the low six flags, window, checksum (0),
-urgent pointer, options two octets to a word. 65545 fills rows up.
-
-It does not hold time, addresses and IP version, TTL, IP identification, DSCP and ECN, DF and flow label, nor ECE, CWR, AE and
-the reserved bits. Our decoder makes them up (times a microsecond apart, TTL 64, the rest zero) and counts the packets for which
-it did, and apart from them those whose options or lengths it had to mend.
-";
-
-const INTRODUCTION: &str = "# The `field` token code, version {version}
-
-<!-- Written by `cargo run -p tokenizer --example tokens_doc`; a test fails when it is stale. -->
-
-{size} ids. A flow is `begin`, its head, its packets, `end`:
-
-    begin flow class length port [hz] [hz]  packet packet ... packet  end
-
-A packet is a `packet` token, the fields that do not go as expected in the order of the table, and the time:
-
-    packet [flags] [seq] [ack] [len] [window] [urgent] [options] [tsval] [tsecr] [dsfield] [ttl] [df] [id or label] time
-
-What is not said is as expected. Encoder and decoder keep the same state of both ends and expect the same:
-
-| field | expected |
-| --- | --- |
-| sequence number | one past the highest that this side sent; a SYN's: the initial one; a repeated FIN's: the FIN's own |
-| acknowledgment | `packet` says: as this side's last, or everything received without a hole |
-| payload length | `packet` says: none, or a full segment (MSS less timestamps, or what traffic has shown); of a repeated segment: its own; of a hole: its own, at most a full segment |
-| window | as this side's last, scaled down after the SYN |
-| options | a SYN's: as this side's last SYN; a RST's: none; others: as this side's last without SACK, at first timestamps where both SYNs had them |
-| TSval | by the side's clock: its tick since the last value, the turn of the tick narrowed down by every packet |
-| TSecr | the TSval of the last segment that counts for echoing, given what this packet acknowledges (RFC 7323, section 4.3) |
-| DSCP and ECN, TTL, DF | as this side's last (DSCP and ECN apart for packets with and without payload); at first 0, 64, set |
-| IPv4 identification | counts up, stays, or stays zero, as this side's last did |
-| IPv6 flow label | as this side's last |
-
-Addresses, the client's port, initial sequence numbers, timestamp bases, the first non-zero identification and flow label
-of each side and the start time are in no token. They stand in columns beside the tokens (`docs/dataset.md`).
-
-A number that needs more than its token is followed by base-256 digits, most significant first. Buckets (lengths, window
-changes, gaps) cut octaves into equal parts; the digits say where in the bucket, and there are as many as its width needs.
-Gaps are cut in nanoseconds whatever the flow's unit, so that a token means the same in every capture; digits count units.
-
-What the code does not hold, and whoever makes flows has to name: IP options, IPv6 extension headers, fragments, the IPv4
-reserved bit, headers outside the IP header (VLAN, tunnels), checksums (they are computed) and payload.
-
-## Ids
-
-| id | name | field | digits that follow | meaning |
-| --- | --- | --- | --- | --- |
-";
-
-const LISTS: &str = "
-The index of a `packet` token is 32 x direction (0 from the client, 1 from the server) + 4 x flags (in the order given) + 2 x
-data (1 with payload) + acknowledgment (1 where it moves on).
-
-## Lists
-
-Values in the order of their ids:
-
-";
-
-// --- the worked flow
-// -------------------------------------------------------------------------------------------
+const LISTS: &str = include_str!("doc/lists.md");
 
 /// A short HTTP conversation, made by hand.
 #[must_use]
@@ -215,7 +144,8 @@ fn worked(out: &mut String) {
         tokens.len()
     );
     out.push_str(
-        "| packet | seq | ack | len | window | time (us) | tokens |\n| --- | --- | --- | --- | --- | --- | --- |\n",
+        "| packet | seq | ack | len | window | time (us) | tokens |\n\
+         | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     let mut parser = Parser::default();
     let mut said: Vec<TokenId> = Vec::new();

@@ -33,7 +33,7 @@ pub struct SessionClass {
 }
 
 impl SessionClass {
-    /// Number of classes.
+    /// Number of session classes, each with an id below it.
     pub const COUNT: usize = 2 * CloseKind::ALL.len();
 
     /// Returns the class whose token is number `id` of [`vocab::CLASS`], or `None` for ids from

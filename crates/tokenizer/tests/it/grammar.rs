@@ -20,7 +20,7 @@ impl Walk {
     }
 }
 
-/// So many seeds, or two where each takes hundreds of times as long.
+/// Returns `count` seeds, or two under miri, where each takes hundreds of times as long.
 fn seeds(count: u64) -> std::ops::Range<u64> {
     0..if cfg!(miri) { 2 } else { count }
 }
@@ -126,7 +126,7 @@ fn well_formed(octets: &[u8]) -> bool {
     })
 }
 
-/// What a whole session is, by a plain bitmap and nothing of the tokenizer's own.
+/// Checks that a flow is a whole session, by a plain bitmap that shares no code with the tokenizer.
 fn check_session(flow: &Flow) {
     let p = &flow.packets;
     let mut sent = [vec![], vec![]];

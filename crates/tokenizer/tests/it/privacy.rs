@@ -1,5 +1,5 @@
-//! What identifies a flow is not in its tokens: the same flow between other ends, from other bases,
-//! has the same ones.
+//! The identity of a flow is not in its tokens: the same flow between other addresses, from other
+//! bases, has the same tokens.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

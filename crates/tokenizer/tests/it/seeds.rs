@@ -1,4 +1,5 @@
-//! What fuzzing began with and what it has found, once more: the files of `fuzz/seeds/tokens`.
+//! The seeds of fuzzing and the inputs that it found, run once more: the files of
+//! `fuzz/seeds/tokens`.
 
 use tokenizer::field::{self, Constraint, Grammar, Limits};
 use tokenizer::{EncodeError, FlowIdentity, word16};

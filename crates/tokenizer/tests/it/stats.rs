@@ -1,4 +1,4 @@
-//! What tokens cost.
+//! Statistics of tokens count each token once.
 
 use tokenizer::field::{self, TokenStats};
 

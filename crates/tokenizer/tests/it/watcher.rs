@@ -152,8 +152,8 @@ impl Watcher {
     }
 }
 
-/// What one who only watches takes the end of a flow for. `bases` are the sides' initial sequence
-/// numbers, `shifts` those of their windows as they offered them.
+/// Returns the state in which a passive observer sees the end of a flow. `bases` are the initial
+/// sequence numbers of the sides, `shifts` the window shifts that they offered.
 pub(crate) fn state(flow: &Flow, bases: [u32; 2], shifts: [u8; 2]) -> State {
     let mut watcher = Watcher::default();
     for packet in &flow.packets {

@@ -49,7 +49,7 @@ fn a_wrong_word_is_named() {
     );
 }
 
-/// What the code keeps of a flow.
+/// Returns the part of a flow that the code encodes.
 fn kept(flow: &Flow) -> Vec<(Packet, Vec<u8>)> {
     let plain = |p: &Packet| Packet {
         time_ns: 0,

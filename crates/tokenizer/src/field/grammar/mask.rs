@@ -44,12 +44,12 @@ impl Mask {
         })
     }
 
-    /// Inserts one token.
+    /// Inserts one token into the set.
     pub(super) fn set(&mut self, token: TokenId) {
         self.0[usize::from(token) / 64] |= 1 << (token % 64);
     }
 
-    /// Removes one token.
+    /// Removes one token from the set.
     pub(super) fn clear(&mut self, token: TokenId) {
         self.0[usize::from(token) / 64] &= !(1 << (token % 64));
     }

@@ -290,7 +290,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Windows.
+/// Rules about windows and room for payload (RFC 9293, section 3.8.6).
 impl Session<'_> {
     /// Returns the offset up to which side `d` may send: the right edge of the window that the
     /// other side offers.
@@ -388,7 +388,7 @@ impl Session<'_> {
     }
 }
 
-/// Packets.
+/// Rules about packet tokens: direction, flags, payload.
 impl Session<'_> {
     /// Adds the packets that may follow, and the end of the flow.
     fn packets(&self, mask: &mut Mask) {
