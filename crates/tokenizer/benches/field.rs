@@ -1,4 +1,4 @@
-//! How fast the `field` code encodes, decodes and masks: packets and tokens per second on one core,
+//! Throughput of the `field` code and of the grammar: packets and tokens per second on one core,
 //! over every whole conversation of `testdata`.
 
 use std::hint::black_box;

@@ -1,5 +1,5 @@
-//! A flow made by hand, its tokens, and what may follow them: `cargo run -p tokenizer --example
-//! by_hand`.
+//! Encodes a flow made by hand, and shows its tokens and those that may follow: `cargo run -p
+//! tokenizer --example by_hand`.
 
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -9,7 +9,7 @@ use tcpwire::{Flags, SeqNum};
 use tokenizer::TokenCode;
 use tokenizer::field::{Constraint, Field, Grammar, Limits, vocab};
 
-/// A packet without options: times in microseconds, numbers as they stand in the header.
+/// Returns a packet without options. Numbers are those of the header.
 fn packet(
     time_us: i64,
     direction: Direction,
@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     code.decode(&tokens, &identity, &mut again)?;
     assert_eq!(again.packets, flow.packets);
 
-    // What may follow after the handshake, in a whole session?
+    // The tokens that may follow the handshake of a whole session.
     let mut grammar = Grammar::new(Constraint::Session, Limits::default());
     for &token in &tokens {
         if grammar.packets() == 3 {

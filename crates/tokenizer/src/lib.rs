@@ -68,7 +68,8 @@
 //!     grammar.push(token)?;
 //! }
 //! // A session begins with a SYN of the client: no other packet may follow.
-//! let packets = grammar.allowed_next().iter().filter(|&token| vocab::PACKET.arg(token).is_some());
+//! let allowed = grammar.allowed_next();
+//! let packets = allowed.iter().filter(|&token| vocab::PACKET.arg(token).is_some());
 //! assert_eq!(packets.collect::<Vec<_>>(), [vocab::PACKET.at(0)]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

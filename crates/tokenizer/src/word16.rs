@@ -1,10 +1,10 @@
-//! The `word16` code: tcpflowgen's 16-bit words, so that its datasets and models can be read and
-//! compared.
+//! The `word16` code: the 16-bit words of tcpflowgen, so that its datasets and models can be read
+//! and compared.
 //!
-//! A flow is its class, its packets and an end. A packet is 16 words and one for every two octets
+//! A flow is its class, its packets and an end. A packet is 16 words, and one for every two octets
 //! of options:
 //!
-//! | words | what |
+//! | words | meaning |
 //! | --- | --- |
 //! | 1 | direction: 65540 from the client, 65541 from the server |
 //! | 2 | 65543, then the length of TCP header and payload in octets |
@@ -15,9 +15,9 @@
 //! | 3 | window, checksum (always 0), urgent pointer |
 //! | n | option octets, two to a word |
 //!
-//! What it loses: time, addresses and IP version, TTL, IP identification, DSCP and ECN, DF, flow
-//! label, and of the TCP flags ECE, CWR, AE and the reserved bits. Decoding invents those and says
-//! so in [`Synthesized`].
+//! The code does not hold time, addresses and IP version, TTL, IP identification, DSCP and ECN, DF
+//! and flow label, nor the TCP flags ECE, CWR and AE and the reserved bits. The decoder makes them
+//! up, and counts the packets in [`Synthesized`].
 
 use flowtrack::{Direction, Flow, OptionsRef, Packet};
 use tcpwire::{Flags, SeqNum};
@@ -25,47 +25,54 @@ use tcpwire::{Flags, SeqNum};
 use crate::code;
 use crate::{DecodeError, EncodeError, FlowIdentity, Synthesized, TokenCode};
 
-/// A word: 0 to 65,535, or one of the marks above.
+/// A word: 0 to 65,535, or one of the marks from [`COMPLETE`] on.
 pub type Word = i32;
 
-/// Name of this code, as datasets give it.
+/// Name of this code in dataset metadata.
 pub const NAME: &str = "word16";
-/// Version of this code: the original's.
+/// Version of this code: that of tcpflowgen.
 pub const VERSION: u32 = 1;
-/// Number of ids: 65,536 words and ten marks.
+/// Number of different words.
 pub const VOCAB_SIZE: usize = 65_546;
 
-/// The class of a flow that opens with exactly SYN, SYN-ACK, ACK and closes with exactly FIN-ACK,
+/// Class of a flow that opens with exactly SYN, SYN-ACK, ACK and closes with exactly FIN-ACK,
 /// ACK, FIN-ACK, ACK.
 pub const COMPLETE: Word = 65_536;
-/// The class of a flow with that opening alone.
+/// Class of a flow that opens as [`COMPLETE`], and closes in another way.
 pub const START: Word = 65_537;
-/// The class of a flow with that close alone.
+/// Class of a flow that closes as [`COMPLETE`], and opens in another way.
 pub const CLOSE: Word = 65_538;
-/// The class of any other flow, and of all shorter than seven packets.
+/// Class of any other flow, and of all flows of fewer than seven packets.
 pub const FREE: Word = 65_539;
-/// The packet comes from the client.
+/// Mark before a packet of the client.
 pub const FORWARD: Word = 65_540;
-/// The packet comes from the server.
+/// Mark before a packet of the server.
 pub const REVERSE: Word = 65_541;
-/// The TCP header begins.
+/// Mark before the words of a TCP header.
 pub const HEADER: Word = 65_542;
-/// The length of TCP header and payload follows.
+/// Mark before the length of TCP header and payload.
 pub const SIZE: Word = 65_543;
-/// Mark at the end of a flow.
+/// Mark after the last packet of a flow.
 pub const END: Word = 65_544;
-/// Nothing: fills rows up.
+/// Mark that pads rows; it has no meaning.
 pub const PADDING: Word = 65_545;
 
-const OPENING: [u16; 3] = [0x02, 0x12, 0x10];
-const ENDING: [u16; 4] = [0x11, 0x10, 0x11, 0x10];
+const SYN_ACK: Flags = Flags::SYN.union(Flags::ACK);
+const FIN_ACK: Flags = Flags::FIN.union(Flags::ACK);
+/// Flags of the first packets of a flow that opens properly.
+const OPENING: [Flags; 3] = [Flags::SYN, SYN_ACK, Flags::ACK];
+/// Flags of the last packets of a flow that closes properly.
+const CLOSING: [Flags; 4] = [FIN_ACK, Flags::ACK, FIN_ACK, Flags::ACK];
+/// Flag bits that the code holds: FIN, SYN, RST, PSH, ACK and URG.
+const FLAG_BITS: u16 = 0x3f;
 
-/// The class word of a flow, by the original's rule.
+/// Returns the class word of a flow, by the rule of tcpflowgen.
 #[must_use]
 pub fn class_of(flow: &Flow) -> Word {
-    let flags: Vec<u16> = flow.packets.iter().map(|p| p.flags.bits() & 0x3f).collect();
-    let long = flags.len() >= 7;
-    match (long && flags.starts_with(&OPENING), long && flags.ends_with(&ENDING)) {
+    let held = Flags::from_bits_retain(FLAG_BITS);
+    let flags: Vec<Flags> = flow.packets.iter().map(|p| p.flags & held).collect();
+    let is_long = flags.len() >= OPENING.len() + CLOSING.len();
+    match (is_long && flags.starts_with(&OPENING), is_long && flags.ends_with(&CLOSING)) {
         (true, true) => COMPLETE,
         (true, false) => START,
         (false, true) => CLOSE,
@@ -73,7 +80,7 @@ pub fn class_of(flow: &Flow) -> Word {
     }
 }
 
-/// The code as a value.
+/// Encoder and decoder of the `word16` code; it has no buffers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Word16;
 
@@ -84,7 +91,7 @@ impl TokenCode for Word16 {
     const VOCAB_SIZE: usize = VOCAB_SIZE;
 
     /// # Errors
-    /// Where a segment is longer than a word can say.
+    /// If TCP header and payload of a packet are longer than 65,535 octets.
     fn encode(&mut self, flow: &Flow, out: &mut Vec<Word>) -> Result<FlowIdentity, EncodeError> {
         for (index, p) in flow.packets.iter().enumerate() {
             let size = u64::from(p.payload_len) + 20 + u64::from(p.options.len);
@@ -111,8 +118,8 @@ impl TokenCode for Word16 {
         Ok(identity)
     }
 
-    /// Times are `identity.start_ns` and one microsecond more for every packet; TTL is 64; the rest
-    /// of what the code does not hold is zero.
+    /// Decodes a flow. Times start at `identity.start_ns`, one microsecond apart; TTLs are 64; the
+    /// other values that the code does not hold are zero.
     fn decode(
         &mut self,
         words: &[Word],
@@ -122,7 +129,7 @@ impl TokenCode for Word16 {
         let mut words = Words { words, at: 0 };
         code::restart(flow, identity, identity.client.addr.is_some_and(|a| a.is_ipv6()));
         let mut synthesized = Synthesized::default();
-        words.take("class (65536 to 65539)", |w| (COMPLETE..=FREE).contains(&w))?;
+        words.next_if("class (65536 to 65539)", |w| (COMPLETE..=FREE).contains(&w))?;
         while words.peek() != Some(END) {
             read_packet(&mut words, flow, &mut synthesized, identity)?;
         }
@@ -140,7 +147,7 @@ impl TokenCode for Word16 {
 /// Encodes one flow: [`Word16`]'s [`encode`](TokenCode::encode).
 ///
 /// # Errors
-/// Where a segment is longer than a word can say. `out` is then as it was.
+/// If TCP header and payload of a packet are longer than 65,535 octets. `out` is then unchanged.
 pub fn encode(flow: &Flow, out: &mut Vec<Word>) -> Result<FlowIdentity, EncodeError> {
     Word16.encode(flow, out)
 }
@@ -148,14 +155,14 @@ pub fn encode(flow: &Flow, out: &mut Vec<Word>) -> Result<FlowIdentity, EncodeEr
 /// Decodes one flow: [`Word16`]'s [`decode`](TokenCode::decode).
 ///
 /// # Errors
-/// At the first word that may not stand where it stands, and where the words end before the flow
-/// does.
+/// At the first misplaced word, and if the words end before the flow does.
 pub fn decode(words: &[Word], identity: &FlowIdentity) -> Result<(Flow, Synthesized), DecodeError> {
     let mut flow = Flow::empty();
     let synthesized = Word16.decode(words, identity, &mut flow)?;
     Ok((flow, synthesized))
 }
 
+/// Appends the words of one packet.
 fn write_packet(flow: &Flow, p: &Packet, out: &mut Vec<Word>) {
     let forward = p.direction == Direction::Forward;
     let options = flow.options_of(p);
@@ -170,7 +177,7 @@ fn write_packet(flow: &Flow, p: &Packet, out: &mut Vec<Word>) {
     out.extend([Word::from(from), Word::from(to)]);
     out.extend(words(p.seq.0));
     out.extend(words(p.ack.0));
-    out.extend([5 + options.len() as Word / 4, 0, Word::from(p.flags.bits() & 0x3f)]);
+    out.extend([5 + options.len() as Word / 4, 0, Word::from(p.flags.bits() & FLAG_BITS)]);
     out.extend([Word::from(p.window), 0, Word::from(p.urgent)]);
     out.extend(
         options
@@ -179,17 +186,19 @@ fn write_packet(flow: &Flow, p: &Packet, out: &mut Vec<Word>) {
     );
 }
 
-/// A cursor over words that knows what to say where one is amiss.
+/// Cursor over words, with the errors of misplaced ones.
 struct Words<'a> {
     words: &'a [Word],
     at: usize,
 }
 
 impl Words<'_> {
+    /// Returns the next word without reading it.
     fn peek(&self) -> Option<Word> {
         self.words.get(self.at).copied()
     }
 
+    /// Creates the error for the next word.
     fn refuse(&self, expected: &'static str) -> DecodeError {
         match self.peek() {
             None => DecodeError::Truncated { index: self.at, expected },
@@ -197,7 +206,8 @@ impl Words<'_> {
         }
     }
 
-    fn take(
+    /// Reads a word that `fits`.
+    fn next_if(
         &mut self,
         expected: &'static str,
         fits: impl Fn(Word) -> bool,
@@ -207,30 +217,33 @@ impl Words<'_> {
         Ok(word)
     }
 
+    /// Reads a 16-bit value.
     fn word(&mut self, expected: &'static str) -> Result<u16, DecodeError> {
-        self.take(expected, |w| (0..=0xffff).contains(&w)).map(|w| w as u16)
+        self.next_if(expected, |w| (0..=0xffff).contains(&w)).map(|w| w as u16)
     }
 
+    /// Reads a 32-bit value, high word first.
     fn double(&mut self, expected: &'static str) -> Result<u32, DecodeError> {
         Ok(u32::from(self.word(expected)?) << 16 | u32::from(self.word(expected)?))
     }
 }
 
+/// Reads one packet, and appends it to `flow`.
 fn read_packet(
     words: &mut Words<'_>,
     flow: &mut Flow,
     synthesized: &mut Synthesized,
     identity: &FlowIdentity,
 ) -> Result<(), DecodeError> {
-    let forward = words.take("direction or end", |w| w == FORWARD || w == REVERSE)? == FORWARD;
-    words.take("size mark (65543)", |w| w == SIZE)?;
+    let forward = words.next_if("direction or end", |w| w == FORWARD || w == REVERSE)? == FORWARD;
+    words.next_if("size mark (65543)", |w| w == SIZE)?;
     let size = u32::from(words.word("length of TCP header and payload")?);
-    words.take("header mark (65542)", |w| w == HEADER)?;
+    words.next_if("header mark (65542)", |w| w == HEADER)?;
     let ports = [words.word("source port")?, words.word("destination port")?];
     let (seq, ack) = (words.double("sequence number")?, words.double("acknowledgment number")?);
-    let offset = words.take("data offset, 5 to 15", |w| (5..=15).contains(&w))? as usize;
-    words.take("reserved bits, 0 to 15", |w| (0..=15).contains(&w))?;
-    let flags = words.take("flags, 0 to 255", |w| (0..=255).contains(&w))? as u16;
+    let offset = words.next_if("data offset, 5 to 15", |w| (5..=15).contains(&w))? as usize;
+    words.next_if("reserved bits, 0 to 15", |w| (0..=15).contains(&w))?;
+    let flags = words.next_if("flags, 0 to 255", |w| (0..=255).contains(&w))? as u16;
     let window = words.word("window")?;
     words.word("checksum")?;
     let urgent = words.word("urgent pointer")?;

@@ -140,7 +140,7 @@ impl Default for PacketKind {
     }
 }
 
-/// Sequence number. `k` counts from 0.
+/// Sequence number of a packet, relative to the state. `k` counts from 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum SeqDelta {
     /// The sequence number that the state expects: mostly SND.NXT.
@@ -166,7 +166,7 @@ pub(crate) enum SeqDelta {
     Raw(u32),
 }
 
-/// Acknowledgment number. `k` counts from 0.
+/// Acknowledgment number of a packet, relative to the state. `k` counts from 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum AckDelta {
     /// The acknowledgment that the packet kind names.
@@ -233,7 +233,7 @@ pub(crate) enum OptionsDelta {
     List,
 }
 
-/// TSval (RFC 7323, section 3.2).
+/// TSval of a packet (RFC 7323, section 3.2), relative to the state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum TsvalDelta {
     /// The value of this side's clock at the time of the packet.
@@ -260,7 +260,7 @@ impl TsvalDelta {
     }
 }
 
-/// TSecr (RFC 7323, section 3.2).
+/// TSecr of a packet (RFC 7323, section 3.2), relative to the state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum TsecrDelta {
     /// TS.Recent, given the acknowledgment of the packet.

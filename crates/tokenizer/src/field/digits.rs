@@ -104,7 +104,7 @@ impl Digits {
         (low, digit(self.max.min(most)))
     }
 
-    /// Reads one digit, most significant first.
+    /// Reads one digit, which must keep the number within its bounds.
     #[inline]
     pub(crate) fn push(&mut self, token: TokenId) -> Result<(), OutOfRange> {
         let digit = vocab::DIGIT.arg(token).ok_or(OutOfRange)? as u64;

@@ -1,4 +1,4 @@
-//! The header of a flow: the values that its first tokens carry, before any packet.
+//! The header of a flow: the values of its first tokens, before any packet.
 
 use super::digits;
 use super::time_unit::TimeUnit;
@@ -33,7 +33,7 @@ pub struct SessionClass {
 }
 
 impl SessionClass {
-    /// Number of session classes, each with an id below it.
+    /// Number of classes, each of which has a token.
     pub const COUNT: usize = 2 * CloseKind::ALL.len();
 
     /// Returns the class whose token is number `id` of [`vocab::CLASS`], or `None` for ids from

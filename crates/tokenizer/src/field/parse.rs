@@ -151,7 +151,7 @@ impl Parser {
         self.layout = None;
     }
 
-    /// Reads one token and returns the step that it completes.
+    /// Reads one token, and returns the part of the flow that it completes.
     #[inline]
     pub(crate) fn push(&mut self, token: TokenId) -> Result<Step, Misplaced> {
         // Most tokens are digits, gaps and packets: these three need no further dispatch.

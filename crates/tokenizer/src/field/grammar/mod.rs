@@ -32,7 +32,7 @@ use syntax::Syntax;
 /// Rules that the tokens of a flow must follow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Constraint {
-    /// Every sequence is allowed that decodes to some packets.
+    /// The flow decodes, whatever its packets mean.
     Syntax,
     /// The flow is a whole session: see the list above.
     Session,

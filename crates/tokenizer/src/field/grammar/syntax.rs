@@ -157,7 +157,9 @@ impl<'a> Syntax<'a> {
     /// Adds the digits that may follow in a number from `least` to `most`.
     pub(super) fn digits(self, least: u64, most: u64, mask: &mut Mask) {
         let (low, high) = self.parser.digits.range(least, most);
-        mask.set_run(vocab::DIGIT.at(low.into()), usize::from(high - low) + 1);
+        // A number that has left its range, by tokens that were not allowed, has no next digit.
+        let count = (usize::from(high) + 1).saturating_sub(low.into());
+        mask.set_run(vocab::DIGIT.at(low.into()), count);
     }
 
     /// Adds the option elements that fit into the 40 option octets of a TCP header.

@@ -44,7 +44,7 @@ pub(super) enum OptionPattern {
     /// No packet has been seen: timestamps are expected if both sides offered them.
     #[default]
     Unknown,
-    /// Its packets carry no options.
+    /// Packets that carry no options.
     Empty,
     /// `[NOP, NOP, timestamps]`, as RFC 7323, appendix A, recommends.
     PlainTimestamps,
@@ -137,7 +137,7 @@ pub(crate) struct SenderState {
     pub(super) syn_options: Vec<u8>,
     /// Options of its last packet other than SYN and RST, without SACK and values.
     pub(super) layout: Elements,
-    /// Pattern that `layout` is an instance of.
+    /// Pattern that `layout` follows, for comparison without its elements.
     pub(super) option_pattern: OptionPattern,
     /// Clock that its TSvals come from.
     pub(super) clock: TsClock,
@@ -145,7 +145,7 @@ pub(crate) struct SenderState {
     pub(super) unacked_tsvals: VecDeque<UnackedTsval>,
     /// TS.Recent of the other side (RFC 7323, section 4.3): the TSval of this side to echo next.
     pub(super) ts_recent: Option<u32>,
-    /// Most recent TSvals of its packets, for the other side to echo.
+    /// TSvals of its last packets, for the other side to echo.
     pub(super) recent_tsvals: RecentTsvals,
     /// Number of the other side's TSval that the side echoed last.
     pub(super) echoed: u64,

@@ -1,0 +1,393 @@
+//! Fields that the packets of a session may have.
+
+use tcpwire::option_kind;
+
+use super::Session;
+use super::windows::MAX_PAYLOAD;
+use crate::field::bucket;
+use crate::field::delta::{FlagPattern, PacketKind};
+use crate::field::digits::DigitTarget;
+use crate::field::field_order::FieldOrder;
+use crate::field::grammar::mask::Mask;
+use crate::field::grammar::syntax::Syntax;
+use crate::field::options::{Element, LAYOUTS};
+use crate::field::state::SenderState;
+use crate::field::vocab;
+
+/// Upper bound on a gap in a session: 2^42 ns, 73 minutes.
+const MAX_GAP_NS: u64 = 1 << 42;
+/// Number of holes at which a side skips no further octets.
+const MAX_HOLES: usize = 4;
+/// Least maximum segment size that a session may spell in digits.
+const MIN_MSS: u64 = 64;
+/// Least kind of an option that a session may spell octet by octet: lower kinds have tokens of
+/// their own, or are obsolete.
+const MIN_RAW_KIND: u64 = option_kind::PARTIAL_ORDER_PERMITTED as u64;
+/// Kinds of options that a session does not spell octet by octet, since their octets have a form or
+/// every segment carries them: signatures (RFC 2385, RFC 5925), SCPS, Quick-Start, user timeout,
+/// multipath (RFC 8684), Riverbed's, and experiments (RFC 6994).
+const STRUCTURED_KINDS: [u8; 13] = [
+    option_kind::MD5_SIGNATURE,
+    option_kind::SCPS_CAPABILITIES,
+    option_kind::SCPS_SNACK,
+    option_kind::SCPS_RECORD_BOUNDARY,
+    option_kind::SCPS_CORRUPTION,
+    option_kind::QUICK_START,
+    option_kind::USER_TIMEOUT,
+    option_kind::AUTHENTICATION,
+    option_kind::MULTIPATH,
+    option_kind::RIVERBED_PROBE,
+    option_kind::RIVERBED_TRANSPARENCY,
+    option_kind::EXPERIMENT_1,
+    option_kind::EXPERIMENT_2,
+];
+
+impl Session<'_> {
+    /// Adds the tokens of the field `least` and of every field after it.
+    pub(super) fn fields(&self, least: FieldOrder, mask: &mut Mask) {
+        let PacketKind { direction: d, pattern, .. } = self.delta.kind;
+        let (side, _) = self.state.pair(d);
+        let follows = |order: FieldOrder| least <= order;
+        if follows(FieldOrder::Flags) && !pattern.is_rst() {
+            // ECE and CWR (RFC 3168, section 6.1).
+            mask.set_first(vocab::FLAGS, 3);
+        }
+        if follows(FieldOrder::Seq) {
+            self.seq(mask);
+            let must_keep_alive =
+                self.delta.kind.is_duplicate_ack() && self.has_spent_gratuitous_acks(d);
+            if self.must_retransmit() || must_keep_alive {
+                return;
+            }
+        }
+        if follows(FieldOrder::Ack) {
+            self.ack(mask);
+        }
+        if follows(FieldOrder::Len) {
+            self.len(mask);
+            if self.must_encode_len() {
+                return;
+            }
+        }
+        if follows(FieldOrder::Window) {
+            self.window(mask);
+            if side.packets == 0 || self.must_encode_window() {
+                return;
+            }
+        }
+        if follows(FieldOrder::Options) {
+            self.options(mask);
+        }
+        let has_timestamps = self.state.will_carry_timestamps(self.delta);
+        if follows(FieldOrder::TsVal) && has_timestamps {
+            // The lower half of the tokens are values behind the clock. RFC 7323, section 5.3: a
+            // receiver drops segments whose TSval is behind the last one.
+            let half = vocab::TSVAL.count() / 2;
+            let behind = self.state.ticks_behind(d, self.max_gap_ns());
+            mask.set_run(vocab::TSVAL.at(half - behind), half + behind);
+            mask.set(vocab::TSVAL_FORWARD.first);
+        }
+        // RFC 7323, section 3.2: TSecr is valid if ACK is set.
+        if follows(FieldOrder::TsEcr) && has_timestamps && pattern.has_ack() {
+            mask.set_first(vocab::TSECR, self.state.echo_candidates(d));
+        }
+        self.ip(least, side, mask);
+        if self.progress.packets == 0 {
+            mask.set(vocab::TIME.first);
+        } else {
+            let range_ns = self.state.catch_up_ns(self.delta)..self.max_gap_ns();
+            Syntax::new(self.parser).gaps(range_ns, mask);
+        }
+    }
+
+    /// Returns the upper bound on the gap before the current packet. RFC 7323, section 5.5: after
+    /// 2^31 ticks of idle time a timestamp clock seems to have gone back.
+    pub(super) fn max_gap_ns(&self) -> u64 {
+        MAX_GAP_NS.min(self.state.clock_room_ns())
+    }
+
+    /// Returns whether the current packet has to repeat sent octets or to fill a hole.
+    pub(super) fn must_retransmit(&self) -> bool {
+        let d = self.delta.kind.direction;
+        let space = &self.state.sides[d.index()].space;
+        let must_fill = self.must_close() && space.holes() > 0;
+        self.delta.kind.has_payload
+            && (space.fin().is_some() || must_fill || self.usable_window(d) == 0)
+    }
+
+    /// Returns whether the current packet needs a length token, since the expected payload exceeds
+    /// the window.
+    pub(super) fn must_encode_len(&self) -> bool {
+        self.delta.kind.has_payload
+            && !self.delta.is_retransmission()
+            && u64::from(self.state.decoded_len(self.delta)) > self.max_payload()
+    }
+
+    /// Adds sequence numbers other than the expected one.
+    pub(super) fn seq(&self, mask: &mut Mask) {
+        let PacketKind { direction: d, pattern, has_payload, .. } = self.delta.kind;
+        let space = &self.state.sides[d.index()].space;
+        if !self.is_established() || !matches!(pattern, FlagPattern::Ack | FlagPattern::PshAck) {
+            return;
+        }
+        if !has_payload {
+            if self.may_keep_alive(d) {
+                mask.set(vocab::SEQ_KEEPALIVE.first);
+            }
+            return;
+        }
+        let must_close = self.must_close();
+        let holes = if must_close { space.holes().min(1) } else { space.holes() };
+        mask.set_first(vocab::SEQ_HOLE, holes);
+        if must_close {
+            return;
+        }
+        mask.set_first(vocab::SEQ_OLD, space.outstanding());
+        mask.set_first(vocab::SEQ_NEW, space.outstanding());
+        let full = u64::from(self.state.full_segment(d));
+        if !self.state.has_fin() && space.holes() < MAX_HOLES && full <= MAX_PAYLOAD {
+            // A skipped segment costs packets later: as many as fill the hole.
+            let spare = self.spare.saturating_sub(2);
+            let beyond = self.usable_window(d).saturating_sub(1) / full;
+            let fits = |k: &u64| self.packets_to_fill(d, k * full) < spare;
+            let count = (1..=beyond.min(vocab::SEQ_SKIP.count() as u64)).take_while(fits).count();
+            mask.set_first(vocab::SEQ_SKIP, count);
+        }
+    }
+
+    /// Adds acknowledgments of a part of the received octets.
+    pub(super) fn ack(&self, mask: &mut Mask) {
+        let PacketKind { direction: d, pattern, advances_ack, .. } = self.delta.kind;
+        if !advances_ack || pattern.is_syn() || pattern.is_rst() || !self.is_established() {
+            return;
+        }
+        if self.must_close() || (pattern.is_fin() && self.must_acknowledge_fin(d)) {
+            return;
+        }
+        let (side, peer) = self.state.pair(d);
+        let contiguous = peer.space.contiguous();
+        for k in 0..vocab::ACK_SEG.count() {
+            match peer.space.oldest(k) {
+                Some(s) if s.end < contiguous && s.end > side.last_ack => {
+                    mask.set(vocab::ACK_SEG.at(k))
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+    }
+
+    /// Adds payload lengths that fit into the window.
+    pub(super) fn len(&self, mask: &mut Mask) {
+        if !self.delta.kind.has_payload || self.delta.is_retransmission() {
+            return;
+        }
+        let d = self.delta.kind.direction;
+        let max = self.max_payload();
+        if (1..=max).contains(&self.state.last_len(d).into()) {
+            mask.set(vocab::LEN_SAME.first);
+        }
+        let multiples = max / u64::from(self.state.full_segment(d));
+        mask.set_first(vocab::LEN_MULTIPLE, multiples.saturating_sub(1) as usize);
+        for i in 0..vocab::LEN.count() {
+            if bucket::LENGTHS.bucket(i).first <= max {
+                mask.set(vocab::LEN.at(i));
+            }
+        }
+    }
+
+    /// Adds the digits that may follow in a number.
+    pub(super) fn digits(&self, mask: &mut Mask) {
+        let digits = &self.parser.digits;
+        let (least, most) = match digits.target {
+            DigitTarget::Len => (0, self.max_payload()),
+            DigitTarget::WindowUp => {
+                let expected = self.expected_window();
+                (self.min_window().saturating_sub(expected), u64::from(u16::MAX) - expected)
+            }
+            DigitTarget::WindowDown => {
+                (0, self.expected_window().saturating_sub(self.min_window()))
+            }
+            DigitTarget::Mss => (MIN_MSS, u64::MAX),
+            // RFC 791, section 3.1: a datagram whose time to live is zero is destroyed.
+            DigitTarget::Ttl => (1, u64::MAX),
+            DigitTarget::OptionKind => (MIN_RAW_KIND, u64::MAX),
+            DigitTarget::Gap { back: false } => {
+                let unit_ns = self.parser.header.unit_ns() as u64;
+                let least = self.state.catch_up_ns(self.delta).div_ceil(unit_ns);
+                (least, (self.max_gap_ns() / unit_ns).max(least))
+            }
+            _ => (0, u64::MAX),
+        };
+        Syntax::new(self.parser).digits(
+            least.saturating_sub(digits.first),
+            most.saturating_sub(digits.first),
+            mask,
+        );
+        match digits.target {
+            DigitTarget::OptionKind => STRUCTURED_KINDS
+                .into_iter()
+                .for_each(|kind| mask.clear(vocab::DIGIT.at(kind.into()))),
+            DigitTarget::OptionLen { kind: option_kind::FAST_OPEN } => {
+                // RFC 7413, section 4.1.1: no cookie, or an even number of 4 to 16 octets.
+                let is_valid =
+                    |len: usize| len == 2 || ((6..=18).contains(&len) && len.is_multiple_of(2));
+                let invalid = (0..vocab::DIGIT.count()).filter(|&len| !is_valid(len));
+                invalid.for_each(|len| mask.clear(vocab::DIGIT.at(len)));
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds windows that are large enough.
+    pub(super) fn window(&self, mask: &mut Mask) {
+        let side = &self.state.sides[self.delta.kind.direction.index()];
+        let (expected, min) = (self.expected_window(), self.min_window());
+        // The first window of a side refers to no earlier one.
+        if side.packets > 0 {
+            let edge = self.state.window_at_same_edge(self.delta);
+            if edge.is_some_and(|window| u64::from(window) >= min) {
+                mask.set(vocab::WIN_EDGE.first);
+            }
+            if u64::from(side.max_window()) >= min {
+                mask.set(vocab::WIN_MAX.first);
+            }
+        }
+        for (i, &window) in vocab::WINDOWS.iter().enumerate() {
+            if u64::from(window) >= min && (side.packets > 0 || i > 0) {
+                mask.set(vocab::WIN.at(i));
+            }
+        }
+        for i in 0..vocab::WIN_UP.count() {
+            let b = bucket::WINDOW_STEPS.bucket(i);
+            if expected + b.first < 1 << 16 && expected + b.end > min {
+                mask.set(vocab::WIN_UP.at(i));
+            }
+            if b.first <= expected && expected - b.first >= min {
+                mask.set(vocab::WIN_DOWN.at(i));
+            }
+        }
+    }
+
+    /// Adds layouts of options.
+    pub(super) fn options(&self, mask: &mut Mask) {
+        let PacketKind { direction: d, pattern, .. } = self.delta.kind;
+        let (side, _) = self.state.pair(d);
+        match pattern {
+            // RFC 7323, section 3.2: a RST need not carry timestamps.
+            FlagPattern::Rst | FlagPattern::RstAck if self.state.agreed(|o| o.timestamps) => {
+                mask.set(vocab::LAYOUT.at(1))
+            }
+            FlagPattern::Rst | FlagPattern::RstAck => {}
+            // A repeated SYN carries the options of the first one.
+            FlagPattern::Syn | FlagPattern::SynAck if side.packets > 0 => {}
+            FlagPattern::Syn | FlagPattern::SynAck => {
+                for (i, layout) in LAYOUTS.iter().enumerate() {
+                    let has_mss = layout.iter().any(|e| matches!(e, Element::Mss(_)));
+                    if has_mss && layout.iter().all(|&e| self.may_offer(e)) {
+                        mask.set(vocab::LAYOUT.at(i));
+                    }
+                }
+                mask.set(vocab::OPT_LIST.first);
+            }
+            _ => {
+                // RFC 2018, section 3: four blocks fit into the options, or three with timestamps.
+                let has_timestamps = self.state.agreed(|o| o.timestamps);
+                let blocks =
+                    if self.state.agreed(|o| o.sack) { self.sackable_segments().1 } else { 0 };
+                let (first, most) = if has_timestamps { (6, 3) } else { (2, 4) };
+                for n in 0..blocks.min(most) {
+                    mask.set(vocab::LAYOUT.at(first + n));
+                }
+            }
+        }
+    }
+
+    /// Returns whether a SYN may carry this option element.
+    pub(super) fn may_offer(&self, element: Element) -> bool {
+        let (_, peer) = self.state.pair(self.delta.kind.direction);
+        match element {
+            _ if self.delta.kind.pattern == FlagPattern::Syn => true,
+            // RFC 7323, sections 2.2 and 3.2: a SYN-ACK offers window scale and timestamps only if
+            // the SYN did. Sessions treat SACK permitted (RFC 2018) alike.
+            Element::Ws(_) => peer.offer.scale.is_some(),
+            Element::SackPermitted => peer.offer.sack,
+            Element::Ts => peer.offer.timestamps,
+            _ => true,
+        }
+    }
+
+    /// Adds the elements of a SYN's list of options. Only padding and unknown kinds come twice.
+    pub(super) fn elements(&self, mask: &mut Mask) {
+        let room = self.parser.option_room();
+        let list = &self.delta.elements.list;
+        let is_present = |element: &Element| {
+            list.iter().any(|e| std::mem::discriminant(e) == std::mem::discriminant(element))
+        };
+        let once = [
+            (vocab::OPT_MSS, Element::Mss(0)),
+            (vocab::OPT_WS, Element::Ws(0)),
+            (vocab::OPT_SACK_PERMITTED, Element::SackPermitted),
+            (vocab::OPT_TS, Element::Ts),
+        ];
+        for (range, element) in once {
+            if element.octets() <= room && !is_present(&element) && self.may_offer(element) {
+                mask.set(range.first);
+            }
+        }
+        for (range, octets) in [(vocab::OPT_NOP, 1), (vocab::OPT_RAW, 2)] {
+            if octets <= room {
+                mask.set(range.first);
+            }
+        }
+        if room.is_multiple_of(4) {
+            mask.set(vocab::OPT_DONE.first);
+        }
+    }
+
+    /// Returns the segments of the other side that a SACK block of the current packet may hold:
+    /// index of the first one above its acknowledgment, and their number.
+    pub(super) fn sackable_segments(&self) -> (usize, usize) {
+        let space = &self.state.pair(self.delta.kind.direction).1.space;
+        let ack = self.state.decoded_ack(self.delta);
+        let above = space.first_above(ack);
+        // RFC 2018, section 3: the octet just below a block has not been received. The segment that
+        // begins at the acknowledgment is therefore missing.
+        let first = usize::from(space.oldest(above).is_some_and(|s| s.start <= ack));
+        (first, space.outstanding().saturating_sub(above + first))
+    }
+
+    /// Adds the segments at which a SACK block may begin.
+    pub(super) fn sack_at(&self, mask: &mut Mask) {
+        let (first, count) = self.sackable_segments();
+        mask.set_run(vocab::SACK_AT.at(first), count.min(vocab::SACK_AT.count() - first));
+    }
+
+    /// Adds the numbers of segments that a SACK block from segment `at` on may hold.
+    pub(super) fn sack_count(&self, at: u8, mask: &mut Mask) {
+        let (first, count) = self.sackable_segments();
+        mask.set_first(vocab::SACK_COUNT, (first + count).saturating_sub(at.into()));
+    }
+
+    /// Adds fields of the IP header.
+    pub(super) fn ip(&self, least: FieldOrder, side: &SenderState, mask: &mut Mask) {
+        let is_v6 = self.parser.header.is_v6();
+        if least <= FieldOrder::TrafficClass {
+            mask.set(vocab::TRAFFIC_CLASS.first);
+        }
+        // The TTL of a side stays as in its first packet.
+        if least <= FieldOrder::Ttl && side.packets == 0 {
+            mask.set_through(vocab::TTL, vocab::TTL_RAW);
+        }
+        if least <= FieldOrder::Df && !is_v6 {
+            mask.set(vocab::DF.first);
+        }
+        if least <= FieldOrder::Id {
+            if is_v6 {
+                mask.set_through(vocab::LABEL_ZERO, vocab::LABEL_RAW);
+            } else {
+                mask.set_through(vocab::ID, vocab::ID_RAW);
+            }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Tokens that lead to a whole session.
+
+mod fields;
+mod packets;
+mod windows;
+
+use flowtrack::Direction;
+use tcpwire::Flags;
+
+use super::mask::Mask;
+use super::observer::{Observation, Observer};
+use super::syntax::Syntax;
+use crate::field::delta::{FlagPattern, PacketDelta, PacketKind};
+use crate::field::header::{CloseKind, SessionClass};
+use crate::field::parse::{Parser, ParserState};
+use crate::field::state::{FlowState, MIN_FULL_SEGMENT, SenderState};
+use crate::field::vocab;
+
+/// Number of packets in which every session can open and close: lower limits count as this one.
+const SHORTEST_SESSION: u64 = 7;
+/// Number of spare packets below which windows stay open for the FINs: one packet may close both
+/// windows, and counts itself.
+const SPARE_TO_LACK_ROOM: u64 = 3;
+/// Lowest length class with room for a session: 4 to 7 packets.
+const SHORTEST_SESSION_CLASS: usize = 2;
+
+/// Packet that every session begins with.
+const OPENING: PacketKind = PacketKind {
+    direction: Direction::Forward,
+    pattern: FlagPattern::Syn,
+    has_payload: false,
+    advances_ack: false,
+};
+
+/// Bounds on the number of packets in a flow.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::field::grammar) struct PacketBounds {
+    /// Greatest number, by the caller's limit.
+    pub(in crate::field::grammar) max: u64,
+    /// Least number, by the caller's limit.
+    pub(in crate::field::grammar) min: u64,
+    /// Whether the length class in the header bounds the number too.
+    pub(in crate::field::grammar) enforces_length: bool,
+}
+
+impl PacketBounds {
+    /// Returns the greatest number of packets in a session of this length class.
+    fn max_packets(&self, length_class: u8) -> u64 {
+        let class = usize::from(length_class);
+        let max = self.max.max(SHORTEST_SESSION);
+        if class + 1 >= vocab::LENGTH.count() || !self.enforces_length {
+            max
+        } else {
+            max.min((2 << class) - 1)
+        }
+    }
+
+    /// Returns the least number of packets in a session of this length class.
+    fn min_packets(&self, length_class: u8) -> u64 {
+        if self.enforces_length { self.min.max(1 << length_class) } else { self.min }
+    }
+
+    /// Adds the length classes of sessions within the caller's limits.
+    fn length_classes(&self, mask: &mut Mask) {
+        let highest =
+            (self.max.max(SHORTEST_SESSION).ilog2() as usize).min(vocab::LENGTH.count() - 1);
+        let lowest = (self.min.max(1).ilog2() as usize).clamp(SHORTEST_SESSION_CLASS, highest);
+        mask.set_run(vocab::LENGTH.at(lowest), highest + 1 - lowest);
+    }
+}
+
+/// Adds the tokens that may follow in the header of a session.
+pub(in crate::field::grammar) fn allowed_in_header(
+    parser: &Parser,
+    bounds: &PacketBounds,
+    mask: &mut Mask,
+) {
+    match parser.state {
+        ParserState::Class => {
+            for close in [CloseKind::Graceful, CloseKind::Reset] {
+                mask.set(vocab::CLASS.at(SessionClass { close, has_handshake: true }.id()));
+            }
+        }
+        ParserState::Length => bounds.length_classes(mask),
+        ParserState::TsClock(side) => {
+            Syntax::new(parser).clocks(side, mask);
+            mask.set(vocab::PACKET.at(OPENING.index()));
+        }
+        _ => Syntax::new(parser).allowed(false, mask),
+    }
+}
+
+/// Facts about the packets of a session so far, in addition to [`FlowState`].
+#[derive(Clone, Debug, Default)]
+pub(in crate::field::grammar) struct Progress {
+    /// Number of complete packets.
+    pub(in crate::field::grammar) packets: u64,
+    /// Whether a packet carried RST.
+    is_reset: bool,
+    /// Whether a packet without payload carried ACK and no other flag. Observers take no handshake
+    /// for complete before one.
+    has_pure_ack: bool,
+    /// Number of packets after the close.
+    after_close: u64,
+    observer: Observer,
+}
+
+impl Progress {
+    /// Updates the progress and `state` with the packet that the parser has completed. `options`
+    /// is overwritten with its option octets.
+    pub(in crate::field::grammar) fn update(
+        &mut self,
+        parser: &Parser,
+        state: &mut FlowState,
+        options: &mut Vec<u8>,
+    ) {
+        self.packets += 1;
+        self.after_close += u64::from(self.is_closed(parser.header.class, state));
+        options.clear();
+        let delta = &parser.delta;
+        let pattern = delta.kind.pattern;
+        let sender = &state.sides[delta.kind.direction.index()];
+        let (seq, next) = (state.decoded_seq(delta), sender.space.snd_nxt());
+        let had_fin = sender.space.fin().is_some();
+        let was_closing = state.has_fin();
+        let packet = state.decode(delta, options);
+        self.is_reset |= packet.flags.contains(Flags::RST);
+        self.has_pure_ack |= pattern == FlagPattern::Ack && packet.payload_len == 0;
+        let is_before_next = !pattern.is_syn() && !pattern.is_fin() && seq == next - 1;
+        let observed =
+            Observation { delta, packet: &packet, seq, is_before_next, was_closing, had_fin };
+        self.observer.update(&observed, state);
+    }
+
+    /// Returns whether the session has closed in the way that its class demands.
+    fn is_closed(&self, class: SessionClass, state: &FlowState) -> bool {
+        let [client, server] = &state.sides;
+        if client.space.holes() + server.space.holes() > 0 {
+            return false;
+        }
+        if class.close == CloseKind::Reset {
+            return self.is_reset;
+        }
+        // RFC 9293, section 3.6: a connection is closed when both sides have sent a FIN, and have
+        // received the acknowledgment of it.
+        client.is_fin_acked_by(server) && server.is_fin_acked_by(client)
+    }
+}
+
+/// Rules of a session from its first packet on.
+pub(in crate::field::grammar) struct Session<'a> {
+    parser: &'a Parser,
+    state: &'a FlowState,
+    progress: &'a Progress,
+    bounds: &'a PacketBounds,
+    /// Packet that the parser is reading.
+    delta: &'a PacketDelta,
+    /// Number of packets left, less those that the session needs to close.
+    spare: u64,
+    /// Whether each side that has not sent its FIN must keep room for it in the other side's
+    /// window: because one side has sent a FIN, or because packets run out.
+    keeps_room_for_fin: bool,
+}
+
+impl<'a> Session<'a> {
+    /// Creates the rules for the next token.
+    pub(in crate::field::grammar) fn new(
+        parser: &'a Parser,
+        state: &'a FlowState,
+        progress: &'a Progress,
+        bounds: &'a PacketBounds,
+    ) -> Session<'a> {
+        let delta = &parser.delta;
+        let mut session =
+            Session { parser, state, progress, bounds, delta, spare: 0, keeps_room_for_fin: false };
+        session.spare = session.spare_packets();
+        session.keeps_room_for_fin =
+            state.has_fin() || (!session.closes_by_reset() && session.spare < SPARE_TO_LACK_ROOM);
+        session
+    }
+
+    /// Adds the tokens that may follow.
+    pub(in crate::field::grammar) fn allowed(&self, mask: &mut Mask) {
+        match self.parser.state {
+            ParserState::BetweenPackets => self.packets(mask),
+            ParserState::Fields(order) => self.fields(order, mask),
+            ParserState::MssValue => mask.set_through(vocab::MSS, vocab::MSS_RAW),
+            ParserState::WsValue => mask.set_all(vocab::WS),
+            ParserState::SackBlock { .. } => self.sack_at(mask),
+            ParserState::SackCount { at, .. } => self.sack_count(at, mask),
+            ParserState::Digits => self.digits(mask),
+            ParserState::Element => self.elements(mask),
+            _ => Syntax::new(self.parser).inside(mask),
+        }
+    }
+
+    /// Returns whether the class of the session ends it with a RST.
+    fn closes_by_reset(&self) -> bool {
+        matches!(self.parser.header.class.close, CloseKind::Reset)
+    }
+
+    /// Returns whether the session has closed in the way that its class demands.
+    fn is_closed(&self) -> bool {
+        self.progress.is_closed(self.parser.header.class, self.state)
+    }
+
+    /// Returns whether the handshake is complete: the client has acknowledged the server's SYN.
+    fn is_established(&self) -> bool {
+        self.state.sides[0].last_ack >= 1 && self.state.sides[1].packets > 0
+    }
+
+    /// Returns whether every further packet must bring the session nearer to its close.
+    fn must_close(&self) -> bool {
+        self.spare == 0
+    }
+
+    /// Returns the number of packets left, less those that the session needs to fill its holes and
+    /// to close.
+    fn spare_packets(&self) -> u64 {
+        let fills = |d: Direction| -> u64 {
+            let space = &self.state.pair(d).0.space;
+            let holes = (0..space.holes()).filter_map(|k| space.hole(k));
+            holes.map(|hole| self.packets_to_fill(d, (hole.end - hole.start).unsigned_abs())).sum()
+        };
+        let fills = fills(Direction::Forward) + fills(Direction::Reverse);
+        let max = self.bounds.max_packets(self.parser.header.length_class);
+        max.saturating_sub(self.progress.packets + self.packets_to_close() + fills)
+    }
+
+    /// Returns the greatest number of packets that a hole of `octets` takes. The full segment of
+    /// side `d` may shrink before the hole is filled, but not below [`MIN_FULL_SEGMENT`].
+    fn packets_to_fill(&self, d: Direction, octets: u64) -> u64 {
+        octets.div_ceil(u64::from(self.state.full_segment(d).min(MIN_FULL_SEGMENT)))
+    }
+
+    /// Returns the number of packets that close a session without holes.
+    fn packets_to_close(&self) -> u64 {
+        let [client, server] = &self.state.sides;
+        if !self.is_established() {
+            let handshake = 3 - u64::from(client.packets > 0) - u64::from(server.packets > 0);
+            return handshake + if self.closes_by_reset() { 1 } else { 3 };
+        }
+        if self.closes_by_reset() {
+            return if self.progress.is_reset {
+                0
+            } else {
+                1 + u64::from(!self.progress.has_pure_ack)
+            };
+        }
+        let unacked_fin = |side: &SenderState, peer: &SenderState| {
+            u64::from(side.space.fin().is_some_and(|fin| peer.last_ack < fin))
+        };
+        match (client.space.fin(), server.space.fin()) {
+            // FIN, FIN with acknowledgment, acknowledgment; and a window update for each side whose
+            // FIN does not fit into the window.
+            (None, None) => {
+                3 + [Direction::Forward, Direction::Reverse]
+                    .map(|d| u64::from(self.lacks_room_for_fin(d)))
+                    .iter()
+                    .sum::<u64>()
+            }
+            (Some(_), Some(_)) => unacked_fin(client, server) + unacked_fin(server, client),
+            _ => 2,
+        }
+    }
+}
