@@ -1,4 +1,4 @@
-//! The reference document of the code, written from [`vocab`](super::vocab)'s table.
+//! The reference document of the code, written from the table of [`vocab`](super::vocab).
 
 use std::fmt::Write;
 use std::net::Ipv4Addr;
@@ -12,9 +12,9 @@ use super::stats::TokenStats;
 use super::vocab::{self, TABLE, VERSION, VOCAB_SIZE};
 use crate::TokenId;
 
-/// Returns `docs/tokens.md`, with the cost of each field on the flows of `costs`.
+/// Returns the text of `docs/tokens.md`. `stats` are the statistics that it shows.
 #[must_use]
-pub fn reference(costs: &TokenStats) -> String {
+pub fn reference(stats: &TokenStats) -> String {
     let mut out = String::new();
     let _ = write!(
         out,
@@ -45,26 +45,27 @@ pub fn reference(costs: &TokenStats) -> String {
     list(&mut out, "hz, tick in ns (client's, then server's)", vocab::TICKS_NS.iter());
     list(&mut out, "flow, unit in ns (IPv4, then IPv6)", vocab::UNITS_NS.iter());
     list(&mut out, "opt.layout", super::options::LAYOUTS.map(super::options::layout_name).iter());
-    let _ = writeln!(out, "{COSTS}{costs}.");
-    worked(&mut out);
+    let _ = writeln!(out, "{COSTS}{stats}.");
+    write_worked_flow(&mut out);
     out.push_str(WORD16);
     out
 }
 
+/// Appends a list of values with a name.
 fn list<T: std::fmt::Display>(out: &mut String, name: &str, values: impl Iterator<Item = T>) {
     let values: Vec<String> = values.map(|v| v.to_string()).collect();
     let _ = writeln!(out, "- **{name}**: {}", values.join(", "));
 }
 
-const COSTS: &str = include_str!("doc/costs.md");
-
-const WORD16: &str = include_str!("doc/word16.md");
-
 const INTRODUCTION: &str = include_str!("doc/introduction.md");
 
 const LISTS: &str = include_str!("doc/lists.md");
 
-/// A short HTTP conversation, made by hand.
+const COSTS: &str = include_str!("doc/costs.md");
+
+const WORD16: &str = include_str!("doc/word16.md");
+
+/// Returns a short HTTP conversation, made by hand.
 #[must_use]
 pub fn worked_flow() -> Flow {
     let mut flow = Flow {
@@ -75,33 +76,37 @@ pub fn worked_flow() -> Flow {
         options: Vec::new(),
         completeness: Completeness::from_bits_retain(31),
     };
-    let syn = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 3, 232, 0, 0, 0, 0, 1, 3, 3, 7];
-    let syn_ack = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 7, 208, 0, 0, 3, 232, 1, 3, 3, 7];
+    let syn_options = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 3, 232, 0, 0, 0, 0, 1, 3, 3, 7];
+    let syn_ack_options = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 7, 208, 0, 0, 3, 232, 1, 3, 3, 7];
     let (c, s) = (Direction::Forward, Direction::Reverse);
-    add(&mut flow, 0, c, 0x002, (100, 0), 0, 64_240, &syn);
-    add(&mut flow, 30_000, s, 0x012, (900, 101), 0, 65_160, &syn_ack);
-    add(&mut flow, 30_050, c, 0x010, (101, 901), 0, 502, &stamps(1030, 2000));
-    add(&mut flow, 30_400, c, 0x018, (101, 901), 120, 502, &stamps(1030, 2000));
-    add(&mut flow, 60_400, s, 0x010, (901, 221), 0, 508, &stamps(2030, 1030));
-    add(&mut flow, 61_000, s, 0x010, (901, 221), 1448, 508, &stamps(2031, 1030));
-    add(&mut flow, 61_010, s, 0x018, (2349, 221), 600, 508, &stamps(2031, 1030));
-    add(&mut flow, 61_100, c, 0x010, (221, 2949), 0, 501, &stamps(1061, 2031));
-    add(&mut flow, 62_000, c, 0x011, (221, 2949), 0, 501, &stamps(1062, 2031));
-    add(&mut flow, 92_100, s, 0x011, (2949, 222), 0, 508, &stamps(2062, 1062));
-    add(&mut flow, 92_150, c, 0x010, (222, 2950), 0, 501, &stamps(1092, 2062));
+    let (syn, ack) = (Flags::SYN, Flags::ACK);
+    let (syn_ack, psh_ack, fin_ack) = (syn | ack, Flags::PSH | ack, Flags::FIN | ack);
+    add(&mut flow, 0, c, syn, (100, 0), 0, 64_240, &syn_options);
+    add(&mut flow, 30_000, s, syn_ack, (900, 101), 0, 65_160, &syn_ack_options);
+    add(&mut flow, 30_050, c, ack, (101, 901), 0, 502, &timestamps(1030, 2000));
+    add(&mut flow, 30_400, c, psh_ack, (101, 901), 120, 502, &timestamps(1030, 2000));
+    add(&mut flow, 60_400, s, ack, (901, 221), 0, 508, &timestamps(2030, 1030));
+    add(&mut flow, 61_000, s, ack, (901, 221), 1448, 508, &timestamps(2031, 1030));
+    add(&mut flow, 61_010, s, psh_ack, (2349, 221), 600, 508, &timestamps(2031, 1030));
+    add(&mut flow, 61_100, c, ack, (221, 2949), 0, 501, &timestamps(1061, 2031));
+    add(&mut flow, 62_000, c, fin_ack, (221, 2949), 0, 501, &timestamps(1062, 2031));
+    add(&mut flow, 92_100, s, fin_ack, (2949, 222), 0, 508, &timestamps(2062, 1062));
+    add(&mut flow, 92_150, c, ack, (222, 2950), 0, 501, &timestamps(1092, 2062));
     flow
 }
 
-fn stamps(value: u32, echo: u32) -> Vec<u8> {
+/// Returns the octets of `[NOP, NOP, timestamps]`.
+fn timestamps(value: u32, echo: u32) -> Vec<u8> {
     [&[1, 1, 8, 10][..], &value.to_be_bytes(), &echo.to_be_bytes()].concat()
 }
 
+/// Appends a packet to `flow`, `us` microseconds after its start.
 #[expect(clippy::too_many_arguments, reason = "a packet has that many fields")]
 fn add(
     flow: &mut Flow,
     us: i64,
     d: Direction,
-    flags: u16,
+    flags: Flags,
     seq_ack: (u32, u32),
     len: u32,
     window: u16,
@@ -115,7 +120,7 @@ fn add(
         payload_len: len,
         flow_label: 0,
         options: OptionsRef { start: flow.options.len() as u32, len: options.len() as u8 },
-        flags: Flags::from_bits_retain(flags),
+        flags,
         window,
         urgent: 0,
         ip_id: if d == Direction::Forward {
@@ -131,7 +136,8 @@ fn add(
     flow.options.extend_from_slice(options);
 }
 
-fn worked(out: &mut String) {
+/// Appends the worked flow as a table: packet by packet, with its tokens.
+fn write_worked_flow(out: &mut String) {
     let flow = worked_flow();
     let mut tokens = Vec::new();
     if encode(&flow, &mut tokens).is_err() {
@@ -148,15 +154,15 @@ fn worked(out: &mut String) {
          | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     let mut parser = Parser::default();
-    let mut said: Vec<TokenId> = Vec::new();
+    let mut read: Vec<TokenId> = Vec::new();
     let mut packets = flow.packets.iter();
     for &token in &tokens {
         let Ok(step) = parser.push(token) else { return };
         if step == Step::PacketStart && packets.len() == flow.packets.len() {
-            let _ = writeln!(out, "| | | | | | | {} |", words(&said));
-            said.clear();
+            let _ = writeln!(out, "| | | | | | | {} |", names(&read));
+            read.clear();
         }
-        said.push(token);
+        read.push(token);
         if step == Step::Packet
             && let Some(p) = packets.next()
         {
@@ -169,18 +175,20 @@ fn worked(out: &mut String) {
                 flag_names(p.flags),
                 p.payload_len,
                 p.window,
-                words(&said)
+                names(&read)
             );
-            said.clear();
+            read.clear();
         }
     }
-    let _ = writeln!(out, "| | | | | | | {} |", words(&said));
+    let _ = writeln!(out, "| | | | | | | {} |", names(&read));
 }
 
-fn words(tokens: &[TokenId]) -> String {
+/// Returns the names of tokens, each in back quotes.
+fn names(tokens: &[TokenId]) -> String {
     tokens.iter().map(|&t| format!("`{}`", vocab::describe(t))).collect::<Vec<_>>().join(" ")
 }
 
+/// Returns the names of the flags that are set.
 fn flag_names(flags: Flags) -> String {
     let names = [
         (Flags::SYN, "SYN"),
