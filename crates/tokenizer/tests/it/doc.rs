@@ -1,4 +1,4 @@
-//! The reference document is the table, and what the table costs on our own captures.
+//! The reference document is the one that the table of ids and the captures of testdata make.
 
 use testkit::captures::all_complete_flows;
 use tokenizer::field::{TokenStats, doc};

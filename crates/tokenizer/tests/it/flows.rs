@@ -1,4 +1,4 @@
-//! Flows to test with: any header values at all, or a plain conversation.
+//! Flows to test with: of arbitrary header values, or plain ones.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -6,7 +6,7 @@ use flowtrack::{Completeness, Direction, Endpoint, Flow, OptionsRef, Packet};
 use proptest::prelude::*;
 use tcpwire::{Flags, SeqNum};
 
-/// An empty flow of either IP version.
+/// Returns a flow without packets, of either IP version.
 pub(crate) fn empty(v6: bool, server_port: u16) -> Flow {
     let addr = |last: u8| match v6 {
         true => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into()).into(),
@@ -22,7 +22,7 @@ pub(crate) fn empty(v6: bool, server_port: u16) -> Flow {
     }
 }
 
-/// A packet with nothing special about it.
+/// Returns a pure ACK with ordinary values.
 pub(crate) fn packet(v6: bool) -> Packet {
     Packet {
         time_ns: 1_700_000_000_000_000_000,
@@ -42,13 +42,14 @@ pub(crate) fn packet(v6: bool) -> Packet {
     }
 }
 
-/// Appends a packet with these option octets.
+/// Appends a packet with these option octets to `flow`.
 pub(crate) fn push(flow: &mut Flow, mut packet: Packet, options: &[u8]) {
     packet.options = OptionsRef { start: flow.options.len() as u32, len: options.len() as u8 };
     flow.options.extend_from_slice(options);
     flow.packets.push(packet);
 }
 
+/// Generates option octets: common options, and octets that do not parse.
 fn option_octets() -> impl Strategy<Value = Vec<u8>> {
     let element = prop_oneof![
         Just(vec![1u8]),
@@ -57,8 +58,12 @@ fn option_octets() -> impl Strategy<Value = Vec<u8>> {
         any::<u16>().prop_map(|m| [&[2, 4][..], &m.to_be_bytes()].concat()),
         any::<u8>().prop_map(|s| vec![3, 3, s]),
         Just(vec![4, 2]),
-        (moment(), moment())
-            .prop_map(|(a, b)| [&[8, 10][..], &a.to_be_bytes(), &b.to_be_bytes()].concat()),
+        (timestamp(), timestamp()).prop_map(|(a, b)| [
+            &[8, 10][..],
+            &a.to_be_bytes(),
+            &b.to_be_bytes()
+        ]
+        .concat()),
         (0u32..4, any::<[u8; 32]>()).prop_map(|(n, o)| [
             &[5, 10 + 8 * n as u8][..],
             &o[..8 + 8 * n as usize]
@@ -76,18 +81,27 @@ fn option_octets() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Values of timestamps: any, and some as far apart as can be.
-fn moment() -> impl Strategy<Value = u32> {
-    prop_oneof![3 => any::<u32>(), 1 => (0u32..3, 0u32..2).prop_map(|(near, half)| near + (half << 31))]
+/// Generates timestamp values: arbitrary ones, and some 2^31 ticks apart.
+fn timestamp() -> impl Strategy<Value = u32> {
+    prop_oneof![
+        3 => any::<u32>(),
+        1 => (0u32..3, 0u32..2).prop_map(|(near, half)| near + (half << 31)),
+    ]
 }
 
-/// Sequence numbers near one another, and anywhere.
+/// Generates sequence numbers: most of them near one another.
 fn number() -> impl Strategy<Value = u32> {
     prop_oneof![4 => 0u32..6000, 2 => (0u32..5).prop_map(|k| k * 1460), 1 => any::<u32>()]
 }
 
+/// Generates a packet, its option octets, and the gap before it in nanoseconds.
 fn any_packet(v6: bool) -> impl Strategy<Value = (Packet, Vec<u8>, i64)> {
-    let gap = prop_oneof![3 => 0i64..5_000_000, 1 => -2_000i64..0, 1 => 0i64..1 << 50, 1 => (0i64..9000).prop_map(|g| g * 1000)];
+    let gap = prop_oneof![
+        3 => 0i64..5_000_000,
+        1 => -2_000i64..0,
+        1 => 0i64..1 << 50,
+        1 => (0i64..9000).prop_map(|g| g * 1000),
+    ];
     let tcp = (
         number(),
         number(),
@@ -131,7 +145,7 @@ fn any_packet(v6: bool) -> impl Strategy<Value = (Packet, Vec<u8>, i64)> {
     )
 }
 
-/// A flow with every field random, mixed with the values that predictions hit.
+/// Generates flows whose fields are random, or have the values that the state expects.
 pub(crate) fn any_flow() -> impl Strategy<Value = Flow> {
     (any::<bool>(), any::<u16>(), 0i64..1 << 60).prop_flat_map(|(v6, port, start)| {
         prop::collection::vec(any_packet(v6), 1..60).prop_map(move |packets| {

@@ -7,9 +7,9 @@ use tokenizer::field::{Constraint, Grammar, Limits};
 use tokenizer::{FlowIdentity, SideIdentity, field};
 
 use crate::flows::any_flow;
-use crate::watcher::{self, tsval};
+use crate::observer::{self, tsval};
 
-/// A small deterministic generator: walks have to be reproducible and nothing more.
+/// Linear congruential generator: walks are to be reproducible, and need no better numbers.
 struct Walk(u64);
 
 impl Walk {
@@ -20,7 +20,7 @@ impl Walk {
     }
 }
 
-/// Returns `count` seeds, or two under miri, where each takes hundreds of times as long.
+/// Returns `count` seeds, or two under Miri, which takes hundreds of times as long.
 fn seeds(count: u64) -> std::ops::Range<u64> {
     0..if cfg!(miri) { 2 } else { count }
 }
@@ -39,7 +39,8 @@ fn identity() -> FlowIdentity {
     }
 }
 
-fn said(tokens: &[u16]) -> String {
+/// Returns the names of tokens, for messages.
+fn names(tokens: &[u16]) -> String {
     tokens.iter().map(|&token| field::vocab::describe(token)).collect::<Vec<_>>().join("; ")
 }
 
@@ -47,7 +48,8 @@ fn walk(seed: u64, constraint: Constraint, max_packets: u64) -> (Vec<u16>, Flow)
     walk_that_prefers(&[], seed, constraint, max_packets)
 }
 
-/// A walk that takes any of these tokens wherever it may, seven times out of eight.
+/// Walks through the grammar, and takes any of the tokens `liked` where it is allowed, seven times
+/// out of eight.
 fn walk_that_prefers(
     liked: &[u16],
     seed: u64,
@@ -60,7 +62,7 @@ fn walk_that_prefers(
     while !grammar.is_done() {
         let allowed = grammar.allowed_next();
         let n = allowed.count();
-        assert!(n > 0, "stuck after {} tokens: {}", tokens.len(), said(&tokens));
+        assert!(n > 0, "stuck after {} tokens: {}", tokens.len(), names(&tokens));
         let liked = liked.iter().copied().find(|&token| allowed.contains(token));
         let token = match liked {
             Some(token) if walk.below(8) > 0 => token,
@@ -76,14 +78,16 @@ fn walk_that_prefers(
     (tokens, flow)
 }
 
-/// Offsets from the side's base, for flows far shorter than 2^31 octets.
+/// Returns the offset of a sequence number from the side's base. The flow must be far shorter than
+/// 2^31 octets.
 fn offset(flow: &Flow, d: Direction, seq: tcpwire::SeqNum) -> i64 {
     let base = if d == Direction::Forward { 0xffff_fff0 } else { 77 };
     let _ = flow;
     i64::from(seq.distance(tcpwire::SeqNum(base)))
 }
 
-/// The window shifts that the SYNs offer; a shift above 14 counts as 14 (RFC 7323, section 2.3).
+/// Returns the window shifts that the SYNs offer; a shift above 14 counts as 14 (RFC 7323, section
+/// 2.3).
 fn offered_scales(flow: &Flow) -> [Option<u8>; 2] {
     let offered = |d: Direction| {
         let syn = flow.packets.iter().find(|p| p.direction == d && p.flags.contains(Flags::SYN))?;
@@ -97,7 +101,7 @@ fn offered_scales(flow: &Flow) -> [Option<u8>; 2] {
     [offered(Direction::Forward), offered(Direction::Reverse)]
 }
 
-/// Those that they agree on.
+/// Returns the window shifts that both sides use (RFC 7323, section 2.2).
 fn scales(flow: &Flow) -> [u8; 2] {
     match offered_scales(flow) {
         [Some(client), Some(server)] => [client, server],
@@ -105,8 +109,8 @@ fn scales(flow: &Flow) -> [u8; 2] {
     }
 }
 
-/// Whether options parse to the octet, with the lengths that RFC 9293 and its kin give the common
-/// ones.
+/// Returns whether options parse to the last octet, with the lengths that the RFCs prescribe for
+/// the common ones.
 fn well_formed(octets: &[u8]) -> bool {
     use option_kind::{FAST_OPEN, MSS, SACK, SACK_PERMITTED, TIMESTAMPS, WINDOW_SCALE};
     options(octets).all(|option| match option {
@@ -126,7 +130,7 @@ fn well_formed(octets: &[u8]) -> bool {
     })
 }
 
-/// Checks that a flow is a whole session, by a plain bitmap that shares no code with the tokenizer.
+/// Asserts that a flow is a whole session, by a plain bitmap and nothing of the tokenizer's own.
 fn check_session(flow: &Flow) {
     let p = &flow.packets;
     let mut sent = [vec![], vec![]];
@@ -219,10 +223,10 @@ fn check_session(flow: &Flow) {
         "no packet acknowledges and does nothing else"
     );
     let shifts = offered_scales(flow).map(|shift| shift.unwrap_or(0));
-    let state = watcher::state(flow, [0xffff_fff0, 77], shifts);
+    let state = observer::state(flow, [0xffff_fff0, 77], shifts);
     assert_eq!(
         state,
-        watcher::State::Closed,
+        observer::State::Closed,
         "not closed for one who only watches: {:#?}",
         flow.packets
     );
@@ -244,7 +248,7 @@ fn every_walk_of_sessions_is_a_whole_session() {
     }
 }
 
-/// How many acknowledgments a side sends in a row at most that acknowledge nothing new and answer
+/// Returns the greatest number of consecutive duplicate acknowledgments of a side that answer
 /// nothing, until the session closes.
 fn longest_unasked(flow: &Flow) -> u32 {
     let (mut owed, mut row, mut longest) = ([0u32; 2], [0u32; 2], 0);
@@ -277,7 +281,7 @@ fn longest_unasked(flow: &Flow) -> u32 {
 
 #[test]
 fn no_row_of_acknowledgments_answers_nothing() {
-    // ACK without payload that acknowledges what it did before, of either direction.
+    // Duplicate acknowledgments of either direction.
     let acks = [8, 40].map(|i| field::vocab::PACKET.at(i));
     let mut longest = 0;
     for seed in seeds(300) {
@@ -335,7 +339,7 @@ fn short_limits_close_at_once() {
 fn every_walk_of_syntax_decodes() {
     for seed in seeds(12_000) {
         let (tokens, flow) = walk(seed, Constraint::Syntax, 30);
-        // What decodes can be encoded, and then says the same headers.
+        // A flow that decodes can be encoded, and then has the same packets.
         let mut again = Vec::new();
         let identity = match field::encode(&flow, &mut again) {
             Ok(identity) => identity,
@@ -348,6 +352,19 @@ fn every_walk_of_syntax_decodes() {
     }
 }
 
+#[test]
+fn a_session_that_was_left_has_masks_too() {
+    for seed in seeds(300) {
+        let (tokens, _) = walk(seed, Constraint::Syntax, 30);
+        let mut grammar = Grammar::new(Constraint::Session, Limits::default());
+        for &token in &tokens {
+            let _ = grammar.allowed_next();
+            grammar.push(token).unwrap();
+        }
+        assert!(grammar.is_done());
+    }
+}
+
 proptest! {
     #[test]
     fn the_mask_lets_through_what_the_encoder_says(flow in any_flow()) {
@@ -355,7 +372,8 @@ proptest! {
         field::encode(&flow, &mut tokens).unwrap();
         let mut grammar = Grammar::new(Constraint::Syntax, Limits::default());
         for (i, &token) in tokens.iter().enumerate() {
-            prop_assert!(grammar.allowed_next().contains(token), "token {i}: {}", field::vocab::describe(token));
+            let name = field::vocab::describe(token);
+            prop_assert!(grammar.allowed_next().contains(token), "token {i}: {name}");
             grammar.push(token).unwrap();
         }
         prop_assert!(grammar.is_done());
@@ -377,7 +395,7 @@ proptest! {
     }
 }
 
-/// Every token of the flow is one that may come next.
+/// Returns whether every token of the flow is allowed in its place.
 fn is_let_through(flow: &Flow) -> bool {
     let mut tokens = Vec::new();
     field::encode(flow, &mut tokens).unwrap();
@@ -388,10 +406,10 @@ fn is_let_through(flow: &Flow) -> bool {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "says how many")]
+#[expect(clippy::print_stdout, reason = "shows the share")]
 fn most_real_sessions_are_let_through() {
     let flows = testkit::captures::all_complete_flows();
     let through = flows.iter().filter(|flow| is_let_through(flow)).count();
-    println!("{through} of {} whole sessions of testdata may be said by the grammar", flows.len());
+    println!("{through} of {} whole sessions of testdata follow the grammar", flows.len());
     assert!(through * 100 >= flows.len() * 85, "{through} of {}", flows.len());
 }

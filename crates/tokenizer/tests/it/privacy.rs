@@ -1,5 +1,5 @@
-//! The identity of a flow is not in its tokens: the same flow between other addresses, from other
-//! bases, has the same tokens.
+//! Values that identify a flow are not in its tokens: the flow between other ends, from other
+//! bases, has equal tokens.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -7,7 +7,7 @@ use flowtrack::{Direction, Flow, Packet};
 use tcpwire::Flags;
 use tokenizer::field;
 
-/// Other bases, for the client and the server.
+/// Bases of the client and of the server, to be added to those of a flow.
 #[derive(Clone, Copy)]
 struct Bases {
     seq: [u32; 2],
@@ -32,8 +32,8 @@ const OTHERS: [Bases; 3] = [
     },
 ];
 
-/// The flow as it would have been between other ends at another time. `None` where a number that
-/// counts is 0, or would become 0: that also means "none", in several fields.
+/// Returns the flow as between other ends at another time, or `None` if a number with a base is 0
+/// or would become 0, which means "none" in several fields.
 fn elsewhere(flow: &Flow, bases: &Bases) -> Option<Flow> {
     let mut other = flow.clone();
     let v6 = flow.client.addr.is_ipv6();
@@ -57,6 +57,7 @@ fn elsewhere(flow: &Flow, bases: &Bases) -> Option<Flow> {
     Some(other)
 }
 
+/// Adds the bases to every number of a packet.
 fn shift(packet: &mut Packet, options: &mut [u8], bases: &Bases) -> Option<()> {
     let (own, peer) = if packet.direction == Direction::Forward { (0, 1) } else { (1, 0) };
     let moved = |n: u32, by: u32| Some(n.wrapping_add(by)).filter(|m| n != 0 && *m != 0);

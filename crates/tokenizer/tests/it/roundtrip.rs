@@ -1,4 +1,4 @@
-//! Encoding and decoding again gives back every header value.
+//! A flow that is encoded and decoded has every header value of the original.
 
 use flowtrack::Flow;
 use proptest::prelude::*;
@@ -35,12 +35,19 @@ proptest! {
     }
 
     #[test]
-    fn mutated_tokens_decode_or_are_refused(flow in any_flow(), at in any::<prop::sample::Index>(), token in 0u16..1024) {
+    fn mutated_tokens_decode_or_are_refused(
+        flow in any_flow(),
+        at in any::<prop::sample::Index>(),
+        token in 0u16..1024,
+    ) {
         let mut tokens = Vec::new();
         let identity = field::encode(&flow, &mut tokens).unwrap();
         let at = at.index(tokens.len());
         tokens[at] = token;
-        if let Err(DecodeError::Misplaced { index, .. } | DecodeError::Truncated { index, .. }) = field::decode(&tokens, &identity) {
+        let decoded = field::decode(&tokens, &identity);
+        if let Err(DecodeError::Misplaced { index, .. } | DecodeError::Truncated { index, .. }) =
+            decoded
+        {
             prop_assert!(index >= at, "refused before the change");
         }
     }
@@ -58,7 +65,10 @@ proptest! {
 
 proptest! {
     #[test]
-    fn nothing_of_a_flow_is_left_for_the_next(flows in prop::collection::vec(any_flow(), 2..4), cut in any::<prop::sample::Index>()) {
+    fn nothing_of_a_flow_is_left_for_the_next(
+        flows in prop::collection::vec(any_flow(), 2..4),
+        cut in any::<prop::sample::Index>(),
+    ) {
         let mut code = Field::default();
         let mut decoded = flows[0].clone();
         for flow in flows.iter().chain(&flows) {
@@ -68,7 +78,7 @@ proptest! {
             prop_assert_eq!(&alone, &after);
             code.decode(&after, &identity, &mut decoded).unwrap();
             prop_assert_eq!(&field::decode(&alone, &identity).unwrap(), &decoded);
-            // Nor of one that is refused.
+            // Nor is anything left of a flow that is refused.
             let _ = code.decode(&after[..cut.index(after.len())], &identity, &mut decoded);
         }
     }
@@ -120,7 +130,7 @@ fn a_truncated_flow_is_refused_at_its_end() {
     }
 }
 
-/// Half way around is as far ahead as behind, and no small step.
+/// 2^31 is as far ahead as behind, and must not be taken for a small step.
 #[test]
 fn a_timestamp_half_way_around_comes_back() {
     let mut flow = empty(false, 80);

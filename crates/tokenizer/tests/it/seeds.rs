@@ -1,5 +1,4 @@
-//! The seeds of fuzzing and the inputs that it found, run once more: the files of
-//! `fuzz/seeds/tokens`.
+//! The inputs that fuzzing began with, and those that it found: the files of `fuzz/seeds/tokens`.
 
 use tokenizer::field::{self, Constraint, Grammar, Limits};
 use tokenizer::{EncodeError, FlowIdentity, word16};

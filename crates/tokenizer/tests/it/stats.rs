@@ -1,4 +1,4 @@
-//! Statistics of tokens count each token once.
+//! Statistics of the tokens of one flow.
 
 use tokenizer::field::{self, TokenStats};
 

@@ -1,4 +1,4 @@
-//! The original's code: its ids in its order, and what it loses.
+//! The code of tcpflowgen: its words in its order, and the values that it does not hold.
 
 use flowtrack::{Flow, Packet};
 use proptest::prelude::*;
@@ -49,7 +49,7 @@ fn a_wrong_word_is_named() {
     );
 }
 
-/// Returns the part of a flow that the code encodes.
+/// Returns the values of a flow that the code holds.
 fn kept(flow: &Flow) -> Vec<(Packet, Vec<u8>)> {
     let plain = |p: &Packet| Packet {
         time_ns: 0,
@@ -80,7 +80,9 @@ proptest! {
     }
 
     #[test]
-    fn any_words_decode_or_are_refused(words in prop::collection::vec(prop_oneof![-5i32..70_000, 65_536i32..65_546], 0..100)) {
+    fn any_words_decode_or_are_refused(
+        words in prop::collection::vec(prop_oneof![-5i32..70_000, 65_536i32..65_546], 0..100),
+    ) {
         let _ = word16::decode(&words, &FlowIdentity::default());
     }
 }

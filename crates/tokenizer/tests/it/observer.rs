@@ -1,5 +1,5 @@
-//! One who only watches: follows a session as intrusion detection systems do, knows nothing of the
-//! ends, and is strict.
+//! A passive observer: follows a session as intrusion detection systems do, strictly, and without
+//! the knowledge of the ends.
 
 use flowtrack::{Direction, Flow, Packet};
 use tcpwire::{Flags, TcpOption, option_kind, options};
@@ -10,16 +10,17 @@ pub(crate) enum State {
     Open,
     /// The client has sent its FIN, and waits for the server's.
     ClientShut,
-    /// Then the server has too: the client's acknowledgment is the last.
+    /// The server has sent its FIN after the client: the client's acknowledgment is the last
+    /// packet.
     LastAck,
     /// The server has sent its FIN, and waits for the client's.
     ServerShut,
-    /// Then the client has too.
+    /// The client has sent its FIN after the server.
     TimeWait,
     Closed,
 }
 
-/// A packet with numbers as offsets, and its window in octets.
+/// Numbers of a packet as offsets, and its window in octets.
 pub(crate) struct Seen {
     pub(crate) seq: i64,
     pub(crate) ack: i64,
@@ -27,20 +28,20 @@ pub(crate) struct Seen {
 }
 
 #[derive(Default)]
-pub(crate) struct Watcher {
+pub(crate) struct Observer {
     pub(crate) state: State,
-    /// The next octet of each side, holes and FINs not counted.
+    /// Next in-order offset of each side; FINs do not count.
     next: [i64; 2],
-    /// Up to where each side is acknowledged.
+    /// Highest acknowledgment of each side's octets.
     acked: [i64; 2],
-    /// The window that each side has offered.
+    /// Window that each side has offered last, in octets.
     window: [i64; 2],
-    /// The last TSval of each side that it has noted.
+    /// Last TSval of each side that the observer has noted.
     stamp: [Option<u32>; 2],
 }
 
-impl Watcher {
-    pub(crate) fn take(&mut self, packet: &Packet, tsval: Option<u32>, seen: &Seen) {
+impl Observer {
+    pub(crate) fn observe(&mut self, packet: &Packet, tsval: Option<u32>, seen: &Seen) {
         let (d, o) = (packet.direction.index(), 1 - packet.direction.index());
         let (flags, len, seq) = (packet.flags, i64::from(packet.payload_len), seen.seq);
         if flags.contains(Flags::RST) {
@@ -69,15 +70,15 @@ impl Watcher {
         }
     }
 
-    /// Whether a packet's TSval lies before the one noted last.
+    /// Returns whether a packet's TSval lies before the one noted last.
     fn is_stale(&self, d: usize, tsval: Option<u32>) -> bool {
         tsval
             .zip(self.stamp[d])
             .is_some_and(|(value, noted)| (value.wrapping_sub(noted) as i32) < 0)
     }
 
-    /// Whether a packet is beyond what was seen of both sides, and takes back more of its window
-    /// than it acknowledges.
+    /// Returns whether a packet is beyond all numbers seen of both sides, and shrinks its window by
+    /// more than it acknowledges.
     fn takes_window_back(&self, packet: &Packet, seen: &Seen) -> bool {
         let (d, o) = (packet.direction.index(), 1 - packet.direction.index());
         let (less, more) = (self.window[d] - seen.window, seen.ack - self.acked[o]);
@@ -152,10 +153,10 @@ impl Watcher {
     }
 }
 
-/// Returns the state in which a passive observer sees the end of a flow. `bases` are the initial
-/// sequence numbers of the sides, `shifts` the window shifts that they offered.
+/// Returns the state in which a flow leaves a passive observer. `bases` are the initial sequence
+/// numbers of the sides, `shifts` the window shifts that they offered.
 pub(crate) fn state(flow: &Flow, bases: [u32; 2], shifts: [u8; 2]) -> State {
-    let mut watcher = Watcher::default();
+    let mut observer = Observer::default();
     for packet in &flow.packets {
         let (d, o) = (packet.direction.index(), 1 - packet.direction.index());
         let offset = |number: tcpwire::SeqNum, side: usize| {
@@ -165,12 +166,12 @@ pub(crate) fn state(flow: &Flow, bases: [u32; 2], shifts: [u8; 2]) -> State {
         let ack = if packet.flags.contains(Flags::ACK) { offset(packet.ack, o) } else { 0 };
         let seen =
             Seen { seq: offset(packet.seq, d), ack, window: i64::from(packet.window) << shift };
-        watcher.take(packet, tsval(flow.options_of(packet)), &seen);
+        observer.observe(packet, tsval(flow.options_of(packet)), &seen);
     }
-    watcher.state
+    observer.state
 }
 
-/// The TSval among the options of a packet.
+/// Returns the TSval among the options of a packet.
 pub(crate) fn tsval(octets: &[u8]) -> Option<u32> {
     options(octets).find_map(|option| match option {
         TcpOption::Tlv { kind: option_kind::TIMESTAMPS, data } if data.len() == 8 => {

@@ -1,0 +1,275 @@
+//! Rules of sessions, one by one: the tokens of a flow so far, and whether some tokens may follow.
+
+use tokenizer::TokenId;
+use tokenizer::field::{BOS, CloseKind, Constraint, END, Grammar, Limits, SessionClass, vocab};
+
+/// Side that sends a packet, as its packet token numbers it.
+#[derive(Clone, Copy)]
+enum Sender {
+    Client,
+    Server,
+}
+use Sender::{Client, Server};
+
+/// Flags of a packet, as its packet token numbers them.
+#[derive(Clone, Copy)]
+enum Flags {
+    Syn,
+    SynAck,
+    Ack,
+    FinAck = 4,
+    Rst = 6,
+}
+use Flags::{Ack, FinAck, Rst, Syn, SynAck};
+
+/// Returns the token of a packet without payload that acknowledges nothing new.
+fn packet(sender: Sender, flags: Flags) -> TokenId {
+    vocab::PACKET.at(32 * sender as usize + 4 * flags as usize)
+}
+
+/// Returns the token of a packet that acknowledges everything received.
+fn acking(sender: Sender, flags: Flags) -> TokenId {
+    packet(sender, flags) + 1
+}
+
+/// Returns the token of a packet with payload that acknowledges nothing new.
+fn data(sender: Sender, flags: Flags) -> TokenId {
+    packet(sender, flags) + 2
+}
+
+/// Token of the shortest gap, which ends a packet.
+const NOW: TokenId = vocab::TIME.first;
+/// Token of a window of 64,240.
+const WIDE: TokenId = vocab::WIN.first + 1;
+/// Token of a window of 512.
+const NARROW: TokenId = vocab::WIN.first + 21;
+
+/// Tokens of a SYN with a wide window and without options.
+const SYN: [TokenId; 3] = [vocab::PACKET.first, WIDE, NOW];
+
+/// Returns the header of a session of 64 to 127 packets that ends in this way.
+fn header(close: CloseKind) -> Vec<TokenId> {
+    let class = SessionClass { close, has_handshake: true };
+    [BOS, vocab::FLOW.at(1), vocab::CLASS.at(class.id()), vocab::LENGTH.at(6), vocab::PORT.at(0)]
+        .to_vec()
+}
+
+/// Returns a session up to the end of its handshake. `window` is that of the server.
+fn established(close: CloseKind, window: TokenId) -> Vec<TokenId> {
+    let syn_ack = [acking(Server, SynAck), window, NOW];
+    [&header(close)[..], &SYN, &syn_ack, &[acking(Client, Ack), NOW]].concat()
+}
+
+/// Returns `tokens`, followed by `more`.
+fn then(tokens: Vec<TokenId>, more: &[TokenId]) -> Vec<TokenId> {
+    [tokens.as_slice(), more].concat()
+}
+
+/// Asserts that every token of `tokens` is allowed in its place, and which tokens may follow them.
+#[track_caller]
+fn check_with(mut grammar: Grammar, tokens: &[TokenId], next: &[(TokenId, bool)]) {
+    for (i, &token) in tokens.iter().enumerate() {
+        let name = vocab::describe(token);
+        assert!(grammar.allowed_next().contains(token), "token {i}: {name} is not allowed");
+        grammar.push(token).unwrap();
+    }
+    let allowed = grammar.allowed_next();
+    for &(token, is_allowed) in next {
+        assert_eq!(allowed.contains(token), is_allowed, "{}", vocab::describe(token));
+    }
+}
+
+/// Like [`check_with`], without limits.
+#[track_caller]
+fn check(tokens: &[TokenId], next: &[(TokenId, bool)]) {
+    check_with(Grammar::new(Constraint::Session, Limits::default()), tokens, next);
+}
+
+#[test]
+fn a_session_opens_with_a_syn_of_the_client() {
+    check(
+        &header(CloseKind::Graceful),
+        &[
+            (packet(Client, Syn), true),
+            (packet(Client, Ack), false),
+            (packet(Server, Syn), false),
+            (acking(Server, SynAck), false),
+            (END, false),
+        ],
+    );
+}
+
+#[test]
+fn a_syn_is_answered_by_a_syn_ack_that_acknowledges_it() {
+    check(
+        &then(header(CloseKind::Graceful), &SYN),
+        &[
+            (acking(Server, SynAck), true),
+            (packet(Client, Syn), true),
+            (packet(Server, SynAck), false),
+            (packet(Client, Ack), false),
+            (packet(Server, Rst), false),
+        ],
+    );
+}
+
+#[test]
+fn a_syn_ack_offers_what_the_syn_offered() {
+    // [MSS] and [MSS, NOP, WS].
+    let (mss, mss_and_scale) = (vocab::LAYOUT.at(9), vocab::LAYOUT.at(16));
+    let syn = [packet(Client, Syn), WIDE, mss, vocab::MSS.at(0), NOW, acking(Server, SynAck), WIDE];
+    check(
+        &then(header(CloseKind::Graceful), &syn),
+        &[(mss, true), (mss_and_scale, false), (NOW, true)],
+    );
+}
+
+#[test]
+fn nobody_sends_a_syn_after_the_handshake() {
+    check(
+        &established(CloseKind::Graceful, WIDE),
+        &[
+            (packet(Client, Syn), false),
+            (data(Client, Syn), false),
+            (packet(Server, SynAck), false),
+            (acking(Server, SynAck), false),
+            (data(Client, Ack), true),
+            (data(Server, Ack), true),
+        ],
+    );
+}
+
+#[test]
+fn nobody_acknowledges_what_was_not_sent() {
+    let tokens = established(CloseKind::Graceful, WIDE);
+    check(&tokens, &[(acking(Client, Ack), false), (acking(Server, Ack), false)]);
+    let tokens = then(tokens, &[data(Client, Ack), NOW]);
+    check(&tokens, &[(acking(Client, Ack), false), (acking(Server, Ack), true)]);
+}
+
+#[test]
+fn payload_ends_within_the_window() {
+    // A full segment of 1,460 octets does not fit into 512: the length needs a token.
+    check(
+        &then(established(CloseKind::Graceful, NARROW), &[data(Client, Ack)]),
+        &[
+            (NOW, false),
+            (vocab::LEN_MULTIPLE.at(0), false),
+            (vocab::LEN.at(0), true),
+            (vocab::LEN.at(vocab::LEN.count() - 1), false),
+        ],
+    );
+}
+
+#[test]
+fn a_full_window_leaves_retransmissions_alone() {
+    // 512 octets are the first bucket of their octave, with one digit.
+    let fill = [data(Client, Ack), vocab::LEN.at(19), vocab::DIGIT.at(0), NOW, data(Client, Ack)];
+    check(
+        &then(established(CloseKind::Graceful, NARROW), &fill),
+        &[(vocab::SEQ_OLD.at(0), true), (NOW, false), (vocab::LEN.at(0), false)],
+    );
+}
+
+#[test]
+fn a_third_acknowledgment_without_anything_to_answer_is_a_keep_alive() {
+    let one = [packet(Server, Ack), NOW];
+    let tokens = then(established(CloseKind::Graceful, WIDE), &[one, one].concat());
+    check(
+        &then(tokens, &[packet(Server, Ack)]),
+        &[(vocab::SEQ_KEEPALIVE.first, true), (NOW, false), (vocab::WIN_EDGE.first, false)],
+    );
+}
+
+#[test]
+fn a_side_with_a_hole_sends_no_fin() {
+    let skip = [data(Client, Ack), vocab::SEQ_SKIP.at(0), NOW];
+    check(
+        &then(established(CloseKind::Graceful, WIDE), &skip),
+        &[(packet(Client, FinAck), false), (packet(Server, FinAck), true)],
+    );
+}
+
+#[test]
+fn a_side_sends_no_new_payload_after_its_fin() {
+    let fin = [packet(Client, FinAck), NOW];
+    let tokens = then(established(CloseKind::Graceful, WIDE), &fin);
+    check(
+        &tokens,
+        &[
+            (data(Client, Ack), false),
+            (data(Client, FinAck), false),
+            (packet(Client, FinAck), true),
+            (data(Server, Ack), true),
+            (END, false),
+        ],
+    );
+}
+
+#[test]
+fn the_second_fin_waits_for_the_least_number_of_packets() {
+    let fin = [packet(Client, FinAck), NOW];
+    let tokens = then(established(CloseKind::Graceful, WIDE), &fin);
+    check(&tokens, &[(acking(Server, FinAck), false)]);
+    let grammar = Grammar::new(Constraint::Session, Limits::default()).with_advisory_length();
+    check_with(grammar, &tokens, &[(acking(Server, FinAck), true)]);
+}
+
+#[test]
+fn a_closed_session_ends_or_repeats_an_acknowledgment() {
+    let close =
+        [[packet(Client, FinAck), NOW], [acking(Server, FinAck), NOW], [acking(Client, Ack), NOW]];
+    let grammar = Grammar::new(Constraint::Session, Limits::default()).with_advisory_length();
+    check_with(
+        grammar,
+        &then(established(CloseKind::Graceful, WIDE), &close.concat()),
+        &[
+            (END, true),
+            (packet(Client, Ack), true),
+            (packet(Client, FinAck), false),
+            (data(Server, Ack), false),
+            (packet(Server, Rst), false),
+        ],
+    );
+}
+
+#[test]
+fn a_rst_needs_its_class_and_an_acknowledgment_without_payload() {
+    let grammar = || Grammar::new(Constraint::Session, Limits::default()).with_advisory_length();
+    let rst = |is_allowed| [(packet(Client, Rst), is_allowed), (packet(Server, Rst), is_allowed)];
+    check_with(grammar(), &established(CloseKind::Graceful, WIDE), &rst(false));
+    check_with(grammar(), &established(CloseKind::Reset, WIDE), &rst(true));
+    let opening = [&header(CloseKind::Reset)[..], &SYN, &[acking(Server, SynAck), WIDE, NOW]];
+    let tokens = then(opening.concat(), &[data(Client, Ack) + 1, NOW]);
+    check_with(grammar(), &tokens, &rst(false));
+}
+
+#[test]
+fn no_rst_follows_an_own_fin_that_is_not_acknowledged() {
+    let fin = [packet(Client, FinAck), NOW];
+    let grammar = Grammar::new(Constraint::Session, Limits::default()).with_advisory_length();
+    check_with(
+        grammar,
+        &then(established(CloseKind::Reset, WIDE), &fin),
+        &[(packet(Client, Rst), false), (packet(Server, Rst), true)],
+    );
+}
+
+#[test]
+fn the_last_packets_under_the_limit_close_the_session() {
+    let grammar = Grammar::new(Constraint::Session, Limits { max_packets: 6 });
+    let grammar = grammar.with_advisory_length();
+    let wait = [packet(Server, Ack), NOW];
+    let mut tokens = established(CloseKind::Graceful, WIDE);
+    tokens[3] = vocab::LENGTH.at(2);
+    check_with(
+        grammar,
+        &then(tokens, &wait),
+        &[
+            (packet(Client, FinAck), true),
+            (packet(Server, FinAck), true),
+            (data(Client, Ack), false),
+            (packet(Client, Ack), false),
+        ],
+    );
+}
