@@ -98,10 +98,7 @@ impl FlowHeader {
         out.push(vocab::FLOW.at(usize::from(self.is_v6()) * TimeUnit::ALL.len() + unit));
         out.push(vocab::CLASS.at(self.class.id()));
         out.push(vocab::LENGTH.at(self.length_class.into()));
-        match vocab::PORTS.iter().position(|&p| p == self.server_port) {
-            Some(i) => out.push(vocab::PORT.at(i)),
-            None => digits::write_raw(vocab::PORT_RAW, self.server_port.into(), 2, out),
-        }
+        write_server_port(self.server_port, out);
         for (side, clock) in self.ts_clocks.iter().enumerate() {
             if !clock.is_default() {
                 out.push(clock.token(side));
@@ -120,6 +117,15 @@ impl Default for FlowHeader {
             server_port: 0,
             ts_clocks: [ClockId::default(); 2],
         }
+    }
+}
+
+/// Appends the tokens of a server port: one if the port has a token, else an escape and two digits.
+#[inline]
+pub(crate) fn write_server_port(port: u16, out: &mut Vec<TokenId>) {
+    match vocab::PORTS.iter().position(|&p| p == port) {
+        Some(i) => out.push(vocab::PORT.at(i)),
+        None => digits::write_raw(vocab::PORT_RAW, port.into(), 2, out),
     }
 }
 
