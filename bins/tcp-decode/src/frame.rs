@@ -1,4 +1,4 @@
-//! A packet of a flow as an Ethernet frame, with the payload that the user asked for.
+//! Ethernet frames of packets, with the payload that `--payload` asks for.
 
 use flowtrack::{Flow, FramePayload, Framer, Packet};
 use rand::{Rng, SeedableRng};
@@ -7,16 +7,17 @@ use tcpwire::EthernetRepr;
 
 use crate::args::{FrameArgs, PayloadArg};
 
-/// Writes packets as frames, with payload as `--payload` says.
+/// Encoder of packets as frames, with omitted, zero or random payload.
 pub(crate) struct PayloadFramer {
     framer: Framer,
     payload: PayloadArg,
     random: ChaCha8Rng,
-    /// Random payload of one packet; the memory is reused.
+    /// Random payload of one packet, a buffer that is reused.
     filling: Vec<u8>,
 }
 
 impl PayloadFramer {
+    /// Creates an encoder between the Ethernet addresses of `args`. `seed` is that of random payload.
     pub(crate) fn new(args: &FrameArgs, payload: PayloadArg, seed: u64) -> PayloadFramer {
         let forward =
             EthernetRepr { src: args.client_mac.0, dst: args.server_mac.0, vlan: args.vlan };
@@ -24,7 +25,7 @@ impl PayloadFramer {
         PayloadFramer {
             framer: Framer::new([forward, reverse]),
             payload,
-            // Another random stream than that of the identities.
+            // The identities are drawn from `seed`: payload needs another random stream.
             random: ChaCha8Rng::seed_from_u64(!seed),
             filling: Vec::new(),
         }

@@ -130,9 +130,9 @@ fn warn_if_shared(_file: &File, _path: &Path) {}
 /// Reason why a flow is left out: its options may hold an address or identify a host.
 pub(crate) const OPTIONS: &str = "options that may hold an address";
 
-/// Whether options are nothing but those whose content is known, and is no address: MSS, window
-/// scale, SACK, timestamps. Others may be (MPTCP's ADD_ADDR, a load balancer's client address) or
-/// may name a host (a Fast Open cookie).
+/// Returns whether all options have known content that is no address: MSS, window scale, SACK,
+/// timestamps. Other options may hold an address (MPTCP's ADD_ADDR, a load balancer's client
+/// address) or identify a host (a Fast Open cookie).
 pub(crate) fn options_are_known(octets: &[u8]) -> bool {
     use option_kind::{MSS, SACK, SACK_PERMITTED, TIMESTAMPS, WINDOW_SCALE};
     options(octets).all(|option| match option {

@@ -103,9 +103,9 @@ pub struct ContinuousField {
     pub name: &'static str,
     /// Meaning of the field in one sentence.
     pub meaning: &'static str,
-    /// FieldUnit of values and distances.
+    /// Unit of values and distances.
     pub unit: FieldUnit,
-    /// ValueRange to which values are clipped before distances are taken.
+    /// Range to which values are clipped before distances are taken.
     pub range: ValueRange,
     /// Share of generated values outside the range, 0 to 1.
     pub clipped: f64,
@@ -120,11 +120,11 @@ pub struct ContinuousField {
 /// Result for the dependence between fields.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct Dependence {
-    /// ValueIds of the flow features in the correlation matrix.
+    /// Names of the flow features in the correlation matrix.
     pub features: Vec<&'static str>,
     /// Pairwise correlation difference, 0 to 2: root mean square over pairs of features.
     pub pcd: Measurement,
-    /// ValueIds of the categorical fields whose pairs are compared.
+    /// Names of the categorical fields whose pairs are compared.
     pub fields: Vec<&'static str>,
     /// Contingency matrix difference, 0 to 1: mean over pairs of fields.
     pub cmd: Measurement,

@@ -29,7 +29,7 @@ pub const CATEGORICAL: [(&str, &str); 14] = [
     ("payload_len", "of each packet"),
 ];
 
-/// FieldUnit of a continuous field.
+/// Unit of a continuous field's values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FieldUnit {
@@ -68,7 +68,7 @@ pub const CONTINUOUS: [(&str, FieldUnit, &str); 11] = [
 
 /// Number of entries of a flow's feature vector, [`Observed::features`].
 pub(crate) const FEATURES: usize = 16;
-/// ValueIds of the entries of a flow's feature vector.
+/// Names of the entries of a flow's feature vector.
 pub(crate) const FEATURE_NAMES: [&str; FEATURES] = [
     "packets_client",
     "packets_server",

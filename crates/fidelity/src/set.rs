@@ -8,7 +8,7 @@ use crate::comparison::Error;
 use crate::learn::{LearnerInput, learner_input};
 use crate::observe::{Observed, ValueIds};
 
-/// FlowSet of flows with their observations.
+/// Set of flows with their observations.
 pub(crate) struct FlowSet {
     pub(crate) observed: Vec<Observed>,
     /// Features of each flow for measures that learn.

@@ -23,7 +23,7 @@ pub struct Discriminator {
     pub floor: Interval,
 }
 
-/// FieldUnit that is held out of training for the test.
+/// Unit that is held out of training for the test.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldOut {
@@ -39,7 +39,7 @@ pub enum HeldOut {
 pub struct Discriminators {
     /// Number of flows of each side.
     pub flows: usize,
-    /// FieldUnit that is held out of training for the test.
+    /// Unit that is held out of training for the test.
     pub held_out: HeldOut,
     /// Gradient-boosted trees on behaviour and header fields.
     pub trees: Discriminator,

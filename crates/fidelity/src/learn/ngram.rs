@@ -65,28 +65,28 @@ fn key(kind: u64, parts: &[u32]) -> u64 {
     })
 }
 
-/// Calls `told` with each symbol of the flow: its kind (0 a shape, 1 a gap), its value and its
+/// Calls `visit` with each symbol of the flow: its kind (0 a shape, 1 a gap), its value and its
 /// contexts.
-fn each(flow: &[Symbol], mut told: impl FnMut(usize, u32, &Contexts)) {
+fn for_each_symbol(flow: &[Symbol], mut visit: impl FnMut(usize, u32, &Contexts)) {
     const NONE: u32 = u32::MAX;
     for (i, symbol) in flow.iter().enumerate() {
         let shape = |back: usize| i.checked_sub(back).map_or(NONE, |at| flow[at].shape);
         let gap_before = i.checked_sub(1).map_or(NONE, |at| flow[at].gap);
         let shapes = [shape(1), shape(2), shape(3)];
-        told(
+        visit(
             0,
             symbol.shape,
             &[key(0, &shapes), key(0, &shapes[..2]), key(0, &shapes[..1]), key(0, &[])],
         );
         let gaps = [symbol.shape, shapes[0], gap_before];
-        told(1, symbol.gap, &[key(1, &gaps), key(1, &gaps[..2]), key(1, &gaps[..1]), key(1, &[])]);
+        visit(1, symbol.gap, &[key(1, &gaps), key(1, &gaps[..2]), key(1, &gaps[..1]), key(1, &[])]);
     }
 }
 
 impl Ngrams {
     /// Adds the counts of a flow.
     pub(crate) fn learn(&mut self, flow: &[Symbol]) {
-        each(flow, |kind, value, contexts| {
+        for_each_symbol(flow, |kind, value, contexts| {
             self.seen[kind].insert(value);
             for context in contexts {
                 let followed = self.contexts.entry(*context).or_default();
@@ -99,7 +99,9 @@ impl Ngrams {
     /// Returns the bits per packet of the flow under the model.
     pub(crate) fn bits_per_packet(&self, flow: &[Symbol]) -> f64 {
         let mut bits = 0.0;
-        each(flow, |kind, value, contexts| bits -= self.probability(kind, value, contexts).log2());
+        for_each_symbol(flow, |kind, value, contexts| {
+            bits -= self.probability(kind, value, contexts).log2()
+        });
         bits / flow.len().max(1) as f64
     }
 
@@ -141,7 +143,7 @@ mod tests {
         let mut model = Ngrams::default();
         let known = flow(&[1, 2, 1, 3, 1, 2]);
         model.learn(&known);
-        each(&known, |kind, _, contexts| {
+        for_each_symbol(&known, |kind, _, contexts| {
             // Three shapes and one gap were seen, and one of each that was not.
             let values: &[u32] = if kind == 0 { &[1, 2, 3, 9] } else { &[0, 9] };
             let sum: f64 =

@@ -36,13 +36,13 @@ fn against(generated: &[Flow]) -> Comparison {
     try_against(generated).unwrap()
 }
 
-/// How far a categorical field is above the floor, in bits.
+/// Returns the divergence of a categorical field above its floor, in bits.
 fn bits(found: &Comparison, name: &str) -> f64 {
     let field = found.categorical.iter().find(|f| f.name == name).unwrap();
     field.jsd_bits.generated.value - field.jsd_bits.floor.value
 }
 
-/// How far a continuous field is above the floor, in decades.
+/// Returns the distance of a continuous field above its floor, in decades.
 fn decades(found: &Comparison, name: &str) -> f64 {
     let field = found.continuous.iter().find(|f| f.name == name).unwrap();
     field.wasserstein1.generated.value - field.wasserstein1.floor.value
