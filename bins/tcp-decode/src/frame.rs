@@ -17,7 +17,8 @@ pub(crate) struct PayloadFramer {
 }
 
 impl PayloadFramer {
-    /// Creates an encoder between the Ethernet addresses of `args`. `seed` is that of random payload.
+    /// Creates an encoder between the Ethernet addresses of `args`. Random payload is drawn from
+    /// `seed`.
     pub(crate) fn new(args: &FrameArgs, payload: PayloadArg, seed: u64) -> PayloadFramer {
         let forward =
             EthernetRepr { src: args.client_mac.0, dst: args.server_mac.0, vlan: args.vlan };
