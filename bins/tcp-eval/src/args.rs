@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long)]
     pub(crate) force: bool,
 
-    /// Do not run Wireshark and Suricata
+    /// Do not run Wireshark and Suricata, even where they are installed
     #[arg(long)]
     pub(crate) no_judges: bool,
 

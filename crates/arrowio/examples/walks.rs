@@ -3,7 +3,7 @@
 //!
 //!     walks FLOWS SEED FILE.arrow
 //!
-//! Each walk takes any legal token, all alike, and is brought to its end after 8 to 71 packets.
+//! Each walk takes any allowed token, all alike, and is brought to its end after 8 to 71 packets.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -44,9 +44,9 @@ fn walk(random: &mut ChaCha8Rng) -> Result<Vec<u16>, Failure> {
     let mut grammar = Grammar::new(Constraint::Session, limits);
     let mut tokens = Vec::new();
     while !grammar.is_done() {
-        let legal = grammar.allowed_next();
-        let nth = random.random_range(0..legal.count().max(1) as usize);
-        let Some(token) = legal.iter().nth(nth) else {
+        let allowed = grammar.allowed_next();
+        let nth = random.random_range(0..allowed.count().max(1) as usize);
+        let Some(token) = allowed.iter().nth(nth) else {
             let said: Vec<_> = tokens.iter().map(|&token| field::vocab::describe(token)).collect();
             return Err(format!("no token may follow {}", said.join("; ")).into());
         };

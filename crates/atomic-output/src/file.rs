@@ -28,23 +28,24 @@ impl AtomicFile {
     /// # Errors
     /// If it cannot be created, or the target is a folder.
     pub fn create(target: &Path) -> Result<AtomicFile> {
+        // Behind a link the file itself is replaced, not the link.
+        let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
         AtomicFile::new(target, make_parent)
     }
 
-    /// Like [`create`](AtomicFile::create), but fails if the folder of the target does not exist.
+    /// Like [`create`](AtomicFile::create), for a file of a folder that the caller owns: fails if
+    /// the folder does not exist, and replaces a link itself instead of the file behind it.
     ///
     /// # Errors
     /// If it cannot be created, or the target is a folder.
     pub fn create_in_existing_folder(target: &Path) -> Result<AtomicFile> {
-        AtomicFile::new(target, |_| Ok(()))
+        AtomicFile::new(target.to_owned(), |_| Ok(()))
     }
 
-    fn new(target: &Path, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<AtomicFile> {
-        // Behind a link the file itself is replaced, not the link.
-        let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
-        let (temporary, file) = match fs::metadata(&target) {
+    fn new(target: PathBuf, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<AtomicFile> {
+        let (temporary, file) = match fs::symlink_metadata(&target) {
             Ok(m) if m.is_dir() => return Err(Error::IsFolder(target)),
-            Ok(m) if !m.is_file() => {
+            Ok(m) if !m.is_file() && !m.is_symlink() => {
                 let file = File::options().write(true).open(&target);
                 (None, file.map_err(Error::at(&target))?)
             }
@@ -146,6 +147,26 @@ mod tests {
         file.commit().unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"abc");
         assert_eq!(listing(dir.path()), ["out.bin"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_leads_to_the_file_that_is_replaced_but_in_a_folder_of_the_caller() {
+        let dir = tempfile::tempdir().unwrap();
+        let (behind, link) = (dir.path().join("behind"), dir.path().join("link"));
+        fs::write(&behind, "old").unwrap();
+        std::os::unix::fs::symlink(&behind, &link).unwrap();
+        let put = |mut file: AtomicFile, text: &str| {
+            file.write_all(text.as_bytes()).unwrap();
+            file.commit().unwrap();
+        };
+        put(AtomicFile::create(&link).unwrap(), "first");
+        assert!(link.is_symlink());
+        assert_eq!(fs::read(&behind).unwrap(), b"first");
+        put(AtomicFile::create_in_existing_folder(&link).unwrap(), "second");
+        assert!(!link.is_symlink());
+        assert_eq!(fs::read(&link).unwrap(), b"second");
+        assert_eq!(fs::read(&behind).unwrap(), b"first");
     }
 
     #[test]

@@ -164,7 +164,13 @@ fn mismatch(config: &Path) -> String {
 /// dropped.
 pub(crate) fn lock_folder(folder: &Path) -> anyhow::Result<FolderLock> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    Ok(atomic_output::lock_folder(folder)?)
+    let lock = atomic_output::lock_folder(folder)?;
+    // Temporaries of killed runs of earlier versions: no process writes them now, since these held
+    // the same lock.
+    for name in [MODEL, CHECKPOINT, PREVIOUS, CONFIG, REPORT] {
+        let _ = fs::remove_file(folder.join(format!(".{name}.part")));
+    }
+    Ok(lock)
 }
 
 /// Returns whether the path of a checkpoint is the folder itself or a file in it.

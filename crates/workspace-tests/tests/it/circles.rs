@@ -1,7 +1,7 @@
 //! No circle of files within a crate: of two files at most one names the other.
 //!
 //! A module and the modules inside it are one room and may name each other: `grammar/mod.rs` holds
-//! the struct, `grammar/session.rs` a part of its methods. Between any other files of a crate the
+//! the struct, `grammar/session/mod.rs` a part of its methods. Between any other files of a crate the
 //! imports have one direction. Re-exports are followed: `super::Packet` counts as a use of the file
 //! that defines `Packet`. Code under `#[cfg(test)]` is not read.
 
