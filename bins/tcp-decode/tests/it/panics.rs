@@ -31,8 +31,11 @@ fn damage_until_panic(path: &str) {
         None => previous(info),
     }));
     let sound = std::fs::read(path).unwrap();
-    // The footer, which arrow2 reads first, is at the end.
-    for at in (0..sound.len()).rev() {
+    // A Parquet file ends with its footer, the footer's length in four octets, and the magic. The
+    // last page is in front of the footer.
+    let (_, end) = sound.split_at(sound.len() - 8);
+    let footer = u32::from_le_bytes(end[..4].try_into().unwrap()) as usize;
+    for at in (0..sound.len() - 8 - footer).rev() {
         for value in [0x00, 0x7f, 0x80, 0xff] {
             let mut damaged = sound.clone();
             damaged[at] = value;
