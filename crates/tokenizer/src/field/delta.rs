@@ -28,6 +28,18 @@ const FIN_ACK: Flags = Flags::FIN.union(Flags::ACK);
 const FIN_PSH_ACK: Flags = Flags::FIN.union(Flags::PSH).union(Flags::ACK);
 const RST_ACK: Flags = Flags::RST.union(Flags::ACK);
 
+/// Flag bits of every pattern, in the order of the packet tokens: the state reads them several
+/// times for each packet.
+const PATTERN_BITS: [u16; 8] = {
+    let mut bits = [0; 8];
+    let mut i = 0;
+    while i < bits.len() {
+        bits[i] = FlagPattern::ALL[i].flags().bits();
+        i += 1;
+    }
+    bits
+};
+
 impl FlagPattern {
     /// Every pattern, in the order of the packet tokens.
     const ALL: [FlagPattern; 8] = [
@@ -363,7 +375,7 @@ impl PacketDelta {
 
     /// Returns the flags of the packet.
     pub(crate) const fn flags(&self) -> Flags {
-        Flags::from_bits_retain(self.kind.pattern.flags().bits() ^ self.flag_toggle)
+        Flags::from_bits_retain(PATTERN_BITS[self.kind.pattern as usize] ^ self.flag_toggle)
     }
 
     /// Returns whether the packet repeats a segment that was sent before, or fills a hole.

@@ -245,6 +245,21 @@ fn a_rst_needs_its_class_and_an_acknowledgment_without_payload() {
 }
 
 #[test]
+fn a_rst_closes_a_session_of_its_class() {
+    let grammar = Grammar::new(Constraint::Session, Limits::default()).with_advisory_length();
+    check_with(
+        grammar,
+        &then(established(CloseKind::Reset, WIDE), &[packet(Client, Rst), NOW]),
+        &[
+            (END, true),
+            (packet(Client, Rst), true),
+            (packet(Server, Ack), false),
+            (data(Server, Ack), false),
+        ],
+    );
+}
+
+#[test]
 fn no_rst_follows_an_own_fin_that_is_not_acknowledged() {
     let fin = [packet(Client, FinAck), NOW];
     let grammar = Grammar::new(Constraint::Session, Limits::default()).with_advisory_length();
