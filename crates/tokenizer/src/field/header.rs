@@ -129,8 +129,12 @@ pub(crate) fn write_server_port(port: u16, out: &mut Vec<TokenId>) {
     }
 }
 
-/// Position of the length class in a flow's tokens: after `begin`, `flow` and `class`.
-const LENGTH_AT: usize = 3;
+/// Index of the class among a flow's tokens: after `begin` and `flow`.
+pub(super) const CLASS_AT: usize = 2;
+/// Index of the length class among a flow's tokens.
+pub(super) const LENGTH_AT: usize = CLASS_AT + 1;
+/// Index of the first token of the server's port among a flow's tokens.
+pub(super) const PORT_AT: usize = LENGTH_AT + 1;
 
 /// Returns the length class of a flow of `packets` packets.
 pub(crate) fn length_class(packets: usize) -> u8 {

@@ -1,15 +1,8 @@
 //! Conditions on the header of a flow, matched token by token.
 
-use super::header::{CloseKind, SessionClass, write_server_port};
+use super::header::{CLASS_AT, CloseKind, LENGTH_AT, PORT_AT, SessionClass, write_server_port};
 use super::vocab::{self, TokenRange};
 use crate::TokenId;
-
-/// Position of the class in a flow's tokens: after `begin` and `flow`.
-const CLASS_AT: usize = 2;
-/// Position of the length class in a flow's tokens.
-const LENGTH_AT: usize = CLASS_AT + 1;
-/// Position of the first token of the server port in a flow's tokens.
-const PORT_AT: usize = LENGTH_AT + 1;
 
 /// Pattern of the headers that some conditions allow.
 ///
