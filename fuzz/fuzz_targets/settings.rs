@@ -9,10 +9,8 @@ use tcp_eval::likelihood::{self, LikelihoodSet};
 fuzz_target!(|octets: &[u8]| {
     let Some((&kind, rest)) = octets.split_first() else { return };
     if kind & 4 == 4 {
-        if let Ok(all) = likelihood::from_lines(
-            rest,
-            [LikelihoodSet::Training, LikelihoodSet::HeldOut, LikelihoodSet::All][usize::from(kind % 3)],
-        ) {
+        let sets = [LikelihoodSet::Training, LikelihoodSet::HeldOut, LikelihoodSet::All];
+        if let Ok(all) = likelihood::from_lines(rest, sets[usize::from(kind % 3)]) {
             assert!(!all.is_empty() && all.iter().all(|bits| bits.is_finite()));
         }
     } else if let Ok(text) = std::str::from_utf8(rest) {
