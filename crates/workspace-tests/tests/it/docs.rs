@@ -1,28 +1,21 @@
 //! The documents name tests that exist.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-fn root() -> PathBuf {
-    Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../..")
-}
+use crate::tree::{self, root};
 
-/// All Rust files below a folder, but for what was built: the modules that a file's path names, and
-/// its text.
+/// Adds the Rust files below a folder: the modules that each file's path names, and its text.
 fn sources(folder: &Path, out: &mut Vec<(Vec<String>, String)>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() && name != "target" && !name.starts_with('.') {
-            sources(&path, out);
-        } else if name.ends_with(".rs") {
-            let parts = path.with_extension("");
-            let modules = parts
-                .components()
-                .map(|part| part.as_os_str().to_string_lossy().into_owned())
-                .collect();
-            out.push((modules, std::fs::read_to_string(&path).unwrap()));
-        }
+    let mut files = Vec::new();
+    tree::rust_files(folder, &mut files);
+    for path in files {
+        let parts = path.with_extension("");
+        let modules = parts
+            .components()
+            .map(|part| part.as_os_str().to_string_lossy().into_owned())
+            .collect();
+        out.push((modules, tree::text(&path)));
     }
 }
 

@@ -1,12 +1,8 @@
 //! Examples and links of the README work.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn root() -> PathBuf {
-    let here = std::env::var("CARGO_MANIFEST_DIR").unwrap();
-    Path::new(&here).join("../..").canonicalize().unwrap()
-}
+use crate::tree::root;
 
 fn readme() -> String {
     std::fs::read_to_string(root().join("README.md")).unwrap()
