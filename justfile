@@ -64,6 +64,11 @@ conversations *FOLDERS="testdata":
     cargo build --release --quiet -p tcp-encode
     scripts/check/conversations "$@"
 
+# what the programs give for a folder of inputs, against what is expected
+cases *ARGS:
+    cargo build --release --quiet -p tcp-encode -p tcp-decode -p tcp-eval
+    scripts/check/cases "$@"
+
 # a capture of 1.1 GB and 2.4 million packets, made of real ones
 bench-data OUT="target/bench/big.pcap":
     cargo build --release --quiet -p tcpwire --example bench-data
