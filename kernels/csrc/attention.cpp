@@ -81,6 +81,7 @@ struct Inputs {
 };
 struct Outputs {
   Tensor out, den, s1, z1;
+  Tensor states;  // on a GPU: what the kernels keep for backward
 };
 struct Gradients {
   Tensor dq, dk, dv, ds0, dz0;
@@ -165,7 +166,7 @@ Outputs run_forward(const Inputs &in, bool states) {
   const int64_t tokens = in.q.size(0), heads = in.q.size(1), d = in.q.size(2), m = in.v.size(2);
   const auto sums = in.q.options().dtype(sum_kind(in.q));
   Outputs o{
-      at::empty({tokens, heads, m}, in.q.options()), at::empty({heads, tokens}, sums), {}, {}};
+      at::empty({tokens, heads, m}, in.q.options()), at::empty({heads, tokens}, sums), {}, {}, {}};
   if (states)
     o.s1 = at::empty({cu_seqlens.sequences, heads, d, m}, sums),
     o.z1 = at::empty({cu_seqlens.sequences, heads, d}, sums);
@@ -173,9 +174,9 @@ Outputs run_forward(const Inputs &in, bool states) {
 #ifdef LF_CUDA_KERNELS
     const cuda::Call call(in.q, cu_seqlens);
     if (in.q.scalar_type() == at::kBFloat16)
-      call.forward(arguments<cuda::Attention<at::BFloat16>, at::BFloat16, float>(in, o));
+      o.states = call.forward(arguments<cuda::Attention<at::BFloat16>, at::BFloat16, float>(in, o));
     else
-      call.forward(arguments<cuda::Attention<float>, float, float>(in, o));
+      o.states = call.forward(arguments<cuda::Attention<float>, float, float>(in, o));
 #endif
     return o;
   }
@@ -199,9 +200,11 @@ void run_backward(const Inputs &in, const Outputs &o, const Tensor &grad, const 
     const cuda::Call call(in.q, cu_seqlens);
     if (in.q.scalar_type() == at::kBFloat16)
       call.backward(
-          arguments<cuda::Attention<at::BFloat16>, at::BFloat16, float>(in, o, g, ds1, dz1, to));
+          arguments<cuda::Attention<at::BFloat16>, at::BFloat16, float>(in, o, g, ds1, dz1, to),
+          o.states);
     else
-      call.backward(arguments<cuda::Attention<float>, float, float>(in, o, g, ds1, dz1, to));
+      call.backward(arguments<cuda::Attention<float>, float, float>(in, o, g, ds1, dz1, to),
+                    o.states);
 #endif
     return;
   }
@@ -248,7 +251,7 @@ struct Attend : torch::autograd::Function<Attend> {
                     t.eps};
     auto o = run_forward(in, true);
     ctx->save_for_backward({in.q, in.k, in.v, in.cu_seqlens, in.starts, in.cos, in.sin, in.decay,
-                            in.s0, in.z0, o.out, o.den});
+                            in.s0, in.z0, o.out, o.den, o.states});
     ctx->saved_data["eps"] = t.eps;
     return {o.out, o.s1, o.z1};
   }
@@ -270,7 +273,7 @@ struct Attend : torch::autograd::Function<Attend> {
       return like.defined() ? at::empty(like.sizes(), like.options()) : Tensor();
     };
     Gradients to{fresh(in.q), fresh(in.k), fresh(in.v), fresh(in.s0), fresh(in.z0)};
-    run_backward(in, {x[10], x[11], {}, {}}, grads[0], grads[1].contiguous(), grads[2].contiguous(),
+    run_backward(in, {x[10], x[11], {}, {}, x[12]}, grads[0], grads[1].contiguous(), grads[2].contiguous(),
                  to);
     return {to.dq, to.dk, to.dv, to.ds0, to.dz0, Tensor()};
   }
@@ -297,7 +300,7 @@ struct AttendPacked : torch::autograd::Function<AttendPacked> {
                  z = z0 ? z0->detach().contiguous() : Tensor();
     auto o = run_forward(split(qkv, heads, s, z, t), states);
     ctx->save_for_backward(
-        {qkv, s, z, t.cu_seqlens, t.starts, t.cos, t.sin, t.decay, o.out, o.den});
+        {qkv, s, z, t.cu_seqlens, t.starts, t.cos, t.sin, t.decay, o.out, o.den, o.states});
     ctx->saved_data["eps"] = t.eps;
     ctx->saved_data["heads"] = heads;
     if (!states) return {o.out};
@@ -313,7 +316,7 @@ struct AttendPacked : torch::autograd::Function<AttendPacked> {
     const Tensor d = at::empty_like(x[0]);
     const auto parts = d.view({d.size(0), 3, heads, d.size(1) / (3 * heads)});
     Gradients to{parts.select(1, 0), parts.select(1, 1), parts.select(1, 2), {}, {}};
-    run_backward(in, {x[8], x[9], {}, {}}, grads[0], {}, {}, to);
+    run_backward(in, {x[8], x[9], {}, {}, x[10]}, grads[0], {}, {}, to);
     return {d, Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };

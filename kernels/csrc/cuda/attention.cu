@@ -1,8 +1,10 @@
-// The CUDA kernels: the primitives that attention.cuh needs, the kernels and their launches.
+// The CUDA kernels: the primitives that attention.cuh and attention_mma.cuh need, the kernels and
+// their launches.
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <mma.h>
 
+#include <cstdint>
 #include <type_traits>
 
 #define DEVICE __device__ __forceinline__
@@ -34,7 +36,88 @@ DEVICE Bf16 from_float<Bf16>(float x) {
   return __float2bfloat16_rn(x);
 }
 DEVICE float exponential(float x) { return expf(x); }
+DEVICE float rough_exponential(float x) { return __expf(x); }
 DEVICE float power_of(float x, float n) { return powf(x, n); }
+
+// Pairs of bfloat16, and of float.
+DEVICE float low(uint32_t pair) { return __uint_as_float(pair << 16); }
+DEVICE float high(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
+DEVICE uint32_t pack(float x, float y) {
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(y), "f"(x));
+  return pair;
+}
+using Pair = float2;
+DEVICE Pair load_pair(const float *from) { return __ldg(reinterpret_cast<const float2 *>(from)); }
+// What another block writes while this one runs lies in the L2 cache alone.
+DEVICE Pair load_coherent(const float *from) {
+  return __ldcg(reinterpret_cast<const float2 *>(from));
+}
+DEVICE float load_one_coherent(const float *from) { return __ldcg(from); }
+DEVICE void store_coherent(float *to, Pair x) { __stcg(reinterpret_cast<float2 *>(to), x); }
+DEVICE void store_one_coherent(float *to, float x) { __stcg(to, x); }
+DEVICE void store_word(void *to, uint32_t x) { *static_cast<uint32_t *>(to) = x; }
+
+struct Octet;
+template <class T>
+DEVICE Octet load_octet(const T *from);
+template <class T>
+DEVICE Octet load_shared_octet(const T *from);
+template <class T>
+DEVICE void store_octet(T *to, const Octet &x);
+
+// Instructions of a warp.
+DEVICE void sync_warp() { __syncwarp(); }
+DEVICE uint32_t shared_address(const void *p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+DEVICE void load_matrices(uint32_t (&to)[4], const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+DEVICE void load_matrices_transposed(uint32_t (&to)[4], const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+DEVICE void load_two_matrices_transposed(uint32_t (&to)[2], const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+               : "=r"(to[0]), "=r"(to[1])
+               : "r"(shared_address(row))
+               : "memory");
+}
+// y [16, 8] += a [16, 16] b [16, 8]
+DEVICE void multiply_add(float (&y)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(y[0]), "+f"(y[1]), "+f"(y[2]), "+f"(y[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+// Adds the numbers of four lanes that share a row.
+DEVICE float sum_of_four(float x) {
+  x += __shfl_xor_sync(0xffffffffu, x, 1);
+  return x + __shfl_xor_sync(0xffffffffu, x, 2);
+}
+
+// The chain of segments.
+DEVICE int32_t take_number(int32_t *counter) { return atomicAdd(counter, 1); }
+DEVICE void wait_for(const int32_t *flag, int lane) {
+  if (lane == 0) {
+    int32_t told;
+    do asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(told) : "l"(flag) : "memory");
+    while (told == 0);
+  }
+  __syncwarp();
+}
+DEVICE void tell(int32_t *flag, int lane) {
+  __threadfence();
+  __syncwarp();
+  if (lane == 0)
+    asm volatile("st.release.gpu.global.s32 [%0], %1;" : : "l"(flag), "r"(1) : "memory");
+}
 
 // y[M, N] (+)= a b. a is [M, K], or [K, M] if TA; b is [K, N], or [N, K] if TB. The whole block
 // computes it in tensor cores: each warp takes tiles of 16 x 16, row by row.
@@ -88,6 +171,29 @@ DEVICE void multiply(const float *a, int lda, const float *b, int ldb, float *y,
 }  // namespace lf
 
 #include "attention.cuh"
+#include "attention_mma.cuh"
+
+namespace lf {
+namespace cuda {
+
+// Of memory that no block writes while this one runs.
+template <class T>
+DEVICE Octet load_octet(const T *from) {
+  const uint4 x = __ldg(reinterpret_cast<const uint4 *>(from));
+  return Octet{{x.x, x.y, x.z, x.w}};
+}
+template <class T>
+DEVICE Octet load_shared_octet(const T *from) {
+  const uint4 x = *reinterpret_cast<const uint4 *>(from);
+  return Octet{{x.x, x.y, x.z, x.w}};
+}
+template <class T>
+DEVICE void store_octet(T *to, const Octet &x) {
+  *reinterpret_cast<uint4 *>(to) = make_uint4(x.pair[0], x.pair[1], x.pair[2], x.pair[3]);
+}
+
+}  // namespace cuda
+}  // namespace lf
 
 namespace lf {
 namespace cuda {
@@ -107,40 +213,105 @@ __global__ void __launch_bounds__(THREADS, 1) scan(const Attention<T> a, const W
 }
 __global__ void __launch_bounds__(THREADS, 1) step(const Step p) { step_head(p); }
 
-// Octets of shared memory of the largest kernel, with up to 128 octets of rounding for each tile.
-template <class T, int P, int C>
-constexpr size_t shared_octets() {
-  return 4 * (P * P + 2 * P + C * P + C * C + 2 * C + 1) + sizeof(T) * (P * P + 4 * C * P + C * C) +
-         16 * 128;
+// Kernels of attention_mma.cuh. So many blocks fit a multiprocessor: their registers are bounded.
+#define MMA_KERNEL                 \
+  template <class T, int P, int W> \
+  __global__ void __launch_bounds__(32 * W, P == 64 && W < 8 ? 10 / W : 16 / W)
+MMA_KERNEL forward_mma(const Attention<T> a, const Work w) { mma_forward<T, P, W>(a, w); }
+MMA_KERNEL backward_q_mma(const Attention<T> a, const Work w) {
+  mma_backward_queries<T, P, W>(a, w);
+}
+MMA_KERNEL backward_kv_mma(const Attention<T> a, const Work w) {
+  mma_backward_keys_and_values<T, P, W>(a, w);
+}
+template <class T, bool BACK>
+__global__ void __launch_bounds__(THREADS) carry(const Attention<T> a, const Work w) {
+  carry_states<BACK>(a, w);
 }
 
-template <class T, int P, int C, class Kernel>
-int launch(Kernel kernel, const Attention<T> &a, const Work &w, cudaStream_t stream) {
-  const size_t bytes = shared_octets<T, P, C>();
+template <class T, class Kernel>
+int launch(Kernel kernel, size_t octets, const Attention<T> &a, const Work &w,
+           cudaStream_t stream) {
   const cudaError_t error =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes));
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(octets));
   if (error != cudaSuccess) return error;
   if (w.count > 0)
-    kernel<<<dim3(unsigned(w.count), unsigned(a.heads)), THREADS, bytes, stream>>>(a, w);
+    kernel<<<dim3(unsigned(w.count), unsigned(a.heads)), THREADS, octets, stream>>>(a, w);
   return cudaGetLastError();
 }
 
+// Passes on the states of empty sequences, where last ones are asked for.
 template <bool BACK, class T>
-int launch_scan(const Attention<T> &a, const Work &w, cudaStream_t stream) {
-  if (w.sequences > 0)
-    scan<T, BACK><<<dim3(unsigned(w.sequences), unsigned(a.heads)), THREADS, 0, stream>>>(a, w);
+int launch_carry(const Attention<T> &a, const Work &w, cudaStream_t stream) {
+  if (w.sequences > 0 && (BACK ? a.ds0 : a.s1))
+    carry<T, BACK><<<dim3(unsigned(w.sequences), unsigned(a.heads)), THREADS, 0, stream>>>(a, w);
+  return cudaGetLastError();
+}
+
+// Turns the sums of segments into states.
+template <bool BACK, class T, int P, int C, class Kernel>
+int launch_chain(Kernel sum, const Attention<T> &a, const Work &w, cudaStream_t stream) {
+  if (!w.chained) return launch_carry<BACK>(a, w, stream);
+  const int error = launch(sum, sum_octets<T, P, C>(), a, w, stream);
+  if (error) return error;
+  const dim3 blocks(unsigned(w.sequences * scan_parts(a.d, a.m)), unsigned(a.heads));
+  scan<T, BACK><<<blocks, THREADS, 0, stream>>>(a, w);
   return cudaGetLastError();
 }
 
 template <class T, int P, int C>
 int run(const Attention<T> &a, const Work &w, bool backward, cudaStream_t stream) {
-  int error = launch<T, P, C>(sum_forward<T, P, C>, a, w, stream);
-  if (!error) error = launch_scan<false>(a, w, stream);
-  if (!backward) return error ? error : launch<T, P, C>(forward<T, P, C>, a, w, stream);
-  if (!error) error = launch<T, P, C>(backward_q<T, P, C>, a, w, stream);
-  if (!error) error = launch<T, P, C>(sum_backward<T, P, C>, a, w, stream);
-  if (!error) error = launch_scan<true>(a, w, stream);
-  return error ? error : launch<T, P, C>(backward_kv<T, P, C>, a, w, stream);
+  if (!backward) {
+    const int error = launch_chain<false, T, P, C>(sum_forward<T, P, C>, a, w, stream);
+    if (error) return error;
+    return launch(forward<T, P, C>, pass_octets<T, P, C>(false, false), a, w, stream);
+  }
+  Work back = w;
+  back.states = w.back;
+  int error = launch(backward_q<T, P, C>, pass_octets<T, P, C>(true, true), a, w, stream);
+  if (!error) error = launch_chain<true, T, P, C>(sum_backward<T, P, C>, a, back, stream);
+  if (error) return error;
+  return launch(backward_kv<T, P, C>, pass_octets<T, P, C>(true, false), a, back, stream);
+}
+
+template <class Kernel>
+int launch_mma(Kernel kernel, size_t bytes, int threads, const Attention<Bf16> &a, const Work &w,
+               cudaStream_t stream) {
+  const cudaError_t error =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes));
+  if (error != cudaSuccess) return error;
+  const int64_t blocks = w.count * a.heads;
+  if (blocks > 0) kernel<<<unsigned(blocks), threads, bytes, stream>>>(a, w);
+  return cudaGetLastError();
+}
+
+template <int P, int W>
+int run_mma(const Attention<Bf16> &a, const Work &w, bool backward, cudaStream_t stream) {
+  using M = Mma<Bf16, P, W>;
+  Work chain = w, plain = w;
+  plain.flags = nullptr;
+  if (w.chained) {
+    const size_t octets = sizeof(int32_t) * size_t(flag_count(w, a.heads));
+    const cudaError_t error = cudaMemsetAsync(w.flags, 0, octets, stream);
+    if (error != cudaSuccess) return error;
+  } else {
+    chain.flags = nullptr, chain.order = nullptr;
+  }
+  int error = backward ? launch_carry<true>(a, w, stream) : launch_carry<false>(a, w, stream);
+  if (error) return error;
+  if (!backward)
+    return launch_mma(forward_mma<Bf16, P, W>, M::octets(3), 32 * W, a, chain, stream);
+  error = launch_mma(backward_q_mma<Bf16, P, W>, M::octets(4), 32 * W, a, plain, stream);
+  return error ? error
+               : launch_mma(backward_kv_mma<Bf16, P, W>, M::octets(4), 32 * W, a, chain, stream);
+}
+
+// Chooses the chunk by the longest segment: short sequences take blocks of fewer warps.
+template <int P>
+int sized_mma(const Attention<Bf16> &a, const Work &w, bool backward, cudaStream_t stream) {
+  if (w.longest <= 32) return run_mma<P, 2>(a, w, backward, stream);
+  if (w.longest <= 64) return run_mma<P, 4>(a, w, backward, stream);
+  return run_mma<P, 8>(a, w, backward, stream);
 }
 
 // Chooses tiles for the head dimension.
@@ -163,11 +334,16 @@ int forward_f32(const Attention<float> &a, const Work &w, void *stream) {
 int backward_f32(const Attention<float> &a, const Work &w, void *stream) {
   return sized(a, w, true, stream);
 }
+static int run_bf16(const Attention<Bf16> &a, const Work &w, bool backward, void *stream) {
+  if (!fits_mma(a)) return sized(a, w, backward, stream);
+  const auto s = static_cast<cudaStream_t>(stream);
+  return mma_width(a) == 32 ? sized_mma<32>(a, w, backward, s) : sized_mma<64>(a, w, backward, s);
+}
 int forward_bf16(const void *a, const Work &w, void *stream) {
-  return sized(*static_cast<const Attention<Bf16> *>(a), w, false, stream);
+  return run_bf16(*static_cast<const Attention<Bf16> *>(a), w, false, stream);
 }
 int backward_bf16(const void *a, const Work &w, void *stream) {
-  return sized(*static_cast<const Attention<Bf16> *>(a), w, true, stream);
+  return run_bf16(*static_cast<const Attention<Bf16> *>(a), w, true, stream);
 }
 int step_f32(const Step &p, void *stream) {
   if (p.d > LARGEST) return cudaErrorInvalidValue;

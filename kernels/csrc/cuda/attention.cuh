@@ -12,6 +12,9 @@
 namespace lf {
 namespace cuda {
 
+// Octets of an allocation in shared memory.
+constexpr size_t allocated(size_t n, size_t size) { return (n * size + 127) / 128 * 128; }
+
 // Shared memory, allocated from its start.
 struct SharedArena {
   unsigned char *at;
@@ -23,12 +26,32 @@ struct SharedArena {
   }
 };
 
+// Returns how many octets a kernel allocates, in the order of its allocations.
+template <class T, int P, int C>
+constexpr size_t sum_octets() {
+  constexpr int ROW = P + (sizeof(T) == 2 ? 8 : 1);
+  return allocated(C + 1, 4) + allocated(P * P, 4) + allocated(P, 4) + allocated(C, 4) +
+         3 * allocated(C * ROW, sizeof(T));
+}
+template <class T, int P, int C>
+constexpr size_t pass_octets(bool backward, bool centred) {
+  constexpr int PAD = sizeof(T) == 2 ? 8 : 1;
+  return allocated(C + 1, 4) + allocated(P * P, 4) + allocated(P, 4) + allocated(C * (P + 4), 4) +
+         allocated(C * (C + 4), 4) + allocated(C, 4) + (centred ? allocated(P, 4) : 0) +
+         allocated(P * (P + PAD), sizeof(T)) +
+         (backward ? 4 : 3) * allocated(C * (P + PAD), sizeof(T)) +
+         allocated(C * (C + PAD), sizeof(T));
+}
+
 // Divides a loop among the threads of a block.
 #define EACH(i, n) for (int i = thread(); i < (n); i += THREADS)
 
-// Work of a block of threads. D and M are padded to P in tiles.
+// Work of a block of threads. D and M are padded to P in tiles. Rows of tiles lie apart such that
+// neighbouring rows begin in different banks: ROW elements of T, LINE in scores, WIDE floats.
 template <class T, int P, int C>
 struct Block {
+  static constexpr int PAD = sizeof(T) == 2 ? 8 : 1, ROW = P + PAD, LINE = C + PAD, WIDE = P + 4,
+                       SQUARE = C + 4;
   const Attention<T> &a;
   const Work &work;
   Segment seg;
@@ -72,7 +95,7 @@ struct Block {
         }
         y = y > 0.0f ? y + 1.0f : exponential(y < -80.0f ? -80.0f : y);
       }
-      tile[i] = from_float<T>(y);
+      tile[row * ROW + col] = from_float<T>(y);
     }
   }
   DEVICE void load_q(int64_t t, T *tile) const { load_features(a.q, a.q_t, a.q_h, t, tile); }
@@ -84,7 +107,7 @@ struct Block {
       const int row = i / P, col = i % P;
       const bool in = row < n && col < m;
       const float x = in ? to_float(a.v[(t + row) * a.v_t + head * a.v_h + col]) : 0.0f;
-      tile[i] = from_float<T>(in && centre ? x - centre[col] : x);
+      tile[row * ROW + col] = from_float<T>(in && centre ? x - centre[col] : x);
     }
   }
   // tile [C, P] = G / den, zero outside [len, m]
@@ -96,7 +119,7 @@ struct Block {
       if (row < n && col < m)
         x = to_float(a.grad[(t + row) * a.grad_t + head * a.grad_h + col]) /
             a.den[head * a.tokens + t + row];
-      tile[i] = from_float<T>(x);
+      tile[row * ROW + col] = from_float<T>(x);
     }
   }
   DEVICE void load_w(int64_t t, float *w) const {
@@ -108,8 +131,8 @@ struct Block {
   DEVICE const T *decayed(const T *tile, int first, int step, T *to) const {
     if (!a.decay) return tile;
     EACH(i, C * P) {
-      const int power_of = first + step * (i / P);
-      to[i] = from_float<T>(power_of < 0 ? 0.0f : to_float(tile[i]) * power[power_of]);
+      const int at = i / P * ROW + i % P, age = first + step * (i / P);
+      to[at] = from_float<T>(age < 0 ? 0.0f : to_float(tile[at]) * power[age]);
     }
     return to;
   }
@@ -117,14 +140,32 @@ struct Block {
   DEVICE void keep_lower(const float *x, const float *w, T *to) const {
     EACH(i, C * C) {
       const int row = i / C, col = i % C;
-      to[i] = from_float<T>(col <= row ? (x[i] + (w ? w[row] : 0.0f)) * power[row - col] : 0.0f);
+      const float y = x[row * SQUARE + col] + (w ? w[row] : 0.0f);
+      to[row * LINE + col] = from_float<T>(col <= row ? y * power[row - col] : 0.0f);
     }
   }
-  // Loads the state s [P, P] and z [P] of this segment from work.states.
+  // Loads the state s [P, P] and z [P] before this segment (backward: after it): the given one of its
+  // sequence, or that in work.states.
+  template <bool BACK>
   DEVICE void load_state(float *s, float *z) const {
-    const float *from = state();
-    EACH(i, P * P) s[i] = i / P < d && i % P < m ? from[(i / P) * m + i % P] : 0.0f;
-    EACH(i, P) z[i] = i < d ? from[d * m + i] : 0.0f;
+    const float *from = state(), *from_z = from + d * m;
+    if (BACK ? index + 1 == work.first[seg.seq + 1] : index == work.first[seg.seq]) {
+      const int64_t line = seg.seq * a.heads + head;
+      from = BACK ? a.ds1 : a.s0, from_z = BACK ? a.dz1 : a.z0;
+      if (from) from += line * d * m, from_z += line * d;
+    }
+    EACH(i, P * P) s[i] = from && i / P < d && i % P < m ? from[(i / P) * m + i % P] : 0.0f;
+    EACH(i, P) z[i] = from && i < d ? from_z[i] : 0.0f;
+  }
+  // Stores the last state of a sequence of one segment; a scan does of others.
+  template <bool BACK>
+  DEVICE void store_last(const float *s, const float *z) const {
+    float *s1 = BACK ? a.ds0 : a.s1, *z1 = BACK ? a.dz0 : a.z1;
+    if (work.chained || !s1) return;
+    sync();
+    const int64_t line = seg.seq * a.heads + head;
+    EACH(i, d * m) s1[line * d * m + i] = s[i / m * P + i % m];
+    EACH(i, d) z1[line * d + i] = z[i];
   }
   DEVICE void store_state(const float *s, const float *z) const {
     float *to = state();
@@ -140,11 +181,11 @@ struct Block {
     EACH(i, P) {
       float sum = z[i] * left;
       for (int row = 0; row < C; row++)
-        sum += to_float(x[row * P + i]) * (weight ? weight[row] : 1.0f);
+        sum += to_float(x[row * ROW + i]) * (weight ? weight[row] : 1.0f);
       z[i] = sum;
     }
     sync();
-    multiply<P, P, C, true, false>(x, P, y, P, s, P, true);
+    multiply<P, P, C, true, false>(x, ROW, y, ROW, s, P, true);
     sync();
   }
   // Turns the gradient of features, grad [C, P], into that of x: times phi' = min(phi, 1), then
@@ -153,13 +194,13 @@ struct Block {
                              int64_t x_h) const {
     const int half = d / 2, n = len(t);
     EACH(i, C * P) {
-      const float f = to_float(features[i]);
-      grad[i] *= f < 1.0f ? f : 1.0f;
+      const float f = to_float(features[i / P * ROW + i % P]);
+      grad[i / P * WIDE + i % P] *= f < 1.0f ? f : 1.0f;
     }
     sync();
     EACH(i, n * d) {
       const int row = i / d, col = i % d;
-      const float *g = grad + row * P;
+      const float *g = grad + row * WIDE;
       float y = g[col];
       if (a.cos) {
         const int pair = col < half ? col : col - half;
@@ -176,10 +217,11 @@ struct Block {
 template <class T, int P, int C, bool BACK>
 DEVICE void sum_segment(const Attention<T> &a, const Work &work) {
   SharedArena arena{shared()};
-  Block<T, P, C> b(a, work, arena);
+  using B = Block<T, P, C>;
+  B b(a, work, arena);
   float *s = arena.allocate<float>(P * P), *z = arena.allocate<float>(P),
         *w = arena.allocate<float>(C);
-  T *x = arena.allocate<T>(C * P), *x2 = arena.allocate<T>(C * P), *y = arena.allocate<T>(C * P);
+  T *x = arena.allocate<T>(C * B::ROW), *x2 = arena.allocate<T>(C * B::ROW), *y = arena.allocate<T>(C * B::ROW);
   EACH(i, P * P) s[i] = 0.0f;
   EACH(i, P) z[i] = 0.0f;
   const int64_t chunks = (b.seg.end - b.seg.begin + C - 1) / C;
@@ -202,79 +244,105 @@ DEVICE void sum_segment(const Attention<T> &a, const Work &work) {
   b.store_state(s, z);
 }
 
+// Returns into how many parts a state is divided for the scan: an element a thread.
+inline int64_t scan_parts(int64_t d, int64_t m) { return (d * m + d + THREADS - 1) / THREADS; }
+
 // Turns the sums of a sequence's segments into the states before them (backward: after them), and
-// stores the last state.
+// stores the last state. A block has one part of one sequence.
 template <bool BACK, class T>
 DEVICE void scan_segments(const Attention<T> &a, const Work &work) {
-  const int64_t seq = block_x(), head = block_y(), n = a.d * a.m + a.d, first = work.first[seq];
-  const int64_t count = work.first[seq + 1] - first, line = seq * a.heads + head;
+  constexpr int AHEAD = 8;  // sums on their way at a time
+  const int64_t n = a.d * a.m + a.d, parts = (n + THREADS - 1) / THREADS, seq = block_x() / parts,
+                i = block_x() % parts * THREADS + thread(), head = block_y();
+  const int64_t first = work.first[seq], count = work.first[seq + 1] - first,
+                line = seq * a.heads + head;
   const float decay = a.decay ? a.decay[head] : 1.0f;
   const float *s0 = BACK ? a.ds1 : a.s0, *z0 = BACK ? a.dz1 : a.z0;
   float *s1 = BACK ? a.ds0 : a.s1, *z1 = BACK ? a.dz0 : a.z1;
-  EACH(i, n) {
-    const bool in_s = i < a.d * a.m;
-    float now = 0.0f;
-    if (in_s && s0) now = s0[line * a.d * a.m + i];
-    if (!in_s && z0) now = z0[line * a.d + i - a.d * a.m];
-    for (int64_t c = 0; c < count; c++) {
-      const int64_t index = first + (BACK ? count - 1 - c : c);
-      const Segment &seg = work.segments[index];
-      float *at = work.states + (index * a.heads + head) * n + i;
-      const float sum = *at;
-      *at = now;
-      now = now * (a.decay ? power_of(decay, float(seg.end - seg.begin)) : 1.0f) + sum;
+  if (i >= n) return;
+  const bool in_s = i < a.d * a.m;
+  float now = 0.0f;
+  if (in_s && s0) now = s0[line * a.d * a.m + i];
+  if (!in_s && z0) now = z0[line * a.d + i - a.d * a.m];
+  for (int64_t c = 0; c < count; c += AHEAD) {
+    float sums[AHEAD];
+#pragma unroll
+    for (int j = 0; j < AHEAD; j++) {
+      const int64_t index = first + (BACK ? count - 1 - c - j : c + j);
+      sums[j] = c + j < count ? work.states[(index * a.heads + head) * n + i] : 0.0f;
     }
-    if (in_s && s1) s1[line * a.d * a.m + i] = now;
-    if (!in_s && z1) z1[line * a.d + i - a.d * a.m] = now;
+#pragma unroll
+    for (int j = 0; j < AHEAD; j++) {
+      if (c + j >= count) continue;
+      const int64_t index = first + (BACK ? count - 1 - c - j : c + j);
+      const Segment &seg = work.segments[index];
+      work.states[(index * a.heads + head) * n + i] = now;
+      now = now * (a.decay ? power_of(decay, float(seg.end - seg.begin)) : 1.0f) + sums[j];
+    }
   }
+  if (in_s && s1) s1[line * a.d * a.m + i] = now;
+  if (!in_s && z1) z1[line * a.d + i - a.d * a.m] = now;
+}
+
+// Passes the given state of empty sequences on: a block has one head of one sequence.
+template <bool BACK, class T>
+DEVICE void carry_states(const Attention<T> &a, const Work &work) {
+  const int64_t seq = block_x(), line = seq * a.heads + block_y();
+  float *s1 = BACK ? a.ds0 : a.s1, *z1 = BACK ? a.dz0 : a.z1;
+  const float *s0 = BACK ? a.ds1 : a.s0, *z0 = BACK ? a.dz1 : a.z0;
+  if (!s1 || work.first[seq] != work.first[seq + 1]) return;
+  EACH(i, a.d * a.m) s1[line * a.d * a.m + i] = s0 ? s0[line * a.d * a.m + i] : 0.0f;
+  EACH(i, a.d) z1[line * a.d + i] = z0 ? z0[line * a.d + i] : 0.0f;
 }
 
 // Computes outputs and denominators of one segment from the state before it.
 template <class T, int P, int C>
 DEVICE void forward_segment(const Attention<T> &a, const Work &work) {
   SharedArena arena{shared()};
-  Block<T, P, C> b(a, work, arena);
+  using B = Block<T, P, C>;
+  B b(a, work, arena);
   float *s = arena.allocate<float>(P * P), *z = arena.allocate<float>(P),
-        *num = arena.allocate<float>(C * P), *a32 = arena.allocate<float>(C * C),
+        *num = arena.allocate<float>(C * B::WIDE), *a32 = arena.allocate<float>(C * B::SQUARE),
         *den = arena.allocate<float>(C);
-  T *st = arena.allocate<T>(P * P), *q = arena.allocate<T>(C * P), *k = arena.allocate<T>(C * P),
-    *v = arena.allocate<T>(C * P), *scores = arena.allocate<T>(C * C);
-  b.load_state(s, z);
+  T *st = arena.allocate<T>(P * B::ROW), *q = arena.allocate<T>(C * B::ROW), *k = arena.allocate<T>(C * B::ROW),
+    *v = arena.allocate<T>(C * B::ROW), *scores = arena.allocate<T>(C * B::LINE);
+  b.template load_state<false>(s, z);
   for (int64_t t = b.seg.begin; t < b.seg.end; t += C) {
     const int n = b.len(t);
     sync();
     b.load_q(t, q);
     b.load_k(t, k);
     b.load_v(t, nullptr, v);
-    EACH(i, P * P) st[i] = from_float<T>(s[i]);
+    EACH(i, P * P) st[i / P * B::ROW + i % P] = from_float<T>(s[i]);
     sync();
-    multiply<C, C, P, false, true>(q, P, k, P, a32, C, false);
-    multiply<C, P, P, false, false>(q, P, st, P, num, P, false);
+    multiply<C, C, P, false, true>(q, B::ROW, k, B::ROW, a32, B::SQUARE, false);
+    multiply<C, P, P, false, false>(q, B::ROW, st, B::ROW, num, B::WIDE, false);
     sync();
     b.keep_lower(a32, nullptr, scores);
     if (a.decay) {
-      EACH(i, C * P) num[i] *= b.power[i / P + 1];
+      EACH(i, C * P) num[i / P * B::WIDE + i % P] *= b.power[i / P + 1];
     }
     sync();
     // d sums the rounded scores, so that the weights of a row add up to one.
     EACH(i, C) {
       float sum = 0.0f, inner = 0.0f;
-      for (int j = 0; j < C; j++) sum += to_float(scores[i * C + j]);
-      for (int j = 0; j < P; j++) inner += to_float(q[i * P + j]) * z[j];
+      for (int j = 0; j < C; j++) sum += to_float(scores[i * B::LINE + j]);
+      for (int j = 0; j < P; j++) inner += to_float(q[i * B::ROW + j]) * z[j];
       den[i] = sum + inner * b.power[i + 1] + a.eps;
       if (i < n) a.den[b.head * a.tokens + t + i] = den[i];
     }
-    multiply<C, P, C, false, false>(scores, C, v, P, num, P, true);
+    multiply<C, P, C, false, false>(scores, B::LINE, v, B::ROW, num, B::WIDE, true);
     sync();
     EACH(i, n * b.m) {
       const int row = i / b.m, col = i % b.m;
       a.out[((t + row) * a.heads + b.head) * a.m + col] =
-          from_float<T>(num[row * P + col] / den[row]);
+          from_float<T>(num[row * B::WIDE + col] / den[row]);
     }
     const T *weighed = b.decayed(k, n - 1, -1, q);
     sync();
     b.add_to_state(weighed, v, nullptr, b.power[n], s, z);
   }
+  b.template store_last<false>(s, z);
 }
 
 // Computes dq and w, forward in time, with the state centred: see "In bfloat16" in
@@ -282,14 +350,15 @@ DEVICE void forward_segment(const Attention<T> &a, const Work &work) {
 template <class T, int P, int C>
 DEVICE void backward_queries(const Attention<T> &a, const Work &work) {
   SharedArena arena{shared()};
-  Block<T, P, C> b(a, work, arena);
+  using B = Block<T, P, C>;
+  B b(a, work, arena);
   float *s = arena.allocate<float>(P * P), *z = arena.allocate<float>(P),
-        *x32 = arena.allocate<float>(C * P), *a32 = arena.allocate<float>(C * C),
+        *x32 = arena.allocate<float>(C * B::WIDE), *a32 = arena.allocate<float>(C * B::SQUARE),
         *w = arena.allocate<float>(C), *centre = arena.allocate<float>(P);
-  T *st = arena.allocate<T>(P * P), *q = arena.allocate<T>(C * P), *k = arena.allocate<T>(C * P),
-    *v = arena.allocate<T>(C * P), *g = arena.allocate<T>(C * P),
-    *scores = arena.allocate<T>(C * C);
-  b.load_state(s, z);
+  T *st = arena.allocate<T>(P * B::ROW), *q = arena.allocate<T>(C * B::ROW), *k = arena.allocate<T>(C * B::ROW),
+    *v = arena.allocate<T>(C * B::ROW), *g = arena.allocate<T>(C * B::ROW),
+    *scores = arena.allocate<T>(C * B::LINE);
+  b.template load_state<false>(s, z);
   for (int64_t t = b.seg.begin; t < b.seg.end; t += C) {
     const int n = b.len(t);
     sync();
@@ -311,34 +380,38 @@ DEVICE void backward_queries(const Attention<T> &a, const Work &work) {
     b.load_k(t, k);
     b.load_v(t, centre, v);
     b.load_gradient(t, g);
-    EACH(i, P * P) st[i] = from_float<T>(s[i] - z[i / P] * centre[i % P]);
+    EACH(i, P * P)
+      st[i / P * B::ROW + i % P] = from_float<T>(s[i] - z[i / P] * centre[i % P]);
     sync();
-    multiply<C, C, P, false, true>(q, P, k, P, a32, C, false);
-    multiply<C, P, P, false, false>(q, P, st, P, x32, P, false);
+    multiply<C, C, P, false, true>(q, B::ROW, k, B::ROW, a32, B::SQUARE, false);
+    multiply<C, P, P, false, false>(q, B::ROW, st, B::ROW, x32, B::WIDE, false);
     sync();
     b.keep_lower(a32, nullptr, scores);
-    EACH(i, C * P) x32[i] *= b.power[i / P + 1];
+    EACH(i, C * P) x32[i / P * B::WIDE + i % P] *= b.power[i / P + 1];
     sync();
-    multiply<C, P, C, false, false>(scores, C, v, P, x32, P, true);
+    multiply<C, P, C, false, false>(scores, B::LINE, v, B::ROW, x32, B::WIDE, true);
     sync();
     EACH(i, C) {  // w = -g . (O - c); for the pass over keys, -g . O
       float sum = 0.0f, shift = 0.0f;
       for (int j = 0; i < n && j < b.m; j++) {
-        const float x = to_float(g[i * P + j]);
-        sum += x * (x32[i * P + j] - a.eps * centre[j]);
+        const float x = to_float(g[i * B::ROW + j]);
+        sum += x * (x32[i * B::WIDE + j] - a.eps * centre[j]);
         shift += x * centre[j];
       }
       w[i] = i < n ? -sum / a.den[b.head * a.tokens + t + i] : 0.0f;
       if (i < n) work.w[b.head * a.tokens + t + i] = w[i] - shift;
     }
     sync();
-    multiply<C, C, P, false, true>(g, P, v, P, a32, C, false);
-    multiply<C, P, P, false, true>(g, P, st, P, x32, P, false);
+    multiply<C, C, P, false, true>(g, B::ROW, v, B::ROW, a32, B::SQUARE, false);
+    multiply<C, P, P, false, true>(g, B::ROW, st, B::ROW, x32, B::WIDE, false);
     sync();
     b.keep_lower(a32, w, scores);
-    EACH(i, C * P) x32[i] = (x32[i] + w[i / P] * z[i % P]) * b.power[i / P + 1];
+    EACH(i, C * P) {
+      float *x = x32 + i / P * B::WIDE + i % P;
+      *x = (*x + w[i / P] * z[i % P]) * b.power[i / P + 1];
+    }
     sync();
-    multiply<C, P, C, false, false>(scores, C, k, P, x32, P, true);
+    multiply<C, P, C, false, false>(scores, B::LINE, k, B::ROW, x32, B::WIDE, true);
     sync();
     b.store_features(q, x32, t, a.dq, a.dq_t, a.dq_h);
     sync();
@@ -353,14 +426,15 @@ DEVICE void backward_queries(const Attention<T> &a, const Work &work) {
 template <class T, int P, int C>
 DEVICE void backward_keys_and_values(const Attention<T> &a, const Work &work) {
   SharedArena arena{shared()};
-  Block<T, P, C> b(a, work, arena);
+  using B = Block<T, P, C>;
+  B b(a, work, arena);
   float *s = arena.allocate<float>(P * P), *z = arena.allocate<float>(P),
-        *x32 = arena.allocate<float>(C * P), *a32 = arena.allocate<float>(C * C),
+        *x32 = arena.allocate<float>(C * B::WIDE), *a32 = arena.allocate<float>(C * B::SQUARE),
         *w = arena.allocate<float>(C);
-  T *st = arena.allocate<T>(P * P), *q = arena.allocate<T>(C * P), *k = arena.allocate<T>(C * P),
-    *v = arena.allocate<T>(C * P), *g = arena.allocate<T>(C * P),
-    *scores = arena.allocate<T>(C * C);
-  b.load_state(s, z);
+  T *st = arena.allocate<T>(P * B::ROW), *q = arena.allocate<T>(C * B::ROW), *k = arena.allocate<T>(C * B::ROW),
+    *v = arena.allocate<T>(C * B::ROW), *g = arena.allocate<T>(C * B::ROW),
+    *scores = arena.allocate<T>(C * B::LINE);
+  b.template load_state<true>(s, z);
   const int64_t chunks = (b.seg.end - b.seg.begin + C - 1) / C;
   for (int64_t t = b.seg.begin + (chunks - 1) * C; t >= b.seg.begin; t -= C) {
     const int n = b.len(t);
@@ -370,34 +444,41 @@ DEVICE void backward_keys_and_values(const Attention<T> &a, const Work &work) {
     b.load_v(t, nullptr, v);
     b.load_gradient(t, g);
     b.load_w(t, w);
-    EACH(i, P * P) st[i] = from_float<T>(s[i]);
+    EACH(i, P * P) st[i / P * B::ROW + i % P] = from_float<T>(s[i]);
     sync();
-    multiply<C, C, P, false, true>(g, P, v, P, a32, C, false);
-    multiply<C, P, P, false, true>(v, P, st, P, x32, P, false);
+    multiply<C, C, P, false, true>(g, B::ROW, v, B::ROW, a32, B::SQUARE, false);
+    multiply<C, P, P, false, true>(v, B::ROW, st, B::ROW, x32, B::WIDE, false);
     sync();
     b.keep_lower(a32, w, scores);
-    EACH(i, C * P) x32[i] = i / P < n ? (x32[i] + z[i % P]) * b.power[n - 1 - i / P] : 0.0f;
+    EACH(i, C * P) {
+      float *x = x32 + i / P * B::WIDE + i % P;
+      *x = i / P < n ? (*x + z[i % P]) * b.power[n - 1 - i / P] : 0.0f;
+    }
     sync();
-    multiply<C, P, C, true, false>(scores, C, q, P, x32, P, true);
+    multiply<C, P, C, true, false>(scores, B::LINE, q, B::ROW, x32, B::WIDE, true);
     sync();
     b.store_features(k, x32, t, a.dk, a.dk_t, a.dk_h);
     sync();
-    multiply<C, C, P, false, true>(q, P, k, P, a32, C, false);
-    multiply<C, P, P, false, false>(k, P, st, P, x32, P, false);
+    multiply<C, C, P, false, true>(q, B::ROW, k, B::ROW, a32, B::SQUARE, false);
+    multiply<C, P, P, false, false>(k, B::ROW, st, B::ROW, x32, B::WIDE, false);
     sync();
     b.keep_lower(a32, nullptr, scores);
-    EACH(i, C * P) x32[i] = i / P < n ? x32[i] * b.power[n - 1 - i / P] : 0.0f;
+    EACH(i, C * P) {
+      float *x = x32 + i / P * B::WIDE + i % P;
+      *x = i / P < n ? *x * b.power[n - 1 - i / P] : 0.0f;
+    }
     sync();
-    multiply<C, P, C, true, false>(scores, C, g, P, x32, P, true);
+    multiply<C, P, C, true, false>(scores, B::LINE, g, B::ROW, x32, B::WIDE, true);
     sync();
     EACH(i, n * b.m) {
       const int row = i / b.m, col = i % b.m;
-      a.dv[(t + row) * a.dv_t + b.head * a.dv_h + col] = from_float<T>(x32[row * P + col]);
+      a.dv[(t + row) * a.dv_t + b.head * a.dv_h + col] = from_float<T>(x32[row * B::WIDE + col]);
     }
     const T *weighed = b.decayed(q, 1, 1, k);
     sync();
     b.add_to_state(weighed, g, w, b.power[n], s, z);
   }
+  b.template store_last<true>(s, z);
 }
 
 // One token of one head: feature map, update, product and normaliser in one pass. Each thread has a

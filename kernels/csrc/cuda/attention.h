@@ -33,10 +33,33 @@ struct Segment {
 struct Work {
   const Segment *segments;  // [count], in order
   const int64_t *first;     // [sequences + 1]: the first segment of each sequence
-  int64_t count, sequences;
-  float *states;  // [count, heads, d m + d]: state before a segment, or gradient of that after it
-  float *w;       // [heads, tokens]: number of each token for backward
+  int64_t count, sequences, longest;  // longest: tokens of the longest segment
+  bool chained;                       // some sequence has more than one segment
+  float *states;         // [count, heads, d m + d]: state before a segment; kept for backward
+  float *w;              // [heads, tokens]: number of each token for backward
+  float *back;           // [count, heads, d m + d]: gradient of the state after a segment
+  const int32_t *order;  // [2, count]: segments by their place from the start, and from the end
+  int32_t *flags;        // [flag_count]: the kernels' own
 };
+
+// Returns how many numbers `Work::flags` holds: a counter in a line of its own, then one for each warp
+// of a block.
+inline int64_t flag_count(const Work &work, int64_t heads) { return 32 + 8 * work.count * heads; }
+
+// Writes the order of segments along the chains: all first ones, all second ones, ...; then the same
+// from the ends. A segment comes after the one that it waits for.
+inline void chain_order(const int64_t *first, int64_t sequences, int32_t *order) {
+  const int64_t count = first[sequences];
+  int64_t longest = 0, at = 0;
+  for (int64_t seq = 0; seq < sequences; seq++)
+    longest = first[seq + 1] - first[seq] > longest ? first[seq + 1] - first[seq] : longest;
+  for (int64_t place = 0; place < longest; place++)
+    for (int64_t seq = 0; seq < sequences; seq++)
+      if (place < first[seq + 1] - first[seq]) {
+        order[at] = int32_t(first[seq] + place);
+        order[count + at++] = int32_t(first[seq + 1] - 1 - place);
+      }
+}
 
 // One token of each of `rows` heads: q, k [rows, d], v [rows, m]. States are updated in place.
 struct Step {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <vector>
@@ -15,7 +16,8 @@
 namespace lf {
 namespace cuda {
 
-constexpr int THREADS = 64;
+constexpr int THREADS = 64;        // of a block of attention.cuh
+constexpr int MOST_THREADS = 256;  // of any
 
 struct Bf16 {
   uint16_t bits;
@@ -25,12 +27,29 @@ struct Bf16 {
 static int now_thread;
 static int64_t now_x, now_y;
 alignas(128) static unsigned char now_shared[1 << 20];
-static ucontext_t scheduler, fibers[THREADS];
+static ucontext_t scheduler, fibers[MOST_THREADS];
+static int threads_of_block;
 
 inline int thread() { return now_thread; }
 inline int64_t block_x() { return now_x; }
 inline int64_t block_y() { return now_y; }
-inline void sync() { swapcontext(&fibers[now_thread], &scheduler); }
+// Gives the turn to another thread.
+inline void yield() { swapcontext(&fibers[now_thread], &scheduler); }
+
+// Threads that wait for each other: a block or a warp.
+struct Barrier {
+  int arrived, round;
+  void wait(int of) {
+    const int now = round;
+    if (++arrived == of)
+      arrived = 0, round++;
+    else
+      while (round == now) yield();
+  }
+};
+static Barrier block_barrier, warp_barriers[MOST_THREADS / 32];
+inline void sync() { block_barrier.wait(threads_of_block); }
+inline void sync_warp() { warp_barriers[now_thread / 32].wait(32); }
 inline unsigned char *shared() { return now_shared; }
 inline float to_float(float x) { return x; }
 inline float to_float(Bf16 x) {
@@ -53,6 +72,7 @@ inline Bf16 from_float<Bf16>(float x) {  // rounds to nearest, ties to even
   return {uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
 }
 inline float exponential(float x) { return std::exp(x); }
+inline float rough_exponential(float x) { return std::exp(x); }
 inline float power_of(float x, float n) { return std::pow(x, n); }
 
 template <int M, int N, int K, bool TA, bool TB, class E>
@@ -68,10 +88,104 @@ void multiply(const E *a, int lda, const E *b, int ldb, float *y, int ldy, bool 
   }
 }
 
+// Instructions of a warp: each lane leaves its operands, and reads those of others once all have.
+// Two instructions in a row use different places, so that one barrier each is enough.
+struct Operands {
+  const void *row;
+  uint32_t a[4], b[2];
+  float x;
+};
+static Operands operands[MOST_THREADS][2];
+static int turn[MOST_THREADS];
+inline Operands &mine() {
+  turn[now_thread] ^= 1;
+  return operands[now_thread][turn[now_thread]];
+}
+inline const Operands &of_lane(int lane) {
+  return operands[now_thread / 32 * 32 + lane][turn[now_thread]];
+}
+template <bool TRANSPOSED, int N>
+void load_some(uint32_t (&to)[N], const void *row) {
+  mine().row = row;
+  sync_warp();
+  const int lane = now_thread % 32;
+  for (int i = 0; i < N; i++)
+    for (int e = 0; e < 2; e++) {
+      const int r = TRANSPOSED ? lane % 4 * 2 + e : lane / 4,
+                c = TRANSPOSED ? lane / 4 : lane % 4 * 2 + e;
+      uint16_t x;
+      std::memcpy(&x, static_cast<const uint16_t *>(of_lane(8 * i + r).row) + c, 2);
+      to[i] = e ? to[i] | uint32_t(x) << 16 : x;
+    }
+}
+inline void load_matrices(uint32_t (&to)[4], const void *row) { load_some<false>(to, row); }
+inline void load_matrices_transposed(uint32_t (&to)[4], const void *row) {
+  load_some<true>(to, row);
+}
+inline void load_two_matrices_transposed(uint32_t (&to)[2], const void *row) {
+  load_some<true>(to, row);
+}
+inline float half_of(uint32_t pair, int e) { return to_float(Bf16{uint16_t(pair >> 16 * e)}); }
+inline float low(uint32_t pair) { return half_of(pair, 0); }
+inline float high(uint32_t pair) { return half_of(pair, 1); }
+inline uint32_t pack(float x, float y) {
+  return from_float<Bf16>(x).bits | uint32_t(from_float<Bf16>(y).bits) << 16;
+}
+inline void multiply_add(float (&y)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  Operands &own = mine();
+  std::memcpy(own.a, a, sizeof a), own.b[0] = b0, own.b[1] = b1;
+  sync_warp();
+  const int lane = now_thread % 32;
+  for (int i = 0; i < 4; i++) {
+    const int row = lane / 4 + i / 2 * 8, col = lane % 4 * 2 + i % 2;
+    for (int k = 0; k < 16; k++)
+      y[i] += half_of(of_lane(row % 8 * 4 + k % 8 / 2).a[row / 8 + k / 8 * 2], k % 2) *
+              half_of(of_lane(col * 4 + k % 8 / 2).b[k / 8], k % 2);
+  }
+}
+inline float sum_of_four(float x) {
+  mine().x = x;
+  sync_warp();
+  const int at = now_thread % 32 / 4 * 4;
+  return (of_lane(at).x + of_lane(at + 1).x) + (of_lane(at + 2).x + of_lane(at + 3).x);
+}
+struct Pair {
+  float x, y;
+};
+inline Pair load_pair(const float *from) { return {from[0], from[1]}; }
+inline Pair load_coherent(const float *from) { return {from[0], from[1]}; }
+inline float load_one_coherent(const float *from) { return *from; }
+inline void store_coherent(float *to, Pair x) { to[0] = x.x, to[1] = x.y; }
+inline void store_one_coherent(float *to, float x) { *to = x; }
+inline void store_word(void *to, uint32_t x) { std::memcpy(to, &x, 4); }
+template <class O, class T>
+O load_whole(const T *from) {
+  O x;
+  std::memcpy(&x, from, sizeof x);
+  return x;
+}
+#define load_octet load_whole<Octet>
+#define load_shared_octet load_whole<Octet>
+template <class T, class O>
+void store_octet(T *to, const O &x) {
+  std::memcpy(to, &x, sizeof x);
+}
+inline int32_t take_number(int32_t *counter) { return (*counter)++; }
+// Blocks run in the order of their numbers: what a block waits for is there, or the order is wrong.
+inline void wait_for(const int32_t *flag, int lane) {
+  if (lane == 0 && *flag == 0) std::abort();
+  sync_warp();
+}
+inline void tell(int32_t *flag, int lane) {
+  sync_warp();
+  if (lane == 0) *flag = 1;
+}
+
 }  // namespace cuda
 }  // namespace lf
 
 #include "../../csrc/cuda/attention.cuh"
+#include "../../csrc/cuda/attention_mma.cuh"
 
 using namespace lf::cuda;
 
@@ -80,7 +194,7 @@ namespace {
 struct Task {
   void (*run)(const void *);
   const void *with;
-  bool done[THREADS];
+  bool done[MOST_THREADS];
 };
 Task *task;
 
@@ -90,18 +204,23 @@ void fiber() {
   swapcontext(&fibers[now_thread], &scheduler);
 }
 
-// Every block of a grid, one after the other; its threads take turns at each sync, which all of
-// them must max_position.
+// Runs every block of a grid, one after the other. Threads take turns, in an order that `shuffle`
+// draws anew for each turn unless it is 0.
+uint32_t shuffle;
 template <class F>
-void grid(int64_t across, int64_t down, const F &kernel) {
+void grid(int64_t across, int64_t down, int threads, const F &kernel) {
   constexpr size_t STACK = 64 << 10;
-  static std::vector<char> stacks(STACK * THREADS);
+  static std::vector<char> stacks(STACK * MOST_THREADS);
+  int turns[MOST_THREADS];
+  for (int i = 0; i < threads; i++) turns[i] = i;
+  uint32_t random = shuffle;
+  threads_of_block = threads;
   for (now_x = 0; now_x < across; now_x++)
     for (now_y = 0; now_y < down; now_y++) {
       Task now{[](const void *f) { (*static_cast<const F *>(f))(); }, &kernel, {}};
       task = &now;
       std::memset(now_shared, 0xff, sizeof now_shared);  // NaN: shows reads before writes
-      for (int i = 0; i < THREADS; i++) {
+      for (int i = 0; i < threads; i++) {
         getcontext(&fibers[i]);
         fibers[i].uc_stack.ss_sp = stacks.data() + STACK * i;
         fibers[i].uc_stack.ss_size = STACK;
@@ -110,65 +229,118 @@ void grid(int64_t across, int64_t down, const F &kernel) {
       }
       for (bool running = true; running;) {
         running = false;
-        for (now_thread = 0; now_thread < THREADS; now_thread++)
-          if (!now.done[now_thread]) {
-            swapcontext(&scheduler, &fibers[now_thread]);
-            running |= !now.done[now_thread];
+        for (int i = 0; i < threads; i++) {
+          if (shuffle) {
+            random = random * 1664525 + 1013904223;
+            std::swap(turns[i], turns[i + (random >> 8) % (threads - i)]);
           }
+          now_thread = turns[i];
+          if (now.done[now_thread]) continue;
+          swapcontext(&scheduler, &fibers[now_thread]);
+          running |= !now.done[now_thread];
+        }
       }
     }
 }
 
+// Segments and workspace of a call, as launch.h makes them.
 struct Made {
   std::vector<Segment> segments;
   std::vector<int64_t> first{0};
-  std::vector<float> states, w;
+  std::vector<float> states, w, back;
+  std::vector<int32_t> order, flags;
   Work work{};
 };
 template <class T>
-Made make(const Attention<T> &a, const int64_t *cu_seqlens, int64_t sequences, int64_t longest) {
+Made make(const Attention<T> &a, const int64_t *cu_seqlens, int64_t sequences, int64_t most) {
   Made made;
   for (int64_t seq = 0; seq < sequences; seq++) {
-    for (int64_t t = cu_seqlens[seq]; t < cu_seqlens[seq + 1]; t += longest)
+    for (int64_t t = cu_seqlens[seq]; t < cu_seqlens[seq + 1]; t += most)
       made.segments.push_back(
-          {seq, t, std::min(t + longest, cu_seqlens[seq + 1]), cu_seqlens[seq]});
+          {seq, t, std::min(t + most, cu_seqlens[seq + 1]), cu_seqlens[seq]});
     made.first.push_back(int64_t(made.segments.size()));
   }
-  made.states.assign(made.segments.size() * a.heads * (a.d * a.m + a.d), NAN);
+  const int64_t count = int64_t(made.segments.size());
+  made.states.assign(count * a.heads * (a.d * a.m + a.d), NAN), made.back = made.states;
   made.w.assign(a.heads * a.tokens, NAN);
-  made.work = {made.segments.data(), made.first.data(), int64_t(made.segments.size()), sequences,
-               made.states.data(),   made.w.data()};
+  made.order.resize(2 * count);
+  chain_order(made.first.data(), sequences, made.order.data());
+  int64_t longest = 0;
+  for (const Segment &x : made.segments) longest = std::max(longest, x.end - x.begin);
+  bool chained = false;
+  for (int64_t seq = 0; seq < sequences; seq++)
+    chained |= made.first[seq + 1] - made.first[seq] > 1;
+  made.work = {made.segments.data(), made.first.data(), count,
+               sequences,            longest,           chained,
+               made.states.data(),   made.w.data(),     made.back.data(),
+               made.order.data(),    nullptr};
+  made.flags.resize(flag_count(made.work, a.heads)), made.work.flags = made.flags.data();
   return made;
 }
 
 template <class T, int P, int C>
-void run(const Attention<T> &a, const int64_t *cu_seqlens, int64_t sequences, int64_t longest,
-         bool backward) {
-  const Made made = make(a, cu_seqlens, sequences, longest);
+void run(const Attention<T> &a, const Made &made, bool backward) {
   const Work &w = made.work;
-  grid(w.count, a.heads, [&] { sum_segment<T, P, C, false>(a, w); });
-  grid(w.sequences, a.heads, [&] { scan_segments<false>(a, w); });
-  if (!backward) return grid(w.count, a.heads, [&] { forward_segment<T, P, C>(a, w); });
-  grid(w.count, a.heads, [&] { backward_queries<T, P, C>(a, w); });
-  grid(w.count, a.heads, [&] { sum_segment<T, P, C, true>(a, w); });
-  grid(w.sequences, a.heads, [&] { scan_segments<true>(a, w); });
-  grid(w.count, a.heads, [&] { backward_keys_and_values<T, P, C>(a, w); });
+  Work back = w;
+  back.states = w.back;
+  const auto all = [&](int64_t across, const auto &kernel) {
+    grid(across, a.heads, THREADS, kernel);
+  };
+  const int64_t scans = w.sequences * scan_parts(a.d, a.m);
+  if (!backward) {
+    if (w.chained) {
+      all(w.count, [&] { sum_segment<T, P, C, false>(a, w); });
+      all(scans, [&] { scan_segments<false>(a, w); });
+    } else {
+      all(w.sequences, [&] { carry_states<false>(a, w); });
+    }
+    return all(w.count, [&] { forward_segment<T, P, C>(a, w); });
+  }
+  all(w.count, [&] { backward_queries<T, P, C>(a, w); });
+  if (w.chained) {
+    all(w.count, [&] { sum_segment<T, P, C, true>(a, back); });
+    all(scans, [&] { scan_segments<true>(a, back); });
+  } else {
+    all(w.sequences, [&] { carry_states<true>(a, w); });
+  }
+  all(w.count, [&] { backward_keys_and_values<T, P, C>(a, back); });
 }
 
 // Chooses the same tiles as attention.cu.
 template <class T>
-void sized(const Attention<T> &a, const int64_t *cu_seqlens, int64_t sequences, int64_t longest,
-           bool backward) {
+void sized(const Attention<T> &a, const Made &made, bool backward) {
   const int64_t size = std::max(a.d, a.m);
   constexpr bool SHORT = sizeof(T) == 2;
-  if (size <= 32) return run<T, 32, SHORT ? 64 : 32>(a, cu_seqlens, sequences, longest, backward);
-  if (size <= 64) return run<T, 64, SHORT ? 64 : 32>(a, cu_seqlens, sequences, longest, backward);
-  run<T, 128, SHORT ? 32 : 16>(a, cu_seqlens, sequences, longest, backward);
+  if (size <= 32) return run<T, 32, SHORT ? 64 : 32>(a, made, backward);
+  if (size <= 64) return run<T, 64, SHORT ? 64 : 32>(a, made, backward);
+  run<T, 128, SHORT ? 32 : 16>(a, made, backward);
+}
+
+template <int P, int W>
+void run_mma(const Attention<Bf16> &a, Made &made, bool backward) {
+  Work w = made.work;
+  const int64_t blocks = w.count * a.heads;
+  std::fill(made.flags.begin(), made.flags.end(), 0);
+  if (!w.chained) w.flags = nullptr, w.order = nullptr;
+  grid(w.sequences, a.heads, THREADS,
+       [&] { backward ? carry_states<true>(a, w) : carry_states<false>(a, w); });
+  if (!backward) return grid(blocks, 1, 32 * W, [&] { mma_forward<Bf16, P, W>(a, w); });
+  grid(blocks, 1, 32 * W, [&] {
+    Work plain = w;
+    plain.flags = nullptr;
+    mma_backward_queries<Bf16, P, W>(a, plain);
+  });
+  grid(blocks, 1, 32 * W, [&] { mma_backward_keys_and_values<Bf16, P, W>(a, w); });
+}
+template <int W>
+void sized_mma(const Attention<Bf16> &a, Made &made, bool backward) {
+  if (!fits_mma(a)) std::abort();
+  return mma_width(a) == 32 ? run_mma<32, W>(a, made, backward) : run_mma<64, W>(a, made, backward);
 }
 
 std::vector<Bf16> rounded(const float *x, int64_t n) {
   std::vector<Bf16> y(n);
-  for (int64_t i = 0; x && i < n; i++) y[i] = from_float<Bf16>(x[i]);
+  for (int64_t i = 0; i < n; i++) y[i] = from_float<Bf16>(x ? x[i] : NAN);
   return y;
 }
 void widened(const std::vector<Bf16> &x, float *y) {
@@ -179,17 +351,20 @@ std::mutex one_at_a_time;  // the running block is global
 
 }  // namespace
 
-// Runs forward, then backward. All tensors are contiguous floats; with `bf16`, inputs and outputs
-// are rounded.
+// Runs forward, then backward. All tensors are contiguous floats; inputs and outputs are rounded
+// unless `warps` is 0. 0 and 1: the kernels of attention.cuh; 2, 4 or 8: those of attention_mma.cuh,
+// with so many warps.
 extern "C" void emulate_attention(const Attention<float> *given, const int64_t *cu_seqlens,
-                                  int64_t sequences, int64_t longest, int bf16) {
+                                  int64_t sequences, int64_t longest, int warps, uint32_t order) {
   const std::lock_guard<std::mutex> held(one_at_a_time);
+  shuffle = order;
   Attention<float> a = *given;
   a.q_t = a.k_t = a.dq_t = a.dk_t = a.heads * a.d, a.q_h = a.k_h = a.dq_h = a.dk_h = a.d;
   a.v_t = a.dv_t = a.grad_t = a.heads * a.m, a.v_h = a.dv_h = a.grad_h = a.m;
-  if (!bf16) {
-    sized(a, cu_seqlens, sequences, longest, false);
-    return sized(a, cu_seqlens, sequences, longest, true);
+  Made made = make(a, cu_seqlens, sequences, longest);
+  if (warps == 0) {
+    sized(a, made, false);
+    return sized(a, made, true);
   }
   const int64_t nd = a.tokens * a.heads * a.d, nm = a.tokens * a.heads * a.m;
   auto q = rounded(a.q, nd), k = rounded(a.k, nd), v = rounded(a.v, nm), g = rounded(a.grad, nm),
@@ -200,12 +375,18 @@ extern "C" void emulate_attention(const Attention<float> *given, const int64_t *
   std::memcpy(static_cast<void *>(&b), &a, sizeof a);
   b.q = q.data(), b.k = k.data(), b.v = v.data(), b.grad = g.data(), b.out = o.data();
   b.dq = dq.data(), b.dk = dk.data(), b.dv = dv.data();
-  sized(b, cu_seqlens, sequences, longest, false);
-  sized(b, cu_seqlens, sequences, longest, true);
+  for (bool backward : {false, true})
+    switch (warps) {
+      case 1: sized(b, made, backward); break;
+      case 2: sized_mma<2>(b, made, backward); break;
+      case 4: sized_mma<4>(b, made, backward); break;
+      default: sized_mma<8>(b, made, backward);
+    }
   widened(o, a.out), widened(dq, a.dq), widened(dk, a.dk), widened(dv, a.dv);
 }
 
 extern "C" void emulate_step(const Step *p) {
   const std::lock_guard<std::mutex> held(one_at_a_time);
-  grid(p->rows, 1, [&] { step_head(*p); });
+  shuffle = 0;
+  grid(p->rows, 1, THREADS, [&] { step_head(*p); });
 }

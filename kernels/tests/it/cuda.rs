@@ -1,7 +1,7 @@
 //! Tests of the CUDA kernels' device code, which `tests/emulation` runs on the CPU: every thread of
-//! every block, tiles in shared memory that starts as NaN, bfloat16 rounded as a GPU rounds. The
-//! emulation replaces tensor cores, launches and the memory model of a real GPU, so these stay
-//! untested here.
+//! every block, tiles in shared memory that starts as NaN, bfloat16 rounded as a GPU rounds, the
+//! instructions of a warp as their documentation says. The emulation replaces tensor cores, launches
+//! and the memory model of a real GPU, so these stay untested here.
 
 use linformer_kernels::attention::{AttentionOptions, AttentionState, Qkv, chunked, fused, naive};
 use linformer_kernels::{CuSeqlens, Rotary};
@@ -50,13 +50,35 @@ unsafe extern "C" {
         cu_seqlens: *const i64,
         sequences: i64,
         longest: i64,
-        bf16: i32,
+        warps: i32,
+        order: u32,
     );
     fn emulate_step(step: *const Step);
 }
 
 fn numbers(x: &Tensor) -> Vec<f32> {
     Vec::try_from(&x.detach().to_kind(Kind::Float).contiguous().view([-1])).unwrap()
+}
+
+/// Kernels to emulate.
+#[derive(Clone, Copy)]
+enum Kernels {
+    /// `attention.cuh` in float.
+    Float,
+    /// `attention.cuh` in bfloat16.
+    Tiles,
+    /// `attention_mma.cuh` with so many warps a block.
+    Mma(i32),
+}
+
+impl Kernels {
+    fn warps(self) -> i32 {
+        match self {
+            Kernels::Float => 0,
+            Kernels::Tiles => 1,
+            Kernels::Mma(warps) => warps,
+        }
+    }
 }
 
 struct Case {
@@ -72,8 +94,9 @@ struct Case {
 }
 
 /// Returns the output, the gradients of q, k and v, the last states and the gradients of the first
-/// ones, by the emulated kernels.
-fn emulated(case: &Case, longest: i64, bf16: bool) -> Vec<Tensor> {
+/// ones, by the emulated kernels in segments of `longest` tokens. `order` draws the order in which
+/// threads take turns; with 0, that is the order of their numbers.
+fn emulated(case: &Case, longest: i64, kernels: Kernels, order: u32) -> Vec<Tensor> {
     let inputs = [&case.q, &case.k, &case.v, &case.g].map(numbers);
     let states = case.states.each_ref().map(numbers);
     let size = case.q.size();
@@ -117,7 +140,8 @@ fn emulated(case: &Case, longest: i64, bf16: bool) -> Vec<Tensor> {
             offsets.as_ptr(),
             offsets.len() as i64 - 1,
             longest,
-            i32::from(bf16),
+            kernels.warps(),
+            order,
         )
     };
     let likes = [&case.v, &case.q, &case.k, &case.v].into_iter().chain(&case.states);
@@ -184,10 +208,10 @@ fn expected(case: &Case) -> Vec<Tensor> {
     ]
 }
 
-fn check(case: &Case, longest: i64, bf16: bool, limit: f64) {
+fn check(case: &Case, longest: i64, kernels: Kernels, limit: f64) {
     let names = ["out", "dq", "dk", "dv", "s", "z", "ds0", "dz0"];
     for ((found, expected), name) in
-        emulated(case, longest, bf16).iter().zip(&expected(case)).zip(names)
+        emulated(case, longest, kernels, 0).iter().zip(&expected(case)).zip(names)
     {
         let (offsets, e) = (case.cu_seqlens.offsets(), error(found, expected));
         assert!(
@@ -201,27 +225,54 @@ fn check(case: &Case, longest: i64, bf16: bool, limit: f64) {
 
 #[test]
 fn float_holds_to_the_fused_form() {
-    check(&case(&[1], 1, 16, 16, false, false), 512, false, 2e-5);
-    check(&case(&[63, 64, 0, 65, 2], 2, 32, 32, true, false), 512, false, 2e-5);
-    check(&case(&[200], 2, 48, 64, false, true), 512, false, 2e-5);
-    check(&case(&[70, 3], 2, 64, 16, true, true), 512, false, 2e-5);
-    check(&case(&[40], 1, 128, 128, true, false), 512, false, 2e-5);
-    check(&case(&[33], 1, 20, 34, true, true), 512, false, 2e-5);
+    check(&case(&[1], 1, 16, 16, false, false), 512, Kernels::Float, 2e-5);
+    check(&case(&[63, 64, 0, 65, 2], 2, 32, 32, true, false), 512, Kernels::Float, 2e-5);
+    check(&case(&[200], 2, 48, 64, false, true), 512, Kernels::Float, 2e-5);
+    check(&case(&[70, 3], 2, 64, 16, true, true), 512, Kernels::Float, 2e-5);
+    check(&case(&[40], 1, 128, 128, true, false), 512, Kernels::Float, 2e-5);
+    check(&case(&[33], 1, 20, 34, true, true), 512, Kernels::Float, 2e-5);
 }
 
 #[test]
 fn segments_change_nothing_but_rounding() {
-    check(&case(&[300, 128, 7], 2, 32, 32, true, true), 64, false, 2e-5);
-    check(&case(&[300, 128, 7], 2, 32, 64, true, false), 128, false, 2e-5);
+    check(&case(&[300, 128, 7], 2, 32, 32, true, true), 64, Kernels::Float, 2e-5);
+    check(&case(&[300, 128, 7], 2, 32, 64, true, false), 128, Kernels::Float, 2e-5);
 }
 
 #[test]
 fn bfloat16_holds_to_the_fused_form() {
     for longest in [64, 512] {
-        check(&case(&[63, 64, 0, 65, 2, 200], 2, 32, 32, true, true), longest, true, 3e-2);
-        check(&case(&[150], 2, 64, 48, true, false), longest, true, 3e-2);
+        let tiles = |case: &Case| check(case, longest, Kernels::Tiles, 3e-2);
+        tiles(&case(&[63, 64, 0, 65, 2, 200], 2, 32, 32, true, true));
+        tiles(&case(&[150], 2, 64, 48, true, false));
     }
-    check(&case(&[70], 1, 128, 100, false, false), 512, true, 3e-2);
+    check(&case(&[70], 1, 128, 100, false, false), 512, Kernels::Tiles, 3e-2);
+}
+
+#[test]
+fn tensor_cores_hold_to_the_fused_form() {
+    for warps in [2, 4, 8] {
+        let mma = |case: &Case, longest| check(case, longest, Kernels::Mma(warps), 3e-2);
+        mma(&case(&[1], 1, 32, 32, false, false), 256);
+        mma(&case(&[16, 0, 31, 32], 2, 32, 32, true, true), 256);
+        mma(&case(&[15, 129, 0, 300], 2, 64, 64, true, false), 128);
+        mma(&case(&[150, 65], 2, 64, 48, false, true), 64);
+        mma(&case(&[97], 1, 40, 64, false, true), 32);
+        mma(&case(&[30], 1, 8, 16, false, false), 256);
+    }
+}
+
+#[test]
+fn the_order_of_threads_changes_no_bit() {
+    let case = case(&[70, 150, 3], 2, 32, 32, true, true);
+    for kernels in [Kernels::Float, Kernels::Tiles, Kernels::Mma(4), Kernels::Mma(8)] {
+        let expected = emulated(&case, 64, kernels, 0);
+        for order in 1..4 {
+            for (found, expected) in emulated(&case, 64, kernels, order).iter().zip(&expected) {
+                assert!(found.equal(expected), "{} warps, order {order}", kernels.warps());
+            }
+        }
+    }
 }
 
 /// Values with a mean make dq the small difference of large terms: the kernel centres the state
@@ -239,7 +290,7 @@ fn rounding_of_dq_does_not_grow_with_length_or_mean() {
             (case.q, case.k) = (rounded(&(&case.q * 1.5)), rounded(&(&case.k * 1.5)));
             (case.v, case.g) = (rounded(&(&case.v + shift)), rounded(&case.g));
             case.states.iter_mut().for_each(|x| *x = x.zeros_like());
-            let (found, expected) = (emulated(&case, 512, true), expected(&case));
+            let (found, expected) = (emulated(&case, 256, Kernels::Mma(8), 0), expected(&case));
             let relative = |i: usize| {
                 f64::try_from((&found[i] - &expected[i]).norm() / expected[i].norm()).unwrap()
             };

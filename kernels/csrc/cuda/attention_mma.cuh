@@ -1,0 +1,774 @@
+// Causal linear attention on tensor cores: bfloat16 heads of up to 64 elements. Formulas:
+// docs/causal-linear-attention.md; the slow reference is attention.cuh.
+//
+// A block of 32 W threads computes one head of one segment in chunks of C = 16 W tokens, a warp 16
+// rows of each. Products are mma.m16n8k16: scores, numerators, denominators and the state stay in
+// registers in float; tiles in shared memory are operands. Rows of tiles lie P + 8 elements apart,
+// which spreads eight rows over all banks. The state goes from segment to segment in order, as soon
+// as the sums of a segment are known: every run gives the same bits.
+#pragma once
+#include "attention.h"
+
+namespace lf {
+namespace cuda {
+
+// 8 elements of 16 bits: what a thread reads or writes at a time.
+struct alignas(16) Octet {
+  uint32_t pair[4];
+};
+
+// Returns whether the kernels of this file take these arguments: rows begin at multiples of 16
+// octets, and rotated halves of a head are halves of a tile.
+template <class T>
+inline bool fits_mma(const Attention<T> &a) {
+  const int64_t strides = a.q_t | a.q_h | a.k_t | a.k_h | a.v_t | a.v_h | a.grad_t | a.grad_h |
+                          a.dq_t | a.dq_h | a.dk_t | a.dk_h | a.dv_t | a.dv_h;
+  const auto at = [](const void *p) { return reinterpret_cast<uintptr_t>(p); };
+  const uintptr_t places = at(a.q) | at(a.k) | at(a.v) | at(a.out) | at(a.grad) | at(a.dq) |
+                           at(a.dk) | at(a.dv) | at(a.cos) | at(a.sin);
+  return sizeof(T) == 2 && a.d <= 64 && a.m <= 64 && (a.d | a.m | strides) % 8 == 0 &&
+         places % 16 == 0 && (!a.cos || a.d == 32 || a.d == 64);
+}
+// Returns the width of tiles for these arguments.
+template <class T>
+inline int mma_width(const Attention<T> &a) {
+  return a.d <= 32 && a.m <= 32 ? 32 : 64;
+}
+
+template <class T, int P, int W>
+struct Mma {
+  static constexpr int C = 16 * W, PITCH = P + 8, COUNT = 32 * W, STEPS = P / 16, ACROSS = P / 8;
+  // The state [P, P] as tiles of 16 x 8, in order to the warps: DOWN rows of LINE tiles each.
+  static constexpr int TILES = STEPS * ACROSS / W, LINE = TILES < ACROSS ? TILES : ACROSS,
+                       DOWN = TILES / LINE;
+  static constexpr int TILE = C * PITCH, STATE = P * PITCH;  // elements
+  // Octets of shared memory for so many tiles of tokens.
+  static constexpr size_t octets(int tiles) {
+    return 2 * (tiles * TILE + STATE) + 4 * (2 * C + 8 + 2 * P + COUNT);
+  }
+
+  // Part of a state that a warp keeps: s, and beside it z in column 0 (with column 1 added to it).
+  struct State {
+    float s[DOWN][LINE][4], z[DOWN][4];
+    DEVICE void clear() { scale(0.0f, true); }
+    DEVICE void scale(float by, bool zero = false) {
+#pragma unroll
+      for (int i = 0; i < DOWN; i++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          z[i][e] = zero ? 0.0f : z[i][e] * by;
+#pragma unroll
+          for (int j = 0; j < LINE; j++) s[i][j][e] = zero ? 0.0f : s[i][j][e] * by;
+        }
+    }
+    DEVICE void add(const State &x, float by) {
+#pragma unroll
+      for (int i = 0; i < DOWN; i++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          z[i][e] += x.z[i][e] * by;
+#pragma unroll
+          for (int j = 0; j < LINE; j++) s[i][j][e] += x.s[i][j][e] * by;
+        }
+    }
+  };
+  using Row = uint32_t[STEPS][4];   // 16 rows as left operands
+  using Sums = float[ACROSS][4];    // 16 rows of a product
+
+  const Attention<T> &a;
+  const Work &work;
+  int64_t index, head;
+  Segment seg;
+  bool first, last;  // of its sequence
+  int d, m, lane, warp, row0;
+  float decay;
+  T *k, *v, *q, *g, *state;
+  float *power, *w, *z, *centre, *parts;  // [C + 1], [C], [P], [P], [COUNT]
+
+  // Takes the next segment in the order of the chain. Blocks start in the order of their numbers or
+  // not; those that take a later number wait for earlier ones alone.
+  DEVICE Mma(const Attention<T> &a, const Work &work, const int32_t *order, int tiles)
+      : a(a), work(work), d(int(a.d)), m(int(a.m)), lane(thread() % 32), warp(thread() / 32) {
+    row0 = 16 * warp;
+    T *tile = reinterpret_cast<T *>(shared());
+    k = tile, v = k + TILE, q = v + TILE, g = q + TILE, state = tile + tiles * TILE;
+    power = reinterpret_cast<float *>(state + STATE);
+    w = power + C + 8, z = w + C, centre = z + P, parts = centre + P;
+    int64_t number = block_x();
+    if (work.flags) {
+      int32_t *taken = reinterpret_cast<int32_t *>(parts);
+      if (thread() == 0) *taken = take_number(work.flags);
+      sync();
+      number = *taken;
+    }
+    index = order ? order[number / a.heads] : number / a.heads;
+    head = number % a.heads;
+    seg = work.segments[index];
+    first = index == work.first[seg.seq], last = index + 1 == work.first[seg.seq + 1];
+    decay = a.decay ? a.decay[head] : 1.0f;
+    if (a.decay && thread() == 0) {
+      power[0] = 1.0f;
+      for (int i = 0; i < C; i++) power[i + 1] = power[i] * decay;
+    }
+    sync();
+  }
+  DEVICE int len(int64_t t) const { return seg.end - t < C ? int(seg.end - t) : C; }
+  // Place of a lane in a product: rows of_row() and of_row() + 8, columns 8 j + of_col() and the
+  // next.
+  DEVICE int of_row() const { return lane / 4; }
+  DEVICE int of_col() const { return lane % 4 * 2; }
+
+  // Tiles.
+
+  DEVICE const T *place(const T *x, int64_t x_t, int64_t x_h, int64_t t, int row, int col) const {
+    return x + (t + row) * x_t + head * x_h + col;
+  }
+  // tile = phi of the rotated rows, zero outside [n, d]
+  DEVICE void load_features(const T *x, int64_t x_t, int64_t x_h, int64_t t, int n, T *tile) const {
+    constexpr int GROUPS = P / 16, EACH_ = P / 32;  // a thread reads columns of both halves
+    Octet low_half[EACH_], high_half[EACH_];
+#pragma unroll
+    for (int i = 0; i < EACH_; i++) {
+      const int item = i * COUNT + thread(), row = item / GROUPS, col = item % GROUPS * 8;
+      low_half[i] = high_half[i] = Octet{};
+      if (row < n && col < d) low_half[i] = load_octet(place(x, x_t, x_h, t, row, col));
+      if (row < n && col + P / 2 < d)
+        high_half[i] = load_octet(place(x, x_t, x_h, t, row, col + P / 2));
+    }
+#pragma unroll
+    for (int i = 0; i < EACH_; i++) {
+      const int item = i * COUNT + thread(), row = item / GROUPS, col = item % GROUPS * 8;
+      Octet to_low, to_high;
+      const float *cos = nullptr, *sin = nullptr;
+      if (a.cos && row < n) {
+        const int64_t at = (t + row - seg.origin) * (P / 2) + col;
+        cos = a.cos + at, sin = a.sin + at;
+      }
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        float x0 = low(low_half[i].pair[e]), x1 = high(low_half[i].pair[e]),
+              y0 = low(high_half[i].pair[e]), y1 = high(high_half[i].pair[e]);
+        if (cos) {
+          const Pair c = load_pair(cos + 2 * e), s = load_pair(sin + 2 * e);
+          const float turned0 = x0 * c.x - y0 * s.x, turned1 = x1 * c.y - y1 * s.y;
+          y0 = y0 * c.x + x0 * s.x, y1 = y1 * c.y + x1 * s.y;
+          x0 = turned0, x1 = turned1;
+        }
+        const bool in_low = row < n && col < d, in_high = row < n && col + P / 2 < d;
+        to_low.pair[e] = in_low ? pack(feature(x0), feature(x1)) : 0;
+        to_high.pair[e] = in_high ? pack(feature(y0), feature(y1)) : 0;
+      }
+      store_octet(tile + row * PITCH + col, to_low);
+      store_octet(tile + row * PITCH + col + P / 2, to_high);
+    }
+  }
+  DEVICE static float feature(float x) {
+    return x > 0.0f ? x + 1.0f : rough_exponential(x < -80.0f ? -80.0f : x);
+  }
+  DEVICE void load_q(int64_t t, int n) const { load_features(a.q, a.q_t, a.q_h, t, n, q); }
+  DEVICE void load_k(int64_t t, int n) const { load_features(a.k, a.k_t, a.k_h, t, n, k); }
+  // tile = rows of x, minus `centre` or divided by `den`, zero outside [n, m]
+  DEVICE void load_rows(const T *x, int64_t x_t, int64_t x_h, int64_t t, int n, T *tile,
+                        const float *minus, const float *den) const {
+    constexpr int GROUPS = P / 8, EACH_ = P / 16;
+    Octet rows[EACH_];
+#pragma unroll
+    for (int i = 0; i < EACH_; i++) {
+      const int item = i * COUNT + thread(), row = item / GROUPS, col = item % GROUPS * 8;
+      rows[i] = row < n && col < m ? load_octet(place(x, x_t, x_h, t, row, col)) : Octet{};
+    }
+#pragma unroll
+    for (int i = 0; i < EACH_; i++) {
+      const int item = i * COUNT + thread(), row = item / GROUPS, col = item % GROUPS * 8;
+      if (row < n && col < m && (minus || den)) {
+        const float by = den ? 1.0f / den[t + row] : 1.0f;
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          const float x0 = low(rows[i].pair[e]), x1 = high(rows[i].pair[e]);
+          rows[i].pair[e] = minus ? pack(x0 - minus[col + 2 * e], x1 - minus[col + 2 * e + 1])
+                                  : pack(x0 * by, x1 * by);
+        }
+      }
+      store_octet(tile + row * PITCH + col, rows[i]);
+    }
+  }
+  DEVICE void load_v(int64_t t, int n, const float *minus) const {
+    load_rows(a.v, a.v_t, a.v_h, t, n, v, minus, nullptr);
+  }
+  DEVICE void load_gradient(int64_t t, int n) const {
+    load_rows(a.grad, a.grad_t, a.grad_h, t, n, g, nullptr, a.den + head * a.tokens);
+  }
+  DEVICE void load_w(int64_t t, int n) const {
+    for (int i = thread(); i < C; i += COUNT)
+      w[i] = i < n ? work.w[head * a.tokens + t + i] : 0.0f;
+  }
+  // Writes 16 rows of a warp through `tile`, which no other warp reads any more.
+  DEVICE void store_rows(const Sums &x, T *tile, T *to, int64_t to_t, int64_t to_h, int64_t t,
+                         int n, int width) const {
+    sync_warp();
+    T *mine = tile + row0 * PITCH;
+#pragma unroll
+    for (int j = 0; j < ACROSS; j++)
+#pragma unroll
+      for (int half = 0; half < 2; half++)
+        store_word(mine + (of_row() + 8 * half) * PITCH + 8 * j + of_col(),
+                   pack(x[j][2 * half], x[j][2 * half + 1]));
+    sync_warp();
+#pragma unroll
+    for (int i = lane; i < 16 * ACROSS; i += 32) {
+      const int row = i / ACROSS, col = i % ACROSS * 8;
+      if (row0 + row < n && col < width)
+        store_octet(to + (t + row0 + row) * to_t + head * to_h + col,
+                    load_shared_octet(mine + row * PITCH + col));
+    }
+  }
+
+  // Products.
+
+  // Loads the warp's rows of a tile as left operands.
+  DEVICE void load_left(const T *tile, Row &row) const {
+    const T *from = tile + (row0 + lane % 16) * PITCH + lane / 16 * 8;
+#pragma unroll
+    for (int s = 0; s < STEPS; s++) load_matrices(row[s], from + 16 * s);
+  }
+  // y0, y1 [16, 8] += row tile[at .. at + 16]^T
+  DEVICE void times_transposed(const Row &row, const T *tile, int at, float (&y0)[4],
+                               float (&y1)[4]) const {
+    const T *from = tile + (at + lane % 8 + lane / 16 * 8) * PITCH + lane / 8 % 2 * 8;
+#pragma unroll
+    for (int s = 0; s < STEPS; s++) {
+      uint32_t b[4];
+      load_matrices(b, from + 16 * s);
+      multiply_add(y0, row[s], b[0], b[1]);
+      multiply_add(y1, row[s], b[2], b[3]);
+    }
+  }
+  // y [16, P] += x tile[at .. at + 16]
+  DEVICE void times_rows(const uint32_t (&x)[4], const T *tile, int at, Sums &y) const {
+    const T *from = tile + (at + lane % 16) * PITCH + lane / 16 * 8;
+#pragma unroll
+    for (int j = 0; j < ACROSS; j += 2) {
+      uint32_t b[4];
+      load_matrices_transposed(b, from + 8 * j);
+      multiply_add(y[j], x, b[0], b[1]);
+      multiply_add(y[j + 1], x, b[2], b[3]);
+    }
+  }
+  // y += row state
+  DEVICE void times_state(const Row &row, Sums &y) const {
+#pragma unroll
+    for (int s = 0; s < STEPS; s++) times_rows(row[s], state, 16 * s, y);
+  }
+  // y += row state^T
+  DEVICE void times_state_transposed(const Row &row, Sums &y) const {
+#pragma unroll
+    for (int j = 0; j < ACROSS; j += 2) times_transposed(row, state, 8 * j, y[j], y[j + 1]);
+  }
+  // Returns row z by rows: of_row() in x, of_row() + 8 in y. z lies in columns P and P + 1.
+  DEVICE Pair times_z(const Row &row) const {
+    float y[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    const T *from = state + lane % 16 * PITCH + P;
+#pragma unroll
+    for (int s = 0; s < STEPS; s++) {
+      uint32_t b[2];
+      load_two_matrices_transposed(b, from + 16 * s * PITCH);
+      multiply_add(y, row[s], b[0], b[1]);
+    }
+    return lane % 4 == 0 ? Pair{y[0] + y[1], y[2] + y[3]} : Pair{0.0f, 0.0f};
+  }
+  DEVICE static void clear(Sums &y) {
+#pragma unroll
+    for (int j = 0; j < ACROSS; j++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) y[j][e] = 0.0f;
+  }
+  // Multiplies rows by x.x and x.y.
+  DEVICE static void scale(Sums &y, Pair x) {
+#pragma unroll
+    for (int j = 0; j < ACROSS; j++) y[j][0] *= x.x, y[j][1] *= x.x, y[j][2] *= x.y, y[j][3] *= x.y;
+  }
+  // Rounds scores of rows `row` + of_row() against columns `col`, with `later` rows or columns
+  // masked, to a left operand; times the decay.
+  template <bool TRANSPOSED>
+  DEVICE void keep(const float (&y0)[4], const float (&y1)[4], int row, int col,
+                   uint32_t (&x)[4]) const {
+#pragma unroll
+    for (int part = 0; part < 4; part++) {  // rows + 8 in parts 1, 3; columns + 8 in parts 2, 3
+      const float *y = (part / 2 ? y1 : y0) + part % 2 * 2;
+      const int r = row + of_row() + part % 2 * 8, c = col + of_col() + part / 2 * 8;
+      float one = y[0], two = y[1];
+      const int age = TRANSPOSED ? c - r : r - c, next = TRANSPOSED ? age + 1 : age - 1;
+      if (row == col) one = age >= 0 ? one : 0.0f, two = next >= 0 ? two : 0.0f;
+      if (a.decay) one *= power[age < 0 ? 0 : age], two *= power[next < 0 ? 0 : next];
+      x[part] = pack(one, two);
+    }
+  }
+
+  // The state.
+
+  DEVICE int state_row(int i) const { return 16 * (warp * TILES / ACROSS + i); }
+  DEVICE int state_col(int j) const { return 8 * (warp * TILES % ACROSS + j); }
+  DEVICE bool has_z() const { return warp * TILES % ACROSS == 0; }
+
+  // s += x^T y over the rows of two tiles, z += x^T weight (or 1); x times decay^(from + step row).
+  DEVICE void add_products(const T *x, const T *y, int n, const float *weight, int from, int step,
+                           State &sum) const {
+    if (a.decay) sum.scale(power[n]);
+    for (int at = 0; at < n; at += 16) {
+      uint32_t right[LINE][2];
+#pragma unroll
+      for (int j = 0; j < LINE; j += 2) {
+        const T *b = y + (at + lane % 16) * PITCH + state_col(j);
+        if (LINE > 1) {
+          uint32_t two[4];
+          load_matrices_transposed(two, b + lane / 16 * 8);
+          right[j][0] = two[0], right[j][1] = two[1];
+          right[j + (LINE > 1)][0] = two[2], right[j + (LINE > 1)][1] = two[3];
+        } else {
+          load_two_matrices_transposed(right[j], b);
+        }
+      }
+      uint32_t ones[2];
+      if (has_z())
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          const int row = at + 8 * half + of_col();
+          float one = 1.0f, two = 1.0f;
+          if (weight) one = weight[row], two = weight[row + 1];
+          uint32_t rounded = pack(one, two);
+          if (weight && of_row() == 1) rounded = pack(one - low(rounded), two - high(rounded));
+          ones[half] = of_row() == 0 || (weight && of_row() == 1) ? rounded : 0;
+        }
+#pragma unroll
+      for (int i = 0; i < DOWN; i++) {
+        uint32_t left[4];
+        load_matrices_transposed(left, x + (at + lane % 8 + lane / 16 * 8) * PITCH + state_row(i) +
+                                           lane / 8 % 2 * 8);
+        if (a.decay)
+#pragma unroll
+          for (int part = 0; part < 4; part++) {
+            const int row = at + of_col() + part / 2 * 8;
+            const int one = from + step * row, two = one + step;
+            left[part] = pack(low(left[part]) * (one < 0 ? 0.0f : power[one]),
+                              high(left[part]) * (two < 0 ? 0.0f : power[two]));
+          }
+#pragma unroll
+        for (int j = 0; j < LINE; j++) multiply_add(sum.s[i][j], left, right[j][0], right[j][1]);
+        if (has_z()) multiply_add(sum.z[i], left, ones[0], ones[1]);
+      }
+    }
+  }
+  // Loads a state from memory; zero without one.
+  DEVICE void load_state(const float *s, const float *z, State &to) const {
+    to.clear();
+    if (!s) return;
+#pragma unroll
+    for (int i = 0; i < DOWN; i++)
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const int row = state_row(i) + of_row() + 8 * half;
+        if (row >= d) continue;
+#pragma unroll
+        for (int j = 0; j < LINE; j++) {
+          const int col = state_col(j) + of_col();
+          if (col >= m) continue;
+          const Pair x = load_coherent(s + int64_t(row) * m + col);
+          to.s[i][j][2 * half] = x.x, to.s[i][j][2 * half + 1] = x.y;
+        }
+        if (of_col() == 0 && has_z()) to.z[i][2 * half] = load_one_coherent(z + row);
+      }
+  }
+  DEVICE void store_state(const State &from, float *s, float *z) const {
+#pragma unroll
+    for (int i = 0; i < DOWN; i++)
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const int row = state_row(i) + of_row() + 8 * half;
+        if (row >= d) continue;
+#pragma unroll
+        for (int j = 0; j < LINE; j++) {
+          const int col = state_col(j) + of_col();
+          if (col < m)
+            store_coherent(s + int64_t(row) * m + col,
+                           Pair{from.s[i][j][2 * half], from.s[i][j][2 * half + 1]});
+        }
+        if (of_col() == 0 && has_z())
+          store_one_coherent(z + row, from.z[i][2 * half] + from.z[i][2 * half + 1]);
+      }
+  }
+  // Rounds the state into shared memory as an operand, with z in columns P and P + 1 as the sum of
+  // two rounded numbers, and z in float beside it.
+  DEVICE void share_state(const State &from) const {
+#pragma unroll
+    for (int i = 0; i < DOWN; i++)
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const int row = state_row(i) + of_row() + 8 * half;
+#pragma unroll
+        for (int j = 0; j < LINE; j++)
+          store_word(state + row * PITCH + state_col(j) + of_col(),
+                     pack(from.s[i][j][2 * half], from.s[i][j][2 * half + 1]));
+        if (has_z()) {
+          const float sum = from.z[i][2 * half] + from.z[i][2 * half + 1];
+          const float rounded = low(pack(sum, 0.0f));
+          store_word(state + row * PITCH + P + of_col(),
+                     of_col() == 0 ? pack(rounded, sum - rounded) : 0);
+          if (of_col() == 0) z[row] = sum;
+        }
+      }
+  }
+  DEVICE int64_t state_size() const { return a.d * a.m + a.d; }
+  DEVICE float *state_at(float *states, int64_t index) const {
+    return states + (index * a.heads + head) * state_size();
+  }
+  // The chain: warps of a block wait for, and tell, the same warp of the next segment's block, since
+  // both keep the same part of the state.
+  DEVICE int32_t *flag(int64_t index) const {
+    return work.flags + 32 + (index * a.heads + head) * W + warp;
+  }
+  // Loads the state before this segment (after it, backward) from the one before it.
+  DEVICE void load_before(bool end, const float *s0, const float *z0, float *states, bool wait,
+                          State &to) const {
+    if (end) {
+      const int64_t line = seg.seq * a.heads + head;
+      load_state(s0 ? s0 + line * a.d * a.m : nullptr, s0 ? z0 + line * a.d : nullptr, to);
+    } else {
+      if (wait) wait_for(flag(index), lane);
+      const float *from = state_at(states, index);
+      load_state(from, from + a.d * a.m, to);
+    }
+  }
+  DEVICE void pass_on(const State &x, float *states, int64_t to) const {
+    float *s = state_at(states, to);
+    store_state(x, s, s + a.d * a.m);
+    tell(flag(to), lane);
+  }
+};
+
+// Computes outputs, denominators and the states between segments.
+template <class T, int P, int W>
+DEVICE void mma_forward(const Attention<T> &a, const Work &work) {
+  using B = Mma<T, P, W>;
+  const B b(a, work, work.order, 3);
+  typename B::State now;
+  if (!b.last) {  // what the next segment waits for, first
+    typename B::State sum;
+    sum.clear();
+    for (int64_t t = b.seg.begin; t < b.seg.end; t += B::C) {
+      const int n = b.len(t);
+      b.load_k(t, n);
+      b.load_v(t, n, nullptr);
+      sync();
+      b.add_products(b.k, b.v, n, nullptr, n - 1, -1, sum);
+      sync();
+    }
+    b.load_before(b.first, a.s0, a.z0, work.states, true, now);
+    sum.add(now, a.decay ? power_of(b.decay, float(b.seg.end - b.seg.begin)) : 1.0f);
+    b.pass_on(sum, work.states, b.index + 1);
+  } else {
+    b.load_before(b.first, a.s0, a.z0, work.states, true, now);
+  }
+  bool empty = b.first && !a.s0;
+  for (int64_t t = b.seg.begin; t < b.seg.end; t += B::C) {
+    const int n = b.len(t);
+    b.load_q(t, n);
+    b.load_k(t, n);
+    b.load_v(t, n, nullptr);
+    if (!empty) b.share_state(now);
+    sync();
+    if (b.row0 < n) {
+      typename B::Row q;
+      typename B::Sums out;
+      Pair den{0.0f, 0.0f};
+      b.load_left(b.q, q);
+      B::clear(out);
+      if (!empty) {
+        b.times_state(q, out);
+        den = b.times_z(q);
+        if (a.decay) {
+          const Pair left{b.power[b.row0 + b.of_row() + 1], b.power[b.row0 + b.of_row() + 9]};
+          B::scale(out, left);
+          den.x *= left.x, den.y *= left.y;
+        }
+      }
+      for (int at = 0; at <= b.row0; at += 16) {
+        float y0[4] = {}, y1[4] = {};
+        uint32_t scores[4];
+        b.times_transposed(q, b.k, at, y0, y1);
+        b.template keep<false>(y0, y1, b.row0, at, scores);
+        // den sums the rounded scores, so that the weights of a row add up to one.
+        den.x += low(scores[0]) + high(scores[0]) + low(scores[2]) + high(scores[2]);
+        den.y += low(scores[1]) + high(scores[1]) + low(scores[3]) + high(scores[3]);
+        b.times_rows(scores, b.v, at, out);
+      }
+      den = Pair{sum_of_four(den.x) + a.eps, sum_of_four(den.y) + a.eps};
+      const int row = b.row0 + b.of_row();
+      if (b.of_col() == 0) {
+        float *to = a.den + b.head * a.tokens + t + row;
+        if (row < n) to[0] = den.x;
+        if (row + 8 < n) to[8] = den.y;
+      }
+      B::scale(out, Pair{1.0f / den.x, 1.0f / den.y});
+      b.store_rows(out, b.q, a.out, a.heads * a.m, a.m, t, n, b.m);
+    }
+    if (t + B::C < b.seg.end || (b.last && a.s1))
+      b.add_products(b.k, b.v, n, nullptr, n - 1, -1, now);
+    empty = false;
+    sync();
+  }
+  if (b.last && a.s1) {
+    const int64_t line = b.seg.seq * a.heads + b.head;
+    b.store_state(now, a.s1 + line * a.d * a.m, a.z1 + line * a.d);
+  }
+}
+
+// Turns the gradient of features into that of x: times phi' = min(phi, 1), then rotated back.
+template <class B>
+DEVICE void of_features(const B &b, const typename B::Row &features, typename B::Sums &x,
+                        int64_t t, int n) {
+#pragma unroll
+  for (int s = 0; s < B::STEPS; s++)
+#pragma unroll
+    for (int part = 0; part < 4; part++) {  // the left operand's parts, where products lie
+      float *y = x[2 * s + part / 2] + part % 2 * 2;
+      const float one = low(features[s][part]), two = high(features[s][part]);
+      y[0] *= one < 1.0f ? one : 1.0f, y[1] *= two < 1.0f ? two : 1.0f;
+    }
+  if (!b.a.cos) return;
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const int row = b.row0 + b.of_row() + 8 * half;
+    if (row >= n) continue;
+    const int64_t at = (t + row - b.seg.origin) * (B::ACROSS * 4) + b.of_col();
+#pragma unroll
+    for (int j = 0; j < B::ACROSS / 2; j++) {
+      const Pair c = load_pair(b.a.cos + at + 8 * j), s = load_pair(b.a.sin + at + 8 * j);
+      float *one = x[j] + 2 * half, *two = x[j + B::ACROSS / 2] + 2 * half;
+      const float back0 = one[0] * c.x + two[0] * s.x, back1 = one[1] * c.y + two[1] * s.y;
+      two[0] = two[0] * c.x - one[0] * s.x, two[1] = two[1] * c.y - one[1] * s.y;
+      one[0] = back0, one[1] = back1;
+    }
+  }
+}
+
+// Computes dq and w, forward in time, from the states that forward has kept: centred, see "In
+// bfloat16" in docs/causal-linear-attention.md. One centre serves the whole segment.
+template <class T, int P, int W>
+DEVICE void mma_backward_queries(const Attention<T> &a, const Work &work) {
+  using B = Mma<T, P, W>;
+  const B b(a, work, nullptr, 4);
+  typename B::State now;
+  b.load_before(b.first, a.s0, a.z0, work.states, false, now);
+  bool empty = b.first && !a.s0;
+  {
+    // The mean value by the state before the segment; of its first chunk while that is empty.
+    const int64_t line = b.seg.seq * a.heads + b.head, size = a.d * a.m;
+    const float *s = b.first ? (a.s0 ? a.s0 + line * size : nullptr)
+                             : b.state_at(work.states, b.index);
+    const float *z = b.first ? (a.s0 ? a.z0 + line * a.d : nullptr) : s + size;
+    float total = 0.0f;
+    if (s)
+      for (int i = 0; i < b.d; i++) total += z[i];
+    const bool by_state = s && total > 0.0f;
+    const int n = b.len(b.seg.begin), rows = by_state ? b.d : n;
+    constexpr int PARTS = B::COUNT / P;
+    const int col = thread() % P, part = thread() / P;
+    float sum = 0.0f;
+    if (part < PARTS && col < b.m)
+      for (int i = part; i < rows; i += PARTS)
+        sum += by_state ? s[int64_t(i) * b.m + col]
+                        : to_float(*b.place(a.v, a.v_t, a.v_h, b.seg.begin, i, col));
+    b.parts[thread()] = sum;
+    sync();
+    if (part == 0) {
+      sum = 0.0f;
+      for (int i = 0; i < PARTS; i++) sum += b.parts[i * P + col];
+      b.centre[col] = sum / (by_state ? total : float(n));
+    }
+    sync();
+    if (s)
+#pragma unroll
+      for (int i = 0; i < B::DOWN; i++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          const int row = b.state_row(i) + b.of_row() + 8 * half;
+          const float weight = row < b.d ? z[row] : 0.0f;
+#pragma unroll
+          for (int j = 0; j < B::LINE; j++)
+#pragma unroll
+            for (int e = 0; e < 2; e++)
+              now.s[i][j][2 * half + e] -= weight * b.centre[b.state_col(j) + b.of_col() + e];
+        }
+  }
+  for (int64_t t = b.seg.begin; t < b.seg.end; t += B::C) {
+    const int n = b.len(t);
+    b.load_q(t, n);
+    b.load_k(t, n);
+    b.load_v(t, n, b.centre);
+    b.load_gradient(t, n);
+    if (!empty) b.share_state(now);
+    sync();
+    if (b.row0 < n) {
+      typename B::Row q, g;
+      typename B::Sums x;
+      const int row = b.row0 + b.of_row();
+      const Pair left = a.decay ? Pair{b.power[row + 1], b.power[row + 9]} : Pair{1.0f, 1.0f};
+      b.load_left(b.q, q);
+      B::clear(x);
+      if (!empty) {
+        b.times_state(q, x);
+        if (a.decay) B::scale(x, left);
+      }
+      for (int at = 0; at <= b.row0; at += 16) {
+        float y0[4] = {}, y1[4] = {};
+        uint32_t scores[4];
+        b.times_transposed(q, b.k, at, y0, y1);
+        b.template keep<false>(y0, y1, b.row0, at, scores);
+        b.times_rows(scores, b.v, at, x);
+      }
+      // w = -g . (O - c); for the pass over keys, -g . O
+      b.load_left(b.g, g);
+      Pair sum{0.0f, 0.0f}, shift{0.0f, 0.0f};
+#pragma unroll
+      for (int j = 0; j < B::ACROSS; j++)
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+          const uint32_t up = g[j / 2][j % 2 * 2], down = g[j / 2][j % 2 * 2 + 1];
+          const float c = b.centre[8 * j + b.of_col() + e];
+          const float g0 = e ? high(up) : low(up), g1 = e ? high(down) : low(down);
+          sum.x += g0 * (x[j][e] - a.eps * c), sum.y += g1 * (x[j][e + 2] - a.eps * c);
+          shift.x += g0 * c, shift.y += g1 * c;
+        }
+      sum = Pair{sum_of_four(sum.x), sum_of_four(sum.y)};
+      shift = Pair{sum_of_four(shift.x), sum_of_four(shift.y)};
+      const int64_t token = b.head * a.tokens + t + row;
+      const Pair w{row < n ? -sum.x / a.den[token] : 0.0f,
+                   row + 8 < n ? -sum.y / a.den[token + 8] : 0.0f};
+      if (b.of_col() == 0) {
+        if (row < n) work.w[token] = w.x - shift.x;
+        if (row + 8 < n) work.w[token + 8] = w.y - shift.y;
+      }
+      B::clear(x);
+      if (!empty) {
+        b.times_state_transposed(g, x);
+#pragma unroll
+        for (int j = 0; j < B::ACROSS; j++)
+#pragma unroll
+          for (int e = 0; e < 2; e++) {
+            const float z = b.z[8 * j + b.of_col() + e];
+            x[j][e] += w.x * z, x[j][e + 2] += w.y * z;
+          }
+        if (a.decay) B::scale(x, left);
+      }
+      for (int at = 0; at <= b.row0; at += 16) {
+        float y0[4] = {w.x, w.x, w.y, w.y}, y1[4] = {w.x, w.x, w.y, w.y};
+        uint32_t scores[4];
+        b.times_transposed(g, b.v, at, y0, y1);
+        b.template keep<false>(y0, y1, b.row0, at, scores);
+        b.times_rows(scores, b.k, at, x);
+      }
+      of_features(b, q, x, t, n);
+      b.store_rows(x, b.q, a.dq, a.dq_t, a.dq_h, t, n, b.d);
+    }
+    if (t + B::C < b.seg.end) b.add_products(b.k, b.v, n, nullptr, n - 1, -1, now);
+    empty = false;
+    sync();
+  }
+}
+
+// Computes dk and dv, backward in time.
+template <class T, int P, int W>
+DEVICE void mma_backward_keys_and_values(const Attention<T> &a, const Work &work) {
+  using B = Mma<T, P, W>;
+  const B b(a, work, work.order ? work.order + work.count : nullptr, 4);
+  const int64_t chunks = (b.seg.end - b.seg.begin + B::C - 1) / B::C,
+                latest = b.seg.begin + (chunks - 1) * B::C;
+  typename B::State now;
+  const bool passes = !b.first || a.ds0;
+  if (passes) {
+    typename B::State sum;
+    sum.clear();
+    for (int64_t t = latest; t >= b.seg.begin; t -= B::C) {
+      const int n = b.len(t);
+      b.load_q(t, n);
+      b.load_gradient(t, n);
+      b.load_w(t, n);
+      sync();
+      b.add_products(b.q, b.g, n, b.w, 1, 1, sum);
+      sync();
+    }
+    b.load_before(b.last, a.ds1, a.dz1, work.back, true, now);
+    sum.add(now, a.decay ? power_of(b.decay, float(b.seg.end - b.seg.begin)) : 1.0f);
+    if (b.first) {
+      const int64_t line = b.seg.seq * a.heads + b.head;
+      b.store_state(sum, a.ds0 + line * a.d * a.m, a.dz0 + line * a.d);
+    } else {
+      b.pass_on(sum, work.back, b.index - 1);
+    }
+  } else {
+    b.load_before(b.last, a.ds1, a.dz1, work.back, true, now);
+  }
+  bool empty = b.last && !a.ds1;
+  for (int64_t t = latest; t >= b.seg.begin; t -= B::C) {
+    const int n = b.len(t);
+    b.load_q(t, n);
+    b.load_k(t, n);
+    b.load_v(t, n, nullptr);
+    b.load_gradient(t, n);
+    b.load_w(t, n);
+    if (!empty) b.share_state(now);
+    sync();
+    if (b.row0 < n) {
+      typename B::Row rows;
+      typename B::Sums x;
+      const int row = b.row0 + b.of_row(), age = n - 1 - row;
+      const Pair left{age < 0 ? 0.0f : a.decay ? b.power[age] : 1.0f,
+                      age < 8 ? 0.0f : a.decay ? b.power[age - 8] : 1.0f};
+      b.load_left(b.v, rows);
+      B::clear(x);
+      if (!empty) {
+        b.times_state_transposed(rows, x);
+#pragma unroll
+        for (int j = 0; j < B::ACROSS; j++)
+#pragma unroll
+          for (int e = 0; e < 2; e++) {
+            const float z = b.z[8 * j + b.of_col() + e];
+            x[j][e] += z, x[j][e + 2] += z;
+          }
+        B::scale(x, left);
+      }
+      for (int at = b.row0; at < n; at += 16) {
+        const int col = at + b.of_col();
+        float y0[4] = {b.w[col], b.w[col + 1], b.w[col], b.w[col + 1]},
+              y1[4] = {b.w[col + 8], b.w[col + 9], b.w[col + 8], b.w[col + 9]};
+        uint32_t scores[4];
+        b.times_transposed(rows, b.g, at, y0, y1);
+        b.template keep<true>(y0, y1, b.row0, at, scores);
+        b.times_rows(scores, b.q, at, x);
+      }
+      typename B::Row keys;
+      b.load_left(b.k, keys);
+      of_features(b, keys, x, t, n);
+      b.store_rows(x, b.v, a.dk, a.dk_t, a.dk_h, t, n, b.d);
+      B::clear(x);
+      if (!empty) {
+        b.times_state(keys, x);
+        B::scale(x, left);
+      }
+      for (int at = b.row0; at < n; at += 16) {
+        float y0[4] = {}, y1[4] = {};
+        uint32_t scores[4];
+        b.times_transposed(keys, b.q, at, y0, y1);
+        b.template keep<true>(y0, y1, b.row0, at, scores);
+        b.times_rows(scores, b.g, at, x);
+      }
+      b.store_rows(x, b.k, a.dv, a.dv_t, a.dv_h, t, n, b.m);
+    }
+    if (t > b.seg.begin) b.add_products(b.q, b.g, n, b.w, 1, 1, now);
+    empty = false;
+    sync();
+  }
+}
+
+}  // namespace cuda
+}  // namespace lf
