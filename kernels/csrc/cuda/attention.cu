@@ -66,6 +66,16 @@ DEVICE Octet load_shared_octet(const T *from);
 template <class T>
 DEVICE void store_octet(T *to, const Octet &x);
 
+// Copies 16 octets to shared memory, or zeros, while the thread goes on.
+DEVICE void copy_octet(void *to, const void *from, bool in) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+               :
+               : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(to))), "l"(from),
+                 "r"(in ? 16 : 0)
+               : "memory");
+}
+DEVICE void wait_for_copies() { asm volatile("cp.async.wait_all;" : : : "memory"); }
+
 // Instructions of a warp.
 DEVICE void sync_warp() { __syncwarp(); }
 DEVICE uint32_t shared_address(const void *p) {
@@ -213,11 +223,13 @@ __global__ void __launch_bounds__(THREADS, 1) scan(const Attention<T> a, const W
 }
 __global__ void __launch_bounds__(THREADS, 1) step(const Step p) { step_head(p); }
 
+constexpr bool STAGED = true;  // forward reads ahead
+
 // Kernels of attention_mma.cuh. So many blocks fit a multiprocessor: their registers are bounded.
 #define MMA_KERNEL                 \
   template <class T, int P, int W> \
   __global__ void __launch_bounds__(32 * W, P == 64 && W < 8 ? 10 / W : 16 / W)
-MMA_KERNEL forward_mma(const Attention<T> a, const Work w) { mma_forward<T, P, W>(a, w); }
+MMA_KERNEL forward_mma(const Attention<T> a, const Work w) { mma_forward<T, P, W, STAGED>(a, w); }
 MMA_KERNEL backward_q_mma(const Attention<T> a, const Work w) {
   mma_backward_queries<T, P, W>(a, w);
 }
@@ -300,10 +312,10 @@ int run_mma(const Attention<Bf16> &a, const Work &w, bool backward, cudaStream_t
   int error = backward ? launch_carry<true>(a, w, stream) : launch_carry<false>(a, w, stream);
   if (error) return error;
   if (!backward)
-    return launch_mma(forward_mma<Bf16, P, W>, M::octets(3), 32 * W, a, chain, stream);
-  error = launch_mma(backward_q_mma<Bf16, P, W>, M::octets(4), 32 * W, a, plain, stream);
+    return launch_mma(forward_mma<Bf16, P, W>, M::octets(3, STAGED), 32 * W, a, chain, stream);
+  error = launch_mma(backward_q_mma<Bf16, P, W>, M::octets(4, false), 32 * W, a, plain, stream);
   return error ? error
-               : launch_mma(backward_kv_mma<Bf16, P, W>, M::octets(4), 32 * W, a, chain, stream);
+               : launch_mma(backward_kv_mma<Bf16, P, W>, M::octets(4, false), 32 * W, a, chain, stream);
 }
 
 // Chooses the chunk by the longest segment: short sequences take blocks of fewer warps.

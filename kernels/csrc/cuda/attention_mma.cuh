@@ -42,10 +42,12 @@ struct Mma {
   static constexpr int TILES = STEPS * ACROSS / W, LINE = TILES < ACROSS ? TILES : ACROSS,
                        DOWN = TILES / LINE;
   static constexpr int TILE = C * PITCH, STATE = P * PITCH;  // elements
-  // Octets of shared memory for so many tiles of tokens.
-  static constexpr size_t octets(int tiles) {
-    return 2 * (tiles * TILE + STATE) + 4 * (2 * C + 8 + 2 * P + COUNT);
+  // Octets of shared memory for so many tiles of tokens, and as many in flight if `staged`.
+  static constexpr size_t octets(int tiles, bool staged) {
+    return 2 * (tiles * TILE + STATE) + 4 * (2 * C + 8 + 2 * P) +
+           (staged ? 2 * tiles * C * P : 4 * COUNT);
   }
+  static constexpr int SLOTS = P / 16;  // octets of a tile that a thread reads
 
   // Part of a state that a warp keeps: s, and beside it z in column 0 (with column 1 added to it).
   struct State {
@@ -84,6 +86,9 @@ struct Mma {
   float decay;
   T *k, *v, *q, *g, *state;
   float *power, *w, *z, *centre, *parts;  // [C + 1], [C], [P], [P], [COUNT]
+  // Rows on their way: [4 SLOTS, COUNT], a thread's own. Those of k, v, q, g in turn. Without them,
+  // `parts` lies there.
+  Octet *stage;
 
   // Takes the next segment in the order of the chain. Blocks start in the order of their numbers or
   // not; those that take a later number wait for earlier ones alone.
@@ -94,9 +99,10 @@ struct Mma {
     k = tile, v = k + TILE, q = v + TILE, g = q + TILE, state = tile + tiles * TILE;
     power = reinterpret_cast<float *>(state + STATE);
     w = power + C + 8, z = w + C, centre = z + P, parts = centre + P;
+    stage = reinterpret_cast<Octet *>(parts);
     int64_t number = block_x();
     if (work.flags) {
-      int32_t *taken = reinterpret_cast<int32_t *>(parts);
+      int32_t *taken = reinterpret_cast<int32_t *>(w);
       if (thread() == 0) *taken = take_number(work.flags);
       sync();
       number = *taken;
@@ -123,21 +129,49 @@ struct Mma {
   DEVICE const T *place(const T *x, int64_t x_t, int64_t x_h, int64_t t, int row, int col) const {
     return x + (t + row) * x_t + head * x_h + col;
   }
-  // tile = phi of the rotated rows, zero outside [n, d]
-  DEVICE void load_features(const T *x, int64_t x_t, int64_t x_h, int64_t t, int n, T *tile) const {
-    constexpr int GROUPS = P / 16, EACH_ = P / 32;  // a thread reads columns of both halves
-    Octet low_half[EACH_], high_half[EACH_];
+  // Place of octet `i` of a thread in rows of features: columns of both halves, in turn.
+  DEVICE static int feature_row(int i) { return (i / 2 * COUNT + thread()) / (P / 16); }
+  DEVICE static int feature_col(int i) {
+    return (i / 2 * COUNT + thread()) % (P / 16) * 8 + i % 2 * (P / 2);
+  }
+  // In rows of values.
+  DEVICE static int value_row(int i) { return (i * COUNT + thread()) / (P / 8); }
+  DEVICE static int value_col(int i) { return (i * COUNT + thread()) % (P / 8) * 8; }
+  // Starts to read rows into the stage; zero outside [n, d] or [n, m].
+  template <bool FEATURES>
+  DEVICE void fetch(const T *x, int64_t x_t, int64_t x_h, int64_t t, int n, int tile) const {
 #pragma unroll
-    for (int i = 0; i < EACH_; i++) {
-      const int item = i * COUNT + thread(), row = item / GROUPS, col = item % GROUPS * 8;
-      low_half[i] = high_half[i] = Octet{};
-      if (row < n && col < d) low_half[i] = load_octet(place(x, x_t, x_h, t, row, col));
-      if (row < n && col + P / 2 < d)
-        high_half[i] = load_octet(place(x, x_t, x_h, t, row, col + P / 2));
+    for (int i = 0; i < SLOTS; i++) {
+      const int row = FEATURES ? feature_row(i) : value_row(i),
+                col = FEATURES ? feature_col(i) : value_col(i);
+      const bool in = row < n && col < (FEATURES ? d : m);
+      copy_octet(stage + (tile * SLOTS + i) * COUNT + thread(),
+                 in ? place(x, x_t, x_h, t, row, col) : x, in);
+    }
+  }
+  DEVICE void fetch_keys_and_values(int64_t t) const {
+    fetch<true>(a.k, a.k_t, a.k_h, t, len(t), 0);
+    fetch<false>(a.v, a.v_t, a.v_h, t, len(t), 1);
+  }
+  DEVICE void fetch_queries(int64_t t) const {
+    fetch<true>(a.q, a.q_t, a.q_h, t, len(t), 2);
+  }
+  DEVICE const Octet *staged(int tile) const { return stage + tile * SLOTS * COUNT + thread(); }
+  // tile = phi of the rotated rows, zero outside [n, d]; from the stage if `from` is one's place.
+  DEVICE void load_features(const T *x, int64_t x_t, int64_t x_h, int64_t t, int n, T *tile,
+                            const Octet *from) const {
+    Octet rows[SLOTS];
+#pragma unroll
+    for (int i = 0; i < SLOTS; i++) {
+      const int row = feature_row(i), col = feature_col(i);
+      if (from)
+        rows[i] = load_shared_octet(from + i * COUNT);
+      else
+        rows[i] = row < n && col < d ? load_octet(place(x, x_t, x_h, t, row, col)) : Octet{};
     }
 #pragma unroll
-    for (int i = 0; i < EACH_; i++) {
-      const int item = i * COUNT + thread(), row = item / GROUPS, col = item % GROUPS * 8;
+    for (int i = 0; i < SLOTS; i += 2) {
+      const int row = feature_row(i), col = feature_col(i);
       Octet to_low, to_high;
       const float *cos = nullptr, *sin = nullptr;
       if (a.cos && row < n) {
@@ -146,8 +180,8 @@ struct Mma {
       }
 #pragma unroll
       for (int e = 0; e < 4; e++) {
-        float x0 = low(low_half[i].pair[e]), x1 = high(low_half[i].pair[e]),
-              y0 = low(high_half[i].pair[e]), y1 = high(high_half[i].pair[e]);
+        float x0 = low(rows[i].pair[e]), x1 = high(rows[i].pair[e]),
+              y0 = low(rows[i + 1].pair[e]), y1 = high(rows[i + 1].pair[e]);
         if (cos) {
           const Pair c = load_pair(cos + 2 * e), s = load_pair(sin + 2 * e);
           const float turned0 = x0 * c.x - y0 * s.x, turned1 = x1 * c.y - y1 * s.y;
@@ -165,21 +199,27 @@ struct Mma {
   DEVICE static float feature(float x) {
     return x > 0.0f ? x + 1.0f : rough_exponential(x < -80.0f ? -80.0f : x);
   }
-  DEVICE void load_q(int64_t t, int n) const { load_features(a.q, a.q_t, a.q_h, t, n, q); }
-  DEVICE void load_k(int64_t t, int n) const { load_features(a.k, a.k_t, a.k_h, t, n, k); }
+  DEVICE void load_q(int64_t t, int n, bool in_stage = false) const {
+    load_features(a.q, a.q_t, a.q_h, t, n, q, in_stage ? staged(2) : nullptr);
+  }
+  DEVICE void load_k(int64_t t, int n, bool in_stage = false) const {
+    load_features(a.k, a.k_t, a.k_h, t, n, k, in_stage ? staged(0) : nullptr);
+  }
   // tile = rows of x, minus `centre` or divided by `den`, zero outside [n, m]
   DEVICE void load_rows(const T *x, int64_t x_t, int64_t x_h, int64_t t, int n, T *tile,
-                        const float *minus, const float *den) const {
-    constexpr int GROUPS = P / 8, EACH_ = P / 16;
-    Octet rows[EACH_];
+                        const float *minus, const float *den, const Octet *from) const {
+    Octet rows[SLOTS];
 #pragma unroll
-    for (int i = 0; i < EACH_; i++) {
-      const int item = i * COUNT + thread(), row = item / GROUPS, col = item % GROUPS * 8;
-      rows[i] = row < n && col < m ? load_octet(place(x, x_t, x_h, t, row, col)) : Octet{};
+    for (int i = 0; i < SLOTS; i++) {
+      const int row = value_row(i), col = value_col(i);
+      if (from)
+        rows[i] = load_shared_octet(from + i * COUNT);
+      else
+        rows[i] = row < n && col < m ? load_octet(place(x, x_t, x_h, t, row, col)) : Octet{};
     }
 #pragma unroll
-    for (int i = 0; i < EACH_; i++) {
-      const int item = i * COUNT + thread(), row = item / GROUPS, col = item % GROUPS * 8;
+    for (int i = 0; i < SLOTS; i++) {
+      const int row = value_row(i), col = value_col(i);
       if (row < n && col < m && (minus || den)) {
         const float by = den ? 1.0f / den[t + row] : 1.0f;
 #pragma unroll
@@ -192,11 +232,11 @@ struct Mma {
       store_octet(tile + row * PITCH + col, rows[i]);
     }
   }
-  DEVICE void load_v(int64_t t, int n, const float *minus) const {
-    load_rows(a.v, a.v_t, a.v_h, t, n, v, minus, nullptr);
+  DEVICE void load_v(int64_t t, int n, const float *minus, bool in_stage = false) const {
+    load_rows(a.v, a.v_t, a.v_h, t, n, v, minus, nullptr, in_stage ? staged(1) : nullptr);
   }
   DEVICE void load_gradient(int64_t t, int n) const {
-    load_rows(a.grad, a.grad_t, a.grad_h, t, n, g, nullptr, a.den + head * a.tokens);
+    load_rows(a.grad, a.grad_t, a.grad_h, t, n, g, nullptr, a.den + head * a.tokens, nullptr);
   }
   DEVICE void load_w(int64_t t, int n) const {
     for (int i = thread(); i < C; i += COUNT)
@@ -445,35 +485,52 @@ struct Mma {
   }
 };
 
-// Computes outputs, denominators and the states between segments.
-template <class T, int P, int W>
+// Computes outputs, denominators and the states between segments. With STAGED, the next chunk's rows
+// are on their way while one is computed, and while the block waits for its state.
+template <class T, int P, int W, bool STAGED>
 DEVICE void mma_forward(const Attention<T> &a, const Work &work) {
   using B = Mma<T, P, W>;
   const B b(a, work, work.order, 3);
+  const int64_t begin = b.seg.begin, end = b.seg.end;
   typename B::State now;
+  if (STAGED) {
+    b.fetch_keys_and_values(begin);
+    if (b.last) b.fetch_queries(begin);
+  }
   if (!b.last) {  // what the next segment waits for, first
     typename B::State sum;
     sum.clear();
-    for (int64_t t = b.seg.begin; t < b.seg.end; t += B::C) {
+    for (int64_t t = begin; t < end; t += B::C) {
       const int n = b.len(t);
-      b.load_k(t, n);
-      b.load_v(t, n, nullptr);
+      if (STAGED) wait_for_copies();
+      b.load_k(t, n, STAGED);
+      b.load_v(t, n, nullptr, STAGED);
+      if (STAGED) {
+        const bool more = t + B::C < end;
+        b.fetch_keys_and_values(more ? t + B::C : begin);
+        if (!more) b.fetch_queries(begin);
+      }
       sync();
       b.add_products(b.k, b.v, n, nullptr, n - 1, -1, sum);
       sync();
     }
     b.load_before(b.first, a.s0, a.z0, work.states, true, now);
-    sum.add(now, a.decay ? power_of(b.decay, float(b.seg.end - b.seg.begin)) : 1.0f);
+    sum.add(now, a.decay ? power_of(b.decay, float(end - begin)) : 1.0f);
     b.pass_on(sum, work.states, b.index + 1);
   } else {
     b.load_before(b.first, a.s0, a.z0, work.states, true, now);
   }
   bool empty = b.first && !a.s0;
-  for (int64_t t = b.seg.begin; t < b.seg.end; t += B::C) {
+  for (int64_t t = begin; t < end; t += B::C) {
     const int n = b.len(t);
-    b.load_q(t, n);
-    b.load_k(t, n);
-    b.load_v(t, n, nullptr);
+    if (STAGED) wait_for_copies();
+    b.load_q(t, n, STAGED);
+    b.load_k(t, n, STAGED);
+    b.load_v(t, n, nullptr, STAGED);
+    if (STAGED && t + B::C < end) {
+      b.fetch_keys_and_values(t + B::C);
+      b.fetch_queries(t + B::C);
+    }
     if (!empty) b.share_state(now);
     sync();
     if (b.row0 < n) {
@@ -511,7 +568,7 @@ DEVICE void mma_forward(const Attention<T> &a, const Work &work) {
       B::scale(out, Pair{1.0f / den.x, 1.0f / den.y});
       b.store_rows(out, b.q, a.out, a.heads * a.m, a.m, t, n, b.m);
     }
-    if (t + B::C < b.seg.end || (b.last && a.s1))
+    if (t + B::C < end || (b.last && a.s1))
       b.add_products(b.k, b.v, n, nullptr, n - 1, -1, now);
     empty = false;
     sync();

@@ -170,6 +170,10 @@ template <class T, class O>
 void store_octet(T *to, const O &x) {
   std::memcpy(to, &x, sizeof x);
 }
+inline void copy_octet(void *to, const void *from, bool in) {
+  in ? std::memcpy(to, from, 16) : std::memset(to, 0, 16);
+}
+inline void wait_for_copies() {}
 inline int32_t take_number(int32_t *counter) { return (*counter)++; }
 // Blocks run in the order of their numbers: what a block waits for is there, or the order is wrong.
 inline void wait_for(const int32_t *flag, int lane) {
@@ -324,7 +328,7 @@ void run_mma(const Attention<Bf16> &a, Made &made, bool backward) {
   if (!w.chained) w.flags = nullptr, w.order = nullptr;
   grid(w.sequences, a.heads, THREADS,
        [&] { backward ? carry_states<true>(a, w) : carry_states<false>(a, w); });
-  if (!backward) return grid(blocks, 1, 32 * W, [&] { mma_forward<Bf16, P, W>(a, w); });
+  if (!backward) return grid(blocks, 1, 32 * W, [&] { mma_forward<Bf16, P, W, true>(a, w); });
   grid(blocks, 1, 32 * W, [&] {
     Work plain = w;
     plain.flags = nullptr;
