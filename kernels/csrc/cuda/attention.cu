@@ -65,6 +65,8 @@ template <class T>
 DEVICE Octet load_shared_octet(const T *from);
 template <class T>
 DEVICE void store_octet(T *to, const Octet &x);
+template <class T>
+DEVICE void store_last_use(T *to, const Octet &x);
 
 // Copies 16 octets to shared memory, or zeros, while the thread goes on.
 DEVICE void copy_octet(void *to, const void *from, bool in) {
@@ -201,6 +203,11 @@ template <class T>
 DEVICE void store_octet(T *to, const Octet &x) {
   *reinterpret_cast<uint4 *>(to) = make_uint4(x.pair[0], x.pair[1], x.pair[2], x.pair[3]);
 }
+// To memory that is not read soon: it may leave the cache first.
+template <class T>
+DEVICE void store_last_use(T *to, const Octet &x) {
+  __stcs(reinterpret_cast<uint4 *>(to), make_uint4(x.pair[0], x.pair[1], x.pair[2], x.pair[3]));
+}
 
 }  // namespace cuda
 }  // namespace lf
@@ -230,12 +237,7 @@ constexpr bool STAGED = true;  // forward reads ahead
   template <class T, int P, int W> \
   __global__ void __launch_bounds__(32 * W, P == 64 && W < 8 ? 10 / W : 16 / W)
 MMA_KERNEL forward_mma(const Attention<T> a, const Work w) { mma_forward<T, P, W, STAGED>(a, w); }
-MMA_KERNEL backward_q_mma(const Attention<T> a, const Work w) {
-  mma_backward_queries<T, P, W>(a, w);
-}
-MMA_KERNEL backward_kv_mma(const Attention<T> a, const Work w) {
-  mma_backward_keys_and_values<T, P, W>(a, w);
-}
+MMA_KERNEL backward_mma(const Attention<T> a, const Work w) { mma_backward<T, P, W>(a, w); }
 template <class T, bool BACK>
 __global__ void __launch_bounds__(THREADS) carry(const Attention<T> a, const Work w) {
   carry_states<BACK>(a, w);
@@ -300,8 +302,7 @@ int launch_mma(Kernel kernel, size_t bytes, int threads, const Attention<Bf16> &
 template <int P, int W>
 int run_mma(const Attention<Bf16> &a, const Work &w, bool backward, cudaStream_t stream) {
   using M = Mma<Bf16, P, W>;
-  Work chain = w, plain = w;
-  plain.flags = nullptr;
+  Work chain = w;
   if (w.chained) {
     const size_t octets = sizeof(int32_t) * size_t(flag_count(w, a.heads));
     const cudaError_t error = cudaMemsetAsync(w.flags, 0, octets, stream);
@@ -309,13 +310,11 @@ int run_mma(const Attention<Bf16> &a, const Work &w, bool backward, cudaStream_t
   } else {
     chain.flags = nullptr, chain.order = nullptr;
   }
-  int error = backward ? launch_carry<true>(a, w, stream) : launch_carry<false>(a, w, stream);
+  const int error = backward ? launch_carry<true>(a, w, stream) : launch_carry<false>(a, w, stream);
   if (error) return error;
   if (!backward)
     return launch_mma(forward_mma<Bf16, P, W>, M::octets(3, STAGED), 32 * W, a, chain, stream);
-  error = launch_mma(backward_q_mma<Bf16, P, W>, M::octets(4, false), 32 * W, a, plain, stream);
-  return error ? error
-               : launch_mma(backward_kv_mma<Bf16, P, W>, M::octets(4, false), 32 * W, a, chain, stream);
+  return launch_mma(backward_mma<Bf16, P, W>, M::octets(4, false), 32 * W, a, chain, stream);
 }
 
 // Chooses the chunk by the longest segment: short sequences take blocks of fewer warps.

@@ -258,8 +258,8 @@ struct Mma {
     for (int i = lane; i < 16 * ACROSS; i += 32) {
       const int row = i / ACROSS, col = i % ACROSS * 8;
       if (row0 + row < n && col < width)
-        store_octet(to + (t + row0 + row) * to_t + head * to_h + col,
-                    load_shared_octet(mine + row * PITCH + col));
+        store_last_use(to + (t + row0 + row) * to_t + head * to_h + col,
+                       load_shared_octet(mine + row * PITCH + col));
     }
   }
 
@@ -610,10 +610,8 @@ DEVICE void of_features(const B &b, const typename B::Row &features, typename B:
 
 // Computes dq and w, forward in time, from the states that forward has kept: centred, see "In
 // bfloat16" in docs/causal-linear-attention.md. One centre serves the whole segment.
-template <class T, int P, int W>
-DEVICE void mma_backward_queries(const Attention<T> &a, const Work &work) {
-  using B = Mma<T, P, W>;
-  const B b(a, work, nullptr, 4);
+template <class T, class B>
+DEVICE void mma_backward_queries(const B &b, const Attention<T> &a, const Work &work) {
   typename B::State now;
   b.load_before(b.first, a.s0, a.z0, work.states, false, now);
   bool empty = b.first && !a.s0;
@@ -628,7 +626,7 @@ DEVICE void mma_backward_queries(const Attention<T> &a, const Work &work) {
       for (int i = 0; i < b.d; i++) total += z[i];
     const bool by_state = s && total > 0.0f;
     const int n = b.len(b.seg.begin), rows = by_state ? b.d : n;
-    constexpr int PARTS = B::COUNT / P;
+    constexpr int P = B::ACROSS * 8, PARTS = B::COUNT / P;
     const int col = thread() % P, part = thread() / P;
     float sum = 0.0f;
     if (part < PARTS && col < b.m)
@@ -734,10 +732,8 @@ DEVICE void mma_backward_queries(const Attention<T> &a, const Work &work) {
 }
 
 // Computes dk and dv, backward in time.
-template <class T, int P, int W>
-DEVICE void mma_backward_keys_and_values(const Attention<T> &a, const Work &work) {
-  using B = Mma<T, P, W>;
-  const B b(a, work, work.order ? work.order + work.count : nullptr, 4);
+template <class T, class B>
+DEVICE void mma_backward_keys_and_values(const B &b, const Attention<T> &a, const Work &work) {
   const int64_t chunks = (b.seg.end - b.seg.begin + B::C - 1) / B::C,
                 latest = b.seg.begin + (chunks - 1) * B::C;
   typename B::State now;
@@ -825,6 +821,14 @@ DEVICE void mma_backward_keys_and_values(const Attention<T> &a, const Work &work
     empty = false;
     sync();
   }
+}
+
+// Computes all gradients of a segment: its rows come from memory once, and then from the L2 cache.
+template <class T, int P, int W>
+DEVICE void mma_backward(const Attention<T> &a, const Work &work) {
+  const Mma<T, P, W> b(a, work, work.order ? work.order + work.count : nullptr, 4);
+  mma_backward_queries(b, a, work);
+  mma_backward_keys_and_values(b, a, work);
 }
 
 }  // namespace cuda

@@ -174,6 +174,7 @@ inline void copy_octet(void *to, const void *from, bool in) {
   in ? std::memcpy(to, from, 16) : std::memset(to, 0, 16);
 }
 inline void wait_for_copies() {}
+#define store_last_use store_octet
 inline int32_t take_number(int32_t *counter) { return (*counter)++; }
 // Blocks run in the order of their numbers: what a block waits for is there, or the order is wrong.
 inline void wait_for(const int32_t *flag, int lane) {
@@ -329,12 +330,7 @@ void run_mma(const Attention<Bf16> &a, Made &made, bool backward) {
   grid(w.sequences, a.heads, THREADS,
        [&] { backward ? carry_states<true>(a, w) : carry_states<false>(a, w); });
   if (!backward) return grid(blocks, 1, 32 * W, [&] { mma_forward<Bf16, P, W, true>(a, w); });
-  grid(blocks, 1, 32 * W, [&] {
-    Work plain = w;
-    plain.flags = nullptr;
-    mma_backward_queries<Bf16, P, W>(a, plain);
-  });
-  grid(blocks, 1, 32 * W, [&] { mma_backward_keys_and_values<Bf16, P, W>(a, w); });
+  grid(blocks, 1, 32 * W, [&] { mma_backward<Bf16, P, W>(a, w); });
 }
 template <int W>
 void sized_mma(const Attention<Bf16> &a, Made &made, bool backward) {
