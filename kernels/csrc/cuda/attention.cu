@@ -36,7 +36,23 @@ DEVICE Bf16 from_float<Bf16>(float x) {
   return __float2bfloat16_rn(x);
 }
 DEVICE float exponential(float x) { return expf(x); }
-DEVICE float rough_exponential(float x) { return __expf(x); }
+// NaN if x is.
+DEVICE float least(float x, float y) {
+  float z;
+  asm("min.NaN.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
+  return z;
+}
+DEVICE float greatest(float x, float y) {
+  float z;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
+  return z;
+}
+// Of x in [-80, 0], within 2^-20 of it.
+DEVICE float rough_exponential(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.44269504088896341f));
+  return y;
+}
 DEVICE float power_of(float x, float n) { return powf(x, n); }
 
 // Pairs of bfloat16, and of float.
@@ -230,13 +246,14 @@ __global__ void __launch_bounds__(THREADS, 1) scan(const Attention<T> a, const W
 }
 __global__ void __launch_bounds__(THREADS, 1) step(const Step p) { step_head(p); }
 
-constexpr bool STAGED = true;  // forward reads ahead
-
 // Kernels of attention_mma.cuh. So many blocks fit a multiprocessor: their registers are bounded.
 #define MMA_KERNEL                 \
   template <class T, int P, int W> \
   __global__ void __launch_bounds__(32 * W, P == 64 && W < 8 ? 10 / W : 16 / W)
-MMA_KERNEL forward_mma(const Attention<T> a, const Work w) { mma_forward<T, P, W, STAGED>(a, w); }
+MMA_KERNEL forward_mma(const Attention<T> a, const Work w) { mma_forward<T, P, W>(a, w); }
+MMA_KERNEL forward_chain_mma(const Attention<T> a, const Work w) {
+  mma_forward_chained<T, P, W>(a, w);
+}
 MMA_KERNEL backward_mma(const Attention<T> a, const Work w) { mma_backward<T, P, W>(a, w); }
 template <class T, bool BACK>
 __global__ void __launch_bounds__(THREADS) carry(const Attention<T> a, const Work w) {
@@ -312,14 +329,18 @@ int run_mma(const Attention<Bf16> &a, const Work &w, bool backward, cudaStream_t
   }
   const int error = backward ? launch_carry<true>(a, w, stream) : launch_carry<false>(a, w, stream);
   if (error) return error;
-  if (!backward)
-    return launch_mma(forward_mma<Bf16, P, W>, M::octets(3, STAGED), 32 * W, a, chain, stream);
-  return launch_mma(backward_mma<Bf16, P, W>, M::octets(4, false), 32 * W, a, chain, stream);
+  if (backward)
+    return launch_mma(backward_mma<Bf16, P, W>, M::octets(4, 1), 32 * W, a, chain, stream);
+  if (W == 8 && w.chained)
+    return launch_mma(forward_chain_mma<Bf16, P, 8>, Mma<Bf16, P, 8>::octets(5, 2), 256, a, chain,
+                      stream);
+  return launch_mma(forward_mma<Bf16, P, W>, M::octets(3, 1), 32 * W, a, chain, stream);
 }
 
 // Chooses the chunk by the longest segment: short sequences take blocks of fewer warps.
 template <int P>
 int sized_mma(const Attention<Bf16> &a, const Work &w, bool backward, cudaStream_t stream) {
+  if (w.chained) return run_mma<P, 8>(a, w, backward, stream);
   if (w.longest <= 32) return run_mma<P, 2>(a, w, backward, stream);
   if (w.longest <= 64) return run_mma<P, 4>(a, w, backward, stream);
   return run_mma<P, 8>(a, w, backward, stream);

@@ -42,10 +42,9 @@ struct Mma {
   static constexpr int TILES = STEPS * ACROSS / W, LINE = TILES < ACROSS ? TILES : ACROSS,
                        DOWN = TILES / LINE;
   static constexpr int TILE = C * PITCH, STATE = P * PITCH;  // elements
-  // Octets of shared memory for so many tiles of tokens, and as many in flight if `staged`.
-  static constexpr size_t octets(int tiles, bool staged) {
-    return 2 * (tiles * TILE + STATE) + 4 * (2 * C + 8 + 2 * P) +
-           (staged ? 2 * tiles * C * P : 4 * COUNT);
+  // Octets of shared memory for so many tiles of tokens and states. The rest are floats.
+  static constexpr size_t octets(int tiles, int states) {
+    return 2 * (tiles * TILE + states * STATE) + 4 * (2 * C + 8 + 2 * P + COUNT);
   }
   static constexpr int SLOTS = P / 16;  // octets of a tile that a thread reads
 
@@ -86,20 +85,16 @@ struct Mma {
   float decay;
   T *k, *v, *q, *g, *state;
   float *power, *w, *z, *centre, *parts;  // [C + 1], [C], [P], [P], [COUNT]
-  // Rows on their way: [4 SLOTS, COUNT], a thread's own. Those of k, v, q, g in turn. Without them,
-  // `parts` lies there.
-  Octet *stage;
 
   // Takes the next segment in the order of the chain. Blocks start in the order of their numbers or
   // not; those that take a later number wait for earlier ones alone.
-  DEVICE Mma(const Attention<T> &a, const Work &work, const int32_t *order, int tiles)
+  DEVICE Mma(const Attention<T> &a, const Work &work, const int32_t *order, int tiles, int states)
       : a(a), work(work), d(int(a.d)), m(int(a.m)), lane(thread() % 32), warp(thread() / 32) {
     row0 = 16 * warp;
     T *tile = reinterpret_cast<T *>(shared());
     k = tile, v = k + TILE, q = v + TILE, g = q + TILE, state = tile + tiles * TILE;
-    power = reinterpret_cast<float *>(state + STATE);
+    power = reinterpret_cast<float *>(state + states * STATE);
     w = power + C + 8, z = w + C, centre = z + P, parts = centre + P;
-    stage = reinterpret_cast<Octet *>(parts);
     int64_t number = block_x();
     if (work.flags) {
       int32_t *taken = reinterpret_cast<int32_t *>(w);
@@ -129,55 +124,67 @@ struct Mma {
   DEVICE const T *place(const T *x, int64_t x_t, int64_t x_h, int64_t t, int row, int col) const {
     return x + (t + row) * x_t + head * x_h + col;
   }
-  // Place of octet `i` of a thread in rows of features: columns of both halves, in turn.
-  DEVICE static int feature_row(int i) { return (i / 2 * COUNT + thread()) / (P / 16); }
-  DEVICE static int feature_col(int i) {
-    return (i / 2 * COUNT + thread()) % (P / 16) * 8 + i % 2 * (P / 2);
+  // Rows are read by the whole block, or 16 of them by their own warp. Place of octet `i` of a thread
+  // in rows of features: columns of both halves, in turn.
+  template <bool OWN>
+  DEVICE int feature_row(int i) const {
+    return (OWN ? i / 2 * 32 + lane : i / 2 * COUNT + thread()) / (P / 16);
   }
+  DEVICE static int feature_col(int i) { return thread() % (P / 16) * 8 + i % 2 * (P / 2); }
   // In rows of values.
   DEVICE static int value_row(int i) { return (i * COUNT + thread()) / (P / 8); }
-  DEVICE static int value_col(int i) { return (i * COUNT + thread()) % (P / 8) * 8; }
-  // Starts to read rows into the stage; zero outside [n, d] or [n, m].
-  template <bool FEATURES>
-  DEVICE void fetch(const T *x, int64_t x_t, int64_t x_h, int64_t t, int n, int tile) const {
+  DEVICE static int value_col() { return thread() % (P / 8) * 8; }
+
+  // Starts to read rows `base` and on of features into a tile as they are; zero outside [n, d].
+  template <bool OWN>
+  DEVICE void fetch_features(const T *x, int64_t x_t, int64_t x_h, int64_t t, int n, int base,
+                             T *tile) const {
 #pragma unroll
     for (int i = 0; i < SLOTS; i++) {
-      const int row = FEATURES ? feature_row(i) : value_row(i),
-                col = FEATURES ? feature_col(i) : value_col(i);
-      const bool in = row < n && col < (FEATURES ? d : m);
-      copy_octet(stage + (tile * SLOTS + i) * COUNT + thread(),
-                 in ? place(x, x_t, x_h, t, row, col) : x, in);
+      const int row = feature_row<OWN>(i), col = feature_col(i);
+      const bool in = base + row < n && col < d;
+      copy_octet(tile + row * PITCH + col, in ? place(x, x_t, x_h, t, base + row, col) : x, in);
     }
   }
-  DEVICE void fetch_keys_and_values(int64_t t) const {
-    fetch<true>(a.k, a.k_t, a.k_h, t, len(t), 0);
-    fetch<false>(a.v, a.v_t, a.v_h, t, len(t), 1);
-  }
-  DEVICE void fetch_queries(int64_t t) const {
-    fetch<true>(a.q, a.q_t, a.q_h, t, len(t), 2);
-  }
-  DEVICE const Octet *staged(int tile) const { return stage + tile * SLOTS * COUNT + thread(); }
-  // tile = phi of the rotated rows, zero outside [n, d]; from the stage if `from` is one's place.
-  DEVICE void load_features(const T *x, int64_t x_t, int64_t x_h, int64_t t, int n, T *tile,
-                            const Octet *from) const {
-    Octet rows[SLOTS];
+  DEVICE void fetch_values(int64_t t, int n, T *tile) const {
 #pragma unroll
     for (int i = 0; i < SLOTS; i++) {
-      const int row = feature_row(i), col = feature_col(i);
-      if (from)
-        rows[i] = load_shared_octet(from + i * COUNT);
-      else
-        rows[i] = row < n && col < d ? load_octet(place(x, x_t, x_h, t, row, col)) : Octet{};
+      const int row = value_row(i), col = value_col();
+      const bool in = row < n && col < m;
+      copy_octet(tile + row * PITCH + col, in ? place(a.v, a.v_t, a.v_h, t, row, col) : a.v, in);
     }
+  }
+  // Reads the same rows into registers.
+  template <bool OWN>
+  DEVICE void read_features(const T *x, int64_t x_t, int64_t x_h, int64_t t, int n, int base,
+                            Octet (&rows)[SLOTS]) const {
+#pragma unroll
+    for (int i = 0; i < SLOTS; i++) {
+      const int row = feature_row<OWN>(i), col = feature_col(i);
+      const bool in = base + row < n && col < d;
+      rows[i] = in ? load_octet(place(x, x_t, x_h, t, base + row, col)) : Octet{};
+    }
+  }
+  // Reads what the thread itself has fetched.
+  template <bool OWN>
+  DEVICE void read_fetched(const T *tile, Octet (&rows)[SLOTS]) const {
+#pragma unroll
+    for (int i = 0; i < SLOTS; i++)
+      rows[i] = load_shared_octet(tile + feature_row<OWN>(i) * PITCH + feature_col(i));
+  }
+  // tile = phi of the rotated rows, zero outside [n, d]
+  template <bool OWN>
+  DEVICE void put_features(const Octet (&rows)[SLOTS], int64_t t, int n, int base, T *tile) const {
 #pragma unroll
     for (int i = 0; i < SLOTS; i += 2) {
-      const int row = feature_row(i), col = feature_col(i);
+      const int row = base + feature_row<OWN>(i), col = feature_col(i);
       Octet to_low, to_high;
       const float *cos = nullptr, *sin = nullptr;
       if (a.cos && row < n) {
         const int64_t at = (t + row - seg.origin) * (P / 2) + col;
         cos = a.cos + at, sin = a.sin + at;
       }
+      const bool in_low = row < n && col < d, in_high = row < n && col + P / 2 < d;
 #pragma unroll
       for (int e = 0; e < 4; e++) {
         float x0 = low(rows[i].pair[e]), x1 = high(rows[i].pair[e]),
@@ -188,38 +195,39 @@ struct Mma {
           y0 = y0 * c.x + x0 * s.x, y1 = y1 * c.y + x1 * s.y;
           x0 = turned0, x1 = turned1;
         }
-        const bool in_low = row < n && col < d, in_high = row < n && col + P / 2 < d;
         to_low.pair[e] = in_low ? pack(feature(x0), feature(x1)) : 0;
         to_high.pair[e] = in_high ? pack(feature(y0), feature(y1)) : 0;
       }
-      store_octet(tile + row * PITCH + col, to_low);
-      store_octet(tile + row * PITCH + col + P / 2, to_high);
+      T *to = tile + (row - base) * PITCH + col;
+      store_octet(to, to_low);
+      store_octet(to + P / 2, to_high);
     }
   }
   DEVICE static float feature(float x) {
-    return x > 0.0f ? x + 1.0f : rough_exponential(x < -80.0f ? -80.0f : x);
+    return (x > 0.0f ? x : 0.0f) + rough_exponential(least(greatest(x, -80.0f), 0.0f));
   }
-  DEVICE void load_q(int64_t t, int n, bool in_stage = false) const {
-    load_features(a.q, a.q_t, a.q_h, t, n, q, in_stage ? staged(2) : nullptr);
+  DEVICE void load_q(int64_t t, int n) const {
+    Octet rows[SLOTS];
+    read_features<false>(a.q, a.q_t, a.q_h, t, n, 0, rows);
+    put_features<false>(rows, t, n, 0, q);
   }
-  DEVICE void load_k(int64_t t, int n, bool in_stage = false) const {
-    load_features(a.k, a.k_t, a.k_h, t, n, k, in_stage ? staged(0) : nullptr);
+  DEVICE void load_k(int64_t t, int n) const {
+    Octet rows[SLOTS];
+    read_features<false>(a.k, a.k_t, a.k_h, t, n, 0, rows);
+    put_features<false>(rows, t, n, 0, k);
   }
   // tile = rows of x, minus `centre` or divided by `den`, zero outside [n, m]
   DEVICE void load_rows(const T *x, int64_t x_t, int64_t x_h, int64_t t, int n, T *tile,
-                        const float *minus, const float *den, const Octet *from) const {
+                        const float *minus, const float *den) const {
     Octet rows[SLOTS];
 #pragma unroll
     for (int i = 0; i < SLOTS; i++) {
-      const int row = value_row(i), col = value_col(i);
-      if (from)
-        rows[i] = load_shared_octet(from + i * COUNT);
-      else
-        rows[i] = row < n && col < m ? load_octet(place(x, x_t, x_h, t, row, col)) : Octet{};
+      const int row = value_row(i), col = value_col();
+      rows[i] = row < n && col < m ? load_octet(place(x, x_t, x_h, t, row, col)) : Octet{};
     }
 #pragma unroll
     for (int i = 0; i < SLOTS; i++) {
-      const int row = value_row(i), col = value_col(i);
+      const int row = value_row(i), col = value_col();
       if (row < n && col < m && (minus || den)) {
         const float by = den ? 1.0f / den[t + row] : 1.0f;
 #pragma unroll
@@ -232,21 +240,20 @@ struct Mma {
       store_octet(tile + row * PITCH + col, rows[i]);
     }
   }
-  DEVICE void load_v(int64_t t, int n, const float *minus, bool in_stage = false) const {
-    load_rows(a.v, a.v_t, a.v_h, t, n, v, minus, nullptr, in_stage ? staged(1) : nullptr);
+  DEVICE void load_v(int64_t t, int n, const float *minus) const {
+    load_rows(a.v, a.v_t, a.v_h, t, n, v, minus, nullptr);
   }
   DEVICE void load_gradient(int64_t t, int n) const {
-    load_rows(a.grad, a.grad_t, a.grad_h, t, n, g, nullptr, a.den + head * a.tokens, nullptr);
+    load_rows(a.grad, a.grad_t, a.grad_h, t, n, g, nullptr, a.den + head * a.tokens);
   }
   DEVICE void load_w(int64_t t, int n) const {
     for (int i = thread(); i < C; i += COUNT)
       w[i] = i < n ? work.w[head * a.tokens + t + i] : 0.0f;
   }
-  // Writes 16 rows of a warp through `tile`, which no other warp reads any more.
-  DEVICE void store_rows(const Sums &x, T *tile, T *to, int64_t to_t, int64_t to_h, int64_t t,
-                         int n, int width) const {
+  // Writes rows `row` and on, 16 of a warp, through `mine`, which no other warp reads any more.
+  DEVICE void store_rows(const Sums &x, T *mine, T *to, int64_t to_t, int64_t to_h, int64_t t,
+                         int row, int n, int width) const {
     sync_warp();
-    T *mine = tile + row0 * PITCH;
 #pragma unroll
     for (int j = 0; j < ACROSS; j++)
 #pragma unroll
@@ -256,18 +263,19 @@ struct Mma {
     sync_warp();
 #pragma unroll
     for (int i = lane; i < 16 * ACROSS; i += 32) {
-      const int row = i / ACROSS, col = i % ACROSS * 8;
-      if (row0 + row < n && col < width)
-        store_last_use(to + (t + row0 + row) * to_t + head * to_h + col,
-                       load_shared_octet(mine + row * PITCH + col));
+      const int down = i / ACROSS, col = i % ACROSS * 8;
+      if (row + down < n && col < width)
+        store_last_use(to + (t + row + down) * to_t + head * to_h + col,
+                       load_shared_octet(mine + down * PITCH + col));
     }
   }
 
   // Products.
 
-  // Loads the warp's rows of a tile as left operands.
-  DEVICE void load_left(const T *tile, Row &row) const {
-    const T *from = tile + (row0 + lane % 16) * PITCH + lane / 16 * 8;
+  DEVICE T *own_rows(T *tile) const { return tile + row0 * PITCH; }
+  // Loads 16 rows of a tile as left operands.
+  DEVICE void load_left(const T *rows, Row &row) const {
+    const T *from = rows + lane % 16 * PITCH + lane / 16 * 8;
 #pragma unroll
     for (int s = 0; s < STEPS; s++) load_matrices(row[s], from + 16 * s);
   }
@@ -485,97 +493,140 @@ struct Mma {
   }
 };
 
-// Computes outputs, denominators and the states between segments. With STAGED, the next chunk's rows
-// are on their way while one is computed, and while the block waits for its state.
-template <class T, int P, int W, bool STAGED>
+// Computes the outputs of rows `row` and on of a chunk, 16 of a warp, and their denominators.
+template <class B, class T>
+DEVICE void attend(const B &b, const typename B::Row &q, const T *k, const T *v, bool empty,
+                   int64_t t, int row, int n, T *mine) {
+  const auto &a = b.a;
+  typename B::Sums out;
+  Pair den{0.0f, 0.0f};
+  B::clear(out);
+  if (!empty) {
+    b.times_state(q, out);
+    den = b.times_z(q);
+    if (a.decay) {
+      const Pair left{b.power[row + b.of_row() + 1], b.power[row + b.of_row() + 9]};
+      B::scale(out, left);
+      den.x *= left.x, den.y *= left.y;
+    }
+  }
+  for (int at = 0; at <= row; at += 16) {
+    float y0[4] = {}, y1[4] = {};
+    uint32_t scores[4];
+    b.times_transposed(q, k, at, y0, y1);
+    b.template keep<false>(y0, y1, row, at, scores);
+    // den sums the rounded scores, so that the weights of a row add up to one.
+    den.x += low(scores[0]) + high(scores[0]) + low(scores[2]) + high(scores[2]);
+    den.y += low(scores[1]) + high(scores[1]) + low(scores[3]) + high(scores[3]);
+    b.times_rows(scores, v, at, out);
+  }
+  den = Pair{sum_of_four(den.x) + a.eps, sum_of_four(den.y) + a.eps};
+  if (b.of_col() == 0) {
+    float *to = a.den + b.head * a.tokens + t + row + b.of_row();
+    if (row + b.of_row() < n) to[0] = den.x;
+    if (row + b.of_row() + 8 < n) to[8] = den.y;
+  }
+  B::scale(out, Pair{1.0f / den.x, 1.0f / den.y});
+  b.store_rows(out, mine, a.out, a.heads * a.m, a.m, t, row, n, b.m);
+}
+
+// Computes outputs, denominators and last states of sequences of one segment each.
+template <class T, int P, int W>
 DEVICE void mma_forward(const Attention<T> &a, const Work &work) {
   using B = Mma<T, P, W>;
-  const B b(a, work, work.order, 3);
-  const int64_t begin = b.seg.begin, end = b.seg.end;
+  const B b(a, work, nullptr, 3, 1);
   typename B::State now;
-  if (STAGED) {
-    b.fetch_keys_and_values(begin);
-    if (b.last) b.fetch_queries(begin);
-  }
-  if (!b.last) {  // what the next segment waits for, first
-    typename B::State sum;
-    sum.clear();
-    for (int64_t t = begin; t < end; t += B::C) {
-      const int n = b.len(t);
-      if (STAGED) wait_for_copies();
-      b.load_k(t, n, STAGED);
-      b.load_v(t, n, nullptr, STAGED);
-      if (STAGED) {
-        const bool more = t + B::C < end;
-        b.fetch_keys_and_values(more ? t + B::C : begin);
-        if (!more) b.fetch_queries(begin);
-      }
-      sync();
-      b.add_products(b.k, b.v, n, nullptr, n - 1, -1, sum);
-      sync();
-    }
-    b.load_before(b.first, a.s0, a.z0, work.states, true, now);
-    sum.add(now, a.decay ? power_of(b.decay, float(end - begin)) : 1.0f);
-    b.pass_on(sum, work.states, b.index + 1);
-  } else {
-    b.load_before(b.first, a.s0, a.z0, work.states, true, now);
-  }
-  bool empty = b.first && !a.s0;
-  for (int64_t t = begin; t < end; t += B::C) {
+  b.load_before(true, a.s0, a.z0, nullptr, false, now);
+  bool empty = !a.s0;
+  for (int64_t t = b.seg.begin; t < b.seg.end; t += B::C) {
     const int n = b.len(t);
-    if (STAGED) wait_for_copies();
-    b.load_q(t, n, STAGED);
-    b.load_k(t, n, STAGED);
-    b.load_v(t, n, nullptr, STAGED);
-    if (STAGED && t + B::C < end) {
-      b.fetch_keys_and_values(t + B::C);
-      b.fetch_queries(t + B::C);
-    }
+    b.load_q(t, n);
+    b.load_k(t, n);
+    b.load_v(t, n, nullptr);
     if (!empty) b.share_state(now);
     sync();
     if (b.row0 < n) {
       typename B::Row q;
-      typename B::Sums out;
-      Pair den{0.0f, 0.0f};
-      b.load_left(b.q, q);
-      B::clear(out);
-      if (!empty) {
-        b.times_state(q, out);
-        den = b.times_z(q);
-        if (a.decay) {
-          const Pair left{b.power[b.row0 + b.of_row() + 1], b.power[b.row0 + b.of_row() + 9]};
-          B::scale(out, left);
-          den.x *= left.x, den.y *= left.y;
-        }
-      }
-      for (int at = 0; at <= b.row0; at += 16) {
-        float y0[4] = {}, y1[4] = {};
-        uint32_t scores[4];
-        b.times_transposed(q, b.k, at, y0, y1);
-        b.template keep<false>(y0, y1, b.row0, at, scores);
-        // den sums the rounded scores, so that the weights of a row add up to one.
-        den.x += low(scores[0]) + high(scores[0]) + low(scores[2]) + high(scores[2]);
-        den.y += low(scores[1]) + high(scores[1]) + low(scores[3]) + high(scores[3]);
-        b.times_rows(scores, b.v, at, out);
-      }
-      den = Pair{sum_of_four(den.x) + a.eps, sum_of_four(den.y) + a.eps};
-      const int row = b.row0 + b.of_row();
-      if (b.of_col() == 0) {
-        float *to = a.den + b.head * a.tokens + t + row;
-        if (row < n) to[0] = den.x;
-        if (row + 8 < n) to[8] = den.y;
-      }
-      B::scale(out, Pair{1.0f / den.x, 1.0f / den.y});
-      b.store_rows(out, b.q, a.out, a.heads * a.m, a.m, t, n, b.m);
+      b.load_left(b.own_rows(b.q), q);
+      attend(b, q, b.k, b.v, empty, t, b.row0, n, b.own_rows(b.q));
     }
-    if (t + B::C < end || (b.last && a.s1))
+    if (t + B::C < b.seg.end || a.s1)
       b.add_products(b.k, b.v, n, nullptr, n - 1, -1, now);
     empty = false;
     sync();
   }
-  if (b.last && a.s1) {
+  if (a.s1) {
     const int64_t line = b.seg.seq * a.heads + b.head;
     b.store_state(now, a.s1 + line * a.d * a.m, a.z1 + line * a.d);
+  }
+}
+
+// The same for sequences of several segments, of one or two chunks each: rows come from memory once,
+// all at the same time, and stay in shared memory. A warp computes 16 rows near the start of one
+// chunk and 16 near the end of the other: each has as much to do.
+template <class T, int P, int W>
+DEVICE void mma_forward_chained(const Attention<T> &a, const Work &work) {
+  using B = Mma<T, P, W>;
+  B b(a, work, work.order, 5, 2);
+  const int64_t begin = b.seg.begin, next = begin + B::C;
+  const int n0 = b.len(begin), n1 = b.seg.end > next ? int(b.seg.end - next) : 0;
+  T *const k = b.k, *const v = k + 2 * B::TILE, *const q = k + 4 * B::TILE + b.row0 * B::PITCH,
+          *const before_next = b.state + B::STATE;
+  const int row1 = 16 * (W - 1) - b.row0;
+  Octet later[B::SLOTS];
+  b.template fetch_features<false>(a.k, a.k_t, a.k_h, begin, n0, 0, k);
+  b.fetch_values(begin, n0, v);
+  if (n1) {
+    b.template fetch_features<false>(a.k, a.k_t, a.k_h, next, n1, 0, k + B::TILE);
+    b.fetch_values(next, n1, v + B::TILE);
+  }
+  b.template fetch_features<true>(a.q, a.q_t, a.q_h, begin, n0, b.row0, q);
+  wait_for_copies();
+  b.template read_fetched<false>(k, later);
+  b.template put_features<false>(later, begin, n0, 0, k);
+  if (n1) {
+    b.template read_fetched<false>(k + B::TILE, later);
+    b.template put_features<false>(later, next, n1, 0, k + B::TILE);
+  }
+  sync();
+  {
+    typename B::State now, sum0, sum1;
+    sum0.clear(), sum1.clear();
+    b.add_products(k, v, n0, nullptr, n0 - 1, -1, sum0);
+    const bool passes = !b.last || a.s1;
+    if (n1 && passes) b.add_products(k + B::TILE, v + B::TILE, n1, nullptr, n1 - 1, -1, sum1);
+    b.load_before(b.first, a.s0, a.z0, work.states, true, now);
+    sum0.add(now, a.decay ? b.power[n0] : 1.0f);  // before the second chunk
+    if (passes) {
+      sum1.add(sum0, a.decay ? b.power[n1] : 1.0f);  // before the next segment
+      if (!b.last) {
+        b.pass_on(sum1, work.states, b.index + 1);
+      } else {
+        const int64_t line = b.seg.seq * a.heads + b.head;
+        b.store_state(sum1, a.s1 + line * a.d * a.m, a.z1 + line * a.d);
+      }
+    }
+    b.share_state(now);
+    b.state += B::STATE;
+    b.share_state(sum0);
+    b.state -= B::STATE;
+  }
+  b.template read_fetched<true>(q, later);
+  b.template put_features<true>(later, begin, n0, b.row0, q);
+  if (n1) b.template read_features<true>(a.q, a.q_t, a.q_h, next, n1, row1, later);
+  sync();
+  typename B::Row row;
+  if (b.row0 < n0) {
+    b.load_left(q, row);
+    attend(b, row, k, v, b.first && !a.s0, begin, b.row0, n0, q);
+  }
+  if (row1 < n1) {
+    sync_warp();
+    b.template put_features<true>(later, next, n1, row1, q);
+    sync_warp();
+    b.load_left(q, row);
+    b.state = before_next;
+    attend(b, row, k + B::TILE, v + B::TILE, false, next, row1, n1, q);
   }
 }
 
@@ -668,7 +719,7 @@ DEVICE void mma_backward_queries(const B &b, const Attention<T> &a, const Work &
       typename B::Sums x;
       const int row = b.row0 + b.of_row();
       const Pair left = a.decay ? Pair{b.power[row + 1], b.power[row + 9]} : Pair{1.0f, 1.0f};
-      b.load_left(b.q, q);
+      b.load_left(b.own_rows(b.q), q);
       B::clear(x);
       if (!empty) {
         b.times_state(q, x);
@@ -682,7 +733,7 @@ DEVICE void mma_backward_queries(const B &b, const Attention<T> &a, const Work &
         b.times_rows(scores, b.v, at, x);
       }
       // w = -g . (O - c); for the pass over keys, -g . O
-      b.load_left(b.g, g);
+      b.load_left(b.own_rows(b.g), g);
       Pair sum{0.0f, 0.0f}, shift{0.0f, 0.0f};
 #pragma unroll
       for (int j = 0; j < B::ACROSS; j++)
@@ -723,7 +774,7 @@ DEVICE void mma_backward_queries(const B &b, const Attention<T> &a, const Work &
         b.times_rows(scores, b.k, at, x);
       }
       of_features(b, q, x, t, n);
-      b.store_rows(x, b.q, a.dq, a.dq_t, a.dq_h, t, n, b.d);
+      b.store_rows(x, b.own_rows(b.q), a.dq, a.dq_t, a.dq_h, t, b.row0, n, b.d);
     }
     if (t + B::C < b.seg.end) b.add_products(b.k, b.v, n, nullptr, n - 1, -1, now);
     empty = false;
@@ -777,7 +828,7 @@ DEVICE void mma_backward_keys_and_values(const B &b, const Attention<T> &a, cons
       const int row = b.row0 + b.of_row(), age = n - 1 - row;
       const Pair left{age < 0 ? 0.0f : a.decay ? b.power[age] : 1.0f,
                       age < 8 ? 0.0f : a.decay ? b.power[age - 8] : 1.0f};
-      b.load_left(b.v, rows);
+      b.load_left(b.own_rows(b.v), rows);
       B::clear(x);
       if (!empty) {
         b.times_state_transposed(rows, x);
@@ -800,9 +851,9 @@ DEVICE void mma_backward_keys_and_values(const B &b, const Attention<T> &a, cons
         b.times_rows(scores, b.q, at, x);
       }
       typename B::Row keys;
-      b.load_left(b.k, keys);
+      b.load_left(b.own_rows(b.k), keys);
       of_features(b, keys, x, t, n);
-      b.store_rows(x, b.v, a.dk, a.dk_t, a.dk_h, t, n, b.d);
+      b.store_rows(x, b.own_rows(b.v), a.dk, a.dk_t, a.dk_h, t, b.row0, n, b.d);
       B::clear(x);
       if (!empty) {
         b.times_state(keys, x);
@@ -815,7 +866,7 @@ DEVICE void mma_backward_keys_and_values(const B &b, const Attention<T> &a, cons
         b.template keep<true>(y0, y1, b.row0, at, scores);
         b.times_rows(scores, b.g, at, x);
       }
-      b.store_rows(x, b.k, a.dv, a.dv_t, a.dv_h, t, n, b.m);
+      b.store_rows(x, b.own_rows(b.k), a.dv, a.dv_t, a.dv_h, t, b.row0, n, b.m);
     }
     if (t > b.seg.begin) b.add_products(b.q, b.g, n, b.w, 1, 1, now);
     empty = false;
@@ -826,7 +877,7 @@ DEVICE void mma_backward_keys_and_values(const B &b, const Attention<T> &a, cons
 // Computes all gradients of a segment: its rows come from memory once, and then from the L2 cache.
 template <class T, int P, int W>
 DEVICE void mma_backward(const Attention<T> &a, const Work &work) {
-  const Mma<T, P, W> b(a, work, work.order ? work.order + work.count : nullptr, 4);
+  const Mma<T, P, W> b(a, work, work.order ? work.order + work.count : nullptr, 4, 1);
   mma_backward_queries(b, a, work);
   mma_backward_keys_and_values(b, a, work);
 }

@@ -72,6 +72,8 @@ inline Bf16 from_float<Bf16>(float x) {  // rounds to nearest, ties to even
   return {uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
 }
 inline float exponential(float x) { return std::exp(x); }
+inline float least(float x, float y) { return x > y ? y : x; }
+inline float greatest(float x, float y) { return x < y ? y : x; }
 inline float rough_exponential(float x) { return std::exp(x); }
 inline float power_of(float x, float n) { return std::pow(x, n); }
 
@@ -329,7 +331,10 @@ void run_mma(const Attention<Bf16> &a, Made &made, bool backward) {
   if (!w.chained) w.flags = nullptr, w.order = nullptr;
   grid(w.sequences, a.heads, THREADS,
        [&] { backward ? carry_states<true>(a, w) : carry_states<false>(a, w); });
-  if (!backward) return grid(blocks, 1, 32 * W, [&] { mma_forward<Bf16, P, W, true>(a, w); });
+  if (!backward)
+    return grid(blocks, 1, 32 * W, [&] {
+      w.chained ? mma_forward_chained<Bf16, P, W>(a, w) : mma_forward<Bf16, P, W>(a, w);
+    });
   grid(blocks, 1, 32 * W, [&] { mma_backward<Bf16, P, W>(a, w); });
 }
 template <int W>
