@@ -15,6 +15,9 @@ const ARITHMETIC: [&str; 6] = [
     "-ffp-contract=fast",
 ];
 
+/// CUDA runtime that libtorch 2.11 loads.
+const CUDA_RUNTIME: &str = "libcudart.so.13";
+
 fn main() {
     println!("cargo:rerun-if-changed=csrc");
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
@@ -40,15 +43,33 @@ fn main() {
     }
     compile_shim(&lib, cuda.as_deref());
     compile_emulation();
-    println!("cargo:libtorch_lib={}", lib.display());
-    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    let mut run_path = lib.display().to_string();
+    if let Some(home) = &cuda {
+        let runtime = cuda_runtime(&lib, home);
+        println!("cargo:rustc-link-search=native={}", lib.display());
+        println!("cargo:rustc-link-search=native={}", runtime.display());
+        println!("cargo:rustc-link-lib=dylib=c10_cuda");
+        // Verbatim, as the wheels lack libcudart.so. A library, unlike an argument, also reaches the
+        // programs of other packages.
+        println!("cargo:rustc-link-lib=dylib:+verbatim={CUDA_RUNTIME}");
+        if runtime != lib {
+            run_path = format!("{run_path}:{}", runtime.display());
+        }
+    }
+    println!("cargo:run_path={run_path}");
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{run_path}");
     println!("cargo:rustc-link-arg=-Wl,--no-as-needed");
     println!("cargo:rustc-link-arg=-ltorch");
-    if cuda.is_some() {
-        println!("cargo:rustc-link-search=native={}", lib.display());
-        println!("cargo:rustc-link-lib=dylib=c10_cuda");
-        println!("cargo:rustc-link-arg=-l:libcudart.so.13"); // the wheels lack libcudart.so
-    }
+}
+
+/// Returns the folder of the CUDA runtime: libtorch's own, that of pip's `nvidia` packages beside
+/// pip's torch, or that of CUDA's compiler.
+fn cuda_runtime(lib: &Path, home: &Path) -> PathBuf {
+    let beside = lib.join("../../nvidia/cu13/lib");
+    let beside = beside.canonicalize().unwrap_or(beside);
+    let folders = [lib.to_owned(), beside, home.join("lib"), home.join("lib64")];
+    let found = folders.iter().find(|folder| folder.join(CUDA_RUNTIME).exists());
+    found.unwrap_or(&folders[3]).clone()
 }
 
 /// Returns the folder of CUDA; scripts/fetch/nvcc prints a `CUDA_HOME` if none is installed.

@@ -2,8 +2,8 @@
 
 fn main() {
     // Unset without the feature `torch`.
-    let Ok(lib) = std::env::var("DEP_LINFORMER_KERNELS_LIBTORCH_LIB") else { return };
-    println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
+    let Ok(run_path) = std::env::var("DEP_LINFORMER_KERNELS_RUN_PATH") else { return };
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{run_path}");
     println!("cargo:rustc-link-arg=-Wl,--no-as-needed");
     println!("cargo:rustc-link-arg=-ltorch");
 }

@@ -4,9 +4,9 @@ fn main() {
     if std::env::var_os("CARGO_FEATURE_TORCH").is_none() {
         return;
     }
-    let lib = std::env::var("DEP_LINFORMER_KERNELS_LIBTORCH_LIB")
-        .expect("linformer-kernels names its libtorch");
-    println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
+    let run_path = std::env::var("DEP_LINFORMER_KERNELS_RUN_PATH")
+        .expect("linformer-kernels names its run path");
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{run_path}");
     println!("cargo:rustc-link-arg=-Wl,--no-as-needed");
     println!("cargo:rustc-link-arg=-ltorch");
 }

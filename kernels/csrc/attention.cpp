@@ -76,7 +76,7 @@ T *maybe_out(const Tensor &x) {
 }
 
 struct Inputs {
-  Tensor q, k, v, cu_seqlens, starts, cos, sin, decay, s0, z0;
+  Tensor q, k, v, cu_seqlens, starts, segments, cos, sin, decay, s0, z0;
   double eps;
 };
 struct Outputs {
@@ -115,8 +115,12 @@ void check(const Inputs &in, const CuSeqlens &cu_seqlens) {
     TORCH_CHECK(in.s0.sizes() == at::IntArrayRef({cu_seqlens.sequences, heads, d, m}) &&
                     in.z0.sizes() == at::IntArrayRef({cu_seqlens.sequences, heads, d}) &&
                     in.s0.is_contiguous() && in.z0.is_contiguous() &&
-                    in.s0.scalar_type() == sum_kind(in.q) && in.z0.scalar_type() == sum_kind(in.q),
-                "state: expected [S, H, D, M] and [S, H, D], contiguous");
+                    in.s0.scalar_type() == sum_kind(in.q) &&
+                    in.z0.scalar_type() == sum_kind(in.q) &&
+                    in.s0.device() == in.q.device() && in.z0.device() == in.q.device(),
+                "state: expected contiguous [S, H, D, M] and [S, H, D] on ", in.q.device(),
+                ", found ", in.s0.sizes(), " on ", in.s0.device(), " and ", in.z0.sizes(), " on ",
+                in.z0.device());
 }
 
 // Fills the arguments that CPU and CUDA kernels share.
@@ -172,7 +176,7 @@ Outputs run_forward(const Inputs &in, bool states) {
     o.z1 = at::empty({cu_seqlens.sequences, heads, d}, sums);
   if (on_gpu(in.q)) {
 #ifdef LF_CUDA_KERNELS
-    const cuda::Call call(in.q, cu_seqlens);
+    const cuda::Call call(in.q, cu_seqlens, in.segments);
     if (in.q.scalar_type() == at::kBFloat16)
       o.states = call.forward(arguments<cuda::Attention<at::BFloat16>, at::BFloat16, float>(in, o));
     else
@@ -197,7 +201,7 @@ void run_backward(const Inputs &in, const Outputs &o, const Tensor &grad, const 
   const Tensor g = rows_contiguous(grad);
   if (on_gpu(in.q)) {
 #ifdef LF_CUDA_KERNELS
-    const cuda::Call call(in.q, cu_seqlens);
+    const cuda::Call call(in.q, cu_seqlens, in.segments);
     if (in.q.scalar_type() == at::kBFloat16)
       call.backward(
           arguments<cuda::Attention<at::BFloat16>, at::BFloat16, float>(in, o, g, ds1, dz1, to),
@@ -219,14 +223,16 @@ void run_backward(const Inputs &in, const Outputs &o, const Tensor &grad, const 
 
 // Arguments of both operators besides q, k and v.
 struct Options {
-  Tensor cu_seqlens, starts, cos, sin, decay;
+  Tensor cu_seqlens, starts, segments, cos, sin, decay;
   double eps;
 };
-Options options(const Tensor &like, const Tensor &cu_seqlens, const Maybe &starts, const Maybe &cos,
-                const Maybe &sin, const Maybe &decay, double eps) {
+Options options(const Tensor &like, const Tensor &cu_seqlens, const Maybe &starts,
+                const Maybe &segments, const Maybe &cos, const Maybe &sin, const Maybe &decay,
+                double eps) {
   const Tensor none;
   return {cu_seqlens,
           starts.value_or(none),
+          segments.value_or(none),
           cos.value_or(none),
           sin.value_or(none),
           decay ? decay->to(like.device(), sum_kind(like)) : none,
@@ -243,6 +249,7 @@ struct Attend : torch::autograd::Function<Attend> {
                     rows_contiguous(v),
                     t.cu_seqlens,
                     t.starts,
+                    t.segments,
                     t.cos,
                     t.sin,
                     t.decay,
@@ -250,8 +257,8 @@ struct Attend : torch::autograd::Function<Attend> {
                     z0 ? z0->contiguous() : Tensor(),
                     t.eps};
     auto o = run_forward(in, true);
-    ctx->save_for_backward({in.q, in.k, in.v, in.cu_seqlens, in.starts, in.cos, in.sin, in.decay,
-                            in.s0, in.z0, o.out, o.den, o.states});
+    ctx->save_for_backward({in.q, in.k, in.v, in.cu_seqlens, in.starts, in.segments, in.cos, in.sin,
+                            in.decay, in.s0, in.z0, o.out, o.den, o.states});
     ctx->saved_data["eps"] = t.eps;
     return {o.out, o.s1, o.z1};
   }
@@ -268,13 +275,14 @@ struct Attend : torch::autograd::Function<Attend> {
                     x[7],
                     x[8],
                     x[9],
+                    x[10],
                     ctx->saved_data["eps"].toDouble()};
     const auto fresh = [](const Tensor &like) {
       return like.defined() ? at::empty(like.sizes(), like.options()) : Tensor();
     };
     Gradients to{fresh(in.q), fresh(in.k), fresh(in.v), fresh(in.s0), fresh(in.z0)};
-    run_backward(in, {x[10], x[11], {}, {}, x[12]}, grads[0], grads[1].contiguous(), grads[2].contiguous(),
-                 to);
+    run_backward(in, {x[11], x[12], {}, {}, x[13]}, grads[0], grads[1].contiguous(),
+                 grads[2].contiguous(), to);
     return {to.dq, to.dk, to.dv, to.ds0, to.dz0, Tensor()};
   }
 };
@@ -286,8 +294,8 @@ struct AttendPacked : torch::autograd::Function<AttendPacked> {
                       const Options &t) {
     const auto x = qkv.view({qkv.size(0), 3, heads, qkv.size(1) / (3 * heads)});
     return {x.select(1, 0), x.select(1, 1), x.select(1, 2), t.cu_seqlens, t.starts,
-            t.cos,          t.sin,          t.decay,        s0,           z0,
-            t.eps};
+            t.segments,     t.cos,          t.sin,          t.decay,      s0,
+            z0,             t.eps};
   }
 
   static tensor_list forward(AutogradContext *ctx, const Tensor &qkv_in, int64_t heads,
@@ -300,7 +308,8 @@ struct AttendPacked : torch::autograd::Function<AttendPacked> {
                  z = z0 ? z0->detach().contiguous() : Tensor();
     auto o = run_forward(split(qkv, heads, s, z, t), states);
     ctx->save_for_backward(
-        {qkv, s, z, t.cu_seqlens, t.starts, t.cos, t.sin, t.decay, o.out, o.den, o.states});
+        {qkv, s, z, t.cu_seqlens, t.starts, t.segments, t.cos, t.sin, t.decay, o.out, o.den,
+         o.states});
     ctx->saved_data["eps"] = t.eps;
     ctx->saved_data["heads"] = heads;
     if (!states) return {o.out};
@@ -311,12 +320,13 @@ struct AttendPacked : torch::autograd::Function<AttendPacked> {
   static tensor_list backward(AutogradContext *ctx, tensor_list grads) {
     const auto x = ctx->get_saved_variables();
     const int64_t heads = ctx->saved_data["heads"].toInt();
-    const Inputs in = split(x[0], heads, x[1], x[2],
-                            {x[3], x[4], x[5], x[6], x[7], ctx->saved_data["eps"].toDouble()});
+    const double eps = ctx->saved_data["eps"].toDouble();
+    const Inputs in =
+        split(x[0], heads, x[1], x[2], {x[3], x[4], x[5], x[6], x[7], x[8], eps});
     const Tensor d = at::empty_like(x[0]);
     const auto parts = d.view({d.size(0), 3, heads, d.size(1) / (3 * heads)});
     Gradients to{parts.select(1, 0), parts.select(1, 1), parts.select(1, 2), {}, {}};
-    run_backward(in, {x[8], x[9], {}, {}, x[10]}, grads[0], {}, {}, to);
+    run_backward(in, {x[9], x[10], {}, {}, x[11]}, grads[0], {}, {}, to);
     return {d, Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
@@ -325,13 +335,31 @@ struct AttendPacked : torch::autograd::Function<AttendPacked> {
 
 extern "C" {
 
+// Divides sequences into what the kernels of GPU `index` compute at once (cuda/segments.h). out:
+// one new tensor, the `segments` of the operators below.
+int lf_segments(Tensor **out, const Tensor *cu_seqlens, const Tensor *starts, int index) {
+  return guarded([&] {
+#ifdef LF_CUDA_KERNELS
+    const int64_t tokens = (*cu_seqlens)[-1].item<int64_t>();
+    const auto b = checked_cu_seqlens(*cu_seqlens, given(starts).value_or(Tensor()), tokens);
+    *out = new Tensor(cuda::segments_on(b, c10::Device(c10::kCUDA, c10::DeviceIndex(index))));
+#else
+    TORCH_CHECK(false, "no segments for GPU ", index, ", as this was built without CUDA");
+#endif
+  });
+}
+
+// The operators' arguments: `segments` is for GPUs, null on the CPU.
+
 // out: three new tensors, the output [N, H, M] and the last states [S, H, D, M] and [S, H, D].
 int lf_attention(Tensor **out, const Tensor *q, const Tensor *k, const Tensor *v, const Tensor *s0,
                  const Tensor *z0, const Tensor *cu_seqlens, const Tensor *starts,
-                 const Tensor *cos, const Tensor *sin, const Tensor *decay, double eps) {
+                 const Tensor *segments, const Tensor *cos, const Tensor *sin, const Tensor *decay,
+                 double eps) {
   return guarded([&] {
     const auto t =
-        options(*q, *cu_seqlens, given(starts), given(cos), given(sin), given(decay), eps);
+        options(*q, *cu_seqlens, given(starts), given(segments), given(cos), given(sin),
+                given(decay), eps);
     auto o = Attend::apply(*q, *k, *v, given(s0), given(z0), t);
     for (int i = 0; i < 3; i++) out[i] = new Tensor(o[i]);
   });
@@ -340,11 +368,12 @@ int lf_attention(Tensor **out, const Tensor *q, const Tensor *k, const Tensor *v
 // out: a new tensor [N, H, D] and, if `states`, the last states [S, H, D, D] and [S, H, D].
 int lf_attention_packed(Tensor **out, const Tensor *qkv, int64_t heads, const Tensor *s0,
                         const Tensor *z0, int states, const Tensor *cu_seqlens,
-                        const Tensor *starts, const Tensor *cos, const Tensor *sin,
-                        const Tensor *decay, double eps) {
+                        const Tensor *starts, const Tensor *segments, const Tensor *cos,
+                        const Tensor *sin, const Tensor *decay, double eps) {
   return guarded([&] {
     const auto t =
-        options(*qkv, *cu_seqlens, given(starts), given(cos), given(sin), given(decay), eps);
+        options(*qkv, *cu_seqlens, given(starts), given(segments), given(cos), given(sin),
+                given(decay), eps);
     const auto o = AttendPacked::apply(*qkv, heads, given(s0), given(z0), states != 0, t);
     for (size_t i = 0; i < o.size(); i++) out[i] = new Tensor(o[i]);
   });

@@ -11,6 +11,7 @@
 #include <vector>
 
 #if defined(LF_CUDA)
+#include <c10/core/DeviceGuard.h>
 #include <c10/cuda/CUDAStream.h>
 // Declarations of torch/csrc/cuda/nccl.h, which itself includes headers of all of CUDA's libraries.
 namespace torch::cuda::nccl {
@@ -94,6 +95,8 @@ void all_reduce_on_cpu(ProcessGroup &group, Tensor x) {
 #if defined(LF_CUDA)
 void all_reduce_on_gpu(ProcessGroup &group, const Tensor &x) {
   namespace nccl = torch::cuda::nccl;
+  // The communicator is made on the current GPU, which is the first one in every new process.
+  const c10::DeviceGuard guard(x.device());
   if (!group.nccl) {
     nccl::ncclUniqueId id;
     // Rank 0 makes the communicator's id and publishes it in the store.

@@ -78,6 +78,35 @@ using namespace lf;
 
 namespace {
 
+#ifdef LF_CUDA_KERNELS
+struct Timer {
+  cudaEvent_t from = nullptr, to = nullptr;
+  cudaStream_t stream = c10::cuda::getCurrentCUDAStream().stream();
+
+  Timer() {
+    cuda::check("timer", cudaEventCreate(&from));
+    cuda::check("timer", cudaEventCreate(&to));
+    cuda::check("timer", cudaEventRecord(from, stream));
+  }
+  ~Timer() {
+    cudaEventDestroy(from);
+    cudaEventDestroy(to);
+  }
+  double stop() {
+    float milliseconds = 0;
+    cuda::check("timer", cudaEventRecord(to, stream));
+    cuda::check("timer", cudaEventSynchronize(to));
+    cuda::check("timer", cudaEventElapsedTime(&milliseconds, from, to));
+    return 1000.0 * milliseconds;
+  }
+};
+#else
+struct Timer {
+  Timer() { TORCH_CHECK(false, "no time of a GPU, as this was built without CUDA"); }
+  double stop() { return 0; }
+};
+#endif
+
 // Copies the handles of `n` tensors.
 std::vector<Tensor> list(Tensor *const *x, int64_t n) {
   std::vector<Tensor> all;
@@ -181,6 +210,15 @@ void lf_fill_outputs(int on) {
   at::globalContext().setDeterministicFillUninitializedMemory(on != 0);
 }
 
+// For benches: events on the current stream of the current GPU.
+int lf_gpu_timer_start(Timer **out) {
+  return guarded([&] { *out = new Timer(); });
+}
+int lf_gpu_timer_stop(Timer *timer, double *microseconds) {
+  return guarded([&] { *microseconds = timer->stop(); });
+}
+void lf_gpu_timer_free(Timer *timer) { delete timer; }
+
 // Does multiply-adds in registers and returns how many: timed, the peak rate of one core.
 int64_t lf_multiply_adds(int64_t rounds) {
   float sink[64] = {0.5f};
@@ -202,9 +240,9 @@ int lf_adamw(Tensor *const *params, Tensor *const *grads, Tensor *const *exp_avg
       for (const Tensor &x : *all)
         TORCH_CHECK(x.is_contiguous(),
                     "adamw: expected contiguous weights and moments, found strides ", x.strides());
-    std::vector<Tensor> steps;
-    for (int64_t i = 0; i < n; i++)
-      steps.push_back(at::full({}, step, p[i].options().dtype(at::kFloat).requires_grad(false)));
+    // One number for all, since the fused step only reads it.
+    const std::vector<Tensor> steps(
+        n, at::full({}, step, p[0].options().dtype(at::kFloat).requires_grad(false)));
     at::_fused_adamw_(p, g, m, v, {}, steps, lr, beta1, beta2, weight_decay, eps, false, false);
   });
 }

@@ -1,6 +1,12 @@
 //! Boundaries of the sequences in a packed row.
 
-use tch::{Kind, Tensor};
+use std::cell::RefCell;
+use std::ptr::null_mut;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::KernelError;
+use crate::ffi::{self, outcome, owned};
 
 /// Cumulative sequence lengths (FlashAttention's `cu_seqlens`): 0, then the end of each of `S`
 /// sequences that lie end to end in a row of `N` tokens. Recurrent states restart at each.
@@ -10,6 +16,8 @@ pub struct CuSeqlens {
     tensor: Tensor,
     /// Position of each sequence's first token, `[S]`; absent if all are 0.
     starts: Option<(Vec<i64>, Tensor)>,
+    /// What GPUs compute at once, on each GPU that has asked for it.
+    segments: RefCell<Vec<(Device, Tensor)>>,
 }
 
 impl CuSeqlens {
@@ -22,7 +30,7 @@ impl CuSeqlens {
             offsets.push(offsets[offsets.len() - 1] + length as i64);
         }
         let tensor = Tensor::from_slice(&offsets);
-        CuSeqlens { offsets, tensor, starts: None }
+        CuSeqlens { offsets, tensor, starts: None, segments: RefCell::default() }
     }
 
     /// Sets the position of each sequence's first token, for sequences whose earlier tokens were
@@ -35,6 +43,7 @@ impl CuSeqlens {
         assert_eq!(starts.len(), self.sequences(), "one start for each sequence");
         let starts: Vec<i64> = starts.iter().map(|&start| start as i64).collect();
         let tensor = Tensor::from_slice(&starts);
+        self.segments.get_mut().clear();
         self.starts = starts.iter().any(|&start| start > 0).then_some((starts, tensor));
         self
     }
@@ -112,6 +121,32 @@ impl CuSeqlens {
     /// Returns the positions of the first tokens, `[S]`, int64 on the CPU; none if all are 0.
     pub(crate) fn starts(&self) -> Option<&Tensor> {
         self.starts.as_ref().map(|starts| &starts.1)
+    }
+
+    /// Returns the segments of all sequences on a GPU, which are copied there once; none on the CPU.
+    ///
+    /// # Errors
+    /// If this was built without the feature `cuda`.
+    pub(crate) fn segments_on(&self, device: Device) -> Result<Option<Tensor>, KernelError> {
+        let Device::Cuda(index) = device else { return Ok(None) };
+        let mut all = self.segments.borrow_mut();
+        if let Some((_, found)) = all.iter().find(|(of, _)| *of == device) {
+            return Ok(Some(found.shallow_clone()));
+        }
+        let mut made = [null_mut(); 1];
+        // SAFETY: all pointers are to live tensors or null; `made` has room for the result.
+        let code = unsafe {
+            ffi::lf_segments(
+                made.as_mut_ptr(),
+                self.tensor.as_ptr(),
+                ffi::optional(self.starts()),
+                index as i32,
+            )
+        };
+        outcome("segments", code)?;
+        let [made] = owned(made);
+        all.push((device, made.shallow_clone()));
+        Ok(Some(made))
     }
 
     /// Returns the offsets, `[S + 1]`, int64 on the CPU.

@@ -65,6 +65,13 @@ pub(crate) struct CProcessGroup {
     _opaque: [u8; 0],
 }
 
+/// Opaque `Timer` of `csrc/shim.cpp`.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct CGpuTimer {
+    _opaque: [u8; 0],
+}
+
 // SAFETY: the declarations are those of `csrc/shim.cpp`, `csrc/attention.cpp`,
 // `csrc/convolution.cpp`, `csrc/allocator.cpp` and `csrc/process_group.cpp`. No exception crosses
 // any of them.
@@ -86,6 +93,12 @@ unsafe extern "C" {
     fn lf_last_error() -> *const c_char;
     pub(crate) fn lf_instruction_set() -> *const c_char;
     pub(crate) fn lf_choose_instruction_set(name: *const c_char) -> i32;
+    pub(crate) fn lf_segments(
+        out: *mut *mut C_tensor,
+        cu_seqlens: *const C_tensor,
+        starts: *const C_tensor,
+        index: i32,
+    ) -> i32;
     pub(crate) fn lf_attention(
         out: *mut *mut C_tensor,
         q: *const C_tensor,
@@ -95,6 +108,7 @@ unsafe extern "C" {
         z0: *const C_tensor,
         cu_seqlens: *const C_tensor,
         starts: *const C_tensor,
+        segments: *const C_tensor,
         cos: *const C_tensor,
         sin: *const C_tensor,
         decay: *const C_tensor,
@@ -109,6 +123,7 @@ unsafe extern "C" {
         states: i32,
         cu_seqlens: *const C_tensor,
         starts: *const C_tensor,
+        segments: *const C_tensor,
         cos: *const C_tensor,
         sin: *const C_tensor,
         decay: *const C_tensor,
@@ -131,6 +146,9 @@ unsafe extern "C" {
         cu_seqlens: *const C_tensor,
     ) -> i32;
     pub(crate) fn lf_fill_outputs(on: i32);
+    pub(crate) fn lf_gpu_timer_start(out: *mut *mut CGpuTimer) -> i32;
+    pub(crate) fn lf_gpu_timer_stop(timer: *mut CGpuTimer, microseconds: *mut f64) -> i32;
+    pub(crate) fn lf_gpu_timer_free(timer: *mut CGpuTimer);
     pub(crate) fn lf_multiply_adds(rounds: i64) -> i64;
     pub(crate) fn lf_adamw(
         params: *const *const C_tensor,

@@ -5,44 +5,57 @@
 
 #include "../shim.h"
 #include "attention.h"
+#include "segments.h"
 
 namespace lf {
 namespace cuda {
-
-constexpr int64_t LONGEST_SEGMENT = 256;  // tokens
 
 inline void check(const char *name, int error) {
   TORCH_CHECK(error == 0, name, ": ", cudaGetErrorString(static_cast<cudaError_t>(error)));
 }
 
+constexpr int64_t SEGMENT_NUMBERS = 5;  // a Segment, and two places in the order of chains
+static_assert(sizeof(Segment) == 4 * sizeof(int64_t), "a segment is four numbers");
+
+// Divides the sequences of a batch into segments, in one tensor on a GPU: the segments, the first
+// segment of each sequence, then the order of chains. The copy is queued; nothing waits for it.
+inline Tensor segments_on(const CuSeqlens &cu_seqlens, c10::Device device) {
+  const c10::cuda::CUDAGuard guard(device);
+  const Segments made = divide(cu_seqlens.offsets, cu_seqlens.starts, cu_seqlens.sequences);
+  const int64_t count = int64_t(made.all.size()), sequences = cu_seqlens.sequences;
+  const Tensor pinned = at::empty({SEGMENT_NUMBERS * count + sequences + 1},
+                                  at::TensorOptions(at::kLong).pinned_memory(true));
+  int64_t *at = pinned.data_ptr<int64_t>();
+  at = std::copy_n(reinterpret_cast<const int64_t *>(made.all.data()), 4 * count, at);
+  at = std::copy(made.first.begin(), made.first.end(), at);
+  std::copy(made.order.begin(), made.order.end(), reinterpret_cast<int32_t *>(at));
+  return pinned.to(device, at::kLong, true);
+}
+
 // One call of the operator. Owns the workspace.
 class Call {
  public:
-  Call(const Tensor &q, const CuSeqlens &cu_seqlens)
-      : guard_(q.device()), q_(q), stream_(c10::cuda::getCurrentCUDAStream().stream()) {
+  // `segments` are those of segments_on for the same sequences.
+  Call(const Tensor &q, const CuSeqlens &cu_seqlens, const Tensor &segments)
+      : guard_(q.device()),
+        q_(q),
+        segments_(segments),
+        stream_(c10::cuda::getCurrentCUDAStream().stream()) {
     TORCH_CHECK(q.scalar_type() == at::kFloat || q.scalar_type() == at::kBFloat16,
                 "q: expected float or bfloat16 on a GPU");
-    std::vector<int64_t> all;
-    std::vector<int64_t> first{0};
-    for (int64_t seq = 0; seq < cu_seqlens.sequences; seq++) {
-      for (int64_t t = cu_seqlens.offsets[seq]; t < cu_seqlens.offsets[seq + 1];
-           t += LONGEST_SEGMENT) {
-        const int64_t end = std::min(t + LONGEST_SEGMENT, cu_seqlens.offsets[seq + 1]);
-        all.insert(all.end(), {seq, t, end, cu_seqlens.origin(seq)});
-        work_.longest = std::max(work_.longest, end - t);
-      }
-      first.push_back(int64_t(all.size()) / 4);
-      work_.chained |= first[seq + 1] - first[seq] > 1;
-    }
-    work_.count = first.back(), work_.sequences = cu_seqlens.sequences;
-    std::vector<int32_t> order(2 * work_.count);
-    chain_order(first.data(), work_.sequences, order.data());
-    segments_ = at::tensor(all, at::kLong).to(q.device()),
-    first_ = at::tensor(first, at::kLong).to(q.device());
-    order_ = at::tensor(order, at::kInt).to(q.device());
-    work_.segments = reinterpret_cast<const Segment *>(segments_.const_data_ptr<int64_t>());
-    work_.first = first_.const_data_ptr<int64_t>();
-    work_.order = order_.const_data_ptr<int32_t>();
+    TORCH_CHECK(segments.defined(), "segments: expected those of the sequences, found none");
+    const int64_t sequences = cu_seqlens.sequences,
+                  count = (segments.numel() - sequences - 1) / SEGMENT_NUMBERS;
+    TORCH_CHECK(segments.device() == q.device() && segments.scalar_type() == at::kLong &&
+                    segments.numel() == count * SEGMENT_NUMBERS + sequences + 1,
+                "segments: expected those of the sequences on ", q.device());
+    const int64_t *numbers = segments.const_data_ptr<int64_t>();
+    work_.count = count, work_.sequences = sequences;
+    work_.longest = std::min(cu_seqlens.longest, LONGEST_SEGMENT);
+    work_.chained = cu_seqlens.longest > LONGEST_SEGMENT;
+    work_.segments = reinterpret_cast<const Segment *>(numbers);
+    work_.first = numbers + 4 * count;
+    work_.order = reinterpret_cast<const int32_t *>(numbers + 4 * count + sequences + 1);
   }
   // Returns the states between segments, which backward takes.
   template <class T>
@@ -82,10 +95,9 @@ class Call {
     return at::empty({work_.count, a.heads, a.d * a.m + a.d}, q_.options().dtype(at::kFloat));
   }
   c10::cuda::CUDAGuard guard_;
-  const Tensor q_;
+  const Tensor q_, segments_;
   void *stream_;
   Work work_{};
-  Tensor segments_, first_, order_;
   mutable Tensor flags_;
 };
 

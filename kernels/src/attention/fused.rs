@@ -6,7 +6,7 @@
 
 use std::ptr::null_mut;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 use torch_sys::C_tensor;
 
 use super::{AttentionOptions, AttentionState, Qkv};
@@ -40,6 +40,7 @@ pub fn attention_with_state(
     cu_seqlens: &CuSeqlens,
     options: &AttentionOptions,
 ) -> Result<(Tensor, AttentionState), KernelError> {
+    let segments = cu_seqlens.segments_on(qkv.q.device())?;
     let mut made = [null_mut(); 3];
     // SAFETY: all pointers are to live tensors or null; `made` has room for the three results.
     let code = unsafe {
@@ -52,6 +53,7 @@ pub fn attention_with_state(
             ffi::optional(initial.map(|state| &state.z)),
             cu_seqlens.tensor().as_ptr(),
             ffi::optional(cu_seqlens.starts()),
+            ffi::optional(segments.as_ref()),
             ffi::optional(options.rotary.map(|rotary| &rotary.cos)),
             ffi::optional(options.rotary.map(|rotary| &rotary.sin)),
             ffi::optional(options.decay),
@@ -113,6 +115,7 @@ fn call_packed(
     cu_seqlens: &CuSeqlens,
     options: &AttentionOptions,
 ) -> Result<[*mut C_tensor; 3], KernelError> {
+    let segments = cu_seqlens.segments_on(qkv.device())?;
     let mut made = [null_mut(); 3];
     // SAFETY: all pointers are to live tensors or null; `made` has room for the three results.
     let code = unsafe {
@@ -125,6 +128,7 @@ fn call_packed(
             i32::from(states == FinalStates::Return),
             cu_seqlens.tensor().as_ptr(),
             ffi::optional(cu_seqlens.starts()),
+            ffi::optional(segments.as_ref()),
             ffi::optional(options.rotary.map(|rotary| &rotary.cos)),
             ffi::optional(options.rotary.map(|rotary| &rotary.sin)),
             ffi::optional(options.decay),
@@ -164,6 +168,17 @@ pub fn step(
     outcome("step", code)?;
     let [out] = owned(made);
     Ok(out)
+}
+
+/// Returns the kind of `q`, `k` and `v` that these kernels take on `device` for numbers of `kind`:
+/// GPUs have kernels for bfloat16 and float, CPUs for float and float64.
+#[must_use]
+pub fn input_kind(device: tch::Device, kind: Kind) -> Kind {
+    match (device.is_cuda(), kind) {
+        (true, Kind::BFloat16) => Kind::BFloat16,
+        (false, Kind::Double) => Kind::Double,
+        _ => Kind::Float,
+    }
 }
 
 /// Returns whether these kernels run on tensors of `device` with heads of `head_dim` elements.

@@ -152,13 +152,14 @@ impl Trainer {
         for part in parts.iter().filter(|part| part.tokens() > 0) {
             let (each, after) = self.token_losses(part)?;
             carried.update(part, after);
-            losses.extend(Vec::<f32>::try_from(&each.detach().to_device(Device::Cpu))?);
             let grads = Tensor::f_run_backward(
                 &[&(each.sum(Kind::Float) / tokens)],
                 &leaves,
                 false,
                 false,
             )?;
+            // After backward is queued: a copy from a GPU waits for all that was queued before.
+            losses.extend(Vec::<f32>::try_from(&each.detach().to_device(Device::Cpu))?);
             match &mut sums {
                 None => sums = Some(grads),
                 Some(sums) => sums.iter_mut().zip(&grads).for_each(|(sum, grad)| *sum += grad),

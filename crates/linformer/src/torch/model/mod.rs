@@ -155,6 +155,7 @@ impl Model {
         cu_seqlens: &CuSeqlens,
         carry: &mut Option<StateCarry>,
     ) -> Result<Tensor, ModelError> {
+        let kind = fused::input_kind(self.device, qkv.kind());
         let mut convolved = qkv.shallow_clone();
         if let (Some(weight), Some(alone)) = (&block.conv, block.convolve(&qkv, cu_seqlens)?) {
             convolved = match carry {
@@ -162,6 +163,7 @@ impl Model {
                 None => alone,
             };
         }
+        let convolved = convolved.to_kind(kind);
         let Some(carry) = carry else { return self.attention(&convolved, cu_seqlens) };
         let initial = carry.initial_states(block.index);
         let (attended, last) =
@@ -171,15 +173,15 @@ impl Model {
         Ok(attended)
     }
 
-    /// Computes the attention of whole sequences: by the fused kernel if the device has one, else
-    /// in libtorch operations.
+    /// Computes the attention of whole sequences, in the kind of `qkv`: by the fused kernel if the
+    /// device has one, else in libtorch operations.
     fn attention(&self, qkv: &Tensor, cu_seqlens: &CuSeqlens) -> Result<Tensor, ModelError> {
         if !fused::is_supported(self.device, self.config.head_dim()) {
             return Ok(self.attention_with_state(qkv, None, cu_seqlens)?.0);
         }
         let (rotary, heads) = (self.rotary.borrow(), self.config.heads as i64);
-        let (qkv, options) = (qkv.to_kind(Kind::Float), self.attention_options(&rotary));
-        Ok(fused::attention_packed(&qkv, heads, cu_seqlens, &options)?.flatten(1, 2))
+        let options = self.attention_options(&rotary);
+        Ok(fused::attention_packed(qkv, heads, cu_seqlens, &options)?.flatten(1, 2))
     }
 
     /// Like [`Model::attention`], from each sequence's state before the row to the one after it.
@@ -192,7 +194,6 @@ impl Model {
         let (rotary, heads) = (self.rotary.borrow(), self.config.heads as i64);
         let options = self.attention_options(&rotary);
         if fused::is_supported(self.device, self.config.head_dim()) {
-            let qkv = &qkv.to_kind(Kind::Float);
             let (attended, last) =
                 fused::attention_packed_with_state(qkv, heads, initial, cu_seqlens, &options)?;
             return Ok((attended.flatten(1, 2), last));
