@@ -1,0 +1,29 @@
+// The C interface over the kernels' emulation on the CPU: tries the harness where there is no GPU.
+#include <cstdlib>
+
+#include "emulation.cpp"
+
+struct Call;
+static int run(Call &call, bool backward, void *stream);
+
+static int allocate(void **at, size_t octets, const void *from, size_t size) {
+  *at = std::malloc(octets);
+  std::memset(*at, 0xff, octets);
+  if (from && size) std::memcpy(*at, from, size);
+  return 0;
+}
+static void release(void *at) { std::free(at); }
+
+#include "face.h"
+
+static int run(Call &call, bool backward, void *) {
+  const std::lock_guard<std::mutex> held(one_at_a_time);
+  const int64_t *offsets = call.offsets.data(), sequences = call.work.sequences;
+  if (call.bf16)
+    sized(call.b16, offsets, sequences, LONGEST_SEGMENT, backward);
+  else
+    sized(call.f32, offsets, sequences, LONGEST_SEGMENT, backward);
+  return 0;
+}
+
+extern "C" const char *lf_error(int) { return "failed"; }
