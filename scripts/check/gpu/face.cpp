@@ -18,11 +18,16 @@ static void release(void *at) { std::free(at); }
 
 static int run(Call &call, bool backward, void *) {
   const std::lock_guard<std::mutex> held(one_at_a_time);
-  const int64_t *offsets = call.offsets.data(), sequences = call.work.sequences;
-  if (call.bf16)
-    sized(call.b16, offsets, sequences, LONGEST_SEGMENT, backward);
+  Made made;
+  made.work = call.work;
+  made.flags.resize(size_t(flag_count(call.work, call.f32.heads)));
+  made.work.flags = made.flags.data();
+  if (!call.bf16)
+    sized(call.f32, made, backward);
+  else if (fits_mma(call.b16))
+    sized_mma<8>(call.b16, made, backward);
   else
-    sized(call.f32, offsets, sequences, LONGEST_SEGMENT, backward);
+    sized(call.b16, made, backward);
   return 0;
 }
 

@@ -12,8 +12,7 @@ struct Call {
   Attention<float> f32;
   Attention<Bf16> b16;
   Work work;
-  void *memory[4];
-  std::vector<int64_t> offsets;
+  void *memory[7];
 };
 
 template <class T>
@@ -34,6 +33,13 @@ static Attention<T> arguments(const int64_t *n, void *const *p, float eps) {
   return a;
 }
 
+// Returns how many sequences have no token.
+static int64_t empty(const Segments &made) {
+  int64_t count = 0;
+  for (size_t i = 0; i + 1 < made.first.size(); i++) count += made.first[i] == made.first[i + 1];
+  return count;
+}
+
 extern "C" {
 
 // numbers: bf16, tokens, heads, d, m, sequences, then strides by token and head of q, k, v, grad,
@@ -46,20 +52,29 @@ int lf_call(Call **out, const int64_t *numbers, void *const *pointers, double ep
   call->bf16 = numbers[0] != 0;
   call->f32 = arguments<float>(numbers, pointers, float(eps));
   call->b16 = arguments<Bf16>(numbers, pointers, float(eps));
-  call->offsets.assign(offsets, offsets + sequences + 1);
   const Segments made = divide(offsets, starts, sequences);
   Work &w = call->work;
   w.count = int64_t(made.all.size()), w.sequences = sequences;
-  const size_t octets[] = {made.all.size() * sizeof(Segment), made.first.size() * sizeof(int64_t),
-                           size_t(w.count * heads * (d * m + d)) * sizeof(float),
-                           size_t(heads * numbers[1]) * sizeof(float)};
-  const void *const from[] = {made.all.data(), made.first.data(), nullptr, nullptr};
-  for (int i = 0; i < 4; i++)
+  for (const Segment &x : made.all) w.longest = std::max(w.longest, x.end - x.begin);
+  w.chained = w.count > 0 && made.all.size() > size_t(w.sequences - empty(made));
+  const size_t state = size_t(w.count * heads * (d * m + d)) * sizeof(float);
+  const size_t octets[] = {made.all.size() * sizeof(Segment),
+                           made.first.size() * sizeof(int64_t),
+                           made.order.size() * sizeof(int32_t),
+                           state,
+                           state,
+                           size_t(heads * numbers[1]) * sizeof(float),
+                           size_t(flag_count(w, heads)) * sizeof(int32_t)};
+  const void *const from[7] = {made.all.data(), made.first.data(), made.order.data()};
+  for (int i = 0; i < 7; i++)
     if (const int error = allocate(&call->memory[i], octets[i] + 1, from[i], octets[i]))
       return error;
   w.segments = static_cast<const Segment *>(call->memory[0]);
   w.first = static_cast<const int64_t *>(call->memory[1]);
-  w.states = static_cast<float *>(call->memory[2]), w.w = static_cast<float *>(call->memory[3]);
+  w.order = static_cast<const int32_t *>(call->memory[2]);
+  w.states = static_cast<float *>(call->memory[3]);
+  w.back = static_cast<float *>(call->memory[4]);
+  w.w = static_cast<float *>(call->memory[5]), w.flags = static_cast<int32_t *>(call->memory[6]);
   return 0;
 }
 int lf_forward(Call *call, void *stream) { return run(*call, false, stream); }

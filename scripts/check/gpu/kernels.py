@@ -49,9 +49,7 @@ class Case:
         n, s = self.offsets[-1], len(lengths)
         self.q, self.k = normal(seed + 1, n, heads, d), normal(seed + 2, n, heads, d)
         self.v, self.grad = normal(seed + 3, n, heads, m) + 0.5, normal(seed + 4, n, heads, m)
-        # The emulation has no starts.
-        starts = full and d % 2 == 0 and DEVICE.type == "cuda"
-        self.starts = [(7 * i) % 50 for i in range(s)] if starts else None
+        self.starts = [(7 * i) % 50 for i in range(s)] if full and d % 2 == 0 else None
         self.cos = self.sin = self.decay = None
         if full and d % 2 == 0:
             positions = torch.arange(max(lengths) + 50, dtype=torch.float64).unsqueeze(1)
@@ -182,8 +180,6 @@ def cases(few=False):
     for length in lengths[:2] if few else lengths:
         for d, m in sizes[:4] if few else sizes:
             for full in (False, True):
-                if DEVICE.type == "cpu" and full and not length:
-                    continue
                 yield Case(length, 2, d, m, full, seed=100 * d + m + length[0])
     if few:
         return
