@@ -247,14 +247,11 @@ __global__ void __launch_bounds__(THREADS, 1) scan(const Attention<T> a, const W
 __global__ void __launch_bounds__(THREADS, 1) step(const Step p) { step_head(p); }
 
 // Kernels of attention_mma.cuh. So many blocks fit a multiprocessor: their registers are bounded.
-#define MMA_KERNEL                 \
-  template <class T, int P, int W> \
+#define MMA_KERNEL                           \
+  template <class T, int P, int W, bool TWO> \
   __global__ void __launch_bounds__(32 * W, P == 64 && W < 8 ? 10 / W : 16 / W)
-MMA_KERNEL forward_mma(const Attention<T> a, const Work w) { mma_forward<T, P, W>(a, w); }
-MMA_KERNEL forward_chain_mma(const Attention<T> a, const Work w) {
-  mma_forward_chained<T, P, W>(a, w);
-}
-MMA_KERNEL backward_mma(const Attention<T> a, const Work w) { mma_backward<T, P, W>(a, w); }
+MMA_KERNEL forward_mma(const Attention<T> a, const Work w) { mma_forward<T, P, W, TWO>(a, w); }
+MMA_KERNEL backward_mma(const Attention<T> a, const Work w) { mma_backward<T, P, W, TWO>(a, w); }
 template <class T, bool BACK>
 __global__ void __launch_bounds__(THREADS) carry(const Attention<T> a, const Work w) {
   carry_states<BACK>(a, w);
@@ -306,44 +303,45 @@ int run(const Attention<T> &a, const Work &w, bool backward, cudaStream_t stream
 }
 
 template <class Kernel>
-int launch_mma(Kernel kernel, size_t bytes, int threads, const Attention<Bf16> &a, const Work &w,
-               cudaStream_t stream) {
+int launch_mma(Kernel kernel, int64_t blocks, size_t octets, int threads, const Attention<Bf16> &a,
+               const Work &w, cudaStream_t stream) {
   const cudaError_t error =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes));
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(octets));
   if (error != cudaSuccess) return error;
-  const int64_t blocks = w.count * a.heads;
-  if (blocks > 0) kernel<<<unsigned(blocks), threads, bytes, stream>>>(a, w);
+  if (blocks > 0) kernel<<<unsigned(blocks), threads, octets, stream>>>(a, w);
   return cudaGetLastError();
 }
 
-template <int P, int W>
+// TWO: segments may have two chunks.
+template <int P, int W, bool TWO>
 int run_mma(const Attention<Bf16> &a, const Work &w, bool backward, cudaStream_t stream) {
   using M = Mma<Bf16, P, W>;
   Work chain = w;
-  if (w.chained) {
+  if (w.chained || (backward && TWO)) {
     const size_t octets = sizeof(int32_t) * size_t(flag_count(w, a.heads));
     const cudaError_t error = cudaMemsetAsync(w.flags, 0, octets, stream);
     if (error != cudaSuccess) return error;
   } else {
-    chain.flags = nullptr, chain.order = nullptr;
+    chain.flags = nullptr;
   }
+  if (!w.chained) chain.order = nullptr;
   const int error = backward ? launch_carry<true>(a, w, stream) : launch_carry<false>(a, w, stream);
   if (error) return error;
+  const int64_t blocks = w.count * a.heads;
   if (backward)
-    return launch_mma(backward_mma<Bf16, P, W>, M::octets(4, 1), 32 * W, a, chain, stream);
-  if (W == 8 && w.chained)
-    return launch_mma(forward_chain_mma<Bf16, P, 8>, Mma<Bf16, P, 8>::octets(5, 2), 256, a, chain,
-                      stream);
-  return launch_mma(forward_mma<Bf16, P, W>, M::octets(3, 1), 32 * W, a, chain, stream);
+    return launch_mma(backward_mma<Bf16, P, W, TWO>, TWO ? 2 * blocks : blocks, M::octets(5, 2),
+                      32 * W, a, chain, stream);
+  return launch_mma(forward_mma<Bf16, P, W, TWO>, blocks, M::octets(TWO ? 5 : 3, TWO ? 2 : 1),
+                    32 * W, a, chain, stream);
 }
 
 // Chooses the chunk by the longest segment: short sequences take blocks of fewer warps.
 template <int P>
 int sized_mma(const Attention<Bf16> &a, const Work &w, bool backward, cudaStream_t stream) {
-  if (w.chained) return run_mma<P, 8>(a, w, backward, stream);
-  if (w.longest <= 32) return run_mma<P, 2>(a, w, backward, stream);
-  if (w.longest <= 64) return run_mma<P, 4>(a, w, backward, stream);
-  return run_mma<P, 8>(a, w, backward, stream);
+  if (w.longest <= 32) return run_mma<P, 2, false>(a, w, backward, stream);
+  if (w.longest <= 64) return run_mma<P, 4, false>(a, w, backward, stream);
+  if (w.longest <= 128) return run_mma<P, 8, false>(a, w, backward, stream);
+  return run_mma<P, 8, true>(a, w, backward, stream);
 }
 
 // Chooses tiles for the head dimension.

@@ -76,7 +76,9 @@ struct Block {
     sync();
   }
   DEVICE int len(int64_t t) const { return seg.end - t < C ? int(seg.end - t) : C; }
-  DEVICE float *state() const { return work.states + (index * a.heads + head) * (a.d * a.m + a.d); }
+  DEVICE float *state() const {
+    return work.states + (index * CHUNKS * a.heads + head) * (a.d * a.m + a.d);
+  }
 
   // tile [C, P] = phi of the rotated rows, zero outside [len, d]
   DEVICE void load_features(const T *x, int64_t x_t, int64_t x_h, int64_t t, T *tile) const {
@@ -269,14 +271,14 @@ DEVICE void scan_segments(const Attention<T> &a, const Work &work) {
 #pragma unroll
     for (int j = 0; j < AHEAD; j++) {
       const int64_t index = first + (BACK ? count - 1 - c - j : c + j);
-      sums[j] = c + j < count ? work.states[(index * a.heads + head) * n + i] : 0.0f;
+      sums[j] = c + j < count ? work.states[(index * CHUNKS * a.heads + head) * n + i] : 0.0f;
     }
 #pragma unroll
     for (int j = 0; j < AHEAD; j++) {
       if (c + j >= count) continue;
       const int64_t index = first + (BACK ? count - 1 - c - j : c + j);
       const Segment &seg = work.segments[index];
-      work.states[(index * a.heads + head) * n + i] = now;
+      work.states[(index * CHUNKS * a.heads + head) * n + i] = now;
       now = now * (a.decay ? power_of(decay, float(seg.end - seg.begin)) : 1.0f) + sums[j];
     }
   }

@@ -29,22 +29,26 @@ struct Attention {
 struct Segment {
   int64_t seq, begin, end, origin;  // token `origin` has position 0
 };
+// Longest segment in tokens, and how many chunks of attention_mma.cuh it has.
+constexpr int64_t LONGEST_SEGMENT = 256, CHUNKS = 2;
 // Segments of a call, and its workspace.
 struct Work {
   const Segment *segments;  // [count], in order
   const int64_t *first;     // [sequences + 1]: the first segment of each sequence
   int64_t count, sequences, longest;  // longest: tokens of the longest segment
   bool chained;                       // some sequence has more than one segment
-  float *states;         // [count, heads, d m + d]: state before a segment; kept for backward
-  float *w;              // [heads, tokens]: number of each token for backward
-  float *back;           // [count, heads, d m + d]: gradient of the state after a segment
+  float *states;  // [count, CHUNKS, heads, d m + d]: state before a chunk; backward takes it again
+  float *w;       // [heads, tokens]: number of each token for backward
+  float *back;    // [count, CHUNKS, heads, d m + d]: gradient of the state after a chunk
   const int32_t *order;  // [2, count]: segments by their place from the start, and from the end
   int32_t *flags;        // [flag_count]: the kernels' own
 };
 
 // Returns how many numbers `Work::flags` holds: a counter in a line of its own, then one for each warp
 // of a block.
-inline int64_t flag_count(const Work &work, int64_t heads) { return 32 + 8 * work.count * heads; }
+inline int64_t flag_count(const Work &work, int64_t heads) {
+  return 32 + 8 * CHUNKS * work.count * heads;
+}
 
 // Writes the order of segments along the chains: all first ones, all second ones, ...; then the same
 // from the ends. A segment comes after the one that it waits for.

@@ -1,11 +1,12 @@
 // Causal linear attention on tensor cores: bfloat16 heads of up to 64 elements. Formulas:
 // docs/causal-linear-attention.md; the slow reference is attention.cuh.
 //
-// A block of 32 W threads computes one head of one segment in chunks of C = 16 W tokens, a warp 16
-// rows of each. Products are mma.m16n8k16: scores, numerators, denominators and the state stay in
-// registers in float; tiles in shared memory are operands. Rows of tiles lie P + 8 elements apart,
-// which spreads eight rows over all banks. The state goes from segment to segment in order, as soon
-// as the sums of a segment are known: every run gives the same bits.
+// A block of 32 W threads computes one head of one segment, in chunks of C = 16 W tokens: forward one
+// or two of them, backward one. The rows of all its chunks come from memory once, at the same time,
+// and stay in shared memory. Products are mma.m16n8k16: scores, numerators, denominators and the
+// state are in registers in float; tiles in shared memory are operands. Rows of tiles lie P + 8
+// elements apart, which spreads eight rows over all banks. The state goes from chunk to chunk in
+// order, as soon as the sums of one are known: every run gives the same bits.
 #pragma once
 #include "attention.h"
 
@@ -80,15 +81,17 @@ struct Mma {
   const Work &work;
   int64_t index, head;
   Segment seg;
-  bool first, last;  // of its sequence
+  int chunk;         // of the segment: the block's own
+  bool first, last;  // of its sequence: the segment
   int d, m, lane, warp, row0;
   float decay;
   T *k, *v, *q, *g, *state;
   float *power, *w, *z, *centre, *parts;  // [C + 1], [C], [P], [P], [COUNT]
 
-  // Takes the next segment in the order of the chain. Blocks start in the order of their numbers or
-  // not; those that take a later number wait for earlier ones alone.
-  DEVICE Mma(const Attention<T> &a, const Work &work, const int32_t *order, int tiles, int states)
+  // Takes the next chunk in the order of the chain, or segment if `chunks` is 1. Blocks start in the
+  // order of their numbers or not; those that take a later number wait for earlier ones alone.
+  DEVICE Mma(const Attention<T> &a, const Work &work, const int32_t *order, int chunks, int tiles,
+             int states)
       : a(a), work(work), d(int(a.d)), m(int(a.m)), lane(thread() % 32), warp(thread() / 32) {
     row0 = 16 * warp;
     T *tile = reinterpret_cast<T *>(shared());
@@ -102,7 +105,9 @@ struct Mma {
       sync();
       number = *taken;
     }
-    index = order ? order[number / a.heads] : number / a.heads;
+    const int64_t at = number / a.heads;
+    index = order ? order[at / chunks] : at / chunks;
+    chunk = chunks - 1 - int(at % chunks);
     head = number % a.heads;
     seg = work.segments[index];
     first = index == work.first[seg.seq], last = index + 1 == work.first[seg.seq + 1];
@@ -113,7 +118,11 @@ struct Mma {
     }
     sync();
   }
-  DEVICE int len(int64_t t) const { return seg.end - t < C ? int(seg.end - t) : C; }
+  // Returns how many tokens of the segment's chunk there are.
+  DEVICE int len(int chunk) const {
+    const int64_t left = seg.end - seg.begin - chunk * C;
+    return left < 0 ? 0 : left < C ? int(left) : C;
+  }
   // Place of a lane in a product: rows of_row() and of_row() + 8, columns 8 j + of_col() and the
   // next.
   DEVICE int of_row() const { return lane / 4; }
@@ -146,12 +155,13 @@ struct Mma {
       copy_octet(tile + row * PITCH + col, in ? place(x, x_t, x_h, t, base + row, col) : x, in);
     }
   }
-  DEVICE void fetch_values(int64_t t, int n, T *tile) const {
+  // Of values, or their gradients; zero outside [n, m].
+  DEVICE void fetch_values(const T *x, int64_t x_t, int64_t x_h, int64_t t, int n, T *tile) const {
 #pragma unroll
     for (int i = 0; i < SLOTS; i++) {
       const int row = value_row(i), col = value_col();
       const bool in = row < n && col < m;
-      copy_octet(tile + row * PITCH + col, in ? place(a.v, a.v_t, a.v_h, t, row, col) : a.v, in);
+      copy_octet(tile + row * PITCH + col, in ? place(x, x_t, x_h, t, row, col) : x, in);
     }
   }
   // Reads the same rows into registers.
@@ -206,49 +216,38 @@ struct Mma {
   DEVICE static float feature(float x) {
     return (x > 0.0f ? x : 0.0f) + rough_exponential(least(greatest(x, -80.0f), 0.0f));
   }
-  DEVICE void load_q(int64_t t, int n) const {
+  // Turns fetched rows into features, in place.
+  DEVICE void make_features(int64_t t, int n, T *tile) const {
     Octet rows[SLOTS];
-    read_features<false>(a.q, a.q_t, a.q_h, t, n, 0, rows);
-    put_features<false>(rows, t, n, 0, q);
+    read_fetched<false>(tile, rows);
+    put_features<false>(rows, t, n, 0, tile);
   }
-  DEVICE void load_k(int64_t t, int n) const {
-    Octet rows[SLOTS];
-    read_features<false>(a.k, a.k_t, a.k_h, t, n, 0, rows);
-    put_features<false>(rows, t, n, 0, k);
-  }
-  // tile = rows of x, minus `centre` or divided by `den`, zero outside [n, m]
-  DEVICE void load_rows(const T *x, int64_t x_t, int64_t x_h, int64_t t, int n, T *tile,
-                        const float *minus, const float *den) const {
-    Octet rows[SLOTS];
+  // to = fetched values minus `centre`, zero outside [n, m]
+  DEVICE void centre_values(const T *values, int n, T *to) const {
 #pragma unroll
     for (int i = 0; i < SLOTS; i++) {
       const int row = value_row(i), col = value_col();
-      rows[i] = row < n && col < m ? load_octet(place(x, x_t, x_h, t, row, col)) : Octet{};
+      Octet x = load_shared_octet(values + row * PITCH + col);
+      if (row < n && col < m)
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+          x.pair[e] = pack(low(x.pair[e]) - centre[col + 2 * e],
+                           high(x.pair[e]) - centre[col + 2 * e + 1]);
+      store_octet(to + row * PITCH + col, x);
     }
+  }
+  // Divides fetched gradients by their denominators, in place.
+  DEVICE void divide_gradients(int64_t t, int n, T *tile) const {
 #pragma unroll
     for (int i = 0; i < SLOTS; i++) {
       const int row = value_row(i), col = value_col();
-      if (row < n && col < m && (minus || den)) {
-        const float by = den ? 1.0f / den[t + row] : 1.0f;
+      if (row >= n) continue;
+      const float by = 1.0f / a.den[head * a.tokens + t + row];
+      Octet x = load_shared_octet(tile + row * PITCH + col);
 #pragma unroll
-        for (int e = 0; e < 4; e++) {
-          const float x0 = low(rows[i].pair[e]), x1 = high(rows[i].pair[e]);
-          rows[i].pair[e] = minus ? pack(x0 - minus[col + 2 * e], x1 - minus[col + 2 * e + 1])
-                                  : pack(x0 * by, x1 * by);
-        }
-      }
-      store_octet(tile + row * PITCH + col, rows[i]);
+      for (int e = 0; e < 4; e++) x.pair[e] = pack(low(x.pair[e]) * by, high(x.pair[e]) * by);
+      store_octet(tile + row * PITCH + col, x);
     }
-  }
-  DEVICE void load_v(int64_t t, int n, const float *minus) const {
-    load_rows(a.v, a.v_t, a.v_h, t, n, v, minus, nullptr);
-  }
-  DEVICE void load_gradient(int64_t t, int n) const {
-    load_rows(a.grad, a.grad_t, a.grad_h, t, n, g, nullptr, a.den + head * a.tokens);
-  }
-  DEVICE void load_w(int64_t t, int n) const {
-    for (int i = thread(); i < C; i += COUNT)
-      w[i] = i < n ? work.w[head * a.tokens + t + i] : 0.0f;
   }
   // Writes rows `row` and on, 16 of a warp, through `mine`, which no other warp reads any more.
   DEVICE void store_rows(const Sums &x, T *mine, T *to, int64_t to_t, int64_t to_h, int64_t t,
@@ -465,31 +464,32 @@ struct Mma {
         }
       }
   }
-  DEVICE int64_t state_size() const { return a.d * a.m + a.d; }
-  DEVICE float *state_at(float *states, int64_t index) const {
-    return states + (index * a.heads + head) * state_size();
+  // Place of the state before a chunk of a segment, or after it.
+  DEVICE float *state_at(float *states, int64_t index, int chunk) const {
+    return states + ((index * CHUNKS + chunk) * a.heads + head) * (a.d * a.m + a.d);
   }
-  // The chain: warps of a block wait for, and tell, the same warp of the next segment's block, since
+  // The chain: warps of a block wait for, and tell, the same warp of the next chunk's block, since
   // both keep the same part of the state.
-  DEVICE int32_t *flag(int64_t index) const {
-    return work.flags + 32 + (index * a.heads + head) * W + warp;
+  DEVICE int32_t *flag(int64_t index, int chunk) const {
+    return work.flags + 32 + ((index * CHUNKS + chunk) * a.heads + head) * W + warp;
   }
-  // Loads the state before this segment (after it, backward) from the one before it.
-  DEVICE void load_before(bool end, const float *s0, const float *z0, float *states, bool wait,
+  // Loads the state before this chunk (after it, backward): at the `end` of the sequence the given
+  // one; else what another block passes on.
+  DEVICE void load_passed(bool end, const float *s0, const float *z0, float *states, int chunk,
                           State &to) const {
     if (end) {
       const int64_t line = seg.seq * a.heads + head;
       load_state(s0 ? s0 + line * a.d * a.m : nullptr, s0 ? z0 + line * a.d : nullptr, to);
     } else {
-      if (wait) wait_for(flag(index), lane);
-      const float *from = state_at(states, index);
+      wait_for(flag(index, chunk), lane);
+      const float *from = state_at(states, index, chunk);
       load_state(from, from + a.d * a.m, to);
     }
   }
-  DEVICE void pass_on(const State &x, float *states, int64_t to) const {
-    float *s = state_at(states, to);
+  DEVICE void pass_on(const State &x, float *states, int64_t index, int chunk) const {
+    float *s = state_at(states, index, chunk);
     store_state(x, s, s + a.d * a.m);
-    tell(flag(to), lane);
+    tell(flag(index, chunk), lane);
   }
 };
 
@@ -530,86 +530,55 @@ DEVICE void attend(const B &b, const typename B::Row &q, const T *k, const T *v,
   b.store_rows(out, mine, a.out, a.heads * a.m, a.m, t, row, n, b.m);
 }
 
-// Computes outputs, denominators and last states of sequences of one segment each.
-template <class T, int P, int W>
+// Computes outputs, denominators and the states before chunks, which backward takes. TWO: segments may
+// have two chunks. A warp computes 16 rows near the start of the first and 16 near the end of the
+// second, so that each has as much to do.
+template <class T, int P, int W, bool TWO>
 DEVICE void mma_forward(const Attention<T> &a, const Work &work) {
   using B = Mma<T, P, W>;
-  const B b(a, work, nullptr, 3, 1);
-  typename B::State now;
-  b.load_before(true, a.s0, a.z0, nullptr, false, now);
-  bool empty = !a.s0;
-  for (int64_t t = b.seg.begin; t < b.seg.end; t += B::C) {
-    const int n = b.len(t);
-    b.load_q(t, n);
-    b.load_k(t, n);
-    b.load_v(t, n, nullptr);
-    if (!empty) b.share_state(now);
-    sync();
-    if (b.row0 < n) {
-      typename B::Row q;
-      b.load_left(b.own_rows(b.q), q);
-      attend(b, q, b.k, b.v, empty, t, b.row0, n, b.own_rows(b.q));
-    }
-    if (t + B::C < b.seg.end || a.s1)
-      b.add_products(b.k, b.v, n, nullptr, n - 1, -1, now);
-    empty = false;
-    sync();
-  }
-  if (a.s1) {
-    const int64_t line = b.seg.seq * a.heads + b.head;
-    b.store_state(now, a.s1 + line * a.d * a.m, a.z1 + line * a.d);
-  }
-}
-
-// The same for sequences of several segments, of one or two chunks each: rows come from memory once,
-// all at the same time, and stay in shared memory. A warp computes 16 rows near the start of one
-// chunk and 16 near the end of the other: each has as much to do.
-template <class T, int P, int W>
-DEVICE void mma_forward_chained(const Attention<T> &a, const Work &work) {
-  using B = Mma<T, P, W>;
-  B b(a, work, work.order, 5, 2);
+  constexpr int SIZE = TWO ? 2 : 1;
+  B b(a, work, work.order, 1, 2 * SIZE + 1, SIZE);
   const int64_t begin = b.seg.begin, next = begin + B::C;
-  const int n0 = b.len(begin), n1 = b.seg.end > next ? int(b.seg.end - next) : 0;
-  T *const k = b.k, *const v = k + 2 * B::TILE, *const q = k + 4 * B::TILE + b.row0 * B::PITCH,
-          *const before_next = b.state + B::STATE;
+  const int n0 = b.len(0), n1 = TWO ? b.len(1) : 0;
+  T *const k = b.k, *const v = k + SIZE * B::TILE, *const q = v + SIZE * B::TILE + b.row0 * B::PITCH;
   const int row1 = 16 * (W - 1) - b.row0;
   Octet later[B::SLOTS];
   b.template fetch_features<false>(a.k, a.k_t, a.k_h, begin, n0, 0, k);
-  b.fetch_values(begin, n0, v);
+  b.fetch_values(a.v, a.v_t, a.v_h, begin, n0, v);
   if (n1) {
     b.template fetch_features<false>(a.k, a.k_t, a.k_h, next, n1, 0, k + B::TILE);
-    b.fetch_values(next, n1, v + B::TILE);
+    b.fetch_values(a.v, a.v_t, a.v_h, next, n1, v + B::TILE);
   }
   b.template fetch_features<true>(a.q, a.q_t, a.q_h, begin, n0, b.row0, q);
   wait_for_copies();
-  b.template read_fetched<false>(k, later);
-  b.template put_features<false>(later, begin, n0, 0, k);
-  if (n1) {
-    b.template read_fetched<false>(k + B::TILE, later);
-    b.template put_features<false>(later, next, n1, 0, k + B::TILE);
-  }
+  b.make_features(begin, n0, k);
+  if (n1) b.make_features(next, n1, k + B::TILE);
   sync();
-  {
+  const bool given = a.s0 || !b.first, passes = !b.last || a.s1;
+  if (given || passes || n1) {
     typename B::State now, sum0, sum1;
     sum0.clear(), sum1.clear();
-    b.add_products(k, v, n0, nullptr, n0 - 1, -1, sum0);
-    const bool passes = !b.last || a.s1;
-    if (n1 && passes) b.add_products(k + B::TILE, v + B::TILE, n1, nullptr, n1 - 1, -1, sum1);
-    b.load_before(b.first, a.s0, a.z0, work.states, true, now);
+    if (passes || n1) b.add_products(k, v, n0, nullptr, n0 - 1, -1, sum0);
+    if (passes && n1) b.add_products(k + B::TILE, v + B::TILE, n1, nullptr, n1 - 1, -1, sum1);
+    b.load_passed(b.first, a.s0, a.z0, work.states, 0, now);
     sum0.add(now, a.decay ? b.power[n0] : 1.0f);  // before the second chunk
     if (passes) {
-      sum1.add(sum0, a.decay ? b.power[n1] : 1.0f);  // before the next segment
+      sum1.add(sum0, a.decay ? b.power[n1] : 1.0f);  // after the segment
       if (!b.last) {
-        b.pass_on(sum1, work.states, b.index + 1);
+        b.pass_on(sum1, work.states, b.index + 1, 0);
       } else {
         const int64_t line = b.seg.seq * a.heads + b.head;
         b.store_state(sum1, a.s1 + line * a.d * a.m, a.z1 + line * a.d);
       }
     }
     b.share_state(now);
-    b.state += B::STATE;
-    b.share_state(sum0);
-    b.state -= B::STATE;
+    if (n1) {
+      float *kept = b.state_at(work.states, b.index, 1);
+      b.store_state(sum0, kept, kept + a.d * a.m);
+      b.state += B::STATE;
+      b.share_state(sum0);
+      b.state -= B::STATE;
+    }
   }
   b.template read_fetched<true>(q, later);
   b.template put_features<true>(later, begin, n0, b.row0, q);
@@ -618,14 +587,14 @@ DEVICE void mma_forward_chained(const Attention<T> &a, const Work &work) {
   typename B::Row row;
   if (b.row0 < n0) {
     b.load_left(q, row);
-    attend(b, row, k, v, b.first && !a.s0, begin, b.row0, n0, q);
+    attend(b, row, k, v, !given, begin, b.row0, n0, q);
   }
-  if (row1 < n1) {
+  if (TWO && row1 < n1) {
     sync_warp();
     b.template put_features<true>(later, next, n1, row1, q);
     sync_warp();
     b.load_left(q, row);
-    b.state = before_next;
+    b.state += B::STATE;
     attend(b, row, k + B::TILE, v + B::TILE, false, next, row1, n1, q);
   }
 }
@@ -659,227 +628,201 @@ DEVICE void of_features(const B &b, const typename B::Row &features, typename B:
   }
 }
 
-// Computes dq and w, forward in time, from the states that forward has kept: centred, see "In
-// bfloat16" in docs/causal-linear-attention.md. One centre serves the whole segment.
-template <class T, class B>
-DEVICE void mma_backward_queries(const B &b, const Attention<T> &a, const Work &work) {
-  typename B::State now;
-  b.load_before(b.first, a.s0, a.z0, work.states, false, now);
-  bool empty = b.first && !a.s0;
-  {
-    // The mean value by the state before the segment; of its first chunk while that is empty.
-    const int64_t line = b.seg.seq * a.heads + b.head, size = a.d * a.m;
-    const float *s = b.first ? (a.s0 ? a.s0 + line * size : nullptr)
-                             : b.state_at(work.states, b.index);
-    const float *z = b.first ? (a.s0 ? a.z0 + line * a.d : nullptr) : s + size;
-    float total = 0.0f;
-    if (s)
-      for (int i = 0; i < b.d; i++) total += z[i];
-    const bool by_state = s && total > 0.0f;
-    const int n = b.len(b.seg.begin), rows = by_state ? b.d : n;
-    constexpr int P = B::ACROSS * 8, PARTS = B::COUNT / P;
-    const int col = thread() % P, part = thread() / P;
-    float sum = 0.0f;
-    if (part < PARTS && col < b.m)
-      for (int i = part; i < rows; i += PARTS)
-        sum += by_state ? s[int64_t(i) * b.m + col]
-                        : to_float(*b.place(a.v, a.v_t, a.v_h, b.seg.begin, i, col));
-    b.parts[thread()] = sum;
-    sync();
-    if (part == 0) {
-      sum = 0.0f;
-      for (int i = 0; i < PARTS; i++) sum += b.parts[i * P + col];
-      b.centre[col] = sum / (by_state ? total : float(n));
-    }
-    sync();
-    if (s)
-#pragma unroll
-      for (int i = 0; i < B::DOWN; i++)
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-          const int row = b.state_row(i) + b.of_row() + 8 * half;
-          const float weight = row < b.d ? z[row] : 0.0f;
-#pragma unroll
-          for (int j = 0; j < B::LINE; j++)
-#pragma unroll
-            for (int e = 0; e < 2; e++)
-              now.s[i][j][2 * half + e] -= weight * b.centre[b.state_col(j) + b.of_col() + e];
-        }
+// Computes the mean value by the state s, z; by the chunk's values v while that is empty.
+template <class B, class T>
+DEVICE void find_centre(const B &b, const float *s, const float *z, const T *v, int n) {
+  constexpr int P = B::ACROSS * 8, PARTS = B::COUNT / P;
+  const int col = thread() % P, part = thread() / P;
+  float total = 0.0f, sum = 0.0f;
+  if (s)
+    for (int i = 0; i < b.d; i++) total += z[i];
+  const bool by_state = s && total > 0.0f;
+  const int rows = by_state ? b.d : n;
+  if (part < PARTS && col < b.m)
+    for (int i = part; i < rows; i += PARTS)
+      sum += by_state ? s[int64_t(i) * b.m + col] : to_float(v[i * B::PITCH + col]);
+  b.parts[thread()] = sum;
+  sync();
+  if (part == 0) {
+    sum = 0.0f;
+    for (int i = 0; i < PARTS; i++) sum += b.parts[i * P + col];
+    b.centre[col] = sum / (by_state ? total : float(n));
   }
-  for (int64_t t = b.seg.begin; t < b.seg.end; t += B::C) {
-    const int n = b.len(t);
-    b.load_q(t, n);
-    b.load_k(t, n);
-    b.load_v(t, n, b.centre);
-    b.load_gradient(t, n);
-    if (!empty) b.share_state(now);
-    sync();
-    if (b.row0 < n) {
-      typename B::Row q, g;
-      typename B::Sums x;
-      const int row = b.row0 + b.of_row();
-      const Pair left = a.decay ? Pair{b.power[row + 1], b.power[row + 9]} : Pair{1.0f, 1.0f};
-      b.load_left(b.own_rows(b.q), q);
-      B::clear(x);
-      if (!empty) {
-        b.times_state(q, x);
-        if (a.decay) B::scale(x, left);
+  sync();
+}
+
+// Computes all gradients of one chunk, with the state centred: see "In bfloat16" in
+// docs/causal-linear-attention.md. dq needs the state before the chunk, which forward has kept; dk
+// and dv need the gradient of the state after it, which comes along the chain, backward in time.
+template <class T, int P, int W, bool TWO>
+DEVICE void mma_backward(const Attention<T> &a, const Work &work) {
+  using B = Mma<T, P, W>;
+  B b(a, work, work.order ? work.order + work.count : nullptr, TWO ? 2 : 1, 5, 2);
+  const int64_t t = b.seg.begin + b.chunk * B::C, line = b.seg.seq * a.heads + b.head;
+  const int n = b.len(b.chunk), row = b.row0 + b.of_row();
+  if (n == 0) return;  // of a block: all its threads
+  T *const centred = b.g + B::TILE;
+  const bool first = b.first && b.chunk == 0, last = b.last && b.len(b.chunk + 1) == 0;
+  b.template fetch_features<false>(a.q, a.q_t, a.q_h, t, n, 0, b.q);
+  b.template fetch_features<false>(a.k, a.k_t, a.k_h, t, n, 0, b.k);
+  b.fetch_values(a.v, a.v_t, a.v_h, t, n, b.v);
+  b.fetch_values(a.grad, a.grad_t, a.grad_h, t, n, b.g);
+  const float *s = first ? (a.s0 ? a.s0 + line * a.d * a.m : nullptr)
+                         : b.state_at(work.states, b.index, b.chunk);
+  const float *z = first ? (a.s0 ? a.z0 + line * a.d : nullptr) : s + a.d * a.m;
+  typename B::State state;
+  b.load_state(s, z, state);
+  wait_for_copies();
+  sync();
+  find_centre(b, s, z, b.v, n);
+  b.make_features(t, n, b.q);
+  b.make_features(t, n, b.k);
+  b.centre_values(b.v, n, centred);
+  b.divide_gradients(t, n, b.g);
+  if (s) {
+#pragma unroll
+    for (int i = 0; i < B::DOWN; i++)
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const int down = b.state_row(i) + b.of_row() + 8 * half;
+        const float weight = down < b.d ? z[down] : 0.0f;
+#pragma unroll
+        for (int j = 0; j < B::LINE; j++)
+#pragma unroll
+          for (int e = 0; e < 2; e++)
+            state.s[i][j][2 * half + e] -= weight * b.centre[b.state_col(j) + b.of_col() + e];
       }
-      for (int at = 0; at <= b.row0; at += 16) {
-        float y0[4] = {}, y1[4] = {};
-        uint32_t scores[4];
-        b.times_transposed(q, b.k, at, y0, y1);
-        b.template keep<false>(y0, y1, b.row0, at, scores);
-        b.times_rows(scores, b.v, at, x);
+    b.share_state(state);
+  }
+  sync();
+
+  typename B::Row left, right;
+  typename B::Sums x;
+  if (b.row0 < n) {  // dq
+    const Pair power = a.decay ? Pair{b.power[row + 1], b.power[row + 9]} : Pair{1.0f, 1.0f};
+    b.load_left(b.own_rows(b.q), left);
+    B::clear(x);
+    if (s) {
+      b.times_state(left, x);
+      if (a.decay) B::scale(x, power);
+    }
+    for (int at = 0; at <= b.row0; at += 16) {
+      float y0[4] = {}, y1[4] = {};
+      uint32_t scores[4];
+      b.times_transposed(left, b.k, at, y0, y1);
+      b.template keep<false>(y0, y1, b.row0, at, scores);
+      b.times_rows(scores, centred, at, x);
+    }
+    // w = -g . (O - c); for the pass over keys, -g . O
+    b.load_left(b.own_rows(b.g), right);
+    Pair sum{0.0f, 0.0f}, shift{0.0f, 0.0f};
+#pragma unroll
+    for (int j = 0; j < B::ACROSS; j++)
+#pragma unroll
+      for (int e = 0; e < 2; e++) {
+        const uint32_t up = right[j / 2][j % 2 * 2], down = right[j / 2][j % 2 * 2 + 1];
+        const float c = b.centre[8 * j + b.of_col() + e];
+        const float g0 = e ? high(up) : low(up), g1 = e ? high(down) : low(down);
+        sum.x += g0 * (x[j][e] - a.eps * c), sum.y += g1 * (x[j][e + 2] - a.eps * c);
+        shift.x += g0 * c, shift.y += g1 * c;
       }
-      // w = -g . (O - c); for the pass over keys, -g . O
-      b.load_left(b.own_rows(b.g), g);
-      Pair sum{0.0f, 0.0f}, shift{0.0f, 0.0f};
+    sum = Pair{sum_of_four(sum.x), sum_of_four(sum.y)};
+    shift = Pair{sum_of_four(shift.x), sum_of_four(shift.y)};
+    const float *den = a.den + b.head * a.tokens + t + row;
+    const Pair w{row < n ? -sum.x / den[0] : 0.0f, row + 8 < n ? -sum.y / den[8] : 0.0f};
+    if (b.of_col() == 0) {
+      b.w[row] = row < n ? w.x - shift.x : 0.0f;
+      b.w[row + 8] = row + 8 < n ? w.y - shift.y : 0.0f;
+    }
+    B::clear(x);
+    if (s) {
+      b.times_state_transposed(right, x);
 #pragma unroll
       for (int j = 0; j < B::ACROSS; j++)
 #pragma unroll
         for (int e = 0; e < 2; e++) {
-          const uint32_t up = g[j / 2][j % 2 * 2], down = g[j / 2][j % 2 * 2 + 1];
-          const float c = b.centre[8 * j + b.of_col() + e];
-          const float g0 = e ? high(up) : low(up), g1 = e ? high(down) : low(down);
-          sum.x += g0 * (x[j][e] - a.eps * c), sum.y += g1 * (x[j][e + 2] - a.eps * c);
-          shift.x += g0 * c, shift.y += g1 * c;
+          const float norm = b.z[8 * j + b.of_col() + e];
+          x[j][e] += w.x * norm, x[j][e + 2] += w.y * norm;
         }
-      sum = Pair{sum_of_four(sum.x), sum_of_four(sum.y)};
-      shift = Pair{sum_of_four(shift.x), sum_of_four(shift.y)};
-      const int64_t token = b.head * a.tokens + t + row;
-      const Pair w{row < n ? -sum.x / a.den[token] : 0.0f,
-                   row + 8 < n ? -sum.y / a.den[token + 8] : 0.0f};
-      if (b.of_col() == 0) {
-        if (row < n) work.w[token] = w.x - shift.x;
-        if (row + 8 < n) work.w[token + 8] = w.y - shift.y;
-      }
-      B::clear(x);
-      if (!empty) {
-        b.times_state_transposed(g, x);
-#pragma unroll
-        for (int j = 0; j < B::ACROSS; j++)
-#pragma unroll
-          for (int e = 0; e < 2; e++) {
-            const float z = b.z[8 * j + b.of_col() + e];
-            x[j][e] += w.x * z, x[j][e + 2] += w.y * z;
-          }
-        if (a.decay) B::scale(x, left);
-      }
-      for (int at = 0; at <= b.row0; at += 16) {
-        float y0[4] = {w.x, w.x, w.y, w.y}, y1[4] = {w.x, w.x, w.y, w.y};
-        uint32_t scores[4];
-        b.times_transposed(g, b.v, at, y0, y1);
-        b.template keep<false>(y0, y1, b.row0, at, scores);
-        b.times_rows(scores, b.k, at, x);
-      }
-      of_features(b, q, x, t, n);
-      b.store_rows(x, b.own_rows(b.q), a.dq, a.dq_t, a.dq_h, t, b.row0, n, b.d);
+      if (a.decay) B::scale(x, power);
     }
-    if (t + B::C < b.seg.end) b.add_products(b.k, b.v, n, nullptr, n - 1, -1, now);
-    empty = false;
-    sync();
+    for (int at = 0; at <= b.row0; at += 16) {
+      float y0[4] = {w.x, w.x, w.y, w.y}, y1[4] = {w.x, w.x, w.y, w.y};
+      uint32_t scores[4];
+      b.times_transposed(right, centred, at, y0, y1);
+      b.template keep<false>(y0, y1, b.row0, at, scores);
+      b.times_rows(scores, b.k, at, x);
+    }
+    of_features(b, left, x, t, n);
+  } else if (b.of_col() == 0) {
+    b.w[row] = b.w[row + 8] = 0.0f;
   }
-}
+  sync();  // `centred` is free, and w is whole
+  if (b.row0 < n)
+    b.store_rows(x, b.own_rows(centred), a.dq, a.dq_t, a.dq_h, t, b.row0, n, b.d);
 
-// Computes dk and dv, backward in time.
-template <class T, class B>
-DEVICE void mma_backward_keys_and_values(const B &b, const Attention<T> &a, const Work &work) {
-  const int64_t chunks = (b.seg.end - b.seg.begin + B::C - 1) / B::C,
-                latest = b.seg.begin + (chunks - 1) * B::C;
-  typename B::State now;
-  const bool passes = !b.first || a.ds0;
-  if (passes) {
+  const bool given = a.ds1 || !last, passes = a.ds0 || !first;
+  if (given || passes) {
     typename B::State sum;
     sum.clear();
-    for (int64_t t = latest; t >= b.seg.begin; t -= B::C) {
-      const int n = b.len(t);
-      b.load_q(t, n);
-      b.load_gradient(t, n);
-      b.load_w(t, n);
-      sync();
-      b.add_products(b.q, b.g, n, b.w, 1, 1, sum);
-      sync();
+    if (passes) b.add_products(b.q, b.g, n, b.w, 1, 1, sum);
+    b.load_passed(last, a.ds1, a.dz1, work.back, b.chunk, state);
+    if (passes) {
+      sum.add(state, a.decay ? b.power[n] : 1.0f);
+      if (first)
+        b.store_state(sum, a.ds0 + line * a.d * a.m, a.dz0 + line * a.d);
+      else if (b.chunk == 0)
+        b.pass_on(sum, work.back, b.index - 1, TWO ? 1 : 0);
+      else
+        b.pass_on(sum, work.back, b.index, 0);
     }
-    b.load_before(b.last, a.ds1, a.dz1, work.back, true, now);
-    sum.add(now, a.decay ? power_of(b.decay, float(b.seg.end - b.seg.begin)) : 1.0f);
-    if (b.first) {
-      const int64_t line = b.seg.seq * a.heads + b.head;
-      b.store_state(sum, a.ds0 + line * a.d * a.m, a.dz0 + line * a.d);
-    } else {
-      b.pass_on(sum, work.back, b.index - 1);
-    }
-  } else {
-    b.load_before(b.last, a.ds1, a.dz1, work.back, true, now);
-  }
-  bool empty = b.last && !a.ds1;
-  for (int64_t t = latest; t >= b.seg.begin; t -= B::C) {
-    const int n = b.len(t);
-    b.load_q(t, n);
-    b.load_k(t, n);
-    b.load_v(t, n, nullptr);
-    b.load_gradient(t, n);
-    b.load_w(t, n);
-    if (!empty) b.share_state(now);
-    sync();
-    if (b.row0 < n) {
-      typename B::Row rows;
-      typename B::Sums x;
-      const int row = b.row0 + b.of_row(), age = n - 1 - row;
-      const Pair left{age < 0 ? 0.0f : a.decay ? b.power[age] : 1.0f,
-                      age < 8 ? 0.0f : a.decay ? b.power[age - 8] : 1.0f};
-      b.load_left(b.own_rows(b.v), rows);
-      B::clear(x);
-      if (!empty) {
-        b.times_state_transposed(rows, x);
-#pragma unroll
-        for (int j = 0; j < B::ACROSS; j++)
-#pragma unroll
-          for (int e = 0; e < 2; e++) {
-            const float z = b.z[8 * j + b.of_col() + e];
-            x[j][e] += z, x[j][e + 2] += z;
-          }
-        B::scale(x, left);
-      }
-      for (int at = b.row0; at < n; at += 16) {
-        const int col = at + b.of_col();
-        float y0[4] = {b.w[col], b.w[col + 1], b.w[col], b.w[col + 1]},
-              y1[4] = {b.w[col + 8], b.w[col + 9], b.w[col + 8], b.w[col + 9]};
-        uint32_t scores[4];
-        b.times_transposed(rows, b.g, at, y0, y1);
-        b.template keep<true>(y0, y1, b.row0, at, scores);
-        b.times_rows(scores, b.q, at, x);
-      }
-      typename B::Row keys;
-      b.load_left(b.own_rows(b.k), keys);
-      of_features(b, keys, x, t, n);
-      b.store_rows(x, b.own_rows(b.v), a.dk, a.dk_t, a.dk_h, t, b.row0, n, b.d);
-      B::clear(x);
-      if (!empty) {
-        b.times_state(keys, x);
-        B::scale(x, left);
-      }
-      for (int at = b.row0; at < n; at += 16) {
-        float y0[4] = {}, y1[4] = {};
-        uint32_t scores[4];
-        b.times_transposed(keys, b.q, at, y0, y1);
-        b.template keep<true>(y0, y1, b.row0, at, scores);
-        b.times_rows(scores, b.g, at, x);
-      }
-      b.store_rows(x, b.own_rows(b.k), a.dv, a.dv_t, a.dv_h, t, b.row0, n, b.m);
-    }
-    if (t > b.seg.begin) b.add_products(b.q, b.g, n, b.w, 1, 1, now);
-    empty = false;
+    b.state += B::STATE;
+    b.share_state(state);
     sync();
   }
-}
 
-// Computes all gradients of a segment: its rows come from memory once, and then from the L2 cache.
-template <class T, int P, int W>
-DEVICE void mma_backward(const Attention<T> &a, const Work &work) {
-  const Mma<T, P, W> b(a, work, work.order ? work.order + work.count : nullptr, 4, 1);
-  mma_backward_queries(b, a, work);
-  mma_backward_keys_and_values(b, a, work);
+  if (b.row0 >= n) return;
+  const int age = n - 1 - row;
+  const Pair power{age < 0 ? 0.0f : a.decay ? b.power[age] : 1.0f,
+                   age < 8 ? 0.0f : a.decay ? b.power[age - 8] : 1.0f};
+  b.load_left(b.own_rows(b.v), left);  // dk
+  b.load_left(b.own_rows(b.k), right);
+  B::clear(x);
+  if (given) {
+    b.times_state_transposed(left, x);
+#pragma unroll
+    for (int j = 0; j < B::ACROSS; j++)
+#pragma unroll
+      for (int e = 0; e < 2; e++) {
+        const float norm = b.z[8 * j + b.of_col() + e];
+        x[j][e] += norm, x[j][e + 2] += norm;
+      }
+    B::scale(x, power);
+  }
+  for (int at = b.row0; at < n; at += 16) {
+    const int col = at + b.of_col();
+    float y0[4] = {b.w[col], b.w[col + 1], b.w[col], b.w[col + 1]},
+          y1[4] = {b.w[col + 8], b.w[col + 9], b.w[col + 8], b.w[col + 9]};
+    uint32_t scores[4];
+    b.times_transposed(left, b.g, at, y0, y1);
+    b.template keep<true>(y0, y1, b.row0, at, scores);
+    b.times_rows(scores, b.q, at, x);
+  }
+  of_features(b, right, x, t, n);
+  b.store_rows(x, b.own_rows(b.v), a.dk, a.dk_t, a.dk_h, t, b.row0, n, b.d);
+  B::clear(x);  // dv
+  if (given) {
+    b.times_state(right, x);
+    B::scale(x, power);
+  }
+  for (int at = b.row0; at < n; at += 16) {
+    float y0[4] = {}, y1[4] = {};
+    uint32_t scores[4];
+    b.times_transposed(right, b.q, at, y0, y1);
+    b.template keep<true>(y0, y1, b.row0, at, scores);
+    b.times_rows(scores, b.g, at, x);
+  }
+  b.store_rows(x, b.own_rows(b.k), a.dv, a.dv_t, a.dv_h, t, b.row0, n, b.m);
 }
 
 }  // namespace cuda

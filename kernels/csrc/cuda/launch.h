@@ -92,7 +92,8 @@ class Call {
   }
   template <class T>
   Tensor states_like(const Attention<T> &a) const {
-    return at::empty({work_.count, a.heads, a.d * a.m + a.d}, q_.options().dtype(at::kFloat));
+    return at::empty({work_.count, CHUNKS, a.heads, a.d * a.m + a.d},
+                     q_.options().dtype(at::kFloat));
   }
   c10::cuda::CUDAGuard guard_;
   const Tensor q_, segments_;

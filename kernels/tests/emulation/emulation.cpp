@@ -268,7 +268,8 @@ Made make(const Attention<T> &a, const int64_t *cu_seqlens, int64_t sequences, i
     made.first.push_back(int64_t(made.segments.size()));
   }
   const int64_t count = int64_t(made.segments.size());
-  made.states.assign(count * a.heads * (a.d * a.m + a.d), NAN), made.back = made.states;
+  made.states.assign(count * CHUNKS * a.heads * (a.d * a.m + a.d), NAN);
+  made.back = made.states;
   made.w.assign(a.heads * a.tokens, NAN);
   made.order.resize(2 * count);
   chain_order(made.first.data(), sequences, made.order.data());
@@ -323,24 +324,26 @@ void sized(const Attention<T> &a, const Made &made, bool backward) {
   run<T, 128, SHORT ? 32 : 16>(a, made, backward);
 }
 
-template <int P, int W>
+template <int P, int W, bool TWO>
 void run_mma(const Attention<Bf16> &a, Made &made, bool backward) {
   Work w = made.work;
   const int64_t blocks = w.count * a.heads;
   std::fill(made.flags.begin(), made.flags.end(), 0);
-  if (!w.chained) w.flags = nullptr, w.order = nullptr;
+  if (!w.chained && !(backward && TWO)) w.flags = nullptr;
+  if (!w.chained) w.order = nullptr;
   grid(w.sequences, a.heads, THREADS,
        [&] { backward ? carry_states<true>(a, w) : carry_states<false>(a, w); });
-  if (!backward)
-    return grid(blocks, 1, 32 * W, [&] {
-      w.chained ? mma_forward_chained<Bf16, P, W>(a, w) : mma_forward<Bf16, P, W>(a, w);
-    });
-  grid(blocks, 1, 32 * W, [&] { mma_backward<Bf16, P, W>(a, w); });
+  if (backward)
+    return grid(TWO ? 2 * blocks : blocks, 1, 32 * W, [&] { mma_backward<Bf16, P, W, TWO>(a, w); });
+  grid(blocks, 1, 32 * W, [&] { mma_forward<Bf16, P, W, TWO>(a, w); });
 }
 template <int W>
 void sized_mma(const Attention<Bf16> &a, Made &made, bool backward) {
-  if (!fits_mma(a)) std::abort();
-  return mma_width(a) == 32 ? run_mma<32, W>(a, made, backward) : run_mma<64, W>(a, made, backward);
+  if (!fits_mma(a) || made.work.longest > 32 * W) std::abort();
+  const bool two = made.work.longest > 16 * W;
+  if (mma_width(a) == 32)
+    return two ? run_mma<32, W, true>(a, made, backward) : run_mma<32, W, false>(a, made, backward);
+  return two ? run_mma<64, W, true>(a, made, backward) : run_mma<64, W, false>(a, made, backward);
 }
 
 std::vector<Bf16> rounded(const float *x, int64_t n) {

@@ -251,24 +251,28 @@ fn bfloat16_holds_to_the_fused_form() {
 
 #[test]
 fn tensor_cores_hold_to_the_fused_form() {
+    // Segments of one chunk and of two; chains of segments.
     for warps in [2, 4, 8] {
-        let mma = |case: &Case, longest| check(case, longest, Kernels::Mma(warps), 3e-2);
-        mma(&case(&[1], 1, 32, 32, false, false), 256);
-        mma(&case(&[16, 0, 31, 32], 2, 32, 32, true, true), 256);
-        mma(&case(&[15, 129, 0, 300], 2, 64, 64, true, false), 128);
-        mma(&case(&[150, 65], 2, 64, 48, false, true), 64);
-        mma(&case(&[97], 1, 40, 64, false, true), 32);
-        mma(&case(&[30], 1, 8, 16, false, false), 256);
+        let (one, two) = (16 * i64::from(warps), 32 * i64::from(warps));
+        for longest in [one, two] {
+            let mma = |case: &Case| check(case, longest, Kernels::Mma(warps), 3e-2);
+            mma(&case(&[1], 1, 32, 32, false, false));
+            mma(&case(&[16, 0, 31, 32], 2, 32, 32, true, true));
+            mma(&case(&[15, 129, 0, 300], 2, 64, 64, true, false));
+            mma(&case(&[150, 65], 2, 64, 48, false, true));
+            mma(&case(&[97], 1, 40, 64, false, true));
+            mma(&case(&[30], 1, 8, 16, false, false));
+        }
     }
 }
 
 #[test]
 fn the_order_of_threads_changes_no_bit() {
-    let case = case(&[70, 150, 3], 2, 32, 32, true, true);
+    let case = case(&[70, 200, 3], 2, 32, 32, true, true);
     for kernels in [Kernels::Float, Kernels::Tiles, Kernels::Mma(4), Kernels::Mma(8)] {
-        let expected = emulated(&case, 64, kernels, 0);
+        let expected = emulated(&case, 128, kernels, 0);
         for order in 1..4 {
-            for (found, expected) in emulated(&case, 64, kernels, order).iter().zip(&expected) {
+            for (found, expected) in emulated(&case, 128, kernels, order).iter().zip(&expected) {
                 assert!(found.equal(expected), "{} warps, order {order}", kernels.warps());
             }
         }
