@@ -8,8 +8,6 @@
 namespace lf {
 namespace cuda {
 
-constexpr int64_t LONGEST_SEGMENT = 256;  // tokens
-
 struct Segments {
   std::vector<Segment> all;       // in order
   std::vector<int64_t> first{0};  // [sequences + 1]: the first segment of each sequence

@@ -57,7 +57,7 @@ int lf_call(Call **out, const int64_t *numbers, void *const *pointers, double ep
   w.count = int64_t(made.all.size()), w.sequences = sequences;
   for (const Segment &x : made.all) w.longest = std::max(w.longest, x.end - x.begin);
   w.chained = w.count > 0 && made.all.size() > size_t(w.sequences - empty(made));
-  const size_t state = size_t(w.count * heads * (d * m + d)) * sizeof(float);
+  const size_t state = size_t(w.count * CHUNKS * heads * (d * m + d)) * sizeof(float);
   const size_t octets[] = {made.all.size() * sizeof(Segment),
                            made.first.size() * sizeof(int64_t),
                            made.order.size() * sizeof(int32_t),
