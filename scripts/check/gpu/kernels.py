@@ -115,7 +115,7 @@ def shown(lengths):
 
 
 class Call:
-    """One variant on one case's inputs in one kind."""
+    """One variant on one case's inputs in one kind. The last states are asked for where the first ones are given."""
 
     def __init__(self, library, case, kind):
         self.library, self.case = library, case
@@ -133,7 +133,7 @@ class Call:
         grad, out, den = case.grad.to(kind).contiguous(), make(n, h, m), sums(h, n)
         s1, z1, ds0, dz0 = sums(s, h, d, m), sums(s, h, d), sums(s, h, d, m), sums(s, h, d)
         if case.s0 is None:
-            ds0 = dz0 = None
+            s1 = z1 = ds0 = dz0 = None
         tensors = [q, k, v, grad, out, dq, dk, dv, den, case.cos, case.sin, case.decay, case.s0, case.z0]
         tensors += [case.ds1, case.dz1, s1, z1, ds0, dz0]
         self.kept = tensors
@@ -326,20 +326,18 @@ def kernels(variants):
                     for _ in range(5):
                         call.both()
                     torch.cuda.synchronize()
-                lines = []
-                for event in found.key_averages():
-                    us = getattr(event, "device_time_total", 0) or getattr(event, "cuda_time_total", 0)
-                    if "lf::" in event.key or "anonymous" in event.key:
-                        short = event.key.split("::")[-1].split("(")[0].split("<")[0] if "::" in event.key else event.key
-                        lines.append(f"{short_name(event.key)} {us / 5:.0f}")
+                events = [event for event in found.key_averages() if "lf::" in event.key]
+                lines = [f"{short_name(event.key)} {event.self_device_time_total / 5:.1f}" for event in events]
                 print(f"| kernels | {shape_name(shape)} | {kind} | {name} | {', '.join(lines)} us", flush=True)
     return 0
 
 
 def short_name(text):
     """`forward` of `void lf::cuda::(anonymous namespace)::forward<float, 32, 32>(...)`."""
-    head = text.replace("(anonymous namespace)::", "").split("(")[0].split("<")[0]
-    return head.split("::")[-1].split()[-1]
+    for unnamed in ("(anonymous namespace)::", "<unnamed>::", "_GLOBAL__N_::"):
+        text = text.replace(unnamed, "")
+    words = text.split("(")[0].split("<")[0].split("::")[-1].split()
+    return words[-1] if words else text[:40]
 
 
 def once(path, kind, shape):
@@ -391,14 +389,15 @@ def variants_in(folder):
 
 
 def main(args):
-    folder = os.environ.get("LF_VARIANTS", "build")
     if args[0] in ("peer", "warm"):
         return peer(args[0] == "warm")
     if args[0] == "once":
         return once(args[1], args[2], tuple(map(int, args[3].split(","))))
-    found = variants_in(folder)
+    found = variants_in(os.environ.get("LF_VARIANTS", "build"))
+    if args[1:]:
+        found = {name: path for name, path in found.items() if name in args[1:]}
     if not found:
-        print(f"{folder}: no compiled variant")
+        print("no compiled variant")
         return 1
     return {"check": check, "few": lambda v: check(v, True), "times": times, "kernels": kernels}[args[0]](found)
 
