@@ -130,6 +130,13 @@ DEVICE float sum_of_four(float x) {
   return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
+// Adds the numbers of eight lanes that share a column.
+DEVICE float sum_of_rows(float x) {
+  x += __shfl_xor_sync(0xffffffffu, x, 4);
+  x += __shfl_xor_sync(0xffffffffu, x, 8);
+  return x + __shfl_xor_sync(0xffffffffu, x, 16);
+}
+
 // The chain of segments.
 DEVICE int32_t take_number(int32_t *counter) { return atomicAdd(counter, 1); }
 DEVICE void wait_for(const int32_t *flag, int lane) {
@@ -247,11 +254,15 @@ __global__ void __launch_bounds__(THREADS, 1) scan(const Attention<T> a, const W
 __global__ void __launch_bounds__(THREADS, 1) step(const Step p) { step_head(p); }
 
 // Kernels of attention_mma.cuh. So many blocks fit a multiprocessor: their registers are bounded.
-#define MMA_KERNEL                           \
-  template <class T, int P, int W, bool TWO> \
-  __global__ void __launch_bounds__(32 * W, P == 64 && W < 8 ? 10 / W : 16 / W)
-MMA_KERNEL forward_mma(const Attention<T> a, const Work w) { mma_forward<T, P, W, TWO>(a, w); }
-MMA_KERNEL backward_mma(const Attention<T> a, const Work w) { mma_backward<T, P, W, TWO>(a, w); }
+#define MMA_KERNEL                                       \
+  template <class T, int P, int W, bool TWO, bool PLAIN> \
+  __global__ void __launch_bounds__(32 * W, P == 64 ? (W < 8 ? 10 / W : 2) : 24 / W)
+MMA_KERNEL forward_mma(const Attention<T> a, const Work w) {
+  mma_forward<T, P, W, TWO, PLAIN>(a, w);
+}
+MMA_KERNEL backward_mma(const Attention<T> a, const Work w) {
+  mma_backward<T, P, W, TWO, PLAIN>(a, w);
+}
 template <class T, bool BACK>
 __global__ void __launch_bounds__(THREADS) carry(const Attention<T> a, const Work w) {
   carry_states<BACK>(a, w);
@@ -313,9 +324,9 @@ int launch_mma(Kernel kernel, int64_t blocks, size_t octets, int threads, const 
 }
 
 // TWO: segments may have two chunks.
-template <int P, int W, bool TWO>
+template <int P, int W, bool TWO, bool PLAIN>
 int run_mma(const Attention<Bf16> &a, const Work &w, bool backward, cudaStream_t stream) {
-  using M = Mma<Bf16, P, W>;
+  using M = Mma<Bf16, P, W, PLAIN>;
   Work chain = w;
   if (w.chained || (backward && TWO)) {
     const size_t octets = sizeof(int32_t) * size_t(flag_count(w, a.heads));
@@ -329,19 +340,19 @@ int run_mma(const Attention<Bf16> &a, const Work &w, bool backward, cudaStream_t
   if (error) return error;
   const int64_t blocks = w.count * a.heads;
   if (backward)
-    return launch_mma(backward_mma<Bf16, P, W, TWO>, TWO ? 2 * blocks : blocks, M::octets(5, 2),
+    return launch_mma(backward_mma<Bf16, P, W, TWO, PLAIN>, TWO ? 2 * blocks : blocks, M::octets(5, 2),
                       32 * W, a, chain, stream);
-  return launch_mma(forward_mma<Bf16, P, W, TWO>, blocks, M::octets(TWO ? 5 : 3, TWO ? 2 : 1),
+  return launch_mma(forward_mma<Bf16, P, W, TWO, PLAIN>, blocks, M::octets(TWO ? 5 : 3, TWO ? 2 : 1),
                     32 * W, a, chain, stream);
 }
 
 // Chooses the chunk by the longest segment: short sequences take blocks of fewer warps.
-template <int P>
+template <int P, bool PLAIN>
 int sized_mma(const Attention<Bf16> &a, const Work &w, bool backward, cudaStream_t stream) {
-  if (w.longest <= 32) return run_mma<P, 2, false>(a, w, backward, stream);
-  if (w.longest <= 64) return run_mma<P, 4, false>(a, w, backward, stream);
-  if (w.longest <= 128) return run_mma<P, 8, false>(a, w, backward, stream);
-  return run_mma<P, 8, true>(a, w, backward, stream);
+  if (P == 32 && w.longest <= 32) return run_mma<32, 2, false, PLAIN>(a, w, backward, stream);
+  if (w.longest <= 64) return run_mma<P, 4, false, PLAIN>(a, w, backward, stream);
+  if (w.longest <= 128) return run_mma<P, 8, false, PLAIN>(a, w, backward, stream);
+  return run_mma<P, 8, true, PLAIN>(a, w, backward, stream);
 }
 
 // Chooses tiles for the head dimension.
@@ -367,7 +378,10 @@ int backward_f32(const Attention<float> &a, const Work &w, void *stream) {
 static int run_bf16(const Attention<Bf16> &a, const Work &w, bool backward, void *stream) {
   if (!fits_mma(a)) return sized(a, w, backward, stream);
   const auto s = static_cast<cudaStream_t>(stream);
-  return mma_width(a) == 32 ? sized_mma<32>(a, w, backward, s) : sized_mma<64>(a, w, backward, s);
+  const bool plain = !a.cos && !a.decay;
+  if (a.d == 32)
+    return plain ? sized_mma<32, true>(a, w, backward, s) : sized_mma<32, false>(a, w, backward, s);
+  return plain ? sized_mma<64, true>(a, w, backward, s) : sized_mma<64, false>(a, w, backward, s);
 }
 int forward_bf16(const void *a, const Work &w, void *stream) {
   return run_bf16(*static_cast<const Attention<Bf16> *>(a), w, false, stream);

@@ -18,35 +18,34 @@ struct alignas(16) Octet {
   uint32_t pair[4];
 };
 
-// Returns whether the kernels of this file take these arguments: rows begin at multiples of 16
-// octets, and rotated halves of a head are halves of a tile.
+// Returns whether the kernels of this file take these arguments: D = M = 32 or 64, and rows that begin
+// at multiples of 16 octets.
 template <class T>
 inline bool fits_mma(const Attention<T> &a) {
   const int64_t strides = a.q_t | a.q_h | a.k_t | a.k_h | a.v_t | a.v_h | a.grad_t | a.grad_h |
                           a.dq_t | a.dq_h | a.dk_t | a.dk_h | a.dv_t | a.dv_h;
   const auto at = [](const void *p) { return reinterpret_cast<uintptr_t>(p); };
   const uintptr_t places = at(a.q) | at(a.k) | at(a.v) | at(a.out) | at(a.grad) | at(a.dq) |
-                           at(a.dk) | at(a.dv) | at(a.cos) | at(a.sin);
-  return sizeof(T) == 2 && a.d <= 64 && a.m <= 64 && (a.d | a.m | strides) % 8 == 0 &&
-         places % 16 == 0 && (!a.cos || a.d == 32 || a.d == 64);
-}
-// Returns the width of tiles for these arguments.
-template <class T>
-inline int mma_width(const Attention<T> &a) {
-  return a.d <= 32 && a.m <= 32 ? 32 : 64;
+                           at(a.dk) | at(a.dv) | at(a.cos) | at(a.sin) | at(a.s0) | at(a.s1) |
+                           at(a.ds0) | at(a.ds1);
+  return sizeof(T) == 2 && a.d == a.m && (a.d == 32 || a.d == 64) && strides % 8 == 0 &&
+         places % 16 == 0;
 }
 
-template <class T, int P, int W>
+// D = M = P. PLAIN: neither rotary positions nor decay.
+template <class T, int P, int W, bool PLAIN>
 struct Mma {
   static constexpr int C = 16 * W, PITCH = P + 8, COUNT = 32 * W, STEPS = P / 16, ACROSS = P / 8;
   // The state [P, P] as tiles of 16 x 8, in order to the warps: DOWN rows of LINE tiles each.
   static constexpr int TILES = STEPS * ACROSS / W, LINE = TILES < ACROSS ? TILES : ACROSS,
                        DOWN = TILES / LINE;
   static constexpr int TILE = C * PITCH, STATE = P * PITCH;  // elements
+  static constexpr int PARTS = COUNT > STEPS * P ? COUNT : STEPS * P;
   // Octets of shared memory for so many tiles of tokens and states. The rest are floats.
   static constexpr size_t octets(int tiles, int states) {
-    return 2 * (tiles * TILE + states * STATE) + 4 * (2 * C + 8 + 2 * P + COUNT);
+    return 2 * (tiles * TILE + states * STATE) + 4 * (2 * C + 8 + 2 * P + PARTS);
   }
+  static constexpr bool IS_PLAIN = PLAIN;
   static constexpr int SLOTS = P / 16;  // octets of a tile that a thread reads
 
   // Part of a state that a warp keeps: s, and beside it z in column 0 (with column 1 added to it).
@@ -83,16 +82,16 @@ struct Mma {
   Segment seg;
   int chunk;         // of the segment: the block's own
   bool first, last;  // of its sequence: the segment
-  int d, m, lane, warp, row0;
+  int lane, warp, row0;
   float decay;
   T *k, *v, *q, *g, *state;
-  float *power, *w, *z, *centre, *parts;  // [C + 1], [C], [P], [P], [COUNT]
+  float *power, *w, *z, *centre, *parts;  // [C + 1], [C], [P], [P], [PARTS]
 
   // Takes the next chunk in the order of the chain, or segment if `chunks` is 1. Blocks start in the
   // order of their numbers or not; those that take a later number wait for earlier ones alone.
-  DEVICE Mma(const Attention<T> &a, const Work &work, const int32_t *order, int chunks, int tiles,
+  DEVICE Mma(const Attention<T> &a, const Work &work, const int32_t *order, uint32_t chunks, int tiles,
              int states)
-      : a(a), work(work), d(int(a.d)), m(int(a.m)), lane(thread() % 32), warp(thread() / 32) {
+      : a(a), work(work), lane(thread() % 32), warp(thread() / 32) {
     row0 = 16 * warp;
     T *tile = reinterpret_cast<T *>(shared());
     k = tile, v = k + TILE, q = v + TILE, g = q + TILE, state = tile + tiles * TILE;
@@ -105,19 +104,20 @@ struct Mma {
       sync();
       number = *taken;
     }
-    const int64_t at = number / a.heads;
+    const uint32_t heads = uint32_t(a.heads), at = uint32_t(number) / heads;
     index = order ? order[at / chunks] : at / chunks;
     chunk = chunks - 1 - int(at % chunks);
-    head = number % a.heads;
+    head = uint32_t(number) % heads;
     seg = work.segments[index];
     first = index == work.first[seg.seq], last = index + 1 == work.first[seg.seq + 1];
-    decay = a.decay ? a.decay[head] : 1.0f;
-    if (a.decay && thread() == 0) {
+    decay = has_decay() ? a.decay[head] : 1.0f;
+    if (has_decay() && thread() == 0) {
       power[0] = 1.0f;
       for (int i = 0; i < C; i++) power[i + 1] = power[i] * decay;
     }
     sync();
   }
+  DEVICE bool has_decay() const { return !PLAIN && a.decay; }
   // Returns how many tokens of the segment's chunk there are.
   DEVICE int len(int chunk) const {
     const int64_t left = seg.end - seg.begin - chunk * C;
@@ -130,91 +130,100 @@ struct Mma {
 
   // Tiles.
 
-  DEVICE const T *place(const T *x, int64_t x_t, int64_t x_h, int64_t t, int row, int col) const {
-    return x + (t + row) * x_t + head * x_h + col;
-  }
-  // Rows are read by the whole block, or 16 of them by their own warp. Place of octet `i` of a thread
-  // in rows of features: columns of both halves, in turn.
+  // Rows are read by the whole block, or 16 of them by their own warp. Octets of features lie in
+  // columns of both halves of a row, in turn; those of values in turn along it.
   template <bool OWN>
   DEVICE int feature_row(int i) const {
-    return (OWN ? i / 2 * 32 + lane : i / 2 * COUNT + thread()) / (P / 16);
+    return (OWN ? lane : thread()) / (P / 16) + i / 2 * ((OWN ? 32 : COUNT) / (P / 16));
   }
-  DEVICE static int feature_col(int i) { return thread() % (P / 16) * 8 + i % 2 * (P / 2); }
-  // In rows of values.
-  DEVICE static int value_row(int i) { return (i * COUNT + thread()) / (P / 8); }
+  DEVICE static int feature_col() { return thread() % (P / 16) * 8; }
+  DEVICE static int value_row(int i) { return thread() / (P / 8) + i * (COUNT / (P / 8)); }
   DEVICE static int value_col() { return thread() % (P / 8) * 8; }
 
-  // Starts to read rows `base` and on of features into a tile as they are; zero outside [n, d].
+  // Starts to read rows `base` and on of features into a tile as they are; zero beyond row n.
   template <bool OWN>
   DEVICE void fetch_features(const T *x, int64_t x_t, int64_t x_h, int64_t t, int n, int base,
                              T *tile) const {
+    const int row = feature_row<OWN>(0);
+    const T *from = x + (t + base + row) * x_t + head * x_h + feature_col();
+    T *to = tile + row * PITCH + feature_col();
 #pragma unroll
-    for (int i = 0; i < SLOTS; i++) {
-      const int row = feature_row<OWN>(i), col = feature_col(i);
-      const bool in = base + row < n && col < d;
-      copy_octet(tile + row * PITCH + col, in ? place(x, x_t, x_h, t, base + row, col) : x, in);
+    for (int i = 0; i < SLOTS; i += 2) {
+      const int down = i / 2 * ((OWN ? 32 : COUNT) / (P / 16));
+      const bool in = base + row + down < n;
+      copy_octet(to + down * PITCH, from, in);
+      copy_octet(to + down * PITCH + P / 2, from + P / 2, in);
+      from += (OWN ? 32 : COUNT) / (P / 16) * x_t;
     }
   }
-  // Of values, or their gradients; zero outside [n, m].
+  // Of values, or their gradients.
   DEVICE void fetch_values(const T *x, int64_t x_t, int64_t x_h, int64_t t, int n, T *tile) const {
+    const int row = value_row(0);
+    const T *from = x + (t + row) * x_t + head * x_h + value_col();
+    T *to = tile + row * PITCH + value_col();
 #pragma unroll
     for (int i = 0; i < SLOTS; i++) {
-      const int row = value_row(i), col = value_col();
-      const bool in = row < n && col < m;
-      copy_octet(tile + row * PITCH + col, in ? place(x, x_t, x_h, t, row, col) : x, in);
+      const int down = i * (COUNT / (P / 8));
+      copy_octet(to + down * PITCH, from, row + down < n);
+      from += COUNT / (P / 8) * x_t;
     }
   }
-  // Reads the same rows into registers.
+  // Reads the same rows of features into registers.
   template <bool OWN>
   DEVICE void read_features(const T *x, int64_t x_t, int64_t x_h, int64_t t, int n, int base,
                             Octet (&rows)[SLOTS]) const {
+    const int row = feature_row<OWN>(0);
+    const T *from = x + (t + base + row) * x_t + head * x_h + feature_col();
 #pragma unroll
-    for (int i = 0; i < SLOTS; i++) {
-      const int row = feature_row<OWN>(i), col = feature_col(i);
-      const bool in = base + row < n && col < d;
-      rows[i] = in ? load_octet(place(x, x_t, x_h, t, base + row, col)) : Octet{};
+    for (int i = 0; i < SLOTS; i += 2) {
+      const bool in = base + row + i / 2 * ((OWN ? 32 : COUNT) / (P / 16)) < n;
+      rows[i] = in ? load_octet(from) : Octet{};
+      rows[i + 1] = in ? load_octet(from + P / 2) : Octet{};
+      from += (OWN ? 32 : COUNT) / (P / 16) * x_t;
     }
   }
   // Reads what the thread itself has fetched.
   template <bool OWN>
   DEVICE void read_fetched(const T *tile, Octet (&rows)[SLOTS]) const {
+    const T *from = tile + feature_row<OWN>(0) * PITCH + feature_col();
 #pragma unroll
     for (int i = 0; i < SLOTS; i++)
-      rows[i] = load_shared_octet(tile + feature_row<OWN>(i) * PITCH + feature_col(i));
+      rows[i] = load_shared_octet(from + i / 2 * ((OWN ? 32 : COUNT) / (P / 16)) * PITCH +
+                                  i % 2 * (P / 2));
   }
-  // tile = phi of the rotated rows, zero outside [n, d]
+  // tile = phi of the rotated rows, zero beyond row n
   template <bool OWN>
   DEVICE void put_features(const Octet (&rows)[SLOTS], int64_t t, int n, int base, T *tile) const {
+    T *const first_to = tile + feature_row<OWN>(0) * PITCH + feature_col();
 #pragma unroll
     for (int i = 0; i < SLOTS; i += 2) {
-      const int row = base + feature_row<OWN>(i), col = feature_col(i);
-      Octet to_low, to_high;
-      const float *cos = nullptr, *sin = nullptr;
-      if (a.cos && row < n) {
-        const int64_t at = (t + row - seg.origin) * (P / 2) + col;
-        cos = a.cos + at, sin = a.sin + at;
-      }
-      const bool in_low = row < n && col < d, in_high = row < n && col + P / 2 < d;
+      const int row = base + feature_row<OWN>(i);
+      T *const to = first_to + i / 2 * ((OWN ? 32 : COUNT) / (P / 16)) * PITCH;
+      Octet to_low{}, to_high{};
+      if (row < n) {
+        const bool turns = !PLAIN && a.cos;
+        const int64_t at = turns ? (t + row - seg.origin) * (P / 2) + feature_col() : 0;
 #pragma unroll
-      for (int e = 0; e < 4; e++) {
-        float x0 = low(rows[i].pair[e]), x1 = high(rows[i].pair[e]),
-              y0 = low(rows[i + 1].pair[e]), y1 = high(rows[i + 1].pair[e]);
-        if (cos) {
-          const Pair c = load_pair(cos + 2 * e), s = load_pair(sin + 2 * e);
-          const float turned0 = x0 * c.x - y0 * s.x, turned1 = x1 * c.y - y1 * s.y;
-          y0 = y0 * c.x + x0 * s.x, y1 = y1 * c.y + x1 * s.y;
-          x0 = turned0, x1 = turned1;
+        for (int e = 0; e < 4; e++) {
+          float x0 = low(rows[i].pair[e]), x1 = high(rows[i].pair[e]),
+                y0 = low(rows[i + 1].pair[e]), y1 = high(rows[i + 1].pair[e]);
+          if (turns) {
+            const Pair c = load_pair(a.cos + at + 2 * e), s = load_pair(a.sin + at + 2 * e);
+            const float turned0 = x0 * c.x - y0 * s.x, turned1 = x1 * c.y - y1 * s.y;
+            y0 = y0 * c.x + x0 * s.x, y1 = y1 * c.y + x1 * s.y;
+            x0 = turned0, x1 = turned1;
+          }
+          to_low.pair[e] = pack(feature(x0), feature(x1));
+          to_high.pair[e] = pack(feature(y0), feature(y1));
         }
-        to_low.pair[e] = in_low ? pack(feature(x0), feature(x1)) : 0;
-        to_high.pair[e] = in_high ? pack(feature(y0), feature(y1)) : 0;
       }
-      T *to = tile + (row - base) * PITCH + col;
       store_octet(to, to_low);
       store_octet(to + P / 2, to_high);
     }
   }
+  // phi: x + 1 is the larger one where x > 0, and the smaller one elsewhere.
   DEVICE static float feature(float x) {
-    return (x > 0.0f ? x : 0.0f) + rough_exponential(least(greatest(x, -80.0f), 0.0f));
+    return greatest(x + 1.0f, rough_exponential(least(greatest(x, -80.0f), 0.0f)));
   }
   // Turns fetched rows into features, in place.
   DEVICE void make_features(int64_t t, int n, T *tile) const {
@@ -228,7 +237,7 @@ struct Mma {
     for (int i = 0; i < SLOTS; i++) {
       const int row = value_row(i), col = value_col();
       Octet x = load_shared_octet(values + row * PITCH + col);
-      if (row < n && col < m)
+      if (row < n)
 #pragma unroll
         for (int e = 0; e < 4; e++)
           x.pair[e] = pack(low(x.pair[e]) - centre[col + 2 * e],
@@ -251,7 +260,7 @@ struct Mma {
   }
   // Writes rows `row` and on, 16 of a warp, through `mine`, which no other warp reads any more.
   DEVICE void store_rows(const Sums &x, T *mine, T *to, int64_t to_t, int64_t to_h, int64_t t,
-                         int row, int n, int width) const {
+                         int row, int n) const {
     sync_warp();
 #pragma unroll
     for (int j = 0; j < ACROSS; j++)
@@ -260,12 +269,14 @@ struct Mma {
         store_word(mine + (of_row() + 8 * half) * PITCH + 8 * j + of_col(),
                    pack(x[j][2 * half], x[j][2 * half + 1]));
     sync_warp();
+    const int down = lane / ACROSS, col = lane % ACROSS * 8;
+    T *at = to + (t + row + down) * to_t + head * to_h + col;
 #pragma unroll
-    for (int i = lane; i < 16 * ACROSS; i += 32) {
-      const int down = i / ACROSS, col = i % ACROSS * 8;
-      if (row + down < n && col < width)
-        store_last_use(to + (t + row + down) * to_t + head * to_h + col,
-                       load_shared_octet(mine + down * PITCH + col));
+    for (int i = 0; i < 16 * ACROSS / 32; i++) {
+      const int further = i * (32 / ACROSS);
+      if (row + down + further < n)
+        store_last_use(at, load_shared_octet(mine + (down + further) * PITCH + col));
+      at += 32 / ACROSS * to_t;
     }
   }
 
@@ -346,7 +357,7 @@ struct Mma {
       float one = y[0], two = y[1];
       const int age = TRANSPOSED ? c - r : r - c, next = TRANSPOSED ? age + 1 : age - 1;
       if (row == col) one = age >= 0 ? one : 0.0f, two = next >= 0 ? two : 0.0f;
-      if (a.decay) one *= power[age < 0 ? 0 : age], two *= power[next < 0 ? 0 : next];
+      if (has_decay()) one *= power[age < 0 ? 0 : age], two *= power[next < 0 ? 0 : next];
       x[part] = pack(one, two);
     }
   }
@@ -360,7 +371,7 @@ struct Mma {
   // s += x^T y over the rows of two tiles, z += x^T weight (or 1); x times decay^(from + step row).
   DEVICE void add_products(const T *x, const T *y, int n, const float *weight, int from, int step,
                            State &sum) const {
-    if (a.decay) sum.scale(power[n]);
+    if (has_decay()) sum.scale(power[n]);
     for (int at = 0; at < n; at += 16) {
       uint32_t right[LINE][2];
 #pragma unroll
@@ -391,7 +402,7 @@ struct Mma {
         uint32_t left[4];
         load_matrices_transposed(left, x + (at + lane % 8 + lane / 16 * 8) * PITCH + state_row(i) +
                                            lane / 8 % 2 * 8);
-        if (a.decay)
+        if (has_decay())
 #pragma unroll
           for (int part = 0; part < 4; part++) {
             const int row = at + of_col() + part / 2 * 8;
@@ -409,38 +420,33 @@ struct Mma {
   DEVICE void load_state(const float *s, const float *z, State &to) const {
     to.clear();
     if (!s) return;
+    const float *from = s + (state_row(0) + of_row()) * P + state_col(0) + of_col();
 #pragma unroll
     for (int i = 0; i < DOWN; i++)
 #pragma unroll
       for (int half = 0; half < 2; half++) {
-        const int row = state_row(i) + of_row() + 8 * half;
-        if (row >= d) continue;
 #pragma unroll
         for (int j = 0; j < LINE; j++) {
-          const int col = state_col(j) + of_col();
-          if (col >= m) continue;
-          const Pair x = load_coherent(s + int64_t(row) * m + col);
+          const Pair x = load_coherent(from + (16 * i + 8 * half) * P + 8 * j);
           to.s[i][j][2 * half] = x.x, to.s[i][j][2 * half + 1] = x.y;
         }
-        if (of_col() == 0 && has_z()) to.z[i][2 * half] = load_one_coherent(z + row);
+        if (of_col() == 0 && has_z())
+          to.z[i][2 * half] = load_one_coherent(z + state_row(i) + of_row() + 8 * half);
       }
   }
   DEVICE void store_state(const State &from, float *s, float *z) const {
+    float *to = s + (state_row(0) + of_row()) * P + state_col(0) + of_col();
 #pragma unroll
     for (int i = 0; i < DOWN; i++)
 #pragma unroll
       for (int half = 0; half < 2; half++) {
-        const int row = state_row(i) + of_row() + 8 * half;
-        if (row >= d) continue;
 #pragma unroll
-        for (int j = 0; j < LINE; j++) {
-          const int col = state_col(j) + of_col();
-          if (col < m)
-            store_coherent(s + int64_t(row) * m + col,
-                           Pair{from.s[i][j][2 * half], from.s[i][j][2 * half + 1]});
-        }
+        for (int j = 0; j < LINE; j++)
+          store_coherent(to + (16 * i + 8 * half) * P + 8 * j,
+                         Pair{from.s[i][j][2 * half], from.s[i][j][2 * half + 1]});
         if (of_col() == 0 && has_z())
-          store_one_coherent(z + row, from.z[i][2 * half] + from.z[i][2 * half + 1]);
+          store_one_coherent(z + state_row(i) + of_row() + 8 * half,
+                             from.z[i][2 * half] + from.z[i][2 * half + 1]);
       }
   }
   // Rounds the state into shared memory as an operand, with z in columns P and P + 1 as the sum of
@@ -466,7 +472,7 @@ struct Mma {
   }
   // Place of the state before a chunk of a segment, or after it.
   DEVICE float *state_at(float *states, int64_t index, int chunk) const {
-    return states + ((index * CHUNKS + chunk) * a.heads + head) * (a.d * a.m + a.d);
+    return states + ((index * CHUNKS + chunk) * a.heads + head) * (P * P + P);
   }
   // The chain: warps of a block wait for, and tell, the same warp of the next chunk's block, since
   // both keep the same part of the state.
@@ -479,16 +485,16 @@ struct Mma {
                           State &to) const {
     if (end) {
       const int64_t line = seg.seq * a.heads + head;
-      load_state(s0 ? s0 + line * a.d * a.m : nullptr, s0 ? z0 + line * a.d : nullptr, to);
+      load_state(s0 ? s0 + line * P * P : nullptr, s0 ? z0 + line * P : nullptr, to);
     } else {
       wait_for(flag(index, chunk), lane);
       const float *from = state_at(states, index, chunk);
-      load_state(from, from + a.d * a.m, to);
+      load_state(from, from + P * P, to);
     }
   }
   DEVICE void pass_on(const State &x, float *states, int64_t index, int chunk) const {
     float *s = state_at(states, index, chunk);
-    store_state(x, s, s + a.d * a.m);
+    store_state(x, s, s + P * P);
     tell(flag(index, chunk), lane);
   }
 };
@@ -504,7 +510,7 @@ DEVICE void attend(const B &b, const typename B::Row &q, const T *k, const T *v,
   if (!empty) {
     b.times_state(q, out);
     den = b.times_z(q);
-    if (a.decay) {
+    if (b.has_decay()) {
       const Pair left{b.power[row + b.of_row() + 1], b.power[row + b.of_row() + 9]};
       B::scale(out, left);
       den.x *= left.x, den.y *= left.y;
@@ -527,15 +533,15 @@ DEVICE void attend(const B &b, const typename B::Row &q, const T *k, const T *v,
     if (row + b.of_row() + 8 < n) to[8] = den.y;
   }
   B::scale(out, Pair{1.0f / den.x, 1.0f / den.y});
-  b.store_rows(out, mine, a.out, a.heads * a.m, a.m, t, row, n, b.m);
+  b.store_rows(out, mine, a.out, a.heads * 8 * B::ACROSS, 8 * B::ACROSS, t, row, n);
 }
 
 // Computes outputs, denominators and the states before chunks, which backward takes. TWO: segments may
 // have two chunks. A warp computes 16 rows near the start of the first and 16 near the end of the
 // second, so that each has as much to do.
-template <class T, int P, int W, bool TWO>
+template <class T, int P, int W, bool TWO, bool PLAIN>
 DEVICE void mma_forward(const Attention<T> &a, const Work &work) {
-  using B = Mma<T, P, W>;
+  using B = Mma<T, P, W, PLAIN>;
   constexpr int SIZE = TWO ? 2 : 1;
   B b(a, work, work.order, 1, 2 * SIZE + 1, SIZE);
   const int64_t begin = b.seg.begin, next = begin + B::C;
@@ -561,20 +567,20 @@ DEVICE void mma_forward(const Attention<T> &a, const Work &work) {
     if (passes || n1) b.add_products(k, v, n0, nullptr, n0 - 1, -1, sum0);
     if (passes && n1) b.add_products(k + B::TILE, v + B::TILE, n1, nullptr, n1 - 1, -1, sum1);
     b.load_passed(b.first, a.s0, a.z0, work.states, 0, now);
-    sum0.add(now, a.decay ? b.power[n0] : 1.0f);  // before the second chunk
+    sum0.add(now, b.has_decay() ? b.power[n0] : 1.0f);  // before the second chunk
     if (passes) {
-      sum1.add(sum0, a.decay ? b.power[n1] : 1.0f);  // after the segment
+      sum1.add(sum0, b.has_decay() ? b.power[n1] : 1.0f);  // after the segment
       if (!b.last) {
         b.pass_on(sum1, work.states, b.index + 1, 0);
       } else {
         const int64_t line = b.seg.seq * a.heads + b.head;
-        b.store_state(sum1, a.s1 + line * a.d * a.m, a.z1 + line * a.d);
+        b.store_state(sum1, a.s1 + line * P * P, a.z1 + line * P);
       }
     }
     b.share_state(now);
     if (n1) {
       float *kept = b.state_at(work.states, b.index, 1);
-      b.store_state(sum0, kept, kept + a.d * a.m);
+      b.store_state(sum0, kept, kept + P * P);
       b.state += B::STATE;
       b.share_state(sum0);
       b.state -= B::STATE;
@@ -611,7 +617,7 @@ DEVICE void of_features(const B &b, const typename B::Row &features, typename B:
       const float one = low(features[s][part]), two = high(features[s][part]);
       y[0] *= one < 1.0f ? one : 1.0f, y[1] *= two < 1.0f ? two : 1.0f;
     }
-  if (!b.a.cos) return;
+  if (B::IS_PLAIN || !b.a.cos) return;
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     const int row = b.row0 + b.of_row() + 8 * half;
@@ -628,35 +634,64 @@ DEVICE void of_features(const B &b, const typename B::Row &features, typename B:
   }
 }
 
-// Computes the mean value by the state s, z; by the chunk's values v while that is empty.
+// Finds the mean value by the state; by the chunk's values v while that is empty. Centres the state, and
+// leaves z in shared memory.
 template <class B, class T>
-DEVICE void find_centre(const B &b, const float *s, const float *z, const T *v, int n) {
+DEVICE void centre_state(const B &b, bool given, typename B::State &state, const T *v, int n) {
   constexpr int P = B::ACROSS * 8, PARTS = B::COUNT / P;
   const int col = thread() % P, part = thread() / P;
-  float total = 0.0f, sum = 0.0f;
-  if (s)
-    for (int i = 0; i < b.d; i++) total += z[i];
-  const bool by_state = s && total > 0.0f;
-  const int rows = by_state ? b.d : n;
-  if (part < PARTS && col < b.m)
-    for (int i = part; i < rows; i += PARTS)
-      sum += by_state ? s[int64_t(i) * b.m + col] : to_float(v[i * B::PITCH + col]);
-  b.parts[thread()] = sum;
-  sync();
-  if (part == 0) {
-    sum = 0.0f;
-    for (int i = 0; i < PARTS; i++) sum += b.parts[i * P + col];
-    b.centre[col] = sum / (by_state ? total : float(n));
+  if (given) {  // sums of columns over a warp's rows, then over warps
+    float *const to = b.parts + b.state_row(0) / (16 * B::DOWN) * P + b.state_col(0) + b.of_col();
+#pragma unroll
+    for (int j = 0; j < B::LINE; j++)
+#pragma unroll
+      for (int e = 0; e < 2; e++) {
+        float sum = 0.0f;
+#pragma unroll
+        for (int i = 0; i < B::DOWN; i++) sum += state.s[i][j][e] + state.s[i][j][2 + e];
+        sum = sum_of_rows(sum);
+        if (b.of_row() == 0) to[8 * j + e] = sum;
+      }
+    if (b.has_z() && b.of_col() == 0)
+#pragma unroll
+      for (int i = 0; i < B::DOWN; i++) {
+        b.z[b.state_row(i) + b.of_row()] = state.z[i][0];
+        b.z[b.state_row(i) + b.of_row() + 8] = state.z[i][2];
+      }
+  } else if (part < PARTS) {
+    float sum = 0.0f;
+    for (int i = part; i < n; i += PARTS) sum += to_float(v[i * B::PITCH + col]);
+    b.parts[thread()] = sum;
   }
   sync();
+  if (part == 0) {
+    float sum = 0.0f, total = given ? 0.0f : float(n);
+    for (int i = 0; i < (given ? B::STEPS / B::DOWN : PARTS); i++) sum += b.parts[i * P + col];
+    if (given)
+      for (int i = 0; i < P; i++) total += b.z[i];
+    b.centre[col] = total > 0.0f ? sum / total : 0.0f;
+  }
+  sync();
+  if (!given) return;
+#pragma unroll
+  for (int i = 0; i < B::DOWN; i++)
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const float weight = b.z[b.state_row(i) + b.of_row() + 8 * half];
+#pragma unroll
+      for (int j = 0; j < B::LINE; j++)
+#pragma unroll
+        for (int e = 0; e < 2; e++)
+          state.s[i][j][2 * half + e] -= weight * b.centre[b.state_col(j) + b.of_col() + e];
+    }
 }
 
 // Computes all gradients of one chunk, with the state centred: see "In bfloat16" in
 // docs/causal-linear-attention.md. dq needs the state before the chunk, which forward has kept; dk
 // and dv need the gradient of the state after it, which comes along the chain, backward in time.
-template <class T, int P, int W, bool TWO>
+template <class T, int P, int W, bool TWO, bool PLAIN>
 DEVICE void mma_backward(const Attention<T> &a, const Work &work) {
-  using B = Mma<T, P, W>;
+  using B = Mma<T, P, W, PLAIN>;
   B b(a, work, work.order ? work.order + work.count : nullptr, TWO ? 2 : 1, 5, 2);
   const int64_t t = b.seg.begin + b.chunk * B::C, line = b.seg.seq * a.heads + b.head;
   const int n = b.len(b.chunk), row = b.row0 + b.of_row();
@@ -667,44 +702,31 @@ DEVICE void mma_backward(const Attention<T> &a, const Work &work) {
   b.template fetch_features<false>(a.k, a.k_t, a.k_h, t, n, 0, b.k);
   b.fetch_values(a.v, a.v_t, a.v_h, t, n, b.v);
   b.fetch_values(a.grad, a.grad_t, a.grad_h, t, n, b.g);
-  const float *s = first ? (a.s0 ? a.s0 + line * a.d * a.m : nullptr)
-                         : b.state_at(work.states, b.index, b.chunk);
-  const float *z = first ? (a.s0 ? a.z0 + line * a.d : nullptr) : s + a.d * a.m;
+  const bool begun = a.s0 || !first;
   typename B::State state;
-  b.load_state(s, z, state);
+  if (begun) {
+    const float *s = first ? a.s0 + line * P * P : b.state_at(work.states, b.index, b.chunk);
+    b.load_state(s, first ? a.z0 + line * P : s + P * P, state);
+  }
   wait_for_copies();
   sync();
-  find_centre(b, s, z, b.v, n);
+  centre_state(b, begun, state, b.v, n);
   b.make_features(t, n, b.q);
   b.make_features(t, n, b.k);
   b.centre_values(b.v, n, centred);
   b.divide_gradients(t, n, b.g);
-  if (s) {
-#pragma unroll
-    for (int i = 0; i < B::DOWN; i++)
-#pragma unroll
-      for (int half = 0; half < 2; half++) {
-        const int down = b.state_row(i) + b.of_row() + 8 * half;
-        const float weight = down < b.d ? z[down] : 0.0f;
-#pragma unroll
-        for (int j = 0; j < B::LINE; j++)
-#pragma unroll
-          for (int e = 0; e < 2; e++)
-            state.s[i][j][2 * half + e] -= weight * b.centre[b.state_col(j) + b.of_col() + e];
-      }
-    b.share_state(state);
-  }
+  if (begun) b.share_state(state);
   sync();
 
   typename B::Row left, right;
   typename B::Sums x;
   if (b.row0 < n) {  // dq
-    const Pair power = a.decay ? Pair{b.power[row + 1], b.power[row + 9]} : Pair{1.0f, 1.0f};
+    const Pair power = b.has_decay() ? Pair{b.power[row + 1], b.power[row + 9]} : Pair{1.0f, 1.0f};
     b.load_left(b.own_rows(b.q), left);
     B::clear(x);
-    if (s) {
+    if (begun) {
       b.times_state(left, x);
-      if (a.decay) B::scale(x, power);
+      if (b.has_decay()) B::scale(x, power);
     }
     for (int at = 0; at <= b.row0; at += 16) {
       float y0[4] = {}, y1[4] = {};
@@ -735,7 +757,7 @@ DEVICE void mma_backward(const Attention<T> &a, const Work &work) {
       b.w[row + 8] = row + 8 < n ? w.y - shift.y : 0.0f;
     }
     B::clear(x);
-    if (s) {
+    if (begun) {
       b.times_state_transposed(right, x);
 #pragma unroll
       for (int j = 0; j < B::ACROSS; j++)
@@ -744,7 +766,7 @@ DEVICE void mma_backward(const Attention<T> &a, const Work &work) {
           const float norm = b.z[8 * j + b.of_col() + e];
           x[j][e] += w.x * norm, x[j][e + 2] += w.y * norm;
         }
-      if (a.decay) B::scale(x, power);
+      if (b.has_decay()) B::scale(x, power);
     }
     for (int at = 0; at <= b.row0; at += 16) {
       float y0[4] = {w.x, w.x, w.y, w.y}, y1[4] = {w.x, w.x, w.y, w.y};
@@ -759,7 +781,7 @@ DEVICE void mma_backward(const Attention<T> &a, const Work &work) {
   }
   sync();  // `centred` is free, and w is whole
   if (b.row0 < n)
-    b.store_rows(x, b.own_rows(centred), a.dq, a.dq_t, a.dq_h, t, b.row0, n, b.d);
+    b.store_rows(x, b.own_rows(centred), a.dq, a.dq_t, a.dq_h, t, b.row0, n);
 
   const bool given = a.ds1 || !last, passes = a.ds0 || !first;
   if (given || passes) {
@@ -768,9 +790,9 @@ DEVICE void mma_backward(const Attention<T> &a, const Work &work) {
     if (passes) b.add_products(b.q, b.g, n, b.w, 1, 1, sum);
     b.load_passed(last, a.ds1, a.dz1, work.back, b.chunk, state);
     if (passes) {
-      sum.add(state, a.decay ? b.power[n] : 1.0f);
+      sum.add(state, b.has_decay() ? b.power[n] : 1.0f);
       if (first)
-        b.store_state(sum, a.ds0 + line * a.d * a.m, a.dz0 + line * a.d);
+        b.store_state(sum, a.ds0 + line * P * P, a.dz0 + line * P);
       else if (b.chunk == 0)
         b.pass_on(sum, work.back, b.index - 1, TWO ? 1 : 0);
       else
@@ -783,8 +805,8 @@ DEVICE void mma_backward(const Attention<T> &a, const Work &work) {
 
   if (b.row0 >= n) return;
   const int age = n - 1 - row;
-  const Pair power{age < 0 ? 0.0f : a.decay ? b.power[age] : 1.0f,
-                   age < 8 ? 0.0f : a.decay ? b.power[age - 8] : 1.0f};
+  const Pair power{age < 0 ? 0.0f : b.has_decay() ? b.power[age] : 1.0f,
+                   age < 8 ? 0.0f : b.has_decay() ? b.power[age - 8] : 1.0f};
   b.load_left(b.own_rows(b.v), left);  // dk
   b.load_left(b.own_rows(b.k), right);
   B::clear(x);
@@ -809,7 +831,7 @@ DEVICE void mma_backward(const Attention<T> &a, const Work &work) {
     b.times_rows(scores, b.q, at, x);
   }
   of_features(b, right, x, t, n);
-  b.store_rows(x, b.own_rows(b.v), a.dk, a.dk_t, a.dk_h, t, b.row0, n, b.d);
+  b.store_rows(x, b.own_rows(b.v), a.dk, a.dk_t, a.dk_h, t, b.row0, n);
   B::clear(x);  // dv
   if (given) {
     b.times_state(right, x);
@@ -822,7 +844,7 @@ DEVICE void mma_backward(const Attention<T> &a, const Work &work) {
     b.template keep<true>(y0, y1, b.row0, at, scores);
     b.times_rows(scores, b.g, at, x);
   }
-  b.store_rows(x, b.own_rows(b.k), a.dv, a.dv_t, a.dv_h, t, b.row0, n, b.m);
+  b.store_rows(x, b.own_rows(b.k), a.dv, a.dv_t, a.dv_h, t, b.row0, n);
 }
 
 }  // namespace cuda

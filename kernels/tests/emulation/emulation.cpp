@@ -151,6 +151,13 @@ inline float sum_of_four(float x) {
   const int at = now_thread % 32 / 4 * 4;
   return (of_lane(at).x + of_lane(at + 1).x) + (of_lane(at + 2).x + of_lane(at + 3).x);
 }
+inline float sum_of_rows(float x) {
+  mine().x = x;
+  sync_warp();
+  float sum = 0.0f;
+  for (int row = 0; row < 8; row++) sum += of_lane(4 * row + now_thread % 4).x;
+  return sum;
+}
 struct Pair {
   float x, y;
 };
@@ -211,11 +218,12 @@ void fiber() {
   swapcontext(&fibers[now_thread], &scheduler);
 }
 
-// Runs every block of a grid, one after the other. Threads take turns, in an order that `shuffle`
+// Runs every block of a grid, one after the other, with so many octets of shared memory. Threads take turns, in an order that `shuffle`
 // draws anew for each turn unless it is 0.
 uint32_t shuffle;
 template <class F>
-void grid(int64_t across, int64_t down, int threads, const F &kernel) {
+void grid(int64_t across, int64_t down, int threads, const F &kernel,
+          size_t octets = sizeof now_shared) {
   constexpr size_t STACK = 64 << 10;
   static std::vector<char> stacks(STACK * MOST_THREADS);
   int turns[MOST_THREADS];
@@ -247,6 +255,9 @@ void grid(int64_t across, int64_t down, int threads, const F &kernel) {
           running |= !now.done[now_thread];
         }
       }
+      // What lies beyond the shared memory that the kernel asks for stays as it was.
+      for (size_t i = octets; i < sizeof now_shared && i < octets + 4096; i++)
+        if (now_shared[i] != 0xff) std::abort();
     }
 }
 
@@ -324,8 +335,9 @@ void sized(const Attention<T> &a, const Made &made, bool backward) {
   run<T, 128, SHORT ? 32 : 16>(a, made, backward);
 }
 
-template <int P, int W, bool TWO>
+template <int P, int W, bool TWO, bool PLAIN>
 void run_mma(const Attention<Bf16> &a, Made &made, bool backward) {
+  using M = Mma<Bf16, P, W, PLAIN>;
   Work w = made.work;
   const int64_t blocks = w.count * a.heads;
   std::fill(made.flags.begin(), made.flags.end(), 0);
@@ -334,16 +346,24 @@ void run_mma(const Attention<Bf16> &a, Made &made, bool backward) {
   grid(w.sequences, a.heads, THREADS,
        [&] { backward ? carry_states<true>(a, w) : carry_states<false>(a, w); });
   if (backward)
-    return grid(TWO ? 2 * blocks : blocks, 1, 32 * W, [&] { mma_backward<Bf16, P, W, TWO>(a, w); });
-  grid(blocks, 1, 32 * W, [&] { mma_forward<Bf16, P, W, TWO>(a, w); });
+    return grid(TWO ? 2 * blocks : blocks, 1, 32 * W,
+                [&] { mma_backward<Bf16, P, W, TWO, PLAIN>(a, w); }, M::octets(5, 2));
+  grid(blocks, 1, 32 * W, [&] { mma_forward<Bf16, P, W, TWO, PLAIN>(a, w); },
+       M::octets(TWO ? 5 : 3, TWO ? 2 : 1));
+}
+template <int P, int W>
+void plain_mma(const Attention<Bf16> &a, Made &made, bool backward) {
+  const bool two = made.work.longest > 16 * W;
+  if (!a.cos && !a.decay)
+    return two ? run_mma<P, W, true, true>(a, made, backward)
+               : run_mma<P, W, false, true>(a, made, backward);
+  return two ? run_mma<P, W, true, false>(a, made, backward)
+             : run_mma<P, W, false, false>(a, made, backward);
 }
 template <int W>
 void sized_mma(const Attention<Bf16> &a, Made &made, bool backward) {
   if (!fits_mma(a) || made.work.longest > 32 * W) std::abort();
-  const bool two = made.work.longest > 16 * W;
-  if (mma_width(a) == 32)
-    return two ? run_mma<32, W, true>(a, made, backward) : run_mma<32, W, false>(a, made, backward);
-  return two ? run_mma<64, W, true>(a, made, backward) : run_mma<64, W, false>(a, made, backward);
+  return a.d == 32 ? plain_mma<32, W>(a, made, backward) : plain_mma<64, W>(a, made, backward);
 }
 
 std::vector<Bf16> rounded(const float *x, int64_t n) {
