@@ -138,7 +138,6 @@ DEVICE float sum_of_rows(float x) {
 }
 
 // The chain of segments.
-DEVICE int32_t take_number(int32_t *counter) { return atomicAdd(counter, 1); }
 DEVICE void wait_for(const int32_t *flag, int lane) {
   if (lane == 0) {
     int32_t told;
@@ -148,8 +147,7 @@ DEVICE void wait_for(const int32_t *flag, int lane) {
   __syncwarp();
 }
 DEVICE void tell(int32_t *flag, int lane) {
-  __threadfence();
-  __syncwarp();
+  __syncwarp();  // what the other lanes wrote comes before, too
   if (lane == 0)
     asm volatile("st.release.gpu.global.s32 [%0], %1;" : : "l"(flag), "r"(1) : "memory");
 }
@@ -335,7 +333,6 @@ int run_mma(const Attention<Bf16> &a, const Work &w, bool backward, cudaStream_t
   } else {
     chain.flags = nullptr;
   }
-  if (!w.chained) chain.order = nullptr;
   const int error = backward ? launch_carry<true>(a, w, stream) : launch_carry<false>(a, w, stream);
   if (error) return error;
   const int64_t blocks = w.count * a.heads;

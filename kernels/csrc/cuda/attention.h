@@ -28,41 +28,29 @@ struct Attention {
 // before it.
 struct Segment {
   int64_t seq, begin, end, origin;  // token `origin` has position 0
+  int64_t index;                    // in order of the row
+  int64_t edges;                    // FIRST, LAST of its sequence
 };
+constexpr int64_t FIRST = 1, LAST = 2;
 // Longest segment in tokens, and how many chunks of attention_mma.cuh it has.
 constexpr int64_t LONGEST_SEGMENT = 256, CHUNKS = 2;
 // Segments of a call, and its workspace.
 struct Work {
-  const Segment *segments;  // [count], in order
+  // [3, count]: in order; all first ones, all second ones, ... of the sequences; the same from their
+  // ends. In the latter two, a segment comes after the one whose state it waits for.
+  const Segment *segments;
   const int64_t *first;     // [sequences + 1]: the first segment of each sequence
   int64_t count, sequences, longest;  // longest: tokens of the longest segment
   bool chained;                       // some sequence has more than one segment
   float *states;  // [count, CHUNKS, heads, d m + d]: state before a chunk; backward takes it again
   float *w;       // [heads, tokens]: number of each token for backward
   float *back;    // [count, CHUNKS, heads, d m + d]: gradient of the state after a chunk
-  const int32_t *order;  // [2, count]: segments by their place from the start, and from the end
   int32_t *flags;        // [flag_count]: the kernels' own
 };
 
-// Returns how many numbers `Work::flags` holds: a counter in a line of its own, then one for each warp
-// of a block.
+// Returns how many numbers `Work::flags` holds: one for each warp of a block.
 inline int64_t flag_count(const Work &work, int64_t heads) {
-  return 32 + 8 * CHUNKS * work.count * heads;
-}
-
-// Writes the order of segments along the chains: all first ones, all second ones, ...; then the same
-// from the ends. A segment comes after the one that it waits for.
-inline void chain_order(const int64_t *first, int64_t sequences, int32_t *order) {
-  const int64_t count = first[sequences];
-  int64_t longest = 0, at = 0;
-  for (int64_t seq = 0; seq < sequences; seq++)
-    longest = first[seq + 1] - first[seq] > longest ? first[seq + 1] - first[seq] : longest;
-  for (int64_t place = 0; place < longest; place++)
-    for (int64_t seq = 0; seq < sequences; seq++)
-      if (place < first[seq + 1] - first[seq]) {
-        order[at] = int32_t(first[seq] + place);
-        order[count + at++] = int32_t(first[seq + 1] - 1 - place);
-      }
+  return 8 * CHUNKS * work.count * heads;
 }
 
 // One token of each of `rows` heads: q, k [rows, d], v [rows, m]. States are updated in place.

@@ -8,6 +8,8 @@
 // elements apart, which spreads eight rows over all banks. The state goes from chunk to chunk in
 // order, as soon as the sums of one are known: every run gives the same bits.
 #pragma once
+#include <cmath>
+
 #include "attention.h"
 
 namespace lf {
@@ -87,9 +89,9 @@ struct Mma {
   T *k, *v, *q, *g, *state;
   float *power, *w, *z, *centre, *parts;  // [C + 1], [C], [P], [P], [PARTS]
 
-  // Takes the next chunk in the order of the chain, or segment if `chunks` is 1. Blocks start in the
-  // order of their numbers or not; those that take a later number wait for earlier ones alone.
-  DEVICE Mma(const Attention<T> &a, const Work &work, const int32_t *order, uint32_t chunks, int tiles,
+  // A block has the chunk of its number in the order of the chain, or the segment if `chunks` is 1. It
+  // waits for blocks of lower numbers alone, and those start no later, as in cub's scans.
+  DEVICE Mma(const Attention<T> &a, const Work &work, bool back, uint32_t chunks, int tiles,
              int states)
       : a(a), work(work), lane(thread() % 32), warp(thread() / 32) {
     row0 = 16 * warp;
@@ -97,25 +99,17 @@ struct Mma {
     k = tile, v = k + TILE, q = v + TILE, g = q + TILE, state = tile + tiles * TILE;
     power = reinterpret_cast<float *>(state + states * STATE);
     w = power + C + 8, z = w + C, centre = z + P, parts = centre + P;
-    int64_t number = block_x();
-    if (work.flags) {
-      int32_t *taken = reinterpret_cast<int32_t *>(w);
-      if (thread() == 0) *taken = take_number(work.flags);
-      sync();
-      number = *taken;
-    }
-    const uint32_t heads = uint32_t(a.heads), at = uint32_t(number) / heads;
-    index = order ? order[at / chunks] : at / chunks;
+    const uint32_t number = uint32_t(block_x()), heads = uint32_t(a.heads), at = number / heads;
+    seg = work.segments[(back ? 2 : 1) * work.count + at / chunks];
+    index = seg.index;
     chunk = chunks - 1 - int(at % chunks);
-    head = uint32_t(number) % heads;
-    seg = work.segments[index];
-    first = index == work.first[seg.seq], last = index + 1 == work.first[seg.seq + 1];
+    head = number % heads;
+    first = seg.edges & FIRST, last = seg.edges & LAST;
     decay = has_decay() ? a.decay[head] : 1.0f;
     if (has_decay() && thread() == 0) {
       power[0] = 1.0f;
       for (int i = 0; i < C; i++) power[i + 1] = power[i] * decay;
     }
-    sync();
   }
   DEVICE bool has_decay() const { return !PLAIN && a.decay; }
   // Returns how many tokens of the segment's chunk there are.
@@ -245,13 +239,19 @@ struct Mma {
       store_octet(to + row * PITCH + col, x);
     }
   }
-  // Divides fetched gradients by their denominators, in place.
-  DEVICE void divide_gradients(int64_t t, int n, T *tile) const {
+  // Reads the denominators of a thread's rows of values; infinite beyond row n.
+  DEVICE void read_denominators(int64_t t, int n, float (&den)[SLOTS]) const {
+#pragma unroll
+    for (int i = 0; i < SLOTS; i++)
+      den[i] = value_row(i) < n ? a.den[head * a.tokens + t + value_row(i)] : INFINITY;
+  }
+  // Divides fetched gradients by them, in place, and leaves them in w.
+  DEVICE void divide_gradients(const float (&den)[SLOTS], T *tile) const {
 #pragma unroll
     for (int i = 0; i < SLOTS; i++) {
       const int row = value_row(i), col = value_col();
-      if (row >= n) continue;
-      const float by = 1.0f / a.den[head * a.tokens + t + row];
+      const float by = 1.0f / den[i];
+      if (col == 0) w[row] = den[i];
       Octet x = load_shared_octet(tile + row * PITCH + col);
 #pragma unroll
       for (int e = 0; e < 4; e++) x.pair[e] = pack(low(x.pair[e]) * by, high(x.pair[e]) * by);
@@ -477,7 +477,7 @@ struct Mma {
   // The chain: warps of a block wait for, and tell, the same warp of the next chunk's block, since
   // both keep the same part of the state.
   DEVICE int32_t *flag(int64_t index, int chunk) const {
-    return work.flags + 32 + ((index * CHUNKS + chunk) * a.heads + head) * W + warp;
+    return work.flags + ((index * CHUNKS + chunk) * a.heads + head) * W + warp;
   }
   // Loads the state before this chunk (after it, backward): at the `end` of the sequence the given
   // one; else what another block passes on.
@@ -516,14 +516,30 @@ DEVICE void attend(const B &b, const typename B::Row &q, const T *k, const T *v,
       den.x *= left.x, den.y *= left.y;
     }
   }
-  for (int at = 0; at <= row; at += 16) {
+  // den sums the rounded scores, so that the weights of a row add up to one.
+  const auto count = [&](const uint32_t(&scores)[4]) {
+    den.x += low(scores[0]) + high(scores[0]) + low(scores[2]) + high(scores[2]);
+    den.y += low(scores[1]) + high(scores[1]) + low(scores[3]) + high(scores[3]);
+  };
+  int at = 0;
+  for (; at < row; at += 32) {  // two tiles at a time, for the sake of latency
+    float y[4][4] = {};
+    uint32_t scores[4], next[4];
+    b.times_transposed(q, k, at, y[0], y[1]);
+    b.times_transposed(q, k, at + 16, y[2], y[3]);
+    b.template keep<false>(y[0], y[1], row, at, scores);
+    b.template keep<false>(y[2], y[3], row, at + 16, next);
+    count(scores);
+    count(next);
+    b.times_rows(scores, v, at, out);
+    b.times_rows(next, v, at + 16, out);
+  }
+  if (at == row) {
     float y0[4] = {}, y1[4] = {};
     uint32_t scores[4];
     b.times_transposed(q, k, at, y0, y1);
     b.template keep<false>(y0, y1, row, at, scores);
-    // den sums the rounded scores, so that the weights of a row add up to one.
-    den.x += low(scores[0]) + high(scores[0]) + low(scores[2]) + high(scores[2]);
-    den.y += low(scores[1]) + high(scores[1]) + low(scores[3]) + high(scores[3]);
+    count(scores);
     b.times_rows(scores, v, at, out);
   }
   den = Pair{sum_of_four(den.x) + a.eps, sum_of_four(den.y) + a.eps};
@@ -543,7 +559,7 @@ template <class T, int P, int W, bool TWO, bool PLAIN>
 DEVICE void mma_forward(const Attention<T> &a, const Work &work) {
   using B = Mma<T, P, W, PLAIN>;
   constexpr int SIZE = TWO ? 2 : 1;
-  B b(a, work, work.order, 1, 2 * SIZE + 1, SIZE);
+  B b(a, work, false, 1, 2 * SIZE + 1, SIZE);
   const int64_t begin = b.seg.begin, next = begin + B::C;
   const int n0 = b.len(0), n1 = TWO ? b.len(1) : 0;
   T *const k = b.k, *const v = k + SIZE * B::TILE, *const q = v + SIZE * B::TILE + b.row0 * B::PITCH;
@@ -692,7 +708,7 @@ DEVICE void centre_state(const B &b, bool given, typename B::State &state, const
 template <class T, int P, int W, bool TWO, bool PLAIN>
 DEVICE void mma_backward(const Attention<T> &a, const Work &work) {
   using B = Mma<T, P, W, PLAIN>;
-  B b(a, work, work.order ? work.order + work.count : nullptr, TWO ? 2 : 1, 5, 2);
+  B b(a, work, true, TWO ? 2 : 1, 5, 2);
   const int64_t t = b.seg.begin + b.chunk * B::C, line = b.seg.seq * a.heads + b.head;
   const int n = b.len(b.chunk), row = b.row0 + b.of_row();
   if (n == 0) return;  // of a block: all its threads
@@ -708,13 +724,15 @@ DEVICE void mma_backward(const Attention<T> &a, const Work &work) {
     const float *s = first ? a.s0 + line * P * P : b.state_at(work.states, b.index, b.chunk);
     b.load_state(s, first ? a.z0 + line * P : s + P * P, state);
   }
+  float den[B::SLOTS];
+  b.read_denominators(t, n, den);
   wait_for_copies();
   sync();
   centre_state(b, begun, state, b.v, n);
   b.make_features(t, n, b.q);
   b.make_features(t, n, b.k);
   b.centre_values(b.v, n, centred);
-  b.divide_gradients(t, n, b.g);
+  b.divide_gradients(den, b.g);
   if (begun) b.share_state(state);
   sync();
 
@@ -750,11 +768,10 @@ DEVICE void mma_backward(const Attention<T> &a, const Work &work) {
       }
     sum = Pair{sum_of_four(sum.x), sum_of_four(sum.y)};
     shift = Pair{sum_of_four(shift.x), sum_of_four(shift.y)};
-    const float *den = a.den + b.head * a.tokens + t + row;
-    const Pair w{row < n ? -sum.x / den[0] : 0.0f, row + 8 < n ? -sum.y / den[8] : 0.0f};
+    const Pair w{-sum.x / b.w[row], -sum.y / b.w[row + 8]};  // zero beyond row n
+    sync_warp();
     if (b.of_col() == 0) {
-      b.w[row] = row < n ? w.x - shift.x : 0.0f;
-      b.w[row + 8] = row + 8 < n ? w.y - shift.y : 0.0f;
+      b.w[row] = row < n ? w.x - shift.x : 0.0f, b.w[row + 8] = row + 8 < n ? w.y - shift.y : 0.0f;
     }
     B::clear(x);
     if (begun) {

@@ -14,21 +14,19 @@ inline void check(const char *name, int error) {
   TORCH_CHECK(error == 0, name, ": ", cudaGetErrorString(static_cast<cudaError_t>(error)));
 }
 
-constexpr int64_t SEGMENT_NUMBERS = 5;  // a Segment, and two places in the order of chains
-static_assert(sizeof(Segment) == 4 * sizeof(int64_t), "a segment is four numbers");
+constexpr int64_t SEGMENT_NUMBERS = 3 * sizeof(Segment) / sizeof(int64_t);
 
-// Divides the sequences of a batch into segments, in one tensor on a GPU: the segments, the first
-// segment of each sequence, then the order of chains. The copy is queued; nothing waits for it.
+// Divides the sequences of a batch into segments, in one tensor on a GPU: the segments, then the first
+// segment of each sequence. The copy is queued; nothing waits for it.
 inline Tensor segments_on(const CuSeqlens &cu_seqlens, c10::Device device) {
   const c10::cuda::CUDAGuard guard(device);
   const Segments made = divide(cu_seqlens.offsets, cu_seqlens.starts, cu_seqlens.sequences);
-  const int64_t count = int64_t(made.all.size()), sequences = cu_seqlens.sequences;
+  const int64_t count = made.count(), sequences = cu_seqlens.sequences;
   const Tensor pinned = at::empty({SEGMENT_NUMBERS * count + sequences + 1},
                                   at::TensorOptions(at::kLong).pinned_memory(true));
   int64_t *at = pinned.data_ptr<int64_t>();
-  at = std::copy_n(reinterpret_cast<const int64_t *>(made.all.data()), 4 * count, at);
-  at = std::copy(made.first.begin(), made.first.end(), at);
-  std::copy(made.order.begin(), made.order.end(), reinterpret_cast<int32_t *>(at));
+  at = std::copy_n(reinterpret_cast<const int64_t *>(made.all.data()), SEGMENT_NUMBERS * count, at);
+  std::copy(made.first.begin(), made.first.end(), at);
   return pinned.to(device, at::kLong, true);
 }
 
@@ -54,8 +52,7 @@ class Call {
     work_.longest = std::min(cu_seqlens.longest, LONGEST_SEGMENT);
     work_.chained = cu_seqlens.longest > LONGEST_SEGMENT;
     work_.segments = reinterpret_cast<const Segment *>(numbers);
-    work_.first = numbers + 4 * count;
-    work_.order = reinterpret_cast<const int32_t *>(numbers + 4 * count + sequences + 1);
+    work_.first = numbers + SEGMENT_NUMBERS * count;
   }
   // Returns the states between segments, which backward takes.
   template <class T>

@@ -184,7 +184,6 @@ inline void copy_octet(void *to, const void *from, bool in) {
 }
 inline void wait_for_copies() {}
 #define store_last_use store_octet
-inline int32_t take_number(int32_t *counter) { return (*counter)++; }
 // Blocks run in the order of their numbers: what a block waits for is there, or the order is wrong.
 inline void wait_for(const int32_t *flag, int lane) {
   if (lane == 0 && *flag == 0) std::abort();
@@ -200,6 +199,7 @@ inline void tell(int32_t *flag, int lane) {
 
 #include "../../csrc/cuda/attention.cuh"
 #include "../../csrc/cuda/attention_mma.cuh"
+#include "../../csrc/cuda/segments.h"
 
 using namespace lf::cuda;
 
@@ -263,37 +263,28 @@ void grid(int64_t across, int64_t down, int threads, const F &kernel,
 
 // Segments and workspace of a call, as launch.h makes them.
 struct Made {
-  std::vector<Segment> segments;
-  std::vector<int64_t> first{0};
+  Segments segments;
   std::vector<float> states, w, back;
-  std::vector<int32_t> order, flags;
+  std::vector<int32_t> flags;
   Work work{};
 };
 template <class T>
 Made make(const Attention<T> &a, const int64_t *cu_seqlens, int64_t sequences, int64_t most) {
   Made made;
-  for (int64_t seq = 0; seq < sequences; seq++) {
-    for (int64_t t = cu_seqlens[seq]; t < cu_seqlens[seq + 1]; t += most)
-      made.segments.push_back(
-          {seq, t, std::min(t + most, cu_seqlens[seq + 1]), cu_seqlens[seq]});
-    made.first.push_back(int64_t(made.segments.size()));
+  made.segments = divide(cu_seqlens, nullptr, sequences, most);
+  Work &w = made.work;
+  w.segments = made.segments.all.data(), w.first = made.segments.first.data();
+  w.count = made.segments.count(), w.sequences = sequences;
+  for (const Segment &x : made.segments.all) {
+    w.longest = std::max(w.longest, x.end - x.begin);
+    w.chained |= x.edges != (FIRST | LAST);
   }
-  const int64_t count = int64_t(made.segments.size());
-  made.states.assign(count * CHUNKS * a.heads * (a.d * a.m + a.d), NAN);
+  made.states.assign(w.count * CHUNKS * a.heads * (a.d * a.m + a.d), NAN);
   made.back = made.states;
   made.w.assign(a.heads * a.tokens, NAN);
-  made.order.resize(2 * count);
-  chain_order(made.first.data(), sequences, made.order.data());
-  int64_t longest = 0;
-  for (const Segment &x : made.segments) longest = std::max(longest, x.end - x.begin);
-  bool chained = false;
-  for (int64_t seq = 0; seq < sequences; seq++)
-    chained |= made.first[seq + 1] - made.first[seq] > 1;
-  made.work = {made.segments.data(), made.first.data(), count,
-               sequences,            longest,           chained,
-               made.states.data(),   made.w.data(),     made.back.data(),
-               made.order.data(),    nullptr};
-  made.flags.resize(flag_count(made.work, a.heads)), made.work.flags = made.flags.data();
+  made.flags.resize(flag_count(w, a.heads));
+  w.states = made.states.data(), w.back = made.back.data();
+  w.w = made.w.data(), w.flags = made.flags.data();
   return made;
 }
 
@@ -342,7 +333,6 @@ void run_mma(const Attention<Bf16> &a, Made &made, bool backward) {
   const int64_t blocks = w.count * a.heads;
   std::fill(made.flags.begin(), made.flags.end(), 0);
   if (!w.chained && !(backward && TWO)) w.flags = nullptr;
-  if (!w.chained) w.order = nullptr;
   grid(w.sequences, a.heads, THREADS,
        [&] { backward ? carry_states<true>(a, w) : carry_states<false>(a, w); });
   if (backward)

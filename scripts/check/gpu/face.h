@@ -12,7 +12,7 @@ struct Call {
   Attention<float> f32;
   Attention<Bf16> b16;
   Work work;
-  void *memory[7];
+  void *memory[6];
 };
 
 template <class T>
@@ -54,27 +54,25 @@ int lf_call(Call **out, const int64_t *numbers, void *const *pointers, double ep
   call->b16 = arguments<Bf16>(numbers, pointers, float(eps));
   const Segments made = divide(offsets, starts, sequences);
   Work &w = call->work;
-  w.count = int64_t(made.all.size()), w.sequences = sequences;
+  w.count = made.count(), w.sequences = sequences;
   for (const Segment &x : made.all) w.longest = std::max(w.longest, x.end - x.begin);
-  w.chained = w.count > 0 && made.all.size() > size_t(w.sequences - empty(made));
+  w.chained = w.count > w.sequences - empty(made);
   const size_t state = size_t(w.count * CHUNKS * heads * (d * m + d)) * sizeof(float);
   const size_t octets[] = {made.all.size() * sizeof(Segment),
                            made.first.size() * sizeof(int64_t),
-                           made.order.size() * sizeof(int32_t),
                            state,
                            state,
                            size_t(heads * numbers[1]) * sizeof(float),
                            size_t(flag_count(w, heads)) * sizeof(int32_t)};
-  const void *const from[7] = {made.all.data(), made.first.data(), made.order.data()};
-  for (int i = 0; i < 7; i++)
+  const void *const from[6] = {made.all.data(), made.first.data()};
+  for (int i = 0; i < 6; i++)
     if (const int error = allocate(&call->memory[i], octets[i] + 1, from[i], octets[i]))
       return error;
   w.segments = static_cast<const Segment *>(call->memory[0]);
   w.first = static_cast<const int64_t *>(call->memory[1]);
-  w.order = static_cast<const int32_t *>(call->memory[2]);
-  w.states = static_cast<float *>(call->memory[3]);
-  w.back = static_cast<float *>(call->memory[4]);
-  w.w = static_cast<float *>(call->memory[5]), w.flags = static_cast<int32_t *>(call->memory[6]);
+  w.states = static_cast<float *>(call->memory[2]);
+  w.back = static_cast<float *>(call->memory[3]);
+  w.w = static_cast<float *>(call->memory[4]), w.flags = static_cast<int32_t *>(call->memory[5]);
   return 0;
 }
 int lf_forward(Call *call, void *stream) { return run(*call, false, stream); }
