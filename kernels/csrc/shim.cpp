@@ -2,6 +2,7 @@
 // convolution.cpp) and the process group.
 #include "shim.h"
 
+#include "cuda/decode.h"
 #ifdef LF_CUDA_KERNELS
 #include "cuda/launch.h"
 #endif
@@ -259,6 +260,15 @@ int lf_clip_grad_norm(Tensor *const *grads, int64_t n, double max_norm, double *
     // The 1e-6 is that of torch.nn.utils.clip_grad_norm_.
     if (*norm > max_norm) at::_foreach_mul_(g, max_norm / (*norm + 1e-6));
   });
+}
+
+// Functions of the decoder on a GPU; null: this was built without CUDA.
+const cuda::decode::Api *lf_decode_api() {
+#ifdef LF_CUDA_KERNELS
+  return cuda::decode::api();
+#else
+  return nullptr;
+#endif
 }
 
 // Floats of scratch memory that lf_decode needs.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::ffi::{self, CBlock, CLinear, CModel, CNorm};
+use crate::rows::Rows;
 use crate::{KernelError, Rotary};
 
 /// Architecture of a model: sizes and kinds of layers.
@@ -127,10 +128,7 @@ impl Decoder {
             unsafe { ffi::lf_decode_scratch(model, rows as i64) }
         });
         DecoderState {
-            slots: vec![Slot::default(); slots],
-            slot: Vec::with_capacity(rows),
-            tokens: Vec::with_capacity(rows),
-            positions: Vec::with_capacity(rows),
+            rows: Rows::new(slots, rows),
             s: vec![0.0; lines * size * size],
             z: vec![0.0; lines * size],
             past: vec![0.0; self.weights.blocks.len() * (slots + 1) * self.past_len()],
@@ -147,26 +145,23 @@ impl Decoder {
     pub fn step(&self, state: &mut DecoderState) {
         assert_eq!(
             state.logits.len(),
-            state.slots.len().next_multiple_of(ROWS) * self.padded_vocab(),
+            state.rows.slots().next_multiple_of(ROWS) * self.padded_vocab(),
             "the state belongs to another model"
         );
-        state.collect_rows();
-        assert!(
-            state.tokens.iter().all(|&t| (t as usize) < self.shape.vocab),
-            "tokens are ids of the vocabulary"
-        );
+        state.rows.collect(self.shape.vocab);
+        state.rows.fill_up(ROWS);
         self.with_model(|model| {
             // SAFETY: the model's pointers are to memory that `self` holds and whose sizes `new`
             // has checked; the state's buffers were made by `state` for as many rows and slots as
-            // `collect_rows` names, and this model.
+            // `collect` and `fill_up` name, and this model.
             unsafe {
                 ffi::lf_decode(
                     model,
-                    state.slot.len() as i64,
-                    state.slots.len() as i64 + 1,
-                    state.slot.as_ptr(),
-                    state.tokens.as_ptr(),
-                    state.positions.as_ptr(),
+                    state.rows.slot_of_row().len() as i64,
+                    state.rows.slots() as i64 + 1,
+                    state.rows.slot_of_row().as_ptr(),
+                    state.rows.tokens().as_ptr(),
+                    state.rows.positions().as_ptr(),
                     state.s.as_mut_ptr(),
                     state.z.as_mut_ptr(),
                     state.past.as_mut_ptr(),
@@ -177,10 +172,16 @@ impl Decoder {
         });
     }
 
+    /// Returns the number of token ids.
+    #[must_use]
+    pub fn vocab(&self) -> usize {
+        self.shape.vocab
+    }
+
     /// Returns the scores of a slot's next token, `[V]`, after a step in which it had a token.
     #[must_use]
     pub fn logits<'a>(&self, state: &'a DecoderState, slot: usize) -> &'a [f32] {
-        &state.logits[state.slots[slot].row * self.padded_vocab()..][..self.shape.vocab]
+        &state.logits[state.rows.row_of(slot) * self.padded_vocab()..][..self.shape.vocab]
     }
 
     /// Resets a slot to the start of a sequence.
@@ -188,12 +189,12 @@ impl Decoder {
         let size = self.shape.hidden_size / self.shape.heads;
         let line = self.shape.heads * size;
         for layer in 0..self.weights.blocks.len() {
-            let row = layer * (state.slots.len() + 1) + slot;
+            let row = layer * (state.rows.slots() + 1) + slot;
             state.s[row * line * size..][..line * size].fill(0.0);
             state.z[row * line..][..line].fill(0.0);
             state.past[row * self.past_len()..][..self.past_len()].fill(0.0);
         }
-        state.slots[slot] = Slot::default();
+        state.rows.reset(slot);
     }
 
     /// Returns how many earlier inputs the convolution of one layer keeps for a slot, times their
@@ -203,12 +204,12 @@ impl Decoder {
     }
 
     /// Returns the number of columns of the output projection: whole vectors.
-    fn padded_vocab(&self) -> usize {
+    pub(crate) fn padded_vocab(&self) -> usize {
         self.shape.vocab.next_multiple_of(LANES)
     }
 
     /// Calls `run` with the C view of the model, which lives as long as the call.
-    fn with_model<R>(&self, run: impl FnOnce(&CModel) -> R) -> R {
+    pub(crate) fn with_model<R>(&self, run: impl FnOnce(&CModel) -> R) -> R {
         let blocks: Vec<CBlock> = self.weights.blocks.iter().map(c_block).collect();
         run(&CModel {
             vocab: self.padded_vocab() as i64,
@@ -236,13 +237,7 @@ impl Decoder {
 /// Buffers have one slot more than there are: the rows that fill up the last register block use it.
 #[derive(Debug)]
 pub struct DecoderState {
-    slots: Vec<Slot>,
-    /// Slot of each row of the step.
-    slot: Vec<i32>,
-    /// Token of each row of the step.
-    tokens: Vec<i32>,
-    /// Position of each row's token in its sequence.
-    positions: Vec<i64>,
+    rows: Rows,
     /// Sum of `phi(k) v^T`, `[layers, slots + 1, H, D, D]`.
     s: Vec<f32>,
     /// Sum of `phi(k)`, `[layers, slots + 1, H, D]`.
@@ -254,42 +249,10 @@ pub struct DecoderState {
     scratch: Vec<f32>,
 }
 
-/// One sequence of a [`DecoderState`].
-#[derive(Clone, Copy, Debug, Default)]
-struct Slot {
-    /// Token of the next step, if the slot takes part in it.
-    token: Option<u16>,
-    /// Number of tokens read so far.
-    position: i64,
-    /// Row of the slot in the last step that it took part in.
-    row: usize,
-}
-
 impl DecoderState {
     /// Sets the token that a slot reads in the next step. A slot without a token costs nothing.
     pub fn set_token(&mut self, slot: usize, token: u16) {
-        self.slots[slot].token = Some(token);
-    }
-
-    /// Collects a row for each slot that has a token, then rows of the spare slot, up to whole
-    /// register blocks.
-    fn collect_rows(&mut self) {
-        self.slot.clear();
-        self.tokens.clear();
-        self.positions.clear();
-        for (i, slot) in self.slots.iter_mut().enumerate() {
-            if let Some(token) = slot.token.take() {
-                slot.row = self.slot.len();
-                self.slot.push(i as i32);
-                self.tokens.push(i32::from(token));
-                self.positions.push(slot.position);
-                slot.position += 1;
-            }
-        }
-        let rows = self.slot.len().next_multiple_of(ROWS);
-        self.slot.resize(rows, self.slots.len() as i32);
-        self.tokens.resize(rows, 0);
-        self.positions.resize(rows, 0);
+        self.rows.set_token(slot, token);
     }
 }
 

@@ -1,7 +1,7 @@
 //! C interface of `csrc/`, and the steps that every call shares: pointers to tensors before it, a
 //! result or new tensors after it.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 
 // Linked for csrc/allocator.cpp, which calls its C functions.
 use libmimalloc_sys as _;
@@ -56,6 +56,26 @@ pub(crate) struct CModel {
     pub(crate) blocks: *const CBlock,
     pub(crate) norm: CNorm,
     pub(crate) head: CLinear,
+}
+
+/// Functions of the decoder on a device: `lf::cuda::decode::Api` of `csrc/cuda/decode.h`.
+#[repr(C)]
+#[derive(Debug)]
+pub struct CDecodeApi {
+    pub(crate) create:
+        unsafe extern "C" fn(model: *const CModel, ids: i64, device: i32) -> *mut c_void,
+    pub(crate) destroy: unsafe extern "C" fn(decoder: *mut c_void),
+    pub(crate) create_slots: unsafe extern "C" fn(decoder: *mut c_void, slots: i64) -> *mut c_void,
+    pub(crate) destroy_slots: unsafe extern "C" fn(slots: *mut c_void),
+    pub(crate) begin: unsafe extern "C" fn(
+        slots: *mut c_void,
+        rows: i64,
+        slot: *const i32,
+        tokens: *const i32,
+        positions: *const i64,
+    ) -> i32,
+    pub(crate) finish: unsafe extern "C" fn(slots: *mut c_void) -> i32,
+    pub(crate) logits: unsafe extern "C" fn(slots: *mut c_void) -> *const f32,
 }
 
 /// Opaque `ProcessGroup` of `csrc/process_group.cpp`.
@@ -169,6 +189,7 @@ unsafe extern "C" {
         max_norm: f64,
         norm: *mut f64,
     ) -> i32;
+    pub(crate) fn lf_decode_api() -> *const CDecodeApi;
     pub(crate) fn lf_decode_scratch(model: *const CModel, rows: i64) -> i64;
     pub(crate) fn lf_decode(
         model: *const CModel,
@@ -187,17 +208,19 @@ unsafe extern "C" {
 
 /// Turns the code of a call into a result, with the C++ side's message if it failed.
 pub(crate) fn outcome(operator: &'static str, code: i32) -> Result<(), KernelError> {
-    if code == 0 {
-        return Ok(());
-    }
+    if code == 0 { Ok(()) } else { Err(failure(operator)) }
+}
+
+/// Returns the error of this thread's last call that failed.
+pub(crate) fn failure(operator: &'static str) -> KernelError {
     // SAFETY: the pointer is to this thread's message, which lives until the thread's next failure.
     let message = unsafe { CStr::from_ptr(lf_last_error()) };
     // libtorch's messages have more lines: where in its own source the check failed.
     let message = message.to_string_lossy();
-    Err(KernelError::Refused {
+    KernelError::Refused {
         operator,
         message: message.lines().next().unwrap_or_default().to_owned(),
-    })
+    }
 }
 
 /// Takes ownership of the tensors that a successful call has made.

@@ -14,7 +14,8 @@
 //! `docs/causal-linear-attention.md` has the formulas.
 //!
 //! The crate also has a causal convolution ([`conv1d`]), rotary positions ([`Rotary`]), a
-//! [`Decoder`] that runs a whole model one token at a time, AdamW's fused step ([`AdamW`]),
+//! [`Decoder`] that runs a whole model one token at a time on the CPU and a [`DeviceDecoder`] that
+//! does so on a GPU, AdamW's fused step ([`AdamW`]),
 //! all-reduce over processes ([`ProcessGroup`]), and the heap that CPU tensors are allocated in
 //! ([`TensorMemory`]). It knows nothing of the model's training or its data.
 //!
@@ -43,12 +44,14 @@ pub mod conv1d;
 pub mod cpu;
 mod cu_seqlens;
 mod decoder;
+mod device_decoder;
 mod error;
 mod ffi;
 mod memory;
 mod optimizer;
 mod process_group;
 mod rotary;
+mod rows;
 #[doc(hidden)]
 pub mod testing;
 
@@ -57,6 +60,7 @@ pub use cu_seqlens::CuSeqlens;
 pub use decoder::{
     BlockWeights, Decoder, DecoderShape, DecoderState, DecoderWeights, LinearWeights, NormWeights,
 };
+pub use device_decoder::{DeviceDecoder, DeviceSlots};
 pub use error::KernelError;
 pub use memory::TensorMemory;
 pub use optimizer::{AdamW, AdamWStep, clip_grad_norm};

@@ -52,3 +52,5 @@ pub fn multiply_adds(rounds: i64) -> i64 {
     // SAFETY: touches no memory but its own.
     unsafe { ffi::lf_multiply_adds(rounds) }
 }
+
+pub use crate::ffi::CDecodeApi;

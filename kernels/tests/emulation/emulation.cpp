@@ -4,6 +4,7 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -408,3 +409,5 @@ extern "C" void emulate_step(const Step *p) {
   shuffle = 0;
   grid(p->rows, 1, THREADS, [&] { step_head(*p); });
 }
+
+#include "decode.inl"

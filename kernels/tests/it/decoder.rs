@@ -2,7 +2,7 @@ use linformer_kernels::{
     BlockWeights, Decoder, DecoderShape, DecoderWeights, LinearWeights, NormWeights,
 };
 
-const SHAPE: DecoderShape = DecoderShape {
+pub(crate) const SHAPE: DecoderShape = DecoderShape {
     vocab: 37,
     hidden_size: 32,
     heads: 2,
@@ -26,24 +26,27 @@ fn values(n: usize, seed: u32) -> Vec<f32> {
     (0..n).map(|_| next()).collect()
 }
 
-fn weights() -> DecoderWeights {
-    let (w, f, v) = (SHAPE.hidden_size, SHAPE.ffn_size, SHAPE.vocab);
-    let norm = || NormWeights { weight: vec![1.0; w], bias: Some(values(w, 3)) };
+/// Returns weights of a shape, with a gate and biases if it is one with LayerNorm.
+pub(crate) fn weights(shape: &DecoderShape) -> DecoderWeights {
+    let (w, f, v) = (shape.hidden_size, shape.ffn_size, shape.vocab);
+    let up = if shape.gated { 2 * f } else { f };
+    let bias = |o, seed| (!shape.rms).then(|| values(o, seed));
+    let norm = || NormWeights { weight: vec![1.0; w], bias: bias(w, 3) };
     let linear =
-        |i, o, seed| LinearWeights { weight: values(i * o, seed), bias: Some(values(o, seed + 1)) };
+        |i, o, seed| LinearWeights { weight: values(i * o, seed), bias: bias(o, seed + 1) };
     let block = |seed| BlockWeights {
         attention_norm: norm(),
         qkv: linear(w, 3 * w, seed),
-        conv: Some(values(3 * 3 * w, seed + 8)),
-        gate: Some(linear(w, w, seed + 9)),
+        conv: (shape.conv_kernel > 0).then(|| values(shape.conv_kernel * 3 * w, seed + 8)),
+        gate: (!shape.rms).then(|| linear(w, w, seed + 9)),
         out: linear(w, w, seed + 2),
         feed_norm: norm(),
-        up: linear(w, 2 * f, seed + 4),
+        up: linear(w, up, seed + 4),
         down: linear(f, w, seed + 6),
     };
     DecoderWeights {
         embed: values(v * w, 1),
-        decay: vec![0.9, 1.0],
+        decay: (0..shape.heads).map(|h| if h == 0 { 0.9 } else { 1.0 }).collect(),
         blocks: vec![block(10), block(20)],
         norm: norm(),
         head: linear(w, v, 30),
@@ -68,7 +71,7 @@ fn scores(decoder: &Decoder, tokens: &[u16], slot: usize, slots: usize) -> Vec<V
 
 #[test]
 fn a_slot_knows_nothing_of_the_others() {
-    let decoder = Decoder::new(SHAPE, weights()).unwrap();
+    let decoder = Decoder::new(SHAPE, weights(&SHAPE)).unwrap();
     let tokens = [1, 5, 36, 0, 9, 9, 2];
     let alone = scores(&decoder, &tokens, 0, 1);
     assert_eq!(alone, scores(&decoder, &tokens, 13, 21));
@@ -77,7 +80,7 @@ fn a_slot_knows_nothing_of_the_others() {
 
 #[test]
 fn a_reset_slot_starts_afresh() {
-    let decoder = Decoder::new(SHAPE, weights()).unwrap();
+    let decoder = Decoder::new(SHAPE, weights(&SHAPE)).unwrap();
     let mut state = decoder.state(3);
     let first = |decoder: &Decoder, state: &mut linformer_kernels::DecoderState| {
         state.set_token(1, 4);
@@ -93,7 +96,7 @@ fn a_reset_slot_starts_afresh() {
 
 #[test]
 fn weights_of_another_size_are_refused() {
-    let mut wrong = weights();
+    let mut wrong = weights(&SHAPE);
     wrong.blocks[1].down.weight.pop();
     let error = Decoder::new(SHAPE, wrong).unwrap_err().to_string();
     assert_eq!(error, "blocks.1.down: expected 1536 values, found 1535 values");

@@ -3,6 +3,7 @@
 mod attention;
 mod cuda;
 mod decoder;
+mod device_decoder;
 mod gpu;
 mod memory;
 mod optimizer;

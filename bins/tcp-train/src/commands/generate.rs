@@ -40,12 +40,10 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
         &[("--output-dir", &args.output_dir)],
     )?;
     check(args)?;
-    if linformer::device(&args.machine.device)? != linformer::Device::Cpu {
-        tracing::warn!("generation runs on the CPU");
-    }
+    let device = linformer::device(&args.machine.device)?;
     let model = folder::read_model(&args.checkpoint_path, linformer::Device::Cpu)?;
     warn_of_unseen_ports(args)?;
-    let generator = Generator::new(model.decoder()?);
+    let generator = generator(device, model.decoder()?)?;
     drop(model);
     // Without --length-class, a flow ends where the model ends it, even in another class than the
     // one in its header.
@@ -78,6 +76,15 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
     report_missing(args, &summary, console);
     output.sink.finish()?;
     console.summary(&summary)
+}
+
+/// Returns the generator of a device; a program without CUDA's kernels generates on the CPU.
+fn generator(device: linformer::Device, decoder: linformer::Decoder) -> anyhow::Result<Generator> {
+    if let Some(generator) = Generator::on(device, decoder.clone())? {
+        return Ok(generator);
+    }
+    tracing::warn!("this program has no kernels for GPUs: generation runs on the CPU");
+    Ok(Generator::new(decoder))
 }
 
 /// Checks that the arguments do not contradict one another.

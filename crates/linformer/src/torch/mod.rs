@@ -11,7 +11,7 @@ mod state;
 mod store;
 mod train;
 
-pub use linformer_kernels::{ProcessGroup, ProcessInfo, TensorMemory};
+pub use linformer_kernels::{Decoder, ProcessGroup, ProcessInfo, TensorMemory};
 pub use tch::Device;
 
 pub use batch::{Batch, SequencePiece};

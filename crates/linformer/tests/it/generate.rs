@@ -1,8 +1,8 @@
 use std::ops::ControlFlow;
 
 use linformer::{
-    Device, Generated, Generator, Job, Model, PrefixMatch, Prompt, Sampling, StopReason,
-    TokenFilter,
+    Device, Generated, Generator, Job, Model, ModelError, PrefixMatch, Prompt, Sampling,
+    StopReason, TokenFilter,
 };
 
 use crate::model::config;
@@ -47,7 +47,7 @@ fn run(job: &Job) -> Vec<Generated> {
     let mut all = Vec::new();
     let deliver = |generated, _| {
         all.push(generated);
-        Ok::<_, ()>(ControlFlow::Continue(()))
+        Ok::<_, ModelError>(ControlFlow::Continue(()))
     };
     generator.run(job, |_| Even { done: false }, deliver).unwrap();
     all
@@ -91,7 +91,7 @@ fn where_nothing_may_follow_the_filter_is_blamed_and_not_the_scores() {
     let mut endings = Vec::new();
     let deliver = |generated: Generated, _| {
         endings.push(generated.stop_reason);
-        Ok::<_, ()>(ControlFlow::Continue(()))
+        Ok::<_, ModelError>(ControlFlow::Continue(()))
     };
     generator.run(&Job { sequences: 3, ..job() }, |_| Nothing, deliver).unwrap();
     assert_eq!(endings, [StopReason::NoAllowedToken; 3]);
@@ -118,7 +118,11 @@ fn stops_when_told() {
     let mut seen = 0;
     let deliver = |_, _| {
         seen += 1;
-        Ok::<_, ()>(if seen < 5 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        Ok::<_, ModelError>(if seen < 5 {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        })
     };
     generator
         .run(&Job { sequences: 1_000_000, ..job() }, |_| Even { done: false }, deliver)
