@@ -225,10 +225,11 @@ struct Mix {
     }
     sync();
     const float left = decay[head];
+    float *const state = s + line * d * d, *const keys = z + line * d;
     // raw's first third holds q z from here on.
     EACH_OF(i, d) {
-      const float sum = (fresh ? 0.0f : z[line * d + i] * left) + k[i];
-      z[line * d + i] = sum;
+      const float sum = (fresh ? 0.0f : keys[i] * left) + k[i];
+      keys[i] = sum;
       raw[i] = q[i] * sum;
     }
     const int slice = thread() / PANEL;
@@ -238,13 +239,13 @@ struct Mix {
       for (int from = slice; from < d; from += SLICES * AHEAD) {
         for (int n = 0; n < AHEAD; n++) {
           const int i = from + n * SLICES;
-          old[n] = fresh || i >= d ? 0.0f : s[(line * d + i) * d + j];
+          old[n] = fresh || i >= d ? 0.0f : state[i * d + j];
         }
         for (int n = 0; n < AHEAD; n++) {
           const int i = from + n * SLICES;
           if (i >= d) continue;
           const float now = old[n] * left + k[i] * v[j];
-          s[(line * d + i) * d + j] = now;
+          state[i * d + j] = now;
           sum += q[i] * now;
         }
       }

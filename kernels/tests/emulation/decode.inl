@@ -9,6 +9,7 @@ namespace lf {
 namespace cuda {
 namespace decode {
 
+constexpr int THREADS = 128;
 inline float error_function(float x) { return std::erf(x); }
 inline float square_root(float x) { return std::sqrt(x); }
 inline double cosine(double x) { return std::cos(x); }
@@ -60,7 +61,7 @@ struct Emulated {
     void run(const Kernel &kernel, int64_t across, int64_t down) {
       if (size_t(kernel.shared_floats()) * sizeof(float) > sizeof now_shared)
         throw std::runtime_error("shared memory");
-      grid(across, down, [&] { kernel(); });
+      grid(across, down, decode::THREADS, kernel);
     }
     void copy_to_device(void *to, const void *from, int64_t octets) {
       std::memcpy(to, from, size_t(octets));
@@ -71,7 +72,10 @@ struct Emulated {
     void launch() { launched_ = true; }
     void finish() {
       const std::lock_guard<std::mutex> held(one_at_a_time);
+      // Threads take turns in another order in each step.
+      const uint32_t before = std::exchange(shuffle, ++steps_);
       if (launched_) work_();
+      shuffle = before;
       launched_ = false;
     }
     void wait() {}
@@ -79,6 +83,7 @@ struct Emulated {
    private:
     std::function<void()> work_;
     bool launched_ = false;
+    uint32_t steps_ = 0;
   };
 };
 std::atomic<int64_t> Emulated::in_use{0};

@@ -31,10 +31,10 @@ fn token(shape: &DecoderShape, slot: usize, t: usize) -> u16 {
 }
 
 /// Compares the scores of all slots with those of the CPU over some steps.
-fn check(shape: DecoderShape, slots: usize) {
+fn check(device: impl Fn(&Decoder) -> DeviceDecoder, shape: DecoderShape, slots: usize) {
     let cpu = Decoder::new(shape, weights(&shape)).unwrap();
     let mut expected = cpu.state(slots);
-    let mut found = emulated(&cpu).unwrap().slots(slots).unwrap();
+    let mut found = device(&cpu).slots(slots).unwrap();
     for t in 0..8 {
         for slot in (0..slots).filter(|&slot| starts_anew(slot, t)) {
             cpu.reset(&mut expected, slot);
@@ -57,15 +57,46 @@ fn check(shape: DecoderShape, slots: usize) {
     }
 }
 
+fn check_shapes(device: impl Fn(&Decoder) -> DeviceDecoder) {
+    check(&device, SHAPE, 3);
+    // More rows than a block computes, more inputs than it holds, and panels of 16 columns.
+    check(&device, DecoderShape { ffn_size: 272, ..SHAPE }, 35);
+    check(&device, DecoderShape { gated: false, conv_kernel: 0, ..SHAPE }, 17);
+    check(&device, DecoderShape { rms: true, conv_kernel: 1, ..SHAPE }, 16);
+    let one_head = DecoderShape { hidden_size: 80, heads: 1, vocab: 100, conv_kernel: 4, ..SHAPE };
+    check(&device, one_head, 2);
+    check(&device, DecoderShape { hidden_size: 288, heads: 12, ..SHAPE }, 5);
+}
+
 #[test]
 fn scores_are_those_of_the_cpu() {
-    check(SHAPE, 3);
-    // More rows than a block computes, more inputs than it holds, and panels of 16 columns.
-    check(DecoderShape { ffn_size: 272, ..SHAPE }, 35);
-    check(DecoderShape { gated: false, conv_kernel: 0, ..SHAPE }, 17);
-    check(DecoderShape { rms: true, conv_kernel: 1, ..SHAPE }, 16);
-    check(DecoderShape { hidden_size: 80, heads: 1, vocab: 100, conv_kernel: 4, ..SHAPE }, 2);
-    check(DecoderShape { hidden_size: 288, heads: 12, ..SHAPE }, 5);
+    check_shapes(|decoder| emulated(decoder).unwrap());
+}
+
+/// Returns the decoder on the first GPU, or `None` with a message where there is none.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn on_gpu(decoder: &Decoder) -> Option<DeviceDecoder> {
+    if !tch::Cuda::is_available() {
+        eprintln!("skipped: no GPU");
+        return None;
+    }
+    DeviceDecoder::new(decoder, 0).unwrap()
+}
+
+#[test]
+fn scores_of_a_gpu_are_those_of_the_cpu() {
+    let cpu = Decoder::new(SHAPE, weights(&SHAPE)).unwrap();
+    if on_gpu(&cpu).is_some() {
+        check_shapes(|decoder| on_gpu(decoder).unwrap());
+    }
+}
+
+#[test]
+fn on_a_gpu_a_slot_knows_nothing_of_the_others_nor_of_its_past() {
+    let cpu = Decoder::new(SHAPE, weights(&SHAPE)).unwrap();
+    if let Some(decoder) = on_gpu(&cpu) {
+        check_independence(&decoder);
+    }
 }
 
 /// Returns the scores after each of `tokens`, run in `slot` while other slots run other sequences.
@@ -84,15 +115,18 @@ fn scores(slots: &mut DeviceSlots, tokens: &[u16], slot: usize, others: &[usize]
     all
 }
 
-#[test]
-fn a_slot_knows_nothing_of_the_others_nor_of_its_past() {
-    let decoder = emulated(&Decoder::new(SHAPE, weights(&SHAPE)).unwrap()).unwrap();
+fn check_independence(decoder: &DeviceDecoder) {
     let tokens = [1, 5, 36, 0, 9, 9, 2];
     let alone = scores(&mut decoder.slots(1).unwrap(), &tokens, 0, &[]);
     let others: Vec<usize> = (0..40).filter(|other| *other != 21).collect();
     let mut many = decoder.slots(40).unwrap();
     assert_eq!(alone, scores(&mut many, &tokens, 21, &others));
     assert_eq!(alone, scores(&mut many, &tokens, 21, &[3]));
+}
+
+#[test]
+fn a_slot_knows_nothing_of_the_others_nor_of_its_past() {
+    check_independence(&emulated(&Decoder::new(SHAPE, weights(&SHAPE)).unwrap()).unwrap());
 }
 
 #[test]
