@@ -123,6 +123,7 @@ results *ARGS:
 # compile the CUDA kernels for sm_80 and sm_90; nvcc is found or fetched by scripts/fetch/nvcc, no GPU is needed
 compile-cuda:
     scripts/check/cuda compile
+    scripts/check/kernels
 
 # the CUDA kernels on a machine with a GPU: build, test, measure
 check-cuda:

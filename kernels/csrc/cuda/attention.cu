@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 #include <mma.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <type_traits>
 
@@ -365,6 +366,20 @@ int sized(const Attention<T> &a, const Work &w, bool backward, void *stream) {
 }
 
 }  // namespace
+
+int64_t shared_octets(int64_t d, int64_t m, bool bf16) {
+  const int64_t size = d > m ? d : m;
+  if (!bf16)
+    return int64_t(size <= 32   ? pass_octets<float, 32, 32>(true, true)
+                   : size <= 64 ? pass_octets<float, 64, 32>(true, true)
+                                : pass_octets<float, 128, 16>(true, true));
+  // Heads of 32 and 64 may take either form, by where their rows begin.
+  if (size <= 32) return int64_t(pass_octets<Bf16, 32, 64>(true, true));
+  if (size <= 64)
+    return int64_t(std::max(Mma<Bf16, 64, 8, true>::octets(5, 2),
+                            pass_octets<Bf16, 64, 64>(true, true)));
+  return int64_t(pass_octets<Bf16, 128, 32>(true, true));
+}
 
 int forward_f32(const Attention<float> &a, const Work &w, void *stream) {
   return sized(a, w, false, stream);

@@ -63,6 +63,9 @@ struct Step {
 
 constexpr int64_t LARGEST = 128;  // largest D and M
 
+// Returns the octets of shared memory that a block needs at most for heads of these sizes.
+int64_t shared_octets(int64_t d, int64_t m, bool bf16);
+
 // Each returns a cudaError_t. The bfloat16 ones take Attention<T> with any 16-bit T.
 int forward_f32(const Attention<float> &, const Work &, void *stream);
 int backward_f32(const Attention<float> &, const Work &, void *stream);

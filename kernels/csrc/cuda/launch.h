@@ -82,6 +82,12 @@ class Call {
   Work workspace(const Attention<T> &a) const {
     TORCH_CHECK(a.d <= LARGEST && a.m <= LARGEST, "attention: expected heads of at most ", LARGEST,
                 ", found ", a.d, " and ", a.m);
+    const int64_t needed = shared_octets(a.d, a.m, sizeof(T) == 2);
+    int most = 0;
+    check("attention", cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin,
+                                              q_.device().index()));
+    TORCH_CHECK(needed <= most, "attention: heads of ", a.d, " and ", a.m, " of ", q_.scalar_type(),
+                " need ", needed, " octets of shared memory a block, and this GPU has ", most);
     flags_ = at::empty({flag_count(work_, a.heads)}, q_.options().dtype(at::kInt));
     Work w = work_;
     w.flags = flags_.data_ptr<int32_t>();
