@@ -96,7 +96,8 @@ fn compile_cuda(home: &Path) {
     }
     build.flag("-Xptxas=-warn-spills,-warn-lmem-usage");
     build.include(home.join("include")).include(home.join("include/cccl"));
-    build.files(["csrc/cuda/attention.cu", "csrc/cuda/decode.cu"]).compile("lf_cuda");
+    let sources = ["attention", "convolution", "decode"];
+    build.files(sources.map(|name| format!("csrc/cuda/{name}.cu"))).compile("lf_cuda");
 }
 
 fn cpp() -> cc::Build {
@@ -118,9 +119,9 @@ fn compile_kernel(name: &str, target: &[&str]) {
 
 /// Compiles the CUDA kernels' device code for the CPU. Only tests link it.
 fn compile_emulation() {
-    let file = "tests/emulation/emulation.cpp";
+    let files = ["tests/emulation/emulation.cpp", "tests/emulation/convolution.cpp"];
     println!("cargo:rerun-if-changed=tests/emulation");
-    cpp().cargo_metadata(false).file(file).compile("lf_emulation");
+    cpp().cargo_metadata(false).files(files).compile("lf_emulation");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     println!("cargo:rustc-link-arg-tests={}", out.join("liblf_emulation.a").display());
 }

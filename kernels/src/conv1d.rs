@@ -6,12 +6,20 @@
 
 use std::ptr::null_mut;
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::ffi::{self, outcome, owned};
 use crate::{CuSeqlens, KernelError};
 
-/// Convolves each channel, `[N, channels]`, with the C++ kernel: floats on the CPU.
+/// Returns whether [`causal_conv1d`] runs on tensors of `device`.
+#[must_use]
+pub fn is_supported(device: Device) -> bool {
+    device == Device::Cpu || cfg!(feature = "cuda") && device.is_cuda()
+}
+
+/// Convolves each channel, `[N, channels]`, with the C++ or CUDA kernel. `x` is of the kind that
+/// [`fused::input_kind`](crate::attention::fused::input_kind) names, on the CPU float; `weight` is
+/// float.
 ///
 /// # Errors
 /// If shapes, kinds or devices do not fit.
@@ -20,6 +28,7 @@ pub fn causal_conv1d(
     weight: &Tensor,
     cu_seqlens: &CuSeqlens,
 ) -> Result<Tensor, KernelError> {
+    let segments = cu_seqlens.segments_on(x.device())?;
     let mut made = [null_mut(); 1];
     // SAFETY: all pointers are to live tensors; `made` has room for the result.
     let code = unsafe {
@@ -28,6 +37,7 @@ pub fn causal_conv1d(
             x.as_ptr(),
             weight.as_ptr(),
             cu_seqlens.tensor().as_ptr(),
+            ffi::optional(segments.as_ref()),
         )
     };
     outcome("convolve", code)?;

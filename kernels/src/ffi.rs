@@ -164,6 +164,7 @@ unsafe extern "C" {
         x: *const C_tensor,
         w: *const C_tensor,
         cu_seqlens: *const C_tensor,
+        segments: *const C_tensor,
     ) -> i32;
     pub(crate) fn lf_fill_outputs(on: i32);
     pub(crate) fn lf_gpu_timer_start(out: *mut *mut CGpuTimer) -> i32;

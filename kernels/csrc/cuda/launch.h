@@ -16,8 +16,8 @@ inline void check(const char *name, int error) {
 
 constexpr int64_t SEGMENT_NUMBERS = 3 * sizeof(Segment) / sizeof(int64_t);
 
-// Divides the sequences of a batch into segments, in one tensor on a GPU: the segments, then the first
-// segment of each sequence. The copy is queued; nothing waits for it.
+// Divides the sequences of a batch into segments, in one tensor on a GPU: the segments, then the
+// first segment of each sequence. The copy is queued; nothing waits for it.
 inline Tensor segments_on(const CuSeqlens &cu_seqlens, c10::Device device) {
   const c10::cuda::CUDAGuard guard(device);
   const Segments made = divide(cu_seqlens.offsets, cu_seqlens.starts, cu_seqlens.sequences);
@@ -30,10 +30,27 @@ inline Tensor segments_on(const CuSeqlens &cu_seqlens, c10::Device device) {
   return pinned.to(device, at::kLong, true);
 }
 
+// Returns the segments of `segments_on` for the same sequences, without a workspace.
+inline Work work_of(const CuSeqlens &cu_seqlens, const Tensor &segments, c10::Device device) {
+  TORCH_CHECK(segments.defined(), "segments: expected those of the sequences, found none");
+  const int64_t sequences = cu_seqlens.sequences,
+                count = (segments.numel() - sequences - 1) / SEGMENT_NUMBERS;
+  TORCH_CHECK(segments.device() == device && segments.scalar_type() == at::kLong &&
+                  segments.numel() == count * SEGMENT_NUMBERS + sequences + 1,
+              "segments: expected those of the sequences on ", device);
+  const int64_t *numbers = segments.const_data_ptr<int64_t>();
+  Work work{};
+  work.count = count, work.sequences = sequences;
+  work.longest = std::min(cu_seqlens.longest, LONGEST_SEGMENT);
+  work.chained = cu_seqlens.longest > LONGEST_SEGMENT;
+  work.segments = reinterpret_cast<const Segment *>(numbers);
+  work.first = numbers + SEGMENT_NUMBERS * count;
+  return work;
+}
+
 // One call of the operator. Owns the workspace.
 class Call {
  public:
-  // `segments` are those of segments_on for the same sequences.
   Call(const Tensor &q, const CuSeqlens &cu_seqlens, const Tensor &segments)
       : guard_(q.device()),
         q_(q),
@@ -41,18 +58,7 @@ class Call {
         stream_(c10::cuda::getCurrentCUDAStream().stream()) {
     TORCH_CHECK(q.scalar_type() == at::kFloat || q.scalar_type() == at::kBFloat16,
                 "q: expected float or bfloat16 on a GPU");
-    TORCH_CHECK(segments.defined(), "segments: expected those of the sequences, found none");
-    const int64_t sequences = cu_seqlens.sequences,
-                  count = (segments.numel() - sequences - 1) / SEGMENT_NUMBERS;
-    TORCH_CHECK(segments.device() == q.device() && segments.scalar_type() == at::kLong &&
-                    segments.numel() == count * SEGMENT_NUMBERS + sequences + 1,
-                "segments: expected those of the sequences on ", q.device());
-    const int64_t *numbers = segments.const_data_ptr<int64_t>();
-    work_.count = count, work_.sequences = sequences;
-    work_.longest = std::min(cu_seqlens.longest, LONGEST_SEGMENT);
-    work_.chained = cu_seqlens.longest > LONGEST_SEGMENT;
-    work_.segments = reinterpret_cast<const Segment *>(numbers);
-    work_.first = numbers + SEGMENT_NUMBERS * count;
+    work_ = work_of(cu_seqlens, segments, q.device());
   }
   // Returns the states between segments, which backward takes.
   template <class T>

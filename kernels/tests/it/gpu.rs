@@ -2,7 +2,7 @@
 //! feature `cuda`; with `LF_TEST_DEVICE=cpu` they hold the CPU's float kernels to the same.
 
 use linformer_kernels::attention::{AttentionOptions, AttentionState, Qkv, fused};
-use linformer_kernels::conv1d::causal_conv1d_ref;
+use linformer_kernels::conv1d::{causal_conv1d, causal_conv1d_ref};
 use linformer_kernels::{AdamW, AdamWStep, CuSeqlens, Rotary};
 use tch::{Cuda, Device, Kind, Tensor};
 
@@ -305,19 +305,30 @@ fn a_step_of_adamw_holds_to_the_cpu() {
 }
 
 #[test]
-fn the_convolution_holds_to_the_cpu() {
+fn the_convolution_holds_to_float64() {
     let Some(device) = device() else { return };
-    let cu_seqlens = CuSeqlens::from_lengths(&[3, 0, 1, 70]);
-    let run = |kind: Kind, device: Device| {
-        let x = leaf(&numbers(&[74, 20], 1.0), kind, device);
-        let w = leaf(&numbers(&[20, 1, 4], 2.0), kind, device);
-        let y = causal_conv1d_ref(&x, &w, &cu_seqlens);
-        let weight = numbers(&[74, 20], 3.0).to_kind(kind).to_device(device);
-        (&y * weight).sum(kind).backward();
-        [y.detach(), x.grad(), w.grad()].map(|x| x.to_device(Device::Cpu))
-    };
-    let expected = run(Kind::Double, Device::Cpu);
-    for (found, expected) in run(Kind::Float, device).iter().zip(&expected) {
-        assert!(error(found, expected) < 1e-5);
+    for (lengths, channels, taps) in
+        [(&[3, 0, 1, 70][..], 20, 4), (&[600, 2], 300, 4), (&[5], 1, 9)]
+    {
+        let cu_seqlens = CuSeqlens::from_lengths(lengths);
+        let tokens = cu_seqlens.tokens();
+        let run = |kind: Kind, device: Device| {
+            let weights = if kind == Kind::Double { Kind::Double } else { Kind::Float };
+            let x = leaf(&numbers(&[tokens, channels], 1.0), kind, device);
+            let w = leaf(&numbers(&[channels, 1, taps], 2.0), weights, device);
+            let y = match kind {
+                Kind::Double => causal_conv1d_ref(&x, &w, &cu_seqlens),
+                _ => causal_conv1d(&x, &w, &cu_seqlens).unwrap(),
+            };
+            let weight = numbers(&[tokens, channels], 3.0).to_kind(kind).to_device(device);
+            (&y * weight).sum(weights).backward();
+            [y.detach(), x.grad(), w.grad()].map(|x| x.to_device(Device::Cpu))
+        };
+        let expected = run(Kind::Double, Device::Cpu);
+        for (kind, limit) in kinds(device) {
+            for (found, expected) in run(kind, device).iter().zip(&expected) {
+                assert!(error(found, expected) < limit, "{kind:?}, {lengths:?}, {taps} taps");
+            }
+        }
     }
 }

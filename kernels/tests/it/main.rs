@@ -1,6 +1,7 @@
 //! Tests of every form of the operator against the definition, in float64 if the form has it.
 
 mod attention;
+mod convolution;
 mod cuda;
 mod decoder;
 mod device_decoder;

@@ -1,8 +1,9 @@
 //! One block of the model and its layers.
 
 use linformer_kernels::CuSeqlens;
-use linformer_kernels::conv1d::{causal_conv1d, causal_conv1d_ref};
-use tch::{Device, Kind, Tensor};
+use linformer_kernels::attention::fused;
+use linformer_kernels::conv1d;
+use tch::{Kind, Tensor};
 
 use crate::ModelError;
 use crate::config::{Activation, NormKind};
@@ -84,10 +85,11 @@ impl Block {
         cu_seqlens: &CuSeqlens,
     ) -> Result<Option<Tensor>, ModelError> {
         let Some(weight) = &self.conv else { return Ok(None) };
-        Ok(Some(match qkv.device() {
-            Device::Cpu => causal_conv1d(&qkv.to_kind(Kind::Float), weight, cu_seqlens)?,
-            _ => causal_conv1d_ref(qkv, weight, cu_seqlens),
-        }))
+        if !conv1d::is_supported(qkv.device()) {
+            return Ok(Some(conv1d::causal_conv1d_ref(qkv, weight, cu_seqlens)));
+        }
+        let x = qkv.to_kind(fused::input_kind(qkv.device(), qkv.kind()));
+        Ok(Some(conv1d::causal_conv1d(&x, weight, cu_seqlens)?))
     }
 
     /// Convolves the next input of `B` sequences, `[B, 3 W]`, and appends it to `past`, `[B,
