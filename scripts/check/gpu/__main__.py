@@ -206,7 +206,28 @@ def training(run, gpu):
                 run.rows.append(f"| train | {preset} | {name} beside cpu | losses of {len(pair)} steps differ by {100 * worst:.3f} % at most")
                 if worst > 0.01:
                     run.failed.append(f"train {preset} {name}: losses")
-    scoring(run, gpu)
+
+
+def generating(run, gpu):
+    """Generation on the GPU beside the CPU: speed, and how many flows are the same."""
+    names = ("cuda", "cpu") if gpu else ("cpu",)
+    for name in names:
+        command = ["bin/tcp-train", "generate", "--checkpoint-path", "models/tiny", "--output-dir", f"build/{name}.arrow"]
+        text = run.step(f"generate:{name}", [*command, "--flows", "2000", "--device", name], 60) or ""
+        run.rows += [f"| generate | models/tiny | {name} | {' '.join(line.split()[1:])}" for line in text.splitlines() if line.startswith("speed ")]
+    if gpu:
+        run.step("generate:same", [sys.executable, "-c", SAME, *(f"build/{name}.arrow" for name in names)], 30)
+    run.step("decoder", ["bin/bench_decoder", "3"], 60, wanted=gpu)
+
+
+SAME = """
+import sys
+import pyarrow.ipc as ipc
+
+first, second = ([row["tokens"] for row in ipc.open_file(path).read_all().to_pylist()] for path in sys.argv[1:])
+same = sum(a == b for a, b in zip(first, second))
+print(f"| generate | models/tiny | {same} of {len(second)} flows are the same on both")
+"""
 
 
 def scoring(run, gpu):
@@ -287,7 +308,7 @@ def sanitizers(run):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=480, help="time for all steps [480]")
-    parser.add_argument("--only", default="", help="steps to run: about,tests,check,times,kernels,bench,peer,train,score,ncu,sanitizer")
+    parser.add_argument("--only", default="", help="steps to run: about,tests,check,times,kernels,bench,peer,train,score,generate,decoder,ncu,sanitizer")
     args = parser.parse_args()
     run = Run(args.seconds, set(filter(None, args.only.split(","))))
     gpu = subprocess.run([sys.executable, "-c", "import torch, sys; sys.exit(not torch.cuda.is_available())"], env=run.env).returncode == 0
@@ -311,8 +332,10 @@ def main():
     run.step("kernels", [*python, "kernels"], 60, wanted=gpu)
     if not run.only or "train" in run.only:
         training(run, gpu)
-    elif "score" in run.only:
+    if not run.only or "score" in run.only:
         scoring(run, gpu)
+    if not run.only or {"generate", "decoder"} & run.only:
+        generating(run, gpu)
     if gpu and (not run.only or "ncu" in run.only):
         counters(run)
     if gpu and (not run.only or "sanitizer" in run.only):
