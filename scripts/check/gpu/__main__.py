@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -42,11 +43,25 @@ class Run:
     def __init__(self, seconds, only):
         self.began, self.seconds, self.only = time.monotonic(), seconds, only
         self.env, self.rows, self.failed, self.hung, self.number = environment(), [], [], set(), 0
+        self.background = []
         shutil.rmtree(LOGS, ignore_errors=True)
         LOGS.mkdir()
 
     def left(self):
         return self.seconds - (time.monotonic() - self.began)
+
+    def signal_background(self, number):
+        for job in self.background:
+            if job.poll() is None:
+                job.send_signal(number)
+
+    def timed(self, *args, **options):
+        """A step whose times count: what runs behind the steps stands still."""
+        self.signal_background(signal.SIGSTOP)
+        try:
+            return self.step(*args, **options)
+        finally:
+            self.signal_background(signal.SIGCONT)
 
     def step(self, name, command, limit, env=None, wanted=True):
         """Runs a command under a time-out; its lines that begin with `| ` go into the table."""
@@ -160,17 +175,21 @@ def end_compiling(run, jobs):
 
 
 def start_warming(run, python):
-    """Has the peer compile its kernels behind the steps that take no times."""
-    with open(LOGS / "peer-compile.log", "w") as log:
-        return subprocess.Popen([*python, "warm"], stdout=log, stderr=log, env=run.env, cwd=ROOT)
+    """Has the peer compile its kernels behind the steps that take no times: a process for each size of heads."""
+    for size in ("64", "32"):
+        with open(LOGS / f"peer-compile-{size}.log", "w") as log:
+            run.background.append(subprocess.Popen([*python, "warm", size], stdout=log, stderr=log, env=run.env, cwd=ROOT))
 
 
-def end_warming(job, run):
-    try:
-        job.wait(timeout=max(1, min(60, run.left() - 200)))
-    except subprocess.TimeoutExpired:
-        job.kill()
-        run.rows.append("| peer | its kernels were not compiled in time")
+def end_warming(run):
+    """Waits for it as long as the time for the peer's step allows."""
+    for job in run.background:
+        try:
+            job.wait(timeout=max(1, run.left() - 40))
+        except subprocess.TimeoutExpired:
+            job.kill()
+            run.rows.append("| peer | its kernels were not compiled in time")
+    run.background = []
 
 
 def variants():
@@ -191,7 +210,7 @@ def training(run, gpu):
             steps = ["--max-steps", "60" if name != "cpu" else "20" if preset == "tiny" else "4"]
             folder = f"build/{preset}-{name.replace(' ', '-')}"
             command = [*base, "--preset", preset, "--output-dir", folder, *flags, *steps]
-            run.step(f"train:{preset} {name}", command, 60)
+            run.timed(f"train:{preset} {name}", command, 60)
             lines = metrics(ROOT / folder / "metrics.jsonl")
             losses[preset, name] = [line["loss"] for line in lines]
             if len(lines) > 2:
@@ -213,11 +232,11 @@ def generating(run, gpu):
     names = ("cuda", "cpu") if gpu else ("cpu",)
     for name in names:
         command = ["bin/tcp-train", "generate", "--checkpoint-path", "models/tiny", "--output-dir", f"build/{name}.arrow"]
-        text = run.step(f"generate:{name}", [*command, "--flows", "2000", "--device", name], 60) or ""
+        text = run.timed(f"generate:{name}", [*command, "--flows", "2000", "--device", name], 60) or ""
         run.rows += [f"| generate | models/tiny | {name} | {' '.join(line.split()[1:])}" for line in text.splitlines() if line.startswith("speed ")]
     if gpu:
         run.step("generate:same", [sys.executable, "-c", SAME, *(f"build/{name}.arrow" for name in names)], 30)
-    run.step("decoder", ["bin/bench_decoder", "3"], 60, wanted=gpu)
+    run.timed("decoder", ["bin/bench_decoder", "3"], 60, wanted=gpu)
 
 
 SAME = """
@@ -301,7 +320,7 @@ def sanitizers(run):
         return
     for tool in ("memcheck", "racecheck"):
         command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "3", "bin/kernels-it", "gpu::small", "--test-threads", "1"]
-        text = run.step(f"sanitizer:{tool}", command, 100) or ""
+        text = run.step(f"sanitizer:{tool}", command, 70) or ""
         run.rows += [f"| sanitizer | {tool} | {line.strip('= ')}" for line in text.splitlines() if "SUMMARY" in line]
 
 
@@ -314,7 +333,8 @@ def main():
     gpu = subprocess.run([sys.executable, "-c", "import torch, sys; sys.exit(not torch.cuda.is_available())"], env=run.env).returncode == 0
     python = [sys.executable, "gpu/kernels.py"]
     jobs = start_compiling(run, gpu)
-    warm = start_warming(run, python) if gpu and (not run.only or "peer" in run.only) else None
+    if gpu and (not run.only or "peer" in run.only):
+        start_warming(run, python)
     run.step("about", ["bash", "-c", ABOUT], 30)
     test_env = run.env if gpu else dict(run.env, LF_TEST_DEVICE="cpu")
     run.step("tests", ["bin/kernels-it", "gpu::", "--nocapture", "--test-threads", "1"], 120, test_env)
@@ -324,12 +344,11 @@ def main():
         run.step(f"check:{path.stem}", [*python, "check" if gpu else "few", path.stem], 60 if gpu else 400)
         if f"check:{path.stem}" in run.hung:
             path.rename(path.with_suffix(".hung"))
-    if warm:
-        end_warming(warm, run)
-    run.step("times", [*python, "times"], 60, wanted=gpu)
-    run.step("peer", [*python, "peer"], 60, wanted=gpu)
-    run.step("bench", ["bin/bench_cuda"], 30)
-    run.step("kernels", [*python, "kernels"], 60, wanted=gpu)
+    if gpu and (not run.only or "sanitizer" in run.only):
+        sanitizers(run)
+    run.timed("times", [*python, "times"], 60, wanted=gpu)
+    run.timed("bench", ["bin/bench_cuda"], 30)
+    run.timed("kernels", [*python, "kernels"], 60, wanted=gpu)
     if not run.only or "train" in run.only:
         training(run, gpu)
     if not run.only or "score" in run.only:
@@ -338,8 +357,8 @@ def main():
         generating(run, gpu)
     if gpu and (not run.only or "ncu" in run.only):
         counters(run)
-    if gpu and (not run.only or "sanitizer" in run.only):
-        sanitizers(run)
+    end_warming(run)
+    run.step("peer", [*python, "peer"], 60, wanted=gpu)
     run.rows.append(f"| run | {time.monotonic() - run.began:.0f} s | {'failed: ' + ', '.join(run.failed) if run.failed else 'all passed'}")
     run.keep()
     text = "\n".join(run.rows)

@@ -352,13 +352,15 @@ def once(path, kind, shape):
     return 0
 
 
-def peer(warm=False):
-    """flash-linear-attention's operator on the same shapes; to warm is to compile alone."""
+def peer(warm=0):
+    """flash-linear-attention's operator on the same shapes; to warm a size of heads is to compile for it alone."""
     from fla.ops.linear_attn import chunk_linear_attn
 
     clock = Clock()
     for shape in SHAPES:
         b, h, t, d = shape
+        if warm and d != warm:
+            continue
         q, k, v, g = (torch.randn(b, t, h, d, device=DEVICE, dtype=torch.bfloat16) for _ in range(4))
         for x in (q, k, v):
             x.requires_grad_()
@@ -390,7 +392,7 @@ def variants_in(folder):
 
 def main(args):
     if args[0] in ("peer", "warm"):
-        return peer(args[0] == "warm")
+        return peer(*map(int, args[1:]))
     if args[0] == "once":
         return once(args[1], args[2], tuple(map(int, args[3].split(","))))
     found = variants_in(os.environ.get("LF_VARIANTS", "build"))
