@@ -5,6 +5,7 @@ use std::fmt;
 use clikit::text::{Rows, count};
 use fidelity::{
     CHECKS, Comparison, Discriminator, Interval, Measurement, Membership, Target, Validity,
+    VerdictRate,
 };
 use serde::Serialize;
 
@@ -68,6 +69,10 @@ impl fmt::Display for Summary {
                 shares(&found.validity_real, &found.validity_generated, |v| v.share(i)),
             );
         }
+        rows.push("behaviour", "share, generated (real), ratio [95 %]".to_owned());
+        for found in &found.behaviours {
+            rows.push(format!("  {}", found.name), rates(found));
+        }
         rows.push("JSD, bits", "generated [95 %] (floor)".to_owned());
         for field in &found.categorical {
             rows.push(format!("  {}", field.name), against(&field.jsd_bits, Some(NEAR_BITS)));
@@ -119,15 +124,7 @@ impl Summary {
             };
             rows.push(name, format!("share of {}s, generated (real), ratio [95 %]", found.per));
             for verdict in &found.verdicts {
-                let rate = |i: &Interval| format!("{:.3} %", 100.0 * i.value);
-                let ratio = verdict.ratio.as_ref().map_or_else(|| "no ratio".to_owned(), interval);
-                let mark = if verdict.is_off() { "  off" } else { "" };
-                let text = format!(
-                    "{} ({}), {ratio}{mark}",
-                    rate(&verdict.generated),
-                    rate(&verdict.real)
-                );
-                rows.push(format!("  {}", verdict.name), text);
+                rows.push(format!("  {}", verdict.name), rates(verdict));
             }
         }
     }
@@ -182,6 +179,14 @@ impl Summary {
             Some(m) => rows.push("membership, AUC", interval(&m.auc)),
         }
     }
+}
+
+/// Formats the rate among generated flows, that among real ones, and their ratio.
+fn rates(verdict: &VerdictRate) -> String {
+    let rate = |i: &Interval| format!("{:.3} %", 100.0 * i.value);
+    let ratio = verdict.ratio.as_ref().map_or_else(|| "no ratio".to_owned(), interval);
+    let mark = if verdict.is_off() { "  off" } else { "" };
+    format!("{} ({}), {ratio}{mark}", rate(&verdict.generated), rate(&verdict.real))
 }
 
 /// Formats the share of generated flows, and that of the real ones.

@@ -5,6 +5,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rustc_hash::FxHashSet;
 
+use crate::behaviour::behaviour_rates;
 use crate::comparison::{
     CategoricalField, Comparison, ContinuousField, Dependence, Diversity, Error, Histogram,
     Measurement, Memorisation, Settings, ValueShares,
@@ -101,6 +102,7 @@ pub fn compare(
         has_reference: sides.reference.is_some(),
         validity_real: Validity::from_flows(sides.real),
         validity_generated: Validity::from_flows(sides.generated),
+        behaviours: behaviour_rates(sides.real, sides.generated, settings.seed),
         categorical,
         continuous,
         dependence,

@@ -5,6 +5,7 @@ use crate::learn::{Discriminators, Utility};
 use crate::observe::FieldUnit;
 use crate::sample::Interval;
 use crate::validity::Validity;
+use crate::verdicts::VerdictRate;
 
 /// Settings of a comparison: seed, repeats and sizes of samples.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
@@ -185,6 +186,8 @@ pub struct Comparison {
     pub validity_real: Validity,
     /// Validity checks of the generated flows.
     pub validity_generated: Validity,
+    /// Rates of [`BEHAVIOURS`](crate::BEHAVIOURS), in their order.
+    pub behaviours: Vec<VerdictRate>,
     /// Results of the categorical fields, in the order of [`CATEGORICAL`](crate::CATEGORICAL).
     pub categorical: Vec<CategoricalField>,
     /// Results of the continuous fields, in the order of [`CONTINUOUS`](crate::CONTINUOUS).

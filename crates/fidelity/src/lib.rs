@@ -36,6 +36,7 @@
 
 #![forbid(unsafe_code)]
 
+mod behaviour;
 mod categorical;
 mod compare;
 mod comparison;
@@ -53,6 +54,7 @@ mod targets;
 mod validity;
 mod verdicts;
 
+pub use behaviour::{BEHAVIOURS, Behaviour, BehaviourCount, behaviours};
 pub use categorical::jsd_bits;
 pub use compare::{FlowSets, compare};
 pub use comparison::{

@@ -54,21 +54,22 @@ pub fn targets(found: &Comparison, verdicts: Option<&[VerdictRate]>) -> Vec<Targ
         found.validity_generated.share_all(),
         found.validity_real.share_all(),
     )];
-    if let Some(verdicts) = verdicts {
-        let off: Vec<&VerdictRate> = verdicts.iter().filter(|v| v.is_off()).collect();
-        targets.push(Target {
-            name: "verdicts",
-            measure: "verdicts of other programs whose rate is off the real one by more than 20 % \
-                      and more than chance explains"
-                .to_owned(),
+    let of_rates = |name, what: &str, rates: &[VerdictRate]| {
+        let off = rates.iter().filter(|v| v.is_off()).count();
+        Target {
+            name,
+            measure: format!(
+                "{what} whose rate is off the real one by more than 20 % and more than chance \
+                 explains"
+            ),
             wanted: "none".to_owned(),
-            found: if off.is_empty() {
-                "none".to_owned()
-            } else {
-                format!("{} of {}", off.len(), verdicts.len())
-            },
-            is_met: off.is_empty(),
-        });
+            found: if off == 0 { "none".to_owned() } else { format!("{off} of {}", rates.len()) },
+            is_met: off == 0,
+        }
+    };
+    targets.push(of_rates("behaviour", "behaviour", &found.behaviours));
+    if let Some(verdicts) = verdicts {
+        targets.push(of_rates("verdicts", "verdicts of other programs", verdicts));
     }
     let mean = |of: fn(&crate::Measurement) -> f64| {
         found.categorical.iter().map(|f| of(&f.jsd_bits)).sum::<f64>()

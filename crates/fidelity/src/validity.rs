@@ -242,7 +242,7 @@ fn handshake(flow: &Flow) -> bool {
 }
 
 /// Returns the window shifts of both sides: 0 unless both SYNs offer one (RFC 7323, section 2.2).
-fn shifts(flow: &Flow) -> [u32; 2] {
+pub(crate) fn shifts(flow: &Flow) -> [u32; 2] {
     let offered = |d: Direction| {
         let syn = flow.packets.iter().find(|p| p.direction == d && p.flags.contains(Flags::SYN))?;
         options::find(flow.options_of(syn), option_kind::WINDOW_SCALE)?

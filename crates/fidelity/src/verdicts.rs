@@ -71,18 +71,7 @@ impl VerdictRate {
 /// flows.
 #[must_use]
 pub fn rates(real: &VerdictCounts, generated: &VerdictCounts, seed: u64) -> Vec<VerdictRate> {
-    const ROUNDS: usize = 200;
-    let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x7665_7264);
-    let mut draws = |said: &VerdictCounts| -> Vec<Vec<u32>> {
-        let n = said.units.len();
-        let mut draw = || {
-            let mut times = vec![0; n];
-            (0..n).for_each(|_| times[random.random_range(0..n)] += 1);
-            times
-        };
-        (0..ROUNDS).map(|_| draw()).collect()
-    };
-    let again = [draws(real), draws(generated)];
+    let again = draws([real, generated], seed);
     let mut names: Vec<&String> = real.verdicts.keys().chain(generated.verdicts.keys()).collect();
     names.sort_unstable();
     names.dedup();
@@ -90,6 +79,26 @@ pub fn rates(real: &VerdictCounts, generated: &VerdictCounts, seed: u64) -> Vec<
         names.into_iter().map(|name| rate_of(name, [real, generated], &again)).collect();
     rates.sort_by(|a, b| b.real.value.total_cmp(&a.real.value).then_with(|| a.name.cmp(&b.name)));
     rates
+}
+
+/// Returns the rate of one verdict, also if neither side has it.
+pub(crate) fn rate_of_one(name: &str, sides: [&VerdictCounts; 2], seed: u64) -> VerdictRate {
+    rate_of(name, sides, &draws(sides, seed))
+}
+
+/// Draws the flows of both sides with replacement: how often each flow is in each draw.
+fn draws(sides: [&VerdictCounts; 2], seed: u64) -> [Vec<Vec<u32>>; 2] {
+    const ROUNDS: usize = 200;
+    let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x7665_7264);
+    sides.map(|said| {
+        let n = said.units.len();
+        let mut draw = || {
+            let mut times = vec![0; n];
+            (0..n).for_each(|_| times[random.random_range(0..n)] += 1);
+            times
+        };
+        (0..ROUNDS).map(|_| draw()).collect()
+    })
 }
 
 fn rate_of(name: &str, sides: [&VerdictCounts; 2], again: &[Vec<Vec<u32>>; 2]) -> VerdictRate {

@@ -60,14 +60,14 @@ fn numbers(x: &Tensor) -> Vec<f32> {
     Vec::try_from(&x.detach().to_kind(Kind::Float).contiguous().view([-1])).unwrap()
 }
 
-/// Kernels to emulate.
+/// Kernels that the emulation runs.
 #[derive(Clone, Copy)]
 enum Kernels {
-    /// `attention.cuh` in float.
+    /// Kernels of `attention.cuh` in float.
     Float,
-    /// `attention.cuh` in bfloat16.
+    /// Kernels of `attention.cuh` in bfloat16.
     Tiles,
-    /// `attention_mma.cuh` with so many warps a block.
+    /// Kernels of `attention_mma.cuh` with this number of warps a block.
     Mma(i32),
 }
 

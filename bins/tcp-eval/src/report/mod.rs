@@ -5,7 +5,9 @@ mod diagram;
 
 use anyhow::Context;
 use clikit::text::count;
-use fidelity::{CHECKS, CategoricalField, Comparison, Interval, Measurement};
+use fidelity::{
+    BEHAVIOURS, Behaviour, CHECKS, CategoricalField, Comparison, Interval, Measurement, VerdictRate,
+};
 use flowtrack::Flow;
 use minijinja::{AutoEscape, Environment, Value, context};
 
@@ -48,6 +50,7 @@ pub(crate) fn render(
         targets => summary.targets,
         sizes => sizes(found),
         validity => validity(found),
+        behaviours => behaviours(found),
         charts => charts.collect::<anyhow::Result<Vec<_>>>()?,
         fields => found.categorical.iter().map(field).collect::<Vec<_>>(),
         diagrams => diagram::pairs(real, generated),
@@ -141,6 +144,23 @@ fn validity(found: &Comparison) -> Vec<Value> {
         }
     };
     CHECKS.iter().enumerate().map(row).collect()
+}
+
+/// Returns the rows of the table of behaviours.
+fn behaviours(found: &Comparison) -> Vec<Value> {
+    let row = |(behaviour, rate): (&Behaviour, &VerdictRate)| {
+        let share = |side: usize, share: f64| {
+            format!("{:.2} % of {}", 100.0 * share, count(rate.judged[side]))
+        };
+        context! {
+            name => behaviour.name,
+            meaning => format!("{}; of each {}", behaviour.meaning, behaviour.per),
+            real => share(0, rate.real.value),
+            generated => share(1, rate.generated.value),
+            is_off => rate.is_off(),
+        }
+    };
+    BEHAVIOURS.iter().zip(&found.behaviours).map(row).collect()
 }
 
 /// Returns a pair of bars: widths in per cent of `scale`, and texts.

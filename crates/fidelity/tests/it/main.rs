@@ -5,8 +5,10 @@ mod learnt;
 
 use std::sync::LazyLock;
 
-use fidelity::{CHECKS, Comparison, Error, FlowSets, Settings, compare, validity};
-use flowtrack::Flow;
+use fidelity::{
+    BEHAVIOURS, CHECKS, Comparison, Error, FlowSets, Settings, behaviours, compare, validity,
+};
+use flowtrack::{Direction, Flow};
 use tcpwire::Flags;
 use testkit::captures::complete_flows;
 
@@ -198,4 +200,93 @@ fn the_same_seed_gives_the_same_and_too_few_flows_are_refused() {
     assert_eq!(against(&REAL[1][..50]), against(&REAL[1][..50]));
     let refused = try_against(&REAL[1][..19]).unwrap_err();
     assert_eq!(refused, Error::TooFew { side: "generated", least: 20, found: 19 });
+}
+
+/// Returns a flow of testdata with four data segments or more of the client, answered after 5 ms or
+/// more, that shows no behaviour.
+fn well_behaved(flow: &&Flow) -> bool {
+    let data = |p: &&flowtrack::Packet| p.direction == Direction::Forward && p.payload_len > 0;
+    flow.packets.iter().filter(data).count() >= 4
+        && flow.client.addr.is_ipv4()
+        && behaviours(flow).iter().all(|b| b.shown == 0)
+        && behaviours(flow)[0].units == 1
+}
+
+#[test]
+fn every_behaviour_is_found_where_it_is_put_into_one_flow() {
+    let flows: Vec<Flow> =
+        ["ssh.pcap", "http-wan.pcap", "quick.pcap", "http-clients.pcap", "http-lan.pcap"]
+            .into_iter()
+            .filter(|name| testkit::testdata(name).exists())
+            .flat_map(|name| complete_flows(&testkit::testdata(name)))
+            .collect();
+    let whole = flows.iter().find(well_behaved).expect("testdata has such a flow");
+    let index = |name: &str| BEHAVIOURS.iter().position(|b| b.name == name).unwrap();
+    let shown = |name: &str, change: &dyn Fn(&mut Flow)| {
+        let mut flow = whole.clone();
+        change(&mut flow);
+        let found = behaviours(&flow)[index(name)];
+        assert!(found.shown > 0 && found.shown <= found.units, "{name}: {found:?}");
+    };
+    let forward = |p: &flowtrack::Packet| p.direction == Direction::Forward;
+    // The answer to a segment comes as soon as it is sent.
+    let hurry = |from: Direction| {
+        move |f: &mut Flow| {
+            let mut last_data = None;
+            for p in &mut f.packets {
+                if p.direction == from && p.payload_len > 0 {
+                    last_data = Some(p.time_ns);
+                } else if let (true, Some(at)) = (p.direction != from, last_data) {
+                    p.time_ns = at + 1_000;
+                }
+            }
+        }
+    };
+    shown("early_ack_of_client", &hurry(Direction::Forward));
+    shown("early_ack_of_server", &|f| {
+        // The client answers SYN-ACK after 10 ms more, and data at once.
+        f.packets[2..].iter_mut().for_each(|p| p.time_ns += 10_000_000);
+        hurry(Direction::Reverse)(f);
+    });
+    shown("window_taken_back", &|f| {
+        let last = f.packets.iter_mut().rfind(|p| forward(p) && p.payload_len > 0).unwrap();
+        last.window = 0;
+    });
+    let after = |flags: Flags, window: u16| {
+        move |f: &mut Flow| {
+            let last = *f.packets.last().unwrap();
+            f.packets.push(flowtrack::Packet { flags, window, payload_len: 0, ..last });
+        }
+    };
+    shown("reset_after_fins", &after(Flags::RST | Flags::ACK, 0));
+    shown("packets_after_close", &after(Flags::ACK, 100));
+    shown("reset_with_window", &after(Flags::RST, 100));
+    shown("ip_id_repeated", &|f| f.packets.iter_mut().for_each(|p| p.ip_id = 7));
+    shown("d_sack", &|f| {
+        let mut p = *f.packets.iter().rfind(|p| p.flags.contains(Flags::ACK)).unwrap();
+        let end = p.ack.0;
+        let block =
+            [end.wrapping_sub(20).to_be_bytes(), end.wrapping_sub(10).to_be_bytes()].concat();
+        let at = f.options.len() as u32;
+        f.options.extend([&[1, 1, 5, 10][..], &block].concat());
+        p.options.start = at;
+        p.options.len = 12;
+        f.packets.push(p);
+    });
+}
+
+#[test]
+fn a_behaviour_that_only_generated_flows_show_is_off() {
+    let mut damaged = REAL[1].clone();
+    for flow in &mut damaged {
+        let last = *flow.packets.last().unwrap();
+        let ip_id = last.ip_id.wrapping_add(u16::from(flow.client.addr.is_ipv4()));
+        flow.packets.push(flowtrack::Packet { flags: Flags::RST, ip_id, ..last });
+    }
+    let found = against(&damaged);
+    let off: Vec<&str> =
+        found.behaviours.iter().filter(|b| b.is_off()).map(|b| b.name.as_str()).collect();
+    assert_eq!(off, ["reset_after_fins"]);
+    let same = against(&REAL[1]);
+    assert!(same.behaviours.iter().all(|b| !b.is_off()), "{:?}", same.behaviours);
 }
