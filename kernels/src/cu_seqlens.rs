@@ -16,7 +16,7 @@ pub struct CuSeqlens {
     tensor: Tensor,
     /// Position of each sequence's first token, `[S]`; absent if all are 0.
     starts: Option<(Vec<i64>, Tensor)>,
-    /// What GPUs compute at once, on each GPU that has asked for it.
+    /// Segments that GPUs compute at once, on each GPU that has asked for them.
     segments: RefCell<Vec<(Device, Tensor)>>,
 }
 
@@ -123,7 +123,8 @@ impl CuSeqlens {
         self.starts.as_ref().map(|starts| &starts.1)
     }
 
-    /// Returns the segments of all sequences on a GPU, which are copied there once; none on the CPU.
+    /// Returns the segments of all sequences on a GPU, which are copied there once; none on the
+    /// CPU.
     ///
     /// # Errors
     /// If this was built without the feature `cuda`.

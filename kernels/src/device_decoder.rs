@@ -101,7 +101,8 @@ pub struct DeviceSlots {
 unsafe impl Send for DeviceSlots {}
 
 impl DeviceSlots {
-    /// Sets the token that a slot reads in the next step. A slot without a token does not take part.
+    /// Sets the token that a slot reads in the next step. A slot without a token does not take
+    /// part.
     pub fn set_token(&mut self, slot: usize, token: u16) {
         self.rows.set_token(slot, token);
     }
@@ -173,7 +174,7 @@ impl Drop for DeviceSlots {
     }
 }
 
-/// Name in messages.
+/// Name of the operator in messages.
 const OPERATOR: &str = "decoder on the GPU";
 
 /// Returns what a call has made, or its message if it made nothing.

@@ -12,7 +12,7 @@ pub(crate) struct Rows {
     positions: Vec<i64>,
 }
 
-/// One sequence.
+/// Place of one sequence.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     /// Token of the next step, if the slot takes part in it.

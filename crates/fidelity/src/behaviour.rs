@@ -1,4 +1,4 @@
-//! Behaviour that hosts show seldom or never, though the checks of validity allow it, and its rates.
+//! Behaviour that hosts show seldom or never, though the checks of validity allow it.
 //!
 //! Real flows show some of it too, where captures lose or reorder packets: compare a rate with that
 //! of the real flows, not with zero.

@@ -44,7 +44,7 @@ fn numbers(size: &[i64], phase: f64) -> Tensor {
 /// How q, k, v and the gradient lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Strides {
-    /// One tensor each.
+    /// Each in a tensor of its own.
     Whole,
     /// Parts of a row of `[N, 3, H, D]`, as a model's product yields them.
     Packed,

@@ -1,4 +1,4 @@
-//! What to generate, and what comes of it.
+//! Sequences to generate, and the reports on them.
 
 use crate::sample::Sampling;
 

@@ -17,7 +17,8 @@ use crate::sample::{TokenFilter, choose, pick, uniform};
 /// Sequence that has ended with its filter, or the failure that ends its thread.
 type Outcome<F> = Result<(Generated, F), KernelError>;
 
-/// Runs a job's sequences in its threads, each with `groups` groups of slots that `slots` makes, and
+/// Runs a job's sequences in its threads, each with `groups` groups of slots that `slots` makes,
+/// and
 /// delivers them in order.
 pub(super) fn run_threads<S: Slots, F: TokenFilter + Send, E: From<ModelError>>(
     job: &Job,
@@ -108,7 +109,8 @@ struct Sequence<F> {
 }
 
 impl Worker<'_> {
-    /// Runs sequences until none is left: while one group's step runs, the others' tokens are drawn.
+    /// Runs sequences until none is left: while one group's step runs, the others' tokens are
+    /// drawn.
     fn run<S: Slots, F: TokenFilter>(
         &self,
         groups: usize,
@@ -233,7 +235,8 @@ impl Worker<'_> {
         })
     }
 
-    /// Samples the next token of a sequence, once the model has read its prompt. Breaks if the sequence has
+    /// Samples the next token of a sequence, once the model has read its prompt. Breaks if the
+    /// sequence has
     /// ended.
     fn advance<F: TokenFilter>(
         &self,
