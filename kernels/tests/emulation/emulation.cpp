@@ -4,7 +4,6 @@
 #include <ucontext.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -409,5 +408,3 @@ extern "C" void emulate_step(const Step *p) {
   shuffle = 0;
   grid(p->rows, 1, THREADS, [&] { step_head(*p); });
 }
-
-#include "decode.inl"

@@ -1,7 +1,11 @@
 // The decoder's device code on the CPU, under the emulation's threads, with the memory and the
 // queue of a device that computes a step when it is waited for.
+#include "emulation.cpp"
+
+#include <atomic>
 #include <cstdlib>
 #include <functional>
+#include <utility>
 
 #define UNROLL
 
