@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use tcpwire::{Dissector, Frame, LinkType, TimestampResolution};
 
 fuzz_target!(|octets: &[u8]| {
-    let mut dissector = Dissector::default();
+    let mut dissector = Dissector::with_vxlan_ports(&[9]);
     // Frames of one dissector: a length, a link type, how much longer it was, the octets.
     let mut rest = octets;
     let mut number = 0;

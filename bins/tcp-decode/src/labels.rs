@@ -112,8 +112,7 @@ impl LabelWriter {
         flow: &Flow,
         label: &Label,
     ) -> anyhow::Result<()> {
-        let [start_ns, end_ns] =
-            [flow.packets.first(), flow.packets.last()].map(|p| p.map_or(0, |p| p.time_ns));
+        let (start_ns, end_ns) = flow.times_ns().unwrap_or_default();
         let row = LabelRow {
             flow: number,
             file,

@@ -144,11 +144,9 @@ impl PendingDecoder {
     }
 }
 
-/// Returns the time from the first packet to the last one, at least 0.
+/// Returns the time from the earliest packet to the latest one.
 fn duration_ns(flow: &Flow) -> i64 {
-    let [first, last] =
-        [flow.packets.first(), flow.packets.last()].map(|p| p.map_or(0, |p| p.time_ns));
-    last.saturating_sub(first).max(0)
+    flow.times_ns().map_or(0, |(first, last)| last.saturating_sub(first))
 }
 
 #[cfg(test)]

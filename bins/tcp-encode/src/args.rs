@@ -10,11 +10,12 @@ use crate::keep::KeepClass;
 /// Turns captures into a token dataset: finds TCP conversations as Wireshark does, and encodes
 /// those that --keep selects.
 ///
-/// Reads pcap, pcapng and snoop, plain or compressed with gzip or zstd. The summary counts what is
-/// left out by reason, and the flow log names the reason of each conversation.
+/// Reads pcap, pcapng and snoop, plain or compressed with gzip, zstd, bzip2, xz or lz4. The summary
+/// counts what is left out by reason, and the flow log names the reason of each conversation.
 ///
 /// Exit codes: 0 all done; 1 done, but something was left out and named (a capture damaged in the
-/// middle, a selected conversation that tokens cannot hold); 2 failed, nothing written.
+/// middle or without a frame that could be read, a selected conversation that tokens cannot hold);
+/// 2 failed, nothing written.
 #[derive(Parser, Debug)]
 #[command(name = "tcp-encode", version)]
 pub struct Args {
@@ -45,6 +46,10 @@ pub struct Args {
     /// Write a table of the cost of each field in the `field` code: tokens and bits per packet
     #[arg(long, value_name = "FILE")]
     pub token_table: Option<PathBuf>,
+
+    /// Read UDP datagrams of this port as VXLAN, besides those of 4789 and 8472; may be repeated
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) vxlan_port: Vec<u16>,
 
     /// Replace addresses and keep their common prefixes (Crypto-PAn), with the key in this file: 32
     /// octets or 64 hexadecimal digits, made with `head -c 32 /dev/urandom > FILE`. Names of

@@ -5,7 +5,7 @@ use std::io;
 use flowtrack::{
     CaptureCounts, ConversationSummary, FinishedConversation, Flow, FlowReader, Tracker,
 };
-use tcpwire::{ReadError, SkipReason};
+use tcpwire::{Dissector, ReadError};
 
 use crate::counts::EncodeCounts;
 use crate::options::ReadOptions;
@@ -18,6 +18,8 @@ pub(crate) struct ReadOutcome {
     pub(crate) tracker: Tracker,
     /// Error that ended the reading before the end of the capture.
     pub(crate) damage: Option<ReadError>,
+    /// Whether octets after the end of a compressed capture were passed over.
+    pub(crate) has_trailing_garbage: bool,
 }
 
 /// Conversations that are handed over together.
@@ -66,12 +68,14 @@ pub(crate) fn read(
     options: &ReadOptions,
     handler: &mut BatchHandler<'_>,
 ) -> anyhow::Result<ReadOutcome> {
-    let mut reader = match FlowReader::new(input, options.tracker) {
+    let dissector = Dissector::with_vxlan_ports(&options.vxlan_ports);
+    let mut reader = match FlowReader::with_dissector(input, options.tracker, dissector) {
         Ok(reader) => reader,
         Err(damage) => {
             let tracker = Tracker::new(options.tracker);
             let counts = EncodeCounts::default();
-            return Ok(ReadOutcome { counts, tracker, damage: Some(damage) });
+            let damage = Some(damage);
+            return Ok(ReadOutcome { counts, tracker, damage, has_trailing_garbage: false });
         }
     };
     loop {
@@ -81,12 +85,13 @@ pub(crate) fn read(
             break;
         }
     }
-    let CaptureCounts { frames, octets, segments, finer_times, skipped } = reader.counts();
-    let not_read = SkipReason::ALL.into_iter().zip(skipped).filter(|(_, n)| *n > 0).collect();
+    let CaptureCounts { frames, octets, segments, finer_times, skipped: not_read } =
+        reader.counts();
     let counts =
         EncodeCounts { frames, octets, segments, finer_times, not_read, ..EncodeCounts::default() };
+    let has_trailing_garbage = reader.has_trailing_garbage();
     let (tracker, damage) = reader.into_parts();
-    Ok(ReadOutcome { counts, tracker, damage })
+    Ok(ReadOutcome { counts, tracker, damage, has_trailing_garbage })
 }
 
 /// Hands over all conversations that the tracker has finished or forgotten.

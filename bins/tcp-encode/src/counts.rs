@@ -40,6 +40,17 @@ pub(crate) struct EncodeCounts {
 }
 
 impl EncodeCounts {
+    /// Returns the frames that may hold TCP and were not read, by reason; `None` if there are none.
+    pub(crate) fn losses(&self) -> Option<BTreeMap<String, u64>> {
+        let losses: BTreeMap<String, u64> = self
+            .not_read
+            .iter()
+            .filter(|(reason, _)| reason.is_loss())
+            .map(|(reason, n)| (reason.to_string(), *n))
+            .collect();
+        (!losses.is_empty()).then_some(losses)
+    }
+
     /// Adds the counts of another capture.
     pub(crate) fn add(&mut self, other: EncodeCounts) {
         self.frames += other.frames;
@@ -74,4 +85,6 @@ pub(crate) struct CaptureReport {
     pub(crate) counts: EncodeCounts,
     /// Error that ended the reading before the end of the capture.
     pub(crate) damage: Option<ReadError>,
+    /// Whether octets after the end of a compressed capture were passed over.
+    pub(crate) has_trailing_garbage: bool,
 }

@@ -132,7 +132,8 @@ impl<'c> ConversationJudge<'c> {
     /// Returns the report of the capture, when all its conversations are judged and settled.
     pub(crate) fn into_report(mut self, read: ReadOutcome) -> CaptureReport {
         self.counts.add(read.counts);
-        CaptureReport { counts: self.counts, damage: read.damage }
+        let ReadOutcome { damage, has_trailing_garbage, .. } = read;
+        CaptureReport { counts: self.counts, damage, has_trailing_garbage }
     }
 }
 
@@ -149,7 +150,9 @@ fn with_all_missing(refusal: &str, verdict: &Verdict) -> String {
 /// Returns the reason why a conversation cannot be encoded: headers that a flow does not hold.
 fn unencodable(quirks: PacketQuirks) -> String {
     let names: Vec<&str> = quirks.intersection(UNENCODABLE).descriptions().collect();
-    if names.is_empty() {
+    if names.is_empty() && quirks.intersects(PacketQuirks::QUOTED) {
+        "no packets but those quoted in ICMP errors".to_owned()
+    } else if names.is_empty() {
         "its packets were not held".to_owned()
     } else {
         format!("tokens do not hold: {}", names.join(", "))

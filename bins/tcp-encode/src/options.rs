@@ -15,6 +15,8 @@ pub(crate) struct ReadOptions {
     pub(crate) keep: KeepSet,
     /// Options of the tracker, which splits packets into conversations.
     pub(crate) tracker: TrackerOptions,
+    /// UDP ports of VXLAN besides the usual ones: `--vxlan-port`.
+    pub(crate) vxlan_ports: Vec<u16>,
     /// Whether a flow log is written.
     pub(crate) flow_log: bool,
     /// Token code of the dataset.

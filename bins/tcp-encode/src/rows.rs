@@ -78,6 +78,10 @@ fn meta(args: &Args) -> DatasetMeta {
     if let Some(mib) = args.max_memory {
         options.insert("max-memory-mib".to_owned(), mib.to_string());
     }
+    if !args.vxlan_port.is_empty() {
+        let ports: Vec<String> = args.vxlan_port.iter().map(u16::to_string).collect();
+        options.insert("vxlan-port".to_owned(), ports.join(","));
+    }
     if args.anonymize.is_some() {
         options.insert("anonymize".to_owned(), "crypto-pan".to_owned());
     }

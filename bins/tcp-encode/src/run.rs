@@ -1,6 +1,7 @@
 //! From arguments to a dataset.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -8,12 +9,12 @@ use arrowio::Tokens;
 use clikit::{Console, Inputs, SideOutput, Unit, is_dash};
 use dataset::{Sink, begins_like_capture};
 use flowtrack::TrackerOptions;
-use tcpwire::ReadError;
+use tcpwire::{ReadError, foreign_format};
 use tokenizer::field::TokenStats;
 
 use crate::anonymize::CryptoPan;
 use crate::args::Args;
-use crate::counts::CaptureReport;
+use crate::counts::{CaptureReport, EncodeCounts};
 use crate::flow_log;
 use crate::jobs::{CaptureTask, Message, read_all};
 use crate::keep::KeepSet;
@@ -76,6 +77,7 @@ fn options(args: &Args) -> anyhow::Result<ReadOptions> {
     Ok(ReadOptions {
         keep,
         tracker,
+        vxlan_ports: args.vxlan_port.clone(),
         flow_log: args.flow_log.is_some(),
         tokens: args.tokens,
         anonymize,
@@ -95,7 +97,7 @@ struct FoundCaptures {
 fn find(args: &Args, console: &Console) -> anyhow::Result<FoundCaptures> {
     let mut others = 0u64;
     let inputs = Inputs::find(&args.input, |path| {
-        let taken = is_capture_name(path) || begins_like_capture(path);
+        let taken = is_capture_name(path) || begins_like_capture(path) || is_foreign(path);
         others += u64::from(!taken);
         taken
     })?;
@@ -132,8 +134,25 @@ fn find(args: &Args, console: &Console) -> anyhow::Result<FoundCaptures> {
 /// reported.
 fn is_capture_name(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
-    [".pcap", ".pcapng", ".cap", ".snoop", ".dmp", ".ntar"].iter().any(|end| name.ends_with(end))
+    let name = PACKED.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
+    CAPTURES.iter().any(|end| name.ends_with(end))
+}
+
+/// Ends of the names of compressed files and archives.
+const PACKED: [&str; 11] =
+    [".gz", ".zst", ".bz2", ".xz", ".lz4", ".zip", ".7z", ".rar", ".z", ".lzma", ".lz"];
+/// Ends of the names of captures in the formats that are read, and in those of other programs.
+const CAPTURES: [&str; 16] = [
+    ".pcap", ".pcapng", ".cap", ".snoop", ".dmp", ".ntar", ".erf", ".5vw", ".bfr", ".trc", ".syc",
+    ".fdc", ".pkt", ".acp", ".tpc", ".vwr",
+];
+
+/// Returns whether a file begins like a capture format or an archive that is not read, which is
+/// reported.
+fn is_foreign(path: &Path) -> bool {
+    let mut head = [0; 16];
+    let read = File::open(path).and_then(|mut file| file.read(&mut head));
+    read.is_ok_and(|len| foreign_format(&head[..len]).is_some())
 }
 
 /// Writer of all outputs. They are created with the first message, so that an input without any
@@ -188,7 +207,10 @@ impl OutputWriter<'_> {
             match damage {
                 ReadError::NotACapture { .. } if self.found.is_single => bail!("{shown}: {damage}"),
                 ReadError::NotACapture { .. }
-                    if task.path.as_deref().is_some_and(|p| !is_capture_name(p)) =>
+                    if task
+                        .path
+                        .as_deref()
+                        .is_some_and(|p| !is_capture_name(p) && !is_foreign(p)) =>
                 {
                     tracing::info!("{shown}: {damage}");
                     return Ok(());
@@ -213,12 +235,30 @@ impl OutputWriter<'_> {
             }
             self.summary.damaged += 1;
         }
+        if report.has_trailing_garbage {
+            tracing::warn!("{}: octets after the compressed data are passed over", task.shown());
+        }
+        self.report_losses(task, &report.counts);
         for (reason, n) in &report.counts.lost {
             self.console.left_out(format!("{}: {n} wanted conversations: {reason}", task.shown()));
         }
         self.summary.captures += 1;
         self.summary.counts.add(report.counts);
         Ok(())
+    }
+
+    /// Reports the frames of a capture that may hold TCP and were not read. A capture of which
+    /// nothing else was read is left out.
+    fn report_losses(&mut self, task: &CaptureTask, counts: &EncodeCounts) {
+        let Some(losses) = counts.losses() else { return };
+        let names: Vec<String> = losses.iter().map(|(name, n)| format!("{n} {name}")).collect();
+        let (shown, names) = (task.shown(), names.join(", "));
+        if counts.segments == 0 {
+            self.console.left_out(format!("{shown}: expected TCP packets, found frames: {names}"));
+        } else {
+            tracing::warn!("{shown}: frames that may hold TCP: {names}");
+        }
+        self.summary.losses.insert(task.name.clone(), losses);
     }
 
     /// Returns the outputs, and creates them in the first call.

@@ -19,6 +19,8 @@ pub(crate) struct Summary {
     pub(crate) damaged: u64,
     /// Files that are named like captures and are none.
     pub(crate) not_captures: u64,
+    /// Frames that may hold TCP and were not read, by capture and reason.
+    pub(crate) losses: BTreeMap<String, BTreeMap<String, u64>>,
     /// Sum of the counts of all captures.
     pub(crate) counts: EncodeCounts,
     /// Size of the dataset.
@@ -32,8 +34,8 @@ impl Summary {
     }
 
     /// Returns the number of frames without a segment, by the name of the reason.
-    fn not_read(&self) -> BTreeMap<&'static str, u64> {
-        self.counts.not_read.iter().map(|(skip, n)| (skip.name(), *n)).collect()
+    fn not_read(&self) -> BTreeMap<String, u64> {
+        self.counts.not_read.iter().map(|(reason, n)| (reason.to_string(), *n)).collect()
     }
 }
 
@@ -47,6 +49,7 @@ impl Serialize for Summary {
         map.serialize_entry("octets_read", &c.octets)?;
         map.serialize_entry("frames", &c.frames)?;
         map.serialize_entry("frames_not_read", &self.not_read())?;
+        map.serialize_entry("frames_lost", &self.losses)?;
         map.serialize_entry("tcp_packets", &c.segments)?;
         map.serialize_entry("conversations", &c.conversations)?;
         map.serialize_entry("classes", &c.classes)?;

@@ -202,7 +202,7 @@ pub const COLUMNS: &[Column] = &[
         get: |_| Value::Null,
         set: |_, _| Ok(()),
     },
-    identity!("start", Timestamp, "ns since 1970", "time of the first packet", start_ns),
+    identity!("start", Timestamp, "ns since 1970", "least time of the packets", start_ns),
     identity!("client_addr", Utf8, "", "IP address of the side that opened the flow", client.addr),
     identity!("client_port", UInt16, "", "TCP port of the client", client_port),
     identity!("server_addr", Utf8, "", "IP address of the other side", server.addr),

@@ -139,6 +139,17 @@ impl Flow {
         }
     }
 
+    /// Returns the least and the greatest time of the packets, in nanoseconds since the Unix epoch;
+    /// `None` without packets. Packets are in capture order, which times may contradict.
+    #[must_use]
+    pub fn times_ns(&self) -> Option<(i64, i64)> {
+        let first = self.packets.first()?.time_ns;
+        let widen = |(least, greatest): (i64, i64), packet: &Packet| {
+            (least.min(packet.time_ns), greatest.max(packet.time_ns))
+        };
+        Some(self.packets.iter().fold((first, first), widen))
+    }
+
     /// Returns the heap octets in use, by the capacity of the buffers.
     #[must_use]
     pub fn heap_octets(&self) -> usize {

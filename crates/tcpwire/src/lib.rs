@@ -51,8 +51,9 @@ mod seq;
 #[cfg(feature = "capture")]
 pub use capture::{
     CaptureFormat, CaptureReader, CaptureWriter, Checksum, Dissector, EthernetRepr, Frame,
-    LINKTYPE_ETHERNET, LinkType, PacketQuirks, Payload, ReadError, Segment, SkipReason, TcpView,
-    TimestampResolution, TimestampUnit, WriteError, emit_packet, is_capture_magic,
+    HeaderRow, LINKTYPE_ETHERNET, LinkType, PacketQuirks, Payload, ReadError, Segment, SkipReason,
+    TcpView, TimestampResolution, TimestampUnit, WriteError, emit_packet, foreign_format,
+    is_capture_magic,
 };
 pub use header::{Flags, IpRepr, Ipv4Repr, Ipv6Repr, TcpRepr};
 pub use options::{MAX_OPTION_OCTETS, Options, TcpOption, option_kind, options};

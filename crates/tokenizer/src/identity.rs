@@ -22,7 +22,7 @@ pub struct SideIdentity {
 /// Values that identify a flow: all that its tokens do not hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FlowIdentity {
-    /// Time of the first packet, in nanoseconds since the Unix epoch.
+    /// Least time of the packets, in nanoseconds since the Unix epoch.
     pub start_ns: Option<i64>,
     /// TCP port of the client. The server's port is in the tokens.
     pub client_port: Option<u16>,

@@ -109,7 +109,7 @@ impl TokenCode for Word16 {
         }
         out.push(END);
         let mut identity = FlowIdentity {
-            start_ns: flow.packets.first().map(|p| p.time_ns),
+            start_ns: flow.times_ns().map(|(least, _)| least),
             client_port: Some(flow.client.port),
             ..FlowIdentity::default()
         };

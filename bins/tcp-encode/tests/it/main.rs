@@ -2,6 +2,7 @@
 
 mod anonymize;
 mod flow_log;
+mod not_read;
 
 use std::fs;
 use std::path::{Path, PathBuf};

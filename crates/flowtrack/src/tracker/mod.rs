@@ -33,11 +33,9 @@ use crate::{Completeness, Direction, Endpoint, Flow};
 
 /// Quirks that a [`Flow`] cannot represent. A conversation with one of these gets a verdict and is
 /// counted, and its packets are discarded.
-pub const UNENCODABLE: PacketQuirks = PacketQuirks::TUNNEL_OTHER_VERSION
-    .union(PacketQuirks::IP_OPTIONS)
+pub const UNENCODABLE: PacketQuirks = PacketQuirks::IP_OPTIONS
     .union(PacketQuirks::IPV6_EXTENSION)
     .union(PacketQuirks::FRAGMENTED)
-    .union(PacketQuirks::QUOTED)
     .union(PacketQuirks::HEADER_CUT)
     .union(PacketQuirks::BAD_LENGTH)
     .union(PacketQuirks::IPV4_RESERVED)
@@ -198,7 +196,10 @@ impl Tracker {
         entry.quirks |= segment.quirks;
         entry.last_ns = time_ns;
         let id = entry.id;
-        if entry.open == NONE {
+        if segment.quirks.intersects(PacketQuirks::QUOTED) {
+            // A quotation was not sent at this point of the capture: it is counted, and is no
+            // packet of the flow.
+        } else if entry.open == NONE {
             entry.packets_after_export += 1;
         } else {
             self.update_open(key, time_ns, segment, direction);
@@ -388,10 +389,9 @@ impl Tracker {
         let entry = &self.entries[key];
         let conversation = &mut self.open[entry.open];
         let unencodable = entry.quirks.intersects(UNENCODABLE);
-        // A quotation was not sent at this point of the capture, and without a valid length the
-        // sequence numbers of a segment are unknown.
-        let is_sound = !segment.quirks.intersects(PacketQuirks::QUOTED | PacketQuirks::BAD_LENGTH)
-            && segment.payload_len.is_some();
+        // Without a valid length the sequence numbers of a segment are unknown.
+        let is_sound =
+            !segment.quirks.intersects(PacketQuirks::BAD_LENGTH) && segment.payload_len.is_some();
         if !unencodable || is_sound {
             conversation.push(time_ns, segment, direction);
         }
@@ -513,6 +513,8 @@ impl Tracker {
         let verdict = conversation.verdict();
         let (is_buffered, buffers) = (conversation.is_buffering, conversation.take_buffers());
         self.open.release(open);
+        // A conversation of quotations alone has no packets of its own.
+        let is_buffered = is_buffered && !buffers.0.is_empty();
         let flow = is_buffered.then(|| flow_from(entry, entry.opener_first(&self.tuples), buffers));
         self.finished_octets += flow.as_ref().map_or(0, Flow::heap_octets);
         let (id, quirks) = (entry.id, entry.quirks);

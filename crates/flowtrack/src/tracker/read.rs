@@ -1,16 +1,14 @@
 //! The conversations of a capture file.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use tcpwire::{CaptureReader, Dissector, ReadError, SkipReason, TimestampResolution};
 
 use super::{FinishedConversation, Tracker, TrackerOptions};
 
-/// Number of reasons for a frame without a segment.
-const SKIP_REASONS: usize = SkipReason::ALL.len();
-
 /// Number of frames and octets of a capture so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CaptureCounts {
     /// Number of frames, with and without a segment.
     pub frames: u64,
@@ -20,8 +18,8 @@ pub struct CaptureCounts {
     pub segments: u64,
     /// Number of frames whose timestamp is finer than a nanosecond.
     pub finer_times: u64,
-    /// Number of frames without a segment, by [`SkipReason`] in the order of [`SkipReason::ALL`].
-    pub skipped: [u64; SKIP_REASONS],
+    /// Number of frames without a segment, by reason.
+    pub skipped: BTreeMap<SkipReason, u64>,
 }
 
 /// Reads a capture, dissects its frames and tracks their conversations.
@@ -34,7 +32,7 @@ pub struct FlowReader<'r> {
     tracker: Tracker,
     segments: u64,
     finer_times: u64,
-    skipped: [u64; SKIP_REASONS],
+    skipped: BTreeMap<SkipReason, u64>,
     state: State,
     damage: Option<ReadError>,
 }
@@ -59,13 +57,25 @@ impl<'r> FlowReader<'r> {
         input: impl Read + Send + 'r,
         options: TrackerOptions,
     ) -> Result<FlowReader<'r>, ReadError> {
+        FlowReader::with_dissector(input, options, Dissector::default())
+    }
+
+    /// Begins to read a capture, whose frames `dissector` reads.
+    ///
+    /// # Errors
+    /// Like [`new`](Self::new).
+    pub fn with_dissector(
+        input: impl Read + Send + 'r,
+        options: TrackerOptions,
+        dissector: Dissector,
+    ) -> Result<FlowReader<'r>, ReadError> {
         Ok(FlowReader {
             capture: CaptureReader::new(input)?,
-            dissector: Dissector::default(),
+            dissector,
             tracker: Tracker::new(options),
             segments: 0,
             finer_times: 0,
-            skipped: [0; SKIP_REASONS],
+            skipped: BTreeMap::new(),
             state: State::Reading,
             damage: None,
         })
@@ -117,7 +127,7 @@ impl<'r> FlowReader<'r> {
                         return true;
                     }
                 }
-                Err(reason) => self.skipped[reason as usize] += 1,
+                Err(reason) => *self.skipped.entry(reason).or_default() += 1,
             }
         }
     }
@@ -130,8 +140,26 @@ impl<'r> FlowReader<'r> {
             octets: self.capture.offset(),
             segments: self.segments,
             finer_times: self.finer_times,
-            skipped: self.skipped,
+            skipped: self.skipped(),
         }
+    }
+
+    /// Returns the number of frames without a segment, by reason. Fragments whose datagram is not
+    /// complete so far count as lost.
+    fn skipped(&self) -> BTreeMap<SkipReason, u64> {
+        let mut skipped = self.skipped.clone();
+        for (protocol, lost) in self.dissector.lost_fragments() {
+            *skipped.entry(SkipReason::LostFragment(protocol)).or_default() += lost;
+            *skipped.entry(SkipReason::Fragment).or_default() -= lost;
+        }
+        skipped.retain(|_, n| *n > 0);
+        skipped
+    }
+
+    /// Returns whether octets after the end of a compressed capture were passed over.
+    #[must_use]
+    pub fn has_trailing_garbage(&self) -> bool {
+        self.capture.has_trailing_garbage()
     }
 
     /// Returns the tracker, to take finished and forgotten conversations out and to recycle flows.

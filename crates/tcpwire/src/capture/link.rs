@@ -1,8 +1,10 @@
 //! Link-layer header types in captures.
 
+use std::fmt;
+
 /// Link-layer header type, by its LINKTYPE number in capture files
 /// (<https://www.tcpdump.org/linktypes.html>).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct LinkType(pub u32);
 
 impl LinkType {
@@ -48,7 +50,43 @@ impl LinkType {
     pub const IPOIB: LinkType = LinkType(242);
     /// Linux cooked capture, version 2: 20 octets before the protocol's own header.
     pub const LINUX_SLL2: LinkType = LinkType(276);
+    /// IEEE 802.11 after a Prism header.
+    pub const PRISM: LinkType = LinkType(119);
+    /// Frames after a header that names their link type, of protocol TZSP.
+    pub const TZSP: LinkType = LinkType(128);
+    /// PKTAP under the number that Apple's own captures give it.
+    pub const PKTAP_APPLE: LinkType = LinkType(149);
+    /// IEEE 802.11 after an AVS header.
+    pub const AVS: LinkType = LinkType(163);
+    /// Frames after a header that names their link type (PPI).
+    pub const PPI: LinkType = LinkType(192);
+    /// Log messages of Linux netfilter (NFLOG).
+    pub const NFLOG: LinkType = LinkType(239);
+    /// Frames after a header that names their link type, of Darwin.
+    pub const PKTAP: LinkType = LinkType(258);
+    /// Records that Wireshark numbers as frames and that hold no packet: system log entries, custom
+    /// blocks. The number is private to this crate.
+    pub const NO_PACKET: LinkType = LinkType(0xffff_0002);
     /// IP over InfiniBand in snoop files. The number is private to this crate and far above every
     /// assigned one.
     pub const IPOIB_SNOOP: LinkType = LinkType(0xffff_0001);
+}
+
+impl LinkType {
+    /// First of the numbers that datalink types of snoop files get if nothing reads them.
+    const SNOOP: u32 = 0xfffe_0000;
+
+    /// Returns the link type of a datalink number of snoop files that nothing reads.
+    pub(crate) const fn of_snoop(datalink: u32) -> LinkType {
+        LinkType(LinkType::SNOOP | datalink & 0xffff)
+    }
+}
+
+impl fmt::Display for LinkType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            number @ LinkType::SNOOP..=0xfffe_ffff => write!(f, "{} of snoop", number & 0xffff),
+            number => write!(f, "{number}"),
+        }
+    }
 }

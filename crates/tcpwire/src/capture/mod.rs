@@ -8,8 +8,10 @@ mod read;
 mod write;
 
 pub use self::checksum::Checksum;
-pub use self::dissect::{Dissector, PacketQuirks, Segment, SkipReason, TcpView};
+pub use self::dissect::{Dissector, HeaderRow, PacketQuirks, Segment, SkipReason, TcpView};
 pub use self::emit::{EthernetRepr, Payload, emit_packet};
 pub use self::link::LinkType;
-pub use self::read::{CaptureReader, Frame, ReadError, TimestampResolution, is_capture_magic};
+pub use self::read::{
+    CaptureReader, Frame, ReadError, TimestampResolution, foreign_format, is_capture_magic,
+};
 pub use self::write::{CaptureFormat, CaptureWriter, LINKTYPE_ETHERNET, TimestampUnit, WriteError};

@@ -3,10 +3,7 @@
 use proptest::prelude::*;
 use tcpwire::{CaptureReader, Dissector, Frame, LinkType, TimestampResolution};
 
-/// Numbers of all supported link types, and one that is not.
-const LINKS: [u32; 22] = [
-    0, 1, 7, 9, 10, 12, 14, 50, 51, 101, 104, 105, 108, 113, 127, 129, 204, 228, 229, 242, 276, 147,
-];
+use crate::samples::{VXLAN_PORT, samples};
 
 /// First octets of frames that lead deep into the headers; the rest is arbitrary.
 const STARTS: [&[u8]; 8] = [
@@ -20,23 +17,53 @@ const STARTS: [&[u8]; 8] = [
     &[2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 0x88, 0x64, 0x11, 0, 0, 1, 0, 60, 0, 0x21, 0x45],
 ];
 
+/// A link type that is read, or one that is not.
+fn link() -> impl Strategy<Value = LinkType> {
+    let mut all: Vec<u32> = Dissector::LINK_TYPES.iter().map(|row| row.number).collect();
+    all.extend([147, LinkType::NO_PACKET.0]);
+    prop::sample::select(all).prop_map(LinkType)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 20_000 }))]
 
     #[test]
     fn any_frame_is_dissected_or_refused(
-        link in prop::sample::select(&LINKS[..]),
+        link in link(),
         start in prop::sample::select(&STARTS[..]),
         rest in prop::collection::vec(any::<u8>(), 0..150),
         longer in 0u32..2000,
     ) {
         let data = [start, &rest].concat();
         let orig_len = (data.len() as u32 + longer).saturating_sub(100);
-        let (resolution, link) = (TimestampResolution::Micros, LinkType(link));
+        let resolution = TimestampResolution::Micros;
         let frame = Frame { number: 1, time_ns: 0, resolution, orig_len, link, data: &data };
         if let Ok(segment) = Dissector::default().dissect(&frame) {
             prop_assert!(segment.tcp.options.len() <= 40);
             prop_assert!(segment.payload_len.is_none_or(|len| len <= orig_len.max(65_535)));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 100 }))]
+
+    /// Every header that is read, with some of its octets changed and cut anywhere.
+    #[test]
+    fn any_damage_to_a_header_is_dissected_or_refused(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        kept in any::<prop::sample::Index>(),
+    ) {
+        for mut sample in samples() {
+            for (at, octet) in &changes {
+                let at = at.index(sample.octets.len());
+                sample.octets[at] = *octet;
+            }
+            let frame = sample.frame(kept.index(sample.octets.len() + 1));
+            if let Ok(segment) = Dissector::with_vxlan_ports(&[VXLAN_PORT]).dissect(&frame) {
+                prop_assert!(segment.tcp.options.len() <= 40);
+                prop_assert!(segment.payload_len.is_none_or(|len| len <= 65_535));
+            }
         }
     }
 }
@@ -74,15 +101,18 @@ proptest! {
 
     #[test]
     fn any_octets_are_a_capture_or_none(
-        magic in 0usize..5,
+        magic in 0usize..8,
         rest in prop::collection::vec(any::<u8>(), 0..300),
     ) {
-        let magics: [&[u8]; 5] = [
+        let magics: [&[u8]; 8] = [
             &[0xd4, 0xc3, 0xb2, 0xa1],
             &[0x0a, 0x0d, 0x0d, 0x0a],
             b"snoop\0\0\0",
             &[0x1f, 0x8b, 8, 0],
             &[0x28, 0xb5, 0x2f, 0xfd],
+            b"BZh9",
+            b"\xfd7zXZ\0",
+            &[0x04, 0x22, 0x4d, 0x18],
         ];
         let octets = [magics[magic], &rest].concat();
         if let Ok(mut reader) = CaptureReader::new(octets.as_slice()) {

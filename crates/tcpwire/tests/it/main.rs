@@ -1,5 +1,7 @@
 //! Capture files and frames, valid and hostile.
 
 mod dissect;
+mod headers;
 mod hostile;
 mod reader;
+mod samples;

@@ -1,8 +1,12 @@
 //! Capture files of every format, whole, damaged and compressed.
 
 use std::io::Write;
+use std::process::{Command, Stdio};
 
-use tcpwire::{CaptureReader, LinkType, ReadError, TimestampResolution};
+use tcpwire::{
+    CaptureReader, Dissector, LinkType, ReadError, SkipReason, TimestampResolution, foreign_format,
+    is_capture_magic,
+};
 
 /// Byte order of the numbers in a capture.
 #[derive(Clone, Copy)]
@@ -144,8 +148,8 @@ fn pcapng_in_both_orders() {
 fn interfaces_with_clocks_of_their_own() {
     for order in [Little, Big] {
         let offset: [u8; 8] = match order {
-            Little => (-100i64).to_le_bytes(),
-            Big => (-100i64).to_be_bytes(),
+            Little => 900i64.to_le_bytes(),
+            Big => 900i64.to_be_bytes(),
         };
         let file = [
             section(order),
@@ -161,7 +165,7 @@ fn interfaces_with_clocks_of_their_own() {
         .concat();
         let expected = [
             (5, 1, TimestampResolution::Nanos),
-            (-99_995_000_000, 101, TimestampResolution::Coarser),
+            (900_005_000_000, 101, TimestampResolution::Coarser),
             (500_000_000, 0, TimestampResolution::Coarser),
             (1, 0, TimestampResolution::Finer),
         ];
@@ -210,12 +214,104 @@ fn simple_and_obsolete_packets_and_blocks_to_pass_over() {
         block(Little, 4, &[0; 8]),
         interface(Little, 1, 5, &[]),
         simple,
-        block(Little, 0x0bad, &[1, 2, 3, 4]),
+        block(Little, 0x0bae, &[1, 2, 3, 4]),
         obsolete,
         block(Little, 5, &[0; 12]),
     ]
     .concat();
-    check(&file, &[(0, 1, TimestampResolution::Micros), (77_000, 1, TimestampResolution::Micros)]);
+    check(&file, &[(0, 1, TimestampResolution::Invalid), (77_000, 1, TimestampResolution::Micros)]);
+}
+
+#[test]
+fn times_that_no_flow_holds_are_wrong() {
+    let at = |offset_s: i64, ticks: u64| {
+        let offset = offset_s.to_le_bytes();
+        let options: [(u16, &[u8]); 2] = [(9, &[9]), (14, &offset)];
+        let file = [section(Little), interface(Little, 1, 0, &options), enhanced(Little, 0, ticks)];
+        let (found, error) = frames(&file.concat());
+        assert!(error.is_none(), "{error:?}");
+        (found[0].0, found[0].2)
+    };
+    let (wrong, right) = (TimestampResolution::Invalid, TimestampResolution::Nanos);
+    assert_eq!(at(-1, 999_999_999), (0, wrong), "before 1970");
+    assert_eq!(at(-1, 1_000_000_000), (0, right));
+    assert_eq!(at(0, i64::MAX as u64), (i64::MAX, right));
+    assert_eq!(at(0, i64::MAX as u64 + 1), (0, wrong), "after 2262");
+    assert_eq!(at(9_500_000_000, 7), (0, wrong), "in 2271");
+}
+
+#[test]
+fn records_without_a_packet_are_frames() {
+    for order in [Little, Big] {
+        for kind in [9, 0x0bad, 0x4000_0bad, 0x204, 0x216, 0x221] {
+            let file = [
+                section(order),
+                interface(order, 1, 0, &[]),
+                block(order, kind, &[0; 32]),
+                enhanced(order, 0, 7),
+            ]
+            .concat();
+            let mut reader = CaptureReader::new(file.as_slice()).unwrap();
+            let first = reader.next_frame().unwrap().unwrap();
+            assert_eq!((first.number, first.link), (1, LinkType::NO_PACKET), "{kind:#x}");
+            assert_eq!(Dissector::default().dissect(&first), Err(SkipReason::NotIp));
+            assert_eq!(reader.next_frame().unwrap().unwrap().number, 2);
+            assert!(reader.next_frame().unwrap().is_none());
+        }
+    }
+}
+
+/// Checks that one frame has these octets and this length on the wire.
+fn check_frame(file: &[u8], octets: &[u8], orig_len: u32) {
+    let mut reader = CaptureReader::new(file).unwrap();
+    let frame = reader.next_frame().unwrap().unwrap();
+    assert_eq!((frame.data, frame.orig_len), (octets, orig_len));
+}
+
+#[test]
+fn check_sequences_are_no_part_of_a_frame() {
+    for order in [Little, Big] {
+        let told_by_link_type = |link: u32, wire_len: u32| {
+            let mut file = pcap(order, 0xa1b2_c3d4, &[(1, 0)]);
+            file[20..24].copy_from_slice(&order.word(link));
+            file[36..40].copy_from_slice(&order.word(wire_len));
+            file
+        };
+        check_frame(&told_by_link_type(0x2400_0001, 5), &PACKET[..1], 1);
+        check_frame(&told_by_link_type(0x1400_0001, 5), &PACKET[..3], 3);
+        check_frame(&told_by_link_type(0x2400_0001, 7), &PACKET[..3], 3);
+        check_frame(&told_by_link_type(0x2400_0001, 1500), &PACKET, 1496);
+        check_frame(&told_by_link_type(0xf400_0001, 5), &[], 0);
+        check_frame(&told_by_link_type(0x2000_0001, 5), &PACKET, 5);
+        let told_by_interface = |len: u8, packet_options: &[u8]| {
+            let words = [0, 0, 1, PACKET.len() as u32, 5];
+            let mut body: Vec<u8> = words.iter().flat_map(|w| order.word(*w)).collect();
+            body.extend([&PACKET[..], &[0; 3], packet_options].concat());
+            let interface = interface(order, 1, 0, &[(13, &[len])]);
+            [section(order), interface, block(order, 6, &body)].concat()
+        };
+        check_frame(&told_by_interface(4, &[]), &PACKET[..1], 1);
+        check_frame(&told_by_interface(32, &[]), &PACKET[..1], 1);
+        check_frame(&told_by_interface(2, &[]), &PACKET[..3], 3);
+        let flags = [&order.half(2)[..], &order.half(4), &order.word(2 << 5)].concat();
+        check_frame(&told_by_interface(0, &flags), &PACKET[..3], 3);
+        let no_flags = [&order.half(2)[..], &order.half(4), &order.word(1)].concat();
+        check_frame(&told_by_interface(4, &no_flags), &PACKET[..1], 1);
+    }
+}
+
+#[test]
+fn modified_pcap_in_both_orders() {
+    for order in [Little, Big] {
+        let plain = pcap(order, 0xa1b2_cd34, &[(7, 8), (9, 10)]);
+        let (head, records) = plain.split_at(24);
+        let mut file = head.to_vec();
+        for record in records.chunks(16 + PACKET.len()) {
+            file.extend([&record[..16], &[0; 8], &record[16..]].concat());
+        }
+        let micros = TimestampResolution::Micros;
+        check(&file, &[(7_000_008_000, 101, micros), (9_000_010_000, 101, micros)]);
+    }
 }
 
 #[test]
@@ -246,6 +342,84 @@ fn compressed_and_of_several_members() {
     check(&zstd::encode_all(plain.as_slice(), 1).unwrap(), &expected);
     let halves = [&plain[..50], &plain[50..]].map(|half| zstd::encode_all(half, 1).unwrap());
     check(&halves.concat(), &expected);
+}
+
+/// Returns `octets` as a program on the path compresses them; `None` if it is not installed.
+fn packed(program: &str, octets: &[u8]) -> Option<Vec<u8>> {
+    let mut command = Command::new(program);
+    command.arg("-c").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().ok()?;
+    child.stdin.take().unwrap().write_all(octets).unwrap();
+    Some(child.wait_with_output().unwrap().stdout)
+}
+
+/// Programs that compress, each with a kind that is read.
+const PACKERS: [&str; 5] = ["gzip", "zstd", "bzip2", "xz", "lz4"];
+
+#[test]
+fn every_kind_of_compression_in_one_member_and_many() {
+    let records: Vec<(u32, u32)> = (0..20_000).map(|n| (n, n)).collect();
+    let plain = pcap(Little, 0xa1b2_c3d4, &records);
+    for program in PACKERS {
+        let Some(whole) = packed(program, &plain) else {
+            eprintln!("{program} is not installed: not read");
+            continue;
+        };
+        assert!(is_capture_magic(&whole[..4]), "{program}");
+        let count = |octets: &[u8]| {
+            let (found, error) = frames(octets);
+            assert!(error.is_none(), "{program}: {error:?}");
+            found.len()
+        };
+        assert_eq!(count(&whole), records.len(), "{program}");
+        let parts = plain.chunks(100_000).map(|part| packed(program, part).unwrap());
+        let members: Vec<u8> = parts.flatten().collect();
+        assert_eq!(count(&members), records.len(), "{program}");
+    }
+}
+
+#[test]
+fn zeros_after_the_last_member_are_padding_and_the_rest_is_told() {
+    let plain = pcap(Little, 0xa1b2_c3d4, &[(1, 0), (2, 0)]);
+    for program in PACKERS {
+        let Some(whole) = packed(program, &plain) else { continue };
+        let told = |after: &[u8]| {
+            let file = [&whole[..], after].concat();
+            let mut reader = CaptureReader::new(file.as_slice()).unwrap();
+            while reader.next_frame().unwrap().is_some() {}
+            assert_eq!(reader.frames(), 2, "{program}");
+            reader.has_trailing_garbage()
+        };
+        assert!(!told(&[]), "{program}");
+        assert!(!told(&[0; 512]), "{program}");
+        assert!(!told(&[0; 200_000]), "{program}");
+        assert!(!told(&[0]), "{program}");
+        assert!(told(b"x"), "{program}");
+        assert!(told(b"some text of another file"), "{program}");
+        assert!(told(&[&[0; 100_000][..], b"x"].concat()), "{program}");
+    }
+}
+
+#[test]
+fn compressed_and_cut_short_is_an_error() {
+    let records: Vec<(u32, u32)> = (0..2000).map(|n| (n, n * 7 % 1000)).collect();
+    let plain = pcap(Little, 0xa1b2_c3d4, &records);
+    for program in PACKERS {
+        let Some(whole) = packed(program, &plain) else { continue };
+        for len in (6..whole.len()).step_by(whole.len() / 40 + 1) {
+            let (found, error) = frames(&whole[..len]);
+            assert!(found.len() <= records.len());
+            assert!(error.is_some(), "{program}, {len} of {} octets", whole.len());
+        }
+    }
+}
+
+#[test]
+fn what_is_not_read_is_known_by_its_first_octets() {
+    assert_eq!(foreign_format(b"PK\x03\x04........"), Some("a zip archive"));
+    assert_eq!(foreign_format(b"GMBU"), Some("a capture of Microsoft Network Monitor 2"));
+    assert_eq!(foreign_format(b"# notes"), None);
+    assert_eq!(foreign_format(b""), None);
 }
 
 #[test]

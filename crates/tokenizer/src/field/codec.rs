@@ -31,13 +31,12 @@ impl TokenCode for Field {
 
     fn encode(&mut self, flow: &Flow, out: &mut Vec<TokenId>) -> Result<FlowIdentity, EncodeError> {
         let v6 = flow.client.addr.is_ipv6();
-        let header = Survey::new(flow, v6)?.header(flow, v6);
+        let survey = Survey::new(flow, v6)?;
+        let header = survey.header(flow, v6);
         header.write(out);
         let Field { state, delta, .. } = self;
         state.restart(FlowIdentity::default(), &header);
-        if let Some(first) = flow.packets.first() {
-            state.set_start(first.time_ns);
-        }
+        state.set_start(survey.start_ns());
         for packet in &flow.packets {
             delta.restart(PacketKind::from_index(0));
             state.encode(packet, flow.options_of(packet), delta);

@@ -17,6 +17,8 @@ pub(super) struct Survey {
     flags: [u16; 2],
     /// Whether the server sent a SYN-ACK.
     has_syn_ack: bool,
+    /// Least time of the packets, in nanoseconds since the Unix epoch.
+    start_ns: i64,
     /// Whether every time is a whole number of microseconds.
     is_micros: bool,
     /// Indices of the first and the last packet with room for timestamps among its options, by
@@ -33,8 +35,9 @@ impl Survey {
         if flow.server.addr.is_ipv6() != v6 {
             return Err(EncodeError::MixedVersions);
         }
-        let mut survey = Survey { is_micros: true, ..Survey::default() };
-        let mut before = flow.packets.first().map_or(0, |p| p.time_ns);
+        let start_ns = flow.times_ns().map_or(0, |(least, _)| least);
+        let mut survey = Survey { is_micros: true, start_ns, ..Survey::default() };
+        let mut before = start_ns;
         for (index, p) in flow.packets.iter().enumerate() {
             check(flow, v6, index, before)?;
             before = p.time_ns;
@@ -49,6 +52,11 @@ impl Survey {
             }
         }
         Ok(survey)
+    }
+
+    /// Returns the least time of the packets, in nanoseconds since the Unix epoch.
+    pub(super) fn start_ns(&self) -> i64 {
+        self.start_ns
     }
 
     /// Returns the header of the surveyed flow.

@@ -1,5 +1,6 @@
 //! Reassembly of IP datagrams, in bounded space.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -81,9 +82,26 @@ pub(super) struct FragmentTable {
     oldest: VecDeque<DatagramKey>,
     /// Number of octets in all fragments.
     octets: usize,
+    /// Fragments that were discarded, by protocol.
+    discarded: BTreeMap<u8, u64>,
 }
 
 impl FragmentTable {
+    /// Returns the number of fragments without the others: those that wait and those that were
+    /// discarded, by protocol.
+    pub(super) fn lost(&self) -> BTreeMap<u8, u64> {
+        let mut lost = self.discarded.clone();
+        for (key, datagram) in &self.waiting {
+            *lost.entry(key.protocol).or_default() += datagram.fragments.len() as u64;
+        }
+        lost
+    }
+
+    /// Counts fragments of a protocol that wait no longer.
+    fn discard(&mut self, protocol: u8, fragments: usize) {
+        *self.discarded.entry(protocol).or_default() += fragments as u64;
+    }
+
     pub(super) fn len(&self) -> usize {
         self.waiting.values().map(|d| d.fragments.len()).sum()
     }
@@ -91,6 +109,7 @@ impl FragmentTable {
     /// Adds a fragment. Returns the payload of the datagram if the fragment completes it.
     pub(super) fn insert(&mut self, fragment: &Fragment<'_>) -> Option<Vec<u8>> {
         if fragment.offset + fragment.octets.len() as u32 > MAX_DATAGRAM {
+            self.discard(fragment.key.protocol, 1);
             return None;
         }
         let datagram = self.waiting.entry(fragment.key).or_insert_with(|| {
@@ -98,6 +117,7 @@ impl FragmentTable {
             Datagram::default()
         });
         if datagram.fragments.len() == MAX_FRAGMENTS {
+            self.discard(fragment.key.protocol, 1);
             return None;
         }
         datagram.add(fragment);
@@ -108,7 +128,9 @@ impl FragmentTable {
         }
         while self.octets > MAX_WAITING_OCTETS {
             let Some(key) = self.oldest.pop_front() else { break };
-            self.free(&key);
+            if let Some(datagram) = self.free(&key) {
+                self.discard(key.protocol, datagram.fragments.len());
+            }
         }
         payload
     }
@@ -118,10 +140,10 @@ impl FragmentTable {
         self.oldest.retain(|k| k != key);
     }
 
-    fn free(&mut self, key: &DatagramKey) {
-        if let Some(datagram) = self.waiting.remove(key) {
-            self.octets -= datagram.octets;
-        }
+    fn free(&mut self, key: &DatagramKey) -> Option<Datagram> {
+        let datagram = self.waiting.remove(key)?;
+        self.octets -= datagram.octets;
+        Some(datagram)
     }
 }
 

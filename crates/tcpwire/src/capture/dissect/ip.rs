@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::fragments::{DatagramKey, Fragment};
-use super::{Context, PacketQuirks, SkipReason, Span};
+use super::layer::Context;
+use super::{PacketQuirks, SkipReason, Span};
 use crate::{IpRepr, Ipv4Repr, Ipv6Repr};
 
 /// Payload of an IP header.
@@ -28,7 +29,10 @@ const RESERVED: u16 = 0x8000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// Reads an IP header of the version in its first octet.
-pub(super) fn read<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, SkipReason> {
+pub(super) fn read<'a>(
+    span: Span<'a>,
+    context: &mut Context<'_>,
+) -> Result<Payload<'a>, SkipReason> {
     match span.u8_at(0).ok_or(SkipReason::CutBeforeTcp)? >> 4 {
         4 => read_v4(span, context),
         6 => read_v6(span, context),
@@ -37,18 +41,16 @@ pub(super) fn read<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<
 }
 
 /// Makes `ip` the innermost header. An IP header before it becomes that of a tunnel.
-fn enter(context: &mut Context, ip: IpRepr) {
-    if let Some(outer) = context.ip {
-        let same_version =
-            matches!((outer, ip), (IpRepr::V4(_), IpRepr::V4(_)) | (IpRepr::V6(_), IpRepr::V6(_)));
-        let tunnel =
-            if same_version { PacketQuirks::TUNNEL } else { PacketQuirks::TUNNEL_OTHER_VERSION };
+fn enter(context: &mut Context<'_>, ip: IpRepr) {
+    if context.ip.is_some() {
         // Quirks of the outer header belong to the tunnel, not to the segment.
         let outer_only = PacketQuirks::IP_OPTIONS
             | PacketQuirks::IPV6_EXTENSION
             | PacketQuirks::IPV4_RESERVED
-            | PacketQuirks::NO_IP_LENGTH;
-        context.quirks = context.quirks.difference(outer_only) | tunnel;
+            | PacketQuirks::NO_IP_LENGTH
+            | PacketQuirks::NO_IPV6_LENGTH
+            | PacketQuirks::JUMBO_PAYLOAD;
+        context.quirks = context.quirks.difference(outer_only) | PacketQuirks::TUNNEL;
     }
     context.ip = Some(ip);
 }
@@ -67,7 +69,7 @@ pub(super) fn v4_repr(header: &[u8; V4_HEADER]) -> Ipv4Repr {
 }
 
 /// Reads an IPv4 header (RFC 791, section 3.1).
-fn read_v4<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, SkipReason> {
+fn read_v4<'a>(span: Span<'a>, context: &mut Context<'_>) -> Result<Payload<'a>, SkipReason> {
     let header: &[u8; V4_HEADER] = span.data.first_chunk().ok_or(SkipReason::CutBeforeTcp)?;
     let header_len = usize::from(header[0] & 0x0f) * 4;
     let total_len = u16::from_be_bytes([header[2], header[3]]);
@@ -104,7 +106,7 @@ fn read_v4<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, Ski
 /// part, the first is read as far as it goes.
 fn fragment_of<'a>(
     payload: Span<'a>,
-    context: &mut Context,
+    context: &mut Context<'_>,
     protocol: u8,
     id: u32,
     offset: u32,
@@ -117,7 +119,7 @@ fn fragment_of<'a>(
         return Ok(Payload::Fragment(Fragment { key, offset, more, octets: payload.data }));
     }
     if offset != 0 {
-        return Err(SkipReason::Fragment);
+        return Err(SkipReason::LostFragment(protocol));
     }
     context.partial = more;
     Ok(Payload::Whole(protocol, payload))
@@ -141,15 +143,41 @@ pub(super) fn v6_repr(header: &[u8; V6_HEADER]) -> Ipv6Repr {
 }
 
 /// Reads an IPv6 header (RFC 8200, section 3).
-fn read_v6<'a>(span: Span<'a>, context: &mut Context) -> Result<Payload<'a>, SkipReason> {
+fn read_v6<'a>(span: Span<'a>, context: &mut Context<'_>) -> Result<Payload<'a>, SkipReason> {
     let header: &[u8; V6_HEADER] = span.data.first_chunk().ok_or(SkipReason::CutBeforeTcp)?;
     enter(context, IpRepr::V6(v6_repr(header)));
     context.partial = false;
     let payload_len = u16::from_be_bytes([header[4], header[5]]);
-    let mut payload = span.skip(V6_HEADER).ok_or(SkipReason::CutBeforeTcp)?;
-    let jumbo = if payload_len == 0 && header[6] == HOP_BY_HOP { jumbo_len(payload) } else { None };
-    payload.cap(jumbo.unwrap_or(u32::from(payload_len)));
-    extensions(header[6], payload, context)
+    let payload = span.skip(V6_HEADER).ok_or(SkipReason::CutBeforeTcp)?;
+    if payload_len == 0 {
+        return without_length(header[6], payload, context);
+    }
+    let mut datagram = payload;
+    datagram.cap(u32::from(payload_len));
+    extensions(header[6], datagram, context)
+}
+
+/// Reads what follows an IPv6 header with the payload length 0: a jumbo payload (RFC 2675), or a
+/// segment that a network card splits later (TSO), whose length is that of the frame.
+#[cold]
+fn without_length<'a>(
+    next: u8,
+    mut payload: Span<'a>,
+    context: &mut Context<'_>,
+) -> Result<Payload<'a>, SkipReason> {
+    let jumbo = if next == HOP_BY_HOP { jumbo_len(payload) } else { None };
+    let Some(len) = jumbo else {
+        context.quirks |= PacketQuirks::NO_IPV6_LENGTH;
+        return extensions(next, payload, context);
+    };
+    payload.cap(len);
+    // Linux puts a hop-by-hop header with nothing else into segments of more than 64 KiB (BIG TCP),
+    // and its devices take it out again.
+    if let [next, 0, JUMBO_PAYLOAD, ..] = *payload.data {
+        context.quirks |= PacketQuirks::JUMBO_PAYLOAD;
+        return extensions(next, payload.skip(8).ok_or(SkipReason::CutBeforeTcp)?, context);
+    }
+    extensions(next, payload, context)
 }
 
 /// Hop-by-hop options (RFC 8200, section 4.3).
@@ -173,7 +201,7 @@ const MAX_EXTENSIONS: usize = 16;
 fn extensions<'a>(
     mut next: u8,
     mut payload: Span<'a>,
-    context: &mut Context,
+    context: &mut Context<'_>,
 ) -> Result<Payload<'a>, SkipReason> {
     for _ in 0..MAX_EXTENSIONS {
         match next {

@@ -2,7 +2,8 @@
 
 use std::io::Read;
 
-use super::{Context, Outcome, PacketQuirks, SkipReason, Span};
+use super::layer::Context;
+use super::{Outcome, PacketQuirks, SkipReason, Span};
 
 /// Number of IPComp among the IP protocols.
 pub(super) const PROTOCOL: u8 = 108;
@@ -11,14 +12,17 @@ const MAX_PAYLOAD: u64 = 65_535;
 
 /// Reads an IPComp header, which names the protocol of the compressed payload. The algorithm is
 /// negotiated elsewhere; DEFLATE (RFC 2394) is tried.
-pub(super) fn read(span: Span<'_>, mut context: Context) -> Result<Outcome<'_>, SkipReason> {
+pub(super) fn read<'a>(
+    span: Span<'a>,
+    context: &mut Context<'a>,
+) -> Result<Outcome<'a>, SkipReason> {
     context.quirks |= PacketQuirks::IPV6_EXTENSION;
     let protocol = span.u8_at(0).ok_or(SkipReason::CutBeforeTcp)?;
     // RFC 3173, section 3.1: next header, flags, and a compression parameter index of two octets.
     if !span.is_whole() || span.data.len() < 4 {
-        return Err(SkipReason::NotTcp);
+        return Err(SkipReason::IpProtocol(PROTOCOL));
     }
-    Ok(Outcome::Compressed(protocol, &span.data[4..], context))
+    Ok(Outcome::Compressed(protocol, &span.data[4..], *context))
 }
 
 /// Decompresses a payload; `None` if it is not DEFLATE.

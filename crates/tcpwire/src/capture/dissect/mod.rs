@@ -23,23 +23,31 @@
 //! assert_eq!(segment.payload_len, Some(0));
 //! ```
 
+mod ether;
 mod fast_path;
 mod fragments;
 mod ieee80211;
 mod ip;
 mod ipcomp;
-mod layers;
+mod layer;
+mod link_header;
+mod quirks;
+mod skip_reason;
 mod span;
 mod tcp;
+mod tunnel;
 
-use std::fmt;
+use std::collections::BTreeMap;
 
-use bitflags::bitflags;
+pub use self::layer::HeaderRow;
+pub use self::quirks::PacketQuirks;
+pub use self::skip_reason::SkipReason;
 
 pub(crate) use span::Span;
 
 use crate::{Flags, Frame, IpRepr, LinkType, SeqNum, TimestampResolution};
 use fragments::{Fragment, FragmentTable};
+use layer::{Context, Layer};
 
 /// A TCP header as it was captured, and the innermost IP header before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,155 +89,6 @@ pub struct TcpView<'a> {
     pub options: &'a [u8],
 }
 
-bitflags! {
-    /// Properties of a captured segment that the other fields of its [`Segment`] do not express:
-    /// headers outside the innermost IP header, malformed lengths, incomplete captures. Wireshark
-    /// reports such properties as expert info, Zeek as weirds.
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-    pub struct PacketQuirks: u16 {
-        /// An IEEE 802.1Q, 802.1ad or 802.1ah tag before the IP header.
-        const VLAN = 1;
-        /// An MPLS label stack (RFC 3032) before the IP header.
-        const MPLS = 1 << 1;
-        /// A PPPoE header (RFC 2516) before the IP header.
-        const PPPOE = 1 << 2;
-        /// Tunnel: an outer IP header of the same version.
-        const TUNNEL = 1 << 3;
-        /// Tunnel: an outer IP header of the other version.
-        const TUNNEL_OTHER_VERSION = 1 << 4;
-        /// Options in the innermost IPv4 header.
-        const IP_OPTIONS = 1 << 5;
-        /// Extension headers after the innermost IP header: IPv6's own, AH or IPComp.
-        const IPV6_EXTENSION = 1 << 6;
-        /// IP fragments: the segment was reassembled, or is the first fragment alone.
-        const FRAGMENTED = 1 << 7;
-        /// Quotation in an ICMP error: the segment was not sent at this point of the capture.
-        const QUOTED = 1 << 8;
-        /// A TCP header that was captured in part.
-        const HEADER_CUT = 1 << 9;
-        /// A data offset under 5, or an IP payload that ends before the TCP header does.
-        const BAD_LENGTH = 1 << 10;
-        /// The reserved bit of the IPv4 flags (RFC 791, section 3.1) is set.
-        const IPV4_RESERVED = 1 << 11;
-        /// An IPv4 total length of 0, as captures show segmentation offload: the frame's length is
-        /// used.
-        const NO_IP_LENGTH = 1 << 12;
-        /// An invalid capture time ([`TimestampResolution::Invalid`]).
-        const INVALID_TIME = 1 << 13;
-    }
-}
-
-impl PacketQuirks {
-    /// Text of each quirk for summaries, in order of bits.
-    const DESCRIPTIONS: [(PacketQuirks, &'static str); 14] = [
-        (PacketQuirks::VLAN, "VLAN tag"),
-        (PacketQuirks::MPLS, "MPLS label"),
-        (PacketQuirks::PPPOE, "PPPoE header"),
-        (PacketQuirks::TUNNEL, "tunnel header"),
-        (PacketQuirks::TUNNEL_OTHER_VERSION, "tunnel in the other IP version"),
-        (PacketQuirks::IP_OPTIONS, "IPv4 options"),
-        (PacketQuirks::IPV6_EXTENSION, "IP extension header"),
-        (PacketQuirks::FRAGMENTED, "IP fragments"),
-        (PacketQuirks::QUOTED, "header quoted in an ICMP error"),
-        (PacketQuirks::HEADER_CUT, "TCP header cut by the snap length"),
-        (PacketQuirks::BAD_LENGTH, "TCP header length wrong"),
-        (PacketQuirks::IPV4_RESERVED, "IPv4 reserved bit"),
-        (PacketQuirks::NO_IP_LENGTH, "IPv4 total length 0"),
-        (PacketQuirks::INVALID_TIME, "wrong time"),
-    ];
-
-    /// Returns the texts of the quirks in the set, for summaries, in order of bits.
-    pub fn descriptions(self) -> impl Iterator<Item = &'static str> {
-        let all = PacketQuirks::DESCRIPTIONS.into_iter();
-        all.filter(move |(quirk, _)| self.contains(*quirk)).map(|(_, text)| text)
-    }
-}
-
-/// Reason why a frame gives no segment.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum SkipReason {
-    /// IP with another protocol than TCP.
-    NotTcp,
-    /// Neither IP nor a header that may have IP after it.
-    NotIp,
-    /// A link type that is not supported.
-    LinkType,
-    /// The capture ends before the TCP header's window.
-    CutBeforeTcp,
-    /// An IP header that contradicts itself.
-    BadIp,
-    /// A fragment whose datagram is not complete yet, or never becomes so.
-    Fragment,
-    /// More headers than are followed.
-    TooDeep,
-}
-
-impl SkipReason {
-    /// All reasons, in order of their discriminants.
-    pub const ALL: [SkipReason; 7] = [
-        SkipReason::NotTcp,
-        SkipReason::NotIp,
-        SkipReason::LinkType,
-        SkipReason::CutBeforeTcp,
-        SkipReason::BadIp,
-        SkipReason::Fragment,
-        SkipReason::TooDeep,
-    ];
-
-    /// Returns the reason as text for summaries.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            SkipReason::NotTcp => "IP without TCP",
-            SkipReason::NotIp => "not IP",
-            SkipReason::LinkType => "link type not read",
-            SkipReason::CutBeforeTcp => "cut before the TCP header",
-            SkipReason::BadIp => "malformed IP header",
-            SkipReason::Fragment => "fragment without the others",
-            SkipReason::TooDeep => "too many layers",
-        }
-    }
-
-    /// Reports whether the frame may have a TCP segment that is lost with it.
-    #[must_use]
-    pub const fn is_loss(self) -> bool {
-        !matches!(self, SkipReason::NotTcp | SkipReason::NotIp)
-    }
-}
-
-impl fmt::Display for SkipReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// Header to be read next in a frame.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Layer {
-    Ethernet,
-    /// Header of a protocol by its EtherType.
-    EtherType(u16),
-    /// 802.2 logical link control.
-    Llc,
-    /// IP of either version.
-    Ip,
-    /// Header of a protocol by its IP protocol number.
-    IpProtocol(u8),
-    Ppp,
-    Mpls,
-}
-
-/// Facts from the headers read so far.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Context {
-    quirks: PacketQuirks,
-    /// Innermost IP header so far.
-    ip: Option<IpRepr>,
-    /// Whether the IP payload is a first fragment that is not reassembled.
-    partial: bool,
-}
-
 /// Largest number of headers that are read in a frame.
 const MAX_LAYERS: usize = 40;
 
@@ -239,9 +98,27 @@ pub struct Dissector {
     fragments: FragmentTable,
     /// IP payload that was reassembled or decompressed last.
     rebuilt: Vec<u8>,
+    /// UDP ports of VXLAN besides the usual ones.
+    vxlan_ports: Vec<u16>,
 }
 
 impl Dissector {
+    /// Link types that are read.
+    pub const LINK_TYPES: &[HeaderRow] = link_header::LINK_TYPES;
+    /// EtherTypes that are read.
+    pub const ETHER_TYPES: &[HeaderRow] = ether::ETHER_TYPES;
+    /// IP protocols that are read.
+    pub const IP_PROTOCOLS: &[HeaderRow] = tunnel::IP_PROTOCOLS;
+    /// UDP ports whose datagrams are read as tunnels.
+    pub const UDP_PORTS: &[HeaderRow] = tunnel::UDP_PORTS;
+
+    /// Creates a dissector that reads datagrams to these UDP ports as VXLAN, besides the usual
+    /// ones.
+    #[must_use]
+    pub fn with_vxlan_ports(ports: &[u16]) -> Dissector {
+        Dissector { vxlan_ports: ports.to_vec(), ..Dissector::default() }
+    }
+
     /// Returns the innermost TCP header of `frame`.
     ///
     /// # Errors
@@ -281,21 +158,25 @@ impl Dissector {
     /// Reads header by header, whatever they are.
     #[inline(never)]
     fn dissect_any<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Segment<'a>, SkipReason> {
-        let (layer, span) = layers::begin(frame.link, Span::new(frame.data, frame.orig_len))?;
-        let wrong_time = if frame.resolution == TimestampResolution::Invalid {
+        let quirks = if frame.resolution == TimestampResolution::Invalid {
             PacketQuirks::INVALID_TIME
         } else {
             PacketQuirks::default()
         };
-        let begin = Context { quirks: wrong_time, ..Context::default() };
-        let (protocol, context) = match descend(layer, span, begin)? {
+        let begin = Context { quirks, vxlan_ports: &self.vxlan_ports, ..Context::default() };
+        let span = Span::new(frame.data, frame.orig_len);
+        let (protocol, context) = match descend(Layer::Link(frame.link), span, begin)? {
             Outcome::Segment(segment) => return Ok(segment),
+            Outcome::Fragment(_, context) if context.quirks.intersects(PacketQuirks::QUOTED) => {
+                return Err(SkipReason::NotTcp);
+            }
             Outcome::Fragment(fragment, context) => {
                 self.rebuilt = self.fragments.insert(&fragment).ok_or(SkipReason::Fragment)?;
                 (fragment.key.protocol, context)
             }
             Outcome::Compressed(protocol, octets, context) => {
-                self.rebuilt = ipcomp::inflate(octets).ok_or(SkipReason::NotTcp)?;
+                let inflated = ipcomp::inflate(octets);
+                self.rebuilt = inflated.ok_or(SkipReason::IpProtocol(ipcomp::PROTOCOL))?;
                 (protocol, context)
             }
         };
@@ -303,8 +184,8 @@ impl Dissector {
         match descend(Layer::IpProtocol(protocol), rebuilt, context)? {
             Outcome::Segment(segment) => Ok(segment),
             // A payload is rebuilt at most once for a frame.
-            Outcome::Fragment(..) => Err(SkipReason::Fragment),
-            Outcome::Compressed(..) => Err(SkipReason::NotTcp),
+            Outcome::Fragment(fragment, _) => Err(SkipReason::LostFragment(fragment.key.protocol)),
+            Outcome::Compressed(..) => Err(SkipReason::IpProtocol(ipcomp::PROTOCOL)),
         }
     }
 
@@ -313,21 +194,37 @@ impl Dissector {
     pub fn waiting_fragments(&self) -> usize {
         self.fragments.len()
     }
+
+    /// Returns the number of frames that were skipped as [`SkipReason::Fragment`] and whose
+    /// datagram is not complete so far, by IP protocol.
+    #[must_use]
+    pub fn lost_fragments(&self) -> BTreeMap<u8, u64> {
+        self.fragments.lost()
+    }
 }
 
 /// Result of reading the headers of a frame, or of a rebuilt payload.
 enum Outcome<'a> {
     Segment(Segment<'a>),
-    Fragment(Fragment<'a>, Context),
+    Fragment(Fragment<'a>, Context<'a>),
     /// Compressed IP payload, after the protocol number of the payload.
-    Compressed(u8, &'a [u8], Context),
+    Compressed(u8, &'a [u8], Context<'a>),
 }
 
 /// Reads header by header down to TCP, or to a payload that has to be rebuilt first.
 fn descend<'a>(
+    layer: Layer,
+    span: Span<'a>,
+    mut context: Context<'a>,
+) -> Result<Outcome<'a>, SkipReason> {
+    walk(layer, span, &mut context).map_err(|found| context.reason(found))
+}
+
+/// Reads header by header, and keeps what is known in `context`.
+fn walk<'a>(
     mut layer: Layer,
     mut span: Span<'a>,
-    mut context: Context,
+    context: &mut Context<'a>,
 ) -> Result<Outcome<'a>, SkipReason> {
     for _ in 0..MAX_LAYERS {
         (layer, span) = match layer {
@@ -335,11 +232,21 @@ fn descend<'a>(
                 return tcp::read(span, context).map(Outcome::Segment);
             }
             Layer::IpProtocol(ipcomp::PROTOCOL) => return ipcomp::read(span, context),
-            Layer::Ip => match ip::read(span, &mut context)? {
+            Layer::Ip => match ip::read(span, context)? {
                 ip::Payload::Whole(protocol, rest) => (Layer::IpProtocol(protocol), rest),
-                ip::Payload::Fragment(fragment) => return Ok(Outcome::Fragment(fragment, context)),
+                ip::Payload::Fragment(fragment) => {
+                    return Ok(Outcome::Fragment(fragment, *context));
+                }
             },
-            _ => layers::step(layer, span, &mut context)?,
+            Layer::Link(link) => link_header::begin(link, span, context)?,
+            Layer::Ethernet => ether::ethernet(span)?,
+            Layer::EtherType(number) => ether::ether_type(number, span, context)?,
+            Layer::Llc => ether::llc(span)?,
+            Layer::PppFramed => ether::ppp_framed(span)?,
+            Layer::Ppp => ether::ppp(span)?,
+            Layer::Mpls => ether::mpls(span, context)?,
+            Layer::FrameRelay => ether::frame_relay(span)?,
+            Layer::IpProtocol(number) => tunnel::ip_protocol(number, span, context)?,
         };
     }
     Err(SkipReason::TooDeep)

@@ -2,7 +2,8 @@
 
 use pnet_packet::tcp::TcpPacket;
 
-use super::{Context, PacketQuirks, Segment, SkipReason, Span, TcpView};
+use super::layer::Context;
+use super::{PacketQuirks, Segment, SkipReason, Span, TcpView};
 use crate::{Flags, SeqNum};
 
 /// Number of TCP among the IP protocols.
@@ -15,7 +16,7 @@ const MIN_CAPTURED: usize = 16;
 
 /// Reads a TCP header and computes the payload length from the IP length.
 #[inline]
-pub(super) fn read(span: Span<'_>, context: Context) -> Result<Segment<'_>, SkipReason> {
+pub(super) fn read<'a>(span: Span<'a>, context: &Context<'_>) -> Result<Segment<'a>, SkipReason> {
     let ip = context.ip.ok_or(SkipReason::NotIp)?;
     let mut quirks = context.quirks;
     let tcp = match TcpPacket::new(span.data) {
@@ -37,6 +38,10 @@ pub(super) fn read(span: Span<'_>, context: Context) -> Result<Segment<'_>, Skip
     }
     let known = has_room && !context.partial && !quirks.intersects(PacketQuirks::QUOTED);
     let payload_len = known.then(|| span.wire_len - header_len as u32);
+    // Nothing else about a quotation is a property of the flow.
+    if quirks.intersects(PacketQuirks::QUOTED) {
+        quirks = PacketQuirks::QUOTED;
+    }
     Ok(Segment { ip, tcp, payload_len, quirks })
 }
 

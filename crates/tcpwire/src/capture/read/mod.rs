@@ -1,13 +1,18 @@
 //! Reading of capture files: pcap, pcapng and snoop, plain or compressed, from any stream.
 
 mod buffer;
+mod compressed;
+mod foreign;
 mod pcap;
 mod pcapng;
 mod snoop;
 
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read};
 
 use buffer::Buffer;
+use compressed::Trailer;
+
+pub use foreign::foreign_format;
 
 use crate::LinkType;
 
@@ -25,8 +30,9 @@ pub enum TimestampResolution {
     Nanos,
     /// Finer than nanoseconds; the time is rounded down.
     Finer,
-    /// Not a time: the record's fraction is a second or more, or the interface's clock would tick
-    /// faster than 2^64 times a second.
+    /// No time that a flow can hold: the record's fraction is a second or more, the interface's
+    /// clock would tick faster than 2^64 times a second, the time is before 1970 or after
+    /// 2262-04-11, or the record has none (pcapng's simple packet blocks).
     Invalid,
 }
 
@@ -35,16 +41,17 @@ pub enum TimestampResolution {
 pub struct Frame<'a> {
     /// Number of the frame in its capture, from 1, as Wireshark counts.
     pub number: u64,
-    /// Capture time, in nanoseconds since the Unix epoch; 0 in pcapng's simple packet blocks, which
-    /// have no time.
+    /// Capture time, in nanoseconds since the Unix epoch; 0 if the resolution is
+    /// [`Invalid`](TimestampResolution::Invalid) for the lack of a time.
     pub time_ns: i64,
     /// Resolution of the clock that `time_ns` comes from.
     pub resolution: TimestampResolution,
-    /// Length on the wire, in octets; at least `data.len()` unless the capture is wrong.
+    /// Length on the wire, in octets, without a frame check sequence that the capture tells of; at
+    /// least `data.len()` unless the capture is wrong.
     pub orig_len: u32,
     /// Type of the link-layer header at the start of `data`.
     pub link: LinkType,
-    /// Octets that were captured.
+    /// Octets that were captured, without the frame check sequence.
     pub data: &'a [u8],
 }
 
@@ -54,7 +61,7 @@ pub enum ReadError {
     /// The stream does not begin like a capture.
     #[error("not a capture: expected a pcap, pcapng or snoop header, found {found}")]
     NotACapture {
-        /// First octets in hexadecimal, or `nothing`.
+        /// First octets in hexadecimal, with the name of a known format, or `nothing`.
         found: String,
     },
     /// The stream ends within a record.
@@ -101,10 +108,6 @@ impl ReadError {
     }
 }
 
-/// Magic number of gzip with the deflate method (RFC 1952, section 2.3.1).
-const GZIP: [u8; 3] = [0x1f, 0x8b, 0x08];
-/// Magic number of a Zstandard frame (RFC 8878, section 3.1.1).
-const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Block type of pcapng's section header, a palindrome of line ends.
 const PCAPNG: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
@@ -115,8 +118,7 @@ pub fn is_capture_magic(head: &[u8]) -> bool {
     pcap::is_magic(head)
         || head.starts_with(&PCAPNG)
         || head.starts_with(b"snoo")
-        || head.starts_with(&GZIP)
-        || head.starts_with(&ZSTD)
+        || compressed::is_magic(head)
 }
 
 /// Octets of a capture, decompressed.
@@ -133,6 +135,18 @@ struct FrameRecord {
     before_window: usize,
     /// Number of octets captured.
     caplen: usize,
+}
+
+impl FrameRecord {
+    /// Removes a frame check sequence of `octets` from the end of the frame.
+    #[cold]
+    fn remove_check_sequence(&mut self, octets: u32) {
+        let wire_len = self.orig_len.max(self.caplen as u32).saturating_sub(octets);
+        let captured = self.caplen.saturating_sub(wire_len as usize);
+        self.orig_len = wire_len;
+        self.caplen -= captured;
+        self.before_window += captured;
+    }
 }
 
 impl Default for FrameRecord {
@@ -155,8 +169,8 @@ enum FormatReader {
     Snoop(snoop::Snoop),
 }
 
-/// Reads the frames of a capture one by one: pcap, pcapng or snoop, plain or compressed by gzip
-/// (also in several members) or zstd.
+/// Reads the frames of a capture one by one: pcap, pcapng or snoop, plain or compressed by gzip,
+/// zstd, bzip2, xz or lz4, also in several members.
 ///
 /// All frames before an error are given; after the error the reader is at its end.
 pub struct CaptureReader<'r> {
@@ -166,6 +180,8 @@ pub struct CaptureReader<'r> {
     frames: u64,
     /// Whether the end or an error was reached.
     done: bool,
+    /// Octets after the end of a compressed stream.
+    trailer: Trailer,
 }
 
 impl<'r> CaptureReader<'r> {
@@ -175,7 +191,8 @@ impl<'r> CaptureReader<'r> {
     /// [`ReadError::NotACapture`] if the input does not begin like a capture; otherwise the reason
     /// why its header cannot be read.
     pub fn new(input: impl Read + Send + 'r) -> Result<Self, ReadError> {
-        let mut input = Buffer::new(decompress(Box::new(input)).map_err(at_start)?);
+        let (source, trailer) = compressed::decompress(Box::new(input)).map_err(at_start)?;
+        let mut input = Buffer::new(source);
         let have = input.fill(24).map_err(at_start)?;
         let head = &input.window()[..have.min(24)];
         let format = if head.starts_with(&PCAPNG) {
@@ -187,7 +204,8 @@ impl<'r> CaptureReader<'r> {
         } else {
             return Err(ReadError::NotACapture { found: hex(head) });
         };
-        Ok(CaptureReader { input, format, record: FrameRecord::default(), frames: 0, done: false })
+        let record = FrameRecord::default();
+        Ok(CaptureReader { input, format, record, frames: 0, done: false, trailer })
     }
 
     /// Returns the next frame, or `None` at the end.
@@ -240,6 +258,12 @@ impl<'r> CaptureReader<'r> {
         self.frames
     }
 
+    /// Returns whether octets after the end of a compressed stream were passed over, zeros apart.
+    #[must_use]
+    pub fn has_trailing_garbage(&self) -> bool {
+        self.trailer.is_there()
+    }
+
     /// Returns the offset in the stream, in octets after decompression.
     #[must_use]
     pub fn offset(&self) -> u64 {
@@ -252,34 +276,16 @@ fn at_start(source: io::Error) -> ReadError {
     ReadError::Io { offset: 0, frame: 1, source }
 }
 
-/// Returns the first four octets in hexadecimal, or `nothing`.
+/// Returns the first four octets in hexadecimal with the name of their format, or `nothing`.
 fn hex(octets: &[u8]) -> String {
     if octets.is_empty() {
         return "nothing".to_owned();
     }
-    octets.iter().take(4).map(|o| format!("{o:02x}")).collect()
-}
-
-/// Returns the stream decompressed, if its magic number is gzip's or zstd's.
-fn decompress(mut source: Source<'_>) -> io::Result<Source<'_>> {
-    let mut magic = [0u8; 4];
-    let mut have = 0;
-    while have < magic.len() {
-        match source.read(&mut magic[have..]) {
-            Ok(0) => break,
-            Ok(n) => have += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
+    let shown: String = octets.iter().take(4).map(|o| format!("{o:02x}")).collect();
+    match foreign_format(octets) {
+        Some(format) => format!("{shown} ({format})"),
+        None => shown,
     }
-    let whole = Cursor::new(magic).take(have as u64).chain(source);
-    Ok(if magic.starts_with(&GZIP) {
-        Box::new(flate2::read::MultiGzDecoder::new(whole))
-    } else if magic == ZSTD {
-        Box::new(zstd::stream::read::Decoder::new(whole)?)
-    } else {
-        Box::new(whole)
-    })
 }
 
 /// Creates the error of a record that ends after `found` of its `expected` octets.

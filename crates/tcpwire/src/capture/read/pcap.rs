@@ -2,8 +2,6 @@
 
 use std::io::Read;
 
-use pcap_parser::pcap::parse_pcap_header;
-
 use super::buffer::Buffer;
 use super::{FrameRecord, MAX_PACKET, ReadError, TimestampResolution, cut_short, ensure};
 use crate::LinkType;
@@ -14,6 +12,10 @@ const MAGIC_MICRO: u32 = 0xa1b2_c3d4;
 const MAGIC_NANO: u32 = 0xa1b2_3c4d;
 /// Magic number of Kuznetsov's variant, with eight more octets in each record header.
 const MAGIC_MODIFIED: u32 = 0xa1b2_cd34;
+
+/// Bit of the link-type field that says that the four highest ones are the length of the frame
+/// check sequence, in units of two octets (draft-ietf-opsawg-pcap, section 4).
+const CHECK_SEQUENCE_TOLD: u32 = 0x0400_0000;
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
@@ -26,6 +28,8 @@ pub(super) struct Pcap {
     nanos_per_tick: i64,
     resolution: TimestampResolution,
     link: LinkType,
+    /// Length of the frame check sequence at the end of each frame, in octets.
+    check_sequence: u32,
 }
 
 /// Order of the two lengths in a record header. Before version 2.3 the length on the wire came
@@ -46,7 +50,7 @@ fn magic_of(head: &[u8]) -> Option<(u32, bool)> {
     let (little, big) = (u32::from_le_bytes(octets), u32::from_be_bytes(octets));
     if known(little) {
         Some((little, false))
-    } else if known(big) && big != MAGIC_MODIFIED {
+    } else if known(big) {
         Some((big, true))
     } else {
         None
@@ -68,23 +72,26 @@ impl Pcap {
         if have < 24 {
             return Err(cut_short(0, 1, 24, have));
         }
-        let Ok((_, header)) = parse_pcap_header(input.window()) else {
-            return Err(ReadError::NotACapture { found: super::hex(input.window()) });
+        let word = |at: usize| {
+            let octets = input.window()[at..].first_chunk().copied().unwrap_or_default();
+            if big_endian { u32::from_be_bytes(octets) } else { u32::from_le_bytes(octets) }
         };
+        let version = if big_endian { word(4).rotate_left(16) } else { word(4) };
+        let network = word(20);
         input.consume(24);
         let nano = magic == MAGIC_NANO;
         Ok(Pcap {
             big_endian,
             record_header: if magic == MAGIC_MODIFIED { 24 } else { 16 },
-            length_order: match (header.version_major, header.version_minor) {
+            length_order: match (version & 0xffff, version >> 16) {
                 (2, 0..=2) => LengthOrder::WireFirst,
                 (2, 3) => LengthOrder::SmallerIsCaptured,
                 _ => LengthOrder::CapturedFirst,
             },
             nanos_per_tick: if nano { 1 } else { 1000 },
             resolution: if nano { TimestampResolution::Nanos } else { TimestampResolution::Micros },
-            // The upper bits may hold the length of the frame check sequence.
-            link: LinkType(header.network.0 as u32 & 0xffff),
+            link: LinkType(network & 0xffff),
+            check_sequence: if network & CHECK_SEQUENCE_TOLD != 0 { network >> 28 << 1 } else { 0 },
         })
     }
 
@@ -130,6 +137,9 @@ impl Pcap {
             before_window: 0,
             caplen: caplen as usize,
         };
+        if self.check_sequence != 0 {
+            record.remove_check_sequence(self.check_sequence);
+        }
         Ok(true)
     }
 

@@ -10,14 +10,19 @@ use crate::LinkType;
 
 /// Type of the obsolete packet block, which pcap-parser does not know.
 const OPB_MAGIC: u32 = 2;
-/// Type of the systemd journal export block, which Wireshark numbers as a frame.
-const JOURNAL_MAGIC: u32 = 9;
+/// Types of blocks that Wireshark numbers as frames, though they hold no packet: systemd journal
+/// exports, custom blocks, and events of sysdig.
+const FRAMES_WITHOUT_PACKET: [u32; 6] = [9, 0x0bad, 0x4000_0bad, 0x204, 0x216, 0x221];
 /// Largest block that is accepted, in octets, as in Wireshark: 16 MiB.
 const MAX_BLOCK: u32 = 16 * 1024 * 1024;
 /// Option if_tsresol of an interface: the resolution of its timestamps.
 const OPTION_TSRESOL: u16 = 9;
 /// Option if_tsoffset of an interface: seconds to add to its timestamps.
 const OPTION_TSOFFSET: u16 = 14;
+/// Option if_fcslen of an interface: the length of the frame check sequence.
+const OPTION_FCSLEN: u16 = 13;
+/// Option epb_flags of a packet.
+const OPTION_FLAGS: u16 = 2;
 
 /// Interface of the current section, as its description block has it.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +30,8 @@ struct Interface {
     link: LinkType,
     snaplen: u32,
     clock: Clock,
+    /// Length of the frame check sequence at the end of each frame, in octets.
+    check_sequence: u32,
 }
 
 /// Clock of an interface.
@@ -42,16 +49,17 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Returns a time in ticks as nanoseconds since the Unix epoch.
+    /// Returns a time in ticks as nanoseconds since the Unix epoch; `None` if that is before the
+    /// epoch or too late for the unit.
     #[inline]
-    fn time_ns(&self, ticks: u64) -> i64 {
+    fn time_ns(&self, ticks: u64) -> Option<i64> {
         let ns = match self.resolution {
             TimestampResolution::Nanos => i128::from(ticks),
             TimestampResolution::Micros => i128::from(ticks) * 1000,
             _ => (u128::from(ticks) * 1_000_000_000 / self.ticks_per_second) as i128,
         };
         let ns = ns + i128::from(self.offset_s) * 1_000_000_000;
-        ns.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+        i64::try_from(ns).ok().filter(|ns| *ns >= 0)
     }
 
     /// Returns the clock with an `if_tsresol`: a negative power of ten, or of two if the highest
@@ -115,6 +123,8 @@ struct PacketBlock {
     from: usize,
     /// Number of octets captured.
     caplen: usize,
+    /// Length of the frame check sequence at the end of the packet, in octets.
+    check_sequence: u32,
 }
 
 impl Pcapng {
@@ -155,14 +165,18 @@ impl Pcapng {
         input.consume(block_len);
         let interface = self.interfaces.get(packet.interface);
         let clock = interface.map_or_else(Clock::default, |i| i.clock);
+        let time_ns = packet.ticks.and_then(|ticks| clock.time_ns(ticks));
         *record = FrameRecord {
-            time_ns: packet.ticks.map_or(0, |ticks| clock.time_ns(ticks)),
-            resolution: clock.resolution,
+            time_ns: time_ns.unwrap_or(0),
+            resolution: time_ns.map_or(TimestampResolution::Invalid, |_| clock.resolution),
             orig_len: packet.orig_len,
-            link: interface.map_or(LinkType(u32::MAX), |i| i.link),
+            link: interface.map_or(LinkType::NO_PACKET, |i| i.link),
             before_window: block_len - 8 - packet.from - packet.caplen,
             caplen: packet.caplen,
         };
+        if packet.check_sequence != 0 {
+            record.remove_check_sequence(packet.check_sequence);
+        }
         Ok(true)
     }
 
@@ -192,19 +206,20 @@ impl Pcapng {
             EPB_MAGIC => self.enhanced_packet(body).map(Some),
             SPB_MAGIC => self.simple_packet(body).map(Some),
             OPB_MAGIC => self.obsolete_packet(body).map(Some),
-            JOURNAL_MAGIC => Ok(Some(PacketBlock {
-                interface: usize::MAX,
-                ticks: None,
-                orig_len: 0,
-                from: 0,
-                caplen: 0,
-            })),
             IDB_MAGIC => {
                 let interface = self.interface(body)?;
                 self.interfaces.push(interface);
                 Ok(None)
             }
             SHB_MAGIC => section(self.order, body).map(|()| None),
+            _ if FRAMES_WITHOUT_PACKET.contains(&kind) => Ok(Some(PacketBlock {
+                interface: usize::MAX,
+                ticks: None,
+                orig_len: 0,
+                from: 0,
+                caplen: 0,
+                check_sequence: 0,
+            })),
             _ => Ok(None),
         }
     }
@@ -213,7 +228,7 @@ impl Pcapng {
     fn interface(&self, body: &[u8]) -> Result<Interface, String> {
         at_least(body, 8, "an interface description")?;
         let mut clock = Clock::default();
-        let mut resolution = None;
+        let (mut resolution, mut check_sequence) = (None, 0);
         for (code, value) in options(self.order, &body[8..])? {
             match (code, value.len()) {
                 (OPTION_TSRESOL, 1) if resolution.is_none() => resolution = Some(value[0]),
@@ -222,6 +237,11 @@ impl Pcapng {
                     let (high, low) = if self.order.big_endian { (a, b) } else { (b, a) };
                     clock.offset_s = (u64::from(high) << 32 | u64::from(low)) as i64;
                 }
+                (OPTION_FCSLEN, 1) => {
+                    // The specification counts bits, writers count octets.
+                    let len = u32::from(value[0]);
+                    check_sequence = if len >= 8 { len / 8 } else { len };
+                }
                 _ => {}
             }
         }
@@ -229,7 +249,7 @@ impl Pcapng {
             clock = clock.with_resolution(octet);
         }
         let link = LinkType(u32::from(self.order.half(body, 0)));
-        Ok(Interface { link, snaplen: self.order.word(body, 4), clock })
+        Ok(Interface { link, snaplen: self.order.word(body, 4), clock, check_sequence })
     }
 
     /// Reads an enhanced packet block.
@@ -269,13 +289,26 @@ impl Pcapng {
             ));
         }
         at_least(body, 20 + caplen as usize, "a packet")?;
+        let caplen = caplen as usize;
+        let rest = body.get(20 + caplen.next_multiple_of(4)..).unwrap_or_default();
+        let told = if rest.is_empty() { None } else { self.check_sequence_by_flags(rest) };
         Ok(PacketBlock {
             interface,
             ticks: Some(ticks),
             orig_len,
             from: 20,
-            caplen: caplen as usize,
+            caplen,
+            check_sequence: told.unwrap_or(self.interfaces[interface].check_sequence),
         })
+    }
+
+    /// Returns the length of the frame check sequence that a packet's own flags tell, in octets.
+    #[cold]
+    fn check_sequence_by_flags(&self, packet_options: &[u8]) -> Option<u32> {
+        let options = options(self.order, packet_options).ok()?;
+        let (_, flags) = options.iter().find(|(code, _)| *code == OPTION_FLAGS)?;
+        let len = self.order.word(flags.get(..4)?, 0) >> 5 & 0x0f;
+        (len > 0).then_some(len)
     }
 
     /// Reads a simple packet block, which has no time and no captured length: the packet belongs to
@@ -294,7 +327,9 @@ impl Pcapng {
             ));
         }
         at_least(body, 4 + caplen as usize, "a simple packet")?;
-        Ok(PacketBlock { interface: 0, ticks: None, orig_len, from: 4, caplen: caplen as usize })
+        let check_sequence = interface.check_sequence;
+        let caplen = caplen as usize;
+        Ok(PacketBlock { interface: 0, ticks: None, orig_len, from: 4, caplen, check_sequence })
     }
 }
 

@@ -23,7 +23,7 @@ fn link_of(data_link: u32) -> LinkType {
         0 | 2 | 4 => LinkType::ETHERNET,
         8 => LinkType::FDDI,
         26 => LinkType::IPOIB_SNOOP,
-        other => LinkType(0xfffe_0000 | other & 0xffff),
+        other => LinkType::of_snoop(other),
     }
 }
 
@@ -65,7 +65,11 @@ impl Snoop {
         input.consume(record_len as usize);
         *record = FrameRecord {
             time_ns: i64::from(seconds) * 1_000_000_000 + i64::from(micros) * 1000,
-            resolution: TimestampResolution::Micros,
+            resolution: if micros < 1_000_000 {
+                TimestampResolution::Micros
+            } else {
+                TimestampResolution::Invalid
+            },
             orig_len,
             link: self.link,
             before_window: (record_len - 24 - caplen) as usize,

@@ -67,7 +67,7 @@ impl FlowState {
         &self.identity
     }
 
-    /// Sets the time of the first packet, in nanoseconds since the Unix epoch.
+    /// Sets the least time of the packets, in nanoseconds since the Unix epoch.
     pub(crate) fn set_start(&mut self, start_ns: i64) {
         self.identity.start_ns = Some(start_ns);
         self.time_ns = start_ns;
