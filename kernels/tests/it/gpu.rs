@@ -180,6 +180,14 @@ fn check(case: &Case) {
     }
 }
 
+#[test]
+fn kinds_of_a_device_are_those_it_has_kernels_for() {
+    let all = [Kind::BFloat16, Kind::Half, Kind::Float, Kind::Double];
+    let of = |device| all.map(|kind| fused::input_kind(device, kind));
+    assert_eq!(of(Device::Cuda(0)), [Kind::BFloat16, Kind::Float, Kind::Float, Kind::Float]);
+    assert_eq!(of(Device::Cpu), [Kind::Float, Kind::Float, Kind::Float, Kind::Double]);
+}
+
 /// Every kernel in few tokens: what compute-sanitizer runs.
 #[test]
 fn small_cases_hold_to_float64() {

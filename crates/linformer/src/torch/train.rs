@@ -148,7 +148,7 @@ impl Trainer {
     fn gradients(&self, parts: &[Batch], tokens: f64) -> Result<Gradients, ModelError> {
         let leaves: Vec<&Tensor> = self.model.parameters().iter().map(|(_, p)| p).collect();
         let mut sums: Option<Vec<Tensor>> = None;
-        let (mut losses, mut carried) = (Vec::new(), CarriedStates::new());
+        let (mut computed, mut carried) = (Vec::new(), CarriedStates::new());
         for part in parts.iter().filter(|part| part.tokens() > 0) {
             let (each, after) = self.token_losses(part)?;
             carried.update(part, after);
@@ -158,12 +158,16 @@ impl Trainer {
                 false,
                 false,
             )?;
-            // After backward is queued: a copy from a GPU waits for all that was queued before.
-            losses.extend(Vec::<f32>::try_from(&each.detach().to_device(Device::Cpu))?);
+            computed.push(each.detach());
             match &mut sums {
                 None => sums = Some(grads),
                 Some(sums) => sums.iter_mut().zip(&grads).for_each(|(sum, grad)| *sum += grad),
             }
+        }
+        // After all is queued: a copy from a GPU waits for what was queued before it.
+        let mut losses = Vec::new();
+        for each in &computed {
+            losses.extend(Vec::<f32>::try_from(&each.to_device(Device::Cpu))?);
         }
         let zeros = || leaves.iter().map(|p| p.detach().zeros_like()).collect();
         Ok(Gradients { grads: sums.unwrap_or_else(zeros), losses, carried })
