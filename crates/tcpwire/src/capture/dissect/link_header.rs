@@ -273,10 +273,11 @@ fn extensible_record(span: Span<'_>) -> Next<'_> {
             rest.cap(u32::from(wire_len));
             Ok((Layer::PppFramed, rest))
         }
-        // Ethernet after an offset and padding, with its check sequence.
+        // Ethernet after an offset and padding. Its check sequence may be there or not: IP's length
+        // leaves it out.
         2 | 11 | 16 | 20 => {
             let mut frame = skip(rest, 2)?;
-            frame.cap(u32::from(wire_len).saturating_sub(CHECK_SEQUENCE));
+            frame.cap(u32::from(wire_len));
             Ok((Layer::Ethernet, frame))
         }
         22 | 23 => Ok((Layer::Ip, rest)),
