@@ -19,7 +19,6 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOGS, BUILD = ROOT / "logs", ROOT / "build"
-PROGRAMS = ["kernels-it", "bench_cuda", "tcp-train"]
 LONGEST_TABLE = 11_000  # octets
 
 
@@ -356,6 +355,7 @@ def main():
     run.step("about", ["bash", "-c", ABOUT], 30)
     test_env = run.env if gpu else dict(run.env, LF_TEST_DEVICE="cpu")
     run.step("tests", ["bin/kernels-it", "gpu::", "device_decoder::", "--nocapture", "--test-threads", "1"], 120, test_env)
+    run.step("tests:model", ["bin/linformer-it", "gpu::", "--nocapture", "--test-threads", "1"], 60, test_env)
     end_compiling(run, jobs)
     for path in variants():
         # Each in a process of its own: one that hangs costs its own time alone, and is not timed.

@@ -2,6 +2,7 @@
 
 mod file;
 mod generate;
+mod gpu;
 mod model;
 mod pytorch;
 mod sample;

@@ -7,7 +7,7 @@ fn trainer() -> Trainer {
 }
 
 /// Returns sequences that count up, which are easy to learn.
-fn batch(step: u64) -> Batch {
+pub(crate) fn batch(step: u64) -> Batch {
     let sequences: Vec<Vec<u16>> =
         (0..12).map(|i| (0..30).map(|t| ((step * 5 + i * 3 + t) % 23) as u16).collect()).collect();
     Batch::pack(sequences.iter().map(Vec::as_slice))
@@ -52,7 +52,7 @@ fn stopped_and_loaded_goes_on_bit_for_bit() {
 }
 
 /// Returns the `n`-th of five pieces of a long sequence, with a short sequence in the same batch.
-fn piece(n: usize) -> Batch {
+pub(crate) fn piece(n: usize) -> Batch {
     let tokens: Vec<u16> = (0..51).map(|t| ((t * t) % 23) as u16).collect();
     let long = SequencePiece {
         sequence: 4,

@@ -109,8 +109,7 @@ impl Model {
         carried: &CarriedStates,
     ) -> Result<(Tensor, CarriedStates), ModelError> {
         let mut carry = StateCarry::new(batch, carried)?;
-        let [inputs, targets] = [&batch.inputs, &batch.targets]
-            .map(|ids| Tensor::from_slice(ids).to_device(self.device));
+        let [inputs, targets] = [&batch.inputs, &batch.targets].map(|ids| self.on_device(ids));
         let scores = self.forward_with_state(&inputs, &batch.cu_seqlens, &mut carry)?;
         let losses = scores.to_kind(Kind::Float).f_cross_entropy_loss::<Tensor>(
             &targets,
@@ -120,6 +119,18 @@ impl Model {
             0.0,
         )?;
         Ok((losses, carry.map_or_else(CarriedStates::new, StateCarry::finish)))
+    }
+
+    /// Returns token ids on the model's device. A GPU's copy is queued from pinned memory: other
+    /// memory would make it wait for all that was queued before.
+    fn on_device(&self, ids: &[i64]) -> Tensor {
+        let ids = Tensor::from_slice(ids);
+        match self.device {
+            Device::Cuda(_) => {
+                ids.pin_memory(self.device).to_device_(self.device, Kind::Int64, true, false)
+            }
+            _ => ids.to_device(self.device),
+        }
     }
 
     /// Returns the loss of each target in nats, in order, without a gradient.
