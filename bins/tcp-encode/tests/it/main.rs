@@ -1,6 +1,7 @@
 //! The program from outside: what it reads, writes and says, and how it exits.
 
 mod anonymize;
+mod artefacts;
 mod flow_log;
 mod not_read;
 

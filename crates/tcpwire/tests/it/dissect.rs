@@ -152,3 +152,62 @@ fn inner_addresses_are_the_segments_own() {
         assert!(matches!(segment.unwrap().ip, IpRepr::V4(ip) if ip.src.octets() == [192, 0, 2, 1]));
     });
 }
+
+#[test]
+fn ipv6_length_0_leaves_the_length_to_the_frame() {
+    let mut octets = ipv6(6, &tcp());
+    octets[4..6].fill(0);
+    let segment_of = |octets: &[u8], orig_len| {
+        let mut dissector = Dissector::default();
+        let segment = dissector.dissect(&frame(LinkType::RAW, octets, orig_len)).unwrap();
+        (segment.payload_len, segment.quirks)
+    };
+    assert_eq!(segment_of(&octets, 70_060), (Some(70_000), PacketQuirks::NO_IPV6_LENGTH));
+    let tunnel = ipv4(41, &octets);
+    let quirks = PacketQuirks::NO_IPV6_LENGTH | PacketQuirks::TUNNEL;
+    assert_eq!(segment_of(&tunnel, tunnel.len() as u32), (Some(2), quirks));
+    let mut outer = ipv6(6, &[0; 0]);
+    outer[6] = 41;
+    outer.extend(ipv6(6, &tcp()));
+    assert_eq!(segment_of(&outer, outer.len() as u32), (Some(2), PacketQuirks::TUNNEL));
+}
+
+#[test]
+fn a_jumbo_header_of_a_host_is_no_extension_header() {
+    let jumbo = |options: &[u8], len: u32| {
+        let header = [&[6, (options.len() / 8) as u8, 0xc2, 4][..], &len.to_be_bytes(), options];
+        let mut octets = ipv6(0, &[header.concat(), tcp()].concat());
+        octets[4..6].fill(0);
+        octets
+    };
+    let segment_of = |octets: &[u8], orig_len| {
+        let mut dissector = Dissector::default();
+        let segment = dissector.dissect(&frame(LinkType::RAW, octets, orig_len)).unwrap();
+        (segment.payload_len, segment.quirks)
+    };
+    let big = 8 + 20 + 100_000;
+    let alone = segment_of(&jumbo(&[], big), 40 + big);
+    assert_eq!(alone, (Some(100_000), PacketQuirks::JUMBO_PAYLOAD));
+    let padded = segment_of(&jumbo(&[], 8 + 20 + 1), 40 + 8 + 20 + 2);
+    assert_eq!(padded, (Some(1), PacketQuirks::JUMBO_PAYLOAD), "the header says the length");
+    let others = segment_of(&jumbo(&[1, 6, 0, 0, 0, 0, 0, 0], 16 + 22), 40 + 16 + 22);
+    assert_eq!(others, (Some(2), PacketQuirks::IPV6_EXTENSION));
+}
+
+#[test]
+fn a_quotation_has_no_other_quirk_and_is_no_loss() {
+    let quote = |packet: &[u8]| ipv4(1, &[&[3, 1, 0, 0, 0, 0, 0, 0][..], packet].concat());
+    let quoted = quote(&ipv4_with(6, 0x8000, &[1, 1, 1, 0], &tcp()));
+    dissect(LinkType::RAW, &quoted, |s| assert_eq!(s.unwrap().quirks, PacketQuirks::QUOTED));
+    let in_six = [&[1, 0, 0, 0, 0, 0, 0, 0][..], &ipv6(6, &tcp())].concat();
+    dissect(LinkType::RAW, &ipv6(58, &in_six), |s| {
+        assert_eq!(s.unwrap().quirks, PacketQuirks::QUOTED)
+    });
+    let eight_octets = quote(&ipv4(6, &tcp()[..8]));
+    dissect(LinkType::RAW, &eight_octets, |s| assert_eq!(s, Err(SkipReason::NotTcp)));
+    let fragment = quote(&ipv4_with(6, 0x2000, &[], &tcp()));
+    let mut dissector = Dissector::default();
+    let said = dissector.dissect(&frame(LinkType::RAW, &fragment, fragment.len() as u32));
+    assert_eq!(said, Err(SkipReason::NotTcp));
+    assert!(dissector.lost_fragments().is_empty());
+}

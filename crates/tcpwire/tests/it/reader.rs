@@ -415,6 +415,21 @@ fn compressed_and_cut_short_is_an_error() {
 }
 
 #[test]
+fn xz_that_asks_for_gibibytes_is_refused() {
+    let with_check = |octets: &[u8]| {
+        let mut crc = flate2::Crc::new();
+        crc.update(octets);
+        [octets, &crc.sum().to_le_bytes()].concat()
+    };
+    // A stream without checks, and a block of LZMA2 with the largest dictionary.
+    let stream = [b"\xfd7zXZ\0", &with_check(&[0, 0])[..]].concat();
+    let block = with_check(&[2, 0, 0x21, 1, 40, 0, 0, 0]);
+    let (_, error) = frames(&[stream, block, vec![0; 64]].concat());
+    let said = error.unwrap().to_string();
+    assert!(said.contains("expected xz data that takes at most 256 MiB, found more"), "{said}");
+}
+
+#[test]
 fn what_is_not_read_is_known_by_its_first_octets() {
     assert_eq!(foreign_format(b"PK\x03\x04........"), Some("a zip archive"));
     assert_eq!(foreign_format(b"GMBU"), Some("a capture of Microsoft Network Monitor 2"));

@@ -128,16 +128,13 @@ fn trill(span: Span<'_>) -> Next<'_> {
 const MACSEC_ENCRYPTED: u8 = 0x0c;
 /// MACsec flag: a secure channel identifier of eight octets is present.
 const MACSEC_CHANNEL: u8 = 0x20;
-/// Length of the integrity check value after a MACsec payload, in octets.
-const MACSEC_CHECK: u32 = 16;
-
-/// Reads a MACsec tag (IEEE 802.1AE, section 9.3) before a payload that is not encrypted.
-fn macsec(mut span: Span<'_>) -> Next<'_> {
+/// Reads a MACsec tag (IEEE 802.1AE, section 9.3) before a payload that is not encrypted. The
+/// integrity check value after the payload is outside the IP length.
+fn macsec(span: Span<'_>) -> Next<'_> {
     let control = u8_at(span, 0)?;
     if control & MACSEC_ENCRYPTED != 0 {
         return Err(SkipReason::Encrypted);
     }
-    span.cap(span.wire_len.saturating_sub(MACSEC_CHECK));
     tagged(span, if control & MACSEC_CHANNEL != 0 { 14 } else { 6 })
 }
 

@@ -60,12 +60,12 @@ pub(super) const LINK_TYPES: &[HeaderRow] = &[
     HeaderRow::new(228, "IPV4", |span, _| Ok((Layer::Ip, span))),
     HeaderRow::new(229, "IPV6", |span, _| Ok((Layer::Ip, span))),
     HeaderRow::new(239, "NFLOG", |span, _| netfilter_log(span)),
-    HeaderRow::new(240, "NETANALYZER", |span, _| framed_ethernet(span, 4)),
-    HeaderRow::new(241, "NETANALYZER_TRANSPARENT", |span, _| framed_ethernet(span, 12)),
+    HeaderRow::new(240, "NETANALYZER", |span, _| after(span, 4, Layer::Ethernet)),
+    HeaderRow::new(241, "NETANALYZER_TRANSPARENT", |span, _| after(span, 12, Layer::Ethernet)),
     HeaderRow::new(242, "IPOIB", |span, _| typed(span, 40, 44)),
     HeaderRow::new(258, "PKTAP", |span, _| packet_tap(span)),
     HeaderRow::new(259, "EPON", |span, _| after(span, 8, Layer::Ethernet)),
-    HeaderRow::new(274, "ETHERNET_MPACKET", |span, _| framed_ethernet(span, 8)),
+    HeaderRow::new(274, "ETHERNET_MPACKET", |span, _| after(span, 8, Layer::Ethernet)),
     HeaderRow::new(276, "LINUX_SLL2", |span, _| linux_cooked(span, 8, 0, 20)),
     HeaderRow::new(281, "DSA_TAG_BRCM", |span, _| typed(span, 16, 18)),
     HeaderRow::new(282, "DSA_TAG_BRCM_PREPEND", |span, _| after(span, 4, Layer::Ethernet)),
@@ -285,16 +285,6 @@ fn extensible_record(span: Span<'_>) -> Next<'_> {
         3 | 4 | 18 => after(rest, 4, Layer::Llc),
         _ => Err(SkipReason::NotIp),
     }
-}
-
-/// Length of Ethernet's frame check sequence, in octets.
-const CHECK_SEQUENCE: u32 = 4;
-
-/// Reads an Ethernet frame after `octets`, with its check sequence.
-fn framed_ethernet(span: Span<'_>, octets: usize) -> Next<'_> {
-    let mut frame = skip(span, octets)?;
-    frame.cap(frame.wire_len.saturating_sub(CHECK_SEQUENCE));
-    Ok((Layer::Ethernet, frame))
 }
 
 /// Reads a netfilter log message: a header of four octets, then attributes, of which one is the
