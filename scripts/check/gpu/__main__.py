@@ -181,10 +181,10 @@ def start_warming(run, python):
 
 
 def end_warming(run):
-    """Waits for it as long as the time for the peer's step allows."""
+    """Waits for it, but not so long that nothing is left for the steps behind."""
     for job in run.background:
         try:
-            job.wait(timeout=max(1, run.left() - 40))
+            job.wait(timeout=max(1, min(90, run.left() - 150)))
         except subprocess.TimeoutExpired:
             job.kill()
             run.rows.append("| peer | its kernels were not compiled in time")
@@ -371,12 +371,12 @@ def main():
         training(run, gpu)
     if not run.only or "score" in run.only:
         scoring(run, gpu)
-    if not run.only or {"generate", "decoder"} & run.only:
-        generating(run, gpu)
     if gpu and (not run.only or "ncu" in run.only):
         counters(run)
     end_warming(run)
     run.step("peer", [*python, "peer"], 60, wanted=gpu)
+    if not run.only or {"generate", "decoder"} & run.only:
+        generating(run, gpu)
     run.rows.append(f"| run | {time.monotonic() - run.began:.0f} s | {'failed: ' + ', '.join(run.failed) if run.failed else 'all passed'}")
     run.keep()
     text = "\n".join(run.rows)
