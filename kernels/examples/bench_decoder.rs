@@ -1,7 +1,7 @@
 //! Measures the decoder on a GPU beside the one on the CPU, with the sizes of the preset `small` and
 //! no draws: tokens per second by threads and slots, on stdout.
 //!
-//!     bench_decoder [seconds for each line]
+//!     bench_decoder [seconds for each line [threads slots]]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,20 +28,22 @@ const GROUPS: usize = 2;
 
 #[expect(clippy::print_stdout, reason = "a bench answers on stdout")]
 fn main() -> Result<(), KernelError> {
-    let seconds = std::env::args().nth(1).and_then(|arg| arg.parse().ok()).unwrap_or(1.0);
+    let args: Vec<f64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
     let all = std::thread::available_parallelism().map_or(1, usize::from);
     let decoder = Decoder::new(SHAPE, weights())?;
-    let time = Duration::from_secs_f64(seconds);
+    let time = Duration::from_secs_f64(args.first().copied().unwrap_or(1.0));
     let rate = measure(all, time, |until| on_the_cpu(&decoder, 64, until));
     println!("CPU, {all} threads of 64 slots: {rate:.0} tokens/s");
     let Some(on_gpu) = DeviceDecoder::new(&decoder, 0)? else {
         println!("no kernels for GPUs in this program");
         return Ok(());
     };
-    for (threads, slots) in [(1, 64), (1, 1024), (2, 512), (4, 256), (8, 64), (8, 128), (8, 256)]
-        .into_iter()
-        .chain([32, 64, 128, 256].map(|slots| (all, slots)))
-    {
+    let mut sizes = vec![(1, 2), (1, 64), (1, 256), (1, 1024), (2, 512), (4, 256), (8, 256)];
+    sizes.extend([32, 64, 128, 256, 512].map(|slots| (all, slots)));
+    if let [_, threads, slots] = args[..] {
+        sizes = vec![(threads as usize, slots as usize)];
+    }
+    for (threads, slots) in sizes {
         let work = |until| in_groups(&on_gpu, slots, until);
         let rate = measure(threads, time, work);
         println!("GPU, {threads} threads of {slots} slots: {rate:.0} tokens/s");

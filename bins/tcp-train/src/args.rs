@@ -202,7 +202,8 @@ const CONDITIONS: &str = "Conditions";
 /// Generate a dataset with a model.
 ///
 /// Every flow fulfils the conditions; all else is drawn from the model's distribution under them.
-/// The same seed gives the same flows, whatever the batch and the threads.
+/// The same seed gives the same flows, whatever the batch and the threads; on a GPU, rounding makes
+/// some differ.
 #[derive(clap::Args, Debug)]
 pub struct Generate {
     /// A model folder, or a model or checkpoint in it
@@ -272,10 +273,9 @@ pub struct Generate {
     #[arg(value_parser = length_classes, help_heading = CONDITIONS)]
     pub length_class: Option<RangeInclusive<u8>>,
 
-    /// Flows that each thread generates in parallel
-    #[arg(long, value_name = "FLOWS", default_value_t = 64)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub batch: u32,
+    /// Flows that each thread generates in parallel [default: 64, on a GPU 256]
+    #[arg(long, value_name = "FLOWS", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub batch: Option<u32>,
 
     /// Format of the dataset [default: by the name of the file, else arrow]
     #[arg(long, value_enum)]

@@ -104,8 +104,7 @@ struct Gpu {
     const Current current(number);
     check(cudaMemcpy(to, from, size_t(octets), cudaMemcpyHostToDevice), "copy");
   }
-  // The copies above are over when they return for pageable memory only as far as the host is
-  // concerned.
+  // A copy from pageable memory returns once the host's memory is free for other use.
   void finish_copies() const {
     const Current current(number);
     check(cudaDeviceSynchronize(), "copy");
@@ -127,9 +126,12 @@ struct Gpu {
     }
     Queue(const Queue &) = delete;
 
+    // Does the work once before: a kernel is loaded at its first launch, which a capture may not do.
     template <class F>
     void record(F work) {
       const Current current(number_);
+      work();
+      check(cudaStreamSynchronize(stream_), "step");
       check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "graph");
       cudaGraph_t graph = nullptr;
       try {

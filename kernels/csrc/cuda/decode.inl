@@ -105,6 +105,7 @@ class Slots {
     shared_memory_ = device.allocate_pinned(shared_size.octets());
     Arena arena(memory_.get()), shared_arena(shared_memory_.get());
     place(arena), place_shared(shared_arena);
+    *const_cast<int64_t *>(sent_.count) = 0;  // recording may run the step
     queue_.record([this] { step(); });
   }
   // A step under way uses the memory.

@@ -60,7 +60,11 @@ struct Emulated {
   class Queue {
    public:
     explicit Queue(const Emulated &) {}
-    void record(std::function<void()> work) { work_ = std::move(work); }
+    void record(std::function<void()> work) {
+      const std::lock_guard<std::mutex> held(one_at_a_time);
+      work();
+      work_ = std::move(work);
+    }
     template <class Kernel>
     void run(const Kernel &kernel, int64_t across, int64_t down) {
       if (size_t(kernel.shared_floats()) * sizeof(float) > sizeof now_shared)

@@ -73,32 +73,6 @@ fn scores_are_those_of_the_cpu() {
     check_shapes(|decoder| emulated(decoder).unwrap());
 }
 
-/// Returns the decoder on the first GPU, or `None` with a message where there is none.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
-fn on_gpu(decoder: &Decoder) -> Option<DeviceDecoder> {
-    if !tch::Cuda::is_available() {
-        eprintln!("skipped: no GPU");
-        return None;
-    }
-    DeviceDecoder::new(decoder, 0).unwrap()
-}
-
-#[test]
-fn scores_of_a_gpu_are_those_of_the_cpu() {
-    let cpu = Decoder::new(SHAPE, weights(&SHAPE)).unwrap();
-    if on_gpu(&cpu).is_some() {
-        check_shapes(|decoder| on_gpu(decoder).unwrap());
-    }
-}
-
-#[test]
-fn on_a_gpu_a_slot_knows_nothing_of_the_others_nor_of_its_past() {
-    let cpu = Decoder::new(SHAPE, weights(&SHAPE)).unwrap();
-    if let Some(decoder) = on_gpu(&cpu) {
-        check_independence(&decoder);
-    }
-}
-
 /// Returns the scores after each of `tokens`, run in `slot` while other slots run other sequences.
 fn scores(slots: &mut DeviceSlots, tokens: &[u16], slot: usize, others: &[usize]) -> Vec<Vec<f32>> {
     let mut all = Vec::new();
@@ -155,4 +129,43 @@ fn scores_of_a_running_step_are_not_lent() {
     slots.set_token(0, 1);
     slots.begin().unwrap();
     let _ = slots.logits(0);
+}
+
+/// The same on a GPU.
+mod gpu {
+    use super::{Decoder, DeviceDecoder, SHAPE, check_independence, check_shapes, weights};
+
+    /// Returns the decoder on the first GPU, or `None` with a message where there is none.
+    #[expect(clippy::print_stdout, reason = "says what it skipped")]
+    fn on_gpu(decoder: &Decoder) -> Option<DeviceDecoder> {
+        let found =
+            tch::Cuda::is_available().then(|| DeviceDecoder::new(decoder, 0).unwrap()).flatten();
+        if found.is_none() {
+            println!("skipped: no GPU, or built without the feature cuda");
+        }
+        found
+    }
+
+    #[test]
+    fn scores_are_those_of_the_cpu() {
+        if on_gpu(&Decoder::new(SHAPE, weights(&SHAPE)).unwrap()).is_some() {
+            check_shapes(|decoder| on_gpu(decoder).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_slot_knows_nothing_of_the_others_nor_of_its_past() {
+        if let Some(decoder) = on_gpu(&Decoder::new(SHAPE, weights(&SHAPE)).unwrap()) {
+            check_independence(&decoder);
+        }
+    }
+
+    #[test]
+    fn too_little_memory_is_told_with_what_is_there() {
+        if let Some(decoder) = on_gpu(&Decoder::new(SHAPE, weights(&SHAPE)).unwrap()) {
+            let error = decoder.slots(100_000_000).unwrap_err().to_string();
+            assert!(error.contains("memory for 100000000 sequences: expected "), "{error}");
+            decoder.slots(9).unwrap();
+        }
+    }
 }

@@ -309,18 +309,34 @@ def counters(run):
         command += [sys.executable, "gpu/kernels.py", "once", path, "bfloat16", "8,8,4096,64"]
         text = run.step(f"ncu:{path.stem}", command, 60)
         run.rows += counted(path.stem, text or "")
+    decoder_counters(run)
 
 
-def counted(variant, text):
+def decoder_counters(run):
+    """Time of each kind of kernel in one step of the decoder, by ncu."""
+    sizes = ["0.01", "1", "256"]  # two groups of 128 rows
+    kernels = 45  # of a step; each group does one in vain, as it is recorded
+    command = ["ncu", "--clock-control", "none", "--csv", "--page", "raw", "--print-units", "base", "--metrics", NCU[0]]
+    command += ["--launch-skip", 2 * kernels, "--launch-count", kernels, "bin/bench_decoder", *sizes]
+    times = {}
+    for value in csv_rows(run.step("ncu:decoder", command, 60) or ""):
+        # run_kernel<lf::cuda::decode::Product<(lf::cuda::decode::Input)0>>
+        name = value.get("Kernel Name", "?").split("run_kernel<")[-1].replace("lf::cuda::decode::", "").split(">(")[0]
+        times.setdefault((name, value.get("Grid Size", "")), []).append(float(value.get(NCU[0], "nan").replace(",", "") or "nan") / 1e3)
+    run.rows += [f"| ncu | decoder, 128 rows | {name} {grid} | {len(all)} of {sum(all) / len(all):.1f} us" for (name, grid), all in times.items()]
+
+
+def csv_rows(text):
+    """The lines of ncu's table, by column."""
     import csv
 
     rows = list(csv.reader(line for line in text.splitlines() if line.startswith('"')))
-    if len(rows) < 3:
-        return []
-    head, lines = rows[0], rows[2:]  # the second line has units
+    return [dict(zip(rows[0], row)) for row in rows[2:]]  # the second line has units
+
+
+def counted(variant, text):
     found = []
-    for line in lines:
-        value = dict(zip(head, line))
+    for value in csv_rows(text):
         number = lambda name: float(value.get(name, "nan").replace(",", "") or "nan")
         name = short_name(value.get("Kernel Name", "?"))
         time_us, read, write, conflicts, waves, warps, registers = map(number, NCU)
@@ -354,7 +370,7 @@ def main():
         start_warming(run, python)
     run.step("about", ["bash", "-c", ABOUT], 30)
     test_env = run.env if gpu else dict(run.env, LF_TEST_DEVICE="cpu")
-    run.step("tests", ["bin/kernels-it", "gpu::", "device_decoder::", "--nocapture", "--test-threads", "1"], 120, test_env)
+    run.step("tests", ["bin/kernels-it", "gpu::", "--nocapture", "--test-threads", "1"], 120, test_env)
     run.step("tests:model", ["bin/linformer-it", "gpu::", "--nocapture", "--test-threads", "1"], 60, test_env)
     end_compiling(run, jobs)
     for path in variants():

@@ -59,7 +59,8 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
     let mut summary =
         GenerateSummary { constrain: name_of(args.constrain), ..GenerateSummary::default() };
     let interrupts = console.catch_interrupts();
-    generator.run(&job(args, prompts), filter, |generated, filter| {
+    let job = job(args, &generator, prompts);
+    let outcome = generator.run(&job, filter, |generated, filter| {
         write_flow(&generated, &filter, &mut summary, &mut output)?;
         progress.set(if args.packets.is_some() { summary.packets } else { summary.generated });
         progress.message(format!("generating, {} packets", count(summary.packets)));
@@ -68,7 +69,8 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
         } else {
             ControlFlow::Continue(())
         })
-    })?;
+    });
+    outcome.map_err(|error| with_slots(error, &job))?;
     progress.finish();
     summary.seconds = started.elapsed().as_secs_f64();
     summary.peak_memory = peak_memory();
@@ -85,6 +87,15 @@ fn generator(device: linformer::Device, decoder: linformer::Decoder) -> anyhow::
     }
     tracing::warn!("this program has no kernels for GPUs: generation runs on the CPU");
     Ok(Generator::new(decoder))
+}
+
+/// Adds the options that decide on the memory of a GPU to an error of the model.
+fn with_slots(error: anyhow::Error, job: &Job) -> anyhow::Error {
+    if error.is::<linformer::ModelError>() {
+        error.context(format!("--batch {} --threads {}", job.slots, job.threads))
+    } else {
+        error
+    }
 }
 
 /// Checks that the arguments do not contradict one another.
@@ -152,14 +163,14 @@ fn sampling(args: &Generate) -> Sampling {
 }
 
 /// Returns the job that the generator runs.
-fn job(args: &Generate, prompts: Vec<Prompt>) -> Job {
+fn job(args: &Generate, generator: &Generator, prompts: Vec<Prompt>) -> Job {
     let max_tokens = args.max_packets_per_flow.saturating_add(16).saturating_mul(TOKENS_PER_PACKET);
     Job {
         sequences: flows(args),
         prompts,
         sampling: sampling(args),
         seed: args.seed,
-        slots: args.batch as usize,
+        slots: args.batch.map_or(generator.default_slots(), |batch| batch as usize),
         threads: args.machine.threads(),
         max_tokens: usize::try_from(max_tokens).unwrap_or(usize::MAX),
         max_waiting_tokens: MAX_WAITING_TOKENS,

@@ -53,6 +53,13 @@ impl Generator {
         Ok(on_gpu.map(|on_gpu| Generator { decoder, on_gpu: Some(on_gpu) }))
     }
 
+    /// Returns a number of slots for each thread that suits the device.
+    #[must_use]
+    pub fn default_slots(&self) -> usize {
+        // A GPU needs thousands of rows for the launches of a step's kernels to pay.
+        if self.on_gpu.is_some() { 256 } else { 64 }
+    }
+
     /// Enumerates every prefix after `start` that satisfies `matches`, with its probability.
     /// Sampling one by weight gives the same distribution as rejection sampling, without the
     /// rejections.

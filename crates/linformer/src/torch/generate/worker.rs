@@ -273,3 +273,146 @@ impl Worker<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use linformer_kernels::{Decoder, KernelError};
+    use tch::Device;
+
+    use super::super::job::{Generated, Job, Prompt};
+    use super::super::steps::{CpuSlots, Slots};
+    use super::run_threads;
+    use crate::{Model, ModelConfig, ModelError, Sampling, TokenFilter};
+
+    /// Filter that allows every token; token 0 ends the sequence.
+    struct Any {
+        done: bool,
+    }
+
+    impl TokenFilter for Any {
+        fn allowed(&mut self) -> &[u64] {
+            &[u64::MAX]
+        }
+        fn push(&mut self, token: u16) {
+            self.done = token == 0;
+        }
+        fn is_done(&self) -> bool {
+            self.done
+        }
+    }
+
+    /// Slots whose step is computed where it is waited for, as on a GPU, and that fail after a
+    /// number of steps.
+    struct Late<'a> {
+        slots: CpuSlots<'a>,
+        tokens: Vec<Option<u16>>,
+        is_running: bool,
+        steps_left: usize,
+    }
+
+    impl Slots for Late<'_> {
+        fn reset(&mut self, slot: usize) {
+            assert!(!self.is_running);
+            self.slots.reset(slot);
+        }
+        fn set_token(&mut self, slot: usize, token: u16) {
+            assert!(!self.is_running);
+            self.tokens[slot] = Some(token);
+        }
+        fn begin(&mut self) -> Result<(), KernelError> {
+            assert!(!self.is_running);
+            self.is_running = true;
+            Ok(())
+        }
+        fn finish(&mut self) -> Result<(), KernelError> {
+            assert!(self.is_running);
+            self.is_running = false;
+            if self.steps_left == 0 {
+                let message = "out of order".to_owned();
+                return Err(KernelError::Refused { operator: "test", message });
+            }
+            self.steps_left -= 1;
+            for (slot, token) in self.tokens.iter_mut().enumerate() {
+                if let Some(token) = token.take() {
+                    self.slots.set_token(slot, token);
+                }
+            }
+            self.slots.begin()
+        }
+        fn logits(&self, slot: usize) -> &[f32] {
+            assert!(!self.is_running);
+            self.slots.logits(slot)
+        }
+    }
+
+    fn decoder() -> Decoder {
+        let sizes = ModelConfig {
+            vocab_size: 64,
+            hidden_size: 32,
+            heads: 2,
+            layers: 2,
+            ffn_size: 32,
+            ..ModelConfig::tiny()
+        };
+        Model::new(&sizes, 3, Device::Cpu).unwrap().decoder().unwrap()
+    }
+
+    fn job(slots: usize, threads: usize, max_waiting_tokens: usize) -> Job {
+        Job {
+            sequences: 50,
+            prompts: vec![Prompt::only(vec![2, 4]), Prompt::only(vec![7, 8, 9, 10])],
+            sampling: Sampling::default(),
+            seed: 11,
+            slots,
+            threads,
+            max_tokens: 60,
+            max_waiting_tokens,
+        }
+    }
+
+    fn run<S: Slots>(
+        job: &Job,
+        groups: usize,
+        slots: impl Fn(usize) -> Result<S, KernelError> + Sync,
+    ) -> Result<Vec<Generated>, ModelError> {
+        let mut all = Vec::new();
+        run_threads(job, groups, slots, |_| Any { done: false }, &mut |generated, _| {
+            all.push(generated);
+            Ok::<_, ModelError>(ControlFlow::Continue(()))
+        })?;
+        Ok(all)
+    }
+
+    fn late(decoder: &Decoder, slots: usize, steps: usize) -> Result<Late<'_>, KernelError> {
+        let tokens = vec![None; slots];
+        let slots = CpuSlots::new(decoder, slots);
+        Ok(Late { slots, tokens, is_running: false, steps_left: steps })
+    }
+
+    #[test]
+    fn groups_that_are_waited_for_later_run_the_same_sequences() {
+        let decoder = decoder();
+        let expected = run(&job(8, 1, 1000), 1, |n| Ok(CpuSlots::new(&decoder, n))).unwrap();
+        assert_eq!(expected.len(), 50);
+        for (slots, threads, waiting) in [(8, 1, 1000), (1, 1, 9), (7, 3, 0), (64, 2, 1000)] {
+            for groups in [1, 2, 3] {
+                let found =
+                    run(&job(slots, threads, waiting), groups, |n| late(&decoder, n, usize::MAX));
+                assert_eq!(found.unwrap(), expected, "{slots} slots, {threads} threads, {groups}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_of_a_thread_is_the_end_of_all() {
+        let decoder = decoder();
+        let found = run(&job(3, 4, 1000), 2, |n| late(&decoder, n, 20));
+        assert_eq!(found.unwrap_err().to_string(), "test: out of order");
+        let refused = |_| -> Result<Late, KernelError> {
+            Err(KernelError::Refused { operator: "test", message: "no memory".to_owned() })
+        };
+        assert_eq!(run(&job(3, 4, 1000), 2, refused).unwrap_err().to_string(), "test: no memory");
+    }
+}
