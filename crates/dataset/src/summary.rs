@@ -54,13 +54,17 @@ impl Outcome {
 /// ```
 #[must_use]
 pub fn summarize(flow: &Flow, outcome: Outcome, source: &str) -> FlowSummary {
+    let (mut first_ns, mut last_ns) = (i64::MAX, i64::MIN);
     let (mut packets, mut payload_octets) = ([0; 2], [0; 2]);
     for packet in &flow.packets {
+        // Packets lie in capture order, which clock steps may contradict.
+        first_ns = first_ns.min(packet.time_ns);
+        last_ns = last_ns.max(packet.time_ns);
         packets[packet.direction.index()] += 1;
         payload_octets[packet.direction.index()] += u64::from(packet.payload_len);
     }
     FlowSummary {
-        duration_ns: flow.times_ns().map_or(0, |(first, last)| last.saturating_sub(first)),
+        duration_ns: if flow.packets.is_empty() { 0 } else { last_ns.saturating_sub(first_ns) },
         server_port: flow.server.port,
         ip_version: if flow.server.addr.is_ipv4() { 4 } else { 6 },
         packets,

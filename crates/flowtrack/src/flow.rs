@@ -143,11 +143,13 @@ impl Flow {
     /// `None` without packets. Packets are in capture order, which times may contradict.
     #[must_use]
     pub fn times_ns(&self) -> Option<(i64, i64)> {
-        let first = self.packets.first()?.time_ns;
-        let widen = |(least, greatest): (i64, i64), packet: &Packet| {
-            (least.min(packet.time_ns), greatest.max(packet.time_ns))
-        };
-        Some(self.packets.iter().fold((first, first), widen))
+        let (first, rest) = self.packets.split_first()?;
+        let (mut least, mut greatest) = (first.time_ns, first.time_ns);
+        for packet in rest {
+            least = least.min(packet.time_ns);
+            greatest = greatest.max(packet.time_ns);
+        }
+        Some((least, greatest))
     }
 
     /// Returns the heap octets in use, by the capacity of the buffers.

@@ -1,4 +1,4 @@
-//! What a capture shows of its host and of its clock, and a flow does not hold.
+//! Traces of a host and of its clock in a capture, which a flow does not hold.
 
 use std::fs;
 use std::process::Command;

@@ -35,12 +35,16 @@ impl Survey {
         if flow.server.addr.is_ipv6() != v6 {
             return Err(EncodeError::MixedVersions);
         }
-        let start_ns = flow.times_ns().map_or(0, |(least, _)| least);
-        let mut survey = Survey { is_micros: true, start_ns, ..Survey::default() };
-        let mut before = start_ns;
+        let first_ns = flow.packets.first().map_or(0, |p| p.time_ns);
+        let mut survey = Survey { is_micros: true, start_ns: first_ns, ..Survey::default() };
+        let mut before = first_ns;
         for (index, p) in flow.packets.iter().enumerate() {
             check(flow, v6, index, before)?;
             before = p.time_ns;
+            // Packets are in capture order, which times may contradict.
+            if p.time_ns < survey.start_ns {
+                survey.start_ns = p.time_ns;
+            }
             survey.is_micros = survey.is_micros && p.time_ns % TimeUnit::Microsecond.ns() == 0;
             let d = p.direction.index();
             survey.flags[d] |= p.flags.bits();
@@ -50,6 +54,10 @@ impl Survey {
                 survey.stamped[d] =
                     Some((survey.stamped[d].map_or(index, |(first, _)| first), index));
             }
+        }
+        if first_ns.checked_sub(survey.start_ns).is_none() {
+            let value = first_ns as u64;
+            return Err(EncodeError::OutOfRange { index: 0, what: "time", value });
         }
         Ok(survey)
     }
