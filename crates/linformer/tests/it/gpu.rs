@@ -1,5 +1,5 @@
-//! Training on a GPU beside the CPU. Skipped without a GPU or without the feature `cuda`; with
-//! `LF_TEST_DEVICE=cpu` the CPU stands beside itself.
+//! Tests of training on a GPU against the CPU. Skipped without a GPU or without the feature `cuda`;
+//! with `LF_TEST_DEVICE=cpu` the CPU takes the place of the GPU.
 
 use linformer::{Batch, Decay, Device, Model, ModelConfig, Optimizer, Precision, Trainer};
 use linformer_kernels::attention::fused;
