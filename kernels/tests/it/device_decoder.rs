@@ -131,7 +131,7 @@ fn scores_of_a_running_step_are_not_lent() {
     let _ = slots.logits(0);
 }
 
-/// The same on a GPU.
+/// Tests of the decoder on a GPU.
 mod gpu {
     use super::{Decoder, DeviceDecoder, SHAPE, check_independence, check_shapes, weights};
 
