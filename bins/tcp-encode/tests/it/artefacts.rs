@@ -95,6 +95,7 @@ fn a_conversation_of_quotations_alone_has_no_packets() {
     assert_eq!(lines[0]["reason"], "no packets but those quoted in ICMP errors");
 }
 
+#[expect(clippy::print_stderr, reason = "a message to the person who runs the tests")]
 #[test]
 fn start_and_end_are_the_least_and_the_greatest_time() {
     let scratch = Scratch::new();
@@ -108,7 +109,7 @@ fn start_and_end_are_the_least_and_the_greatest_time() {
     let labels = scratch.path("labels.csv");
     let run = Command::new(&decode).args([&set, &back]).arg("--labels").arg(&labels).output();
     let Ok(run) = run else {
-        eprintln!("tcp-decode is not built: not compared");
+        eprintln!("skipped: tcp-decode is not built");
         return;
     };
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));

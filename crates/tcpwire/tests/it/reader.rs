@@ -8,6 +8,8 @@ use tcpwire::{
     is_capture_magic,
 };
 
+use crate::samples::skipped;
+
 /// Byte order of the numbers in a capture.
 #[derive(Clone, Copy)]
 enum Order {
@@ -362,7 +364,7 @@ fn every_kind_of_compression_in_one_member_and_many() {
     let plain = pcap(Little, 0xa1b2_c3d4, &records);
     for program in PACKERS {
         let Some(whole) = packed(program, &plain) else {
-            eprintln!("{program} is not installed: not read");
+            skipped(&format!("{program} is not installed"));
             continue;
         };
         assert!(is_capture_magic(&whole[..4]), "{program}");

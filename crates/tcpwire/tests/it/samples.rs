@@ -135,6 +135,12 @@ fn other(name: &'static str, link: u32, octets: Vec<u8>, quirks: PacketQuirks) -
     of(Kind::Other, 0, name, link, octets, quirks)
 }
 
+/// Reports on stderr that part of a test was skipped.
+#[expect(clippy::print_stderr, reason = "a message to the person who runs the tests")]
+pub(crate) fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
 /// Returns the samples of all kinds.
 pub(crate) fn samples() -> Vec<Sample> {
     [
