@@ -17,7 +17,7 @@ default:
 pipeline *ARGS:
     @"{{justfile_directory()}}/scripts/pipeline" DATA={{quote(DATA)}} OUT={{quote(OUT)}} PRESET={{quote(PRESET)}} FLOWS={{quote(FLOWS)}} SEED={{quote(SEED)}} "$@"
 
-# a capture from the model that comes with the project: just generate [OUT=generated.pcap] [FLOWS=1000] [SEED=1] [--server-port 443 ...]
+# a capture from the model that comes with the project: just generate [OUT=generated.pcap] [FLOWS=1000] [SEED=1] [--force] [--server-port 443 ...]
 [no-cd]
 generate *ARGS:
     @"{{justfile_directory()}}/scripts/generate" "$@"

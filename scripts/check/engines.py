@@ -4,7 +4,8 @@
 usage: check-datasets.py DATASET...                   a file or a folder of .arrow or .parquet shards each
        check-datasets.py --variants FOLDER DATASET    writes the dataset again, as other tools would, below FOLDER
        check-datasets.py --wrong-cells FOLDER DATASET  writes it with four cells of other types' values, in both formats
-       check-datasets.py --views FOLDER DATASET       writes it with texts and lists as views, which we do not read
+       check-datasets.py --views FOLDER DATASET       writes it with texts and lists as views
+       check-datasets.py --selections FOLDER DATASET  writes it as programs do that keep columns alone, without metadata
        check-datasets.py --document FILE PARQUET ARROW
                         runs the queries in a document: SQL on the one folder, Python on each
 
@@ -147,6 +148,41 @@ def views(folder, path):
             writer.write_table(changed)
 
 
+def selections(folder, path):
+    """The columns of a dataset without its metadata, in the types that each program has for them."""
+    files, kind = shards(path)
+    pa = pyarrow
+    table = pyarrow.dataset.dataset([str(f) for f in files], format=kind).to_table().replace_schema_metadata()
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def cast(**types):
+        fields = [f.with_type(types[f.name]) if f.name in types else f for f in table.schema]
+        return table.cast(pa.schema(fields))
+
+    unsigned = [f.name for f in table.schema if pa.types.is_unsigned_integer(f.type)]
+    as_type = lambda to, names=unsigned: {name: to for name in names}
+    large = [f.name for f in table.schema if f.type == pa.uint64()]
+    tables = {
+        "plain": table,
+        "int64": cast(tokens=pa.list_(pa.int64()), **as_type(pa.int64())),
+        "doubles": cast(tokens=pa.list_(pa.float64()), **as_type(pa.float64())),
+        "decimals": cast(tokens=pa.list_(pa.int32()), start=pa.int64(), **as_type(pa.decimal128(20, 0), large)),
+        "halves": table.append_column("embedding", pa.array([[0.5]] * table.num_rows, pa.list_(pa.float16()))),
+    }
+    for name, t in tables.items():
+        with pa.ipc.new_file(str(folder / f"{name}.arrow"), t.schema) as writer:
+            writer.write_table(t)
+        pyarrow.parquet.write_table(t, folder / f"{name}.parquet")
+    pyarrow.parquet.write_table(table, folder / "int96.parquet", use_deprecated_int96_timestamps=True)
+    frame = polars.from_arrow(table)
+    frame.write_ipc(folder / "polars.arrow")
+    frame.write_ipc(folder / "polars-oldest.arrow", compat_level=polars.CompatLevel.oldest())
+    frame.write_parquet(folder / "polars.parquet")
+    starts = table.set_column(1, "start", table["start"].cast(pa.int64()))
+    assert starts.num_rows == table.num_rows
+    duckdb.sql(f"copy (select * from starts) to '{folder / 'duckdb.parquet'}' (format parquet)")
+
+
 def document(path, parquet, arrow):
     """Runs the document's queries where they say `set`: each must run and answer something."""
     text = path.read_text()
@@ -165,6 +201,7 @@ def main():
     ap.add_argument("--variants", type=Path, metavar="FOLDER")
     ap.add_argument("--wrong-cells", type=Path, metavar="FOLDER")
     ap.add_argument("--views", type=Path, metavar="FOLDER")
+    ap.add_argument("--selections", type=Path, metavar="FOLDER")
     ap.add_argument("--document", type=Path, metavar="FILE")
     a = ap.parse_args()
     if a.document:
@@ -176,6 +213,8 @@ def main():
             wrong_cells(a.wrong_cells, path)
         elif a.views:
             views(a.views, path)
+        elif a.selections:
+            selections(a.selections, path)
         else:
             check(path)
 

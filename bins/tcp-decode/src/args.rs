@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, ValueEnum};
 use clikit::Common;
+use dataset::{CODEC_IDS, RowCodec};
 
 use crate::networks::{CLIENT_NETS, Network, SERVER_NETS};
 
@@ -25,6 +27,10 @@ pub struct Args {
     /// `capture.pcap` in it), or - for a pcap stream on stdout
     pub output: PathBuf,
 
+    /// Token code of a dataset whose metadata name none [default: as its tokens show]
+    #[arg(long, value_name = "CODE", value_parser = row_codec())]
+    pub(crate) token_code: Option<RowCodec>,
+
     /// Format of the capture [default: by the extension of OUTPUT, else pcap]
     #[arg(long, value_enum)]
     pub(crate) format: Option<CaptureFileFormat>,
@@ -36,6 +42,12 @@ pub struct Args {
     /// Octets to write as payload
     #[arg(long, value_enum, default_value_t = PayloadArg::None)]
     pub(crate) payload: PayloadArg,
+
+    /// Split packets that are longer than this many octets on the wire, without the link layer, as
+    /// a network card does that sends for the host (segmentation offload); 1500 is Ethernet's
+    /// [default: packets as captured or generated]
+    #[arg(long, value_name = "OCTETS", value_parser = clap::value_parser!(u32).range(128..=65_535))]
+    pub(crate) mtu: Option<u32>,
 
     /// Write one file, or one file per flow
     #[arg(long, value_enum, default_value_t = SplitArg::None)]
@@ -51,7 +63,8 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     pub reports: Option<PathBuf>,
 
-    /// Replace output folders that are not empty
+    /// Replace outputs that exist: a capture by the capture, a table or report by the same. Other
+    /// files are never replaced
     #[arg(long)]
     pub(crate) force: bool,
 
@@ -112,6 +125,11 @@ pub(crate) struct FrameArgs {
     /// VLAN identifier of an 802.1Q tag
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(1..=4094))]
     pub(crate) vlan: Option<u16>,
+}
+
+/// Returns the parser of `--token-code`.
+fn row_codec() -> impl TypedValueParser<Value = RowCodec> {
+    PossibleValuesParser::new(CODEC_IDS.map(|code| code.name)).try_map(|name| name.parse())
 }
 
 impl clikit::Cli for Args {

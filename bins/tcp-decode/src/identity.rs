@@ -7,8 +7,8 @@ use std::ops::Range;
 use anyhow::Context;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tokenizer::FlowIdentity;
 use tokenizer::field::FlowHeader;
-use tokenizer::{FlowIdentity, SideIdentity};
 
 use crate::args::IdentityArgs;
 use crate::networks::{CLIENT_NETS, NetworkPair, SERVER_NETS};
@@ -16,12 +16,6 @@ use crate::ports::EphemeralPorts;
 use crate::reject_reason::RejectReason;
 use crate::tuples::{FourTuple, TuplesInUse};
 
-/// Share of timestamp clocks that count from the boot of their machine, as in Linux before 4.10;
-/// all others have a random offset (RFC 7323, section 7.1). Of the sides of 7,900 captured flows 9
-/// in 100 begin below 14,000,000.
-const BOOT_CLOCK_SHARE: f64 = 0.13;
-/// Ticks of such a clock since boot: two seconds to a month of milliseconds, log-uniform.
-const UPTIME_TICKS: Range<f64> = 2e3..2.6e9;
 /// Number of 4-tuples drawn in search of a new one, before one that an earlier flow had is reused.
 const NEW_TUPLE_TRIES: usize = 100;
 /// Number of address pairs whose ports are then searched for a free 4-tuple.
@@ -90,7 +84,7 @@ impl IdentitySampler {
             return Ok(None);
         }
         for side in [&mut identity.client, &mut identity.server] {
-            self.draw_bases(side, header.ip_version);
+            dataset::draw_bases(side, header.ip_version, &mut self.random);
         }
         let hints = hints(identity);
         let end_ns = start_ns.saturating_add(hints.duration_ns).saturating_add(TIME_WAIT_NS);
@@ -107,23 +101,6 @@ impl IdentitySampler {
             "start of a flow: expected one before 2262-04-11T23:47:16Z, found a later one",
         )?;
         Ok(start - start.rem_euclid(unit_ns.max(1)))
-    }
-
-    /// Draws the bases of one side that are unknown: sequence number, TSval, and IP identification
-    /// or flow label.
-    fn draw_bases(&mut self, side: &mut SideIdentity, ip_version: u8) {
-        let numbers: [u32; 4] = self.random.random();
-        side.seq_base.get_or_insert(numbers[0]);
-        let uptime =
-            self.random.random_range(UPTIME_TICKS.start.ln()..UPTIME_TICKS.end.ln()).exp() as u32;
-        let is_boot_clock = self.random.random_bool(BOOT_CLOCK_SHARE);
-        side.ts_base.get_or_insert(if is_boot_clock { uptime } else { numbers[1] });
-        if ip_version == 4 {
-            side.ip_id_base.get_or_insert((numbers[2] >> 16) as u16);
-        } else {
-            // RFC 6437, section 2: a flow label has 20 bits, and 0 means that there is none.
-            side.flow_label_base.get_or_insert(1 + numbers[3] % 0xf_ffff);
-        }
     }
 
     /// Assigns addresses and a client port, in use during `alive`: a 4-tuple that no remembered

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use arrowio::FlowSummary;
+use atomic_output::FileKind;
 use clikit::{Console, SideOutput};
 use flowtrack::Flow;
 use serde::Serialize;
@@ -65,6 +66,14 @@ const HEADER: [&str; 14] = [
     "source_frame",
 ];
 
+/// Files that a label file may replace.
+pub(crate) const LABELS: FileKind = FileKind { name: "a label file", is_at: is_table };
+
+/// Returns whether the file at a path begins with the names of the columns.
+pub(crate) fn is_table(path: &Path) -> bool {
+    clikit::first_line(path).is_some_and(|line| line == HEADER.join(","))
+}
+
 /// One line of the file. `docs/dataset.md` defines the columns.
 #[derive(Serialize)]
 struct LabelRow<'a> {
@@ -93,8 +102,12 @@ pub(crate) struct LabelWriter {
 
 impl LabelWriter {
     /// Creates the file, or takes stdout if `path` is `-`, and writes the names of the columns.
-    pub(crate) fn create(path: &Path, console: &Console) -> anyhow::Result<LabelWriter> {
-        let output = SideOutput::create(path, console)?;
+    pub(crate) fn create(
+        path: &Path,
+        force: bool,
+        console: &Console,
+    ) -> anyhow::Result<LabelWriter> {
+        let output = SideOutput::create(path, LABELS.on_existing(force), console)?;
         let name = output.name();
         // A file without flows has its header too: csv would write one with the first row alone.
         let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(output);

@@ -16,6 +16,7 @@ mod reader;
 mod reject_reason;
 mod reports;
 mod run;
+mod segment;
 mod summary;
 mod tuples;
 mod write_context;

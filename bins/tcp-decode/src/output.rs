@@ -4,12 +4,25 @@ use std::io::{self, BufWriter, Stdout, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use atomic_output::AtomicFile;
+use atomic_output::{AtomicFile, FileKind, has_name_like};
 use clikit::{Console, is_dash};
 use flate2::write::GzEncoder;
 use tcpwire::{CaptureFormat, CaptureWriter, TimestampUnit};
 
 use crate::args::{Args, CaptureFileFormat, ResolutionArg, SplitArg, is_gzip};
+use crate::labels;
+
+/// Files that a capture may replace.
+const CAPTURE: FileKind = FileKind { name: "a capture", is_at: dataset::is_capture };
+
+/// Files that a folder of captures may hold which is replaced: one per flow, and their labels.
+pub(crate) const CAPTURE_OF_FLOW: FileKind = FileKind {
+    name: "captures of flows",
+    is_at: |path| {
+        let is_named = ["flow-*.pcap", "flow-*.pcapng"].iter().any(|n| has_name_like(path, n));
+        is_named && dataset::is_capture(path) || labels::is_table(path)
+    },
+};
 
 /// Place that the capture, or the captures, go to.
 pub(crate) enum CaptureTarget {
@@ -68,6 +81,17 @@ impl OutputPlan {
             );
         }
         Ok(OutputPlan { target, format, resolution })
+    }
+
+    /// Fails if something is at the target that the captures may not replace.
+    pub(crate) fn ensure_free(&self, force: bool) -> anyhow::Result<()> {
+        match &self.target {
+            CaptureTarget::Stdout => Ok(()),
+            CaptureTarget::File(path) => clikit::ensure_free(path, CAPTURE, force),
+            CaptureTarget::Folder(folder) => {
+                clikit::ensure_folder_free(folder, CAPTURE_OF_FLOW, force)
+            }
+        }
     }
 
     /// Returns the file name of `path` if it lies in the folder of `--split flow`.
@@ -144,8 +168,12 @@ impl CaptureOutput {
 
     /// Begins a capture file, compressed if its name ends in `.gz`, that appears when it is
     /// complete.
-    pub(crate) fn file(path: &Path, format: CaptureFormat) -> anyhow::Result<CaptureOutput> {
-        let file = AtomicFile::create(path)?;
+    pub(crate) fn file(
+        path: &Path,
+        force: bool,
+        format: CaptureFormat,
+    ) -> anyhow::Result<CaptureOutput> {
+        let file = AtomicFile::create(path, CAPTURE.on_existing(force))?;
         let sink = if is_gzip(path) {
             OctetSink::Gzip(Box::new(GzEncoder::new(file, flate2::Compression::default())))
         } else {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
-use atomic_output::{AtomicFolder, OnExisting};
+use atomic_output::{AtomicFolder, FileKind};
 use serde::Serialize;
 
 use crate::reject_reason::RejectReason;
@@ -65,6 +65,31 @@ struct AllRows<'r> {
     validity: Vec<ValidityRow<'r>>,
 }
 
+/// Name and columns of a report.
+type Table = (&'static str, &'static [&'static str]);
+
+const PACKETS: Table = ("packets-per-flow.csv", &["packets", "flows"]);
+const FAILURES: Table = ("failures.csv", &["field", "reason", "times"]);
+const VALIDITY: Table = ("validity.csv", &["class", "read", "written", "left_out"]);
+
+/// Name of the file that holds all tables.
+const ALL: &str = "reports.json";
+
+/// Files that a folder holds if reports may replace it.
+pub(crate) const REPORT: FileKind = FileKind { name: "reports", is_at: is_report };
+
+/// Returns whether the file at a path is one of the reports, by its name and its columns.
+fn is_report(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    if name == ALL {
+        let read = fs::read(path).unwrap_or_default();
+        let tables: serde_json::Value = serde_json::from_slice(&read).unwrap_or_default();
+        return ["failures", "packets_per_flow", "validity"].iter().all(|t| tables[t].is_array());
+    }
+    let table = [PACKETS, FAILURES, VALIDITY].into_iter().find(|(of, _)| name == *of);
+    table.is_some_and(|(_, columns)| clikit::first_line(path) == Some(columns.join(",")))
+}
+
 impl Reports {
     /// Counts a flow that was written.
     pub(crate) fn count_written(&mut self, class: &str, packets: u64) {
@@ -118,18 +143,14 @@ impl Reports {
 
     /// Writes the reports into a folder that appears at its commit: a CSV file for each, and one of
     /// JSON with all three.
-    pub(crate) fn write(
-        &self,
-        folder: &Path,
-        on_existing: OnExisting,
-    ) -> anyhow::Result<AtomicFolder> {
-        let out = AtomicFolder::create(folder, on_existing)?;
+    pub(crate) fn write(&self, folder: &Path, force: bool) -> anyhow::Result<AtomicFolder> {
+        let out = AtomicFolder::create(folder, REPORT.on_existing(force))?;
         let rows = self.rows();
         let files = [
-            ("packets-per-flow.csv", to_csv(&["packets", "flows"], &rows.packets_per_flow)?),
-            ("failures.csv", to_csv(&["field", "reason", "times"], &rows.failures)?),
-            ("validity.csv", to_csv(&["class", "read", "written", "left_out"], &rows.validity)?),
-            ("reports.json", to_json(&rows)?),
+            (PACKETS.0, to_csv(PACKETS.1, &rows.packets_per_flow)?),
+            (FAILURES.0, to_csv(FAILURES.1, &rows.failures)?),
+            (VALIDITY.0, to_csv(VALIDITY.1, &rows.validity)?),
+            (ALL, to_json(&rows)?),
         ];
         for (name, octets) in files {
             fs::write(out.path().join(name), octets)
@@ -213,7 +234,7 @@ mod tests {
         reports.count_failure(&RejectReason::new("time", "too late", ""));
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("reports");
-        reports.write(&target, OnExisting::Fail).unwrap().commit().unwrap();
+        reports.write(&target, false).unwrap().commit().unwrap();
         let check = |name: &str, expected: &str| {
             assert_eq!(fs::read_to_string(target.join(name)).unwrap(), expected, "{name}");
         };

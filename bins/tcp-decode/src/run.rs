@@ -3,20 +3,21 @@
 use std::path::Path;
 use std::time::Instant;
 
-use arrowio::DatasetReader;
+use arrowio::{DatasetReader, ReadOptions};
 use atomic_output::AtomicFolder;
 use clikit::{Console, Unit, is_dash};
-use dataset::CODEC_IDS;
+use dataset::{CODEC_IDS, RowCodec};
 use flowtrack::{Flow, Packet};
 
 use crate::args::Args;
 use crate::identity::IdentitySampler;
-use crate::labels::{Label, LabelWriter};
+use crate::labels::{LABELS, Label, LabelWriter};
 use crate::merge::{PacketMerge, PacketSink};
 use crate::order::Sorter;
-use crate::output::{CaptureOutput, CaptureTarget, OutputPlan};
+use crate::output::{CAPTURE_OF_FLOW, CaptureOutput, CaptureTarget, OutputPlan};
 use crate::reader::PendingReader;
-use crate::write_context::{FinishedTables, WriteContext, on_existing};
+use crate::reports::REPORT;
+use crate::write_context::{FinishedTables, WriteContext};
 
 /// Reads the dataset of `args.input` and writes the captures, the label file and the reports.
 ///
@@ -34,14 +35,27 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         anyhow::bail!("--labels -: expected a file where the capture goes to stdout, found stdout");
     }
     clikit::ensure_distinct_paths(&[("INPUT", &args.input)], &outputs)?;
-    let rows = if is_dash(&args.input) {
-        DatasetReader::stream("standard input", std::io::stdin(), &CODEC_IDS)?
-    } else {
-        DatasetReader::open(&args.input, &CODEC_IDS)?
-    };
     // A label file in the folder of `--split flow` is created in that folder's temporary.
     let elsewhere = args.labels.as_deref().filter(|path| plan.name_in_folder(path).is_none());
-    let labels = elsewhere.map(|path| LabelWriter::create(path, console)).transpose()?;
+    plan.ensure_free(args.force)?;
+    if let Some(labels) = elsewhere {
+        clikit::ensure_free(labels, LABELS, args.force)?;
+    }
+    if let Some(folder) = &args.reports {
+        clikit::ensure_folder_free(folder, REPORT, args.force)?;
+    }
+    let read = ReadOptions {
+        accepted: &CODEC_IDS,
+        token_code: args.token_code.map(RowCodec::id),
+        notice: |line| tracing::warn!("{line}"),
+    };
+    let rows = if is_dash(&args.input) {
+        DatasetReader::stream_with("standard input", std::io::stdin(), &read)?
+    } else {
+        DatasetReader::open_with(&args.input, &read)?
+    };
+    let labels =
+        elsewhere.map(|path| LabelWriter::create(path, args.force, console)).transpose()?;
     let reader = PendingReader::new(rows, IdentitySampler::new(&args.identity)?);
     let mut context = WriteContext::new(&args, labels, console);
     let mut tables = match &plan.target {
@@ -77,9 +91,9 @@ fn write_separately(
     mut reader: PendingReader,
     context: &mut WriteContext<'_>,
 ) -> anyhow::Result<FinishedTables> {
-    let out = AtomicFolder::create(folder, on_existing(args))?;
+    let out = AtomicFolder::create(folder, CAPTURE_OF_FLOW.on_existing(args.force))?;
     if let Some(name) = args.labels.as_deref().and_then(|path| plan.name_in_folder(path)) {
-        context.labels = Some(LabelWriter::create(&out.path().join(name), context.console)?);
+        context.labels = Some(LabelWriter::create(&out.path().join(name), false, context.console)?);
     }
     let progress = context.console.progress("writing flows", None, Unit::Items);
     while let Some(mut pending) = reader.next_flow(context)? {
@@ -128,7 +142,7 @@ fn write_interleaved(
     let (capture, file) = match &plan.target {
         CaptureTarget::File(path) => {
             let name = path.file_name().unwrap_or(path.as_os_str());
-            (CaptureOutput::file(path, format)?, name.to_string_lossy().into_owned())
+            (CaptureOutput::file(path, args.force, format)?, name.to_string_lossy().into_owned())
         }
         CaptureTarget::Stdout | CaptureTarget::Folder(_) => {
             (CaptureOutput::stdout(context.console, format)?, "-".into())

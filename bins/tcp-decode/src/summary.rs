@@ -19,6 +19,10 @@ pub(crate) struct Summary {
     pub(crate) packets_without_times: u64,
     /// Packets of the `word16` code whose options or length had to be repaired.
     pub(crate) repaired_packets: u64,
+    /// Packets that `--mtu` split into several.
+    pub(crate) split_packets: u64,
+    /// Packets of more than 1,500 octets from the IP header on, which Ethernet's usual MTU is.
+    pub(crate) packets_over_1500: u64,
     /// Tokens of the flows that were written.
     pub(crate) tokens: u64,
     /// Octets of the captures, before compression.
@@ -61,6 +65,8 @@ impl fmt::Display for Summary {
         for (what, packets) in [
             ("times made up", self.packets_without_times),
             ("headers mended", self.repaired_packets),
+            ("split by --mtu", self.split_packets),
+            ("over 1,500 octets, which tcpreplay needs --mtu for", self.packets_over_1500),
         ] {
             if packets > 0 {
                 rows.push(format!("  {what}"), count(packets));

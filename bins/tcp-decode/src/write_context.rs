@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use arrowio::FlowRow;
-use atomic_output::{AtomicFolder, OnExisting};
+use atomic_output::AtomicFolder;
 use clikit::{Console, SideOutput};
 use flowtrack::Flow;
 use tcpwire::CaptureFormat;
@@ -15,6 +15,7 @@ use crate::labels::{Label, LabelWriter};
 use crate::pending::{PendingDecoder, PendingFlow};
 use crate::reject_reason::RejectReason;
 use crate::reports::Reports;
+use crate::segment::{self, ETHERNET_MTU};
 use crate::summary::Summary;
 
 /// Decoder, framer, tables and counts of a run.
@@ -31,6 +32,8 @@ pub(crate) struct WriteContext<'a> {
     pub(crate) summary: Summary,
     /// Console that messages and progress go to.
     pub(crate) console: &'a Console,
+    /// Longest packet to write, from its IP header on, in octets.
+    mtu: Option<u32>,
 }
 
 /// Outputs next to the captures, complete and on the disk but not yet under their names.
@@ -62,6 +65,7 @@ impl<'a> WriteContext<'a> {
             reports: Reports::default(),
             summary: Summary::default(),
             console,
+            mtu: args.mtu,
         }
     }
 
@@ -71,8 +75,7 @@ impl<'a> WriteContext<'a> {
         let mut labels = self.labels.take().map(LabelWriter::finish).transpose()?;
         labels.as_mut().map_or(Ok(()), SideOutput::flush_and_sync)?;
         let reports = args.reports.as_deref();
-        let reports =
-            reports.map(|folder| self.reports.write(folder, on_existing(args))).transpose()?;
+        let reports = reports.map(|folder| self.reports.write(folder, args.force)).transpose()?;
         Ok(FinishedTables { labels, reports })
     }
 
@@ -105,7 +108,7 @@ impl<'a> WriteContext<'a> {
         // The header first: a `word16` row keeps the packets that its header is read from.
         let header = self.decoder.header(pending);
         let decoded = header.and_then(|header| Ok((header, self.decoder.decode(pending)?)));
-        let (header, (flow, synthesized)) = match decoded {
+        let (header, (mut flow, synthesized)) = match decoded {
             Ok(decoded) => decoded,
             Err(error) => {
                 self.leave_out_named(&pending.row, RejectReason::from(&error));
@@ -116,6 +119,8 @@ impl<'a> WriteContext<'a> {
             self.leave_out_named(&pending.row, reason);
             return None;
         }
+        self.summary.split_packets += self.mtu.map_or(0, |mtu| segment::split(&mut flow, mtu));
+        self.summary.packets_over_1500 += segment::count_longer(&flow, ETHERNET_MTU);
         self.summary.repaired_packets += synthesized.repaired;
         self.summary.packets_without_times += synthesized.packets;
         self.summary.tokens += pending.row.tokens.len() as u64;
@@ -138,15 +143,6 @@ impl<'a> WriteContext<'a> {
             }
             None => Ok(()),
         }
-    }
-}
-
-/// Returns what happens to an output folder that is not empty.
-pub(crate) fn on_existing(args: &Args) -> OnExisting {
-    if args.force {
-        OnExisting::Replace(&["flow-*.pcap", "flow-*.pcapng", "*.csv", "*.json"])
-    } else {
-        OnExisting::Fail
     }
 }
 

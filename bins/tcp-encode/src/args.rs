@@ -74,7 +74,8 @@ pub struct Args {
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_memory: Option<u32>,
 
-    /// Replace OUTPUT if it is a folder that is not empty
+    /// Replace outputs that exist: a dataset by the dataset, a flow log by the flow log. Other
+    /// files are never replaced
     #[arg(long)]
     pub(crate) force: bool,
 

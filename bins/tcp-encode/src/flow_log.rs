@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::Write;
 use std::net::IpAddr;
+use std::path::Path;
 
 use flowtrack::ConversationSummary;
 use serde::Serialize;
@@ -115,6 +116,13 @@ impl FlowLogQueue {
         }
         &mut self.waiting[at]
     }
+}
+
+/// Returns whether the file at a path is a flow log: its first line has the keys of an entry.
+pub(crate) fn is_log(path: &Path) -> bool {
+    let line = clikit::first_line(path).unwrap_or_default();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+    ["file", "first_packet", "completeness_final"].iter().all(|key| line.get(key).is_some())
 }
 
 /// Writes entries as lines of JSON.

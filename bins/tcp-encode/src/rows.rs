@@ -3,11 +3,8 @@
 use std::collections::BTreeMap;
 
 use arrowio::{DatasetFormat, DatasetMeta, FlowRow};
-use atomic_output::OnExisting;
 use clikit::{Console, is_dash};
-use dataset::{
-    Destination, Outcome, REPLACE_DATASET, RowCodec, RowEncoder, Sink, SinkOptions, summarize,
-};
+use dataset::{Destination, Outcome, RowCodec, RowEncoder, Sink, SinkOptions, summarize};
 use flowtrack::Flow;
 
 use crate::anonymize;
@@ -51,6 +48,15 @@ fn options_are_known(flow: &Flow) -> bool {
     flow.packets.iter().all(|packet| anonymize::options_are_known(flow.options_of(packet)))
 }
 
+/// Fails if something is at OUTPUT that the dataset may not replace.
+pub(crate) fn ensure_free(args: &Args) -> anyhow::Result<()> {
+    if is_dash(&args.output) {
+        return Ok(());
+    }
+    let asked = args.format.map(FormatArg::format);
+    Ok(Destination::at(&args.output, asked).ensure_free(args.force)?)
+}
+
 /// Creates the dataset that the command line asks for.
 pub(crate) fn create(args: &Args, console: &Console) -> anyhow::Result<Sink<'static>> {
     let output = args.output.as_path();
@@ -63,8 +69,7 @@ pub(crate) fn create(args: &Args, console: &Console) -> anyhow::Result<Sink<'sta
     if destination.is_folder() {
         clikit::warn_if_named_like_a_file(output, DatasetFormat::FILES);
     }
-    let on_existing = if args.force { REPLACE_DATASET } else { OnExisting::Fail };
-    let options = SinkOptions { on_existing, stream_batch_tokens: None };
+    let options = SinkOptions { force: args.force, stream_batch_tokens: None };
     Ok(Sink::create(destination, &meta(args), &options)?)
 }
 

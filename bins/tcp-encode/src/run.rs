@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use arrowio::Tokens;
+use atomic_output::FileKind;
 use clikit::{Console, Inputs, SideOutput, Unit, is_dash};
 use dataset::{Sink, begins_like_capture};
 use flowtrack::TrackerOptions;
@@ -38,6 +39,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     if let [first, second, ..] = to_stdout[..] {
         bail!("-: expected one output on stdout, found {first} and {second}");
     }
+    ensure_free(&args)?;
     let found = find(&args, console)?;
     let options = options(&args)?;
     let jobs = args
@@ -62,6 +64,27 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         );
     }
     console.summary(&summary)
+}
+
+/// Files that `--flow-log` may replace: their first line is a conversation.
+const FLOW_LOG: FileKind = FileKind { name: "a flow log", is_at: flow_log::is_log };
+
+/// Files that `--token-table` may replace: their first line names its columns.
+const TOKEN_TABLE: FileKind = FileKind {
+    name: "a table of tokens",
+    is_at: |path| {
+        let table = TokenStats::default().to_string();
+        clikit::first_line(path).is_some_and(|line| table.lines().next() == Some(&line))
+    },
+};
+
+/// Fails if an output is there that the run may not replace, before it reads any capture.
+fn ensure_free(args: &Args) -> anyhow::Result<()> {
+    rows::ensure_free(args)?;
+    for (path, kind) in [(&args.flow_log, FLOW_LOG), (&args.token_table, TOKEN_TABLE)] {
+        path.as_deref().map_or(Ok(()), |path| clikit::ensure_free(path, kind, args.force))?;
+    }
+    Ok(())
 }
 
 /// Returns the options of reading, with the key of `--anonymize` read from its file.
@@ -265,9 +288,13 @@ impl OutputWriter<'_> {
     fn outputs(&mut self) -> anyhow::Result<&mut Outputs> {
         if self.outputs.is_none() {
             let dataset = rows::create(self.args, self.console)?;
-            let create = |path| SideOutput::create(path, self.console);
-            let flow_log = self.args.flow_log.as_deref().map(create).transpose()?;
-            let table = self.args.token_table.as_deref().map(create).transpose()?;
+            let create = |path: &Option<PathBuf>, kind: FileKind| {
+                let on_existing = kind.on_existing(self.args.force);
+                let create = |path| SideOutput::create(path, on_existing, self.console);
+                path.as_deref().map(create).transpose()
+            };
+            let flow_log = create(&self.args.flow_log, FLOW_LOG)?;
+            let table = create(&self.args.token_table, TOKEN_TABLE)?;
             let stats = table.map(|file| (TokenStats::default(), file));
             self.outputs = Some(Outputs { dataset, flow_log, stats });
         }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clikit::Common;
+use dataset::{CODEC_IDS, RowCodec};
 
 /// Measures how far generated flows are from real ones.
 ///
@@ -41,11 +43,15 @@ pub struct Args {
     #[arg(long, value_name = "JSONL", requires = "likelihood")]
     pub(crate) likelihood_held_out: Option<PathBuf>,
 
+    /// Token code of a dataset whose metadata name none [default: as its tokens show]
+    #[arg(long, value_name = "CODE", value_parser = row_codec())]
+    pub(crate) token_code: Option<RowCodec>,
+
     /// Folder for report.html and metrics.json, created if it does not exist
     #[arg(short, long, value_name = "FOLDER")]
     pub output: Option<PathBuf>,
 
-    /// Replace an output folder that is not empty
+    /// Replace the report in an output folder. A folder with other files is never replaced
     #[arg(long)]
     pub(crate) force: bool,
 
@@ -63,6 +69,11 @@ pub struct Args {
 
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+/// Returns the parser of `--token-code`.
+fn row_codec() -> impl TypedValueParser<Value = RowCodec> {
+    PossibleValuesParser::new(CODEC_IDS.map(|code| code.name)).try_map(|name| name.parse())
 }
 
 impl clikit::Cli for Args {

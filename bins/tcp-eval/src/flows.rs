@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use clikit::{Console, Inputs, Unit};
-use dataset::CompleteFlows;
+use dataset::{CompleteFlows, RowCodec};
 
 /// Reads one side: a capture, a dataset, or a folder of them. Parts that cannot be read are
 /// reported as left out.
@@ -12,7 +12,11 @@ use dataset::CompleteFlows;
 /// # Errors
 /// If the input does not exist, holds neither a capture nor a dataset, or has a dataset in another
 /// token code than `field`.
-pub(crate) fn read(path: &Path, console: &Console) -> anyhow::Result<CompleteFlows> {
+pub(crate) fn read(
+    path: &Path,
+    token_code: Option<RowCodec>,
+    console: &Console,
+) -> anyhow::Result<CompleteFlows> {
     let inputs = Inputs::find(path, dataset::is_dataset_or_capture)?;
     let total = inputs.total_size();
     let Inputs::Files { files, unreadable } = inputs else {
@@ -23,7 +27,7 @@ pub(crate) fn read(path: &Path, console: &Console) -> anyhow::Result<CompleteFlo
         bail!("{}: expected captures or a dataset, found none", path.display());
     }
     let progress = console.progress(&format!("reading {}", path.display()), total, Unit::Octets);
-    let mut complete = CompleteFlows::default();
+    let mut complete = CompleteFlows::new(token_code, |line| tracing::warn!("{line}"));
     for file in &files {
         complete.add_file(&file.path)?.iter().for_each(|left_out| console.left_out(left_out));
         progress.inc(file.size);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use atomic_output::{AtomicFolder, OnExisting};
+use atomic_output::{AtomicFolder, FileKind};
 use clikit::{Console, Unit};
 use fidelity::{FlowSets, Settings, membership, targets};
 
@@ -13,6 +13,23 @@ use crate::flows;
 use crate::likelihood::{self, LikelihoodSet};
 use crate::report::{self, REPORT};
 use crate::summary::Summary;
+
+/// Name of the file with the summary of a comparison.
+const METRICS: &str = "metrics.json";
+
+/// Files that a folder holds if a report may replace it.
+const REPORT_FILE: FileKind = FileKind { name: "a report", is_at: is_report_file };
+
+/// Returns whether the file at a path is one of a report, by its name and its content.
+fn is_report_file(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    let text = || std::fs::read_to_string(path).unwrap_or_default();
+    if name == METRICS {
+        let metrics: serde_json::Value = serde_json::from_str(&text()).unwrap_or_default();
+        return metrics.get("targets").is_some();
+    }
+    name == REPORT && text().contains(report::TITLE)
+}
 
 /// Compares the flows of `args.generated` with those of `args.real` and writes the report.
 ///
@@ -35,7 +52,10 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let outputs: Vec<(&str, &Path)> =
         args.output.as_deref().map(|path| ("--output", path)).into_iter().collect();
     clikit::ensure_distinct_paths(&inputs, &outputs)?;
-    let read = |path: &Path| flows::read(path, console);
+    if let Some(folder) = &args.output {
+        clikit::ensure_folder_free(folder, REPORT_FILE, args.force)?;
+    }
+    let read = |path: &Path| flows::read(path, args.token_code, console);
     let (real, generated) = (read(&args.real)?, read(&args.generated)?);
     let reference = args.reference.as_deref().map(read).transpose()?;
     let training = args.training.as_deref().map(read).transpose()?;
@@ -80,7 +100,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         let page = report::render(&summary, [&names[0], &names[1]], &real.flows, &generated.flows)?;
         write(
             folder,
-            &[("metrics.json", serde_json::to_string_pretty(&summary)? + "\n"), (REPORT, page)],
+            &[(METRICS, serde_json::to_string_pretty(&summary)? + "\n"), (REPORT, page)],
             args.force,
         )?;
     }
@@ -89,9 +109,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
 
 /// Writes the files of the report into a folder that appears as a whole.
 fn write(folder: &Path, files: &[(&str, String)], force: bool) -> anyhow::Result<()> {
-    let existing =
-        if force { OnExisting::Replace(&["metrics.json", REPORT]) } else { OnExisting::Fail };
-    let output = AtomicFolder::create(folder, existing)?;
+    let output = AtomicFolder::create(folder, REPORT_FILE.on_existing(force))?;
     for (name, text) in files {
         let shown = || output.target().join(name).display().to_string();
         std::fs::write(output.path().join(name), text).with_context(shown)?;

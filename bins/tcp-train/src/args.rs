@@ -53,6 +53,9 @@ pub struct Train {
     #[arg(long, alias = "input_dir", value_name = "DATASET")]
     pub input_dir: PathBuf,
 
+    #[command(flatten)]
+    pub reading: Reading,
+
     /// The model folder to create
     #[arg(long, alias = "output_dir", value_name = "FOLDER")]
     pub output_dir: PathBuf,
@@ -61,7 +64,7 @@ pub struct Train {
     #[arg(long, value_enum, default_value = "tiny")]
     pub preset: Preset,
 
-    /// Replace the model in a folder that is not empty
+    /// Replace the model in a folder that is not empty; files that no run wrote stay
     #[arg(long)]
     pub force: bool,
 
@@ -86,6 +89,9 @@ pub struct Resume {
     #[arg(long, alias = "input_dir", value_name = "DATASET")]
     pub input_dir: PathBuf,
 
+    #[command(flatten)]
+    pub reading: Reading,
+
     /// The model folder to write: that of the stopped run, or another
     #[arg(long, alias = "output_dir", value_name = "FOLDER")]
     pub output_dir: PathBuf,
@@ -95,6 +101,21 @@ pub struct Resume {
 
     #[command(flatten)]
     pub machine: Machine,
+}
+
+/// Way in which a dataset is read.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct Reading {
+    /// Token code of a dataset whose metadata name none [default: as its tokens show]
+    #[arg(long, alias = "token_code", value_name = "CODE", value_enum)]
+    pub token_code: Option<TokenCode>,
+}
+
+/// Token code of a dataset that a model reads.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TokenCode {
+    /// Header fields, relative to TCP's state
+    Field,
 }
 
 /// Flags that change settings. The doc comments are the text of `--help`.
@@ -281,7 +302,7 @@ pub struct Generate {
     #[arg(long, value_enum)]
     pub format: Option<Format>,
 
-    /// Replace a folder that is not empty
+    /// Replace a dataset that exists. Other files are never replaced
     #[arg(long)]
     pub force: bool,
 
@@ -305,6 +326,9 @@ pub struct Score {
     /// The dataset: a folder, a file, or - for a stream on stdin
     #[arg(long, alias = "input_dir", value_name = "DATASET")]
     pub input_dir: PathBuf,
+
+    #[command(flatten)]
+    pub reading: Reading,
 
     /// Distinct flows to score, at most, sampled by the seed of the model [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

@@ -316,3 +316,18 @@ pub(crate) fn is_tokens(name: &str) -> bool {
 pub(crate) fn is_known(name: &str) -> bool {
     is_tokens(name) || COLUMNS.iter().any(|c| c.name == name)
 }
+
+/// Returns a line about columns whose names are those of a dataset's but for upper and lower case;
+/// `None` if there are none. Such columns are not read.
+pub(crate) fn known_names_in_other_case(names: &[&str]) -> Option<String> {
+    let is_similar = |name: &&&str| {
+        !is_known(name) && COLUMNS.iter().any(|column| column.name.eq_ignore_ascii_case(name))
+    };
+    let similar: Vec<&str> = names.iter().filter(is_similar).copied().collect();
+    let first = similar.first()?;
+    let more = match similar.len() {
+        1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    Some(format!("column {first}{more} not read: expected {} in lower case", first.to_lowercase()))
+}

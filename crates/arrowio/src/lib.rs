@@ -55,12 +55,13 @@ mod options;
 mod panics;
 mod read;
 mod row;
+mod token_code;
 mod write;
 
 pub use column::{COLUMNS, Column, ColumnType};
 pub use error::{Error, ErrorKind, Recovery};
 pub use options::{Compression, DatasetFormat, SHARDS, WriteOptions};
 pub use panics::silence_panics;
-pub use read::{CodecId, DatasetReader, is_dataset_name};
+pub use read::{CodecId, DatasetReader, ReadOptions, is_dataset, is_dataset_name};
 pub use row::{DatasetMeta, FlowRow, FlowSummary, Tokens};
 pub use write::{DatasetWriter, FolderWriter, Written};

@@ -6,10 +6,12 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use tokenizer::word16;
-
-use crate::arrow2::{BatchRows, Columns, FILE_MAGIC, IpcReader, PARQUET_MAGIC, ParquetReader};
-use crate::column::is_known;
+use crate::arrow2::{
+    BatchRows, CONTINUATION, Columns, FILE_MAGIC, IpcReader, PARQUET_MAGIC, ParquetReader,
+    is_stream_inside,
+};
+use crate::column::{is_known, known_names_in_other_case};
+use crate::token_code::{self, TokenCodeSource};
 use crate::{DatasetMeta, Error, ErrorKind, FlowRow, Recovery, metadata};
 
 /// Name and version of a token code.
@@ -21,19 +23,64 @@ pub struct CodecId {
     pub version: u32,
 }
 
+/// Options of reading a dataset.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadOptions<'a> {
+    /// Token codes that are accepted.
+    pub accepted: &'a [CodecId],
+    /// Token code of files whose metadata name none, such as those of programs that copy columns
+    /// alone. `None`: the first tokens tell it.
+    pub token_code: Option<CodecId>,
+    /// Receiver of what a user should know of a dataset that is read: a line each.
+    pub notice: fn(&str),
+}
+
+impl<'a> ReadOptions<'a> {
+    /// Creates options that accept these codes and drop notices.
+    #[must_use]
+    pub fn accepting(accepted: &'a [CodecId]) -> ReadOptions<'a> {
+        ReadOptions { accepted, token_code: None, notice: |_| {} }
+    }
+}
+
 /// Reads the flows of a dataset, one record batch at a time.
 ///
 /// A dataset is a folder (searched in depth, in sorted order), a file or a stream. Other writers'
-/// files are accepted too: lists with 64-bit offsets, integers of any width, dictionary-encoded
-/// text, further columns, and the single column `flows` of tcpflowgen.
+/// files are accepted too, as `docs/dataset.md` says: numbers of any type that are whole, lists and
+/// text of any layout, further columns, files without metadata, and the single column `flows` of
+/// tcpflowgen.
 ///
 /// After an error the iterator continues at the position that [`Error::recovery`] states: the next
 /// row, or the next file if there is one.
 pub struct DatasetReader {
-    accepted: Vec<CodecId>,
+    acceptance: Acceptance,
     meta: DatasetMeta,
     files: VecDeque<PathBuf>,
     open: Option<Source>,
+}
+
+/// Codes that the files of a dataset may have, and the notices given so far.
+struct Acceptance {
+    accepted: Vec<CodecId>,
+    token_code: Option<CodecId>,
+    notice: fn(&str),
+    /// Notices without their file: the same of another file is not given again.
+    given: Vec<String>,
+}
+
+impl Acceptance {
+    fn new(options: &ReadOptions<'_>) -> Acceptance {
+        let ReadOptions { accepted, token_code, notice } = *options;
+        Acceptance { accepted: accepted.to_vec(), token_code, notice, given: Vec::new() }
+    }
+
+    /// Gives a notice about a file, unless it was given about another.
+    fn give_notice(&mut self, file: &str, line: String) {
+        if !self.given.contains(&line) {
+            (self.notice)(&format!("{file}: {line}"));
+            self.given.push(line);
+        }
+    }
 }
 
 /// Rows of one file or stream.
@@ -41,13 +88,15 @@ struct Source {
     name: String,
     batches: Batches,
     token_code: String,
+    /// Batches that were read to tell the token code.
+    peeked: VecDeque<Columns>,
     rows: Option<BatchRows>,
 }
 
 /// Record batches of one file or stream.
 enum Batches {
     Ipc {
-        reader: Box<IpcReader<Box<dyn Read + Send>>>,
+        reader: Box<IpcReader>,
         /// Error at the end of the file, returned after the batches before it.
         ending: Option<ErrorKind>,
     },
@@ -60,14 +109,24 @@ impl DatasetReader {
     /// # Errors
     /// If there is no dataset, or its token code is not in `accepted`.
     pub fn open(path: &Path, accepted: &[CodecId]) -> Result<DatasetReader, Error> {
+        DatasetReader::open_with(path, &ReadOptions::accepting(accepted))
+    }
+
+    /// Like [`open`](DatasetReader::open), with more options.
+    ///
+    /// # Errors
+    /// As [`open`](DatasetReader::open), and if the metadata name no token code and nothing else
+    /// tells it.
+    pub fn open_with(path: &Path, options: &ReadOptions<'_>) -> Result<DatasetReader, Error> {
         let shown = path.display().to_string();
         let files = if path.is_dir() { shards(path)? } else { vec![path.to_owned()] };
         let mut files = VecDeque::from(files);
         let first = files.pop_front().ok_or_else(|| {
             ErrorKind::format("folder", "files *.arrow, *.arrows or *.parquet", "none").at(&shown)
         })?;
-        let (meta, source) = Source::open(&first, accepted)?;
-        Ok(DatasetReader { accepted: accepted.to_vec(), meta, files, open: Some(source) })
+        let mut acceptance = Acceptance::new(options);
+        let (meta, source) = Source::open(&first, &mut acceptance)?;
+        Ok(DatasetReader { acceptance, meta, files, open: Some(source) })
     }
 
     /// Reads an Arrow IPC stream, or an Arrow IPC file from front to back. `name` is the path in
@@ -79,6 +138,19 @@ impl DatasetReader {
         name: &str,
         input: impl Read + Send + 'static,
         accepted: &[CodecId],
+    ) -> Result<DatasetReader, Error> {
+        DatasetReader::stream_with(name, input, &ReadOptions::accepting(accepted))
+    }
+
+    /// Like [`stream`](DatasetReader::stream), with more options.
+    ///
+    /// # Errors
+    /// As [`stream`](DatasetReader::stream), and if the metadata name no token code and nothing
+    /// else tells it.
+    pub fn stream_with(
+        name: &str,
+        input: impl Read + Send + 'static,
+        options: &ReadOptions<'_>,
     ) -> Result<DatasetReader, Error> {
         let open = || {
             let mut input: Box<dyn Read + Send> =
@@ -94,20 +166,16 @@ impl DatasetReader {
             // An Arrow file is a stream after eight octets, the magic and two of padding. A stream
             // has no magic: its first octets are given back.
             let input: Box<dyn Read + Send> = if head.starts_with(FILE_MAGIC) {
-                input
+                ensure_stream_inside(input)?
             } else {
                 Box::new(std::io::Cursor::new(head).chain(input))
             };
-            Batches::ipc(input, None)
+            Batches::stream(input, None)
         };
         let batches = open().map_err(|e| e.at(name))?;
-        let (meta, source) = Source::new(name.to_owned(), batches, accepted)?;
-        Ok(DatasetReader {
-            accepted: accepted.to_vec(),
-            meta,
-            files: VecDeque::new(),
-            open: Some(source),
-        })
+        let mut acceptance = Acceptance::new(options);
+        let (meta, source) = Source::new(name.to_owned(), batches, &mut acceptance)?;
+        Ok(DatasetReader { acceptance, meta, files: VecDeque::new(), open: Some(source) })
     }
 
     /// Returns the metadata of the dataset.
@@ -132,7 +200,7 @@ impl DatasetReader {
                 }
             }
             let Some(path) = self.files.pop_front() else { return Ok(None) };
-            let (meta, source) = Source::open(&path, &self.accepted)?;
+            let (meta, source) = Source::open(&path, &mut self.acceptance)?;
             if meta.token_code != self.meta.token_code {
                 let kind = ErrorKind::TokenCode {
                     expected: self.meta.token_code.clone(),
@@ -160,9 +228,31 @@ fn read_head(input: &mut impl Read) -> Result<Vec<u8>, ErrorKind> {
     Ok(head)
 }
 
+/// Returns an input behind a file's magic again, if a stream follows.
+///
+/// # Errors
+/// If none does: some writers place messages where the footer alone says, and a pipe has its footer
+/// at the end.
+fn ensure_stream_inside(
+    mut input: Box<dyn Read + Send>,
+) -> Result<Box<dyn Read + Send>, ErrorKind> {
+    let mut word = Vec::new();
+    input.by_ref().take(4).read_to_end(&mut word)?;
+    if !word.is_empty() && word != CONTINUATION {
+        let expected = "a stream, since this input has no end to read the footer from";
+        let found = "an Arrow file that is read by its footer: name it as a file";
+        return Err(ErrorKind::format("octet 8", expected, found));
+    }
+    Ok(Box::new(std::io::Cursor::new(word).chain(input)))
+}
+
 impl Batches {
-    fn ipc(input: Box<dyn Read + Send>, ending: Option<ErrorKind>) -> Result<Batches, ErrorKind> {
-        IpcReader::new(input, is_known).map(|r| Batches::Ipc { reader: Box::new(r), ending })
+    fn stream(
+        input: Box<dyn Read + Send>,
+        ending: Option<ErrorKind>,
+    ) -> Result<Batches, ErrorKind> {
+        let reader = IpcReader::stream(input, is_known)?;
+        Ok(Batches::Ipc { reader: Box::new(reader), ending })
     }
 
     fn open(path: &Path) -> Result<Batches, ErrorKind> {
@@ -171,23 +261,25 @@ impl Batches {
         if head.starts_with(PARQUET_MAGIC) {
             return ParquetReader::new(file, is_known).map(|r| Batches::Parquet(Box::new(r)));
         }
+        if head.starts_with(b"FEA1") {
+            let found = "Feather version 1, which pyarrow reads and writes again as version 2";
+            return Err(ErrorKind::format("octet 0", "Arrow or Parquet", found));
+        }
         let mut ending = None;
         if head.starts_with(FILE_MAGIC) {
-            // The end is checked at once, but the batches of a truncated file are read first.
-            let size = file.seek(SeekFrom::End(0))?;
-            let mut tail = Vec::new();
-            file.seek(SeekFrom::Start(size.saturating_sub(FILE_MAGIC.len() as u64).max(8)))?;
-            file.read_to_end(&mut tail)?;
-            if tail != FILE_MAGIC {
-                let place = format!("octet {size}");
-                let found = "something else: the file was cut off";
-                ending = Some(ErrorKind::format(place, "ARROW1 at the end", found));
+            match IpcReader::file(file.try_clone()?, is_known) {
+                Ok(reader) => {
+                    return Ok(Batches::Ipc { reader: Box::new(reader), ending: None });
+                }
+                // The batches of a file that was cut off are read from the front.
+                Err(error) if is_stream_inside(&mut file)? => ending = Some(error),
+                Err(error) => return Err(error),
             }
             file.seek(SeekFrom::Start(8))?;
         } else {
             file.rewind()?;
         }
-        Batches::ipc(Box::new(BufReader::with_capacity(1 << 16, file)), ending)
+        Batches::stream(Box::new(BufReader::with_capacity(1 << 16, file)), ending)
     }
 
     fn metadata(&self) -> &[(String, String)] {
@@ -197,11 +289,34 @@ impl Batches {
         }
     }
 
-    fn has_column(&self, name: &str) -> bool {
+    /// Returns the names of all columns.
+    fn names(&self) -> Vec<&str> {
         match self {
-            Batches::Ipc { reader, .. } => reader.names().any(|n| n == name),
-            Batches::Parquet(reader) => reader.names().any(|n| n == name),
+            Batches::Ipc { reader, .. } => reader.names().collect(),
+            Batches::Parquet(reader) => reader.names().collect(),
         }
+    }
+
+    fn has_column(&self, name: &str) -> bool {
+        self.names().contains(&name)
+    }
+
+    /// Checks that the tokens are there, and that no known column is there twice.
+    fn check_columns(&self) -> Result<(), ErrorKind> {
+        let names = self.names();
+        for name in names.iter().filter(|name| is_known(name)) {
+            let count = names.iter().filter(|other| *other == name).count();
+            if count > 1 {
+                let place = format!("column {name}");
+                return Err(ErrorKind::format(place, "one of this name", count.to_string()));
+            }
+        }
+        if self.has_column("tokens") || self.has_column("flows") {
+            return Ok(());
+        }
+        let similar = names.iter().find(|name| name.eq_ignore_ascii_case("tokens"));
+        let found = similar.map_or("none".to_owned(), |name| format!("one named {name}"));
+        Err(ErrorKind::format("schema", "a column named tokens or flows", found))
     }
 
     fn next_batch(&mut self) -> Result<Option<Columns>, ErrorKind> {
@@ -213,51 +328,100 @@ impl Batches {
             Batches::Parquet(reader) => reader.next_batch(),
         }
     }
-
-    /// Returns the metadata of the file. A file without metadata is tcpflowgen's if it has a
-    /// column `flows` instead of `tokens`.
-    fn meta(&self) -> Result<DatasetMeta, ErrorKind> {
-        let has_no_code = self.metadata().iter().all(|(key, _)| key != "token_code");
-        if has_no_code && self.has_column("flows") && !self.has_column("tokens") {
-            return Ok(DatasetMeta {
-                token_code: word16::NAME.into(),
-                token_version: word16::VERSION,
-                vocab_size: word16::VOCAB_SIZE as u32,
-                tool: String::new(),
-                options: Default::default(),
-            });
-        }
-        if !self.has_column("tokens") && !self.has_column("flows") {
-            return Err(ErrorKind::format("schema", "a column named tokens or flows", "none"));
-        }
-        metadata::decode(self.metadata())
-    }
 }
 
 impl Source {
-    fn open(path: &Path, accepted: &[CodecId]) -> Result<(DatasetMeta, Source), Error> {
+    fn open(path: &Path, acceptance: &mut Acceptance) -> Result<(DatasetMeta, Source), Error> {
         let name = path.display().to_string();
         let batches = Batches::open(path).map_err(|e| e.at(&name))?;
-        Source::new(name, batches, accepted)
+        Source::new(name, batches, acceptance)
     }
 
     fn new(
         name: String,
         batches: Batches,
-        accepted: &[CodecId],
+        acceptance: &mut Acceptance,
     ) -> Result<(DatasetMeta, Source), Error> {
-        let meta = batches.meta().map_err(|e| e.at(&name))?;
-        if !accepted
-            .iter()
-            .any(|code| code.name == meta.token_code && code.version == meta.token_version)
-        {
-            let known: Vec<String> =
-                accepted.iter().map(|c| format!("{} version {}", c.name, c.version)).collect();
-            let found = format!("{} version {}", meta.token_code, meta.token_version);
-            return Err(ErrorKind::TokenCode { expected: known.join(" or "), found }.at(&name));
+        let mut source = Source {
+            name,
+            batches,
+            token_code: String::new(),
+            peeked: VecDeque::new(),
+            rows: None,
+        };
+        let meta = source.check(acceptance).map_err(|e| e.at(&source.name))?;
+        source.token_code = meta.token_code.clone();
+        Ok((meta, source))
+    }
+
+    /// Checks the columns and the token code; returns the metadata, with what the file lacks.
+    fn check(&mut self, acceptance: &mut Acceptance) -> Result<DatasetMeta, ErrorKind> {
+        self.batches.check_columns()?;
+        if let Some(line) = known_names_in_other_case(&self.batches.names()) {
+            acceptance.give_notice(&self.name, line);
         }
-        let token_code = meta.token_code.clone();
-        Ok((meta, Source { name, batches, token_code, rows: None }))
+        let meta = self.meta(acceptance)?;
+        let is_accepted =
+            |code: &CodecId| code.name == meta.token_code && code.version == meta.token_version;
+        if !acceptance.accepted.iter().any(is_accepted) {
+            let known: Vec<String> = acceptance
+                .accepted
+                .iter()
+                .map(|c| format!("{} version {}", c.name, c.version))
+                .collect();
+            let found = format!("{} version {}", meta.token_code, meta.token_version);
+            return Err(ErrorKind::TokenCode { expected: known.join(" or "), found });
+        }
+        Ok(meta)
+    }
+
+    /// Returns the metadata of the file. A file whose metadata name no token code is tcpflowgen's
+    /// if it has a column `flows` instead of `tokens`; else its first tokens tell the code.
+    fn meta(&mut self, acceptance: &mut Acceptance) -> Result<DatasetMeta, ErrorKind> {
+        let names_code = self.batches.metadata().iter().any(|(key, _)| key == "token_code");
+        if names_code {
+            let meta = metadata::decode(self.batches.metadata())?;
+            return match acceptance.token_code {
+                Some(asked) if asked.name != meta.token_code => {
+                    let expected = format!("{}, as --token-code says", asked.name);
+                    Err(ErrorKind::TokenCode { expected, found: meta.token_code })
+                }
+                _ => Ok(meta),
+            };
+        }
+        if acceptance.token_code.is_none() && !self.batches.has_column("tokens") {
+            return Ok(token_code::meta_of_tcpflowgen());
+        }
+        let (code, source) = match acceptance.token_code {
+            Some(asked) => (asked, TokenCodeSource::Option),
+            None => (self.told_code()?, TokenCodeSource::Tokens),
+        };
+        acceptance.give_notice(&self.name, source.notice(code));
+        Ok(token_code::meta_of(code))
+    }
+
+    /// Returns the token code that the first tokens of the file tell.
+    fn told_code(&mut self) -> Result<CodecId, ErrorKind> {
+        while let Some(columns) = self.batches.next_batch()? {
+            let told =
+                BatchRows::first_tokens(&columns)?.iter().find_map(|t| token_code::told_by(*t));
+            let is_empty = columns.first().is_none_or(|(_, array)| array.is_empty());
+            self.peeked.push_back(columns);
+            match told {
+                Some(code) => return Ok(code),
+                None if is_empty => {}
+                None => return Err(token_code::not_told()),
+            }
+        }
+        // Without a row either code fits.
+        Ok(token_code::FIELD)
+    }
+
+    fn next_batch(&mut self) -> Result<Option<Columns>, ErrorKind> {
+        match self.peeked.pop_front() {
+            Some(columns) => Ok(Some(columns)),
+            None => self.batches.next_batch(),
+        }
     }
 
     fn next_row(&mut self) -> Result<Option<FlowRow>, Error> {
@@ -269,7 +433,7 @@ impl Source {
                 }
                 None => {}
             }
-            let next = self.batches.next_batch();
+            let next = self.next_batch();
             let rows = next
                 .and_then(|arrays| arrays.map(|a| BatchRows::new(a, &self.token_code)).transpose());
             self.rows = rows.map_err(|e| e.at(&self.name))?;
@@ -286,6 +450,13 @@ pub fn is_dataset_name(path: &Path) -> bool {
     let known = ["arrow", "arrows", "ipc", "feather", "parquet"];
     let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
     !hidden && path.extension().and_then(OsStr::to_str).is_some_and(|e| known.contains(&e))
+}
+
+/// Returns whether the file at a path holds a dataset: Arrow or Parquet with a column of tokens.
+#[must_use]
+pub fn is_dataset(path: &Path) -> bool {
+    Batches::open(path)
+        .is_ok_and(|batches| batches.has_column("tokens") || batches.has_column("flows"))
 }
 
 /// Finds the files of a folder's dataset, searched in depth, in sorted order.

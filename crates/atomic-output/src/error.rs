@@ -32,6 +32,21 @@ pub enum Error {
     /// Target of a file at which a folder exists.
     #[error("{}: expected a file, found a folder", .0.display())]
     IsFolder(PathBuf),
+    /// Target of a file at which a file exists, under [`OnExisting::Fail`].
+    ///
+    /// [`OnExisting::Fail`]: crate::OnExisting::Fail
+    #[error("{}: expected no file there, found one", .0.display())]
+    Exists(PathBuf),
+    /// Target of a file at which a file of another kind exists, under [`OnExisting::Replace`].
+    ///
+    /// [`OnExisting::Replace`]: crate::OnExisting::Replace
+    #[error("{}: expected {expected} to replace, found another file", path.display())]
+    OtherKind {
+        /// File that is there.
+        path: PathBuf,
+        /// Kind of files that the run replaces.
+        expected: &'static str,
+    },
     /// Target of a folder that exists with files in it, under [`OnExisting::Fail`].
     ///
     /// [`OnExisting::Fail`]: crate::OnExisting::Fail
@@ -48,7 +63,7 @@ pub enum Error {
     ForeignFile {
         /// Folder to be replaced.
         folder: PathBuf,
-        /// Name of the file in it that matches none of the run's patterns.
+        /// Name of the file in it that is not of the run's kind.
         name: String,
     },
     /// Folder that another process holds the lock of.

@@ -7,18 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::disk::{make_parent, parent, sync_dir, sync_tree};
 use crate::names::{backup_of, is_temporary};
 use crate::temporary::{Temporary, unfinished};
-use crate::{Error, Result};
-
-/// Action if the target of an [`AtomicFolder`] exists and is not empty.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OnExisting {
-    /// Fails with [`Error::NotEmpty`] and leaves the folder as it is.
-    Fail,
-    /// Replaces the folder with its contents once the new one is complete, if each entry is a file
-    /// that such a run writes: its name matches one of these patterns, each with at most one `*`.
-    /// Fails with [`Error::ForeignFile`] otherwise.
-    Replace(&'static [&'static str]),
-}
+use crate::{Error, OnExisting, Result};
 
 /// Folder that appears under its name only when [`commit`](AtomicFolder::commit) is called.
 /// Dropped before that, it leaves nothing. Its files are created in [`path`](AtomicFolder::path)
@@ -38,11 +27,7 @@ impl AtomicFolder {
     /// it.
     pub fn create(target: &Path, on_existing: OnExisting) -> Result<AtomicFolder> {
         let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
-        match fs::read_dir(&target) {
-            Ok(_) => check_replaceable(&target, on_existing)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(Error::at(&target)(e)),
-        }
+        check_folder(&target, on_existing)?;
         make_parent(&target)?;
         let (temporary, ()) = Temporary::create(&target, |path| fs::create_dir(path))?;
         Ok(AtomicFolder { target, temporary, on_existing })
@@ -113,9 +98,22 @@ fn is_non_empty(folder: &Path) -> bool {
     fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
+/// Checks whether a run may put a folder at `target`: before any work, as
+/// [`create`](AtomicFolder::create) does it again.
+///
+/// # Errors
+/// If the target is no folder, or one that `on_existing` does not allow to replace.
+pub fn check_folder(target: &Path, on_existing: OnExisting) -> Result<()> {
+    match fs::read_dir(target) {
+        Ok(_) => check_replaceable(target, on_existing),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::at(target)(e)),
+    }
+}
+
 /// Fails if `folder` is not empty and `on_existing` does not allow to replace it.
 fn check_replaceable(folder: &Path, on_existing: OnExisting) -> Result<()> {
-    let OnExisting::Replace(patterns) = on_existing else {
+    let OnExisting::Replace(kind) = on_existing else {
         if is_non_empty(folder) {
             return Err(Error::NotEmpty(folder.to_owned()));
         }
@@ -123,12 +121,9 @@ fn check_replaceable(folder: &Path, on_existing: OnExisting) -> Result<()> {
     };
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let is_ours = |entry: &fs::DirEntry| {
-        let name = entry.file_name();
-        let matches = name
-            .to_str()
-            .is_some_and(|name| patterns.iter().any(|pattern| matches_glob(pattern, name)));
+        let path = entry.path();
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-        is_file && (matches || is_temporary(&entry.path()))
+        is_file && (is_temporary(&path) || (kind.is_at)(&path))
     };
     match entries.into_iter().find(|entry| !is_ours(entry)) {
         Some(foreign) => Err(Error::ForeignFile {
@@ -137,14 +132,6 @@ fn check_replaceable(folder: &Path, on_existing: OnExisting) -> Result<()> {
         }),
         None => Ok(()),
     }
-}
-
-/// Returns whether a name matches a pattern with at most one `*`, which stands for any text.
-fn matches_glob(pattern: &str, name: &str) -> bool {
-    pattern.split_once('*').map_or(pattern == name, |(prefix, suffix)| {
-        let is_long_enough = name.len() >= prefix.len() + suffix.len();
-        is_long_enough && name.starts_with(prefix) && name.ends_with(suffix)
-    })
 }
 
 /// Renames `new` to `target` and returns the path that the old `target` has afterwards. On Linux
@@ -172,6 +159,7 @@ mod tests {
     use std::sync::atomic::{AtomicU8, Ordering};
 
     use super::*;
+    use crate::FileKind;
     use crate::testing::listing;
 
     #[test]
@@ -221,7 +209,8 @@ mod tests {
         let target = dir.path().join("set");
         fs::create_dir(&target).unwrap();
         fs::write(target.join("old"), "1").unwrap();
-        let ours = OnExisting::Replace(&["old", "new-*.part"]);
+        let is_old = |path: &Path| path.file_name().is_some_and(|name| name == "old");
+        let ours = OnExisting::Replace(FileKind { name: "an old file", is_at: is_old });
         let folder = AtomicFolder::create(&target, ours).unwrap();
         fs::write(folder.path().join("new"), "2").unwrap();
         assert_eq!(listing(&target), ["old"]);
@@ -274,14 +263,5 @@ mod tests {
         }
         folder.commit().unwrap();
         assert_eq!(listing(&target.join("deep/er")), names);
-    }
-
-    #[test]
-    fn a_pattern_has_at_most_one_star() {
-        assert!(matches_glob("flow-*.pcap", "flow-7.pcap"));
-        assert!(matches_glob("flow-*.pcap", "flow-.pcap"));
-        assert!(!matches_glob("flow-*-pcap", "flow-pcap"));
-        assert!(matches_glob("metrics.json", "metrics.json"));
-        assert!(!matches_glob("metrics.json", "metrics.jsonl"));
     }
 }

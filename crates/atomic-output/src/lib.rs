@@ -14,7 +14,7 @@
 //! # let scratch = tempfile::tempdir()?;
 //! # let folder = scratch.path();
 //! let target = folder.join("table.csv");
-//! let mut file = AtomicFile::create(&target)?;
+//! let mut file = AtomicFile::create(&target, OnExisting::Fail)?;
 //! file.write_all(b"flow,packets\n")?;
 //! assert!(!target.exists());
 //! file.commit()?;
@@ -42,6 +42,7 @@
 
 mod disk;
 mod error;
+mod existing;
 mod file;
 mod folder;
 mod lock;
@@ -52,8 +53,9 @@ mod temporary;
 mod testing;
 
 pub use error::{Error, Result};
-pub use file::AtomicFile;
-pub use folder::{AtomicFolder, OnExisting};
+pub use existing::{FileKind, OnExisting, has_name_like};
+pub use file::{AtomicFile, check_file};
+pub use folder::{AtomicFolder, check_folder};
 pub use lock::{FolderLock, lock_folder};
 pub use names::{TEMPORARY_SUFFIX, is_temporary};
 pub use temporary::remove_unfinished;

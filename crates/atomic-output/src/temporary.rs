@@ -82,6 +82,17 @@ impl Temporary {
         all.remove(&self.path);
         Ok(())
     }
+
+    /// Gives the temporary the name `target`, where nothing may be.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if another process has put something there: it stays.
+    pub(crate) fn rename_to_free(self, target: &Path) -> io::Result<()> {
+        let mut all = unfinished();
+        rename_without_replacing(&self.path, target)?;
+        all.remove(&self.path);
+        Ok(())
+    }
 }
 
 impl Drop for Temporary {
@@ -91,4 +102,21 @@ impl Drop for Temporary {
             let _ = remove(&self.path);
         }
     }
+}
+
+/// Renames a path to a name that must be free. On Linux that is one step; elsewhere, and on file
+/// systems that do not know this step, another process could put something there in between.
+fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
+            renamed => return Ok(renamed?),
+        }
+    }
+    if fs::symlink_metadata(to).is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    fs::rename(from, to)
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use atomic_output::AtomicFile;
+use atomic_output::{AtomicFile, OnExisting};
 use clikit::{Common, Console, Inputs, Unit};
 use serde::Serialize;
 
@@ -72,7 +72,7 @@ fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         let mut to = console.stdout();
         to.write_all(&all).and_then(|()| to.flush()).context("standard output")?;
     } else {
-        let mut to = AtomicFile::create(&args.output)?;
+        let mut to = AtomicFile::create(&args.output, OnExisting::Fail)?;
         to.write_all(&all)
             .and_then(|()| to.flush())
             .with_context(|| args.output.display().to_string())?;

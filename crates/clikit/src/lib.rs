@@ -64,6 +64,8 @@ pub use console::Console;
 pub use entry::{main, render_help_page};
 pub use input::{InputFile, Inputs, is_dash};
 pub use interrupt::Interrupts;
-pub use paths::{ensure_distinct_paths, warn_if_named_like_a_file};
+pub use paths::{
+    ensure_distinct_paths, ensure_folder_free, ensure_free, first_line, warn_if_named_like_a_file,
+};
 pub use progress::{Progress, Unit};
 pub use side_output::SideOutput;

@@ -1,8 +1,11 @@
 //! Checks of the paths on a command line, before a run starts.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+use atomic_output::FileKind;
 
 use crate::is_dash;
 
@@ -41,6 +44,47 @@ pub fn ensure_distinct_paths(
         }
     }
     Ok(())
+}
+
+/// Fails if a file is at the path of an output, before any work: unless `force` is set and the file
+/// is of the output's kind. `-` and devices are written whatever they hold.
+///
+/// # Errors
+/// As above, in one line that names what `--force` replaces.
+pub fn ensure_free(path: &Path, kind: FileKind, force: bool) -> anyhow::Result<()> {
+    if is_dash(path) {
+        return Ok(());
+    }
+    with_hint(atomic_output::check_file(path, kind.on_existing(force)), kind)
+}
+
+/// Like [`ensure_free`], for an output that is a folder: it may exist if it is empty, or with
+/// `force` if it holds nothing but files of the kind.
+///
+/// # Errors
+/// As above.
+pub fn ensure_folder_free(path: &Path, kind: FileKind, force: bool) -> anyhow::Result<()> {
+    with_hint(atomic_output::check_folder(path, kind.on_existing(force)), kind)
+}
+
+/// Adds to the error of an output that exists what `--force` replaces.
+fn with_hint(checked: atomic_output::Result<()>, kind: FileKind) -> anyhow::Result<()> {
+    use atomic_output::Error::{Exists, NotEmpty};
+    match checked {
+        Err(error @ (Exists(_) | NotEmpty(_))) => {
+            bail!("{error} (--force replaces {})", kind.name)
+        }
+        checked => Ok(checked?),
+    }
+}
+
+/// Returns the first line of a file of text, without its end; `None` if the file has none of at
+/// most 64 KiB.
+#[must_use]
+pub fn first_line(path: &Path) -> Option<String> {
+    let mut line = String::new();
+    BufReader::new(File::open(path).ok()?.take(1 << 16)).read_line(&mut line).ok()?;
+    line.strip_suffix('\n').map(|line| line.trim_end_matches('\r').to_owned())
 }
 
 /// Warns when an output folder is to be created at a path with a file's extension. `hint` says what
@@ -95,6 +139,34 @@ mod tests {
             refused,
             "{input} {outputs:?}"
         );
+    }
+
+    #[test]
+    fn an_output_that_exists_is_named_with_what_force_replaces() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = FileKind {
+            name: "a list",
+            is_at: |path| first_line(path).is_some_and(|l| l == "list"),
+        };
+        let path = folder.path().join("out.txt");
+        let check = |force, expected: &str| {
+            let found = ensure_free(&path, text, force).map_err(|e| e.to_string());
+            assert_eq!(found.err().unwrap_or_default().replace(&shown(&path), "PATH"), expected);
+        };
+        check(false, "");
+        std::fs::write(&path, "list\r\n1\n").unwrap();
+        check(true, "");
+        check(false, "PATH: expected no file there, found one (--force replaces a list)");
+        std::fs::write(&path, "list").unwrap();
+        check(true, "PATH: expected a list to replace, found another file");
+        let refused = ensure_folder_free(folder.path(), text, false).unwrap_err().to_string();
+        assert!(refused.ends_with("not empty (--force replaces a list)"), "{refused}");
+        ensure_free(Path::new("-"), text, false).unwrap();
+        ensure_free(Path::new("/dev/null"), text, false).unwrap();
+    }
+
+    fn shown(path: &Path) -> String {
+        path.display().to_string()
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Context;
-use atomic_output::AtomicFile;
+use atomic_output::{AtomicFile, OnExisting};
 
 use crate::{Console, is_dash};
 
@@ -20,12 +20,16 @@ impl SideOutput {
     /// Creates the file `path`, or takes stdout if `path` is `-`.
     ///
     /// # Errors
-    /// If the file cannot be created.
-    pub fn create(path: &Path, console: &Console) -> anyhow::Result<SideOutput> {
+    /// If the file cannot be created, or `on_existing` does not allow to replace one.
+    pub fn create(
+        path: &Path,
+        on_existing: OnExisting,
+        console: &Console,
+    ) -> anyhow::Result<SideOutput> {
         Ok(SideOutput(if is_dash(path) {
             Sink::Stdout(Box::new(console.stdout()))
         } else {
-            Sink::File(AtomicFile::create(path)?)
+            Sink::File(AtomicFile::create(path, on_existing)?)
         }))
     }
 

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 use arrowio::{CodecId, DatasetMeta, FlowRow, Tokens};
 use flowtrack::Flow;
+use rand::Rng;
 use tcpwire::Flags;
 use tokenizer::field::{self, CloseKind, Field, FlowHeader, SessionClass, TimeUnit};
 use tokenizer::word16::{self, Word16};
@@ -12,6 +14,8 @@ use tokenizer::{DecodeError, EncodeError, FlowIdentity, Synthesized, TokenCode a
 
 /// Identifiers of both token codes in their current versions, for readers that accept either.
 pub const CODEC_IDS: [CodecId; 2] = [RowCodec::Field.id(), RowCodec::Word16.id()];
+
+use crate::bases::draw_bases;
 
 /// Number of tokens that hold the first packet of most flows, and of every flow.
 const OPENING: usize = 32;
@@ -60,6 +64,15 @@ impl RowCodec {
             tool: tool.to_owned(),
             options,
         }
+    }
+}
+
+impl FromStr for RowCodec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<RowCodec, String> {
+        let found = [RowCodec::Field, RowCodec::Word16].into_iter().find(|c| c.id().name == text);
+        found.ok_or_else(|| format!("expected field or word16, found '{text}'"))
     }
 }
 
@@ -149,12 +162,17 @@ impl RowDecoder {
     }
 
     /// Decodes a row into its flow, with addresses from the documentation ranges where the row has
-    /// none (RFC 5737, RFC 3849) and client port 49152 where it has none.
+    /// none (RFC 5737, RFC 3849), client port 49152 where it has none, and bases drawn from
+    /// `random` where a row without addresses has none.
     ///
     /// # Errors
     /// If a token is not valid where it is, or the tokens end before the flow does.
-    pub fn decode_with_stand_ins(&mut self, row: &FlowRow) -> Result<Flow, DecodeError> {
-        let identity = with_stand_ins(&row.identity, read_header(row)?.ip_version);
+    pub fn decode_with_stand_ins(
+        &mut self,
+        row: &FlowRow,
+        random: &mut impl Rng,
+    ) -> Result<Flow, DecodeError> {
+        let identity = with_stand_ins(&row.identity, read_header(row)?.ip_version, random);
         self.decode_with(&row.tokens, &identity).map(|(flow, _)| flow)
     }
 
@@ -205,8 +223,8 @@ fn start<T>(all: &[T], most: usize) -> &[T] {
     &all[..all.len().min(most)]
 }
 
-/// Fills the addresses and the client port that an identity lacks.
-fn with_stand_ins(identity: &FlowIdentity, ip_version: u8) -> FlowIdentity {
+/// Fills the addresses, the bases and the client port that an identity lacks.
+fn with_stand_ins(identity: &FlowIdentity, ip_version: u8, random: &mut impl Rng) -> FlowIdentity {
     // RFC 5737, section 3: 192.0.2.0/24 (TEST-NET-1) is for documentation; RFC 3849, section 2:
     // 2001:db8::/32 is. No packet between such addresses is mistaken for real traffic.
     let addr = |n: u8| -> IpAddr {
@@ -216,6 +234,12 @@ fn with_stand_ins(identity: &FlowIdentity, ip_version: u8) -> FlowIdentity {
         }
     };
     let mut filled = *identity;
+    // A captured flow has its addresses, and lacks the bases that its packets never needed.
+    if filled.client.addr.is_none() || filled.server.addr.is_none() {
+        for side in [&mut filled.client, &mut filled.server] {
+            draw_bases(side, ip_version, random);
+        }
+    }
     filled.client.addr = filled.client.addr.or(Some(addr(1)));
     filled.server.addr = filled.server.addr.or(Some(addr(2)));
     filled.client_port = filled.client_port.or(Some(STAND_IN_PORT));

@@ -5,9 +5,10 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use arrowio::{CodecId, DatasetMeta, DatasetReader, FlowRow, Tokens};
+use arrowio::{DatasetMeta, DatasetReader, FlowRow, ReadOptions, Tokens};
 use memmap2::Mmap;
 
+use crate::codec::RowDecoder;
 use crate::hash::fnv1a;
 
 /// Options of [`Corpus::open`]: vocabulary, place of the tokens, limit on near-duplicates.
@@ -19,6 +20,17 @@ pub struct CorpusOptions {
     pub scratch: PathBuf,
     /// Limit on near-duplicates; `None` keeps all of them.
     pub near_duplicates: Option<NearDuplicates>,
+    /// Check of each flow's tokens.
+    pub check: TokenCheck,
+}
+
+/// Check of the tokens of a corpus. A flow that fails it is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TokenCheck {
+    /// Every token is one of the vocabulary.
+    Ids,
+    /// The tokens of every flow decode to the end: none follows it, such as padding.
+    Flows,
 }
 
 /// Limit on flows with the same signature, in addition to exact deduplication.
@@ -67,7 +79,8 @@ pub enum CorpusError {
 /// [`open`](Corpus::open) has returned.
 ///
 /// ```
-/// use dataset::{Corpus, CorpusOptions, Shares, epoch_order};
+/// use arrowio::ReadOptions;
+/// use dataset::{Corpus, CorpusOptions, Shares, TokenCheck, epoch_order};
 /// use testkit::datasets::{FIELD, row, write_folder};
 ///
 /// # let scratch = testkit::Scratch::new();
@@ -75,8 +88,10 @@ pub enum CorpusError {
 /// write_folder(&folder, [row(vec![5; 3]), row(vec![6; 3]), row(vec![5; 3])]);
 ///
 /// let scratch = std::env::temp_dir();
-/// let options = CorpusOptions { vocab_size: 1024, scratch, near_duplicates: None };
-/// let corpus = Corpus::open(&folder, &[FIELD], &options, |_flows_read| {})?;
+/// let (near_duplicates, check) = (None, TokenCheck::Ids);
+/// let options = CorpusOptions { vocab_size: 1024, scratch, near_duplicates, check };
+/// let read = ReadOptions::accepting(&[FIELD]);
+/// let corpus = Corpus::open(&folder, &read, &options, |_flows_read| {})?;
 /// assert_eq!((corpus.len(), corpus.duplicates()), (2, 1));
 /// assert_eq!(corpus.tokens(1), [6, 6, 6]);
 ///
@@ -113,7 +128,7 @@ struct FlowEntry {
 }
 
 impl Corpus {
-    /// Reads a whole dataset in one of the `accepted` codes. `progress` is called after each row
+    /// Reads a whole dataset as `read` says. `progress` is called after each row
     /// with the number of rows read.
     ///
     /// # Errors
@@ -122,15 +137,15 @@ impl Corpus {
     /// file cannot be written.
     pub fn open(
         path: &Path,
-        accepted: &[CodecId],
+        read: &ReadOptions<'_>,
         options: &CorpusOptions,
         mut progress: impl FnMut(u64),
     ) -> Result<Corpus, CorpusError> {
-        let reader = DatasetReader::open(path, accepted)?;
+        let reader = DatasetReader::open_with(path, read)?;
         let meta = reader.meta().clone();
         let mut builder = CorpusBuilder::new(path, options)?;
         for (row, number) in reader.zip(1_u64..) {
-            builder.push(&row?, number, options.vocab_size)?;
+            builder.push(&row?, number, options)?;
             progress(number);
         }
         builder.finish(meta, options.near_duplicates.as_ref())
@@ -220,6 +235,7 @@ struct CorpusBuilder<'p> {
     hashes: Vec<u64>,
     sources: Vec<String>,
     source_index: HashMap<String, u32>,
+    decoder: RowDecoder,
 }
 
 impl<'p> CorpusBuilder<'p> {
@@ -235,10 +251,17 @@ impl<'p> CorpusBuilder<'p> {
             hashes: Vec::new(),
             sources: Vec::new(),
             source_index: HashMap::new(),
+            decoder: RowDecoder::default(),
         })
     }
 
-    fn push(&mut self, row: &FlowRow, number: u64, vocab_size: usize) -> Result<(), CorpusError> {
+    fn push(
+        &mut self,
+        row: &FlowRow,
+        number: u64,
+        options: &CorpusOptions,
+    ) -> Result<(), CorpusError> {
+        let vocab_size = options.vocab_size;
         let path = self.path;
         let refused = |expected: String, found: String| CorpusError::Flow {
             path: path.to_owned(),
@@ -251,6 +274,14 @@ impl<'p> CorpusBuilder<'p> {
         };
         if let Some(wrong) = tokens.iter().find(|t| usize::from(**t) >= vocab_size) {
             return Err(refused(format!("token ids below {vocab_size}"), wrong.to_string()));
+        }
+        if options.check == TokenCheck::Flows {
+            match self.decoder.decode(row) {
+                Ok((flow, _)) => self.decoder.recycle(flow),
+                Err(error) => {
+                    return Err(refused("tokens that decode".into(), error.to_string()));
+                }
+            }
         }
         let length = u32::try_from(tokens.len())
             .map_err(|_| refused("fewer than 2^32 tokens".into(), tokens.len().to_string()))?;

@@ -26,6 +26,7 @@
 //! Nothing here reads a command line or prints: paths, formats and metadata are arguments, and
 //! parts of a file that cannot be read are returned as [`LeftOut`].
 
+mod bases;
 mod codec;
 mod corpus;
 mod hash;
@@ -34,11 +35,12 @@ mod source;
 mod split;
 mod summary;
 
+pub use self::bases::draw_bases;
 pub use self::codec::{CODEC_IDS, RowCodec, RowDecoder, RowEncoder, header_of};
-pub use self::corpus::{Corpus, CorpusError, CorpusOptions, NearDuplicates};
-pub use self::sink::{Destination, REPLACE_DATASET, Sink, SinkError, SinkOptions};
+pub use self::corpus::{Corpus, CorpusError, CorpusOptions, NearDuplicates, TokenCheck};
+pub use self::sink::{Destination, Sink, SinkError, SinkOptions};
 pub use self::source::{
-    CompleteFlows, LeftOut, SourceError, begins_like_capture, is_dataset_or_capture,
+    CompleteFlows, LeftOut, SourceError, begins_like_capture, is_capture, is_dataset_or_capture,
 };
 pub use self::split::{Part, Shares, Split, epoch_order};
 pub use self::summary::{Outcome, summarize};

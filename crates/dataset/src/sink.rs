@@ -7,10 +7,16 @@ use arrowio::{
     Compression, DatasetFormat, DatasetMeta, DatasetWriter, FlowRow, FolderWriter, SHARDS,
     WriteOptions, Written,
 };
-use atomic_output::{AtomicFile, AtomicFolder, OnExisting};
+use atomic_output::{AtomicFile, AtomicFolder, FileKind, has_name_like};
 
-/// Replaces an existing folder if a dataset's files are all that it holds.
-pub const REPLACE_DATASET: OnExisting = OnExisting::Replace(SHARDS);
+/// Files that a dataset of one file may replace.
+const DATASET_FILE: FileKind = FileKind { name: "a dataset", is_at: arrowio::is_dataset };
+
+/// Files that a folder holds if a dataset may replace it.
+const SHARD: FileKind = FileKind {
+    name: "a dataset",
+    is_at: |path| SHARDS.iter().any(|name| has_name_like(path, name)) && arrowio::is_dataset(path),
+};
 
 /// Place that a dataset is written to, and its format there.
 pub enum Destination<'w> {
@@ -99,6 +105,28 @@ impl<'w> Destination<'w> {
         }
     }
 
+    /// Checks that nothing is at the destination which a dataset would destroy: with `force` a
+    /// dataset may be there. [`Sink::create`] does it too; a program does it before any work.
+    ///
+    /// # Errors
+    /// If there is a file, or a folder with files, that may not be replaced.
+    pub fn ensure_free(&self, force: bool) -> Result<(), SinkError> {
+        use atomic_output::Error::{Exists, NotEmpty};
+        let checked = match self {
+            Destination::Stream { .. } => Ok(()),
+            Destination::File { path, .. } => {
+                atomic_output::check_file(path, DATASET_FILE.on_existing(force))
+            }
+            Destination::Folder { path, .. } => {
+                atomic_output::check_folder(path, SHARD.on_existing(force))
+            }
+        };
+        match checked {
+            Err(error @ (Exists(_) | NotEmpty(_))) => Err(SinkError::Occupied(error)),
+            checked => Ok(checked?),
+        }
+    }
+
     /// Reports whether the dataset becomes a folder.
     #[must_use]
     pub fn is_folder(&self) -> bool {
@@ -112,6 +140,9 @@ pub enum SinkError {
     /// Parquet cannot be written to a stream.
     #[error("-: expected a format for a stream (arrow), found parquet")]
     ParquetStream,
+    /// A file or folder is there, and replacing it is not asked for.
+    #[error("{0} (--force replaces a dataset)")]
+    Occupied(#[source] atomic_output::Error),
     /// The file or folder cannot be created or committed.
     #[error(transparent)]
     Output(#[from] atomic_output::Error),
@@ -120,11 +151,11 @@ pub enum SinkError {
     Dataset(#[from] arrowio::Error),
 }
 
-/// Options of [`Sink::create`], for folders and for streams.
+/// Options of [`Sink::create`], for every destination.
 #[derive(Clone, Copy, Debug)]
 pub struct SinkOptions {
-    /// Treatment of an existing folder.
-    pub on_existing: OnExisting,
+    /// Whether a dataset that is there is replaced. Other files never are.
+    pub force: bool,
     /// Number of tokens in a record batch of a stream, unless the default of [`WriteOptions`] is
     /// used. Small batches reach the reader of a slow stream earlier.
     pub stream_batch_tokens: Option<usize>,
@@ -145,7 +176,7 @@ impl<'w> Sink<'w> {
     /// Creates a dataset with its metadata and without rows.
     ///
     /// # Errors
-    /// If the output cannot be created, or its folder exists and must not be replaced.
+    /// If the output cannot be created, or a file or folder is there that must not be replaced.
     pub fn create(
         destination: Destination<'w>,
         meta: &DatasetMeta,
@@ -163,12 +194,12 @@ impl<'w> Sink<'w> {
                 SinkWriter::Stream(DatasetWriter::new(&name, to, meta, &write)?)
             }
             Destination::File { path, format } => {
-                let file = AtomicFile::create(&path)?;
+                let file = AtomicFile::create(&path, DATASET_FILE.on_existing(options.force))?;
                 let name = path.display().to_string();
                 SinkWriter::File(DatasetWriter::new(&name, file, meta, &write(format))?)
             }
             Destination::Folder { path, format } => {
-                let folder = AtomicFolder::create(&path, options.on_existing)?;
+                let folder = AtomicFolder::create(&path, SHARD.on_existing(options.force))?;
                 let writer = FolderWriter::new(folder.path(), meta, &write(format));
                 SinkWriter::Folder(writer, folder)
             }

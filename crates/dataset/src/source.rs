@@ -4,15 +4,17 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use arrowio::DatasetReader;
+use arrowio::{CodecId, DatasetReader, ReadOptions};
 use flowtrack::{Class, FinishedConversation, Flow, FlowReader, TrackerOptions};
-use tcpwire::ReadError;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use tcpwire::{CaptureReader, ReadError};
 use tokenizer::DecodeError;
 
 use crate::codec::{RowCodec, RowDecoder};
 
 /// Complete flows of any number of files, and counts of the others.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct CompleteFlows {
     /// Flows with handshake, both streams without a gap, and a close or reset.
     pub flows: Vec<Flow>,
@@ -21,7 +23,16 @@ pub struct CompleteFlows {
     /// Number of decoded flows whose row has no client port. Such rows are generated, and their
     /// flows have no initial numbers either.
     pub missing_identity: u64,
+    /// Token code of datasets whose metadata name none; `None`: their tokens tell it.
+    token_code: Option<CodecId>,
+    /// Receiver of lines about datasets.
+    notice: fn(&str),
+    /// Source of the bases of generated flows.
+    random: ChaCha8Rng,
 }
+
+/// Seed of the bases of generated flows: that of `tcp-decode`, if none is asked for.
+const SEED: u64 = 1;
 
 /// Reasons why a file cannot be read at all.
 #[derive(thiserror::Error, Debug)]
@@ -79,7 +90,33 @@ pub fn begins_like_capture(path: &Path) -> bool {
     read.is_ok() && tcpwire::is_capture_magic(&head)
 }
 
+/// Returns whether the file at a path holds a capture, compressed or not.
+#[must_use]
+pub fn is_capture(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| CaptureReader::new(file).is_ok())
+}
+
+impl Default for CompleteFlows {
+    fn default() -> CompleteFlows {
+        CompleteFlows::new(None, |_| {})
+    }
+}
+
 impl CompleteFlows {
+    /// Creates a set without flows. `token_code` is that of datasets whose metadata name none;
+    /// `notice` receives what a user should know of a dataset, a line each.
+    #[must_use]
+    pub fn new(token_code: Option<RowCodec>, notice: fn(&str)) -> CompleteFlows {
+        CompleteFlows {
+            flows: Vec::new(),
+            incomplete: 0,
+            missing_identity: 0,
+            token_code: token_code.map(RowCodec::id),
+            notice,
+            random: ChaCha8Rng::seed_from_u64(SEED),
+        }
+    }
+
     /// Adds the complete flows of a file, which is a dataset by its extension or else a capture.
     /// Returns the parts that could not be read.
     ///
@@ -92,7 +129,12 @@ impl CompleteFlows {
     fn add_dataset(&mut self, path: &Path) -> Result<Vec<LeftOut>, SourceError> {
         let mut left_out = Vec::new();
         let mut decoder = RowDecoder::default();
-        for (number, row) in DatasetReader::open(path, &[RowCodec::Field.id()])?.enumerate() {
+        let options = ReadOptions {
+            accepted: &[RowCodec::Field.id()],
+            token_code: self.token_code,
+            notice: self.notice,
+        };
+        for (number, row) in DatasetReader::open_with(path, &options)?.enumerate() {
             let row = match row {
                 Ok(row) => row,
                 Err(error) => {
@@ -100,7 +142,7 @@ impl CompleteFlows {
                     continue;
                 }
             };
-            match decoder.decode_with_stand_ins(&row) {
+            match decoder.decode_with_stand_ins(&row, &mut self.random) {
                 Ok(flow) => match flow.verdict() {
                     Some((verdict, _)) => {
                         self.missing_identity += u64::from(row.identity.client_port.is_none());

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use atomic_output::{AtomicFile, AtomicFolder, OnExisting, is_temporary};
+use atomic_output::{AtomicFile, AtomicFolder, FileKind, OnExisting, has_name_like, is_temporary};
 use clikit::ensure_distinct_paths;
 
 /// Returns a path below `root`: empty parts, `.` and `..` are left out of the name.
@@ -68,13 +68,24 @@ fn run_step(root: &Path, kind: u8, path: &Path, other: &[u8]) {
         0 if !is_temporary(path) => drop(std::fs::write(path, other)),
         1 if !is_temporary(path) => drop(std::fs::create_dir_all(path)),
         2 if !is_temporary(path) => drop(std::os::unix::fs::symlink(below(root, other), path)),
-        3 => check_file(root, path, other, End::Commit),
-        4 => check_file(root, path, other, End::GiveUp),
+        3 => check_file(root, path, other, (existing(other), End::Commit)),
+        4 => check_file(root, path, other, (existing(other), End::GiveUp)),
         5 => check_folder(root, path, other, OnExisting::Fail),
-        6 => check_folder(root, path, other, OnExisting::Replace(&["made", "*.x"])),
+        6 => check_folder(root, path, other, OnExisting::Replace(MADE)),
         7 => check_inputs_are_kept(path, &below(root, other)),
         _ => {}
     }
+}
+
+/// Files that a folder may hold which is replaced.
+const MADE: FileKind = FileKind {
+    name: "a file made before",
+    is_at: |path| has_name_like(path, "made") || has_name_like(path, "*.x"),
+};
+
+/// Returns what happens to an existing file: one of each two contents replaces any file.
+fn existing(octets: &[u8]) -> OnExisting {
+    FileKind { name: "a file", is_at: |_| true }.on_existing(octets.len().is_multiple_of(2))
 }
 
 /// End of an output's life.
@@ -84,12 +95,14 @@ enum End {
     GiveUp,
 }
 
-fn check_file(root: &Path, path: &Path, octets: &[u8], end: End) {
+fn check_file(root: &Path, path: &Path, octets: &[u8], (existing, end): (OnExisting, End)) {
     let before = files(root);
-    let is_committed = AtomicFile::create(path).is_ok_and(|mut file| {
+    let was_there = std::fs::metadata(path).is_ok_and(|m| m.is_file());
+    let is_committed = AtomicFile::create(path, existing).is_ok_and(|mut file| {
         file.write_all(octets).is_ok() && end == End::Commit && file.commit().is_ok()
     });
     if is_committed {
+        assert!(!was_there || matches!(existing, OnExisting::Replace(_)));
         assert_eq!(std::fs::read(path).unwrap(), octets);
     } else {
         assert_eq!(files(root), before);

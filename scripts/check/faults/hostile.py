@@ -150,7 +150,7 @@ def dataset_bombs(inputs, work):
         path = work / name
         with write(str(path)) as writer:
             writer.write_table(table)
-        done = run("tcp-decode", "--json", path, work / "x.pcap")
+        done = run("tcp-decode", "--json", "--force", path, work / "x.pcap")
         assert done.code in (1, 2) and "panicked" not in done.err, (name, done.code, done.peak, done.err)
         assert done.peak < 64 * MIB, f"{name}: {done.peak / MIB:.0f} MiB: {done.err}"
         refused = run("tcp-train", "train", "--input-dir", path, "--output-dir", work / f"m-{name}", *SHORT)

@@ -34,20 +34,20 @@ def killed_at_random(scratch, finished, *command, times=5):
 def kill_encode(inputs, work):
     out = work / "out"
     out.mkdir()
-    return killed_at_random(out, "set", "tcp-encode", "-q", inputs.captures, out / "set", "--flow-log", out / "log.jsonl")
+    return killed_at_random(out, "set", "tcp-encode", "-q", "--force", inputs.captures, out / "set", "--flow-log", out / "log.jsonl")
 
 
 def kill_decode(inputs, work):
     out = work / "out"
     out.mkdir()
-    return killed_at_random(out, "x", "tcp-decode", "-q", inputs.dataset, out / "x.pcap", "--labels", out / "labels.csv")
+    return killed_at_random(out, "x", "tcp-decode", "-q", "--force", inputs.dataset, out / "x.pcap", "--labels", out / "labels.csv")
 
 
 def kill_generate(inputs, work):
     out = work / "out"
     out.mkdir()
     args = ("generate", "--checkpoint-path", inputs.model, "--output-dir", out / "set", "--flows", "60", "--seed", "3",
-            "--max-packets-per-flow", "30", "--threads", "1")
+            "--max-packets-per-flow", "30", "--threads", "1", "--force")
     return killed_at_random(out, "set", "tcp-train", *args, times=4)
 
 

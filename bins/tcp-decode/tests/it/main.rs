@@ -13,6 +13,7 @@ use flowtrack::Flow;
 use serde_json::Value;
 use tcpwire::CaptureReader;
 use testkit::Scratch;
+use testkit::captures::complete_flows;
 use testkit::datasets::{FIELD, WORD16, encoded_row, meta, write_file};
 use tokenizer::{FlowIdentity, field, word16};
 
@@ -95,9 +96,9 @@ fn frames_of(path: &str) -> Vec<Frame> {
     frames(&fs::read(path).unwrap())
 }
 
-/// Runs with `--json`; gives exit code and summary.
+/// Runs with `--json`, replacing what an earlier run has written; gives exit code and summary.
 fn decode(args: &[&str]) -> (i32, Value) {
-    let output = run(&[args, &["--json"]].concat());
+    let output = run(&[args, &["--json", "--force"]].concat());
     let summary = serde_json::from_slice(&output.stdout);
     (output.status.code().unwrap(), summary.unwrap_or_else(|_| panic!("{}", text(&output.stderr))))
 }
@@ -271,6 +272,49 @@ fn the_resolution_is_what_the_flows_need() {
 }
 
 #[test]
+fn an_mtu_splits_long_packets_and_the_streams_stay() {
+    let scratch = Scratch::new();
+    let flows = complete_flows(&testkit::testdata("offload.pcap"));
+    let rows: Vec<FlowRow> = flows.iter().map(encoded_row).collect();
+    let input = dataset(&scratch, &rows, DatasetFormat::Arrow);
+    let [whole, split] = ["whole.pcap", "split.pcap"].map(|name| scratch.path_text(name));
+    let (code, summary) = decode(&[&input, &whole, "--payload", "zero"]);
+    let too_long = |path: &str| frames_of(path).iter().filter(|f| f.wire_len > 1514).count() as u64;
+    assert!(too_long(&whole) > 0);
+    assert_eq!((code, summary["packets_over_1500"].as_u64()), (0, Some(too_long(&whole))));
+    assert_eq!(summary["split_packets"], 0);
+    let (code, summary) = decode(&[&input, &split, "--payload", "zero", "--mtu", "1500"]);
+    assert_eq!((code, summary["packets_over_1500"].as_u64()), (0, Some(0)));
+    assert_eq!(summary["split_packets"].as_u64(), Some(too_long(&whole)));
+    assert_eq!(too_long(&split), 0);
+    assert_eq!(summary["packets"], frames_of(&split).len());
+
+    let fields = ["ip.checksum.status", "tcp.checksum.status", "_ws.malformed"];
+    let Some(checked) = tshark(&split, &fields) else { return };
+    // IPv6 has no checksum of its own.
+    let wrong = checked.iter().find(|line| !["1\t1\t", "\t1\t"].contains(&line.as_str()));
+    assert_eq!(wrong, None);
+    // Each stream: its octets by direction, and what Wireshark's analysis finds wrong.
+    let streams = |path: &str| {
+        let fields = ["tcp.stream", "tcp.srcport", "tcp.len", "tcp.flags.fin"];
+        let mut octets = std::collections::BTreeMap::new();
+        for line in tshark(path, &fields).unwrap() {
+            let values: Vec<u64> = line.split('\t').map(|v| v.parse().unwrap()).collect();
+            let [stream, port, len, fin] = values[..] else { panic!("{line}") };
+            let seen: &mut (u64, u64) = octets.entry((stream, port)).or_default();
+            *seen = (seen.0 + len, seen.1 + fin);
+        }
+        octets
+    };
+    assert_eq!(streams(&whole), streams(&split));
+    let wrong = |path: &str| {
+        let found = ["tcp.analysis.lost_segment", "tcp.analysis.out_of_order"];
+        tshark(path, &found).unwrap().iter().filter(|line| !line.trim().is_empty()).count()
+    };
+    assert_eq!(wrong(&whole), wrong(&split));
+}
+
+#[test]
 fn a_stream_goes_through_pipes() {
     let scratch = Scratch::new();
     let input = dataset(&scratch, &[captured(&flow(1001, 0, 1), 1)], DatasetFormat::Stream);
@@ -318,7 +362,7 @@ fn what_cannot_be_decoded_is_left_out_and_named() {
         summary["left_out"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
     assert_eq!(reasons, 2);
     assert_eq!(frames_of(&output).len(), 11);
-    let said = run(&[&input, &output]);
+    let said = run(&[&input, &output, "--force"]);
     let said = text(&said.stderr);
     assert!(said.contains("tcp-decode: left out: flow (a,b.pcap, frame 1): token "), "{said}");
     assert!(
@@ -443,11 +487,67 @@ fn split_writes_a_file_per_flow_and_labels_them() {
     // Once more: the folder is there and not empty.
     let refused = run(&args);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(
-        text(&refused.stderr)
-            .ends_with("expected no folder or an empty one, found one that is not empty\n")
-    );
+    assert!(text(&refused.stderr).ends_with(
+        "expected no folder or an empty one, found one that is not empty (--force replaces \
+         captures of flows)\n"
+    ));
     assert_eq!(run(&[&args[..], &["--force"]].concat()).status.code(), Some(0));
+    // A file under the name of a flow's capture that is none.
+    fs::write(format!("{folder}/flow-0000009.pcap"), "mine").unwrap();
+    let refused = run(&[&args[..], &["--force"]].concat());
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).ends_with("to replace, found flow-0000009.pcap in it\n"));
+}
+
+#[test]
+fn no_output_that_exists_is_replaced_unasked_and_none_of_another_kind_ever() {
+    let scratch = Scratch::new();
+    let input = dataset(&scratch, &[captured(&flow(1000, 0, 1), 1)], DatasetFormat::Arrow);
+    let new = |name: &str| scratch.path_text(name);
+    let check = |args: &[&str], at: &str, expected: &str| {
+        let before = fs::read(at).unwrap();
+        let output = run(&[&[input.as_str()], args].concat());
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?} {said}");
+        assert!(said.ends_with(&format!("{expected}\n")), "{said}");
+        assert_eq!((fs::read(at).unwrap(), said.lines().count()), (before, 1));
+    };
+    let (capture, packed, labels) = (new("a.pcap"), new("a.pcap.gz"), new("a.csv"));
+    assert_eq!(run(&[&input, &capture, "--labels", &labels]).status.code(), Some(0));
+    assert_eq!(run(&[&input, &packed]).status.code(), Some(0));
+    check(&[&capture], &capture, "expected no file there, found one (--force replaces a capture)");
+    check(&[&packed], &packed, "expected no file there, found one (--force replaces a capture)");
+    check(
+        &[&new("b.pcap"), "--labels", &labels],
+        &labels,
+        "expected no file there, found one (--force replaces a label file)",
+    );
+    for path in [&capture, &packed] {
+        assert_eq!(run(&[&input, path, "--force"]).status.code(), Some(0));
+    }
+    assert_eq!(run(&[&input, &capture, "--labels", &labels, "--force"]).status.code(), Some(0));
+    let other = new("mine.csv");
+    fs::write(&other, "name,value\n").unwrap();
+    let cat = new("mine.gz");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(b"not a capture at all, but gzip").unwrap();
+    fs::write(&cat, gzip.finish().unwrap()).unwrap();
+    check(&[&labels, "--force", "--format", "pcap"], &labels, "another file");
+    check(&[&cat, "--force"], &cat, "expected a capture to replace, found another file");
+    check(
+        &[&new("b.pcap"), "--force", "--labels", &other],
+        &other,
+        "expected a label file to replace, found another file",
+    );
+    let (reports, mine) = (new("reports"), new("reports/failures.csv"));
+    fs::create_dir(&reports).unwrap();
+    fs::write(&mine, "mine\n").unwrap();
+    check(
+        &[&new("b.pcap"), "--force", "--reports", &reports],
+        &mine,
+        "expected a folder of an earlier run to replace, found failures.csv in it",
+    );
+    assert!(!Path::new(&new("b.pcap")).exists());
 }
 
 #[test]

@@ -21,6 +21,7 @@ fn run(scratch: &Scratch, name: &str, input: &Path, more: &[&Path]) -> (Vec<Flow
         (scratch.path(&format!("{name}.arrow")), scratch.path(&format!("{name}.jsonl")));
     let mut args =
         vec![input, &set, Path::new("--keep"), Path::new("all"), Path::new("--flow-log"), &log];
+    args.push(Path::new("--force"));
     args.extend(more);
     let output = tcp_encode(&args);
     assert!(code(&output) < 2, "{}", stderr(&output));

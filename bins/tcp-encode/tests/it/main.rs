@@ -300,12 +300,70 @@ fn an_existing_folder_is_not_overwritten_unasked() {
             .contains("expected a folder of an earlier run to replace, found precious in it")
     );
     assert!(scratch.path("set/precious").exists());
+    // Under the name of a shard it is no dataset either.
     std::fs::rename(scratch.path("set/precious"), scratch.path("set/flows-00000.parquet")).unwrap();
+    assert!(stderr(&forced()).contains("found flows-00000.parquet in it"));
+    std::fs::remove_file(scratch.path("set/flows-00000.parquet")).unwrap();
+    let parquet = [Path::new("--format"), Path::new("parquet")];
+    let first =
+        tcp_encode(&[&testdata("quick.pcap"), &scratch.path("set"), parquet[0], parquet[1]]);
+    assert_eq!(code(&first), 0);
     assert_eq!(code(&forced()), 0);
     assert!(
         !scratch.path("set/flows-00000.parquet").exists()
             && scratch.path("set/flows-00000.arrow").exists()
     );
+}
+
+#[test]
+fn a_second_capture_is_no_output() {
+    let scratch = Scratch::new();
+    let captures = ["mon.pcap", "tue.pcap"].map(|name| scratch.path(name));
+    let packed = scratch.path("wed.pcap.gz");
+    let octets = std::fs::read(testdata("quick.pcap")).unwrap();
+    captures.iter().for_each(|path| std::fs::write(path, &octets).unwrap());
+    std::fs::write(&packed, std::fs::read(testdata("parallel.pcap.gz")).unwrap()).unwrap();
+    let force = Path::new("--force");
+    for second in [&captures[1], &packed] {
+        let before = std::fs::read(second).unwrap();
+        let refused = tcp_encode(&[&captures[0], second]);
+        let said = stderr(&refused);
+        assert_eq!((code(&refused), said.lines().count()), (2, 1), "{said}");
+        assert!(said.ends_with("found one (--force replaces a dataset)\n"), "{said}");
+        let refused = tcp_encode(&[&captures[0], second, force]);
+        let said = stderr(&refused);
+        assert_eq!((code(&refused), said.lines().count()), (2, 1), "{said}");
+        assert!(said.ends_with("expected a dataset to replace, found another file\n"), "{said}");
+        assert_eq!(std::fs::read(second).unwrap(), before);
+    }
+}
+
+#[test]
+fn each_output_replaces_its_own_kind_by_request() {
+    let scratch = Scratch::new();
+    let [set, log, table] = ["a.arrow", "a.jsonl", "a.md"].map(|name| scratch.path(name));
+    let quick = testdata("quick.pcap");
+    let args =
+        [&*quick, &*set, Path::new("--flow-log"), &*log, Path::new("--token-table"), &*table];
+    let forced = [&args[..], &[Path::new("--force")]].concat();
+    assert_eq!(code(&tcp_encode(&args)), 0);
+    for (own, others) in [(&set, [&log, &table]), (&log, [&set, &table]), (&table, [&set, &log])] {
+        let gone = others.map(|path| std::fs::read(path).unwrap());
+        others.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        let refused = tcp_encode(&args);
+        assert!(stderr(&refused).contains(&format!("{}: expected no file", own.display())));
+        assert_eq!(code(&refused), 2);
+        assert!(others.iter().all(|path| !path.exists()));
+        others.iter().zip(&gone).for_each(|(path, octets)| std::fs::write(path, octets).unwrap());
+        assert_eq!(code(&tcp_encode(&forced)), 0);
+        // The content of another output is not of the kind.
+        let before = std::fs::read(own).unwrap();
+        std::fs::write(own, &gone[0]).unwrap();
+        let refused = tcp_encode(&forced);
+        assert_eq!(code(&refused), 2, "{}", own.display());
+        assert!(stderr(&refused).ends_with("to replace, found another file\n"));
+        std::fs::write(own, before).unwrap();
+    }
 }
 
 #[test]

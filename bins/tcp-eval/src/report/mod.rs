@@ -17,6 +17,9 @@ use crate::summary::{NEAR_BITS, NEAR_DECADES, Summary};
 /// Name of the page's file.
 pub(crate) const REPORT: &str = "report.html";
 
+/// Title element of the page.
+pub(crate) const TITLE: &str = "<title>Real and generated flows</title>";
+
 /// Renders the page. `names` are those of the real and of the generated input.
 ///
 /// # Errors

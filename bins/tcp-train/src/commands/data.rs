@@ -3,13 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use arrowio::ReadOptions;
 use clikit::{Console, Unit, is_dash};
-use dataset::{Corpus, CorpusOptions, NearDuplicates, Part, RowCodec, Shares, Split, epoch_order};
+use dataset::{
+    Corpus, CorpusOptions, NearDuplicates, Part, RowCodec, Shares, Split, TokenCheck, epoch_order,
+};
 use linformer::Batch;
 use tokenizer::field::vocab;
 use tokenizer::{FlowIdentity, field};
 
 use super::rows::{FlowPiece, Row, pack_rows};
+use crate::args::{Reading, TokenCode};
 use crate::ports::SeenServerPorts;
 use crate::settings::Settings;
 
@@ -41,6 +45,7 @@ impl SplitDataset {
     /// If the dataset cannot be read, is of another token code, or holds no flows.
     pub(crate) fn load(
         path: &Path,
+        reading: Reading,
         output: &Path,
         settings: &Settings,
         console: &Console,
@@ -49,12 +54,19 @@ impl SplitDataset {
         let most = u32::try_from(settings.max_repeats).unwrap_or(u32::MAX);
         let near_duplicates =
             (most > 0).then_some(NearDuplicates { max: most, signature: without_time });
-        let options = CorpusOptions { vocab_size: field::VOCAB_SIZE, scratch, near_duplicates };
+        let check = TokenCheck::Flows;
+        let options =
+            CorpusOptions { vocab_size: field::VOCAB_SIZE, scratch, near_duplicates, check };
+        let read = ReadOptions {
+            accepted: &[RowCodec::Field.id()],
+            token_code: reading.token_code.map(|TokenCode::Field| RowCodec::Field.id()),
+            notice: |line| tracing::warn!("{line}"),
+        };
         let progress = console.progress("reading flows", None, Unit::Items);
         let stream = is_dash(path).then(|| spool_stdin(&options.scratch)).transpose()?;
         let corpus = Corpus::open(
             stream.as_ref().map_or(path, |file| file.path()),
-            &[RowCodec::Field.id()],
+            &read,
             &options,
             |_| progress.inc(1),
         )?;

@@ -1,6 +1,7 @@
 //! The model folder: names of its files, checkpoint rotation, and the lock against other runs.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
@@ -187,19 +188,22 @@ pub(crate) fn is_in_folder(checkpoint: &Path, folder: &Path) -> bool {
 pub(crate) enum FolderUse {
     /// Fresh run: the folder must be empty.
     Train,
-    /// Fresh run under `--force`: the files of an earlier run are removed.
+    /// Fresh run under `--force`: the files of an earlier run are removed, others stay.
     TrainWithForce,
     /// Run resumed from another folder: the folder must be empty.
     Resume,
 }
 
-/// Creates the folder of a fresh run or of one that resumes from another folder.
+/// Checks whether a run may write to a folder: before any work, as [`create`] does it again.
 ///
 /// # Errors
-/// If the folder is not empty and `folder_use` does not allow for files in it.
-pub(crate) fn create(folder: &Path, folder_use: FolderUse) -> anyhow::Result<()> {
+/// If the folder is not empty and `folder_use` does not allow for files in it, or a file in it has
+/// the name of a run's file, but not the content of one.
+pub(crate) fn ensure_usable(folder: &Path, folder_use: FolderUse) -> anyhow::Result<()> {
     let at = || folder.display().to_string();
-    fs::create_dir_all(folder).with_context(at)?;
+    if !folder.exists() {
+        return Ok(());
+    }
     let is_empty = fs::read_dir(folder).with_context(at)?.next().is_none();
     if !is_empty && folder_use != FolderUse::TrainWithForce {
         let hint = match folder_use {
@@ -208,13 +212,67 @@ pub(crate) fn create(folder: &Path, folder_use: FolderUse) -> anyhow::Result<()>
         };
         bail!("{}: expected no folder or an empty one, found one that is not empty ({hint})", at());
     }
-    let ours = [MODEL, CHECKPOINT, PREVIOUS, CONFIG, METRICS, REPORT].map(|name| folder.join(name));
-    let events = fs::read_dir(folder).with_context(at)?.flatten().map(|entry| entry.path());
-    let is_event = |path: &PathBuf| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(EVENTS))
-    };
-    for path in events.filter(is_event).chain(ours).filter(|path| path.exists()) {
+    match files_of_runs(folder)?.into_iter().find(|path| !is_of_a_run(path)) {
+        Some(path) => {
+            bail!("{}: expected a file of an earlier run to replace, found another", path.display())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Creates the folder of a fresh run or of one that resumes from another folder, and removes the
+/// files of an earlier run.
+///
+/// # Errors
+/// As [`ensure_usable`].
+pub(crate) fn create(folder: &Path, folder_use: FolderUse) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    ensure_usable(folder, folder_use)?;
+    for path in files_of_runs(folder)? {
         fs::remove_file(&path).with_context(|| path.display().to_string())?;
     }
     Ok(())
+}
+
+/// Lists the files in a folder that have the name of a run's file.
+fn files_of_runs(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    let ours = [MODEL, CHECKPOINT, PREVIOUS, CONFIG, METRICS, REPORT];
+    paths.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        ours.contains(&&*name) || name.starts_with(EVENTS)
+    });
+    paths.sort();
+    Ok(paths)
+}
+
+/// Returns whether a file that has the name of a run's file has the content of one too, or none.
+fn is_of_a_run(path: &Path) -> bool {
+    let Ok(metadata) = fs::metadata(path) else { return false };
+    let head = || {
+        let mut head = Vec::new();
+        let _ = fs::File::open(path).and_then(|file| file.take(4096).read_to_end(&mut head));
+        head
+    };
+    let holds = |text: &str| String::from_utf8_lossy(&head()).contains(text);
+    let has_keys = |text: &str, keys: &[&str]| {
+        let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        keys.iter().all(|key| value.get(key).is_some())
+    };
+    match path.file_name().unwrap_or_default().to_string_lossy().as_ref() {
+        _ if !metadata.is_file() => false,
+        _ if metadata.len() == 0 => true,
+        CONFIG => {
+            let keys = ["token_code", "model", "settings"];
+            has_keys(&fs::read_to_string(path).unwrap_or_default(), &keys)
+        }
+        METRICS => {
+            let line = clikit::first_line(path).unwrap_or_default();
+            has_keys(&line, &["step", "seconds"])
+        }
+        REPORT => holds("<title>Training</title>"),
+        MODEL | CHECKPOINT | PREVIOUS => holds(r#"{"__metadata__":{"linformer":"#),
+        _ => holds("brain.Event:2"),
+    }
 }

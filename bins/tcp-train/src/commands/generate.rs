@@ -5,12 +5,9 @@ use std::time::Instant;
 
 use anyhow::bail;
 use arrowio::{DatasetMeta, FlowRow, Tokens};
-use atomic_output::OnExisting;
 use clikit::text::count;
 use clikit::{Console, Unit, is_dash};
-use dataset::{
-    Destination, Outcome, REPLACE_DATASET, RowCodec, RowDecoder, Sink, SinkOptions, summarize,
-};
+use dataset::{Destination, Outcome, RowCodec, RowDecoder, Sink, SinkOptions, summarize};
 use linformer::{Generated, Generator, Job, Prompt, Sampling, StopReason, TensorMemory};
 use tokenizer::{FlowIdentity, field};
 
@@ -40,6 +37,9 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
         &[("--output-dir", &args.output_dir)],
     )?;
     check(args)?;
+    if !is_dash(&args.output_dir) {
+        Destination::at(&args.output_dir, asked_format(args)).ensure_free(args.force)?;
+    }
     let device = linformer::device(&args.machine.device)?;
     let model = folder::read_model(&args.checkpoint_path, linformer::Device::Cpu)?;
     warn_of_unseen_ports(args)?;
@@ -232,10 +232,7 @@ impl Output {
     /// Creates the output that `--output-dir`, `--format` and `--force` describe.
     fn create(args: &Generate, console: &Console) -> anyhow::Result<Output> {
         let path = args.output_dir.as_path();
-        let asked = args.format.map(|format| match format {
-            Format::Arrow => arrowio::DatasetFormat::Arrow,
-            Format::Parquet => arrowio::DatasetFormat::Parquet,
-        });
+        let asked = asked_format(args);
         let destination = if is_dash(path) {
             Destination::stream("standard output", console.stdout(), asked)?
         } else {
@@ -244,13 +241,19 @@ impl Output {
         if destination.is_folder() {
             clikit::warn_if_named_like_a_file(path, arrowio::DatasetFormat::FILES);
         }
-        let options = SinkOptions {
-            on_existing: if args.force { REPLACE_DATASET } else { OnExisting::Fail },
-            stream_batch_tokens: Some(STREAM_BATCH_TOKENS),
-        };
+        let options =
+            SinkOptions { force: args.force, stream_batch_tokens: Some(STREAM_BATCH_TOKENS) };
         let sink = Sink::create(destination, &meta(args), &options)?;
         Ok(Output { decoder: RowDecoder::default(), sink })
     }
+}
+
+/// Returns the format that `--format` names.
+fn asked_format(args: &Generate) -> Option<arrowio::DatasetFormat> {
+    args.format.map(|format| match format {
+        Format::Arrow => arrowio::DatasetFormat::Arrow,
+        Format::Parquet => arrowio::DatasetFormat::Parquet,
+    })
 }
 
 /// Returns the metadata of the dataset, which names the options that decide on its flows.

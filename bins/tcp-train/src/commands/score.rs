@@ -45,7 +45,7 @@ pub(crate) fn score(args: &Score, console: &Console) -> anyhow::Result<()> {
     settings.batch = args.batch as usize;
     settings.max_sequence_piece = settings.batch;
     let scratch = if is_dash(&args.input_dir) { Path::new(".") } else { &args.input_dir };
-    let data = SplitDataset::load(&args.input_dir, scratch, &settings, console)?;
+    let data = SplitDataset::load(&args.input_dir, args.reading, scratch, &settings, console)?;
     let flows = sample(data.all(), args.flows, settings.seed);
     let indices: Vec<u32> = flows.iter().map(|&(flow, _)| flow).collect();
     let bits = bits_by_flow(&model, &data, data.pack(&indices, settings.batch), console)?;

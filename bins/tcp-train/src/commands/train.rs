@@ -20,15 +20,17 @@ use crate::training_state::TrainingState;
 pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
     let settings = Settings::fresh(args.preset, &args.changes)?;
     clikit::warn_if_named_like_a_file(&args.output_dir, "a model is a folder");
+    let folder_use = if args.force { FolderUse::TrainWithForce } else { FolderUse::Train };
     let (processes, device) = Processes::init(&args.machine, &args.input_dir)?;
-    let data = SplitDataset::load(&args.input_dir, &args.output_dir, &settings, console)?;
     let is_writer = processes.is_writer();
+    if is_writer {
+        folder::ensure_usable(&args.output_dir, folder_use)?;
+    }
+    let data =
+        SplitDataset::load(&args.input_dir, args.reading, &args.output_dir, &settings, console)?;
     let _lock = if is_writer { Some(folder::lock_folder(&args.output_dir)?) } else { None };
     if is_writer {
-        folder::create(
-            &args.output_dir,
-            if args.force { FolderUse::TrainWithForce } else { FolderUse::Train },
-        )?;
+        folder::create(&args.output_dir, folder_use)?;
     }
     let model = Model::new(&settings.model, settings.seed, device)?;
     let trainer = Trainer::new(model, settings.optimizer);
@@ -51,7 +53,16 @@ pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
     let before = state.settings.clone();
     state.settings = state.settings.changed(&args.changes)?;
     ensure_resumable(&before, &state.settings, &at())?;
-    let data = SplitDataset::load(&args.input_dir, &args.output_dir, &state.settings, console)?;
+    if is_writer && !is_own {
+        folder::ensure_usable(&args.output_dir, FolderUse::Resume)?;
+    }
+    let data = SplitDataset::load(
+        &args.input_dir,
+        args.reading,
+        &args.output_dir,
+        &state.settings,
+        console,
+    )?;
     if data.fingerprint() != state.dataset_fingerprint {
         bail!(
             "{}: expected the dataset, split and seed that {} was trained with",

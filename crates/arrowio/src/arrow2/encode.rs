@@ -1,28 +1,27 @@
 //! Record batches into the octets of an Arrow IPC or Parquet file.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow2::datatypes::Schema;
-use arrow2::io::ipc::write as ipc;
 use arrow2::io::parquet::write as parquet;
 
 use super::build::RecordBatch;
+use super::ipc::IpcWriter;
+use super::parquet_write::{footer_with_orders, row_group};
 use super::schema::schema;
 use crate::{Compression, DatasetFormat, DatasetMeta, ErrorKind, WriteOptions};
 
 /// Encoder of one file or stream in any of the formats.
 pub(crate) struct FileEncoder<W: Write> {
-    schema: Schema,
     state: Arc<WriteState>,
     encoder: FormatEncoder<W>,
 }
 
-/// arrow2's writer of one format.
+/// Writer of one format.
 enum FormatEncoder<W: Write> {
-    File(Box<ipc::FileWriter<TrackedWriter<W>>>),
-    Stream(ipc::StreamWriter<TrackedWriter<W>>),
+    Ipc(IpcWriter<TrackedWriter<W>>),
     /// Parquet writes the metadata of the file at its end.
     Parquet(Box<parquet::FileWriter<TrackedWriter<W>>>, Vec<parquet::KeyValue>),
 }
@@ -42,23 +41,20 @@ impl<W: Write> FileEncoder<W> {
         let to = TrackedWriter { to, state: state.clone() };
         let encoder =
             FormatEncoder::new(to, &schema, options).map_err(|error| state.take_error(error))?;
-        Ok(FileEncoder { schema, state, encoder })
+        Ok(FileEncoder { state, encoder })
     }
 
     /// Writes a record batch.
     ///
     /// # Errors
     /// If the output cannot be written.
-    pub(crate) fn write(&mut self, RecordBatch(batch): RecordBatch) -> Result<(), ErrorKind> {
+    pub(crate) fn write(&mut self, batch: RecordBatch) -> Result<(), ErrorKind> {
         match &mut self.encoder {
-            FormatEncoder::File(file) => file.write(&batch, None),
-            FormatEncoder::Stream(stream) => stream.write(&batch, None),
+            FormatEncoder::Ipc(ipc) => Ok(ipc.write(batch.0.len(), batch.0.arrays())?),
             FormatEncoder::Parquet(file, _) => {
-                let encodings =
-                    self.schema.fields.iter().map(|_| vec![parquet::Encoding::Plain]).collect();
                 let types = file.parquet_schema().fields().to_vec();
                 let options = file.options();
-                file.write(parquet::row_group_iter(batch, encodings, types, options))
+                file.write(row_group(batch, types, options))
             }
         }
         .map_err(|error| self.state.take_error(error))
@@ -76,11 +72,8 @@ impl<W: Write> FileEncoder<W> {
     /// If the output cannot be written.
     pub(crate) fn finish(self) -> Result<(u64, W), ErrorKind> {
         let mut tracked = match self.encoder {
-            FormatEncoder::File(mut file) => file.finish().map(|()| file.into_inner()),
-            FormatEncoder::Stream(mut stream) => stream.finish().map(|()| stream.into_inner()),
-            FormatEncoder::Parquet(mut file, pairs) => {
-                file.end(Some(pairs)).map(|_| file.into_inner())
-            }
+            FormatEncoder::Ipc(ipc) => ipc.finish().map_err(Into::into),
+            FormatEncoder::Parquet(file, pairs) => finish_parquet(*file, pairs, &self.state),
         }
         .map_err(|error| self.state.take_error(error))?;
         tracked.to.flush()?;
@@ -94,22 +87,12 @@ impl<W: Write> FormatEncoder<W> {
         schema: &Schema,
         options: &WriteOptions,
     ) -> arrow2::error::Result<FormatEncoder<W>> {
-        let ipc_options = ipc::WriteOptions {
-            compression: match options.compression {
-                Compression::None => None,
-                Compression::Lz4 => Some(ipc::Compression::LZ4),
-                Compression::Zstd => Some(ipc::Compression::ZSTD),
-            },
-        };
         Ok(match options.format {
             DatasetFormat::Arrow => {
-                let file = ipc::FileWriter::try_new(to, schema.clone(), None, ipc_options)?;
-                FormatEncoder::File(Box::new(file))
+                FormatEncoder::Ipc(IpcWriter::file(to, schema, options.compression)?)
             }
             DatasetFormat::Stream => {
-                let mut stream = ipc::StreamWriter::new(to, ipc_options);
-                stream.start(schema, None)?;
-                FormatEncoder::Stream(stream)
+                FormatEncoder::Ipc(IpcWriter::stream(to, schema, options.compression)?)
             }
             DatasetFormat::Parquet => {
                 let options = parquet_options(options.compression);
@@ -121,6 +104,25 @@ impl<W: Write> FormatEncoder<W> {
             }
         })
     }
+}
+
+/// Writes the end of a Parquet file: the pages' indexes as parquet2 writes them, and its footer
+/// with what parquet2 leaves out.
+fn finish_parquet<W: Write>(
+    mut file: parquet::FileWriter<TrackedWriter<W>>,
+    pairs: Vec<parquet::KeyValue>,
+    state: &WriteState,
+) -> arrow2::error::Result<TrackedWriter<W>> {
+    state.hold();
+    file.end(Some(pairs))?;
+    let (mut tracked, metadata) = file.into_inner_and_metadata();
+    let held = state.release();
+    let [.., a, b, c, d, _, _, _, _] = held[..] else { return Ok(tracked) };
+    let length = u32::from_le_bytes([a, b, c, d]) as usize;
+    let indexes = held.len().saturating_sub(length + 8);
+    tracked.write_all(&held[..indexes])?;
+    tracked.write_all(&footer_with_orders(metadata)?)?;
+    Ok(tracked)
 }
 
 fn parquet_options(compression: Compression) -> parquet::WriteOptions {
@@ -149,6 +151,9 @@ struct TrackedWriter<W> {
 struct WriteState {
     octets: AtomicU64,
     error: Mutex<Option<io::Error>>,
+    is_holding: AtomicBool,
+    /// Octets that are not written yet, while `is_holding` is set.
+    held: Mutex<Vec<u8>>,
 }
 
 impl<W: Write> Write for TrackedWriter<W> {
@@ -157,6 +162,10 @@ impl<W: Write> Write for TrackedWriter<W> {
     }
 
     fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
+        if self.state.is_holding.load(Ordering::Relaxed) {
+            lock(&self.state.held).extend_from_slice(octets);
+            return Ok(());
+        }
         self.state.octets.fetch_add(octets.len() as u64, Ordering::Relaxed);
         self.to.write_all(octets).map_err(|error| self.state.keep_error(error))
     }
@@ -166,18 +175,33 @@ impl<W: Write> Write for TrackedWriter<W> {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl WriteState {
+    /// Holds back what is written from now on.
+    fn hold(&self) {
+        self.is_holding.store(true, Ordering::Relaxed);
+    }
+
+    /// Holds nothing back any more; returns what was held back.
+    fn release(&self) -> Vec<u8> {
+        self.is_holding.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *lock(&self.held))
+    }
+
     /// Stores an error and returns one of the same kind.
     fn keep_error(&self, error: io::Error) -> io::Error {
         let kind = error.kind();
-        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *lock(&self.error) = Some(error);
         kind.into()
     }
 
     /// Returns the error of the output that an error of arrow2 came from, or else that error
     /// itself. The latter would be a defect; it is reported like any other.
     fn take_error(&self, error: arrow2::error::Error) -> ErrorKind {
-        match self.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        match lock(&self.error).take() {
             Some(error) => error.into(),
             None => ErrorKind::format("encoder", "no error", error.to_string()),
         }

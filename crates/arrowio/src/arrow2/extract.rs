@@ -63,8 +63,12 @@ impl BatchRows {
     pub(crate) fn new(arrays: Columns, token_code: &str) -> Result<BatchRows, ErrorKind> {
         let mut tokens = None;
         let mut columns = Vec::new();
+        // A column `flows` beside the tokens is another program's.
+        let has_tokens = arrays.iter().any(|(name, _)| name == COLUMNS[0].name);
         for (name, array) in arrays {
-            if is_tokens(&name) {
+            if is_tokens(&name) && has_tokens && name != COLUMNS[0].name {
+                continue;
+            } else if is_tokens(&name) {
                 tokens = Some(
                     TokenLists::new(&*array, token_code)
                         .map_err(|e| e.within(&format!("column {name}")))?,
@@ -84,6 +88,24 @@ impl BatchRows {
             return Err(ErrorKind::format(place, expected, found));
         }
         Ok(BatchRows { tokens, columns, next: 0 })
+    }
+}
+
+impl BatchRows {
+    /// Returns the first token of each of the first rows that have one, at most 100.
+    ///
+    /// # Errors
+    /// If the tokens are missing or not lists of numbers.
+    pub(crate) fn first_tokens(arrays: &[(String, Box<dyn Array>)]) -> Result<Vec<i64>, ErrorKind> {
+        let name = |wanted: &str| arrays.iter().find(|(name, _)| name == wanted);
+        let (name, array) = name("tokens")
+            .or_else(|| name("flows"))
+            .ok_or_else(|| ErrorKind::format("columns", "one named tokens or flows", "none"))?;
+        let within = |e: ErrorKind| e.within(&format!("column {name}"));
+        let (offsets, values) = lists(&**array).map_err(within)?;
+        let values = integers(values).map_err(within)?;
+        let starts = offsets.windows(2).filter(|row| row[1] > row[0]).map(|row| row[0]);
+        Ok(starts.take(100).filter_map(|at| values.get(at).ok().flatten()).collect())
     }
 }
 
@@ -118,17 +140,9 @@ impl Iterator for BatchRows {
 
 impl TokenLists {
     fn new(array: &dyn Array, token_code: &str) -> Result<TokenLists, ErrorKind> {
-        let any = array.as_any();
-        let (offsets, values) = if let Some(list) = any.downcast_ref::<ListArray<i32>>() {
-            (to_usize(list.offsets()), list.values())
-        } else if let Some(list) = any.downcast_ref::<ListArray<i64>>() {
-            (to_usize(list.offsets()), list.values())
-        } else {
-            let found = type_name(array.data_type());
-            return Err(ErrorKind::format("type", "a list of integers", found));
-        };
+        let (offsets, values) = lists(array)?;
         let validity = array.validity().filter(|v| v.unset_bits() > 0).cloned();
-        let values = TokenValues::new(&**values, is_wide(token_code))?;
+        let values = TokenValues::new(values, is_wide(token_code))?;
         Ok(TokenLists { offsets, validity, values })
     }
 
@@ -163,10 +177,27 @@ impl TokenValues {
                 return Ok(TokenValues::I32(own.values().clone()));
             }
         }
-        let integers = Integers::new(array)
-            .ok_or_else(|| ErrorKind::format("type", "integers", type_name(array.data_type())))?;
-        Ok(TokenValues::Other { integers, is_wide })
+        Ok(TokenValues::Other { integers: integers(array)?, is_wide })
     }
+}
+
+/// Returns the offsets and the values of an array of lists.
+fn lists(array: &dyn Array) -> Result<(Vec<usize>, &dyn Array), ErrorKind> {
+    let any = array.as_any();
+    if let Some(list) = any.downcast_ref::<ListArray<i32>>() {
+        Ok((to_usize(list.offsets()), &**list.values()))
+    } else if let Some(list) = any.downcast_ref::<ListArray<i64>>() {
+        Ok((to_usize(list.offsets()), &**list.values()))
+    } else {
+        let found = type_name(array.data_type());
+        Err(ErrorKind::format("type", "a list of integers", found))
+    }
+}
+
+/// Shares the values of an array of integers.
+fn integers(array: &dyn Array) -> Result<Integers, ErrorKind> {
+    Integers::new(array)
+        .ok_or_else(|| ErrorKind::format("type", "integers", type_name(array.data_type())))
 }
 
 fn to_usize<O: Offset>(offsets: &OffsetsBuffer<O>) -> Vec<usize> {
@@ -217,7 +248,8 @@ impl ColumnReader {
         let (array, factor) = match self {
             ColumnReader::Int { array, factor } => (array, *factor),
             ColumnReader::Text(text) => {
-                return Ok(text.get(row).map_or(Value::Null, |t| Value::Text(Cow::Borrowed(t))));
+                let text = text.get(row)?;
+                return Ok(text.map_or(Value::Null, |text| Value::Text(Cow::Borrowed(text))));
             }
         };
         match array.get(row)? {

@@ -18,10 +18,12 @@ mod extract;
 mod ipc;
 mod pages;
 mod parquet;
+mod parquet_footer;
+mod parquet_write;
 mod schema;
 
 pub(crate) use build::RecordBatchBuilder;
 pub(crate) use encode::FileEncoder;
 pub(crate) use extract::{BatchRows, Columns};
-pub(crate) use ipc::{FILE_MAGIC, IpcReader};
+pub(crate) use ipc::{CONTINUATION, FILE_MAGIC, IpcReader, is_stream_inside};
 pub(crate) use parquet::{MAGIC as PARQUET_MAGIC, ParquetReader};

@@ -4,11 +4,13 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow2::datatypes::{DataType, Field};
+use arrow2::datatypes::Field;
 use arrow2::io::parquet::read as pq;
+use parquet2::compression::Compression;
 
 use super::extract::Columns;
 use super::pages::{LevelCheckedPages, PageBudget, PageReader};
+use super::parquet_footer::{Footer, read_footer};
 use crate::ErrorKind;
 use crate::panics::with_silent_panics;
 
@@ -29,7 +31,10 @@ pub(crate) struct ParquetReader<R> {
     input: Arc<Mutex<R>>,
     /// Size of the file, in octets.
     size: u64,
+    /// Columns that are read, with their types.
     fields: Vec<Field>,
+    /// Names of all columns.
+    names: Vec<String>,
     /// Key-value metadata of the file.
     pub(crate) metadata: Vec<(String, String)>,
     groups: std::iter::Enumerate<std::vec::IntoIter<pq::RowGroupMetaData>>,
@@ -54,27 +59,23 @@ impl<R: Read + Seek + Send + 'static> ParquetReader<R> {
     /// Reads the file's metadata. Columns are read only if `wanted` accepts their names.
     pub(crate) fn new(mut input: R, wanted: fn(&str) -> bool) -> Result<ParquetReader<R>> {
         let size = input.seek(SeekFrom::End(0))?;
-        input.rewind()?;
-        let (metadata, schema) = catch_panic("footer", || {
-            let metadata = pq::read_metadata(&mut input)?;
-            let schema = pq::infer_schema(&metadata)?;
-            Ok((metadata, schema))
-        })?;
+        let Footer { metadata, names, fields } = read_footer(&mut input, size, wanted)?;
+        check_compression(&metadata, &fields)?;
         let pairs = metadata.key_value_metadata.into_iter().flatten();
-        let fields = schema.fields.into_iter().filter(|f| wanted(&f.name)).map(without_dictionary);
         Ok(ParquetReader {
             input: Arc::new(Mutex::new(input)),
             size,
-            fields: fields.collect(),
+            fields,
+            names,
             metadata: pairs.filter_map(|pair| Some((pair.key, pair.value?))).collect(),
             groups: metadata.row_groups.into_iter().enumerate(),
             open: None,
         })
     }
 
-    /// Returns the names of the wanted columns.
+    /// Returns the names of all columns.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.fields.iter().map(|f| f.name.as_str())
+        self.names.iter().map(String::as_str)
     }
 
     /// Reads the wanted columns of the next rows; `None` at the end of the file.
@@ -192,17 +193,30 @@ impl<R: Read + Seek> Read for ColumnChunkReader<R> {
     }
 }
 
-/// Replaces the type of a dictionary-encoded field with the type of its values, so that arrow2
-/// decodes the values.
-fn without_dictionary(mut field: Field) -> Field {
-    if let DataType::Dictionary(_, inner, _) = field.data_type {
-        field.data_type = *inner;
+/// Checks that the columns are compressed in ways that are decompressed here.
+fn check_compression(metadata: &pq::FileMetaData, fields: &[Field]) -> Result<()> {
+    for field in fields {
+        for group in &metadata.row_groups {
+            for chunk in pq::get_field_columns(group.columns(), &field.name) {
+                let found = match chunk.compression() {
+                    Compression::Brotli => "Brotli",
+                    Compression::Lzo => "LZO",
+                    _ => continue,
+                };
+                let place = format!("column {}", field.name);
+                let expected = "compression by snappy, gzip, LZ4 or zstd, or none";
+                return Err(ErrorKind::format(place, expected, found));
+            }
+        }
     }
-    field
+    Ok(())
 }
 
 /// Calls arrow2 and turns a panic into a format error.
-fn catch_panic<T>(place: &str, read: impl FnOnce() -> arrow2::error::Result<T>) -> Result<T> {
+pub(super) fn catch_panic<T>(
+    place: &str,
+    read: impl FnOnce() -> arrow2::error::Result<T>,
+) -> Result<T> {
     let found = match with_silent_panics(|| catch_unwind(AssertUnwindSafe(read))) {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(error)) => without_prefixes(&error.to_string()),

@@ -157,9 +157,15 @@ fn lengths_and_counts_are_compared_with_the_buffers() {
 #[test]
 fn another_type_is_refused_with_its_name() {
     let mut octets = sample(DatasetFormat::Arrow, Compression::None);
-    let name = b"client_port";
-    let at = octets.windows(name.len()).position(|w| w == name).unwrap();
-    octets[at..at + name.len()].copy_from_slice(b"client_addr");
+    // The names of two columns change places, in the footer too.
+    let (port, addr) = (b"client_port", b"client_addr");
+    let places = |octets: &[u8], name: &[u8]| -> Vec<usize> {
+        (0..octets.len() - name.len()).filter(|at| octets[*at..].starts_with(name)).collect()
+    };
+    let (ports, addrs) = (places(&octets, port), places(&octets, addr));
+    assert_eq!((ports.len(), addrs.len()), (2, 2));
+    ports.iter().for_each(|at| octets[*at..at + port.len()].copy_from_slice(addr));
+    addrs.iter().for_each(|at| octets[*at..at + addr.len()].copy_from_slice(port));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), octets).unwrap();
     let error = DatasetReader::open(file.path(), &[FIELD])
@@ -168,5 +174,25 @@ fn another_type_is_refused_with_its_name() {
         .unwrap()
         .unwrap_err()
         .to_string();
-    assert!(error.ends_with("column client_addr, type: expected utf8, found UInt16"), "{error}");
+    assert!(error.ends_with("column client_port, type: expected uint16, found Utf8"), "{error}");
+}
+
+#[test]
+fn two_columns_of_one_name_are_refused() {
+    for format in [DatasetFormat::Arrow, DatasetFormat::Stream, DatasetFormat::Parquet] {
+        let mut octets = sample(format, Compression::None);
+        let (port, addr) = (b"client_port", b"client_addr");
+        for at in 0..octets.len() - port.len() {
+            if octets[at..].starts_with(port) {
+                octets[at..at + port.len()].copy_from_slice(addr);
+            }
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), octets).unwrap();
+        let error = DatasetReader::open(file.path(), &[FIELD]).err().unwrap().to_string();
+        assert!(
+            error.ends_with("column client_addr: expected one of this name, found 2"),
+            "{error}"
+        );
+    }
 }

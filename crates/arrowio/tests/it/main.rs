@@ -1,5 +1,6 @@
 //! Round trips of datasets in every format, and errors of writing and reading.
 
+mod foreign;
 mod hostile;
 mod reference;
 mod seeds;

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use arrowio::ReadOptions;
 use arrowio::{Compression, DatasetFormat, FlowRow, FlowSummary, Tokens, WriteOptions};
-use dataset::{Corpus, CorpusError, CorpusOptions, NearDuplicates, Shares};
+use dataset::{Corpus, CorpusError, CorpusOptions, NearDuplicates, Shares, TokenCheck};
 use proptest::prelude::*;
 use testkit::Scratch;
 use testkit::datasets::{FIELD, WORD16, meta, write_file};
@@ -13,11 +14,12 @@ const FORMATS: [DatasetFormat; 3] =
 const COMPRESSIONS: [Compression; 3] = [Compression::None, Compression::Lz4, Compression::Zstd];
 
 fn open(path: &Path) -> Result<Corpus, CorpusError> {
-    Corpus::open(path, &[FIELD, WORD16], &options(None), |_| {})
+    Corpus::open(path, &ReadOptions::accepting(&[FIELD, WORD16]), &options(None), |_| {})
 }
 
 fn options(near_duplicates: Option<NearDuplicates>) -> CorpusOptions {
-    CorpusOptions { vocab_size: 1024, scratch: std::env::temp_dir(), near_duplicates }
+    let check = TokenCheck::Ids;
+    CorpusOptions { vocab_size: 1024, scratch: std::env::temp_dir(), near_duplicates, check }
 }
 
 /// Writes rows into a file of a scratch folder and opens it.
@@ -78,7 +80,8 @@ fn of_flows_much_the_same_so_many_stay() {
     let rows: Vec<_> = contents.iter().map(|tokens| flow(tokens, "a")).collect();
     let scratch = Scratch::new();
     let path = file(&scratch, &rows, DatasetFormat::Arrow, Compression::None);
-    let open = |limit| Corpus::open(&path, &[FIELD], &options(limit), |_| {}).unwrap();
+    let read = ReadOptions::accepting(&[FIELD]);
+    let open = |limit| Corpus::open(&path, &read, &options(limit), |_| {}).unwrap();
     let first = |tokens: &[u16]| tokens[..1].to_vec();
     let corpus = open(Some(NearDuplicates { max: 2, signature: first }));
     let found: Vec<_> = (0..corpus.len()).map(|i| corpus.tokens(i)).collect();
@@ -160,6 +163,25 @@ fn what_a_corpus_cannot_hold_is_refused_from_path() {
     check(words, WORD16, "expected tokens of 16 bits, found wider ones");
     let path = file(&scratch, &[flow(&[1], "")], DatasetFormat::Arrow, Compression::None);
     let nowhere = CorpusOptions { scratch: "/nowhere".into(), ..options(None) };
-    let error = Corpus::open(&path, &[FIELD], &nowhere, |_| {}).unwrap_err().to_string();
+    let read = ReadOptions::accepting(&[FIELD]);
+    let error = Corpus::open(&path, &read, &nowhere, |_| {}).unwrap_err().to_string();
     assert!(error.starts_with("scratch file in /nowhere: No such file"), "{error}");
+}
+
+#[test]
+fn flows_that_do_not_decode_are_refused_where_that_is_asked() {
+    let scratch = Scratch::new();
+    let path = scratch.path("flows.arrow");
+    let whole = tokenizer::field::doc::worked_flow();
+    let mut tokens = Vec::new();
+    tokenizer::field::encode(&whole, &mut tokens).unwrap();
+    let padded = [&tokens[..], &[0; 3]].concat();
+    let rows = [tokens, padded].map(testkit::datasets::row);
+    write_file(&path, &rows, &meta(FIELD), &WriteOptions::default());
+    let read = ReadOptions::accepting(&[FIELD]);
+    let open =
+        |check| Corpus::open(&path, &read, &CorpusOptions { check, ..options(None) }, |_| {});
+    assert_eq!(open(TokenCheck::Ids).unwrap().len(), 2);
+    let error = open(TokenCheck::Flows).unwrap_err().to_string();
+    assert!(error.contains("flow 2: expected tokens that decode, found token "), "{error}");
 }

@@ -3,6 +3,8 @@
 use arrowio::FlowRow;
 use dataset::{CompleteFlows, Outcome, RowCodec, RowDecoder, RowEncoder, header_of, summarize};
 use flowtrack::Flow;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use testkit::Scratch;
 use testkit::captures::{complete_flows, conversations};
 use testkit::datasets::{encoded_row, write_folder};
@@ -57,12 +59,17 @@ fn a_captured_and_a_decoded_flow_have_the_same_summary() {
 fn rows_without_addresses_are_between_documentation_addresses() {
     let flow = tokenizer::field::doc::worked_flow();
     let generated = FlowRow { identity: Default::default(), ..encode(RowCodec::Field, &flow) };
-    let decoded = RowDecoder::default().decode_with_stand_ins(&generated).unwrap();
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let decoded = RowDecoder::default().decode_with_stand_ins(&generated, &mut random).unwrap();
     let client = flowtrack::Endpoint { addr: [192, 0, 2, 1].into(), port: 49_152 };
     assert_eq!((decoded.client, decoded.server.port), (client, flow.server.port));
+    // Their bases are drawn too: an IP identification that is 0 in each packet is another system's.
+    let ids: Vec<u16> = decoded.packets.iter().map(|p| p.ip_id).collect();
+    assert!(ids.iter().any(|id| *id > 1000), "{ids:?}");
     let kept = encode(RowCodec::Field, &flow);
-    let decoded = RowDecoder::default().decode_with_stand_ins(&kept).unwrap();
+    let decoded = RowDecoder::default().decode_with_stand_ins(&kept, &mut random).unwrap();
     assert_eq!((decoded.client, decoded.server), (flow.client, flow.server));
+    assert_eq!(decoded.packets, flow.packets);
 }
 
 #[test]

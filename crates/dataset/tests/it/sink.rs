@@ -3,13 +3,11 @@
 use std::path::Path;
 
 use arrowio::{DatasetFormat, Written};
-use atomic_output::OnExisting;
-use dataset::{Destination, REPLACE_DATASET, RowCodec, Sink, SinkError, SinkOptions};
+use dataset::{Destination, RowCodec, Sink, SinkError, SinkOptions};
 use testkit::Scratch;
 use testkit::datasets::{FIELD, meta, read, row};
 
-const OPTIONS: SinkOptions =
-    SinkOptions { on_existing: OnExisting::Fail, stream_batch_tokens: None };
+const OPTIONS: SinkOptions = SinkOptions { force: false, stream_batch_tokens: None };
 
 fn write(destination: Destination<'_>, options: &SinkOptions) -> Result<Written, SinkError> {
     let mut sink = Sink::create(destination, &meta(FIELD), options)?;
@@ -44,10 +42,44 @@ fn a_folder_is_replaced_only_by_request() {
     assert!(path.join("flows-00000.parquet").is_file());
     let refused = write(destination(), &OPTIONS).unwrap_err().to_string();
     assert!(refused.contains("expected no folder or an empty one"), "{refused}");
-    let replace = SinkOptions { on_existing: REPLACE_DATASET, ..OPTIONS };
+    let replace = SinkOptions { force: true, ..OPTIONS };
     write(Destination::at(&path, None), &replace).unwrap();
     assert!(path.join("flows-00000.arrow").is_file());
     assert!(!path.join("flows-00000.parquet").exists());
+}
+
+#[test]
+fn a_file_is_replaced_by_request_if_it_is_a_dataset() {
+    let scratch = Scratch::new();
+    let path = scratch.path("a.arrow");
+    let destination = || Destination::at(&path, None);
+    let check = |force, end: &str| {
+        let before = std::fs::read(&path).unwrap();
+        let refused = destination().ensure_free(force).map_err(|e| e.to_string()).err();
+        let refused = refused.unwrap_or_default();
+        assert!(refused.ends_with(end), "{refused}");
+        assert_eq!(write(destination(), &SinkOptions { force, ..OPTIONS }).is_ok(), end.is_empty());
+        assert_eq!(std::fs::read(&path).unwrap() == before, !end.is_empty());
+    };
+    write(Destination::at(&path, Some(DatasetFormat::Parquet)), &OPTIONS).unwrap();
+    check(false, "a.arrow: expected no file there, found one (--force replaces a dataset)");
+    check(true, "");
+    for other in ["mine", "PAR1", "ARROW1\0\0"] {
+        std::fs::write(&path, other).unwrap();
+        check(true, "a.arrow: expected a dataset to replace, found another file");
+    }
+}
+
+#[test]
+fn a_folder_of_other_files_under_the_names_of_shards_is_kept() {
+    let scratch = Scratch::new();
+    let path = scratch.path("set");
+    write(Destination::at(&path, None), &OPTIONS).unwrap();
+    std::fs::write(path.join("flows-00001.arrow"), "mine").unwrap();
+    let replace = SinkOptions { force: true, ..OPTIONS };
+    let refused = write(Destination::at(&path, None), &replace).unwrap_err().to_string();
+    assert!(refused.ends_with("to replace, found flows-00001.arrow in it"), "{refused}");
+    assert_eq!(std::fs::read(path.join("flows-00001.arrow")).unwrap(), b"mine");
 }
 
 #[test]

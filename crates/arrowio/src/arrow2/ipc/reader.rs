@@ -1,6 +1,7 @@
 //! Messages of an Arrow IPC stream into the columns of record batches.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{self, Read};
 
 use arrow_format::ipc as fb;
@@ -9,55 +10,56 @@ use arrow_format::ipc::planus::ReadAsRoot;
 use super::super::extract::Columns;
 use super::cursor::{BatchCursor, DictionaryValues, MAX_DICTIONARY};
 use super::error::{Result, flatbuffer_error};
-use super::schema::{FieldType, IpcField, KeyValues, read_schema};
+use super::file::BlockMessages;
+use super::message::{CONTINUATION, Message, body_length, metadata_length};
+use super::schema::{IpcField, KeyValues, read_schema};
+use super::views::{Within, view_buffers};
 use crate::ErrorKind;
 
-/// First and last six octets of an Arrow IPC file. A stream follows the first six and two octets of
-/// padding.
-pub(crate) const FILE_MAGIC: &[u8; 6] = b"ARROW1";
-/// First four octets of every message.
-const CONTINUATION: [u8; 4] = [0xff; 4];
-/// Maximum size of a message's metadata in octets. It holds a schema or the lengths of buffers,
-/// which take far less.
-const MAX_METADATA: usize = 64 << 20;
-
-/// Reader of the record batches of a stream, or of a file from front to back.
-pub(crate) struct IpcReader<R> {
-    input: R,
-    /// Number of octets read so far.
-    offset: u64,
+/// Reader of the record batches of a stream or file.
+pub(crate) struct IpcReader {
+    messages: Messages,
     fields: Vec<IpcField>,
     /// Key-value metadata of the schema.
     pub(crate) metadata: KeyValues,
     dictionaries: HashMap<i64, DictionaryValues>,
     wanted: fn(&str) -> bool,
-    is_at_end: bool,
 }
 
-/// One message: flatbuffer metadata, then a body of buffers.
-struct Message {
-    metadata: Vec<u8>,
-    body: Vec<u8>,
+/// Messages with dictionaries and record batches.
+enum Messages {
+    /// Those of a stream, or of a file from front to back.
+    Stream(StreamMessages),
+    /// Those that the footer of a file lists.
+    File(BlockMessages),
 }
 
-impl<R: Read> IpcReader<R> {
-    /// Reads the schema. Columns are decoded only if `wanted` accepts their names.
-    pub(crate) fn new(input: R, wanted: fn(&str) -> bool) -> Result<IpcReader<R>> {
-        let mut reader = IpcReader {
-            input,
-            offset: 0,
-            fields: Vec::new(),
-            metadata: Vec::new(),
-            dictionaries: HashMap::new(),
-            wanted,
-            is_at_end: false,
-        };
-        let message = reader
-            .next_message()?
+impl IpcReader {
+    /// Reads the schema of a stream. Columns are decoded only if `wanted` accepts their names.
+    pub(crate) fn stream(
+        input: Box<dyn Read + Send>,
+        wanted: fn(&str) -> bool,
+    ) -> Result<IpcReader> {
+        let mut messages = StreamMessages { input, offset: 0, is_at_end: false };
+        let message = messages
+            .next()?
             .ok_or_else(|| ErrorKind::format("octet 0", "a schema", "the end of the stream"))?;
-        (reader.fields, reader.metadata) =
-            read_schema(&message.metadata).map_err(|e| e.within("schema"))?;
-        Ok(reader)
+        let schema = read_schema(&message.metadata).map_err(|e| e.within("schema"))?;
+        Ok(IpcReader::new(Messages::Stream(messages), schema, wanted))
+    }
+
+    /// Reads the footer of a file. Columns are decoded only if `wanted` accepts their names.
+    pub(crate) fn file(file: File, wanted: fn(&str) -> bool) -> Result<IpcReader> {
+        let (messages, schema) = BlockMessages::open(file)?;
+        Ok(IpcReader::new(Messages::File(messages), schema, wanted))
+    }
+
+    fn new(
+        messages: Messages,
+        (fields, metadata): (Vec<IpcField>, KeyValues),
+        wanted: fn(&str) -> bool,
+    ) -> IpcReader {
+        IpcReader { messages, fields, metadata, dictionaries: HashMap::new(), wanted }
     }
 
     /// Returns the names of all columns.
@@ -67,18 +69,17 @@ impl<R: Read> IpcReader<R> {
 
     /// Reads the wanted columns of the next record batch; `None` at the end of the stream.
     pub(crate) fn next_batch(&mut self) -> Result<Option<Columns>> {
-        while !self.is_at_end {
-            let start = self.offset;
-            let Some(message) = self.next_message()? else {
-                self.is_at_end = true;
-                break;
+        loop {
+            let message = match &mut self.messages {
+                Messages::Stream(messages) => messages.next()?,
+                Messages::File(messages) => messages.next()?,
             };
-            let place = format!("message at octet {start}");
+            let Some(message) = message else { return Ok(None) };
+            let place = format!("message at octet {}", message.start);
             if let Some(batch) = self.decode_message(&message).map_err(|e| e.within(&place))? {
                 return Ok(Some(batch));
             }
         }
-        Ok(None)
     }
 
     /// Decodes a record batch, or stores a dictionary and returns `None`.
@@ -88,17 +89,18 @@ impl<R: Read> IpcReader<R> {
             .map_err(flatbuffer_error)?;
         match header {
             Some(fb::MessageHeaderRef::RecordBatch(batch)) => {
-                self.decode_record_batch(batch, &message.body).map(Some)
+                let views = view_buffers(&message.metadata, Within::RecordBatch);
+                self.decode_record_batch(BatchCursor::new(batch, views, &message.body)?).map(Some)
             }
             Some(fb::MessageHeaderRef::DictionaryBatch(batch)) => {
-                self.decode_dictionary_batch(batch, &message.body).map(|()| None)
+                let views = view_buffers(&message.metadata, Within::DictionaryBatch);
+                self.decode_dictionary_batch(batch, views, &message.body).map(|()| None)
             }
             _ => Err(ErrorKind::format("header", "a record batch or a dictionary", "another one")),
         }
     }
 
-    fn decode_record_batch(&self, batch: fb::RecordBatchRef<'_>, body: &[u8]) -> Result<Columns> {
-        let mut cursor = BatchCursor::new(batch, body)?;
+    fn decode_record_batch(&self, mut cursor: BatchCursor<'_>) -> Result<Columns> {
         let mut columns = Vec::new();
         for field in &self.fields {
             let place = format!("column {}", field.name);
@@ -119,6 +121,7 @@ impl<R: Read> IpcReader<R> {
     fn decode_dictionary_batch(
         &mut self,
         batch: fb::DictionaryBatchRef<'_>,
+        views: Vec<i64>,
         body: &[u8],
     ) -> Result<()> {
         let id = batch.id().map_err(flatbuffer_error)?;
@@ -130,11 +133,8 @@ impl<R: Read> IpcReader<R> {
             .map_err(flatbuffer_error)?
             .ok_or_else(|| ErrorKind::format("dictionary", "data", "none"))?;
         let place = format!("dictionary of column {}", field.name);
-        let FieldType::Text { is_large } = field.field_type else {
-            return Err(ErrorKind::format(place, "text", field.field_type.name()));
-        };
-        let more = BatchCursor::new(data, body)?
-            .dictionary_values(is_large)
+        let more = BatchCursor::new(data, views, body)?
+            .dictionary_values(&field.field_type)
             .map_err(|e| e.within(&place))?;
         let values = self.dictionaries.entry(id).or_default();
         // A delta extends the dictionary; any other batch replaces it.
@@ -148,10 +148,24 @@ impl<R: Read> IpcReader<R> {
         }
         Ok(())
     }
+}
 
+/// Messages of a stream.
+struct StreamMessages {
+    input: Box<dyn Read + Send>,
+    /// Number of octets read so far.
+    offset: u64,
+    is_at_end: bool,
+}
+
+impl StreamMessages {
     /// Reads the next message; `None` at the end-of-stream marker. An input that ends without the
     /// marker was cut off.
-    fn next_message(&mut self) -> Result<Option<Message>> {
+    fn next(&mut self) -> Result<Option<Message>> {
+        if self.is_at_end {
+            return Ok(None);
+        }
+        let start = self.offset;
         let mut word = [0; 4];
         self.read_exact(&mut word, "the next message or an end-of-stream marker")?;
         if word != CONTINUATION {
@@ -161,23 +175,15 @@ impl<R: Read> IpcReader<R> {
         self.read_exact(&mut word, "the length of a message")?;
         let length = i32::from_le_bytes(word);
         if length == 0 {
+            self.is_at_end = true;
             return Ok(None);
         }
         let place = format!("octet {}", self.offset - 4);
-        let length =
-            usize::try_from(length).ok().filter(|l| *l <= MAX_METADATA).ok_or_else(|| {
-                let expected = format!("a length of at most {MAX_METADATA}");
-                ErrorKind::format(&place, expected, length.to_string())
-            })?;
+        let length = metadata_length(length, &place)?;
         let metadata = self.read_octets(length as u64, "the metadata of a message")?;
-        let body_length = fb::MessageRef::read_as_root(&metadata)
-            .and_then(|m| m.body_length())
-            .map_err(flatbuffer_error)?;
-        let body_length = u64::try_from(body_length).map_err(|_| {
-            ErrorKind::format(place, "a body of 0 octets or more", body_length.to_string())
-        })?;
+        let body_length = body_length(&metadata, &place)?;
         let body = self.read_octets(body_length, "the body of a message")?;
-        Ok(Some(Message { metadata, body }))
+        Ok(Some(Message { start, metadata, body }))
     }
 
     fn read_exact(&mut self, octets: &mut [u8], expected: &str) -> Result<()> {

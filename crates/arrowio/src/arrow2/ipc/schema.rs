@@ -8,7 +8,7 @@ use super::error::{Result, flatbuffer_error};
 use crate::ErrorKind;
 
 /// Key-value metadata of a schema.
-pub(super) type KeyValues = Vec<(String, String)>;
+pub(in crate::arrow2) type KeyValues = Vec<(String, String)>;
 
 /// Maximum nesting of a type; a dataset's schema has 1.
 const MAX_DEPTH: usize = 16;
@@ -16,55 +16,91 @@ const MAX_DEPTH: usize = 16;
 const MAX_FIELDS: usize = 10_000;
 
 /// One column of the schema.
-pub(super) struct IpcField {
-    pub(super) name: String,
-    pub(super) field_type: FieldType,
-    pub(super) dictionary: Option<DictionaryEncoding>,
+pub(in crate::arrow2) struct IpcField {
+    pub(in crate::arrow2) name: String,
+    pub(in crate::arrow2) field_type: FieldType,
+    pub(in crate::arrow2) dictionary: Option<DictionaryEncoding>,
 }
 
 /// Dictionary of a column, and the integers that index it.
 #[derive(Clone, Copy)]
-pub(super) struct DictionaryEncoding {
-    pub(super) id: i64,
-    pub(super) index: IntType,
+pub(in crate::arrow2) struct DictionaryEncoding {
+    pub(in crate::arrow2) id: i64,
+    pub(in crate::arrow2) index: IntType,
 }
 
 /// Width and signedness of integers.
 #[derive(Clone, Copy)]
-pub(super) struct IntType {
+pub(in crate::arrow2) struct IntType {
     /// Width in bits: 8, 16, 32 or 64.
-    pub(super) bits: i32,
-    pub(super) is_signed: bool,
+    pub(in crate::arrow2) bits: i32,
+    pub(in crate::arrow2) is_signed: bool,
 }
 
 /// Arrow type of a column, as far as this crate decodes it.
-pub(super) enum FieldType {
+pub(in crate::arrow2) enum FieldType {
     Null,
     Int(IntType),
+    /// Floating point numbers of 32 or 64 bits.
+    Float {
+        is_double: bool,
+    },
+    /// Decimal numbers of 128 bits.
+    Decimal(DataType),
     Time(DataType),
     Text {
         is_large: bool,
     },
+    /// Views of text (`Utf8View`): short texts are in the views, others in further buffers.
+    TextView,
     List {
         is_large: bool,
         child: Box<FieldType>,
     },
-    /// A type that no column of a dataset has. The numbers of its field nodes and buffers tell how
-    /// to skip it.
+    /// Views of lists (`ListView`): each with its own offset and size.
+    ListView {
+        is_large: bool,
+        child: Box<FieldType>,
+    },
+    /// A type that no column of a dataset has. Its layout tells how to skip it.
     Other {
         name: &'static str,
-        nodes: usize,
-        buffers: usize,
+        layout: Layout,
     },
 }
 
+/// Numbers of a column's parts in a record batch, its children's included.
+#[derive(Clone, Copy, Default)]
+pub(in crate::arrow2) struct Layout {
+    pub(in crate::arrow2) nodes: usize,
+    pub(in crate::arrow2) buffers: usize,
+    /// Number of view columns: each has buffers of data beyond `buffers`, and the batch says how
+    /// many.
+    pub(in crate::arrow2) views: usize,
+}
+
+impl Layout {
+    fn plus(self, other: Layout) -> Layout {
+        Layout {
+            nodes: self.nodes + other.nodes,
+            buffers: self.buffers + other.buffers,
+            views: self.views + other.views,
+        }
+    }
+}
+
 /// Reads the fields and metadata of a schema message.
-pub(super) fn read_schema(message: &[u8]) -> Result<(Vec<IpcField>, KeyValues)> {
+pub(in crate::arrow2) fn read_schema(message: &[u8]) -> Result<(Vec<IpcField>, KeyValues)> {
     let header =
         fb::MessageRef::read_as_root(message).and_then(|m| m.header()).map_err(flatbuffer_error)?;
     let Some(fb::MessageHeaderRef::Schema(schema)) = header else {
         return Err(ErrorKind::format("first message", "a schema", "another one"));
     };
+    schema_of(schema)
+}
+
+/// Reads the fields and metadata of a schema.
+pub(super) fn schema_of(schema: fb::SchemaRef<'_>) -> Result<(Vec<IpcField>, KeyValues)> {
     if schema.endianness().map_err(flatbuffer_error)? != fb::Endianness::Little {
         return Err(ErrorKind::format("endianness", "little", "big"));
     }
@@ -140,11 +176,36 @@ impl FieldType {
                 child_type
             });
         }
-        let field_type = field
-            .type_()
-            .map_err(unsupported_type)?
-            .ok_or_else(|| ErrorKind::format("type", "one", "none"))?;
-        FieldType::with_children(field_type, children)
+        match field.type_() {
+            Ok(Some(field_type)) => FieldType::with_children(field_type, children),
+            Ok(None) => Err(ErrorKind::format("type", "one", "none")),
+            Err(error) => FieldType::after_1_0(error, children),
+        }
+    }
+
+    /// Returns a type that the Arrow format got after version 1.0, by the number in the union
+    /// `Type` of `Schema.fbs` that is unknown to arrow-format.
+    fn after_1_0(error: fb::planus::Error, mut children: Vec<FieldType>) -> Result<FieldType> {
+        use fb::planus::errors::ErrorKind::UnknownUnionTag;
+        let UnknownUnionTag { tag } = error.error_kind else { return Err(flatbuffer_error(error)) };
+        Ok(match tag {
+            22 => FieldType::other("run-end encoding", 0, &children),
+            23 => FieldType::Other {
+                name: "views of octets",
+                layout: Layout { nodes: 1, buffers: 2, views: 1 },
+            },
+            24 => FieldType::TextView,
+            25 | 26 => match (children.pop(), children.is_empty()) {
+                (Some(child), true) => {
+                    FieldType::ListView { is_large: tag == 26, child: Box::new(child) }
+                }
+                _ => return Err(ErrorKind::format("list", "one child", "another number")),
+            },
+            _ => {
+                let expected = "one of the Arrow format 1.4";
+                return Err(ErrorKind::format("type", expected, format!("number {tag}")));
+            }
+        })
     }
 
     fn with_children(
@@ -182,31 +243,36 @@ impl FieldType {
                 FieldType::other("union", 1 + usize::from(is_dense), &children)
             }
             T::Bool(_) => FieldType::other("bool", 2, &children),
-            T::FloatingPoint(_) => FieldType::other("floating point", 2, &children),
-            _ => FieldType::other("date, time, decimal or binary", 2, &children),
+            T::FloatingPoint(f) => match f.precision().map_err(flatbuffer_error)? {
+                fb::Precision::Half => FieldType::other("half floats", 2, &children),
+                fb::Precision::Single => FieldType::Float { is_double: false },
+                fb::Precision::Double => FieldType::Float { is_double: true },
+            },
+            T::Decimal(d) => decimal(d, &children)?,
+            _ => FieldType::other("date, time or binary", 2, &children),
         })
     }
 
     fn other(name: &'static str, own_buffers: usize, children: &[FieldType]) -> FieldType {
-        let (nodes, buffers) = children.iter().fold((1, own_buffers), |(nodes, buffers), child| {
-            let (child_nodes, child_buffers) = child.nodes_and_buffers();
-            (nodes + child_nodes, buffers + child_buffers)
-        });
-        FieldType::Other { name, nodes, buffers }
+        let own = Layout { nodes: 1, buffers: own_buffers, views: 0 };
+        let layout = children.iter().fold(own, |layout, child| layout.plus(child.layout()));
+        FieldType::Other { name, layout }
     }
 
-    /// Returns the numbers of field nodes and buffers that a column of this type has in a record
-    /// batch, its children's included.
-    pub(super) fn nodes_and_buffers(&self) -> (usize, usize) {
+    /// Returns the numbers of parts that a column of this type has in a record batch.
+    pub(super) fn layout(&self) -> Layout {
+        let own = |buffers| Layout { nodes: 1, buffers, views: 0 };
         match self {
-            FieldType::Null => (1, 0),
-            FieldType::Int(_) | FieldType::Time(_) => (1, 2),
-            FieldType::Text { .. } => (1, 3),
-            FieldType::List { child, .. } => {
-                let (nodes, buffers) = child.nodes_and_buffers();
-                (1 + nodes, 2 + buffers)
-            }
-            FieldType::Other { nodes, buffers, .. } => (*nodes, *buffers),
+            FieldType::Null => own(0),
+            FieldType::Int(_)
+            | FieldType::Time(_)
+            | FieldType::Float { .. }
+            | FieldType::Decimal(_) => own(2),
+            FieldType::Text { .. } => own(3),
+            FieldType::TextView => Layout { views: 1, ..own(2) },
+            FieldType::List { child, .. } => own(2).plus(child.layout()),
+            FieldType::ListView { child, .. } => own(3).plus(child.layout()),
+            FieldType::Other { layout, .. } => *layout,
         }
     }
 
@@ -216,27 +282,29 @@ impl FieldType {
             FieldType::Null => "null",
             FieldType::Int(_) => "integers",
             FieldType::Time(_) => "times",
-            FieldType::Text { .. } => "text",
-            FieldType::List { .. } => "lists",
+            FieldType::Float { .. } => "floating point numbers",
+            FieldType::Decimal(_) => "decimal numbers",
+            FieldType::Text { .. } | FieldType::TextView => "text",
+            FieldType::List { .. } | FieldType::ListView { .. } => "lists",
             FieldType::Other { name, .. } => name,
         }
     }
 }
 
-/// Names a type that the Arrow format got after version 1.0, by its number in the union `Type` of
-/// `Schema.fbs`.
-fn unsupported_type(error: fb::planus::Error) -> ErrorKind {
-    use fb::planus::errors::ErrorKind::UnknownUnionTag;
-    let name = match error.error_kind {
-        UnknownUnionTag { tag: 22 } => "run-end encoding",
-        UnknownUnionTag { tag: 23 } => "views of octets (BinaryView)",
-        UnknownUnionTag { tag: 24 } => "views of text (Utf8View)",
-        UnknownUnionTag { tag: 25 | 26 } => "views of lists (ListView)",
-        UnknownUnionTag { tag } => {
-            let expected = "one of the Arrow format 1.0";
-            return ErrorKind::format("type", expected, format!("number {tag}"));
-        }
-        _ => return flatbuffer_error(error),
-    };
-    ErrorKind::format("type", "plain text or lists, as writers give for compatibility", name)
+/// Returns the type of decimal numbers, which are decoded if they take 128 bits.
+fn decimal(decimal: fb::DecimalRef<'_>, children: &[FieldType]) -> Result<FieldType> {
+    let precision = decimal.precision().map_err(flatbuffer_error)?;
+    let scale = decimal.scale().map_err(flatbuffer_error)?;
+    Ok(
+        match (
+            decimal.bit_width().map_err(flatbuffer_error)?,
+            precision.try_into(),
+            scale.try_into(),
+        ) {
+            (128, Ok(precision @ 1..=38), Ok(scale @ 0..=38)) => {
+                FieldType::Decimal(DataType::Decimal(precision, scale))
+            }
+            _ => FieldType::other("decimal numbers of another width", 2, children),
+        },
+    )
 }
