@@ -66,7 +66,7 @@ impl fmt::Display for Summary {
             ("times made up", self.packets_without_times),
             ("headers mended", self.repaired_packets),
             ("split by --mtu", self.split_packets),
-            ("over 1,500 octets, which tcpreplay needs --mtu for", self.packets_over_1500),
+            ("too long for tcpreplay at MTU 1500", self.packets_over_1500),
         ] {
             if packets > 0 {
                 rows.push(format!("  {what}"), count(packets));

@@ -162,17 +162,34 @@ impl RowDecoder {
     }
 
     /// Decodes a row into its flow, with addresses from the documentation ranges where the row has
-    /// none (RFC 5737, RFC 3849), client port 49152 where it has none, and bases drawn from
-    /// `random` where a row without addresses has none.
+    /// none (RFC 5737, RFC 3849) and client port 49152 where it has none.
     ///
     /// # Errors
     /// If a token is not valid where it is, or the tokens end before the flow does.
-    pub fn decode_with_stand_ins(
+    pub fn decode_with_stand_ins(&mut self, row: &FlowRow) -> Result<Flow, DecodeError> {
+        let identity = with_stand_ins(&row.identity, read_header(row)?.ip_version);
+        self.decode_with(&row.tokens, &identity).map(|(flow, _)| flow)
+    }
+
+    /// Like [`decode_with_stand_ins`](RowDecoder::decode_with_stand_ins), with bases drawn from
+    /// `random` where a row without addresses has none, as `tcp-decode` draws them.
+    ///
+    /// # Errors
+    /// If a token is not valid where it is, or the tokens end before the flow does.
+    pub fn decode_with_drawn_bases(
         &mut self,
         row: &FlowRow,
         random: &mut impl Rng,
     ) -> Result<Flow, DecodeError> {
-        let identity = with_stand_ins(&row.identity, read_header(row)?.ip_version, random);
+        let ip_version = read_header(row)?.ip_version;
+        let mut identity = row.identity;
+        // A captured flow has its addresses, and lacks the bases that its packets never needed.
+        if identity.client.addr.is_none() || identity.server.addr.is_none() {
+            for side in [&mut identity.client, &mut identity.server] {
+                draw_bases(side, ip_version, random);
+            }
+        }
+        let identity = with_stand_ins(&identity, ip_version);
         self.decode_with(&row.tokens, &identity).map(|(flow, _)| flow)
     }
 
@@ -223,8 +240,8 @@ fn start<T>(all: &[T], most: usize) -> &[T] {
     &all[..all.len().min(most)]
 }
 
-/// Fills the addresses, the bases and the client port that an identity lacks.
-fn with_stand_ins(identity: &FlowIdentity, ip_version: u8, random: &mut impl Rng) -> FlowIdentity {
+/// Fills the addresses and the client port that an identity lacks.
+fn with_stand_ins(identity: &FlowIdentity, ip_version: u8) -> FlowIdentity {
     // RFC 5737, section 3: 192.0.2.0/24 (TEST-NET-1) is for documentation; RFC 3849, section 2:
     // 2001:db8::/32 is. No packet between such addresses is mistaken for real traffic.
     let addr = |n: u8| -> IpAddr {
@@ -234,12 +251,6 @@ fn with_stand_ins(identity: &FlowIdentity, ip_version: u8, random: &mut impl Rng
         }
     };
     let mut filled = *identity;
-    // A captured flow has its addresses, and lacks the bases that its packets never needed.
-    if filled.client.addr.is_none() || filled.server.addr.is_none() {
-        for side in [&mut filled.client, &mut filled.server] {
-            draw_bases(side, ip_version, random);
-        }
-    }
     filled.client.addr = filled.client.addr.or(Some(addr(1)));
     filled.server.addr = filled.server.addr.or(Some(addr(2)));
     filled.client_port = filled.client_port.or(Some(STAND_IN_PORT));

@@ -142,7 +142,7 @@ impl CompleteFlows {
                     continue;
                 }
             };
-            match decoder.decode_with_stand_ins(&row, &mut self.random) {
+            match decoder.decode_with_drawn_bases(&row, &mut self.random) {
                 Ok(flow) => match flow.verdict() {
                     Some((verdict, _)) => {
                         self.missing_identity += u64::from(row.identity.client_port.is_none());

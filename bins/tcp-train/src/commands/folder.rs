@@ -260,7 +260,8 @@ fn is_of_a_run(path: &Path) -> bool {
         let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
         keys.iter().all(|key| value.get(key).is_some())
     };
-    match path.file_name().unwrap_or_default().to_string_lossy().as_ref() {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match &*name {
         _ if !metadata.is_file() => false,
         _ if metadata.len() == 0 => true,
         CONFIG => {

@@ -26,4 +26,5 @@ pub(crate) use build::RecordBatchBuilder;
 pub(crate) use encode::FileEncoder;
 pub(crate) use extract::{BatchRows, Columns};
 pub(crate) use ipc::{CONTINUATION, FILE_MAGIC, IpcReader, is_stream_inside};
-pub(crate) use parquet::{MAGIC as PARQUET_MAGIC, ParquetReader};
+pub(crate) use parquet::ParquetReader;
+pub(crate) use parquet_footer::MAGIC as PARQUET_MAGIC;

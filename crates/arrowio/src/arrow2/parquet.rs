@@ -1,7 +1,6 @@
 //! Parquet files into arrays, one row group at a time.
 
 use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow2::datatypes::Field;
@@ -10,14 +9,11 @@ use parquet2::compression::Compression;
 
 use super::extract::Columns;
 use super::pages::{LevelCheckedPages, PageBudget, PageReader};
-use super::parquet_footer::{Footer, read_footer};
+use super::parquet_footer::{Footer, catch_panic, read_footer};
 use crate::ErrorKind;
-use crate::panics::with_silent_panics;
 
 type Result<T> = std::result::Result<T, ErrorKind>;
 
-/// First and last four octets of a Parquet file.
-pub(crate) const MAGIC: &[u8; 4] = b"PAR1";
 /// Maximum number of rows in one batch of arrays.
 const BATCH_ROWS: usize = 1 << 14;
 /// Approximate maximum number of values of a batch in its fullest column.
@@ -210,27 +206,4 @@ fn check_compression(metadata: &pq::FileMetaData, fields: &[Field]) -> Result<()
         }
     }
     Ok(())
-}
-
-/// Calls arrow2 and turns a panic into a format error.
-pub(super) fn catch_panic<T>(
-    place: &str,
-    read: impl FnOnce() -> arrow2::error::Result<T>,
-) -> Result<T> {
-    let found = match with_silent_panics(|| catch_unwind(AssertUnwindSafe(read))) {
-        Ok(Ok(value)) => return Ok(value),
-        Ok(Err(error)) => without_prefixes(&error.to_string()),
-        Err(_) => "octets that mean nothing".to_owned(),
-    };
-    Err(ErrorKind::format(place, "what the Parquet format has there", found))
-}
-
-/// Strips the prefixes that arrow2 and parquet2 give their errors; keeps at most 200 characters.
-fn without_prefixes(error: &str) -> String {
-    let known = ["External format error: ", "File out of specification: ", "Invalid thrift: "];
-    let mut text = error;
-    while let Some(rest) = known.iter().find_map(|prefix| text.strip_prefix(prefix)) {
-        text = rest;
-    }
-    text.chars().take(200).collect()
 }

@@ -6,16 +6,19 @@
 //! here.
 
 use std::io::{Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow2::datatypes::{DataType, Field};
 use arrow2::io::parquet::read as pq;
 
 use super::ipc::{FieldType, read_schema};
-use super::parquet::{MAGIC, catch_panic};
 use crate::ErrorKind;
+use crate::panics::with_silent_panics;
 
 type Result<T> = std::result::Result<T, ErrorKind>;
 
+/// First and last four octets of a Parquet file.
+pub(crate) const MAGIC: &[u8; 4] = b"PAR1";
 /// Key of the Arrow schema in the metadata of a Parquet file.
 const ARROW_SCHEMA: &str = "ARROW:schema";
 /// Maximum nesting of the footer's thrift structures; Parquet's have 6.
@@ -95,6 +98,29 @@ fn with_duration(mut field: Field, durations: &[(String, DataType)]) -> Field {
         field.data_type = duration.clone();
     }
     field
+}
+
+/// Calls arrow2 and turns a panic into a format error.
+pub(super) fn catch_panic<T>(
+    place: &str,
+    read: impl FnOnce() -> arrow2::error::Result<T>,
+) -> Result<T> {
+    let found = match with_silent_panics(|| catch_unwind(AssertUnwindSafe(read))) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => without_prefixes(&error.to_string()),
+        Err(_) => "octets that mean nothing".to_owned(),
+    };
+    Err(ErrorKind::format(place, "what the Parquet format has there", found))
+}
+
+/// Strips the prefixes that arrow2 and parquet2 give their errors; keeps at most 200 characters.
+fn without_prefixes(error: &str) -> String {
+    let known = ["External format error: ", "File out of specification: ", "Invalid thrift: "];
+    let mut text = error;
+    while let Some(rest) = known.iter().find_map(|prefix| text.strip_prefix(prefix)) {
+        text = rest;
+    }
+    text.chars().take(200).collect()
 }
 
 /// Decodes base64 (RFC 4648, section 4).

@@ -81,7 +81,7 @@ pub(super) fn footer_with_orders(mut metadata: pq::ThriftFileMetaData) -> Result
         .write_to_out_protocol(&mut protocol)
         .map_err(|e| Error::OutOfSpec(e.to_string()))?;
     footer.extend_from_slice(&(length as u32).to_le_bytes());
-    footer.extend_from_slice(super::parquet::MAGIC);
+    footer.extend_from_slice(super::parquet_footer::MAGIC);
     Ok(footer)
 }
 
