@@ -62,6 +62,7 @@ pub use column::{COLUMNS, Column, ColumnType};
 pub use error::{Error, ErrorKind, Recovery};
 pub use options::{Compression, DatasetFormat, SHARDS, WriteOptions};
 pub use panics::silence_panics;
-pub use read::{CodecId, DatasetReader, ReadOptions, is_dataset, is_dataset_name};
+pub use read::{DatasetReader, ReadOptions, is_dataset, is_dataset_name};
 pub use row::{DatasetMeta, FlowRow, FlowSummary, Tokens};
+pub use token_code::CodecId;
 pub use write::{DatasetWriter, FolderWriter, Written};

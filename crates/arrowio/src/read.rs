@@ -11,17 +11,8 @@ use crate::arrow2::{
     is_stream_inside,
 };
 use crate::column::{is_known, known_names_in_other_case};
-use crate::token_code::{self, TokenCodeSource};
+use crate::token_code::{self, CodecId, TokenCodeSource};
 use crate::{DatasetMeta, Error, ErrorKind, FlowRow, Recovery, metadata};
-
-/// Name and version of a token code.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CodecId {
-    /// Name of the code: `field` or `word16`.
-    pub name: &'static str,
-    /// Version of the code's vocabulary.
-    pub version: u32,
-}
 
 /// Options of reading a dataset.
 #[derive(Clone, Copy, Debug)]

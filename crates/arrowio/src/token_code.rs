@@ -5,7 +5,16 @@
 
 use tokenizer::{field, word16};
 
-use crate::{CodecId, DatasetMeta, ErrorKind};
+use crate::{DatasetMeta, ErrorKind};
+
+/// Name and version of a token code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CodecId {
+    /// Name of the code: `field` or `word16`.
+    pub name: &'static str,
+    /// Version of the code's vocabulary.
+    pub version: u32,
+}
 
 /// The code of the header fields, in its current version.
 pub(crate) const FIELD: CodecId = CodecId { name: field::NAME, version: field::VERSION };
