@@ -20,6 +20,7 @@ fuzz_target!(|octets: &[u8]| {
             resolution: TimestampResolution::Micros,
             orig_len: len as u32 + u32::from(*longer) * 16,
             link: LinkType(u32::from(u16::from_be_bytes([*link_high, *link_low]))),
+            interface: 0,
             data,
         };
         if let Ok(segment) = dissector.dissect(&frame) {

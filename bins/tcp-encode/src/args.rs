@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use clikit::Common;
+use flowtrack::TagKinds;
 
 use crate::keep::KeepClass;
 
@@ -57,6 +58,19 @@ pub struct Args {
     #[arg(long, value_name = "KEYFILE")]
     pub(crate) anonymize: Option<PathBuf>,
 
+    /// Separate conversations on the same addresses and ports by VLAN tags, by virtual networks
+    /// (VXLAN, Geneve, NVGRE) or by interfaces of pcapng; several with commas [default: by none, as
+    /// Wireshark]
+    #[arg(long, value_name = "TAG", value_delimiter = ',')]
+    pub(crate) separate: Vec<TagArg>,
+
+    /// Drop copies of packets: what a mirror of both directions, a bridge or a router shows twice
+    /// within this many seconds. A copy has the headers of its original but for link layer, time to
+    /// live and traffic class, and the same IP identification
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, num_args = 0..=1,
+        require_equals = true, default_missing_value = "0.001")]
+    pub(crate) dedup: Option<i64>,
+
     /// Number of threads; it does not change the output [default: one a core]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,
@@ -105,6 +119,38 @@ pub(crate) enum TokenCodeArg {
     Field,
     /// 16-bit words of tcpflowgen, without times
     Word16,
+}
+
+/// Tag that separates conversations: `--separate`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum TagArg {
+    /// VLAN identifiers, also of several tags
+    Vlan,
+    /// Virtual network identifiers of VXLAN, Geneve and NVGRE
+    Vni,
+    /// Interfaces of a pcapng file
+    Interface,
+}
+
+impl TagArg {
+    /// Returns the kinds of tags that the values of `--separate` name.
+    pub(crate) fn kinds(values: &[TagArg]) -> TagKinds {
+        let kind = |value: &TagArg| match value {
+            TagArg::Vlan => TagKinds::VLAN,
+            TagArg::Vni => TagKinds::VNI,
+            TagArg::Interface => TagKinds::INTERFACE,
+        };
+        values.iter().map(kind).collect()
+    }
+}
+
+/// Returns the names of an option's values, with commas.
+pub(crate) fn names<T: ValueEnum>(values: &[T]) -> String {
+    let names: Vec<String> = values
+        .iter()
+        .filter_map(|value| Some(value.to_possible_value()?.get_name().to_owned()))
+        .collect();
+    names.join(",")
 }
 
 /// Parses seconds, with or without a fraction, and returns nanoseconds.

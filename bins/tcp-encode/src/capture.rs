@@ -85,10 +85,17 @@ pub(crate) fn read(
             break;
         }
     }
-    let CaptureCounts { frames, octets, segments, finer_times, skipped: not_read } =
+    let CaptureCounts { frames, octets, segments, copies, finer_times, skipped: not_read } =
         reader.counts();
-    let counts =
-        EncodeCounts { frames, octets, segments, finer_times, not_read, ..EncodeCounts::default() };
+    let counts = EncodeCounts {
+        frames,
+        octets,
+        segments,
+        copies,
+        finer_times,
+        not_read,
+        ..EncodeCounts::default()
+    };
     let has_trailing_garbage = reader.has_trailing_garbage();
     let (tracker, damage) = reader.into_parts();
     Ok(ReadOutcome { counts, tracker, damage, has_trailing_garbage })

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use tcpwire::{ReadError, SkipReason};
 
+use crate::open_ends::OpenEnds;
+
 /// Counts of one capture, or of several together.
 #[derive(Default, Debug)]
 pub(crate) struct EncodeCounts {
@@ -13,6 +15,8 @@ pub(crate) struct EncodeCounts {
     pub(crate) octets: u64,
     /// Number of TCP segments in the frames.
     pub(crate) segments: u64,
+    /// Segments that are copies of another one, dropped or not.
+    pub(crate) copies: u64,
     /// Conversations, kept or not.
     pub(crate) conversations: u64,
     /// Packets that came after their conversation was exported, which the dataset lacks.
@@ -35,6 +39,8 @@ pub(crate) struct EncodeCounts {
     pub(crate) stripped: BTreeMap<&'static str, u64>,
     /// Conversations that were ended early, by cause.
     pub(crate) ended_early: BTreeMap<&'static str, u64>,
+    /// Conversations with packets under several tags at once, by the option that separates them.
+    pub(crate) crossed: BTreeMap<&'static str, u64>,
     /// Frames whose timestamps were cut to nanoseconds.
     pub(crate) finer_times: u64,
 }
@@ -56,6 +62,7 @@ impl EncodeCounts {
         self.frames += other.frames;
         self.octets += other.octets;
         self.segments += other.segments;
+        self.copies += other.copies;
         self.conversations += other.conversations;
         self.packets_after_export += other.packets_after_export;
         self.strict += other.strict;
@@ -68,6 +75,7 @@ impl EncodeCounts {
         merge(&mut self.lost, other.lost);
         merge(&mut self.stripped, other.stripped);
         merge(&mut self.ended_early, other.ended_early);
+        merge(&mut self.crossed, other.crossed);
     }
 }
 
@@ -87,4 +95,6 @@ pub(crate) struct CaptureReport {
     pub(crate) damage: Option<ReadError>,
     /// Whether octets after the end of a compressed capture were passed over.
     pub(crate) has_trailing_garbage: bool,
+    /// Conversations that may go on in another capture.
+    pub(crate) open_ends: OpenEnds,
 }

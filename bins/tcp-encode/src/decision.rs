@@ -10,6 +10,8 @@ pub(crate) struct Decision {
     pub(crate) class: Class,
     /// Name of the way in which it ended.
     pub(crate) close: &'static str,
+    /// Name of the evidence of who opened it.
+    pub(crate) client_evidence: &'static str,
     /// Stream octets that the capture lacks: the client's, the server's.
     pub(crate) missing_octets: [u64; 2],
     /// Whether the conversation is in the dataset.

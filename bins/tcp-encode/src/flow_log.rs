@@ -40,6 +40,8 @@ pub(crate) struct FlowLogEntry {
     pub(crate) class: &'static str,
     /// Way in which it ended: `fin`, `rst` or `open`.
     pub(crate) close: &'static str,
+    /// Evidence of who opened it: `syn`, `syn-ack`, `earlier`, `ports` or `unknown`.
+    pub(crate) direction: &'static str,
     /// Stream octets that the capture lacks: the opener's, the other end's.
     pub(crate) missing_octets: [u64; 2],
     /// Whether the conversation is in the dataset.
@@ -71,6 +73,7 @@ impl FlowLogEntry {
             completeness_final: summary.completeness.bits(),
             class: decision.class.name(),
             close: decision.close,
+            direction: decision.client_evidence,
             missing_octets: decision.missing_octets,
             kept: decision.kept,
             reason: decision.reason,

@@ -2,13 +2,17 @@
 
 use std::net::IpAddr;
 
-use flowtrack::{ConversationSummary, EndReason, FinishedConversation, Flow, UNENCODABLE, Verdict};
+use flowtrack::{
+    ConversationSummary, EndReason, FinishedConversation, Flow, Surplus, TagKinds, UNENCODABLE,
+    Verdict,
+};
 use tcpwire::PacketQuirks;
 
 use crate::capture::ReadOutcome;
 use crate::counts::{CaptureReport, EncodeCounts};
 use crate::decision::Decision;
 use crate::flow_log::{FlowLogEntry, FlowLogQueue};
+use crate::open_ends::OpenEnds;
 use crate::options::ReadOptions;
 
 /// Flow of a conversation that `--keep` selects, with its verdict.
@@ -30,6 +34,7 @@ pub(crate) struct ConversationJudge<'c> {
     options: &'c ReadOptions,
     log: FlowLogQueue,
     counts: EncodeCounts,
+    open_ends: OpenEnds,
 }
 
 impl<'c> ConversationJudge<'c> {
@@ -40,6 +45,7 @@ impl<'c> ConversationJudge<'c> {
             options,
             log: FlowLogQueue::default(),
             counts: EncodeCounts::default(),
+            open_ends: OpenEnds::default(),
         }
     }
 
@@ -51,6 +57,7 @@ impl<'c> ConversationJudge<'c> {
     ) -> anyhow::Result<()> {
         let decision = self.decide(one, encode)?;
         self.count(one, &decision);
+        self.open_ends.add(one);
         if self.options.flow_log {
             self.log.push_decision(one.id, decision);
         }
@@ -82,6 +89,7 @@ impl<'c> ConversationJudge<'c> {
         let mut decision = Decision {
             class: verdict.class,
             close: verdict.close.name(),
+            client_evidence: verdict.client_evidence.name(),
             missing_octets: verdict.missing_octets,
             kept: false,
             reason: String::new(),
@@ -120,6 +128,11 @@ impl<'c> ConversationJudge<'c> {
         if let Some(early) = early {
             *self.counts.ended_early.entry(early).or_default() += 1;
         }
+        for surplus in &one.verdict.surplus {
+            if let Surplus::Crossing(kinds) = surplus {
+                *self.counts.crossed.entry(separating_option(*kinds)).or_default() += 1;
+            }
+        }
         if decision.kept {
             self.counts.kept += 1;
             self.counts.kept_packets += one.flow.as_ref().map_or(0, |f| f.packets.len() as u64);
@@ -133,18 +146,35 @@ impl<'c> ConversationJudge<'c> {
     pub(crate) fn into_report(mut self, read: ReadOutcome) -> CaptureReport {
         self.counts.add(read.counts);
         let ReadOutcome { damage, has_trailing_garbage, .. } = read;
-        CaptureReport { counts: self.counts, damage, has_trailing_garbage }
+        let open_ends = self.open_ends;
+        CaptureReport { counts: self.counts, damage, has_trailing_garbage, open_ends }
     }
 }
 
-/// Returns why `--keep` does not select a conversation, with everything that its capture lacks.
+/// Returns why `--keep` does not select a conversation, with everything that its capture lacks or
+/// has beyond one session.
 fn with_all_missing(refusal: &str, verdict: &Verdict) -> String {
     let mut reason = refusal.to_owned();
-    for (n, missing) in verdict.missing.iter().enumerate() {
+    let missing = verdict.missing.iter().map(ToString::to_string);
+    let surplus = verdict.surplus.iter().map(ToString::to_string);
+    for (n, part) in missing.chain(surplus).enumerate() {
         reason.push_str(if n == 0 { ": " } else { "; " });
-        reason.push_str(&missing.to_string());
+        reason.push_str(&part);
     }
     reason
+}
+
+/// Returns the value of `--separate` that separates conversations under tags of these kinds.
+fn separating_option(kinds: TagKinds) -> &'static str {
+    match (kinds.contains(TagKinds::VLAN), kinds.contains(TagKinds::VNI)) {
+        (true, _) if kinds == TagKinds::VLAN => "vlan",
+        (_, true) if kinds == TagKinds::VNI => "vni",
+        (false, false) => "interface",
+        (true, true) if kinds == TagKinds::VLAN | TagKinds::VNI => "vlan,vni",
+        (true, false) => "vlan,interface",
+        (false, true) => "vni,interface",
+        (true, true) => "vlan,vni,interface",
+    }
 }
 
 /// Returns the reason why a conversation cannot be encoded: headers that a flow does not hold.

@@ -1,7 +1,5 @@
 //! Selection of the conversations that go into the dataset.
 
-use std::fmt;
-
 use clap::ValueEnum;
 use flowtrack::{Class, Verdict};
 
@@ -68,16 +66,5 @@ impl KeepSet {
             .0
             .iter()
             .any(|keep| matches!(keep, KeepClass::Ended | KeepClass::Partial | KeepClass::All))
-    }
-}
-
-impl fmt::Display for KeepSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<String> = self
-            .0
-            .iter()
-            .filter_map(|k| Some(k.to_possible_value()?.get_name().to_owned()))
-            .collect();
-        f.write_str(&names.join(","))
     }
 }

@@ -11,6 +11,7 @@ mod flow_log;
 mod jobs;
 mod judge;
 mod keep;
+mod open_ends;
 mod options;
 mod rows;
 mod run;

@@ -8,7 +8,7 @@ use dataset::{Destination, Outcome, RowCodec, RowEncoder, Sink, SinkOptions, sum
 use flowtrack::Flow;
 
 use crate::anonymize;
-use crate::args::{Args, FormatArg, TokenCodeArg};
+use crate::args::{self, Args, FormatArg, TokenCodeArg};
 use crate::judge::Wanted;
 use crate::options::ReadOptions;
 
@@ -75,7 +75,7 @@ pub(crate) fn create(args: &Args, console: &Console) -> anyhow::Result<Sink<'sta
 
 /// Returns the dataset's metadata: token code, program, and the options that shape its contents.
 fn meta(args: &Args) -> DatasetMeta {
-    let keep = crate::keep::KeepSet(args.keep.clone()).to_string();
+    let keep = args::names(&args.keep);
     let mut options = BTreeMap::from([("keep".to_owned(), keep)]);
     if let Some(idle_ns) = args.idle_timeout {
         options.insert("idle-timeout-ns".to_owned(), idle_ns.to_string());
@@ -86,6 +86,12 @@ fn meta(args: &Args) -> DatasetMeta {
     if !args.vxlan_port.is_empty() {
         let ports: Vec<String> = args.vxlan_port.iter().map(u16::to_string).collect();
         options.insert("vxlan-port".to_owned(), ports.join(","));
+    }
+    if !args.separate.is_empty() {
+        options.insert("separate".to_owned(), args::names(&args.separate));
+    }
+    if let Some(window_ns) = args.dedup {
+        options.insert("dedup-ns".to_owned(), window_ns.to_string());
     }
     if args.anonymize.is_some() {
         options.insert("anonymize".to_owned(), "crypto-pan".to_owned());

@@ -14,7 +14,7 @@ use tcpwire::{ReadError, foreign_format};
 use tokenizer::field::TokenStats;
 
 use crate::anonymize::CryptoPan;
-use crate::args::Args;
+use crate::args::{Args, TagArg};
 use crate::counts::{CaptureReport, EncodeCounts};
 use crate::flow_log;
 use crate::jobs::{CaptureTask, Message, read_all};
@@ -51,7 +51,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         console,
         found: &found,
         outputs: None,
-        summary: Summary::default(),
+        summary: Summary::new(&args),
     };
     read_all(&found.tasks, jobs, &options, &progress, |task, message| writer.write(task, message))?;
     progress.finish();
@@ -90,11 +90,15 @@ fn ensure_free(args: &Args) -> anyhow::Result<()> {
 /// Returns the options of reading, with the key of `--anonymize` read from its file.
 fn options(args: &Args) -> anyhow::Result<ReadOptions> {
     let keep = KeepSet(args.keep.clone());
+    let defaults = TrackerOptions::default();
     let tracker = TrackerOptions {
         only_opened: keep.only_opened(),
         idle_timeout_ns: args.idle_timeout,
         max_octets: args.max_memory.map(|mib| mib as usize * 1024 * 1024),
-        ..TrackerOptions::default()
+        separate: TagArg::kinds(&args.separate),
+        copy_window_ns: args.dedup.unwrap_or(defaults.copy_window_ns),
+        drop_copies: args.dedup.is_some(),
+        ..defaults
     };
     let anonymize = args.anonymize.as_deref().map(CryptoPan::from_file).transpose()?;
     Ok(ReadOptions {
@@ -266,6 +270,7 @@ impl OutputWriter<'_> {
             self.console.left_out(format!("{}: {n} wanted conversations: {reason}", task.shown()));
         }
         self.summary.captures += 1;
+        self.summary.open_ends.append(report.open_ends);
         self.summary.counts.add(report.counts);
         Ok(())
     }

@@ -8,7 +8,9 @@ use clikit::text::{count, octets, percent};
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
+use crate::args::Args;
 use crate::counts::EncodeCounts;
+use crate::open_ends::OpenEnds;
 
 /// Counts of everything that was read, kept and left out.
 #[derive(Default, Debug)]
@@ -21,6 +23,10 @@ pub(crate) struct Summary {
     pub(crate) not_captures: u64,
     /// Frames that may hold TCP and were not read, by capture and reason.
     pub(crate) losses: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Whether copies of packets were dropped.
+    pub(crate) drops_copies: bool,
+    /// Conversations that may go on in another capture.
+    pub(crate) open_ends: OpenEnds,
     /// Sum of the counts of all captures.
     pub(crate) counts: EncodeCounts,
     /// Size of the dataset.
@@ -28,6 +34,11 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
+    /// Creates the summary of a run with these arguments, with nothing read.
+    pub(crate) fn new(args: &Args) -> Summary {
+        Summary { drops_copies: args.dedup.is_some(), ..Summary::default() }
+    }
+
     /// Returns the mean number of tokens per packet in the dataset.
     fn tokens_per_packet(&self) -> f64 {
         self.written.tokens as f64 / self.counts.kept_packets.max(1) as f64
@@ -51,6 +62,9 @@ impl Serialize for Summary {
         map.serialize_entry("frames_not_read", &self.not_read())?;
         map.serialize_entry("frames_lost", &self.losses)?;
         map.serialize_entry("tcp_packets", &c.segments)?;
+        map.serialize_entry("packets_twice", &c.copies)?;
+        map.serialize_entry("packets_twice_share", &share(c.copies, c.segments))?;
+        map.serialize_entry("packets_twice_dropped", &self.drops_copies)?;
         map.serialize_entry("conversations", &c.conversations)?;
         map.serialize_entry("classes", &c.classes)?;
         map.serialize_entry("strict", &c.strict)?;
@@ -59,6 +73,8 @@ impl Serialize for Summary {
         map.serialize_entry("flows_left_out", &c.left_out)?;
         map.serialize_entry("flows_kept_without", &c.stripped)?;
         map.serialize_entry("flows_ended_early", &c.ended_early)?;
+        map.serialize_entry("flows_of_several_tags", &c.crossed)?;
+        map.serialize_entry("flows_across_captures", &self.open_ends.continued())?;
         map.serialize_entry("late_packets", &c.packets_after_export)?;
         map.serialize_entry("times_cut_to_nanoseconds", &c.finer_times)?;
         map.serialize_entry("tokens", &self.written.tokens)?;
@@ -138,6 +154,28 @@ impl Summary {
         for (cause, n) in &c.ended_early {
             line(f, "", *n, &format!("{} ended early: {cause}", plural(*n, "flow")))?;
         }
+        if c.copies > 0 {
+            let share = percent(c.copies, c.segments);
+            let what = if self.drops_copies {
+                format!("{} dropped: copies of another one", plural(c.copies, "packet"))
+            } else {
+                format!(
+                    "{} twice in the capture ({share}): --dedup drops copies",
+                    plural(c.copies, "packet")
+                )
+            };
+            line(f, "", c.copies, &what)?;
+        }
+        for (tags, n) in &c.crossed {
+            let flows = plural(*n, "flow");
+            line(f, "", *n, &format!("{flows} under several tags at once: --separate {tags}"))?;
+        }
+        let continued = self.open_ends.continued();
+        if continued > 0 {
+            let flows = plural(continued, "flow");
+            let line_that_joins = "mergecap -w - CAPTURES | tcp-encode - OUTPUT";
+            line(f, "", continued, &format!("{flows} cut between captures: {line_that_joins}"))?;
+        }
         if c.packets_after_export > 0 {
             line(
                 f,
@@ -162,6 +200,11 @@ impl Summary {
         }
         Ok(())
     }
+}
+
+/// Returns `n` as a share of `all`; 0 of nothing.
+fn share(n: u64, all: u64) -> f64 {
+    n as f64 / all.max(1) as f64
 }
 
 /// Prints one line: a heading, a number and its unit.

@@ -35,6 +35,7 @@ fn rows() -> Vec<FlowRow> {
             completeness: 31,
             close: "fin".into(),
             class: "graceful".into(),
+            direction: "syn".into(),
             source: "captures/a.pcap".into(),
             first_frame: i + 1,
         };

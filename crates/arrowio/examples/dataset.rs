@@ -198,6 +198,7 @@ fn row(i: u64) -> FlowRow {
             completeness: 31,
             close: if i.is_multiple_of(5) { "rst" } else { "fin" }.into(),
             class: if i.is_multiple_of(5) { "reset" } else { "graceful" }.into(),
+            direction: "syn".into(),
             source: format!("captures/{}.pcap", i % 7),
             first_frame: i + 1,
         });

@@ -291,6 +291,13 @@ pub const COLUMNS: &[Column] = &[
         class
     ),
     summary!(
+        "direction",
+        Utf8,
+        "",
+        "evidence of who opened the flow: `syn`, `syn-ack`, `earlier`, `ports` or `unknown`",
+        direction
+    ),
+    summary!(
         "source",
         Utf8,
         "",

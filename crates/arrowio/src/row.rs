@@ -59,6 +59,8 @@ pub struct FlowSummary {
     /// Class of the flow by `flowtrack`'s verdict: `graceful`, `reset`, `started`, `ended`,
     /// `partial`.
     pub class: String,
+    /// Evidence of which endpoint is the client: `syn`, `syn-ack`, `earlier`, `ports` or `unknown`.
+    pub direction: String,
     /// Path of the capture relative to the input; empty for generated flows.
     pub source: String,
     /// Frame number of the first packet in the capture, from 1; 0 for generated flows.

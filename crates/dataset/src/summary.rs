@@ -1,16 +1,18 @@
 //! Summary columns of a row, computed from a flow.
 
 use arrowio::FlowSummary;
-use flowtrack::{Class, Close, Completeness, Flow, Verdict};
+use flowtrack::{Class, ClientEvidence, Close, Completeness, Flow, Verdict};
 
-/// Class, close and completeness of a conversation. Only [`summarize`] turns the enums into the
-/// text of columns.
+/// Class, close, evidence of the client and completeness of a conversation. Only [`summarize`]
+/// turns the enums into the text of columns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
     /// Class of the conversation.
     pub class: Class,
     /// Kind of its end.
     pub close: Close,
+    /// Evidence of which endpoint is the client.
+    pub client_evidence: ClientEvidence,
     /// Bits of Wireshark's field `tcp.completeness`.
     pub completeness: Completeness,
 }
@@ -19,8 +21,8 @@ impl Outcome {
     /// Returns the outcome of a captured flow, whose verdict the tracker has given.
     #[must_use]
     pub fn of_captured(flow: &Flow, verdict: &Verdict) -> Outcome {
-        let Verdict { class, close, .. } = *verdict;
-        Outcome { class, close, completeness: flow.completeness }
+        let Verdict { class, close, client_evidence, .. } = *verdict;
+        Outcome { class, close, client_evidence, completeness: flow.completeness }
     }
 
     /// Computes the outcome of a decoded flow, by the tracker that judges captured ones.
@@ -30,12 +32,13 @@ impl Outcome {
     #[must_use]
     pub fn of_decoded(flow: &Flow) -> Outcome {
         match flow.verdict() {
-            Some((Verdict { class, close, .. }, completeness)) => {
-                Outcome { class, close, completeness }
+            Some((Verdict { class, close, client_evidence, .. }, completeness)) => {
+                Outcome { class, close, client_evidence, completeness }
             }
             None => Outcome {
                 class: Class::Partial,
                 close: Close::Open,
+                client_evidence: ClientEvidence::Unknown,
                 completeness: Completeness::default(),
             },
         }
@@ -72,6 +75,7 @@ pub fn summarize(flow: &Flow, outcome: Outcome, source: &str) -> FlowSummary {
         completeness: outcome.completeness.bits(),
         close: outcome.close.name().to_owned(),
         class: outcome.class.name().to_owned(),
+        direction: outcome.client_evidence.name().to_owned(),
         source: source.to_owned(),
         first_frame: flow.first_frame,
     }

@@ -22,7 +22,7 @@ fn segments(name: &str) -> Vec<OwnedSegment> {
     let mut kept = Vec::new();
     while let Some(frame) = reader.next_frame().unwrap() {
         let time_ns = frame.time_ns;
-        if let Ok(Segment { ip, tcp, payload_len, quirks }) = dissector.dissect(&frame) {
+        if let Ok(Segment { ip, tcp, payload_len, quirks, tags }) = dissector.dissect(&frame) {
             let options = tcp.options.to_vec().leak();
             kept.push(OwnedSegment {
                 time_ns,
@@ -31,6 +31,7 @@ fn segments(name: &str) -> Vec<OwnedSegment> {
                     tcp: tcpwire::TcpView { options, ..tcp },
                     payload_len,
                     quirks,
+                    tags,
                 },
             });
         }

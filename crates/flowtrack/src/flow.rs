@@ -105,7 +105,8 @@ pub struct Packet {
 /// One TCP conversation: its endpoints, and its packets in capture order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Flow {
-    /// Endpoint that opened the conversation: the sender of the SYN, or else of the first packet.
+    /// Endpoint that opened the conversation: the sender of the SYN, or else the one that the
+    /// verdict's evidence names.
     pub client: Endpoint,
     /// Endpoint that was contacted.
     pub server: Endpoint,

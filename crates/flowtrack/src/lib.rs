@@ -49,7 +49,7 @@ mod tracker;
 pub use flow::{Completeness, Direction, Endpoint, Flow, OptionsRef, Packet};
 #[cfg(feature = "tracker")]
 pub use tracker::{
-    Assembler, CaptureCounts, Class, Close, ConversationSummary, EndReason, FinishedConversation,
-    FlowReader, FramePayload, Framer, Inserted, MAX_GAPS_LISTED, Missing, Tracker, TrackerOptions,
-    UNENCODABLE, Verdict,
+    Assembler, CaptureCounts, Class, ClientEvidence, Close, ConversationSummary, EndReason,
+    FinishedConversation, FlowReader, FramePayload, Framer, Inserted, MAX_GAPS_LISTED, Missing,
+    Surplus, TagKinds, Tracker, TrackerOptions, UNENCODABLE, Verdict,
 };

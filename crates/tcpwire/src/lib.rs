@@ -52,7 +52,7 @@ mod seq;
 pub use capture::{
     CaptureFormat, CaptureReader, CaptureWriter, Checksum, Dissector, EthernetRepr, Frame,
     HeaderRow, LINKTYPE_ETHERNET, LinkType, PacketQuirks, Payload, ReadError, Segment, SkipReason,
-    TcpView, TimestampResolution, TimestampUnit, WriteError, emit_packet, foreign_format,
+    Tags, TcpView, TimestampResolution, TimestampUnit, WriteError, emit_packet, foreign_format,
     is_capture_magic,
 };
 pub use header::{Flags, IpRepr, Ipv4Repr, Ipv6Repr, TcpRepr};

@@ -4,6 +4,7 @@ mod anonymize;
 mod artefacts;
 mod flow_log;
 mod not_read;
+mod one_session;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,12 @@ fn code(output: &Output) -> i32 {
 
 fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Reports on stderr that part of a test was skipped.
+#[expect(clippy::print_stderr, reason = "a message to the person who runs the tests")]
+fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
 }
 
 /// Runs with `--json` and a flow log; gives the exit code, the summary and the log's lines.

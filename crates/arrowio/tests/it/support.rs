@@ -67,6 +67,7 @@ pub(crate) fn row(n: u16) -> FlowRow {
             completeness: 31,
             close: "fin".into(),
             class: "graceful".into(),
+            direction: "syn".into(),
             source: format!("folder/{n}.pcap"),
             first_frame: 1 + u64::from(n),
         }),
@@ -102,6 +103,7 @@ prop_compose! {
         completeness in any::<u8>(),
         close in ".{0,5}",
         class in "[a-z]{0,8}",
+        direction in "[a-z-]{0,8}",
         source in ".{0,30}",
         first_frame in any::<u32>(),
     ) -> FlowSummary {
@@ -114,6 +116,7 @@ prop_compose! {
             completeness,
             close,
             class,
+            direction,
             source,
             first_frame: first_frame.into(),
         }

@@ -1,9 +1,13 @@
 //! One conversation while it is open.
 
-use tcpwire::{Flags, IpRepr, Segment};
+use tcpwire::{Flags, IpRepr, Segment, SeqNum};
 
+use super::copies::{self, RecentPackets};
+use super::crossing::TagHistory;
 use super::direction_state::DirectionState;
-use super::verdict::{Class, Close, MAX_GAPS_LISTED, Missing, Verdict};
+use super::opener::{ClientEvidence, by_ports};
+use super::verdict::{Class, Close, MAX_GAPS_LISTED, Missing, Surplus, Verdict};
+use super::window_scale::WindowScales;
 use crate::{Direction, OptionsRef, Packet};
 
 /// Buffers of a flow: packets, and the option octets of all packets.
@@ -29,14 +33,20 @@ pub(crate) struct Conversation {
     answered: [bool; 2],
     /// Direction of the first SYN without ACK.
     opener: Option<Direction>,
-    /// Whether the first packet is a SYN-ACK, whose receiver then opened.
-    began_with_syn_ack: bool,
-    /// Whether a RST was seen.
-    reset: bool,
-    /// Whether a RST was seen before both FINs.
-    reset_before_fins: bool,
+    /// Direction of the client, as far as it is known without a SYN, and the evidence.
+    presumed: (Direction, ClientEvidence),
+    scales: WindowScales,
+    /// RST that ended the connection.
+    reset: Option<Reset>,
+    /// Whether a second handshake was seen.
+    opened_twice: bool,
+    tags: TagHistory,
+    /// Last packets, where they are not buffered.
+    recent: Option<Box<RecentPackets>>,
     strict: StrictFlags,
     ipv4: bool,
+    /// Capture time of the first packet, in nanoseconds.
+    pub(crate) first_ns: i64,
     /// Whether the conversation is closed and queued for export.
     pub(crate) closing: bool,
     /// Value of [`heap_octets`](Self::heap_octets) when the tracker last counted it.
@@ -46,7 +56,6 @@ pub(crate) struct Conversation {
 impl Conversation {
     /// Creates the conversation that `segment` begins, with empty buffers.
     pub(crate) fn new(segment: &Segment<'_>, (packets, options): FlowBuffers) -> Self {
-        let flags = segment.tcp.flags;
         Conversation {
             packets,
             options,
@@ -56,25 +65,34 @@ impl Conversation {
             syn_ack: [false; 2],
             answered: [false; 2],
             opener: None,
-            began_with_syn_ack: flags.contains(Flags::SYN) && flags.contains(Flags::ACK),
-            reset: false,
-            reset_before_fins: false,
+            presumed: by_ports(&segment.tcp),
+            scales: WindowScales::default(),
+            reset: None,
+            opened_twice: false,
+            tags: TagHistory::new(segment.tags),
+            recent: None,
             strict: StrictFlags::default(),
             ipv4: matches!(segment.ip, IpRepr::V4(_)),
+            first_ns: 0,
             closing: false,
             counted_octets: 0,
         }
     }
 
-    /// Returns the direction in which the opener sends.
-    pub(crate) fn opener(&self) -> Direction {
-        // RFC 9293, section 3.5: a SYN-ACK answers the opener's SYN. Without any SYN, the sender of
-        // the first packet counts as the opener.
-        self.opener.unwrap_or(if self.began_with_syn_ack {
-            Direction::Reverse
-        } else {
-            Direction::Forward
-        })
+    /// Returns the direction in which the opener sends, and the evidence.
+    pub(crate) fn opener(&self) -> (Direction, ClientEvidence) {
+        // RFC 9293, section 3.5: a SYN-ACK answers the opener's SYN.
+        match (self.opener, self.syn_ack) {
+            (Some(opener), _) => (opener, ClientEvidence::Syn),
+            (None, [true, _]) => (Direction::Reverse, ClientEvidence::SynAck),
+            (None, [_, true]) => (Direction::Forward, ClientEvidence::SynAck),
+            (None, [false, false]) => self.presumed,
+        }
+    }
+
+    /// Sets the direction of the client, for as long as no SYN tells it.
+    pub(crate) fn presume_client(&mut self, client: Direction, evidence: ClientEvidence) {
+        self.presumed = (client, evidence);
     }
 
     /// Reports whether a SYN without ACK was seen.
@@ -86,7 +104,7 @@ impl Conversation {
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         // RFC 9293, section 3.6: the connection is closed once both FINs are acknowledged.
-        self.reset || self.directions.iter().all(DirectionState::fin_acknowledged)
+        self.reset.is_some() || self.directions.iter().all(DirectionState::fin_acknowledged)
     }
 
     /// Returns the heap octets in use, by the capacity of the buffers.
@@ -107,48 +125,176 @@ impl Conversation {
         self.is_buffering = false;
         self.packets = Vec::new();
         self.options = Vec::new();
+        self.recent = Some(Box::default());
+    }
+
+    /// Reports whether a segment is a copy of a packet within `window_ns` before it. A packet with
+    /// new octets or a new acknowledgment is none.
+    #[inline]
+    pub(crate) fn is_copy(
+        &self,
+        time_ns: i64,
+        segment: &Segment<'_>,
+        direction: Direction,
+        window_ns: i64,
+    ) -> bool {
+        let tcp = &segment.tcp;
+        let seq_len = segment.payload_len.unwrap_or(0) + u32::from(tcp.flags.contains(Flags::SYN));
+        let [own, other] = [direction, direction.reversed()].map(|d| &self.directions[d.index()]);
+        // The numbers of a RST are not recorded.
+        let adds_nothing = tcp.flags.contains(Flags::RST)
+            || own.is_repeated_by(tcp.seq, seq_len)
+                && (!tcp.flags.contains(Flags::ACK) || other.is_acked_to(tcp.ack));
+        adds_nothing && self.has_recent(time_ns, segment, direction, window_ns)
+    }
+
+    /// Reports whether a packet like the segment is among the last ones.
+    #[cold]
+    fn has_recent(
+        &self,
+        time_ns: i64,
+        segment: &Segment<'_>,
+        direction: Direction,
+        window_ns: i64,
+    ) -> bool {
+        match &self.recent {
+            Some(recent) => recent.contains(time_ns, segment, direction, window_ns),
+            None => copies::is_among(
+                &self.packets,
+                &self.options,
+                time_ns,
+                (segment, direction),
+                window_ns,
+            ),
+        }
+    }
+
+    /// Records the tags of a segment that is no copy.
+    #[inline]
+    pub(crate) fn record_tags(&mut self, segment: &Segment<'_>, direction: Direction) {
+        self.tags.record(segment.tags, direction);
     }
 
     /// Adds a segment with a well-formed TCP header, captured at `time_ns`.
     #[inline]
     pub(crate) fn push(&mut self, time_ns: i64, segment: &Segment<'_>, direction: Direction) {
-        let (own, other) = (direction.index(), direction.reversed().index());
         let tcp = &segment.tcp;
         let flags = tcp.flags;
-        let (syn, ack, rst) =
-            (flags.contains(Flags::SYN), flags.contains(Flags::ACK), flags.contains(Flags::RST));
-        if syn {
-            self.push_syn(segment, direction);
-        } else if ack && !rst && (self.syn[other] || self.syn_ack[other]) {
-            self.answered[own] = true;
-        }
-        self.directions[own].record_segment(tcp.seq, flags, segment.payload_len.unwrap_or(0));
-        // RFC 9293, section 3.5.2: the acknowledgment number of a RST is computed from the segment
-        // that the RST refuses, and confirms no octets as received.
-        if ack && !rst {
-            self.directions[other].record_ack(tcp.ack);
-        }
-        // After both FINs the close is regular (RFC 9293, section 3.6); a RST changes nothing.
-        if rst {
-            let all_fins = self.directions.iter().all(|d| d.fin.is_some());
-            self.reset_before_fins |= !self.reset && !all_fins;
-            self.reset = true;
+        if flags.contains(Flags::RST) {
+            self.push_rst(segment, direction);
+        } else if !flags.contains(Flags::SYN) || self.push_syn(segment, direction) {
+            self.push_numbers(segment, direction);
         }
         self.strict.push(flags);
         if self.is_buffering {
             self.buffer(time_ns, segment, direction);
+        } else if let Some(recent) = &mut self.recent {
+            recent.push(time_ns, segment, direction);
         }
     }
 
-    fn push_syn(&mut self, segment: &Segment<'_>, direction: Direction) {
-        let state = &mut self.directions[direction.index()];
-        state.restart_on_new_isn(segment.tcp.seq);
-        if segment.tcp.flags.contains(Flags::ACK) {
-            self.syn_ack[direction.index()] = true;
+    /// Records the sequence and acknowledgment numbers of a segment without RST.
+    #[inline]
+    fn push_numbers(&mut self, segment: &Segment<'_>, direction: Direction) {
+        let (own, other) = (direction.index(), direction.reversed().index());
+        let tcp = &segment.tcp;
+        let (syn, ack) = (tcp.flags.contains(Flags::SYN), tcp.flags.contains(Flags::ACK));
+        let mut flags = tcp.flags;
+        if flags.contains(Flags::FIN) && ack && !self.directions[other].accepts_ack(tcp.ack) {
+            flags.remove(Flags::FIN);
+        }
+        let payload_len = segment.payload_len.unwrap_or(0);
+        if !self.directions[own].record_segment(tcp.seq, flags, payload_len) {
+            return;
+        }
+        if ack {
+            let window = self.scales.scaled(tcp.window, syn, own);
+            let is_acceptable = self.directions[other].record_ack(tcp.ack, window);
+            self.answered[own] |= is_acceptable && !syn && (self.syn[other] || self.syn_ack[other]);
+        }
+        if self.reset.is_some() && !syn {
+            self.revoke_reset(direction);
+        }
+    }
+
+    /// Records a RST: one that its receiver cannot accept changes nothing.
+    #[cold]
+    fn push_rst(&mut self, segment: &Segment<'_>, direction: Direction) {
+        let (own, other) = (direction.index(), direction.reversed().index());
+        let tcp = &segment.tcp;
+        // RFC 9293, section 3.10.7.3: in SYN-SENT, a RST counts if it acknowledges the SYN.
+        let is_syn_sent = self.syn[other]
+            && !self.syn[own]
+            && !self.syn_ack[own]
+            && !self.answered[own]
+            && !self.directions[own].has_sent();
+        let is_acceptable = if is_syn_sent {
+            tcp.flags.contains(Flags::ACK) && self.directions[other].is_syn_acked_by(tcp.ack)
         } else {
-            self.syn[direction.index()] = true;
+            self.directions[own].accepts_rst(tcp.seq)
+        };
+        if is_acceptable && self.reset.is_none() {
+            // After both FINs the close is regular (RFC 9293, section 3.6); a RST changes nothing.
+            let before_fins = self.directions.iter().any(|d| d.fin.is_none());
+            let (high, _) = self.directions[own].progress();
+            let (_, acked) = self.directions[other].progress();
+            self.reset = Some(Reset { by: direction, high, acked, before_fins });
+        }
+    }
+
+    /// Forgets the RST of an endpoint that still sends: another one forged the RST (RFC 5961,
+    /// section 3).
+    #[cold]
+    fn revoke_reset(&mut self, direction: Direction) {
+        let (own, other) = (direction.index(), direction.reversed().index());
+        let (high, _) = self.directions[own].progress();
+        let (_, acked) = self.directions[other].progress();
+        if self.reset.is_some_and(|r| r.by == direction && (high > r.high || acked > r.acked)) {
+            self.reset = None;
+        }
+    }
+
+    /// Prepares for a segment with SYN; `false` if that is of another connection.
+    #[cold]
+    fn push_syn(&mut self, segment: &Segment<'_>, direction: Direction) -> bool {
+        let (own, other) = (direction.index(), direction.reversed().index());
+        let tcp = &segment.tcp;
+        let ack = tcp.flags.contains(Flags::ACK);
+        // RFC 9293, section 3.10.7.3: a SYN-ACK of another SYN is answered with a RST.
+        if ack && !self.directions[other].is_syn_acked_by(tcp.ack) {
+            return false;
+        }
+        let payload_len = segment.payload_len.unwrap_or(0);
+        let is_open_beyond = self.answered[own]
+            && (self.directions[own].has_sent_beyond_syn(payload_len)
+                || self.directions[other].has_sent_beyond_syn(0));
+        // A SYN-ACK that is sent again until a RST comes opens nothing.
+        let was_open = if ack { self.answered[other] } else { self.syn_ack != [false; 2] };
+        self.opened_twice |= self.is_closed() && was_open;
+        let state = &mut self.directions[own];
+        if state.start.is_none() {
+            state.begin_at(tcp.seq);
+        } else if state.is_isn(tcp.seq) {
+            self.opened_twice |= !ack && is_open_beyond;
+        } else if !state.has_sent() {
+            // Another attempt: nothing but SYNs was sent.
+            state.begin_anew();
+        } else {
+            self.opened_twice = true;
+            return false;
+        }
+        self.scales.record_syn(segment, own);
+        if ack {
+            // The connection begins here, whatever an earlier one on the same ports had said.
+            if !std::mem::replace(&mut self.syn_ack[own], true) {
+                self.directions[other].forget_acks();
+                self.reset = None;
+            }
+        } else {
+            self.syn[own] = true;
             self.opener.get_or_insert(direction);
         }
+        true
     }
 
     /// Appends a segment to the buffers.
@@ -190,9 +336,15 @@ impl Conversation {
         }
     }
 
+    /// Returns the first and the last sequence numbers, with `client` as the client.
+    pub(crate) fn numbers(&self, client: Direction) -> [Option<[SeqNum; 2]>; 2] {
+        [client, client.reversed()].map(|from| self.directions[from.index()].numbers())
+    }
+
     /// Returns the verdict, with the opener as the client.
     pub(crate) fn verdict(&self) -> Verdict {
-        let client = self.opener().index();
+        let (client, client_evidence) = self.opener();
+        let client = client.index();
         let server = 1 - client;
         let mut missing = Vec::new();
         let opened = self.list_missing_handshake(client, server, &mut missing);
@@ -210,8 +362,10 @@ impl Conversation {
                 }
             }
         }
-        // Missing octets make any conversation partial; a missing handshake or close does not.
-        let whole = missing_octets == [0, 0];
+        // Missing octets, and packets of another session, make any conversation partial; a missing
+        // handshake or close does not.
+        let surplus = self.surplus(client);
+        let whole = missing_octets == [0, 0] && surplus.is_empty();
         let class = match close {
             Close::Fin if opened && whole => Class::Graceful,
             Close::Rst if opened && whole => Class::Reset,
@@ -221,11 +375,35 @@ impl Conversation {
         };
         let repeated_octets = [self.directions[client].repeated, self.directions[server].repeated];
         let strict = self.ipv4 && self.strict.is_original();
-        Verdict { class, close, missing, missing_octets, repeated_octets, strict }
+        Verdict {
+            class,
+            close,
+            client_evidence,
+            missing,
+            surplus,
+            missing_octets,
+            repeated_octets,
+            strict,
+        }
+    }
+
+    /// Returns everything that is not of one session, with the opener's direction as `client`.
+    fn surplus(&self, client: usize) -> Vec<Surplus> {
+        let mut surplus = Vec::new();
+        if self.opened_twice {
+            surplus.push(Surplus::SecondHandshake);
+        }
+        for (direction, index) in [(Direction::Forward, client), (Direction::Reverse, 1 - client)] {
+            if self.directions[index].has_strays {
+                surplus.push(Surplus::Strays { direction });
+            }
+        }
+        surplus.extend(self.tags.crossing().map(Surplus::Crossing));
+        surplus
     }
 
     fn close(&self) -> Close {
-        if self.reset_before_fins {
+        if self.reset.is_some_and(|reset| reset.before_fins) {
             Close::Rst
         } else if self.directions.iter().all(|d| d.fin.is_some()) {
             Close::Fin
@@ -257,6 +435,19 @@ impl Conversation {
         }
         missing.is_empty()
     }
+}
+
+/// RST that its receiver accepted, with what was seen before.
+#[derive(Clone, Copy, Debug)]
+struct Reset {
+    /// Direction of the RST.
+    by: Direction,
+    /// Offset after the highest octet that its sender sent before.
+    high: i64,
+    /// Highest acknowledgment that its sender sent before.
+    acked: Option<i64>,
+    /// Whether a FIN was missing then.
+    before_fins: bool,
 }
 
 /// Appends the gaps of a direction to `missing`, at most [`MAX_GAPS_LISTED`] of them. Returns the

@@ -18,28 +18,31 @@ pub(crate) struct DirectionState {
     pub(crate) start: Option<i64>,
     /// Offset of the FIN: one past the last stream octet.
     pub(crate) fin: Option<i64>,
+    /// Offset of a FIN beyond the window, which counts once it is acknowledged.
+    fin_beyond: Option<i64>,
     /// Highest acknowledgment of the other endpoint.
     acked: Option<i64>,
+    /// Octets from `acked` on that the other endpoint is ready to take.
+    window: i64,
+    /// Whether a segment with octets or a FIN was outside of the stream.
+    pub(crate) has_strays: bool,
     /// Offsets of the stream octets seen.
     octets: Assembler,
     /// Number of payload octets seen more than once.
     pub(crate) repeated: u64,
 }
 
-/// Largest distance of an acknowledgment beyond the octets seen. A larger one acknowledges nothing
-/// that can be in flight: it is beyond the largest window (RFC 7323, section 2.3).
-const MAX_AHEAD: i64 = 1 << 30;
+/// Largest distance of an acknowledgment beyond the octets seen, and of a segment behind them. A
+/// larger one is beyond the largest window (RFC 7323, section 2.3): of nothing that can be in
+/// flight.
+const MAX_DISTANCE: i64 = 1 << 30;
 
 impl DirectionState {
-    /// Records a segment that this endpoint sent.
+    /// Records a segment without RST that this endpoint sent. Returns whether the stream can have
+    /// it: a segment before the SYN, or behind everything that can be in flight, is a stray.
     #[inline]
-    pub(crate) fn record_segment(&mut self, seq: SeqNum, flags: Flags, payload_len: u32) {
+    pub(crate) fn record_segment(&mut self, seq: SeqNum, flags: Flags, payload_len: u32) -> bool {
         let at = self.space.bind_and_unwrap(seq);
-        // RFC 9293, section 3.5.3: a RST may have data, which tells the cause of the reset and is
-        // no part of the stream.
-        if flags.contains(Flags::RST) {
-            return;
-        }
         // RFC 9293, section 3.4: a SYN occupies one sequence number, before the first data octet of
         // its segment.
         let syn = i64::from(flags.contains(Flags::SYN));
@@ -48,22 +51,173 @@ impl DirectionState {
         }
         let from = at + syn;
         let to = from + i64::from(payload_len);
+        // RFC 1122, section 4.2.3.6: a keep-alive before any data has the number of the SYN.
+        let first = self.start.map_or(i64::MIN, |start| start - 1);
+        if at < first || to < self.space.high() - MAX_DISTANCE {
+            self.has_strays |= payload_len > 0 || flags.contains(Flags::FIN);
+            return false;
+        }
         self.repeated += self.octets.insert(from..to).repeated;
-        // RFC 9293, section 3.4: a FIN occupies one sequence number, after the last data octet of
-        // its segment.
-        if flags.contains(Flags::FIN) && self.fin.is_none() {
-            self.fin = Some(to);
+        if let Some(fin) = self.fin {
+            // A keep-alive after the FIN has the FIN's number, and may have an octet there.
+            self.has_strays |= to > fin + 1;
+        } else if flags.contains(Flags::FIN) && !self.record_fin(from, to) && payload_len == 0 {
+            return true;
         }
         self.space.advance(to);
+        true
     }
 
-    /// Records the other endpoint's acknowledgment of octets that this one sent.
-    #[inline]
-    pub(crate) fn record_ack(&mut self, ack: SeqNum) {
-        let at = self.space.bind_and_unwrap(ack);
-        if at - self.space.high() < MAX_AHEAD {
-            self.acked = self.acked.max(Some(at));
+    /// Records the first FIN, at offset `to`, in a segment that begins at `from`. Returns whether
+    /// the FIN is acceptable.
+    #[cold]
+    fn record_fin(&mut self, from: i64, to: i64) -> bool {
+        // RFC 9293, section 3.4: a FIN occupies one sequence number, after the last data octet of
+        // its segment. One before octets that were acknowledged ends no stream.
+        let acked = self.acked.unwrap_or(to);
+        if to + 1 < acked {
+            return false;
         }
+        self.has_strays |= self.octets.bounds().is_some_and(|seen| seen.end > to);
+        // RFC 9293, section 3.10.7.4: the receiver drops what begins beyond its window. What was
+        // seen may have been sent into a window that the capture lacks.
+        let is_beyond = from > self.space.high() && from > acked + self.window;
+        if is_beyond && self.acked.is_some() {
+            self.fin_beyond = Some(to);
+            return false;
+        }
+        self.fin = Some(to);
+        true
+    }
+
+    /// Records the other endpoint's acknowledgment of octets that this one sent, and the `window`
+    /// offered with it. Returns whether the acknowledgment is acceptable: of the SYN or what
+    /// follows it, and of nothing beyond what can be in flight.
+    #[inline]
+    pub(crate) fn record_ack(&mut self, ack: SeqNum, window: u32) -> bool {
+        let at = self.space.bind_and_unwrap(ack);
+        let is_acceptable = self.is_acceptable(at);
+        // RFC 9293, section 3.10.7.4: an older segment does not change the window.
+        if is_acceptable && self.acked.is_none_or(|acked| at >= acked) {
+            self.acked = Some(at);
+            self.window = i64::from(window);
+            if self.fin_beyond.is_some_and(|fin| at == fin + 1) {
+                self.fin = self.fin.or(self.fin_beyond);
+            }
+        }
+        is_acceptable
+    }
+
+    /// Reports whether an acknowledgment at this offset is acceptable.
+    #[inline]
+    fn is_acceptable(&self, at: i64) -> bool {
+        let ahead = at - self.space.high();
+        at >= self.start.unwrap_or(i64::MIN) && ahead < MAX_DISTANCE && ahead > -MAX_DISTANCE
+    }
+
+    /// Reports whether an acknowledgment is acceptable to this endpoint, like
+    /// [`record_ack`](Self::record_ack).
+    pub(crate) fn accepts_ack(&self, ack: SeqNum) -> bool {
+        self.space.base().is_none() || self.is_acceptable(self.space.unwrap(ack))
+    }
+
+    /// Reports whether `ack` acknowledges the SYN, and nothing that was not sent.
+    pub(crate) fn is_syn_acked_by(&self, ack: SeqNum) -> bool {
+        let at = self.space.unwrap(ack);
+        self.start.is_none_or(|start| start <= at && at <= self.space.high().max(start))
+    }
+
+    /// Reports whether the other endpoint can take a RST with this sequence number (RFC 9293,
+    /// section 3.10.7.4; RFC 5961, section 3.2): one within the window that it last offered, or of
+    /// octets that were sent and may have been received.
+    pub(crate) fn accepts_rst(&self, seq: SeqNum) -> bool {
+        let Some(_) = self.space.base() else { return true };
+        let at = self.space.unwrap(seq);
+        let high = self.space.high();
+        let (mut first, last) = match (self.acked, self.start) {
+            // With a window of zero, only the next number.
+            (Some(acked), _) => (acked, high.max(acked).max(acked + self.window - 1)),
+            (None, Some(start)) => (start, high.max(start)),
+            (None, None) => (high - MAX_DISTANCE, high + MAX_DISTANCE),
+        };
+        // A RST that follows a FIN at once has the FIN's own number: some systems do not count the
+        // FIN, and others accept that.
+        if self.fin == Some(first - 1) {
+            first -= 1;
+        }
+        first <= at && at <= last
+    }
+
+    /// Reports whether a segment that ends before `payload_len` octets from `seq` on has no octet
+    /// beyond those seen.
+    #[inline]
+    pub(crate) fn is_repeated_by(&self, seq: SeqNum, seq_len: u32) -> bool {
+        self.space.base().is_some()
+            && self.space.unwrap(seq) + i64::from(seq_len) <= self.space.high()
+    }
+
+    /// Reports whether the other endpoint has acknowledged as much as `ack` before.
+    #[inline]
+    pub(crate) fn is_acked_to(&self, ack: SeqNum) -> bool {
+        self.acked.is_none_or(|acked| self.space.unwrap(ack) <= acked)
+    }
+
+    /// Reports whether this endpoint was seen to send octets or a FIN after its SYN.
+    pub(crate) fn has_sent(&self) -> bool {
+        self.octets.bounds().is_some() || self.fin.is_some()
+    }
+
+    /// Reports whether this endpoint was seen to send octets after those of its SYN, which has
+    /// `payload_len` of them, or a FIN.
+    pub(crate) fn has_sent_beyond_syn(&self, payload_len: u32) -> bool {
+        let syn_end = self.start.map(|start| start + i64::from(payload_len));
+        self.fin.is_some() || syn_end.is_some_and(|end| self.space.high() > end)
+    }
+
+    /// Returns the offset after the highest octet sent, and the highest acknowledgment.
+    pub(crate) fn progress(&self) -> (i64, Option<i64>) {
+        (self.space.high(), self.acked)
+    }
+
+    /// Returns the first number that was seen, and the one after the last that was sent or
+    /// acknowledged.
+    pub(crate) fn numbers(&self) -> Option<[SeqNum; 2]> {
+        let first = self.space.base()?;
+        let last = self.acked.map_or(self.space.high(), |acked| acked.max(self.space.high()));
+        Some([first, self.space.wrap(last)])
+    }
+
+    /// Reports whether `seq` is the number of the SYN.
+    pub(crate) fn is_isn(&self, seq: SeqNum) -> bool {
+        self.start.is_some_and(|start| self.space.wrap(start - 1) == seq)
+    }
+
+    /// Prepares for the first SYN of this endpoint: what it sent before is of this stream, in
+    /// another order, or of an earlier connection.
+    pub(crate) fn begin_at(&mut self, isn: SeqNum) {
+        let Some(_) = self.space.base() else { return };
+        let start = self.space.unwrap(isn) + 1;
+        let seen = self.octets.bounds();
+        let first = seen.clone().map(|seen| seen.start).into_iter().chain(self.fin).min();
+        let last = seen.map(|seen| seen.end).into_iter().chain(self.fin).max();
+        let is_stream = match (first, last) {
+            (Some(first), Some(last)) => start <= first && last < start + MAX_DISTANCE,
+            _ => self.acked == Some(start),
+        };
+        if !is_stream {
+            self.has_strays |= first.is_some();
+            self.begin_anew();
+        }
+    }
+
+    /// Forgets all but the strays.
+    pub(crate) fn begin_anew(&mut self) {
+        *self = DirectionState { has_strays: self.has_strays, ..DirectionState::default() };
+    }
+
+    /// Forgets acknowledgments from before the connection was opened.
+    pub(crate) fn forget_acks(&mut self) {
+        (self.acked, self.window, self.fin_beyond) = (None, 0, None);
     }
 
     /// Reports whether the other endpoint has acknowledged the FIN.
@@ -72,16 +226,6 @@ impl DirectionState {
         // RFC 9293, section 3.4: an acknowledgment number covers all numbers before it, so that of
         // a FIN is one past the FIN's own.
         matches!((self.fin, self.acked), (Some(fin), Some(acked)) if acked > fin)
-    }
-
-    /// Resets the state if `seq` is the SYN of another attempt: nothing but SYNs was sent, with
-    /// another initial sequence number.
-    pub(crate) fn restart_on_new_isn(&mut self, seq: SeqNum) {
-        let Some(start) = self.start else { return };
-        let isn = self.space.wrap(start - 1);
-        if isn != seq && self.octets.bounds().is_none() && self.fin.is_none() {
-            *self = DirectionState::default();
-        }
     }
 
     /// Returns the offsets of the stream: from the SYN, or else the first octet seen, to the FIN,
@@ -131,9 +275,9 @@ mod tests {
         state.record_segment(SeqNum(999), Flags::ACK, 500);
         state.record_segment(SeqNum(1499), Flags::FIN, 0);
         assert_eq!(missing(&state), []);
-        state.record_ack(SeqNum(1499));
+        state.record_ack(SeqNum(1499), 0);
         assert!(!state.fin_acknowledged());
-        state.record_ack(SeqNum(1500));
+        state.record_ack(SeqNum(1500), 0);
         assert!(state.fin_acknowledged());
     }
 
@@ -165,9 +309,9 @@ mod tests {
     fn acknowledged_but_never_seen() {
         let mut state = DirectionState::default();
         state.record_segment(SeqNum(100), Flags::SYN, 0);
-        state.record_ack(SeqNum(101));
+        state.record_ack(SeqNum(101), 0);
         assert_eq!(missing(&state), []);
-        state.record_ack(SeqNum(151));
+        state.record_ack(SeqNum(151), 0);
         assert_eq!(missing(&state), [(0, 50)]);
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use tcpwire::{IpRepr, Ipv4Repr, Ipv6Repr, PacketQuirks, Segment, TcpView};
+use tcpwire::{IpRepr, Ipv4Repr, Ipv6Repr, PacketQuirks, Segment, Tags, TcpView};
 
 use super::{Tracker, TrackerOptions, Verdict};
 use crate::{Completeness, Direction, Flow, Packet};
@@ -14,10 +14,13 @@ impl Flow {
     #[must_use]
     pub fn verdict(&self) -> Option<(Verdict, Completeness)> {
         // Nothing is exported before the end, so that every packet counts for the verdict.
-        let mut tracker =
-            Tracker::new(TrackerOptions { linger_ns: i64::MAX, ..TrackerOptions::default() });
+        let options = TrackerOptions { linger_octets: usize::MAX, ..TrackerOptions::default() };
+        let mut tracker = Tracker::new(options);
         for (i, packet) in self.packets.iter().enumerate() {
             tracker.push(packet.time_ns, i as u64 + 1, &self.segment(packet)?);
+            if i == 0 {
+                tracker.presume_client(packet.direction);
+            }
         }
         tracker.finish();
         let completeness =
@@ -51,6 +54,7 @@ impl Flow {
             tcp,
             payload_len: Some(packet.payload_len),
             quirks: PacketQuirks::empty(),
+            tags: Tags::default(),
         })
     }
 }

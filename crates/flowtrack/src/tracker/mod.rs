@@ -3,25 +3,31 @@
 mod assembler;
 mod completeness;
 mod conversation;
+mod copies;
+mod crossing;
 mod direction_state;
 mod flow_verdict;
 mod frame;
 mod lru;
+mod opener;
 mod read;
 mod slab;
 mod table;
 mod tuples;
 mod verdict;
+mod window_scale;
 
 use std::collections::VecDeque;
 
-use tcpwire::{PacketQuirks, Segment};
+use tcpwire::{PacketQuirks, Segment, SeqNum, Tags};
 
 pub use self::assembler::{Assembler, Inserted};
+pub use self::crossing::TagKinds;
 pub use self::frame::{FramePayload, Framer};
+pub use self::opener::ClientEvidence;
 pub use self::read::{CaptureCounts, FlowReader};
 pub use self::table::ConversationSummary;
-pub use self::verdict::{Class, Close, MAX_GAPS_LISTED, Missing, Verdict};
+pub use self::verdict::{Class, Close, MAX_GAPS_LISTED, Missing, Surplus, Verdict};
 
 use self::completeness::{SegmentSummary, WiresharkState};
 use self::conversation::{Conversation, FlowBuffers};
@@ -56,9 +62,19 @@ pub struct TrackerOptions {
     /// recently used exported ones are forgotten as long as exported ones take more than a quarter
     /// of this bound. A further packet of a forgotten conversation begins another one.
     pub max_octets: Option<usize>,
-    /// Time that a closed conversation waits for late packets before its export, in nanoseconds of
-    /// capture time.
+    /// Least time that a closed conversation waits for late packets before its export, in
+    /// nanoseconds of capture time.
     pub linger_ns: i64,
+    /// Heap octets of closed conversations that wait for late packets, however long: beyond them,
+    /// those that closed first are exported. At
+    /// most a quarter of `max_octets`.
+    pub linger_octets: usize,
+    /// Kinds of tags that separate conversations on the same 4-tuple. Wireshark separates by none.
+    pub separate: TagKinds,
+    /// Longest time between a packet and a copy of it, in nanoseconds.
+    pub copy_window_ns: i64,
+    /// Whether copies of packets are dropped.
+    pub drop_copies: bool,
 }
 
 impl Default for TrackerOptions {
@@ -69,6 +85,10 @@ impl Default for TrackerOptions {
             max_octets: None,
             // RFC 9293, section 3.4.2: the MSL is two minutes, and TIME-WAIT lasts two of them.
             linger_ns: 240_000_000_000,
+            linger_octets: 8 * 1024 * 1024,
+            separate: TagKinds::empty(),
+            copy_window_ns: 1_000_000,
+            drop_copies: false,
         }
     }
 }
@@ -95,6 +115,13 @@ pub enum EndReason {
 pub struct FinishedConversation {
     /// Number of the conversation, from 0, in order of first packets.
     pub id: u64,
+    /// Both endpoints, the client first.
+    pub endpoints: [Endpoint; 2],
+    /// Capture times of the first and the last packet, in nanoseconds.
+    pub times_ns: [i64; 2],
+    /// First sequence number that was seen of the client and of the server, and the one after the
+    /// last that was sent or acknowledged; `None` if none was.
+    pub numbers: [Option<[SeqNum; 2]>; 2],
     /// Packets of the conversation; `None` if they were discarded.
     pub flow: Option<Flow>,
     /// Judgment of what was seen and what is missing.
@@ -130,6 +157,17 @@ struct Closing {
     /// Number of the conversation: its key may have passed to another one.
     id: u64,
     key: u32,
+    /// Heap octets when it closed.
+    octets: usize,
+}
+
+/// Conversation that begins, as far as its first segment does not tell.
+struct Opening {
+    time_ns: i64,
+    frame: u64,
+    /// Tags that separate it from others on the same 4-tuple.
+    tags: Tags,
+    initiator_is_low: bool,
 }
 
 /// Assigns segments to conversations.
@@ -155,6 +193,10 @@ pub struct Tracker {
     spare_octets: usize,
     /// Closed conversations, in the order in which they closed.
     closing: VecDeque<Closing>,
+    /// Heap octets of closed conversations, a part of `heap_octets`.
+    closing_octets: usize,
+    /// Number of packets that are copies of another one.
+    copies: u64,
     /// Heap octets of open conversations and all entries.
     heap_octets: usize,
     /// Heap octets of the entries of exported conversations, a part of `heap_octets`.
@@ -173,8 +215,10 @@ impl Tracker {
     #[must_use]
     pub fn new(options: TrackerOptions) -> Self {
         let bounded = options.idle_timeout_ns.is_some() || options.max_octets.is_some();
+        let quarter = options.max_octets.map_or(usize::MAX, |octets| octets / 4);
+        let linger_octets = options.linger_octets.min(quarter);
         Tracker {
-            options,
+            options: TrackerOptions { linger_octets, ..options },
             lru: bounded.then(LruLists::default),
             previous_ns: i64::MIN,
             ..Tracker::default()
@@ -182,11 +226,23 @@ impl Tracker {
     }
 
     /// Adds the segment of frame `frame`, captured at `time_ns`. Returns the number of the
-    /// segment's conversation.
+    /// segment's conversation. A copy is not added if the options say so.
     #[inline]
     pub fn push(&mut self, time_ns: i64, frame: u64, segment: &Segment<'_>) -> u64 {
         let (key, direction) = self.find(time_ns, frame, segment);
         let entry = &mut self.entries[key];
+        if entry.open != NONE && !segment.quirks.intersects(PacketQuirks::QUOTED) {
+            let conversation = &mut self.open[entry.open];
+            let window_ns = self.options.copy_window_ns;
+            if conversation.is_copy(time_ns, segment, direction, window_ns) {
+                self.copies += 1;
+                if self.options.drop_copies {
+                    return entry.id;
+                }
+            } else {
+                conversation.record_tags(segment, direction);
+            }
+        }
         let summary = segment_summary(segment, direction);
         // Wireshark creates the conversation of a reused 4-tuple itself, so that its first segment
         // is not new.
@@ -259,6 +315,12 @@ impl Tracker {
         self.finished_octets
     }
 
+    /// Returns the number of packets so far that are copies of another one, dropped or not.
+    #[must_use]
+    pub fn copies(&self) -> u64 {
+        self.copies
+    }
+
     /// Removes and returns the summaries of conversations that were forgotten since the last call:
     /// they were exported, and no further packet is counted to them.
     pub fn drain_forgotten(&mut self) -> std::vec::Drain<'_, ConversationSummary> {
@@ -294,6 +356,7 @@ impl Tracker {
             self.export(key, EndReason::EndOfCapture);
         }
         self.closing.clear();
+        self.closing_octets = 0;
         let more = left.len() > 0;
         self.finishing = more.then_some(left);
         more
@@ -306,6 +369,13 @@ impl Tracker {
         self.heap_octets
     }
 
+    /// Sets the direction of the client of the only conversation, for as long as no SYN tells it.
+    pub(crate) fn presume_client(&mut self, client: Direction) {
+        let (by_ports, evidence) = self.open[0].opener();
+        let evidence = if by_ports == client { evidence } else { ClientEvidence::Unknown };
+        self.open[0].presume_client(client, evidence);
+    }
+
     /// Returns the number of conversations so far.
     #[must_use]
     pub fn conversation_count(&self) -> u64 {
@@ -316,10 +386,15 @@ impl Tracker {
     /// segment's direction.
     #[inline]
     fn find(&mut self, time_ns: i64, frame: u64, segment: &Segment<'_>) -> (u32, Direction) {
-        let (latest, from_lower) = self.tuples.latest(segment);
+        let tags = if self.options.separate.is_empty() {
+            Tags::default()
+        } else {
+            self.options.separate.of(segment.tags)
+        };
+        let (latest, from_lower) = self.tuples.latest(segment, tags);
         let Some(key) = latest else {
-            let key = self.open_conversation(frame, segment, from_lower, WiresharkState::default());
-            return (key, Direction::Forward);
+            let new = Opening { time_ns, frame, tags, initiator_is_low: from_lower };
+            return (self.open_conversation(new, segment, None), Direction::Forward);
         };
         let entry = &self.entries[key];
         let direction = if from_lower == entry.initiator_is_low {
@@ -330,48 +405,64 @@ impl Tracker {
         // Beyond the time-out a conversation is over, whether its entry is forgotten yet or not, so
         // that the split does not depend on when entries are forgotten.
         let timeout_ns = self.options.idle_timeout_ns;
-        if timeout_ns.is_some_and(|timeout| time_ns.saturating_sub(entry.last_ns) > timeout) {
-            self.export(key, EndReason::IdleTimeout);
-            self.forget(key);
-            let key = self.open_conversation(frame, segment, from_lower, WiresharkState::default());
-            return (key, Direction::Forward);
-        }
-        // Wireshark begins another conversation with a SYN whose sequence number is not that of the
-        // SYN before.
-        if entry.wireshark.is_reused_by(&segment_summary(segment, direction)) {
-            self.export(key, EndReason::PortReuse);
-            self.forget(key);
-            let key = self.open_conversation(frame, segment, from_lower, WiresharkState::reused());
-            return (key, Direction::Forward);
-        }
-        (key, direction)
+        let end_reason =
+            if timeout_ns.is_some_and(|timeout| time_ns.saturating_sub(entry.last_ns) > timeout) {
+                EndReason::IdleTimeout
+            } else if entry.wireshark.is_reused_by(&segment_summary(segment, direction)) {
+                // Wireshark begins another conversation with a SYN whose sequence number is not
+                // that of the SYN before.
+                EndReason::PortReuse
+            } else {
+                return (key, direction);
+            };
+        self.export(key, end_reason);
+        let new = Opening { time_ns, frame, tags, initiator_is_low: from_lower };
+        let key = self.open_conversation(new, segment, Some((key, end_reason)));
+        (key, Direction::Forward)
     }
 
-    /// Opens the conversation that `segment` begins, and returns its key.
+    /// Opens the conversation that `segment` begins, and returns its key. The conversation before
+    /// on the same 4-tuple, exported for the reason given, is forgotten.
     fn open_conversation(
         &mut self,
-        frame: u64,
+        new: Opening,
         segment: &Segment<'_>,
-        initiator_is_low: bool,
-        wireshark: WiresharkState,
+        before: Option<(u32, EndReason)>,
     ) -> u32 {
-        let conversation = Conversation::new(segment, self.spare.pop().unwrap_or_default());
+        let mut conversation = Conversation::new(segment, self.spare.pop().unwrap_or_default());
+        let mut wireshark = WiresharkState::default();
+        if let Some((before, reason)) = before {
+            let pause_ns = new.time_ns.saturating_sub(self.entries[before].last_ns);
+            // After twice the time-out the entry may be forgotten or not.
+            let is_kept = self.options.idle_timeout_ns.is_some_and(|t| pause_ns / 2 <= t);
+            if is_kept && let Some(client_is_low) = self.entries[before].known_client_is_low() {
+                let is_initiator = client_is_low == new.initiator_is_low;
+                let client = if is_initiator { Direction::Forward } else { Direction::Reverse };
+                conversation.presume_client(client, ClientEvidence::Earlier);
+            }
+            if reason == EndReason::PortReuse {
+                wireshark = WiresharkState::reused();
+            }
+            self.forget(before);
+        }
         self.spare_octets -= conversation.heap_octets();
         self.heap_octets += PER_CONVERSATION;
+        conversation.first_ns = new.time_ns;
         let open = self.open.insert(conversation);
-        let tuple = self.tuples.insert(segment);
+        let tuple = self.tuples.insert(segment, new.tags);
         let entry = ConversationEntry {
             id: self.next_id,
             tuple,
             open,
-            first_frame: frame,
+            first_frame: new.frame,
             packets: 0,
             packets_after_export: 0,
             last_ns: 0,
             wireshark,
             quirks: PacketQuirks::default(),
-            initiator_is_low,
+            initiator_is_low: new.initiator_is_low,
             responder_opened: false,
+            client_evidence: ClientEvidence::Unknown,
         };
         self.next_id += 1;
         self.heap_octets += entry.heap_octets();
@@ -408,27 +499,46 @@ impl Tracker {
         }
         if !conversation.closing && conversation.is_closed() {
             conversation.closing = true;
-            self.closing.push_back(Closing { since_ns: time_ns, id: entry.id, key });
+            let octets = PER_CONVERSATION + conversation.heap_octets();
+            self.closing_octets += octets;
+            self.closing.push_back(Closing { since_ns: time_ns, id: entry.id, key, octets });
         }
     }
 
-    /// Exports the closed conversations without a packet for the linger time.
+    /// Exports closed conversations without a packet for the linger time, as long as all closed
+    /// ones take more memory than is theirs.
     #[inline]
     fn export_closed(&mut self, now_ns: i64) {
+        if self.closing_octets > self.options.linger_octets {
+            self.export_lingering(now_ns);
+        }
+    }
+
+    #[cold]
+    fn export_lingering(&mut self, now_ns: i64) {
         // The queue is in order of `since_ns` as long as the clock does not go back. A conversation
         // with a packet since then goes to the back again.
-        while let Some(&closing) = self.closing.front() {
-            if now_ns.saturating_sub(closing.since_ns) <= self.options.linger_ns {
+        while self.closing_octets > self.options.linger_octets
+            && let Some(&closing) = self.closing.front()
+        {
+            let entry = &self.entries[closing.key];
+            let is_open = entry.open != NONE && entry.id == closing.id;
+            if is_open && now_ns.saturating_sub(closing.since_ns) <= self.options.linger_ns {
                 return;
             }
             self.closing.pop_front();
-            let entry = &self.entries[closing.key];
-            if entry.open == NONE || entry.id != closing.id {
+            self.closing_octets -= closing.octets;
+            if !is_open {
                 continue;
             }
-            if now_ns.saturating_sub(entry.last_ns) > self.options.linger_ns {
+            let conversation = &mut self.open[entry.open];
+            if !conversation.is_closed() {
+                // The RST that closed it was revoked.
+                conversation.closing = false;
+            } else if now_ns.saturating_sub(entry.last_ns) > self.options.linger_ns {
                 self.export(closing.key, EndReason::EndOfFlow);
             } else {
+                self.closing_octets += closing.octets;
                 self.closing.push_back(Closing { since_ns: entry.last_ns, ..closing });
             }
         }
@@ -498,7 +608,9 @@ impl Tracker {
         }
         let conversation = &mut self.open[entry.open];
         let open = std::mem::replace(&mut entry.open, NONE);
-        entry.responder_opened = conversation.opener() == Direction::Reverse;
+        let (client, evidence) = conversation.opener();
+        entry.responder_opened = client == Direction::Reverse;
+        entry.client_evidence = evidence;
         self.heap_octets -= conversation.counted_octets + PER_CONVERSATION;
         self.exported_octets += entry.heap_octets();
         if let Some(lru) = &mut self.lru {
@@ -511,14 +623,26 @@ impl Tracker {
             other => other,
         };
         let verdict = conversation.verdict();
+        let (first_ns, numbers) = (conversation.first_ns, conversation.numbers(client));
         let (is_buffered, buffers) = (conversation.is_buffering, conversation.take_buffers());
         self.open.release(open);
         // A conversation of quotations alone has no packets of its own.
         let is_buffered = is_buffered && !buffers.0.is_empty();
-        let flow = is_buffered.then(|| flow_from(entry, entry.opener_first(&self.tuples), buffers));
+        let endpoints = entry.opener_first(&self.tuples);
+        let times_ns = [first_ns, entry.last_ns];
+        let flow = is_buffered.then(|| flow_from(entry, endpoints, buffers));
         self.finished_octets += flow.as_ref().map_or(0, Flow::heap_octets);
         let (id, quirks) = (entry.id, entry.quirks);
-        self.finished.push_back(FinishedConversation { id, flow, verdict, quirks, end_reason });
+        self.finished.push_back(FinishedConversation {
+            id,
+            endpoints,
+            times_ns,
+            numbers,
+            flow,
+            verdict,
+            quirks,
+            end_reason,
+        });
     }
 
     /// Removes the entry of an exported conversation.
@@ -536,7 +660,7 @@ impl Tracker {
 }
 
 /// Returns the flow of a conversation. Directions are turned round if the responder opened, so that
-/// the client is the opener.
+/// the opener is the client.
 fn flow_from(
     entry: &ConversationEntry,
     [client, server]: [Endpoint; 2],

@@ -16,6 +16,8 @@ pub struct CaptureCounts {
     pub octets: u64,
     /// Number of frames with a TCP segment.
     pub segments: u64,
+    /// Number of these segments that are copies of another one, dropped or not.
+    pub copies: u64,
     /// Number of frames whose timestamp is finer than a nanosecond.
     pub finer_times: u64,
     /// Number of frames without a segment, by reason.
@@ -139,6 +141,7 @@ impl<'r> FlowReader<'r> {
             frames: self.capture.frames(),
             octets: self.capture.offset(),
             segments: self.segments,
+            copies: self.tracker.copies(),
             finer_times: self.finer_times,
             skipped: self.skipped(),
         }

@@ -4,6 +4,7 @@ use tcpwire::PacketQuirks;
 
 use super::completeness::WiresharkState;
 use super::lru::PER_LINK;
+use super::opener::ClientEvidence;
 use super::slab::{PER_FREE_PLACE, Slab};
 use super::tuples::{TupleMap, TupleRef};
 use crate::{Completeness, Endpoint};
@@ -56,6 +57,8 @@ pub(crate) struct ConversationEntry {
     pub(crate) initiator_is_low: bool,
     /// Whether the receiver of the first packet opened the conversation.
     pub(crate) responder_opened: bool,
+    /// Evidence of who opened it; set with `responder_opened`, at the export.
+    pub(crate) client_evidence: ClientEvidence,
 }
 
 impl ConversationEntry {
@@ -63,6 +66,13 @@ impl ConversationEntry {
     pub(crate) fn opener_first(&self, tuples: &TupleMap) -> [Endpoint; 2] {
         let [low, high] = tuples.endpoints(self.tuple);
         if self.initiator_is_low == self.responder_opened { [high, low] } else { [low, high] }
+    }
+
+    /// Reports whether the client of an exported conversation is the lower endpoint; `None` if that
+    /// is not known.
+    pub(crate) fn known_client_is_low(&self) -> Option<bool> {
+        let is_known = self.client_evidence != ClientEvidence::Unknown;
+        is_known.then_some(self.initiator_is_low != self.responder_opened)
     }
 
     /// Returns endpoints and counters of the conversation.

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use foldhash::fast::RandomState;
-use tcpwire::{IpRepr, Ipv4Repr, Ipv6Repr, Segment, TcpView};
+use tcpwire::{IpRepr, Ipv4Repr, Ipv6Repr, Segment, Tags, TcpView};
 
 use super::slab::{PER_FREE_PLACE, Slab};
 use crate::Endpoint;
@@ -141,21 +141,28 @@ fn whole([high, low]: [u64; 2]) -> Ipv6Addr {
     Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low))
 }
 
-/// Key of a 4-tuple in the [`TupleMap`], which stores 12 octets for IPv4 and 40 for IPv6.
+/// Key of a 4-tuple in the [`TupleMap`], which stores 12 octets for IPv4 and 40 for IPv6, and 12
+/// for tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TupleRef(u32);
 
 impl TupleRef {
     /// Bit that marks a 4-tuple of IPv6.
     const V6: u32 = 1 << 31;
+    /// Bit that marks a 4-tuple with tags that separate it.
+    const TAGGED: u32 = 1 << 30;
 
     fn is_v6(self) -> bool {
         self.0 & Self::V6 != 0
     }
 
+    fn is_tagged(self) -> bool {
+        self.0 & Self::TAGGED != 0
+    }
+
     /// Returns the key in the slab of its IP version.
     fn key(self) -> u32 {
-        self.0 & !Self::V6
+        self.0 & !(Self::V6 | Self::TAGGED)
     }
 
     /// Returns the heap octets of the 4-tuple, here and in the map of latest conversations. The map
@@ -163,10 +170,11 @@ impl TupleRef {
     /// average 16/7 buckets for each entry.
     pub(crate) fn heap_octets(self) -> usize {
         let of = |tuple: usize, bucket: usize| tuple + PER_FREE_PLACE + (bucket + 1) * 16 / 7;
-        if self.is_v6() {
-            of(size_of::<Tuple6>(), size_of::<(Tuple6, u32)>())
-        } else {
-            of(size_of::<Tuple4>(), size_of::<(Tuple4, u32)>())
+        match (self.is_v6(), self.is_tagged()) {
+            (false, false) => of(size_of::<Tuple4>(), size_of::<(Tuple4, u32)>()),
+            (true, false) => of(size_of::<Tuple6>(), size_of::<(Tuple6, u32)>()),
+            (false, true) => of(size_of::<(Tuple4, Tags)>(), size_of::<((Tuple4, Tags), u32)>()),
+            (true, true) => of(size_of::<(Tuple6, Tags)>(), size_of::<((Tuple6, Tags), u32)>()),
         }
     }
 }
@@ -179,13 +187,26 @@ pub(crate) struct TupleMap {
     latest6: LatestMap<Tuple6>,
     tuples4: Slab<Tuple4>,
     tuples6: Slab<Tuple6>,
+    tagged: TaggedTuples,
+}
+
+/// Latest conversations and 4-tuples like those of [`TupleMap`], under tags that separate them.
+#[derive(Default)]
+struct TaggedTuples {
+    latest4: LatestMap<(Tuple4, Tags)>,
+    latest6: LatestMap<(Tuple6, Tags)>,
+    tuples4: Slab<(Tuple4, Tags)>,
+    tuples6: Slab<(Tuple6, Tags)>,
 }
 
 impl TupleMap {
-    /// Returns the latest conversation on a segment's 4-tuple, and whether the segment's sender is
-    /// the lower endpoint.
+    /// Returns the latest conversation on a segment's 4-tuple under `tags`, and whether the
+    /// segment's sender is the lower endpoint.
     #[inline]
-    pub(crate) fn latest(&mut self, segment: &Segment<'_>) -> (Option<u32>, bool) {
+    pub(crate) fn latest(&mut self, segment: &Segment<'_>, tags: Tags) -> (Option<u32>, bool) {
+        if tags != Tags::default() {
+            return self.tagged.latest(segment, tags);
+        }
         // A tuple is made and used in one arm: passed on as one of two kinds, the tuple would be
         // copied in memory.
         match &segment.ip {
@@ -200,46 +221,95 @@ impl TupleMap {
         }
     }
 
-    /// Stores a segment's 4-tuple. The caller is to [`set`](Self::set) its latest conversation.
-    pub(crate) fn insert(&mut self, segment: &Segment<'_>) -> TupleRef {
+    /// Stores a segment's 4-tuple under `tags`. The caller is to [`set`](Self::set) its latest
+    /// conversation.
+    pub(crate) fn insert(&mut self, segment: &Segment<'_>, tags: Tags) -> TupleRef {
+        let is_tagged = tags != Tags::default();
         match &segment.ip {
-            IpRepr::V4(ip) => TupleRef(self.tuples4.insert(Tuple4::new(ip, &segment.tcp).0)),
+            IpRepr::V4(ip) => {
+                let tuple = Tuple4::new(ip, &segment.tcp).0;
+                if is_tagged {
+                    TupleRef(self.tagged.tuples4.insert((tuple, tags)) | TupleRef::TAGGED)
+                } else {
+                    TupleRef(self.tuples4.insert(tuple))
+                }
+            }
             IpRepr::V6(ip) => {
-                TupleRef(self.tuples6.insert(Tuple6::new(ip, &segment.tcp).0) | TupleRef::V6)
+                let tuple = Tuple6::new(ip, &segment.tcp).0;
+                let key = if is_tagged {
+                    self.tagged.tuples6.insert((tuple, tags)) | TupleRef::TAGGED
+                } else {
+                    self.tuples6.insert(tuple)
+                };
+                TupleRef(key | TupleRef::V6)
             }
         }
     }
 
     /// Makes `key` the latest conversation of a 4-tuple.
     pub(crate) fn set(&mut self, tuple: TupleRef, key: u32) {
-        if tuple.is_v6() {
-            self.latest6.set(self.tuples6[tuple.key()], key);
-        } else {
-            self.latest4.set(self.tuples4[tuple.key()], key);
+        let (at, tagged) = (tuple.key(), &mut self.tagged);
+        match (tuple.is_v6(), tuple.is_tagged()) {
+            (false, false) => self.latest4.set(self.tuples4[at], key),
+            (true, false) => self.latest6.set(self.tuples6[at], key),
+            (false, true) => tagged.latest4.set(tagged.tuples4[at], key),
+            (true, true) => tagged.latest6.set(tagged.tuples6[at], key),
         }
     }
 
     /// Removes the 4-tuple of conversation `key`. The next packet on the 4-tuple finds no
     /// conversation, unless a later one is the latest by then.
     pub(crate) fn remove(&mut self, tuple: TupleRef, key: u32) {
-        if tuple.is_v6() {
-            self.latest6.remove(self.tuples6[tuple.key()], key);
-            self.tuples6.release(tuple.key());
-        } else {
-            self.latest4.remove(self.tuples4[tuple.key()], key);
-            self.tuples4.release(tuple.key());
+        let (at, tagged) = (tuple.key(), &mut self.tagged);
+        match (tuple.is_v6(), tuple.is_tagged()) {
+            (false, false) => {
+                self.latest4.remove(self.tuples4[at], key);
+                self.tuples4.release(at);
+            }
+            (true, false) => {
+                self.latest6.remove(self.tuples6[at], key);
+                self.tuples6.release(at);
+            }
+            (false, true) => {
+                tagged.latest4.remove(tagged.tuples4[at], key);
+                tagged.tuples4.release(at);
+            }
+            (true, true) => {
+                tagged.latest6.remove(tagged.tuples6[at], key);
+                tagged.tuples6.release(at);
+            }
         }
     }
 
     /// Returns both endpoints of a 4-tuple, the lower one first.
     pub(crate) fn endpoints(&self, tuple: TupleRef) -> [Endpoint; 2] {
         let end = |addr: IpAddr, port| Endpoint { addr, port };
+        let at = tuple.key();
         if tuple.is_v6() {
-            let Tuple6 { addrs, ports } = self.tuples6[tuple.key()];
+            let Tuple6 { addrs, ports } =
+                if tuple.is_tagged() { self.tagged.tuples6[at].0 } else { self.tuples6[at] };
             [0, 1].map(|n| end(whole(addrs[n]).into(), separated(ports)[n]))
         } else {
-            let Tuple4 { addrs, ports } = self.tuples4[tuple.key()];
+            let Tuple4 { addrs, ports } =
+                if tuple.is_tagged() { self.tagged.tuples4[at].0 } else { self.tuples4[at] };
             [0, 1].map(|n| end(Ipv4Addr::from_bits(addrs[n]).into(), separated(ports)[n]))
+        }
+    }
+}
+
+impl TaggedTuples {
+    /// Returns what [`TupleMap::latest`] does.
+    #[cold]
+    fn latest(&mut self, segment: &Segment<'_>, tags: Tags) -> (Option<u32>, bool) {
+        match &segment.ip {
+            IpRepr::V4(ip) => {
+                let (tuple, from_lower) = Tuple4::new(ip, &segment.tcp);
+                (self.latest4.get((tuple, tags)), from_lower)
+            }
+            IpRepr::V6(ip) => {
+                let (tuple, from_lower) = Tuple6::new(ip, &segment.tcp);
+                (self.latest6.get((tuple, tags)), from_lower)
+            }
         }
     }
 }

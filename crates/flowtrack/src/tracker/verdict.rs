@@ -3,9 +3,12 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::crossing::TagKinds;
+use super::opener::ClientEvidence;
 use crate::Direction;
 
-/// End of a conversation, as far as the capture shows it.
+/// End of a conversation, as far as the capture shows it. A FIN or RST counts if its receiver can
+/// accept it (RFC 9293, section 3.10.7.4; RFC 5961, section 3.2).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Close {
     /// Both endpoints sent a FIN (RFC 9293, section 3.6).
@@ -98,6 +101,35 @@ pub enum Missing {
     },
 }
 
+/// Packets of a conversation that are not of one session of one sender and receiver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Surplus {
+    /// A SYN after the close, or after octets of the stream: another connection with the same
+    /// initial sequence number.
+    SecondHandshake,
+    /// Octets or a FIN before the first number of the stream, beyond its FIN, or further behind
+    /// than any window reaches: of another stream, or after more than 2^31 octets that were not
+    /// seen.
+    Strays {
+        /// Direction of the octets.
+        direction: Direction,
+    },
+    /// Packets of one direction under several tags in turn.
+    Crossing(TagKinds),
+}
+
+impl fmt::Display for Surplus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Surplus::SecondHandshake => f.write_str("a second handshake"),
+            Surplus::Strays { direction } => {
+                write!(f, "octets outside of the stream of the {}", sender(*direction))
+            }
+            Surplus::Crossing(kinds) => write!(f, "packets of several {kinds} at once"),
+        }
+    }
+}
+
 /// Returns the endpoint that sends in a direction.
 const fn sender(direction: Direction) -> &'static str {
     match direction {
@@ -130,8 +162,12 @@ pub struct Verdict {
     pub class: Class,
     /// End of the conversation.
     pub close: Close,
+    /// Evidence that the client is the one.
+    pub client_evidence: ClientEvidence,
     /// Every part that is missing; of gaps at most [`MAX_GAPS_LISTED`] of each direction.
     pub missing: Vec<Missing>,
+    /// Everything that is not of one session.
+    pub surplus: Vec<Surplus>,
     /// Number of stream octets never seen, the client's and the server's.
     pub missing_octets: [u64; 2],
     /// Number of payload octets seen more than once, the client's and the server's.

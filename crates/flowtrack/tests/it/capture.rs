@@ -12,6 +12,9 @@ use tcpwire::{
 pub(crate) struct Talk {
     writer: CaptureWriter<Vec<u8>>,
     now_ns: i64,
+    vlan: Option<u16>,
+    /// Octets and length on the wire of the last segment.
+    last: (Vec<u8>, u32),
 }
 
 /// Sender of a segment: client or server.
@@ -34,7 +37,7 @@ impl Talk {
     pub(crate) fn new() -> Self {
         let writer =
             CaptureWriter::new(Vec::new(), CaptureFormat::Pcap(TimestampUnit::Micros)).unwrap();
-        Talk { writer, now_ns: 1_700_000_000_000_000_000 }
+        Talk { writer, now_ns: 1_700_000_000_000_000_000, vlan: None, last: Default::default() }
     }
 
     /// Adds a segment, a millisecond after the one before.
@@ -54,9 +57,25 @@ impl Talk {
         let tcp =
             TcpRepr { src_port, dst_port, seq, ack, flags, window: 65_000, ..TcpRepr::default() };
         let mut octets = Vec::new();
-        EthernetRepr { src: [2; 6], dst: [4; 6], vlan: None }.emit(&ip, &mut octets);
-        let wire_len = 14 + emit_packet(&ip, &tcp, Payload::Omitted(payload), &mut octets);
+        EthernetRepr { src: [2; 6], dst: [4; 6], vlan: self.vlan }.emit(&ip, &mut octets);
+        let link_len = octets.len() as u32;
+        let wire_len = link_len + emit_packet(&ip, &tcp, Payload::Omitted(payload), &mut octets);
         self.writer.write(self.now_ns, wire_len, &octets).unwrap();
+        self.last = (octets, wire_len);
+        self
+    }
+
+    /// Adds the last segment again, `microseconds` later and with another time to live.
+    pub(crate) fn routed(mut self, microseconds: i64) -> Self {
+        let (octets, wire_len) = &mut self.last;
+        octets[14 + 8] -= 1;
+        self.writer.write(self.now_ns + microseconds * 1000, *wire_len, octets).unwrap();
+        self
+    }
+
+    /// Adds the following segments with a VLAN tag.
+    pub(crate) fn on_vlan(mut self, id: u16) -> Self {
+        self.vlan = Some(id);
         self
     }
 
@@ -105,10 +124,12 @@ pub(crate) struct Tracked {
 }
 
 impl Tracked {
-    /// Returns the class of each conversation and the parts that it misses.
+    /// Returns the class of each conversation, and the parts that it misses or has beyond a session.
     pub(crate) fn verdicts(&self) -> Vec<String> {
         let line = |e: &FinishedConversation| {
-            let missing: Vec<String> = e.verdict.missing.iter().map(ToString::to_string).collect();
+            let surplus = e.verdict.surplus.iter().map(ToString::to_string);
+            let missing: Vec<String> =
+                e.verdict.missing.iter().map(ToString::to_string).chain(surplus).collect();
             if missing.is_empty() {
                 e.verdict.class.name().to_owned()
             } else {

@@ -1,8 +1,8 @@
 //! Segments in any order with any numbers: nothing panics, nothing is lost or counted twice.
 
-use flowtrack::{Tracker, TrackerOptions};
+use flowtrack::{TagKinds, Tracker, TrackerOptions};
 use proptest::prelude::*;
-use tcpwire::{Flags, IpRepr, Ipv4Repr, PacketQuirks, Segment, SeqNum, TcpView};
+use tcpwire::{Flags, IpRepr, Ipv4Repr, PacketQuirks, Segment, SeqNum, Tags, TcpView};
 
 /// A segment as numbers: milliseconds since the last one, sender and port, sequence number,
 /// acknowledgment number, flags, payload length, quirks.
@@ -49,6 +49,7 @@ pub(crate) fn segment(&(_, who, seq, ack, flags, payload_len, quirks): &Step) ->
         },
         payload_len,
         quirks: PacketQuirks::from_bits_retain(quirks & 0x1fff),
+        tags: Tags::default(),
     }
 }
 
@@ -119,6 +120,10 @@ proptest! {
             idle_timeout_ns: Some(seconds * 1_000_000_000),
             max_octets: Some(octets),
             linger_ns: seconds * 500_000_000,
+            linger_octets: octets / 8,
+            separate: TagKinds::all(),
+            drop_copies: false,
+            ..TrackerOptions::default()
         };
         check(&steps, options)?;
     }

@@ -3,6 +3,7 @@
 mod capture;
 mod forgotten;
 mod hostile;
+mod one_session;
 mod phenomena;
 mod space;
 mod testdata;

@@ -19,8 +19,14 @@ fn closed_and_quiet_is_exported_and_late_packets_are_still_its_own() {
         .octets();
     // The first packet after the pause still belongs to the conversation, which is exported after
     // that packet.
-    let t =
-        track(&octets, TrackerOptions { linger_ns: 100_000_000_000, ..TrackerOptions::default() });
+    let t = track(
+        &octets,
+        TrackerOptions {
+            linger_ns: 100_000_000_000,
+            linger_octets: 0,
+            ..TrackerOptions::default()
+        },
+    );
     assert_eq!(t.packets(), [8]);
     let other = Talk::new().handshake().close(101, 501).pause(241).octets();
     assert_eq!(end_reasons(&track(&other, TrackerOptions::default())), [EndReason::EndOfCapture]);

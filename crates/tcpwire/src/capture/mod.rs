@@ -8,7 +8,7 @@ mod read;
 mod write;
 
 pub use self::checksum::Checksum;
-pub use self::dissect::{Dissector, HeaderRow, PacketQuirks, Segment, SkipReason, TcpView};
+pub use self::dissect::{Dissector, HeaderRow, PacketQuirks, Segment, SkipReason, Tags, TcpView};
 pub use self::emit::{EthernetRepr, Payload, emit_packet};
 pub use self::link::LinkType;
 pub use self::read::{

@@ -1,12 +1,21 @@
 //! Headers before a TCP header: link layers, tags, tunnels, IP.
 
-use crate::samples::{NONE, ethernet, ipv4, ipv4_with, ipv6, tcp};
+use crate::samples::{NONE, ethernet, ipv4, ipv4_with, ipv6, tcp, udp};
 use tcpwire::{
-    Dissector, Frame, IpRepr, LinkType, PacketQuirks, Segment, SkipReason, TimestampResolution,
+    Dissector, Frame, IpRepr, LinkType, PacketQuirks, Segment, SkipReason, Tags,
+    TimestampResolution,
 };
 
 fn frame(link: LinkType, data: &[u8], orig_len: u32) -> Frame<'_> {
-    Frame { number: 1, time_ns: 0, resolution: TimestampResolution::Micros, orig_len, link, data }
+    Frame {
+        number: 1,
+        time_ns: 0,
+        resolution: TimestampResolution::Micros,
+        orig_len,
+        link,
+        interface: 0,
+        data,
+    }
 }
 
 fn dissect<T>(
@@ -210,4 +219,32 @@ fn a_quotation_has_no_other_quirk_and_is_no_loss() {
     let said = dissector.dissect(&frame(LinkType::RAW, &fragment, fragment.len() as u32));
     assert_eq!(said, Err(SkipReason::NotTcp));
     assert!(dissector.lost_fragments().is_empty());
+}
+
+/// Returns the tags of a frame that holds the TCP header of [`tcp`].
+fn tags(data: &[u8]) -> Tags {
+    dissect(LinkType::ETHERNET, data, |segment| segment.unwrap().tags)
+}
+
+#[test]
+fn tags_name_networks() {
+    let four = ipv4(6, &tcp());
+    let vlan = |id: u8, kind: u16, inner: &[u8]| ethernet(kind, &[&[0xe0, id][..], inner].concat());
+    let ip = [&[8, 0][..], &four].concat();
+    assert_eq!(tags(&ethernet(0x0800, &four)), Tags::default());
+    assert_eq!(tags(&vlan(0, 0x8100, &ip)), Tags::default(), "a priority names no VLAN");
+    let single = tags(&vlan(5, 0x8100, &ip));
+    let twice =
+        |outer, inner| tags(&vlan(outer, 0x88a8, &[&[0x81, 0, 0, inner][..], &ip].concat()));
+    let all = [single, twice(5, 5), twice(5, 6), twice(6, 5), tags(&vlan(6, 0x8100, &ip))];
+    for (n, a) in all.iter().enumerate() {
+        assert!(all[n + 1..].iter().all(|b| a.vlan != b.vlan), "{all:?}");
+    }
+    let inner = ethernet(0x0800, &four);
+    let vxlan = |vni: u8| udp(4789, &[&[8, 0, 0, 0, 0, 0, vni, 0][..], &inner].concat());
+    let in_udp = |datagram: &[u8]| tags(&ethernet(0x0800, &ipv4(17, datagram))).vni;
+    let geneve = udp(6081, &[&[0, 0, 0x65, 0x58, 0, 0, 9, 0][..], &inner].concat());
+    assert_eq!([in_udp(&vxlan(7)), in_udp(&vxlan(8)), in_udp(&geneve)], [8, 9, 10]);
+    let nvgre = [&[0x20, 0, 0x65, 0x58, 0, 0, 7, 1][..], &inner].concat();
+    assert_eq!(tags(&ethernet(0x0800, &ipv4(47, &nvgre))).vni, 8);
 }

@@ -37,7 +37,7 @@ proptest! {
         let data = [start, &rest].concat();
         let orig_len = (data.len() as u32 + longer).saturating_sub(100);
         let resolution = TimestampResolution::Micros;
-        let frame = Frame { number: 1, time_ns: 0, resolution, orig_len, link, data: &data };
+        let frame = Frame { number: 1, time_ns: 0, resolution, orig_len, link, interface: 0, data: &data };
         if let Ok(segment) = Dissector::default().dissect(&frame) {
             prop_assert!(segment.tcp.options.len() <= 40);
             prop_assert!(segment.payload_len.is_none_or(|len| len <= orig_len.max(65_535)));

@@ -45,6 +45,7 @@ impl Sample {
             resolution: TimestampResolution::Micros,
             orig_len: self.octets.len() as u32,
             link: self.link,
+            interface: 0,
             data: &self.octets[..len],
         }
     }

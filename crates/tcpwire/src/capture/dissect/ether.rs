@@ -1,6 +1,6 @@
 //! Headers between the link layer and IP: Ethernet, tags, LLC, PPP, MPLS, frame relay.
 
-use super::layer::{Context, HeaderRow, Layer, Next, after, skip, typed, u8_at, u16_at};
+use super::layer::{Context, HeaderRow, Layer, Next, after, skip, typed, u8_at, u16_at, u24_at};
 use super::{PacketQuirks, SkipReason, Span};
 
 /// EtherTypes of headers that may have IP after them, and of IP.
@@ -23,6 +23,7 @@ pub(super) const ETHER_TYPES: &[HeaderRow] = &[
     // IEEE 802.1ah: a service tag, then the customer's addresses and type.
     HeaderRow::new(0x88e7, "IEEE 802.1ah", |span, context| {
         context.quirks |= PacketQuirks::VLAN;
+        context.tags.push_vlan(u24_at(span, 1)?);
         type_or_length(u16_at(span, 16)?, skip(span, 18)?)
     }),
     HeaderRow::new(0x8903, "FabricPath", |span, context| {
@@ -85,6 +86,7 @@ fn tagged(span: Span<'_>, octets: usize) -> Next<'_> {
 /// Reads a VLAN tag: IEEE 802.1Q, 802.1ad, and the types used before the latter.
 fn vlan<'a>(span: Span<'a>, context: &mut Context<'_>) -> Next<'a> {
     context.quirks |= PacketQuirks::VLAN;
+    context.tags.push_vlan(u32::from(u16_at(span, 0)? & 0x0fff));
     tagged(span, 2)
 }
 

@@ -1,7 +1,7 @@
 //! The common case in one step: Ethernet, IP without options or extensions, and a TCP header that
 //! was captured whole.
 
-use super::{PacketQuirks, Segment, TcpView, ip, tcp};
+use super::{PacketQuirks, Segment, Tags, TcpView, ip, tcp};
 use crate::{Flags, IpRepr, SeqNum};
 
 /// Length of an Ethernet header without tags, in octets.
@@ -16,18 +16,24 @@ const TCP_HEADER: usize = 20;
 pub(super) fn read<'a, T>(
     data: &'a [u8],
     orig_len: u32,
+    tags: Tags,
     f: impl FnOnce(&Segment<'a>) -> T,
 ) -> Option<T> {
     match data.get(12..15)? {
-        [0x08, 0x00, 0x45] => over_v4(data, orig_len, f),
-        [0x86, 0xdd, first] if first >> 4 == 6 => over_v6(data, orig_len, f),
+        [0x08, 0x00, 0x45] => over_v4(data, orig_len, tags, f),
+        [0x86, 0xdd, first] if first >> 4 == 6 => over_v6(data, orig_len, tags, f),
         _ => None,
     }
 }
 
 /// Reads IPv4 without options and fragmentation.
 #[inline]
-fn over_v4<'a, T>(data: &'a [u8], orig_len: u32, f: impl FnOnce(&Segment<'a>) -> T) -> Option<T> {
+fn over_v4<'a, T>(
+    data: &'a [u8],
+    orig_len: u32,
+    tags: Tags,
+    f: impl FnOnce(&Segment<'a>) -> T,
+) -> Option<T> {
     let header: &[u8; ip::V4_HEADER] = data.get(ETHERNET_HEADER..)?.first_chunk()?;
     let fragment = u16::from_be_bytes([header[6], header[7]]);
     if header[9] != tcp::PROTOCOL || fragment & !ip::DONT_FRAGMENT != 0 {
@@ -37,12 +43,18 @@ fn over_v4<'a, T>(data: &'a [u8], orig_len: u32, f: impl FnOnce(&Segment<'a>) ->
     let ip_end = ETHERNET_HEADER as u32 + ip_len;
     let (tcp, payload_len) = segment(data, ETHERNET_HEADER + ip::V4_HEADER, ip_end, orig_len)?;
     let ip = IpRepr::V4(ip::v4_repr(header));
-    Some(f(&Segment { ip, tcp, payload_len: Some(payload_len), quirks: PacketQuirks::default() }))
+    let quirks = PacketQuirks::default();
+    Some(f(&Segment { ip, tcp, payload_len: Some(payload_len), quirks, tags }))
 }
 
 /// Reads IPv6 without extension headers.
 #[inline]
-fn over_v6<'a, T>(data: &'a [u8], orig_len: u32, f: impl FnOnce(&Segment<'a>) -> T) -> Option<T> {
+fn over_v6<'a, T>(
+    data: &'a [u8],
+    orig_len: u32,
+    tags: Tags,
+    f: impl FnOnce(&Segment<'a>) -> T,
+) -> Option<T> {
     let header: &[u8; ip::V6_HEADER] = data.get(ETHERNET_HEADER..)?.first_chunk()?;
     if header[6] != tcp::PROTOCOL {
         return None;
@@ -51,7 +63,8 @@ fn over_v6<'a, T>(data: &'a [u8], orig_len: u32, f: impl FnOnce(&Segment<'a>) ->
     let ip_end = (ETHERNET_HEADER + ip::V6_HEADER) as u32 + payload_len;
     let (tcp, payload_len) = segment(data, ETHERNET_HEADER + ip::V6_HEADER, ip_end, orig_len)?;
     let ip = IpRepr::V6(ip::v6_repr(header));
-    Some(f(&Segment { ip, tcp, payload_len: Some(payload_len), quirks: PacketQuirks::default() }))
+    let quirks = PacketQuirks::default();
+    Some(f(&Segment { ip, tcp, payload_len: Some(payload_len), quirks, tags }))
 }
 
 /// Returns the TCP header at `from`, and the number of octets between its end and `ip_end`. `None`
@@ -89,7 +102,7 @@ fn segment(data: &[u8], from: usize, ip_end: u32, orig_len: u32) -> Option<(TcpV
 mod tests {
     use proptest::prelude::*;
 
-    use crate::{Dissector, Frame, LinkType, Segment, TimestampResolution};
+    use crate::{Dissector, Frame, LinkType, Segment, Tags, TimestampResolution};
 
     const V4: [u8; 54] = [
         2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 0x08, 0x00, // Ethernet
@@ -107,8 +120,8 @@ mod tests {
 
     #[test]
     fn plain_frames_go_the_short_way() {
-        assert!(super::read(&V4, 54, |s| s.quirks).is_some());
-        assert!(super::read(&v6(), 74, |s| s.quirks).is_some());
+        assert!(super::read(&V4, 54, Tags::default(), |s| s.quirks).is_some());
+        assert!(super::read(&v6(), 74, Tags::default(), |s| s.quirks).is_some());
     }
 
     proptest! {
@@ -142,9 +155,10 @@ mod tests {
                 resolution: TimestampResolution::Micros,
                 orig_len,
                 link: LinkType::ETHERNET,
+                interface: 0,
                 data: &data,
             };
-            if let Some(short) = super::read(&data, orig_len, Segment::clone) {
+            if let Some(short) = super::read(&data, orig_len, Tags::default(), Segment::clone) {
                 let mut long = Dissector::default();
                 prop_assert_eq!(long.dissect_any(&frame), Ok(short));
             }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{PacketQuirks, SkipReason, Span};
+use super::{PacketQuirks, SkipReason, Span, Tags};
 use crate::{IpRepr, LinkType};
 
 /// Header to be read next in a frame.
@@ -30,6 +30,7 @@ pub(super) enum Layer {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Context<'a> {
     pub(super) quirks: PacketQuirks,
+    pub(super) tags: Tags,
     /// Innermost IP header so far.
     pub(super) ip: Option<IpRepr>,
     /// Whether the IP payload is a first fragment that is not reassembled.
@@ -97,6 +98,11 @@ pub(super) fn skip(span: Span<'_>, octets: usize) -> Result<Span<'_>, SkipReason
 /// Returns the 16-bit number at `at`.
 pub(super) fn u16_at(span: Span<'_>, at: usize) -> Result<u16, SkipReason> {
     span.u16_at(at).ok_or(SkipReason::CutBeforeTcp)
+}
+
+/// Returns the 24-bit number at `at`.
+pub(super) fn u24_at(span: Span<'_>, at: usize) -> Result<u32, SkipReason> {
+    Ok(u32::from(u8_at(span, at)?) << 16 | u32::from(u16_at(span, at + 1)?))
 }
 
 /// Returns the octet at `at`.

@@ -15,6 +15,7 @@
 //!     resolution: TimestampResolution::Micros,
 //!     orig_len: 40,
 //!     link: LinkType::RAW,
+//!     interface: 0,
 //!     data: &octets,
 //! };
 //! let mut dissector = Dissector::default();
@@ -34,6 +35,7 @@ mod link_header;
 mod quirks;
 mod skip_reason;
 mod span;
+mod tags;
 mod tcp;
 mod tunnel;
 
@@ -44,6 +46,7 @@ pub use self::quirks::PacketQuirks;
 pub use self::skip_reason::SkipReason;
 
 pub(crate) use span::Span;
+pub use tags::Tags;
 
 use crate::{Flags, Frame, IpRepr, LinkType, SeqNum, TimestampResolution};
 use fragments::{Fragment, FragmentTable};
@@ -62,6 +65,8 @@ pub struct Segment<'a> {
     pub payload_len: Option<u32>,
     /// Properties that the other fields do not express.
     pub quirks: PacketQuirks,
+    /// Interface, and the networks that tags and tunnels before the IP header name.
+    pub tags: Tags,
 }
 
 /// The fields of a TCP header, options borrowed.
@@ -127,7 +132,7 @@ impl Dissector {
     pub fn dissect<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Segment<'a>, SkipReason> {
         let plain = (frame.link == LinkType::ETHERNET
             && frame.resolution != TimestampResolution::Invalid)
-            .then(|| fast_path::read(frame.data, frame.orig_len, Segment::clone));
+            .then(|| fast_path::read(frame.data, frame.orig_len, Tags::on(frame), Segment::clone));
         match plain.flatten() {
             Some(segment) => Ok(segment),
             None => self.dissect_any(frame),
@@ -148,7 +153,8 @@ impl Dissector {
     ) -> Result<T, SkipReason> {
         if frame.link == LinkType::ETHERNET
             && frame.resolution != TimestampResolution::Invalid
-            && let Some(result) = fast_path::read(frame.data, frame.orig_len, &mut f)
+            && let Some(result) =
+                fast_path::read(frame.data, frame.orig_len, Tags::on(frame), &mut f)
         {
             return Ok(result);
         }
@@ -163,7 +169,8 @@ impl Dissector {
         } else {
             PacketQuirks::default()
         };
-        let begin = Context { quirks, vxlan_ports: &self.vxlan_ports, ..Context::default() };
+        let tags = Tags::on(frame);
+        let begin = Context { quirks, tags, vxlan_ports: &self.vxlan_ports, ..Context::default() };
         let span = Span::new(frame.data, frame.orig_len);
         let (protocol, context) = match descend(Layer::Link(frame.link), span, begin)? {
             Outcome::Segment(segment) => return Ok(segment),

@@ -42,7 +42,7 @@ pub(super) fn read<'a>(span: Span<'a>, context: &Context<'_>) -> Result<Segment<
     if quirks.intersects(PacketQuirks::QUOTED) {
         quirks = PacketQuirks::QUOTED;
     }
-    Ok(Segment { ip, tcp, payload_len, quirks })
+    Ok(Segment { ip, tcp, payload_len, quirks, tags: context.tags })
 }
 
 /// Returns the fields of a header whose fixed part was captured. The options come from `octets`,

@@ -1,6 +1,6 @@
 //! Headers between an outer IP header and an inner one: protocols, GRE, and tunnels in UDP.
 
-use super::layer::{Context, HeaderRow, Layer, Next, after, skip, typed, u8_at, u16_at};
+use super::layer::{Context, HeaderRow, Layer, Next, after, skip, typed, u8_at, u16_at, u24_at};
 use super::{PacketQuirks, SkipReason, Span, ether, ieee80211, link_header, tcp};
 
 /// Number of L2TP among the IP protocols.
@@ -17,7 +17,7 @@ pub(super) const IP_PROTOCOLS: &[HeaderRow] = &[
     HeaderRow::new(17, "UDP", udp),
     HeaderRow::new(41, "IPv6 in IP", |span, _| Ok((Layer::Ip, span))),
     HeaderRow::new(43, "routing header", extension),
-    HeaderRow::new(47, "GRE", |span, _| gre(span)),
+    HeaderRow::new(47, "GRE", gre),
     HeaderRow::new(50, "ESP, counted as encrypted", |_, _| Err(SkipReason::Encrypted)),
     // Authentication Header (RFC 4302, section 2): the length is in 32-bit words, minus 2.
     HeaderRow::new(51, "AH", |span, context| {
@@ -68,6 +68,8 @@ const GRE_KEY: u16 = 0x2000;
 const GRE_SEQUENCE: u16 = 0x1000;
 /// GRE flag: acknowledgment number present, in version 1 only (RFC 2637, section 4.1).
 const GRE_ACKNOWLEDGMENT: u16 = 0x0080;
+/// GRE protocol type of NVGRE (RFC 7637, section 3.2): the key has the number of the network.
+const NVGRE: u16 = 0x6558;
 /// GRE protocol type of WCCP.
 const WCCP: u16 = 0x883e;
 /// GRE protocol type of MikroTik's Ethernet over IP.
@@ -78,7 +80,7 @@ const ERSPAN_2: u16 = 0x88be;
 const ERSPAN_3: u16 = 0x22eb;
 
 /// Reads GRE (RFC 2784, RFC 2890), PPTP's version of it (RFC 2637) and ERSPAN.
-fn gre(span: Span<'_>) -> Next<'_> {
+fn gre<'a>(span: Span<'a>, context: &mut Context<'_>) -> Next<'a> {
     let (flags, kind) = (u16_at(span, 0)?, u16_at(span, 2)?);
     if flags & GRE_ROUTING != 0 {
         return Err(SkipReason::NotTcp);
@@ -91,6 +93,10 @@ fn gre(span: Span<'_>) -> Next<'_> {
     ];
     let header = 4 + 4 * optional.into_iter().filter(|bit| flags & bit != 0).count();
     let rest = skip(span, header)?;
+    if kind == NVGRE && flags & GRE_KEY != 0 {
+        let key_at = if flags & GRE_CHECKSUM != 0 { 8 } else { 4 };
+        context.tags.push_vni(u24_at(span, key_at)?);
+    }
     match kind {
         ERSPAN_2 if flags & GRE_SEQUENCE != 0 => after(rest, 8, Layer::Ethernet),
         ERSPAN_2 => Ok((Layer::Ethernet, rest)),
@@ -116,15 +122,19 @@ pub(super) const UDP_PORTS: &[HeaderRow] = &[
     HeaderRow::new(2152, "GTP-U", |span, _| gtp(span)),
     HeaderRow::new(3544, "Teredo", |span, _| teredo(span)),
     HeaderRow::new(4341, "LISP data", |span, _| lisp(span)),
-    HeaderRow::new(4754, "GRE", |span, _| gre(span)),
-    HeaderRow::new(4789, "VXLAN", |span, _| after(span, 8, Layer::Ethernet)),
-    HeaderRow::new(4790, "VXLAN-GPE", |span, _| vxlan_gpe(span)),
+    HeaderRow::new(4754, "GRE", gre),
+    HeaderRow::new(4789, "VXLAN", |span, context| {
+        context.tags.push_vni(u24_at(span, 4)?);
+        after(span, 8, Layer::Ethernet)
+    }),
+    HeaderRow::new(4790, "VXLAN-GPE", vxlan_gpe),
     HeaderRow::new(5247, "CAPWAP data", |span, _| capwap(span)),
-    HeaderRow::new(6081, "Geneve", |span, _| {
+    HeaderRow::new(6081, "Geneve", |span, context| {
+        context.tags.push_vni(u24_at(span, 4)?);
         typed(span, 2, 8 + usize::from(u8_at(span, 0)? & 0x3f) * 4)
     }),
     HeaderRow::new(6635, "MPLS", |span, _| Ok((Layer::Mpls, span))),
-    HeaderRow::new(VXLAN_OF_LINUX as u32, "VXLAN of Linux", |span, _| vxlan(span)),
+    HeaderRow::new(VXLAN_OF_LINUX as u32, "VXLAN of Linux", vxlan),
     HeaderRow::new(37008, "TZSP", |span, _| link_header::tzsp(span)),
 ];
 
@@ -157,17 +167,19 @@ fn udp<'a>(mut span: Span<'a>, context: &mut Context<'_>) -> Next<'a> {
 
 /// Reads a VXLAN header (RFC 7348, section 5), which has to say that it names a network: the port
 /// is that of other protocols too.
-fn vxlan(span: Span<'_>) -> Next<'_> {
+fn vxlan<'a>(span: Span<'a>, context: &mut Context<'_>) -> Next<'a> {
     const HAS_NETWORK: u8 = 0x08;
     if u8_at(span, 0)? & HAS_NETWORK == 0 {
         return Err(SkipReason::BadIp);
     }
+    context.tags.push_vni(u24_at(span, 4)?);
     after(span, 8, Layer::Ethernet)
 }
 
 /// Reads a VXLAN header with a next protocol (draft-ietf-nvo3-vxlan-gpe, section 3).
-fn vxlan_gpe(span: Span<'_>) -> Next<'_> {
+fn vxlan_gpe<'a>(span: Span<'a>, context: &mut Context<'_>) -> Next<'a> {
     const HAS_PROTOCOL: u8 = 0x04;
+    context.tags.push_vni(u24_at(span, 4)?);
     let layer = match u8_at(span, 3)? {
         _ if u8_at(span, 0)? & HAS_PROTOCOL == 0 => Layer::Ethernet,
         1 | 2 => Layer::Ip,

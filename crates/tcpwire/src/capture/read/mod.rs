@@ -51,6 +51,8 @@ pub struct Frame<'a> {
     pub orig_len: u32,
     /// Type of the link-layer header at the start of `data`.
     pub link: LinkType,
+    /// Number of the interface in its section of a pcapng file, from 0; 0 in other formats.
+    pub interface: u32,
     /// Octets that were captured, without the frame check sequence.
     pub data: &'a [u8],
 }
@@ -131,6 +133,7 @@ struct FrameRecord {
     resolution: TimestampResolution,
     orig_len: u32,
     link: LinkType,
+    interface: u32,
     /// Distance from the end of the frame's octets to the start of the window.
     before_window: usize,
     /// Number of octets captured.
@@ -156,6 +159,7 @@ impl Default for FrameRecord {
             resolution: TimestampResolution::Micros,
             orig_len: 0,
             link: LinkType::NULL,
+            interface: 0,
             before_window: 0,
             caplen: 0,
         }
@@ -246,10 +250,10 @@ impl<'r> CaptureReader<'r> {
     #[inline]
     #[must_use]
     pub fn frame(&self) -> Frame<'_> {
-        let FrameRecord { time_ns, resolution, orig_len, link, before_window, caplen } =
+        let FrameRecord { time_ns, resolution, orig_len, link, interface, before_window, caplen } =
             self.record;
         let data = self.input.consumed_before(before_window, caplen);
-        Frame { number: self.frames, time_ns, resolution, orig_len, link, data }
+        Frame { number: self.frames, time_ns, resolution, orig_len, link, interface, data }
     }
 
     /// Returns the number of frames so far.

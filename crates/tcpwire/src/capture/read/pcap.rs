@@ -126,6 +126,7 @@ impl Pcap {
         input.consume(whole);
         let fraction_ns = i64::from(ticks) * self.nanos_per_tick;
         *record = FrameRecord {
+            interface: 0,
             time_ns: i64::from(seconds) * NANOS_PER_SECOND + fraction_ns,
             resolution: if fraction_ns < NANOS_PER_SECOND {
                 self.resolution

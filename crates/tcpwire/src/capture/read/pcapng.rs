@@ -171,6 +171,7 @@ impl Pcapng {
             resolution: time_ns.map_or(TimestampResolution::Invalid, |_| clock.resolution),
             orig_len: packet.orig_len,
             link: interface.map_or(LinkType::NO_PACKET, |i| i.link),
+            interface: packet.interface as u32,
             before_window: block_len - 8 - packet.from - packet.caplen,
             caplen: packet.caplen,
         };

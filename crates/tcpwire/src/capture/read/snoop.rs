@@ -64,6 +64,7 @@ impl Snoop {
         ensure(input, number, record_len as usize)?;
         input.consume(record_len as usize);
         *record = FrameRecord {
+            interface: 0,
             time_ns: i64::from(seconds) * 1_000_000_000 + i64::from(micros) * 1000,
             resolution: if micros < 1_000_000 {
                 TimestampResolution::Micros
