@@ -177,7 +177,8 @@ fn early_ack(flow: &Flow, side: Direction) -> BehaviourCount {
             let ack = space.unwrap(p.ack);
             let mut newest = None;
             let mut is_repeated = false;
-            while let Some(segment) = outstanding.pop_front_if(|s| s.end <= ack) {
+            let count = outstanding.iter().take_while(|s| s.end <= ack).count();
+            for segment in outstanding.drain(..count) {
                 is_repeated |= segment.is_repeated;
                 newest = Some(segment.sent_ns);
             }
