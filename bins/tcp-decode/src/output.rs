@@ -104,6 +104,11 @@ impl OutputPlan {
         }
     }
 
+    /// Returns whether the resolution of a capture is what its flows need.
+    pub(crate) fn follows_flows(&self) -> bool {
+        self.resolution.is_none()
+    }
+
     /// Returns the format of a capture whose times need nanoseconds or do not.
     pub(crate) fn capture_format(&self, needs_ns: bool) -> CaptureFormat {
         let needed = if needs_ns { TimestampUnit::Nanos } else { TimestampUnit::Micros };

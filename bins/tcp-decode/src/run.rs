@@ -131,14 +131,15 @@ fn write_interleaved(
     let reading = context.console.progress("reading flows", None, Unit::Items);
     let memory = args.sort_memory.saturating_mul(1 << 20).max(1);
     let mut sorter = Sorter::new(memory, reader.meta());
-    let mut any_needs_ns = false;
+    let mut in_ns = 0;
     while let Some(pending) = reader.next_flow(context)? {
-        any_needs_ns |= pending.needs_ns();
+        in_ns += u64::from(pending.needs_ns());
         sorter.push(pending)?;
         reading.inc(1);
     }
     reading.finish();
-    let format = plan.capture_format(any_needs_ns);
+    let format = plan.capture_format(in_ns > 0);
+    context.summary.flows_in_nanoseconds = if plan.follows_flows() { in_ns } else { 0 };
     let (capture, file) = match &plan.target {
         CaptureTarget::File(path) => {
             let name = path.file_name().unwrap_or(path.as_os_str());

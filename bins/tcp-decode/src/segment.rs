@@ -165,7 +165,8 @@ mod tests {
         Flow { packets, options: vec![1; 12], ..Flow::new(addr, addr) }
     }
 
-    /// Splits a flow; compares sequence numbers relative to the first, payload lengths, flags and IP
+    /// Splits a flow; compares sequence numbers relative to the first, payload lengths, flags and
+    /// IP
     /// identifications.
     fn check(mut flow: Flow, mtu: u32, expected: &[(u32, u32, Flags, u16)]) {
         let first = flow.packets[0].seq;

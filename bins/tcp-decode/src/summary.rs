@@ -23,6 +23,8 @@ pub(crate) struct Summary {
     pub(crate) split_packets: u64,
     /// Packets of more than 1,500 octets from the IP header on, which Ethernet's usual MTU is.
     pub(crate) packets_over_1500: u64,
+    /// Flows with times finer than microseconds, for which the capture counts nanoseconds.
+    pub(crate) flows_in_nanoseconds: u64,
     /// Tokens of the flows that were written.
     pub(crate) tokens: u64,
     /// Octets of the captures, before compression.
@@ -82,6 +84,15 @@ impl fmt::Display for Summary {
             format!("{:.2}", self.tokens as f64 / self.packets.max(1) as f64),
         );
         rows.push("files", format!("{} ({})", count(self.files), octets(self.octets)));
+        if self.flows_in_nanoseconds > 0 {
+            rows.push(
+                "times",
+                format!(
+                    "nanoseconds, as {} of the flows have (--resolution us rounds them)",
+                    count(self.flows_in_nanoseconds)
+                ),
+            );
+        }
         let rate = (self.packets as f64 / self.seconds.max(1e-9)) as u64;
         rows.push("time", format!("{:.2} s ({} packets/s)", self.seconds, count(rate)));
         rows.fmt(f)

@@ -258,7 +258,11 @@ fn the_resolution_is_what_the_flows_need() {
     let magic = |delay_ns, output: &str, options: &[&str]| {
         let input = dataset(&scratch, &[captured(&flow(1, delay_ns, 1), 1)], DatasetFormat::Arrow);
         let output = scratch.path_text(output);
-        assert_eq!(decode(&[&[input.as_str(), &output], options].concat()).0, 0);
+        let (code, summary) = decode(&[&[input.as_str(), &output], options].concat());
+        assert_eq!(code, 0);
+        // The summary says for how many flows the capture counts nanoseconds, unless one asks.
+        let is_said = delay_ns % 1_000 != 0 && options.is_empty();
+        assert_eq!(summary["flows_in_nanoseconds"], u64::from(is_said));
         fs::read(output).unwrap()[..4].to_vec()
     };
     let (us, ns, ng) =
