@@ -166,8 +166,7 @@ mod tests {
     }
 
     /// Splits a flow; compares sequence numbers relative to the first, payload lengths, flags and
-    /// IP
-    /// identifications.
+    /// IP identifications.
     fn check(mut flow: Flow, mtu: u32, expected: &[(u32, u32, Flags, u16)]) {
         let first = flow.packets[0].seq;
         let octets: u32 = flow.packets.iter().map(|p| p.payload_len).sum();
