@@ -256,7 +256,7 @@ impl Tracker {
             // A quotation was not sent at this point of the capture: it is counted, and is no
             // packet of the flow.
         } else if entry.open == NONE {
-            entry.packets_after_export += 1;
+            entry.packets_after_export = entry.packets_after_export.saturating_add(1);
         } else {
             self.update_open(key, time_ns, segment, direction);
         }
@@ -523,7 +523,8 @@ impl Tracker {
         {
             let entry = &self.entries[closing.key];
             let is_open = entry.open != NONE && entry.id == closing.id;
-            if is_open && now_ns.saturating_sub(closing.since_ns) <= self.options.linger_ns {
+            // Whether the first one is still open changes nothing for those behind it.
+            if now_ns.saturating_sub(closing.since_ns) <= self.options.linger_ns {
                 return;
             }
             self.closing.pop_front();

@@ -45,8 +45,8 @@ pub(crate) struct ConversationEntry {
     pub(crate) first_frame: u64,
     /// Number of packets; 0 marks an entry that was removed.
     pub(crate) packets: u64,
-    /// Number of packets since the conversation was exported.
-    pub(crate) packets_after_export: u64,
+    /// Number of packets since the conversation was exported, at most `u32::MAX`.
+    pub(crate) packets_after_export: u32,
     /// Capture time of the last packet, in nanoseconds.
     pub(crate) last_ns: i64,
     /// Wireshark's view of the conversation.
@@ -82,7 +82,7 @@ impl ConversationEntry {
             endpoints: self.opener_first(tuples),
             first_frame: self.first_frame,
             packets: self.packets,
-            packets_after_export: self.packets_after_export,
+            packets_after_export: self.packets_after_export.into(),
             completeness_before_last: self.wireshark.before_last,
             completeness: self.wireshark.bits,
         }
