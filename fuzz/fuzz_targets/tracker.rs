@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use flowtrack::{FlowReader, TrackerOptions};
+use flowtrack::{FlowReader, TagKinds, TrackerOptions};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|octets: &[u8]| {
@@ -12,6 +12,9 @@ fuzz_target!(|octets: &[u8]| {
         idle_timeout_ns: (settings[0] & 2 == 2).then_some(i64::from(settings[1]) * 1_000_000_000),
         max_octets: (settings[0] & 4 == 4).then_some(usize::from(settings[1]) * 64),
         linger_ns: i64::from(settings[0] >> 3) * 1_000_000_000,
+        linger_octets: usize::from(settings[1]) * 64,
+        separate: TagKinds::from_bits_truncate(settings[0] >> 3),
+        ..TrackerOptions::default()
     };
     let Ok(mut reader) = FlowReader::new(capture, options) else { return };
     let exported = reader.by_ref().filter(Result::is_ok).count() as u64;
