@@ -36,22 +36,28 @@ pub(crate) fn write_addr(addr: IpAddr, to: &mut Vec<u8>) {
 
 /// Appends the eight groups of an IPv6 address as RFC 5952 has them.
 fn write_groups(groups: [u16; 8], to: &mut Vec<u8>) {
-    let run = |from: usize| groups[from..].iter().take_while(|group| **group == 0).count();
     // RFC 5952, section 4.2: `::` shortens the longest run of zero groups, the first of them where
-    // several are as long, and never a single group. `max_by_key` returns the last maximum, hence
-    // the reversed order.
-    let longest = (0..8).rev().max_by_key(|from| run(*from)).filter(|from| run(*from) > 1);
-    let gap = longest.map_or(8..8, |from| from..from + run(from));
-    for (i, group) in groups.into_iter().enumerate() {
-        if gap.contains(&i) {
-            if i == gap.start {
-                to.extend_from_slice(b"::");
-            }
+    // several are as long, and never a single group.
+    let (mut start, mut end, mut run, mut i) = (8, 8, 0, 0);
+    while i < 8 {
+        run = if groups[i] == 0 { run + 1 } else { 0 };
+        i += 1;
+        if run > 1 && run > end - start {
+            (start, end) = (i - run, i);
+        }
+    }
+    i = 0;
+    while i < 8 {
+        if i == start {
+            to.extend_from_slice(b"::");
+            i = end;
             continue;
         }
-        if i > 0 && i != gap.end {
+        if i > 0 && i != end {
             to.push(b':');
         }
+        let group = groups[i];
+        i += 1;
         // RFC 5952, sections 4.1 and 4.3: no leading zeros, digits in lower case.
         for shift in [12, 8, 4, 0] {
             if shift == 0 || group >> shift != 0 {

@@ -139,13 +139,18 @@ impl Conversation {
         window_ns: i64,
     ) -> bool {
         let tcp = &segment.tcp;
-        let seq_len = segment.payload_len.unwrap_or(0) + u32::from(tcp.flags.contains(Flags::SYN));
-        let [own, other] = [direction, direction.reversed()].map(|d| &self.directions[d.index()]);
+        let own = direction.index();
         // The numbers of a RST are not recorded.
-        let adds_nothing = tcp.flags.contains(Flags::RST)
-            || own.is_repeated_by(tcp.seq, seq_len)
-                && (!tcp.flags.contains(Flags::ACK) || other.is_acked_to(tcp.ack));
-        adds_nothing && self.has_recent(time_ns, segment, direction, window_ns)
+        if !tcp.flags.contains(Flags::RST) {
+            let payload_len = segment.payload_len.unwrap_or(0);
+            let seq_len = payload_len + u32::from(tcp.flags.contains(Flags::SYN));
+            if !self.directions[own].is_repeated_by(tcp.seq, seq_len)
+                || tcp.flags.contains(Flags::ACK) && !self.directions[1 - own].is_acked_to(tcp.ack)
+            {
+                return false;
+            }
+        }
+        self.has_recent(time_ns, segment, direction, window_ns)
     }
 
     /// Reports whether a packet like the segment is among the last ones.
@@ -200,7 +205,7 @@ impl Conversation {
         let tcp = &segment.tcp;
         let (syn, ack) = (tcp.flags.contains(Flags::SYN), tcp.flags.contains(Flags::ACK));
         let mut flags = tcp.flags;
-        if flags.contains(Flags::FIN) && ack && !self.directions[other].accepts_ack(tcp.ack) {
+        if ack && flags.contains(Flags::FIN) && !self.directions[other].accepts_ack(tcp.ack) {
             flags.remove(Flags::FIN);
         }
         let payload_len = segment.payload_len.unwrap_or(0);
@@ -338,7 +343,8 @@ impl Conversation {
 
     /// Returns the first and the last sequence numbers, with `client` as the client.
     pub(crate) fn numbers(&self, client: Direction) -> [Option<[SeqNum; 2]>; 2] {
-        [client, client.reversed()].map(|from| self.directions[from.index()].numbers())
+        let client = client.index();
+        [self.directions[client].numbers(), self.directions[1 - client].numbers()]
     }
 
     /// Returns the verdict, with the opener as the client.

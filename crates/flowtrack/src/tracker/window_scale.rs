@@ -1,6 +1,6 @@
 //! Window scales that both endpoints offer (RFC 7323, section 2).
 
-use tcpwire::{Segment, TcpOption, option_kind, options};
+use tcpwire::{Segment, option_kind};
 
 /// Largest shift of a window (RFC 7323, section 2.3).
 const MAX_SHIFT: u8 = 14;
@@ -33,7 +33,12 @@ impl Default for WindowScales {
 impl WindowScales {
     /// Records the options of a SYN or SYN-ACK of the endpoint `own`.
     pub(crate) fn record_syn(&mut self, segment: &Segment<'_>, own: usize) {
-        self.offers[own] = offer(segment);
+        let offer = offer(segment);
+        // A SYN that is sent again offers the same.
+        if self.offers[own] == offer {
+            return;
+        }
+        self.offers[own] = offer;
         self.shifts = match self.offers {
             // RFC 7323, section 2.2: windows are scaled if both offer it.
             [Offer::None, _] | [_, Offer::None] => [0; 2],
@@ -54,12 +59,18 @@ impl WindowScales {
 
 /// Returns what a SYN offers.
 fn offer(segment: &Segment<'_>) -> Offer {
-    let found = options(segment.tcp.options).find_map(|option| match option {
-        TcpOption::Tlv { kind: option_kind::WINDOW_SCALE, data: [shift] } => {
-            Some(Offer::Shift(*shift))
-        }
-        _ => None,
-    });
+    // Walks over kinds and lengths alone (RFC 9293, section 3.1): most SYNs have this option last.
+    let mut rest = segment.tcp.options;
+    loop {
+        rest = match *rest {
+            [option_kind::NOP, ref after @ ..] => after,
+            [option_kind::WINDOW_SCALE, 3, shift, ..] => return Offer::Shift(shift),
+            [kind, len, ..] if kind != option_kind::END_OF_LIST && len >= 2 => {
+                rest.get(usize::from(len)..).unwrap_or_default()
+            }
+            _ => break,
+        };
+    }
     let all = 20 + segment.tcp.options.len() >= usize::from(segment.tcp.header_len);
-    found.unwrap_or(if all { Offer::None } else { Offer::Unknown })
+    if all { Offer::None } else { Offer::Unknown }
 }

@@ -79,20 +79,24 @@ fn segment(data: &[u8], from: usize, ip_end: u32, orig_len: u32) -> Option<(TcpV
     if ip_end > orig_len.max(data.len() as u32) {
         return None;
     }
-    let half = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
-    let word = |at: usize| {
-        u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-    };
+    #[rustfmt::skip] // a 32-bit word of the header a line, as RFC 9293, section 3.1, shows it
+    let &[
+        from_high, from_low, to_high, to_low,
+        seq3, seq2, seq1, seq0,
+        ack3, ack2, ack1, ack0,
+        flags_high, flags_low, window_high, window_low,
+        sum_high, sum_low, urgent_high, urgent_low,
+    ] = header;
     let view = TcpView {
-        src_port: half(0),
-        dst_port: half(2),
-        seq: SeqNum(word(4)),
-        ack: SeqNum(word(8)),
+        src_port: u16::from_be_bytes([from_high, from_low]),
+        dst_port: u16::from_be_bytes([to_high, to_low]),
+        seq: SeqNum(u32::from_be_bytes([seq3, seq2, seq1, seq0])),
+        ack: SeqNum(u32::from_be_bytes([ack3, ack2, ack1, ack0])),
         header_len,
-        flags: Flags::from_bits_retain(half(12) & 0x0fff),
-        window: half(14),
-        checksum: half(16),
-        urgent: half(18),
+        flags: Flags::from_bits_retain(u16::from_be_bytes([flags_high & 0x0f, flags_low])),
+        window: u16::from_be_bytes([window_high, window_low]),
+        checksum: u16::from_be_bytes([sum_high, sum_low]),
+        urgent: u16::from_be_bytes([urgent_high, urgent_low]),
         options,
     };
     Some((view, payload_len))

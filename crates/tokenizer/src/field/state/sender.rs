@@ -95,6 +95,10 @@ impl RecentTsvals {
     pub(super) fn find(&self, value: u32, from: u64) -> Option<u64> {
         let from = from.max(self.dropped);
         let skip = ((from - self.dropped) as usize).min(self.values.len());
+        // Most echoes are of the next one.
+        if self.values.get(skip) == Some(&value) {
+            return Some(from);
+        }
         // Searches both halves of the ring as slices, which is twice as fast as its iterator.
         let (front, back) = self.values.as_slices();
         let first = &front[skip.min(front.len())..];
