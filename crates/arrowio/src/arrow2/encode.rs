@@ -50,7 +50,10 @@ impl<W: Write> FileEncoder<W> {
     /// If the output cannot be written.
     pub(crate) fn write(&mut self, batch: RecordBatch) -> Result<(), ErrorKind> {
         match &mut self.encoder {
-            FormatEncoder::Ipc(ipc) => Ok(ipc.write(batch.0.len(), batch.0.arrays())?),
+            // `?` would return the error by its kind alone, past `take_error`.
+            FormatEncoder::Ipc(ipc) => {
+                ipc.write(batch.0.len(), batch.0.arrays()).map_err(Into::into)
+            }
             FormatEncoder::Parquet(file, _) => {
                 let types = file.parquet_schema().fields().to_vec();
                 let options = file.options();
