@@ -23,12 +23,18 @@ pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
     let folder_use = if args.force { FolderUse::TrainWithForce } else { FolderUse::Train };
     let (processes, device) = Processes::init(&args.machine, &args.input_dir)?;
     let is_writer = processes.is_writer();
+    // A folder that is there is locked first: a run that writes to it is named before its files are.
+    let is_there = is_writer && args.output_dir.is_dir();
+    let early_lock = if is_there { Some(folder::lock_folder(&args.output_dir)?) } else { None };
     if is_writer {
         folder::ensure_usable(&args.output_dir, folder_use)?;
     }
     let data =
         SplitDataset::load(&args.input_dir, args.reading, &args.output_dir, &settings, console)?;
-    let _lock = if is_writer { Some(folder::lock_folder(&args.output_dir)?) } else { None };
+    let _lock = match early_lock {
+        None if is_writer => Some(folder::lock_folder(&args.output_dir)?),
+        lock => lock,
+    };
     if is_writer {
         folder::create(&args.output_dir, folder_use)?;
     }
