@@ -37,7 +37,7 @@ pub(crate) struct Conversation {
     presumed: (Direction, ClientEvidence),
     scales: WindowScales,
     /// RST that ended the connection.
-    reset: Option<Reset>,
+    reset: Option<Box<Reset>>,
     /// Whether a second handshake was seen.
     opened_twice: bool,
     tags: TagHistory,
@@ -240,10 +240,10 @@ impl Conversation {
         };
         if is_acceptable && self.reset.is_none() {
             // After both FINs the close is regular (RFC 9293, section 3.6); a RST changes nothing.
-            let before_fins = self.directions.iter().any(|d| d.fin.is_none());
+            let before_fins = self.directions.iter().any(|d| d.fin().is_none());
             let (high, _) = self.directions[own].progress();
             let (_, acked) = self.directions[other].progress();
-            self.reset = Some(Reset { by: direction, high, acked, before_fins });
+            self.reset = Some(Box::new(Reset { by: direction, high, acked, before_fins }));
         }
     }
 
@@ -254,7 +254,8 @@ impl Conversation {
         let (own, other) = (direction.index(), direction.reversed().index());
         let (high, _) = self.directions[own].progress();
         let (_, acked) = self.directions[other].progress();
-        if self.reset.is_some_and(|r| r.by == direction && (high > r.high || acked > r.acked)) {
+        let reset = self.reset.as_deref();
+        if reset.is_some_and(|r| r.by == direction && (high > r.high || acked > r.acked)) {
             self.reset = None;
         }
     }
@@ -312,6 +313,10 @@ impl Conversation {
             IpRepr::V4(ip) => (0, ip.id, ip.ttl, ip.traffic_class, ip.dont_fragment),
             IpRepr::V6(ip) => (ip.flow_label, 0, ip.hop_limit, ip.traffic_class, false),
         };
+        if self.packets.capacity() == 0 {
+            // Most flows of a SYN flood have one packet.
+            self.packets.reserve_exact(1);
+        }
         self.packets.push(Packet {
             time_ns,
             seq: tcp.seq,
@@ -363,7 +368,7 @@ impl Conversation {
         let close = self.close();
         if close == Close::Open {
             for (direction, index) in [(Direction::Forward, client), (Direction::Reverse, server)] {
-                if self.directions[index].fin.is_none() {
+                if self.directions[index].fin().is_none() {
                     missing.push(Missing::Fin { direction });
                 }
             }
@@ -409,9 +414,9 @@ impl Conversation {
     }
 
     fn close(&self) -> Close {
-        if self.reset.is_some_and(|reset| reset.before_fins) {
+        if self.reset.as_deref().is_some_and(|reset| reset.before_fins) {
             Close::Rst
-        } else if self.directions.iter().all(|d| d.fin.is_some()) {
+        } else if self.directions.iter().all(|d| d.fin().is_some()) {
             Close::Fin
         } else {
             Close::Open

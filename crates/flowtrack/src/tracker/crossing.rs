@@ -64,11 +64,19 @@ const MAX_CHANGES: u8 = 2;
 
 /// Tags of a conversation by direction. A router may see each direction under tags of its own; one
 /// direction under two of them in turn is two conversations, or one that was captured twice.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct TagHistory {
     current: [Tags; 2],
+    changes: Option<Box<Changes>>,
+}
+
+/// What changed of a conversation's tags.
+#[derive(Debug)]
+struct Changes {
+    /// Tags before the last change, by direction.
     before: [Tags; 2],
-    changes: [u8; 2],
+    /// Number of changes, by direction.
+    count: [u8; 2],
     kinds: TagKinds,
     is_crossed: bool,
 }
@@ -76,7 +84,7 @@ pub(crate) struct TagHistory {
 impl TagHistory {
     /// Creates the history of a conversation whose first packet has these tags.
     pub(crate) fn new(tags: Tags) -> Self {
-        TagHistory { current: [tags; 2], before: [tags; 2], ..TagHistory::default() }
+        TagHistory { current: [tags; 2], changes: None }
     }
 
     /// Records the tags of a packet.
@@ -89,17 +97,21 @@ impl TagHistory {
 
     #[cold]
     fn change(&mut self, tags: Tags, own: usize) {
+        let changes = self.changes.get_or_insert_with(|| {
+            let (count, kinds) = ([0; 2], TagKinds::empty());
+            Box::new(Changes { before: self.current, count, kinds, is_crossed: false })
+        });
         let current = std::mem::replace(&mut self.current[own], tags);
-        let before = std::mem::replace(&mut self.before[own], current);
-        let is_first = self.changes[own] == 0;
-        self.changes[own] = self.changes[own].saturating_add(1);
+        let before = std::mem::replace(&mut changes.before[own], current);
+        let is_first = changes.count[own] == 0;
+        changes.count[own] = changes.count[own].saturating_add(1);
         // The first change of a direction may be the first packet of that direction.
-        self.is_crossed |= !is_first && before == tags || self.changes[own] > MAX_CHANGES;
-        self.kinds |= TagKinds::between(current, tags);
+        changes.is_crossed |= !is_first && before == tags || changes.count[own] > MAX_CHANGES;
+        changes.kinds |= TagKinds::between(current, tags);
     }
 
     /// Returns the kinds of tags that one direction stands under in turn, if there are any.
     pub(crate) fn crossing(&self) -> Option<TagKinds> {
-        self.is_crossed.then_some(self.kinds)
+        self.changes.as_ref().and_then(|changes| changes.is_crossed.then_some(changes.kinds))
     }
 }

@@ -16,20 +16,29 @@ pub(crate) struct DirectionState {
     space: SeqUnwrapper,
     /// Offset of the first stream octet: one past the SYN.
     pub(crate) start: Option<i64>,
-    /// Offset of the FIN: one past the last stream octet.
-    pub(crate) fin: Option<i64>,
-    /// Offset of a FIN beyond the window, which counts once it is acknowledged.
-    fin_beyond: Option<i64>,
+    fin: Fin,
     /// Highest acknowledgment of the other endpoint.
     acked: Option<i64>,
     /// Octets from `acked` on that the other endpoint is ready to take.
-    window: i64,
+    window: u32,
     /// Whether a segment with octets or a FIN was outside of the stream.
     pub(crate) has_strays: bool,
     /// Offsets of the stream octets seen.
     octets: Assembler,
     /// Number of payload octets seen more than once.
     pub(crate) repeated: u64,
+}
+
+/// FIN of an endpoint, at the offset one past the last stream octet.
+#[derive(Clone, Copy, Debug, Default)]
+enum Fin {
+    /// No FIN was seen.
+    #[default]
+    None,
+    /// A FIN beyond the window, which counts once it is acknowledged.
+    Beyond(i64),
+    /// A FIN that counts.
+    At(i64),
 }
 
 /// Largest distance of an acknowledgment beyond the octets seen, and of a segment behind them. A
@@ -58,7 +67,7 @@ impl DirectionState {
             return false;
         }
         self.repeated += self.octets.insert(from..to).repeated;
-        if let Some(fin) = self.fin {
+        if let Fin::At(fin) = self.fin {
             // A keep-alive after the FIN has the FIN's number, and may have an octet there.
             self.has_strays |= to > fin + 1;
         } else if flags.contains(Flags::FIN) && !self.record_fin(from, to) && payload_len == 0 {
@@ -81,12 +90,12 @@ impl DirectionState {
         self.has_strays |= self.octets.bounds().is_some_and(|seen| seen.end > to);
         // RFC 9293, section 3.10.7.4: the receiver drops what begins beyond its window. What was
         // seen may have been sent into a window that the capture lacks.
-        let is_beyond = from > self.space.high() && from > acked + self.window;
+        let is_beyond = from > self.space.high() && from > acked + i64::from(self.window);
         if is_beyond && self.acked.is_some() {
-            self.fin_beyond = Some(to);
+            self.fin = Fin::Beyond(to);
             return false;
         }
-        self.fin = Some(to);
+        self.fin = Fin::At(to);
         true
     }
 
@@ -100,9 +109,11 @@ impl DirectionState {
         // RFC 9293, section 3.10.7.4: an older segment does not change the window.
         if is_acceptable && self.acked.is_none_or(|acked| at >= acked) {
             self.acked = Some(at);
-            self.window = i64::from(window);
-            if self.fin_beyond.is_some_and(|fin| at == fin + 1) {
-                self.fin = self.fin.or(self.fin_beyond);
+            self.window = window;
+            if let Fin::Beyond(fin) = self.fin
+                && at == fin + 1
+            {
+                self.fin = Fin::At(fin);
             }
         }
         is_acceptable
@@ -136,13 +147,13 @@ impl DirectionState {
         let high = self.space.high();
         let (mut first, last) = match (self.acked, self.start) {
             // With a window of zero, only the next number.
-            (Some(acked), _) => (acked, high.max(acked).max(acked + self.window - 1)),
+            (Some(acked), _) => (acked, high.max(acked).max(acked + i64::from(self.window) - 1)),
             (None, Some(start)) => (start, high.max(start)),
             (None, None) => (high - MAX_DISTANCE, high + MAX_DISTANCE),
         };
         // A RST that follows a FIN at once has the FIN's own number: some systems do not count the
         // FIN, and others accept that.
-        if self.fin == Some(first - 1) {
+        if self.fin() == Some(first - 1) {
             first -= 1;
         }
         first <= at && at <= last
@@ -162,16 +173,25 @@ impl DirectionState {
         self.acked.is_none_or(|acked| self.space.unwrap(ack) <= acked)
     }
 
+    /// Returns the offset of the FIN: one past the last stream octet.
+    #[inline]
+    pub(crate) fn fin(&self) -> Option<i64> {
+        match self.fin {
+            Fin::At(at) => Some(at),
+            Fin::None | Fin::Beyond(_) => None,
+        }
+    }
+
     /// Reports whether this endpoint was seen to send octets or a FIN after its SYN.
     pub(crate) fn has_sent(&self) -> bool {
-        self.octets.bounds().is_some() || self.fin.is_some()
+        self.octets.bounds().is_some() || self.fin().is_some()
     }
 
     /// Reports whether this endpoint was seen to send octets after those of its SYN, which has
     /// `payload_len` of them, or a FIN.
     pub(crate) fn has_sent_beyond_syn(&self, payload_len: u32) -> bool {
         let syn_end = self.start.map(|start| start + i64::from(payload_len));
-        self.fin.is_some() || syn_end.is_some_and(|end| self.space.high() > end)
+        self.fin().is_some() || syn_end.is_some_and(|end| self.space.high() > end)
     }
 
     /// Returns the offset after the highest octet sent, and the highest acknowledgment.
@@ -198,8 +218,8 @@ impl DirectionState {
         let Some(_) = self.space.base() else { return };
         let start = self.space.unwrap(isn) + 1;
         let seen = self.octets.bounds();
-        let first = seen.clone().map(|seen| seen.start).into_iter().chain(self.fin).min();
-        let last = seen.map(|seen| seen.end).into_iter().chain(self.fin).max();
+        let first = seen.clone().map(|seen| seen.start).into_iter().chain(self.fin()).min();
+        let last = seen.map(|seen| seen.end).into_iter().chain(self.fin()).max();
         let is_stream = match (first, last) {
             (Some(first), Some(last)) => start <= first && last < start + MAX_DISTANCE,
             _ => self.acked == Some(start),
@@ -217,7 +237,10 @@ impl DirectionState {
 
     /// Forgets acknowledgments from before the connection was opened.
     pub(crate) fn forget_acks(&mut self) {
-        (self.acked, self.window, self.fin_beyond) = (None, 0, None);
+        (self.acked, self.window) = (None, 0);
+        if matches!(self.fin, Fin::Beyond(_)) {
+            self.fin = Fin::None;
+        }
     }
 
     /// Reports whether the other endpoint has acknowledged the FIN.
@@ -225,7 +248,7 @@ impl DirectionState {
     pub(crate) fn fin_acknowledged(&self) -> bool {
         // RFC 9293, section 3.4: an acknowledgment number covers all numbers before it, so that of
         // a FIN is one past the FIN's own.
-        matches!((self.fin, self.acked), (Some(fin), Some(acked)) if acked > fin)
+        matches!((self.fin(), self.acked), (Some(fin), Some(acked)) if acked > fin)
     }
 
     /// Returns the offsets of the stream: from the SYN, or else the first octet seen, to the FIN,
@@ -235,7 +258,7 @@ impl DirectionState {
         // Without a SYN the number of octets before the first one seen is unknown.
         let start = self.start.or(seen.clone().map(|s| s.start)).unwrap_or(0);
         let last = self.space.high().max(self.acked.unwrap_or(start));
-        start..self.fin.unwrap_or(last).max(start)
+        start..self.fin().unwrap_or(last).max(start)
     }
 
     /// Returns the parts of the stream that were never seen, as octets from its start.
