@@ -23,7 +23,8 @@ pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
     let folder_use = if args.force { FolderUse::TrainWithForce } else { FolderUse::Train };
     let (processes, device) = Processes::init(&args.machine, &args.input_dir)?;
     let is_writer = processes.is_writer();
-    // A folder that is there is locked first: a run that writes to it is named before its files are.
+    // A folder that is there is locked first, so that a run that writes to it is named before its
+    // files are judged.
     let is_there = is_writer && args.output_dir.is_dir();
     let early_lock = if is_there { Some(folder::lock_folder(&args.output_dir)?) } else { None };
     if is_writer {
