@@ -11,6 +11,8 @@ pub mod captures;
 pub mod command_line;
 #[cfg(feature = "datasets")]
 pub mod datasets;
+#[cfg(feature = "fits")]
+pub mod fits;
 #[cfg(feature = "outputs")]
 pub mod outputs;
 mod repository;
