@@ -152,7 +152,14 @@ fn compressed(
 fn compress(octets: &[u8], codec: fb::CompressionType, to: &mut Vec<u8>) -> io::Result<()> {
     match codec {
         fb::CompressionType::Lz4Frame => {
+            // Blocks that do not depend on each other compress worse the shorter they are.
+            let size = match octets.len() {
+                ..=0x1_0000 => lz4::BlockSize::Max64KB,
+                ..=0x4_0000 => lz4::BlockSize::Max256KB,
+                _ => lz4::BlockSize::Max1MB,
+            };
             let mut encoder = lz4::EncoderBuilder::new()
+                .block_size(size)
                 .block_mode(lz4::BlockMode::Independent)
                 .block_checksum(lz4::liblz4::BlockChecksum::NoBlockChecksum)
                 .checksum(lz4::ContentChecksum::NoChecksum)
