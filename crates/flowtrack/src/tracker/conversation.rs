@@ -313,9 +313,8 @@ impl Conversation {
             IpRepr::V4(ip) => (0, ip.id, ip.ttl, ip.traffic_class, ip.dont_fragment),
             IpRepr::V6(ip) => (ip.flow_label, 0, ip.hop_limit, ip.traffic_class, false),
         };
-        if self.packets.capacity() == 0 {
-            // Most flows of a SYN flood have one packet.
-            self.packets.reserve_exact(1);
+        if self.packets.len() == self.packets.capacity() {
+            self.grow();
         }
         self.packets.push(Packet {
             time_ns,
@@ -333,6 +332,17 @@ impl Conversation {
             dont_fragment,
             direction,
         });
+    }
+
+    /// Makes room for more packets: for one, since most flows of a SYN flood have no more, then for
+    /// those of a short session.
+    #[cold]
+    fn grow(&mut self) {
+        match self.packets.len() {
+            0 => self.packets.reserve_exact(1),
+            1 => self.packets.reserve_exact(11),
+            len => self.packets.reserve_exact(len),
+        }
     }
 
     #[inline]

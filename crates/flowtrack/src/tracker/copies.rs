@@ -90,6 +90,9 @@ fn digest(segment: &Segment<'_>, direction: Direction) -> u64 {
     // FNV-1a over words: no output shows the digest.
     let mix =
         |digest: u64, word: u64| (digest ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
-    let options = tcp.options.iter().map(|octet| u64::from(*octet));
-    words.into_iter().chain(options).fold(0xcbf2_9ce4_8422_2325, mix)
+    let digest = words.into_iter().fold(0xcbf2_9ce4_8422_2325, mix);
+    // Options take 32-bit words, unless the header was captured in part.
+    let (words, rest) = tcp.options.as_chunks();
+    let digest = words.iter().map(|word| u32::from_ne_bytes(*word).into()).fold(digest, mix);
+    rest.iter().map(|octet| u64::from(*octet)).fold(digest, mix)
 }

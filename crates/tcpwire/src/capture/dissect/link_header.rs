@@ -33,7 +33,7 @@ pub(super) const LINK_TYPES: &[HeaderRow] = &[
     HeaderRow::new(108, "LOOP: OpenBSD loopback", |span, _| address_family(span)),
     HeaderRow::new(109, "ENC: OpenBSD IPsec", |span, _| after(span, 12, Layer::Ip)),
     HeaderRow::new(112, "C_HDLC of NetBSD", |span, _| cisco_hdlc(span)),
-    HeaderRow::new(113, "LINUX_SLL", |span, _| linux_cooked(span, 2, 14, 16)),
+    HeaderRow::new(113, "LINUX_SLL", |span, _| linux_cooked(span, &COOKED)),
     HeaderRow::new(117, "PFLOG", |span, _| pf_log(span)),
     HeaderRow::new(119, "IEEE802_11_PRISM", |span, _| ieee80211::prism(span)),
     HeaderRow::new(122, "IP_OVER_FC", |span, _| after(span, 16, Layer::Llc)),
@@ -66,7 +66,7 @@ pub(super) const LINK_TYPES: &[HeaderRow] = &[
     HeaderRow::new(258, "PKTAP", |span, _| packet_tap(span)),
     HeaderRow::new(259, "EPON", |span, _| after(span, 8, Layer::Ethernet)),
     HeaderRow::new(274, "ETHERNET_MPACKET", |span, _| after(span, 8, Layer::Ethernet)),
-    HeaderRow::new(276, "LINUX_SLL2", |span, _| linux_cooked(span, 8, 0, 20)),
+    HeaderRow::new(276, "LINUX_SLL2", |span, _| linux_cooked(span, &COOKED_2)),
     HeaderRow::new(281, "DSA_TAG_BRCM", |span, _| typed(span, 16, 18)),
     HeaderRow::new(282, "DSA_TAG_BRCM_PREPEND", |span, _| after(span, 4, Layer::Ethernet)),
     HeaderRow::new(284, "DSA_TAG_DSA", |span, _| typed(span, 16, 18)),
@@ -122,19 +122,45 @@ fn token_ring(span: Span<'_>) -> Next<'_> {
     after(span, 14 + usize::from(routing), Layer::Llc)
 }
 
-/// Reads a Linux cooked capture header of `len` octets: the type of the device's hardware, and a
-/// protocol.
-fn linux_cooked(span: Span<'_>, hardware_at: usize, protocol_at: usize, len: usize) -> Next<'_> {
-    /// Hardware type of a radio with radiotap headers.
-    const RADIOTAP: u16 = 803;
+/// Places in a Linux cooked capture header, as indices of octets.
+struct Cooked {
+    /// Type of the device's hardware.
+    hardware_at: usize,
+    protocol_at: usize,
+    /// Length of the header.
+    len: usize,
+}
+
+const COOKED: Cooked = Cooked { hardware_at: 2, protocol_at: 14, len: 16 };
+const COOKED_2: Cooked = Cooked { hardware_at: 8, protocol_at: 0, len: 20 };
+/// Hardware type of a radio with radiotap headers.
+const RADIOTAP: u16 = 803;
+
+/// Reads a Linux cooked capture header.
+fn linux_cooked<'a>(span: Span<'a>, places: &Cooked) -> Next<'a> {
     /// Protocol of frames with IEEE 802.2 LLC.
     const LLC: u16 = 4;
-    let layer = match (u16_at(span, hardware_at)?, u16_at(span, protocol_at)?) {
+    let hardware = u16_at(span, places.hardware_at)?;
+    let layer = match (hardware, u16_at(span, places.protocol_at)?) {
         (RADIOTAP, _) => Layer::Link(LinkType::RADIOTAP),
         (_, LLC) => Layer::Llc,
         (_, protocol) => Layer::EtherType(protocol),
     };
-    after(span, len, layer)
+    after(span, places.len, layer)
+}
+
+/// Returns the protocol in a Linux cooked capture header, and the header's length. `None` if the
+/// header is another one, or stands before a radio's.
+#[inline]
+pub(super) fn cooked_protocol(link: LinkType, data: &[u8]) -> Option<(&[u8], usize)> {
+    let Cooked { hardware_at, protocol_at, len } = match link {
+        LinkType::LINUX_SLL => COOKED,
+        LinkType::LINUX_SLL2 => COOKED_2,
+        _ => return None,
+    };
+    let header = data.get(..len)?;
+    let is_radio = header[hardware_at..hardware_at + 2] == RADIOTAP.to_be_bytes();
+    (!is_radio).then_some((&header[protocol_at..protocol_at + 2], len))
 }
 
 /// Reads an ARCNET header. A packet that RFC 1201 splits into several is not supported.

@@ -48,7 +48,7 @@ pub use self::skip_reason::SkipReason;
 pub(crate) use span::Span;
 pub use tags::Tags;
 
-use crate::{Flags, Frame, IpRepr, LinkType, SeqNum, TimestampResolution};
+use crate::{Flags, Frame, IpRepr, SeqNum, TimestampResolution};
 use fragments::{Fragment, FragmentTable};
 use layer::{Context, Layer};
 
@@ -130,10 +130,7 @@ impl Dissector {
     /// If there is no TCP header, or none that can be read: the reason.
     #[inline]
     pub fn dissect<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Segment<'a>, SkipReason> {
-        let plain = (frame.link == LinkType::ETHERNET
-            && frame.resolution != TimestampResolution::Invalid)
-            .then(|| fast_path::read(frame.data, frame.orig_len, Tags::on(frame), Segment::clone));
-        match plain.flatten() {
+        match fast_path::read(frame, Segment::clone) {
             Some(segment) => Ok(segment),
             None => self.dissect_any(frame),
         }
@@ -151,11 +148,7 @@ impl Dissector {
         frame: &Frame<'_>,
         mut f: impl FnMut(&Segment<'_>) -> T,
     ) -> Result<T, SkipReason> {
-        if frame.link == LinkType::ETHERNET
-            && frame.resolution != TimestampResolution::Invalid
-            && let Some(result) =
-                fast_path::read(frame.data, frame.orig_len, Tags::on(frame), &mut f)
-        {
+        if let Some(result) = fast_path::read(frame, &mut f) {
             return Ok(result);
         }
         self.dissect_any(frame).map(|segment| f(&segment))

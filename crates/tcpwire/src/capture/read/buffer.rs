@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 /// Number of octets that are read from the stream at a time.
-const CHUNK: usize = 256 * 1024;
+const CHUNK: usize = 64 * 1024;
 
 /// A window that slides over `source` and is contiguous in memory. Octets before the window stay
 /// readable until the next [`fill`](Self::fill) that reads.
