@@ -125,15 +125,17 @@ fn refusals(flow: &Flow) -> Vec<(u64, String)> {
     let mut tokens = Vec::new();
     field::encode(flow, &mut tokens).unwrap();
     let mut grammar = Grammar::new(Constraint::Session, Limits::default());
-    let (mut refused, mut packet) = (Vec::new(), "header".to_owned());
+    let (mut refused, mut packet, mut field) = (Vec::new(), "header".to_owned(), "none");
     for &token in &tokens {
         let is_packet = vocab::PACKET.arg(token).is_some();
         if is_packet {
             packet = kind(token);
         }
+        if vocab::DIGIT.arg(token).is_none() {
+            field = vocab::row(token).map_or("none", |row| row.name);
+        }
         if !grammar.allowed_next().contains(token) {
-            let row = vocab::row(token).map_or("none", |row| row.name);
-            let said = if is_packet { packet.clone() } else { format!("{row} in {packet}") };
+            let said = if is_packet { packet.clone() } else { format!("{field} in {packet}") };
             refused.push((grammar.packets(), said));
         }
         grammar.push(token).unwrap();

@@ -188,6 +188,8 @@ pub(crate) enum AckDelta {
     Segment(u8),
     /// End of the `k`-th newest segment that is not acknowledged.
     Newest(u8),
+    /// `k + 1` full segments of the other side more than the last acknowledgment of this side.
+    Full(u8),
     /// The value 0 in the header.
     Zero,
     /// Octets more than the last acknowledgment of this side.

@@ -7,6 +7,8 @@ use tcpwire::{MAX_OPTION_OCTETS, TcpOption, option_kind, options};
 pub(crate) enum SackDelta {
     /// `count + 1` segments of the other side, from the `at`-th one above the acknowledgment on.
     Segments { at: u8, count: u8 },
+    /// The `k`-th last segment of the other side that came twice (RFC 2883, section 4).
+    Repeated(u8),
     /// Distance of the left edge from the acknowledgment, and length in octets.
     Raw { left: u32, len: u32 },
 }

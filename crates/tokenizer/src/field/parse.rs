@@ -94,7 +94,7 @@ impl ParserState {
             ParserState::Digits => "digit in range",
             ParserState::MssValue => "mss",
             ParserState::WsValue => "ws",
-            ParserState::SackBlock { .. } => "sack.at or sack.raw",
+            ParserState::SackBlock { .. } => "sack.at, sack.dup or sack.raw",
             ParserState::SackCount { .. } => "sack.count",
             ParserState::Element => "an option that fits, or opt.done at a multiple of 4 octets",
             ParserState::TimeBack => "time",
@@ -254,6 +254,9 @@ impl Parser {
                 if token == vocab::SACK_RAW.first {
                     return Ok(self.any_digits(DigitTarget::Sack { more }, 8));
                 }
+                if let Some(k) = vocab::SACK_DUP.arg(token) {
+                    return Ok(self.sack(SackDelta::Repeated(k as u8), more));
+                }
                 let at = vocab::SACK_AT.arg(token).ok_or(Misplaced)? as u8;
                 Ok(ParserState::SackCount { at, more })
             }
@@ -371,6 +374,8 @@ impl Parser {
             AckDelta::Segment(k as u8)
         } else if let Some(k) = vocab::ACK_NEW.arg(token) {
             AckDelta::Newest(k as u8)
+        } else if let Some(k) = vocab::ACK_FULL.arg(token) {
+            AckDelta::Full(k as u8)
         } else if token == vocab::ACK_ZERO.first {
             AckDelta::Zero
         } else if token == vocab::ACK_FORWARD.first {

@@ -5,13 +5,18 @@ use std::collections::VecDeque;
 
 use tcpwire::{Flags, SeqNum, SeqUnwrapper};
 
+use super::vocab;
+
 /// Greatest number of segments kept until they are acknowledged.
 const MAX_SEGMENTS: usize = 1024;
 /// Greatest number of ranges kept beyond a hole.
 const MAX_OUT_OF_ORDER: usize = 32;
 
+/// Number of segments kept that came twice: as many as the tokens of D-SACK blocks name.
+const MAX_REPEATED: usize = vocab::SACK_DUP.count();
+
 /// Range of octets `start..end`, as offsets.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct SeqRange {
     pub(crate) start: i64,
     pub(crate) end: i64,
@@ -29,6 +34,8 @@ pub(crate) struct SendSpace {
     segments: VecDeque<SeqRange>,
     /// Ranges beyond the first hole, by start; no two of them touch.
     out_of_order: Vec<SeqRange>,
+    /// Segments that brought no new octets, last one first; empty ranges are none.
+    repeated: [SeqRange; MAX_REPEATED],
 }
 
 impl SendSpace {
@@ -118,6 +125,12 @@ impl SendSpace {
         self.segments.len().checked_sub(k + 1).map(|i| self.segments[i])
     }
 
+    /// Returns the segments that brought no new octets, last one first: those that the receiver
+    /// names in D-SACK blocks (RFC 2883, section 4).
+    pub(crate) fn repeated(&self) -> impl Iterator<Item = SeqRange> {
+        self.repeated.into_iter().take_while(|s| s.start < s.end)
+    }
+
     /// Returns the index of the segment that starts at `offset`, counted from the oldest.
     pub(crate) fn index_starting_at(&self, offset: i64) -> Option<usize> {
         self.segments.binary_search_by_key(&offset, |s| s.start).ok()
@@ -162,6 +175,9 @@ impl SendSpace {
         let fresh = self.cover(seq, end);
         if fresh && payload_len > 0 {
             self.record_segment(SeqRange { start: data, end: data_end });
+        } else if !fresh && !flags.contains(Flags::SYN) {
+            self.repeated.rotate_right(1);
+            self.repeated[0] = SeqRange { start: seq, end };
         }
         self.numbers.advance(end);
     }

@@ -115,8 +115,10 @@ table! {
     SEQ_BACK, 1, "seq.back", "seq", "2", "sequence number: octets behind the expected one";
     SEQ_RAW, 1, "seq.raw", "seq", "4",
         "sequence number: distance from the expected one, modulo 2^32";
-    ACK_SEG, 24, "ack.segment", "ack", "0",
+    ACK_SEG, 8, "ack.segment", "ack", "0",
         "acknowledgment: the end of the k-th segment that this side had not acknowledged";
+    ACK_FULL, 8, "ack.full", "ack", "0",
+        "acknowledgment: k + 1 full segments of the other side more than this side's last";
     ACK_NEW, 4, "ack.newest", "ack", "0", "acknowledgment: the end of the k-th newest segment";
     ACK_ZERO, 1, "ack.zero", "ack", "0", "acknowledgment: 0 in the header";
     ACK_FORWARD, 1, "ack.forward", "ack", "2", "acknowledgment: octets more than this side's last";
@@ -155,6 +157,8 @@ table! {
     SACK_AT, 16, "sack.at", "options", "0",
         "block: first segment, the k-th above the acknowledgment";
     SACK_COUNT, 16, "sack.count", "options", "0", "block: k + 1 segments";
+    SACK_DUP, 4, "sack.dup", "options", "0",
+        "block: the other side's k-th last segment that came twice (D-SACK)";
     SACK_RAW, 1, "sack.raw", "options", "8",
         "block: distance of its left edge from the acknowledgment, then its length";
     TSVAL, 12, "tsval", "timestamps", "0", "TSval: -6 to 6 ticks off its clock, 0 left out";

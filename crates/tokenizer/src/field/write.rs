@@ -70,6 +70,7 @@ fn ack(delta: AckDelta, out: &mut Vec<TokenId>) {
         AckDelta::Expected => {}
         AckDelta::Segment(k) => out.push(vocab::ACK_SEG.at(k.into())),
         AckDelta::Newest(k) => out.push(vocab::ACK_NEW.at(k.into())),
+        AckDelta::Full(k) => out.push(vocab::ACK_FULL.at(k.into())),
         AckDelta::Zero => out.push(vocab::ACK_ZERO.at(0)),
         AckDelta::Forward(by) => write_raw(vocab::ACK_FORWARD, by.into(), 2, out),
         AckDelta::Back(by) => write_raw(vocab::ACK_BACK, by.into(), 2, out),
@@ -184,6 +185,7 @@ fn sack(delta: SackDelta, out: &mut Vec<TokenId>) {
             out.push(vocab::SACK_AT.at(at.into()));
             out.push(vocab::SACK_COUNT.at(count.into()));
         }
+        SackDelta::Repeated(k) => out.push(vocab::SACK_DUP.at(k.into())),
         SackDelta::Raw { left, len } => {
             write_raw(vocab::SACK_RAW, u64::from(left) << 32 | u64::from(len), 8, out)
         }

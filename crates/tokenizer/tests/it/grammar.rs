@@ -140,11 +140,16 @@ fn check_session(flow: &Flow) {
     let mut reset = false;
     assert!(p[0].flags.contains(Flags::SYN) && !p[0].flags.contains(Flags::ACK));
     let mut last_time = p[0].time_ns;
+    let mut ttls = [vec![], vec![]];
     let mut last_ts: [Option<u32>; 2] = [None; 2];
     let (mut edge, mut latest) = ([0i64; 2], [0i64; 2]);
     let scale = scales(flow);
     for (i, p) in p.iter().enumerate() {
-        assert!(p.time_ns >= last_time, "packet {i}: time goes back");
+        assert!(
+            p.time_ns >= last_time - (1 << 17),
+            "packet {i}: time goes back by {}",
+            last_time - p.time_ns
+        );
         last_time = p.time_ns;
         let (d, o) = (p.direction.index(), 1 - p.direction.index());
         let start = offset(flow, p.direction, p.seq);
@@ -204,6 +209,7 @@ fn check_session(flow: &Flow) {
         let options = flow.options_of(p);
         assert!(well_formed(options), "packet {i}: options {options:?}");
         assert!(p.ttl > 0, "packet {i}: no time to live");
+        ttls[d].push(p.ttl);
         if let Some(ts) = tsval(options).filter(|_| !p.flags.contains(Flags::SYN)) {
             assert!(
                 last_ts[d].is_none_or(|last| ts.wrapping_sub(last) as i32 >= 0),
@@ -211,6 +217,11 @@ fn check_session(flow: &Flow) {
             );
             last_ts[d] = Some(ts);
         }
+    }
+    for ttls in &mut ttls {
+        ttls.sort_unstable();
+        ttls.dedup();
+        assert!(ttls.len() <= 3, "TTLs {ttls:?}");
     }
     assert!(sent.iter().all(|s| s.iter().all(|&s| s)), "a hole is left");
     let graceful = fin[0].is_some_and(|f| acked[1] >= f) && fin[1].is_some_and(|f| acked[0] >= f);

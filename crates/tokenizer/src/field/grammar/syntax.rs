@@ -141,7 +141,7 @@ impl<'a> Syntax<'a> {
             ParserState::WsValue => mask.set_through(vocab::WS, vocab::WS_RAW),
             ParserState::SackBlock { .. } => {
                 mask.set_all(vocab::SACK_AT);
-                mask.set_all(vocab::SACK_RAW);
+                mask.set_through(vocab::SACK_DUP, vocab::SACK_RAW);
             }
             ParserState::SackCount { .. } => mask.set_all(vocab::SACK_COUNT),
             ParserState::Element => self.elements(mask),

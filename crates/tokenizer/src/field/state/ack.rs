@@ -39,6 +39,12 @@ impl FlowState {
                 return (at, advances, AckDelta::Newest(new as u8));
             }
         }
+        let full = i64::from(self.full_segment(d.reversed()));
+        let times = (at - side.last_ack) / full;
+        if (at - side.last_ack) % full == 0 && (1..=vocab::ACK_FULL.count() as i64).contains(&times)
+        {
+            return (at, advances, AckDelta::Full(times as u8 - 1));
+        }
         if packet.ack.0 == 0 {
             return (at, advances, AckDelta::Zero);
         }
@@ -64,6 +70,10 @@ impl FlowState {
             AckDelta::Expected => expected,
             AckDelta::Segment(k) => peer.space.oldest(k.into()).map_or(expected, |s| s.end),
             AckDelta::Newest(k) => peer.space.newest(k.into()).map_or(expected, |s| s.end),
+            AckDelta::Full(k) => {
+                let full = self.full_segment(delta.kind.direction.reversed());
+                side.last_ack + (i64::from(k) + 1) * i64::from(full)
+            }
             AckDelta::Zero => zero(),
             AckDelta::Forward(by) => side.last_ack + i64::from(by),
             AckDelta::Back(by) => side.last_ack - i64::from(by),

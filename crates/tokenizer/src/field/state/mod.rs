@@ -80,6 +80,11 @@ impl FlowState {
         }
     }
 
+    /// Returns the time of the last packet since the least one, in nanoseconds.
+    pub(crate) fn elapsed_ns(&self) -> u64 {
+        self.time_ns.saturating_sub(self.identity.start_ns.unwrap_or(0)).max(0).unsigned_abs()
+    }
+
     /// Returns the sender and the receiver of packets in direction `d`.
     pub(crate) fn pair(&self, d: Direction) -> (&SenderState, &SenderState) {
         (&self.sides[d.index()], &self.sides[d.reversed().index()])

@@ -7,6 +7,7 @@ use super::FlowState;
 use super::sender::{Offer, OptionPattern};
 use crate::field::delta::{OptionsDelta, PacketDelta};
 use crate::field::options::{self, Element, Elements, SackDelta, Timestamps};
+use crate::field::send_space::SeqRange;
 use crate::field::vocab;
 
 impl FlowState {
@@ -92,24 +93,24 @@ impl FlowState {
     }
 
     /// Returns the delta of a SACK block: a run of segments above the acknowledgment if both edges
-    /// are edges of segments.
+    /// are edges of segments, or a segment that came twice.
     fn encode_sack(&self, d: Direction, ack: i64, left: u32, right: u32) -> SackDelta {
         let space = &self.pair(d).1.space;
         let (from, to) = (space.offset(SeqNum(left)), space.offset(SeqNum(right)));
         let raw = SackDelta::Raw { left: (from - ack) as u32, len: right.wrapping_sub(left) };
         let first = space.first_above(ack);
-        let (Some(start), Some(end)) = (space.index_starting_at(from), space.index_ending_at(to))
-        else {
-            return raw;
+        let run = || {
+            let start = space.index_starting_at(from)?;
+            let (at, more) =
+                (start.checked_sub(first)?, space.index_ending_at(to)?.checked_sub(start)?);
+            (at < vocab::SACK_AT.count() && more < vocab::SACK_COUNT.count())
+                .then_some(SackDelta::Segments { at: at as u8, count: more as u8 })
         };
-        let (Some(at), Some(more)) = (start.checked_sub(first), end.checked_sub(start)) else {
-            return raw;
+        let repeated = || {
+            let k = space.repeated().position(|s| s == SeqRange { start: from, end: to })?;
+            Some(SackDelta::Repeated(k as u8))
         };
-        if at < vocab::SACK_AT.count() && more < vocab::SACK_COUNT.count() {
-            SackDelta::Segments { at: at as u8, count: more as u8 }
-        } else {
-            raw
-        }
+        run().or_else(repeated).unwrap_or(raw)
     }
 
     /// Returns the left and the right edge of a SACK block, as sequence numbers.
@@ -120,6 +121,11 @@ impl FlowState {
                 let first = space.first_above(ack) + usize::from(at);
                 let start = space.oldest(first).map_or(ack, |s| s.start);
                 let end = space.oldest(first + usize::from(count)).map_or(start, |s| s.end);
+                (space.number(start).0, space.number(end).0)
+            }
+            SackDelta::Repeated(k) => {
+                let range = space.repeated().nth(k.into());
+                let SeqRange { start, end } = range.unwrap_or(SeqRange { start: ack, end: ack });
                 (space.number(start).0, space.number(end).0)
             }
             SackDelta::Raw { left, len } => {

@@ -170,6 +170,11 @@ pub(crate) struct SenderState {
 }
 
 impl SenderState {
+    /// Returns the TTL or hop limit of the last packet.
+    pub(crate) fn ttl(&self) -> Option<u8> {
+        self.ttl
+    }
+
     /// Returns the greatest window field since the last SYN, unscaled.
     pub(crate) fn max_window(&self) -> u16 {
         self.max_window

@@ -1,9 +1,11 @@
 //! Fields that the packets of a session may have.
 
+use flowtrack::Direction;
 use tcpwire::option_kind;
 
-use super::Session;
 use super::windows::MAX_PAYLOAD;
+use super::{MAX_TTLS, Session};
+use crate::TokenId;
 use crate::field::bucket;
 use crate::field::delta::{FlagPattern, PacketKind};
 use crate::field::digits::DigitTarget;
@@ -11,11 +13,16 @@ use crate::field::field_order::FieldOrder;
 use crate::field::grammar::mask::Mask;
 use crate::field::grammar::syntax::Syntax;
 use crate::field::options::{Element, LAYOUTS};
-use crate::field::state::SenderState;
+use crate::field::send_space::SendSpace;
 use crate::field::vocab;
 
 /// Upper bound on a gap in a session: 2^42 ns, 73 minutes.
 const MAX_GAP_NS: u64 = 1 << 42;
+/// Greatest time by which a capture's clock runs back in a session: a network card's queues are
+/// read one after another.
+const MAX_BACK_NS: u64 = 1 << 17;
+/// Greatest number of octets above the acknowledgment that a SACK block may reach.
+const MAX_SACKED_OCTETS: i64 = 1 << 30;
 /// Number of holes at which a side skips no further octets.
 const MAX_HOLES: usize = 4;
 /// Least maximum segment size that a session may spell in digits.
@@ -41,6 +48,12 @@ const STRUCTURED_KINDS: [u8; 13] = [
     option_kind::EXPERIMENT_1,
     option_kind::EXPERIMENT_2,
 ];
+
+/// Returns the token that begins a TTL.
+fn ttl_token(ttl: u8) -> TokenId {
+    let listed = vocab::TTLS.iter().position(|&t| t == ttl);
+    listed.map_or(vocab::TTL_RAW.first, |i| vocab::TTL.at(i))
+}
 
 impl Session<'_> {
     /// Adds the tokens of the field `least` and of every field after it.
@@ -91,12 +104,15 @@ impl Session<'_> {
         if follows(FieldOrder::TsEcr) && has_timestamps && pattern.has_ack() {
             mask.set_first(vocab::TSECR, self.state.echo_candidates(d));
         }
-        self.ip(least, side, mask);
+        self.ip(least, mask);
         if self.progress.packets == 0 {
             mask.set(vocab::TIME.first);
         } else {
             let range_ns = self.state.catch_up_ns(self.delta)..self.max_gap_ns();
             Syntax::new(self.parser).gaps(range_ns, mask);
+            if self.most_back() > 0 {
+                mask.set(vocab::TIME_BACK.first);
+            }
         }
     }
 
@@ -166,15 +182,31 @@ impl Session<'_> {
         }
         let (side, peer) = self.state.pair(d);
         let contiguous = peer.space.contiguous();
+        let is_partial = |end: i64| side.last_ack < end && end < contiguous;
         for k in 0..vocab::ACK_SEG.count() {
-            match peer.space.oldest(k) {
-                Some(s) if s.end < contiguous && s.end > side.last_ack => {
-                    mask.set(vocab::ACK_SEG.at(k))
-                }
-                Some(_) => {}
-                None => break,
+            if peer.space.oldest(k).is_some_and(|s| is_partial(s.end)) {
+                mask.set(vocab::ACK_SEG.at(k));
             }
         }
+        for k in 0..vocab::ACK_NEW.count() {
+            if peer.space.newest(k).is_some_and(|s| is_partial(s.end)) {
+                mask.set(vocab::ACK_NEW.at(k));
+            }
+        }
+        // RFC 5681, section 4.2: an offloaded segment is acknowledged in parts, mostly by whole
+        // segments of the wire.
+        let full = i64::from(self.state.full_segment(d.reversed()));
+        mask.set_first(vocab::ACK_FULL, (self.most_forward(d) / full) as usize);
+        if self.most_forward(d) > 0 {
+            mask.set(vocab::ACK_FORWARD.first);
+        }
+    }
+
+    /// Returns the greatest number of octets by which side `d` may acknowledge more than it did, but
+    /// less than everything received.
+    fn most_forward(&self, d: Direction) -> i64 {
+        let (side, peer) = self.state.pair(d);
+        (peer.space.contiguous() - 1 - side.last_ack).clamp(0, u16::MAX.into())
     }
 
     /// Adds payload lengths that fit into the window.
@@ -200,6 +232,10 @@ impl Session<'_> {
     pub(super) fn digits(&self, mask: &mut Mask) {
         let digits = &self.parser.digits;
         let (least, most) = match digits.target {
+            DigitTarget::AckForward => {
+                (1, self.most_forward(self.delta.kind.direction).unsigned_abs())
+            }
+            DigitTarget::Sack { .. } => self.sack_range(),
             DigitTarget::Len => (0, self.max_payload()),
             DigitTarget::WindowUp => {
                 let expected = self.expected_window();
@@ -212,6 +248,7 @@ impl Session<'_> {
             // RFC 791, section 3.1: a datagram whose time to live is zero is destroyed.
             DigitTarget::Ttl => (1, u64::MAX),
             DigitTarget::OptionKind => (MIN_RAW_KIND, u64::MAX),
+            DigitTarget::Gap { back: true } => (0, self.most_back()),
             DigitTarget::Gap { back: false } => {
                 let unit_ns = self.parser.header.unit_ns() as u64;
                 let least = self.state.catch_up_ns(self.delta).div_ceil(unit_ns);
@@ -228,6 +265,13 @@ impl Session<'_> {
             DigitTarget::OptionKind => STRUCTURED_KINDS
                 .into_iter()
                 .for_each(|kind| mask.clear(vocab::DIGIT.at(kind.into()))),
+            DigitTarget::Ttl => {
+                if let Some(known) = self.known_ttls() {
+                    *mask = Mask::default();
+                    let raw = known.filter(|&ttl| ttl_token(ttl) == vocab::TTL_RAW.first);
+                    raw.for_each(|ttl| mask.set(vocab::DIGIT.at(ttl.into())));
+                }
+            }
             DigitTarget::OptionLen { kind: option_kind::FAST_OPEN } => {
                 // RFC 7413, section 4.1.1: no cookie, or an even number of 4 to 16 octets.
                 let is_valid =
@@ -293,11 +337,11 @@ impl Session<'_> {
             _ => {
                 // RFC 2018, section 3: four blocks fit into the options, or three with timestamps.
                 let has_timestamps = self.state.agreed(|o| o.timestamps);
-                let blocks =
-                    if self.state.agreed(|o| o.sack) { self.sackable_segments().1 } else { 0 };
                 let (first, most) = if has_timestamps { (6, 3) } else { (2, 4) };
-                for n in 0..blocks.min(most) {
-                    mask.set(vocab::LAYOUT.at(first + n));
+                let above = if self.sackable_octets() > 0 { most } else { 0 };
+                let below = usize::from(self.peer_space().repeated().next().is_some());
+                if self.state.agreed(|o| o.sack) {
+                    mask.set_run(vocab::LAYOUT.at(first), above.max(below));
                 }
             }
         }
@@ -357,10 +401,41 @@ impl Session<'_> {
         (first, space.outstanding().saturating_sub(above + first))
     }
 
-    /// Adds the segments at which a SACK block may begin.
+    /// Returns the sequence space of the receiver of the current packet.
+    fn peer_space(&self) -> &SendSpace {
+        &self.state.pair(self.delta.kind.direction).1.space
+    }
+
+    /// Returns the number of octets above the acknowledgment of the current packet that its SACK
+    /// blocks may hold. RFC 2018, section 3: the octet just above it is missing.
+    fn sackable_octets(&self) -> i64 {
+        (self.peer_space().snd_nxt() - self.state.decoded_ack(self.delta) - 1)
+            .clamp(0, MAX_SACKED_OCTETS)
+    }
+
+    /// Returns the bounds of the digits of a SACK block: the distance of its left edge from the
+    /// acknowledgment, then its length, 32 bits each.
+    fn sack_range(&self) -> (u64, u64) {
+        let most = self.sackable_octets().unsigned_abs();
+        let digits = &self.parser.digits;
+        if digits.left > 4 {
+            return (1 << 32, most << 32 | u64::from(u32::MAX));
+        }
+        let left = digits.value >> (8 * (4 - digits.left));
+        (left << 32 | 1, left << 32 | (most + 1).saturating_sub(left))
+    }
+
+    /// Adds the beginnings of a SACK block.
     pub(super) fn sack_at(&self, mask: &mut Mask) {
         let (first, count) = self.sackable_segments();
         mask.set_run(vocab::SACK_AT.at(first), count.min(vocab::SACK_AT.count() - first));
+        if self.sackable_octets() > 0 {
+            mask.set(vocab::SACK_RAW.first);
+        }
+        // RFC 2883, section 4: a block of octets that came twice is the first one.
+        if self.delta.elements.sacks.is_empty() {
+            mask.set_first(vocab::SACK_DUP, self.peer_space().repeated().count());
+        }
     }
 
     /// Adds the numbers of segments that a SACK block from segment `at` on may hold.
@@ -369,15 +444,41 @@ impl Session<'_> {
         mask.set_first(vocab::SACK_COUNT, (first + count).saturating_sub(at.into()));
     }
 
+    /// Returns the TTLs that the sender of the current packet has shown, but for the last one, if
+    /// it may show no others.
+    fn known_ttls(&self) -> Option<impl Iterator<Item = u8>> {
+        let d = self.delta.kind.direction.index();
+        let (ttls, last) = (self.progress.ttls[d], self.state.sides[d].ttl());
+        let is_full = ttls[MAX_TTLS - 1].is_some();
+        is_full.then(|| ttls.into_iter().flatten().filter(move |&ttl| Some(ttl) != last))
+    }
+
+    /// Returns the greatest time by which the capture's clock may have run back before the current
+    /// packet, in units of the flow: the times of a session are not before its first one.
+    fn most_back(&self) -> u64 {
+        if self.state.catch_up_ns(self.delta) > 0 {
+            return 0;
+        }
+        MAX_BACK_NS.min(self.state.elapsed_ns()) / self.parser.header.unit_ns() as u64
+    }
+
+    /// Adds the times by which the capture's clock may have run back.
+    pub(super) fn gaps_back(&self, mask: &mut Mask) {
+        let unit_ns = self.parser.header.unit_ns() as u64;
+        Syntax::new(self.parser).gaps(unit_ns..self.most_back() * unit_ns + 1, mask);
+    }
+
     /// Adds fields of the IP header.
-    pub(super) fn ip(&self, least: FieldOrder, side: &SenderState, mask: &mut Mask) {
+    pub(super) fn ip(&self, least: FieldOrder, mask: &mut Mask) {
         let is_v6 = self.parser.header.is_v6();
         if least <= FieldOrder::TrafficClass {
             mask.set(vocab::TRAFFIC_CLASS.first);
         }
-        // The TTL of a side stays as in its first packet.
-        if least <= FieldOrder::Ttl && side.packets == 0 {
-            mask.set_through(vocab::TTL, vocab::TTL_RAW);
+        if least <= FieldOrder::Ttl {
+            match self.known_ttls() {
+                None => mask.set_through(vocab::TTL, vocab::TTL_RAW),
+                Some(known) => known.for_each(|ttl| mask.set(ttl_token(ttl))),
+            }
         }
         if least <= FieldOrder::Df && !is_v6 {
             mask.set(vocab::DF.first);

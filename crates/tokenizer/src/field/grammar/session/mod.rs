@@ -24,6 +24,10 @@ const SPARE_TO_LACK_ROOM: u64 = 3;
 /// Lowest length class with room for a session: 4 to 7 packets.
 const SHORTEST_SESSION_CLASS: usize = 2;
 
+/// Greatest number of TTLs of a side: that of a balancer that answers the SYN, that of the host, and
+/// another one where the route changes.
+const MAX_TTLS: usize = 3;
+
 /// Packet that every session begins with.
 const OPENING: PacketKind = PacketKind {
     direction: Direction::Forward,
@@ -102,6 +106,8 @@ pub(in crate::field::grammar) struct Progress {
     has_pure_ack: bool,
     /// Number of packets after the close.
     after_close: u64,
+    /// TTLs of each side in the order in which it has shown them.
+    ttls: [[Option<u8>; MAX_TTLS]; 2],
     observer: Observer,
 }
 
@@ -124,6 +130,12 @@ impl Progress {
         let had_fin = sender.space.fin().is_some();
         let was_closing = state.has_fin();
         let packet = state.decode(delta, options);
+        let ttls = &mut self.ttls[delta.kind.direction.index()];
+        if !ttls.contains(&Some(packet.ttl))
+            && let Some(free) = ttls.iter_mut().find(|ttl| ttl.is_none())
+        {
+            *free = Some(packet.ttl);
+        }
         self.is_reset |= packet.flags.contains(Flags::RST);
         self.has_pure_ack |= pattern == FlagPattern::Ack && packet.payload_len == 0;
         let is_before_next = !pattern.is_syn() && !pattern.is_fin() && seq == next - 1;
@@ -190,6 +202,7 @@ impl<'a> Session<'a> {
             ParserState::SackCount { at, .. } => self.sack_count(at, mask),
             ParserState::Digits => self.digits(mask),
             ParserState::Element => self.elements(mask),
+            ParserState::TimeBack => self.gaps_back(mask),
             _ => Syntax::new(self.parser).inside(mask),
         }
     }
