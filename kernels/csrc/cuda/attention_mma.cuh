@@ -450,7 +450,7 @@ struct Mma {
       }
   }
   // Rounds the state into shared memory as an operand, with z in columns P and P + 1 as the sum of
-  // two rounded numbers, and z in float beside it.
+  // two rounded numbers.
   DEVICE void share_state(const State &from) const {
 #pragma unroll
     for (int i = 0; i < DOWN; i++)
@@ -466,9 +466,17 @@ struct Mma {
           const float rounded = low(pack(sum, 0.0f));
           store_word(state + row * PITCH + P + of_col(),
                      of_col() == 0 ? pack(rounded, sum - rounded) : 0);
-          if (of_col() == 0) z[row] = sum;
         }
       }
+  }
+  // Leaves z in float in shared memory.
+  DEVICE void share_z(const State &from) const {
+    if (!has_z() || of_col() != 0) return;
+#pragma unroll
+    for (int i = 0; i < DOWN; i++)
+#pragma unroll
+      for (int half = 0; half < 2; half++)
+        z[state_row(i) + of_row() + 8 * half] = from.z[i][2 * half] + from.z[i][2 * half + 1];
   }
   // Place of the state before a chunk of a segment, or after it.
   DEVICE float *state_at(float *states, int64_t index, int chunk) const {
@@ -668,12 +676,7 @@ DEVICE void centre_state(const B &b, bool given, typename B::State &state, const
         sum = sum_of_rows(sum);
         if (b.of_row() == 0) to[8 * j + e] = sum;
       }
-    if (b.has_z() && b.of_col() == 0)
-#pragma unroll
-      for (int i = 0; i < B::DOWN; i++) {
-        b.z[b.state_row(i) + b.of_row()] = state.z[i][0];
-        b.z[b.state_row(i) + b.of_row() + 8] = state.z[i][2];
-      }
+    b.share_z(state);
   } else if (part < PARTS) {
     float sum = 0.0f;
     for (int i = part; i < n; i += PARTS) sum += to_float(v[i * B::PITCH + col]);
@@ -817,6 +820,7 @@ DEVICE void mma_backward(const Attention<T> &a, const Work &work) {
     }
     b.state += B::STATE;
     b.share_state(state);
+    b.share_z(state);
     sync();
   }
 

@@ -127,7 +127,9 @@ impl Model {
         let ids = Tensor::from_slice(ids);
         match self.device {
             Device::Cuda(_) => {
-                ids.pin_memory(self.device).to_device_(self.device, Kind::Int64, true, false)
+                // `pin_memory` itself warns of the device that tch hands to it.
+                let pinned = ids.internal_pin_memory(self.device);
+                pinned.to_device_(self.device, Kind::Int64, true, false)
             }
             _ => ids.to_device(self.device),
         }
