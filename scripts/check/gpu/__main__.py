@@ -198,13 +198,14 @@ def variants():
 
 def training(run, gpu):
     """Training and scoring on the GPU beside the CPU: losses, bits and tokens in a second."""
-    base = ["bin/tcp-train", "train", "--input-dir", "data.arrow", "--batch", "16384", "--seed", "1", "--force"]
+    base = ["bin/tcp-train", "train", "--input-dir", "data.arrow", "--batch", "16384", "--seed", "1", "--force", "--max-minutes", "0"]
     runs = {"cpu": ["--device", "cpu"]}
     if gpu:
         runs = {"cuda": ["--device", "cuda"], "cuda bf16": ["--device", "cuda", "--precision", "bf16"], **runs}
     losses = {}
     for preset, few in (("tiny", 20), ("base", 4)) if gpu else (("tiny", 20),):
-        # The learning rate depends on the number of steps: losses are compared where that is the same, speed is that of more.
+        # The learning rate depends on the number of steps, and on the clock unless `--max-minutes` is 0: losses are compared over as
+        # many steps, speed is that of more.
         compared = {(name, few): flags for name, flags in runs.items()}
         timed = {(name, 60): flags for name, flags in runs.items() if name != "cpu"}
         for (name, steps), flags in {**compared, **timed}.items():
