@@ -13,6 +13,11 @@ fuzz_target!(|octets: &[u8]| {
     let words: Vec<i32> =
         octets.chunks_exact(4).map(|o| i32::from_le_bytes([o[0], o[1], o[2], 0])).collect();
     let _ = word16::decode(&words, &FlowIdentity::default());
+    // The first octet chooses the version.
+    let mut ids = ids;
+    if octets.first().is_some_and(|octet| octet & 1 == 1) {
+        field::from_version_1(&mut ids);
+    }
     let Ok(flow) = field::decode(&ids, &FlowIdentity::default()) else { return };
     let mut again = Vec::new();
     match field::encode(&flow, &mut again) {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use arrowio::{DatasetReader, ReadOptions};
 use atomic_output::AtomicFolder;
 use clikit::{Console, Unit, is_dash};
-use dataset::{CODEC_IDS, RowCodec};
+use dataset::{DECODED_IDS, RowCodec};
 use flowtrack::{Flow, Packet};
 
 use crate::args::Args;
@@ -45,7 +45,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         clikit::ensure_folder_free(folder, REPORT, args.force)?;
     }
     let read = ReadOptions {
-        accepted: &CODEC_IDS,
+        accepted: &DECODED_IDS,
         token_code: args.token_code.map(RowCodec::id),
         notice: |line| tracing::warn!("{line}"),
     };

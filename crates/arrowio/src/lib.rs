@@ -64,5 +64,5 @@ pub use options::{Compression, DatasetFormat, SHARDS, WriteOptions};
 pub use panics::silence_panics;
 pub use read::{DatasetReader, ReadOptions, is_dataset, is_dataset_name};
 pub use row::{DatasetMeta, FlowRow, FlowSummary, Tokens};
-pub use token_code::CodecId;
+pub use token_code::{CodecId, FIELD_1};
 pub use write::{DatasetWriter, FolderWriter, Written};

@@ -79,6 +79,8 @@ struct Source {
     name: String,
     batches: Batches,
     token_code: String,
+    /// Whether the tokens are of version 1 of the code `field`.
+    is_version_1: bool,
     /// Batches that were read to tell the token code.
     peeked: VecDeque<Columns>,
     rows: Option<BatchRows>,
@@ -337,11 +339,19 @@ impl Source {
             name,
             batches,
             token_code: String::new(),
+            is_version_1: false,
             peeked: VecDeque::new(),
             rows: None,
         };
-        let meta = source.check(acceptance).map_err(|e| e.at(&source.name))?;
+        let mut meta = source.check(acceptance).map_err(|e| e.at(&source.name))?;
         source.token_code = meta.token_code.clone();
+        source.is_version_1 = token_code::is_version_1(&meta);
+        if source.is_version_1 {
+            // Rows leave the reader with today's tokens.
+            let DatasetMeta { token_version, vocab_size, .. } =
+                token_code::meta_of(token_code::FIELD);
+            (meta.token_version, meta.vocab_size) = (token_version, vocab_size);
+        }
         Ok((meta, source))
     }
 
@@ -360,7 +370,10 @@ impl Source {
                 .iter()
                 .map(|c| format!("{} version {}", c.name, c.version))
                 .collect();
-            let found = format!("{} version {}", meta.token_code, meta.token_version);
+            let mut found = format!("{} version {}", meta.token_code, meta.token_version);
+            if token_code::is_version_1(&meta) {
+                found += ", which `tcp-decode OLD - | tcp-encode - NEW` makes anew";
+            }
             return Err(ErrorKind::TokenCode { expected: known.join(" or "), found });
         }
         Ok(meta)
@@ -383,29 +396,32 @@ impl Source {
         if acceptance.token_code.is_none() && !self.batches.has_column("tokens") {
             return Ok(token_code::meta_of_tcpflowgen());
         }
+        let told = self.told_code()?;
         let (code, source) = match acceptance.token_code {
-            Some(asked) => (asked, TokenCodeSource::Option),
-            None => (self.told_code()?, TokenCodeSource::Tokens),
+            // The option names the code, and the first tokens tell its version.
+            Some(asked) => {
+                let told = told.filter(|told| told.name == asked.name);
+                (told.unwrap_or(asked), TokenCodeSource::Option)
+            }
+            None => (told.ok_or_else(token_code::not_told)?, TokenCodeSource::Tokens),
         };
         acceptance.give_notice(&self.name, source.notice(code));
         Ok(token_code::meta_of(code))
     }
 
-    /// Returns the token code that the first tokens of the file tell.
-    fn told_code(&mut self) -> Result<CodecId, ErrorKind> {
+    /// Returns the token code that the first tokens of the file tell, if they tell one.
+    fn told_code(&mut self) -> Result<Option<CodecId>, ErrorKind> {
         while let Some(columns) = self.batches.next_batch()? {
             let told =
                 BatchRows::first_tokens(&columns)?.iter().find_map(|t| token_code::told_by(*t));
             let is_empty = columns.first().is_none_or(|(_, array)| array.is_empty());
             self.peeked.push_back(columns);
-            match told {
-                Some(code) => return Ok(code),
-                None if is_empty => {}
-                None => return Err(token_code::not_told()),
+            if told.is_some() || !is_empty {
+                return Ok(told);
             }
         }
         // Without a row either code fits.
-        Ok(token_code::FIELD)
+        Ok(Some(token_code::FIELD))
     }
 
     fn next_batch(&mut self) -> Result<Option<Columns>, ErrorKind> {
@@ -418,7 +434,12 @@ impl Source {
     fn next_row(&mut self) -> Result<Option<FlowRow>, Error> {
         loop {
             match self.rows.as_mut().and_then(Iterator::next) {
-                Some(Ok(row)) => return Ok(Some(row)),
+                Some(Ok(mut row)) => {
+                    if self.is_version_1 {
+                        token_code::translate(&mut row.tokens);
+                    }
+                    return Ok(Some(row));
+                }
                 Some(Err(kind)) => {
                     return Err(Error { recovery: Recovery::NextRow, ..kind.at(&self.name) });
                 }

@@ -5,7 +5,7 @@
 
 use tokenizer::{field, word16};
 
-use crate::{DatasetMeta, ErrorKind};
+use crate::{DatasetMeta, ErrorKind, Tokens};
 
 /// Name and version of a token code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,6 +18,10 @@ pub struct CodecId {
 
 /// The code of the header fields, in its current version.
 pub(crate) const FIELD: CodecId = CodecId { name: field::NAME, version: field::VERSION };
+/// The code of the header fields in version 1, which is decoded and no longer written.
+pub const FIELD_1: CodecId = CodecId { name: field::NAME, version: 1 };
+/// First token of a flow of version 1.
+const BOS_1: i64 = 1;
 /// The code of tcpflowgen.
 const WORD16: CodecId = CodecId { name: word16::NAME, version: word16::VERSION };
 
@@ -47,7 +51,20 @@ pub(crate) fn told_by(first: i64) -> Option<CodecId> {
     match first {
         _ if is_class => Some(WORD16),
         _ if first == i64::from(field::BOS) => Some(FIELD),
+        BOS_1 => Some(FIELD_1),
         _ => None,
+    }
+}
+
+/// Returns whether a dataset is in version 1 of the code of the header fields.
+pub(crate) fn is_version_1(meta: &DatasetMeta) -> bool {
+    meta.token_code == FIELD_1.name && meta.token_version == FIELD_1.version
+}
+
+/// Replaces the tokens of a flow of version 1 by today's.
+pub(crate) fn translate(tokens: &mut Tokens) {
+    if let Tokens::U16(tokens) = tokens {
+        field::from_version_1(tokens);
     }
 }
 

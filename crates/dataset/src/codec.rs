@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use arrowio::{CodecId, DatasetMeta, FlowRow, Tokens};
+use arrowio::{CodecId, DatasetMeta, FIELD_1, FlowRow, Tokens};
 use flowtrack::Flow;
 use rand::Rng;
 use tcpwire::Flags;
@@ -12,8 +12,11 @@ use tokenizer::field::{self, CloseKind, Field, FlowHeader, SessionClass, TimeUni
 use tokenizer::word16::{self, Word16};
 use tokenizer::{DecodeError, EncodeError, FlowIdentity, Synthesized, TokenCode as _};
 
-/// Identifiers of both token codes in their current versions, for readers that accept either.
+/// Identifiers of both token codes in their current versions.
 pub const CODEC_IDS: [CodecId; 2] = [RowCodec::Field.id(), RowCodec::Word16.id()];
+
+/// Identifiers of all token codes and versions that [`RowDecoder`] decodes.
+pub const DECODED_IDS: [CodecId; 3] = [RowCodec::Field.id(), FIELD_1, RowCodec::Word16.id()];
 
 use crate::bases::draw_bases;
 

@@ -36,7 +36,7 @@ mod split;
 mod summary;
 
 pub use self::bases::draw_bases;
-pub use self::codec::{CODEC_IDS, RowCodec, RowDecoder, RowEncoder, header_of};
+pub use self::codec::{CODEC_IDS, DECODED_IDS, RowCodec, RowDecoder, RowEncoder, header_of};
 pub use self::corpus::{Corpus, CorpusError, CorpusOptions, NearDuplicates, TokenCheck};
 pub use self::sink::{Destination, Sink, SinkError, SinkOptions};
 pub use self::source::{

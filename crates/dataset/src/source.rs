@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use arrowio::{CodecId, DatasetReader, ReadOptions};
+use arrowio::{CodecId, DatasetReader, FIELD_1, ReadOptions};
 use flowtrack::{Class, FinishedConversation, Flow, FlowReader, TrackerOptions};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -130,7 +130,7 @@ impl CompleteFlows {
         let mut left_out = Vec::new();
         let mut decoder = RowDecoder::default();
         let options = ReadOptions {
-            accepted: &[RowCodec::Field.id()],
+            accepted: &[RowCodec::Field.id(), FIELD_1],
             token_code: self.token_code,
             notice: self.notice,
         };

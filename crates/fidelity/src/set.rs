@@ -53,7 +53,7 @@ fn without_time(tokens: &[u16]) -> Vec<u16> {
     let mut kept = Vec::with_capacity(tokens.len() / 2);
     for &token in tokens {
         let field = vocab::row(token).map_or("", |r| r.field);
-        keep = if field == "digit" { keep } else { field != "time" };
+        keep = if field == "digit" { keep } else { !["time", "due"].contains(&field) };
         if keep {
             kept.push(token);
         }

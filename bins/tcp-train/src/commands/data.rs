@@ -197,8 +197,8 @@ fn without_time(tokens: &[u16]) -> Vec<u16> {
     let mut is_left_out = false;
     let is_kept = |token: &u16| {
         if vocab::DIGIT.arg(*token).is_none() {
-            is_left_out =
-                vocab::row(*token).is_some_and(|row| ["time", "timestamps"].contains(&row.field));
+            is_left_out = vocab::row(*token)
+                .is_some_and(|row| ["time", "due", "timestamps"].contains(&row.field));
         }
         !is_left_out
     };

@@ -1,12 +1,16 @@
 //! Flows of captures as rows and back.
 
-use arrowio::FlowRow;
-use dataset::{CompleteFlows, Outcome, RowCodec, RowDecoder, RowEncoder, header_of, summarize};
+use std::collections::BTreeMap;
+
+use arrowio::{DatasetReader, FlowRow, FlowSummary};
+use dataset::{
+    CompleteFlows, DECODED_IDS, Outcome, RowCodec, RowDecoder, RowEncoder, header_of, summarize,
+};
 use flowtrack::Flow;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use testkit::Scratch;
-use testkit::captures::{complete_flows, conversations};
+use testkit::captures::{complete_flows, conversations, flows};
 use testkit::datasets::{encoded_row, write_folder};
 use testkit::testdata;
 
@@ -25,6 +29,35 @@ fn field_rows_decode_to_the_same_packets() {
         assert_eq!(decoder.decode_opening(&row, |opening| opening.packets[0]), flow.packets[0]);
         decoder.recycle(decoded);
     }
+}
+
+/// Reads the dataset of version 1 in testdata.
+fn rows_of_version_1() -> Vec<FlowRow> {
+    let rows = DatasetReader::open(&testdata("tokens-1.arrow"), &DECODED_IDS).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+#[test]
+fn flows_of_version_1_are_those_of_their_captures() {
+    let mut captures = BTreeMap::new();
+    for row in rows_of_version_1() {
+        let (decoded, _) = RowDecoder::default().decode(&row).unwrap();
+        let FlowSummary { source, first_frame, .. } = row.summary.unwrap();
+        let flows = captures.entry(source).or_insert_with_key(|name| flows(&testdata(name)));
+        let flow = flows.iter().find(|flow| flow.first_frame == first_frame).unwrap();
+        assert_eq!((&decoded.packets, &decoded.options), (&flow.packets, &flow.options));
+        assert_eq!((decoded.client, decoded.server), (flow.client, flow.server));
+    }
+    assert_eq!(captures.len(), 19);
+}
+
+#[test]
+fn flows_of_version_1_are_for_decoding_alone() {
+    let path = testdata("tokens-1.arrow");
+    let refused = DatasetReader::open(&path, &[RowCodec::Field.id()]).err().unwrap().to_string();
+    let says = "expected field version 2, found field version 1, which `tcp-decode OLD - | \
+                tcp-encode - NEW` makes anew";
+    assert!(refused.ends_with(says), "{refused}");
 }
 
 #[test]

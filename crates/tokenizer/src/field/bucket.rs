@@ -1,7 +1,7 @@
 //! Buckets of values: a token names the bucket, base-256 digits the place in it.
 
 use super::time_unit::TimeUnit;
-use super::vocab;
+use super::vocab::{self, TokenRange};
 
 /// Half-open range of values `first..end`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,24 +37,42 @@ impl Span {
     }
 }
 
-/// A scale of buckets. Values below the first span have a bucket each; above, octaves are cut by
-/// the spans, so that the width of a bucket grows with its values.
+/// Values below the first span of a scale.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Below {
+    /// A bucket each.
+    Exact,
+    /// One bucket for the origin, and one for all others.
+    Apart,
+    /// One bucket for all of them.
+    Together,
+}
+
+/// A scale of buckets. Above the values below the first span, octaves are cut by the spans, so that
+/// the width of a bucket grows with its values.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale {
     /// First value that has a bucket.
     origin: u64,
+    below: Below,
     spans: &'static [Span],
+    /// End of a last bucket for the values above the spans; 0: none.
+    end: u64,
 }
 
 impl Scale {
-    /// Returns the number of buckets that hold one value each.
-    const fn exact(self) -> u64 {
-        (1 << self.spans[0].low) - self.origin
+    /// Returns the number of buckets below the first span.
+    const fn count_below(self) -> u64 {
+        match self.below {
+            Below::Exact => (1 << self.spans[0].low) - self.origin,
+            Below::Apart => 2,
+            Below::Together => 1,
+        }
     }
 
     /// Returns the number of buckets in the scale.
     pub(crate) const fn count(self) -> usize {
-        let mut n = self.exact();
+        let mut n = self.count_below() + if self.end > 0 { 1 } else { 0 };
         let mut i = 0;
         while i < self.spans.len() {
             n += self.spans[i].count();
@@ -66,13 +84,17 @@ impl Scale {
     /// Returns the bucket of `value`, or `None` outside the scale.
     #[inline]
     pub(crate) fn index(self, value: u64) -> Option<usize> {
-        let exact = self.exact();
-        if value < self.origin + exact {
-            return value.checked_sub(self.origin).map(|i| i as usize);
+        if value < 1 << self.spans[0].low {
+            let place = value.checked_sub(self.origin)?;
+            return Some(match self.below {
+                Below::Exact => place as usize,
+                Below::Apart => usize::from(place > 0),
+                Below::Together => 0,
+            });
         }
         // The highest bit that is set names the octave, the `cut` bits below it the bucket.
         let octave = 63 - value.leading_zeros();
-        let mut before = exact;
+        let mut before = self.count_below();
         for span in self.spans {
             if octave < span.high {
                 let sub = if octave >= span.cut {
@@ -87,17 +109,20 @@ impl Scale {
             }
             before += span.count();
         }
-        None
+        (value < self.end).then_some(before as usize)
     }
 
     /// Returns the values of bucket `index`, which must be below [`count`](Self::count).
     #[inline]
     pub(crate) const fn bucket(self, index: usize) -> Bucket {
         let mut i = index as u64;
-        if i < self.exact() {
-            return Bucket { first: self.origin + i, end: self.origin + i + 1 };
+        if i < self.count_below() {
+            let is_one = matches!(self.below, Below::Exact)
+                || (matches!(self.below, Below::Apart) && i == 0);
+            let first = self.origin + i;
+            return Bucket { first, end: if is_one { first + 1 } else { 1 << self.spans[0].low } };
         }
-        i -= self.exact();
+        i -= self.count_below();
         let mut s = 0;
         while s < self.spans.len() {
             let span = self.spans[s];
@@ -111,27 +136,96 @@ impl Scale {
             i -= span.count();
             s += 1;
         }
-        panic!("a bucket outside the scale")
+        assert!(i == 0 && self.end > 0, "a bucket outside the scale");
+        Bucket { first: 1 << self.spans[s - 1].high, end: self.end }
     }
 }
 
 /// Scale of payload lengths from 1 to 65,535 octets.
 pub(crate) const LENGTHS: Scale = Scale {
     origin: 1,
+    below: Below::Exact,
     spans: &[
         Span { low: 3, high: 9, cut: 1 },
         Span { low: 9, high: 11, cut: 2 },
         Span { low: 11, high: 16, cut: 1 },
     ],
+    end: 0,
 };
 
 /// Scale of window changes from 1 to 65,535, unscaled.
 pub(crate) const WINDOW_STEPS: Scale =
-    Scale { origin: 1, spans: &[Span { low: 2, high: 16, cut: 0 }] };
+    Scale { origin: 1, below: Below::Exact, spans: &[Span { low: 2, high: 16, cut: 0 }], end: 0 };
 
-/// Scale of gaps from 0 to 2^63 nanoseconds.
-pub(crate) const GAPS: Scale = Scale {
+/// End of the last bucket of a time, which begins at 73 minutes.
+const END_OF_TIME: u64 = 1 << 63;
+
+/// Scale of gaps, in nanoseconds. Octaves are cut where that saves most digits of flows in
+/// microseconds: into buckets of at most 1, 256 or 65,536 of them.
+const GAPS: Scale = Scale {
     origin: 0,
+    below: Below::Apart,
+    spans: &[
+        Span { low: 10, high: 11, cut: 0 },
+        Span { low: 11, high: 12, cut: 1 },
+        Span { low: 12, high: 13, cut: 2 },
+        Span { low: 13, high: 14, cut: 3 },
+        Span { low: 14, high: 15, cut: 4 },
+        Span { low: 15, high: 17, cut: 1 },
+        Span { low: 17, high: 20, cut: 2 },
+        Span { low: 20, high: 21, cut: 3 },
+        Span { low: 21, high: 22, cut: 4 },
+        Span { low: 22, high: 28, cut: 2 },
+        Span { low: 28, high: 29, cut: 3 },
+        Span { low: 29, high: 30, cut: 2 },
+        Span { low: 30, high: 35, cut: 1 },
+        Span { low: 35, high: 42, cut: 0 },
+    ],
+    end: END_OF_TIME,
+};
+
+/// Scale of the times since an answer was due, in nanoseconds.
+const LATE: Scale = Scale {
+    origin: 0,
+    below: Below::Apart,
+    spans: &[
+        Span { low: 10, high: 11, cut: 0 },
+        Span { low: 11, high: 12, cut: 1 },
+        Span { low: 12, high: 13, cut: 2 },
+        Span { low: 13, high: 14, cut: 3 },
+        Span { low: 14, high: 19, cut: 1 },
+        Span { low: 19, high: 20, cut: 2 },
+        Span { low: 20, high: 21, cut: 3 },
+        Span { low: 21, high: 22, cut: 4 },
+        Span { low: 22, high: 23, cut: 2 },
+        Span { low: 23, high: 25, cut: 1 },
+        Span { low: 25, high: 26, cut: 2 },
+        Span { low: 26, high: 28, cut: 1 },
+        Span { low: 28, high: 42, cut: 0 },
+    ],
+    end: END_OF_TIME,
+};
+
+/// Scale of the times until an answer is due, in nanoseconds.
+const EARLY: Scale = Scale {
+    origin: 1,
+    below: Below::Together,
+    spans: &[
+        Span { low: 10, high: 11, cut: 0 },
+        Span { low: 11, high: 12, cut: 1 },
+        Span { low: 12, high: 13, cut: 2 },
+        Span { low: 13, high: 18, cut: 0 },
+        Span { low: 18, high: 19, cut: 1 },
+        Span { low: 19, high: 20, cut: 2 },
+        Span { low: 20, high: 42, cut: 0 },
+    ],
+    end: END_OF_TIME,
+};
+
+/// Scale of gaps in version 1, in nanoseconds.
+const GAPS_1: Scale = Scale {
+    origin: 0,
+    below: Below::Exact,
     spans: &[
         Span { low: 0, high: 10, cut: 0 },
         Span { low: 10, high: 30, cut: 3 },
@@ -139,31 +233,78 @@ pub(crate) const GAPS: Scale = Scale {
         Span { low: 32, high: 33, cut: 1 },
         Span { low: 33, high: 63, cut: 0 },
     ],
+    end: 0,
 };
 
-/// Buckets of gaps in whole units, by unit of time. A bucket of nanoseconds in which no whole unit
-/// lies is empty (`first >= end`).
-static GAP_BUCKETS: [[Bucket; vocab::TIME.count()]; TimeUnit::ALL.len()] = {
-    let mut table = [[Bucket { first: 0, end: 0 }; vocab::TIME.count()]; TimeUnit::ALL.len()];
+/// Tokens that say a time by bucket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TimeTokens {
+    Gap,
+    Late,
+    Early,
+    /// Gaps of version 1.
+    Gap1,
+}
+
+impl TimeTokens {
+    /// Range of ids, scale, and place of the first bucket in [`TIME_BUCKETS`].
+    const fn parts(self) -> (TokenRange, Scale, usize) {
+        match self {
+            TimeTokens::Gap => (vocab::TIME, GAPS, 0),
+            TimeTokens::Late => (vocab::DUE, LATE, GAPS.count()),
+            TimeTokens::Early => (vocab::DUE_EARLY, EARLY, GAPS.count() + LATE.count()),
+            TimeTokens::Gap1 => {
+                (vocab::TIME_1, GAPS_1, GAPS.count() + LATE.count() + EARLY.count())
+            }
+        }
+    }
+
+    /// Returns the ids of the tokens, one for each bucket.
+    pub(crate) const fn range(self) -> TokenRange {
+        self.parts().0
+    }
+
+    /// Returns the bucket that a time in whole units lies in.
+    pub(crate) fn index(self, units: u64, unit: TimeUnit) -> usize {
+        let (range, scale, _) = self.parts();
+        // Buckets are cut in nanoseconds whatever the unit, so that a token means the same in every
+        // flow.
+        scale.index(units.saturating_mul(unit.ns() as u64)).unwrap_or(range.count() - 1)
+    }
+
+    /// Returns the whole units in bucket `i`; there are none if `first >= end`.
+    pub(crate) fn bucket(self, unit: TimeUnit, i: usize) -> Bucket {
+        TIME_BUCKETS[unit as usize][self.parts().2 + i]
+    }
+}
+
+/// Buckets of all scales of time, one scale after the other, in whole units.
+static TIME_BUCKETS: [[Bucket; TIME_IDS]; TimeUnit::ALL.len()] = {
+    let scales = [GAPS, LATE, EARLY, GAPS_1];
+    let mut table = [[Bucket { first: 0, end: 0 }; TIME_IDS]; TimeUnit::ALL.len()];
     let mut unit = 0;
     while unit < table.len() {
         let ns = TimeUnit::ALL[unit].ns() as u64;
-        let mut i = 0;
-        while i < table[unit].len() {
-            let b = GAPS.bucket(i);
-            table[unit][i] = Bucket { first: b.first.div_ceil(ns), end: b.end.div_ceil(ns) };
-            i += 1;
+        let (mut scale, mut i, mut at) = (0, 0, 0);
+        while scale < scales.len() {
+            let b = scales[scale].bucket(i);
+            table[unit][at] = Bucket { first: b.first.div_ceil(ns), end: b.end.div_ceil(ns) };
+            (i, at) = (i + 1, at + 1);
+            if i == scales[scale].count() {
+                (i, scale) = (0, scale + 1);
+            }
         }
         unit += 1;
     }
     table
 };
 
-/// Returns the whole units in bucket `i` of [`GAPS`]; there are none if `first >= end`.
-pub(crate) fn gap_bucket(unit: TimeUnit, i: usize) -> Bucket {
-    GAP_BUCKETS[unit as usize][i]
-}
+/// Number of ids that say a time.
+const TIME_IDS: usize = GAPS.count() + LATE.count() + EARLY.count() + GAPS_1.count();
 
 const _: () = assert!(LENGTHS.count() == vocab::LEN.count());
 const _: () = assert!(WINDOW_STEPS.count() == vocab::WIN_UP.count());
 const _: () = assert!(GAPS.count() == vocab::TIME.count());
+const _: () = assert!(LATE.count() == vocab::DUE.count());
+const _: () = assert!(EARLY.count() == vocab::DUE_EARLY.count());
+const _: () = assert!(GAPS_1.count() == vocab::TIME_1.count());

@@ -321,6 +321,21 @@ pub(crate) enum FlowLabelDelta {
     Raw(u32),
 }
 
+/// Time of a packet, in units of the flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TimeDelta {
+    /// Time since the flow's packet before; negative if the capture's clock was set back.
+    Gap(i64),
+    /// Time since the moment at which the answer was due; negative before it.
+    Due(i64),
+}
+
+impl Default for TimeDelta {
+    fn default() -> TimeDelta {
+        TimeDelta::Gap(0)
+    }
+}
+
 /// The differences of a whole packet.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct PacketDelta {
@@ -347,9 +362,7 @@ pub(crate) struct PacketDelta {
     pub(crate) toggles_df: bool,
     pub(crate) ip_id: IpIdDelta,
     pub(crate) flow_label: FlowLabelDelta,
-    /// Time since the flow's packet before, in units of the flow; negative if the capture's clock
-    /// was set back.
-    pub(crate) gap: i64,
+    pub(crate) time: TimeDelta,
 }
 
 impl PacketDelta {
@@ -372,7 +385,7 @@ impl PacketDelta {
         self.toggles_df = false;
         self.ip_id = IpIdDelta::Expected;
         self.flow_label = FlowLabelDelta::Expected;
-        self.gap = 0;
+        self.time = TimeDelta::Gap(0);
     }
 
     /// Returns the flags of the packet.

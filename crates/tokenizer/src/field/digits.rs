@@ -72,6 +72,10 @@ pub(crate) enum DigitTarget {
     Gap {
         back: bool,
     },
+    /// Time since an answer was due; `early`: until it is due.
+    Due {
+        early: bool,
+    },
 }
 
 /// A run of digits of which some have been read.

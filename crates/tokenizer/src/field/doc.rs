@@ -43,7 +43,7 @@ pub fn reference(stats: &TokenStats) -> String {
     list(&mut out, "mss", vocab::MSSES.iter());
     list(&mut out, "ttl", vocab::TTLS.iter());
     list(&mut out, "hz, tick in ns (client's, then server's)", vocab::TICKS_NS.iter());
-    list(&mut out, "flow, unit in ns (IPv4, then IPv6)", vocab::UNITS_NS.iter());
+    list(&mut out, "flow, unit in ns (IPv4, then IPv6)", vocab::UNITS_NS[..2].iter());
     list(&mut out, "opt.layout", super::options::LAYOUTS.map(super::options::layout_name).iter());
     let _ = writeln!(out, "{COSTS}{stats}.");
     write_worked_flow(&mut out);

@@ -24,7 +24,7 @@ pub(crate) enum FieldOrder {
 }
 
 /// First and last range of tokens of each field.
-const FIELDS: [(TokenRange, TokenRange, FieldOrder); 15] = [
+const FIELDS: [(TokenRange, TokenRange, FieldOrder); 18] = [
     (vocab::FLAGS, vocab::FLAGS_RAW, FieldOrder::Flags),
     (vocab::SEQ_UNA, vocab::SEQ_RAW, FieldOrder::Seq),
     (vocab::ACK_SEG, vocab::ACK_RAW, FieldOrder::Ack),
@@ -39,13 +39,16 @@ const FIELDS: [(TokenRange, TokenRange, FieldOrder); 15] = [
     (vocab::DF, vocab::DF, FieldOrder::Df),
     (vocab::ID, vocab::ID_RAW, FieldOrder::Id),
     (vocab::LABEL_ZERO, vocab::LABEL_RAW, FieldOrder::Id),
-    (vocab::TIME_BACK, vocab::TIME, FieldOrder::Time),
+    (vocab::TIME_BACK, vocab::DUE_EARLY, FieldOrder::Time),
+    (vocab::SEQ_OLD_1, vocab::SEQ_SKIP_1, FieldOrder::Seq),
+    (vocab::ACK_SEG_1, vocab::ACK_SEG_1, FieldOrder::Ack),
+    (vocab::TIME_1, vocab::TIME_1, FieldOrder::Time),
 ];
 
 /// Fields by token: of IPv4 flows, then of IPv6 flows. `None` for tokens that begin no field of
 /// such a flow.
-static FIELD_OF_TOKEN: [[Option<FieldOrder>; vocab::VOCAB_SIZE]; 2] = {
-    let mut table = [[None; vocab::VOCAB_SIZE]; 2];
+static FIELD_OF_TOKEN: [[Option<FieldOrder>; vocab::END_OF_IDS]; 2] = {
+    let mut table = [[None; vocab::END_OF_IDS]; 2];
     let mut i = 0;
     while i < FIELDS.len() {
         let (first, last, field) = FIELDS[i];

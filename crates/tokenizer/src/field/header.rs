@@ -61,6 +61,8 @@ impl Default for SessionClass {
 /// Header of a flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FlowHeader {
+    /// Version of the table of ids that the flow is written in.
+    pub version: u32,
     /// IP version of both ends: 4 or 6.
     pub ip_version: u8,
     /// Unit of the flow's times.
@@ -95,7 +97,7 @@ impl FlowHeader {
     pub(crate) fn write(&self, out: &mut Vec<TokenId>) {
         out.push(vocab::BOS);
         let unit = self.unit as usize;
-        out.push(vocab::FLOW.at(usize::from(self.is_v6()) * TimeUnit::ALL.len() + unit));
+        out.push(vocab::FLOW.at(usize::from(self.is_v6()) * 2 + unit));
         out.push(vocab::CLASS.at(self.class.id()));
         out.push(vocab::LENGTH.at(self.length_class.into()));
         write_server_port(self.server_port, out);
@@ -110,6 +112,7 @@ impl FlowHeader {
 impl Default for FlowHeader {
     fn default() -> FlowHeader {
         FlowHeader {
+            version: vocab::VERSION,
             ip_version: 4,
             unit: TimeUnit::default(),
             class: SessionClass::default(),

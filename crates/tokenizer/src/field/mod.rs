@@ -34,6 +34,7 @@ mod stats;
 mod survey;
 mod time_unit;
 mod ts_clock;
+mod version_1;
 pub mod vocab;
 mod write;
 
@@ -44,4 +45,5 @@ pub use header_pattern::{HeaderMatch, HeaderPattern};
 pub use stats::{FieldStats, TokenStats};
 pub use time_unit::TimeUnit;
 pub use ts_clock::ClockId;
+pub use version_1::from_version_1;
 pub use vocab::{BOS, END, VERSION, VOCAB_SIZE};

@@ -6,10 +6,10 @@
 
 use tcpwire::MAX_OPTION_OCTETS;
 
-use super::bucket::{self, Bucket, digits_for, gap_bucket};
+use super::bucket::{self, Bucket, TimeTokens, digits_for};
 use super::delta::{
     AckDelta, FlowLabelDelta, IpIdDelta, LenDelta, OptionsDelta, PacketDelta, PacketKind, SeqDelta,
-    TsecrDelta, TsvalDelta, WindowDelta,
+    TimeDelta, TsecrDelta, TsvalDelta, WindowDelta,
 };
 use super::digits::{DigitTarget, Digits, OutOfRange};
 use super::field_order::{FieldOrder, field_of};
@@ -17,7 +17,7 @@ use super::header::{FlowHeader, SessionClass};
 use super::options::{self, Element, SackDelta};
 use super::time_unit::TimeUnit;
 use super::ts_clock::ClockId;
-use super::vocab;
+use super::vocab::{self, VERSION};
 use crate::TokenId;
 
 /// Place of the parser in a flow, which decides the tokens that may follow.
@@ -68,29 +68,33 @@ impl ParserState {
             ParserState::TsClock(_) => "hz or packet",
             ParserState::BetweenPackets => "packet or end",
             ParserState::Fields(FieldOrder::Flags) => {
-                "flags, seq, ack, len, window, urgent, options, timestamps, ip or time"
+                "flags, seq, ack, len, window, urgent, options, timestamps, ip, time or due"
             }
             ParserState::Fields(FieldOrder::Seq) => {
-                "seq, ack, len, window, urgent, options, timestamps, ip or time"
+                "seq, ack, len, window, urgent, options, timestamps, ip, time or due"
             }
             ParserState::Fields(FieldOrder::Ack) => {
-                "ack, len, window, urgent, options, timestamps, ip or time"
+                "ack, len, window, urgent, options, timestamps, ip, time or due"
             }
             ParserState::Fields(FieldOrder::Len) => {
-                "len, window, urgent, options, timestamps, ip or time"
+                "len, window, urgent, options, timestamps, ip, time or due"
             }
             ParserState::Fields(FieldOrder::Window) => {
-                "window, urgent, options, timestamps, ip or time"
+                "window, urgent, options, timestamps, ip, time or due"
             }
-            ParserState::Fields(FieldOrder::Urgent) => "urgent, options, timestamps, ip or time",
-            ParserState::Fields(FieldOrder::Options) => "options, timestamps, ip or time",
-            ParserState::Fields(FieldOrder::TsVal) => "timestamps, ip or time",
-            ParserState::Fields(FieldOrder::TsEcr) => "tsecr, ip or time",
-            ParserState::Fields(FieldOrder::TrafficClass) => "dsfield, ttl, df, id, label or time",
-            ParserState::Fields(FieldOrder::Ttl) => "ttl, df, id, label or time",
-            ParserState::Fields(FieldOrder::Df) => "df, id, label or time",
-            ParserState::Fields(FieldOrder::Id) => "id, label or time",
-            ParserState::Fields(FieldOrder::Time) => "time",
+            ParserState::Fields(FieldOrder::Urgent) => {
+                "urgent, options, timestamps, ip, time or due"
+            }
+            ParserState::Fields(FieldOrder::Options) => "options, timestamps, ip, time or due",
+            ParserState::Fields(FieldOrder::TsVal) => "timestamps, ip, time or due",
+            ParserState::Fields(FieldOrder::TsEcr) => "tsecr, ip, time or due",
+            ParserState::Fields(FieldOrder::TrafficClass) => {
+                "dsfield, ttl, df, id, label, time or due"
+            }
+            ParserState::Fields(FieldOrder::Ttl) => "ttl, df, id, label, time or due",
+            ParserState::Fields(FieldOrder::Df) => "df, id, label, time or due",
+            ParserState::Fields(FieldOrder::Id) => "id, label, time or due",
+            ParserState::Fields(FieldOrder::Time) => "time or due",
             ParserState::Digits => "digit in range",
             ParserState::MssValue => "mss",
             ParserState::WsValue => "ws",
@@ -154,7 +158,10 @@ impl Parser {
     /// Reads one token, and returns the part of the flow that it completes.
     #[inline]
     pub(crate) fn push(&mut self, token: TokenId) -> Result<Step, Misplaced> {
-        // Most tokens are digits, gaps and packets: these three need no further dispatch.
+        if usize::from(token) >= vocab::VOCAB_SIZE && !self.takes_version_1(token) {
+            return Err(Misplaced);
+        }
+        // Most tokens are digits, times and packets: these three need no further dispatch.
         match self.state {
             ParserState::Digits => {
                 self.digits.push(token)?;
@@ -169,7 +176,7 @@ impl Parser {
                 });
             }
             ParserState::Fields(_) if vocab::TIME.arg(token).is_some() => {
-                self.state = self.gap(token, false)?;
+                self.state = self.time(TimeTokens::Gap, DigitTarget::Gap { back: false }, token)?;
                 return Ok(if self.state == ParserState::BetweenPackets {
                     Step::Packet
                 } else {
@@ -196,16 +203,21 @@ impl Parser {
     fn next(&mut self, token: TokenId) -> NextState {
         match self.state {
             ParserState::Start => {
-                (token == vocab::BOS).then_some(ParserState::Flow).ok_or(Misplaced)
+                self.header.version = match token {
+                    vocab::BOS => VERSION,
+                    _ if token == vocab::BOS_1.first => 1,
+                    _ => return Err(Misplaced),
+                };
+                Ok(ParserState::Flow)
             }
             ParserState::Flow => {
-                let i = vocab::FLOW.arg(token).ok_or(Misplaced)?;
-                let units = TimeUnit::ALL.len();
-                self.header = FlowHeader {
-                    ip_version: if i < units { 4 } else { 6 },
-                    unit: TimeUnit::ALL[i % units],
-                    ..FlowHeader::default()
+                // Milliseconds and seconds are units of version 1.
+                let (i, coarser) = match vocab::FLOW.arg(token) {
+                    Some(i) => (i, 0),
+                    None => (vocab::FLOW_1.arg(token).ok_or(Misplaced)?, 2),
                 };
+                self.header.ip_version = if i < 2 { 4 } else { 6 };
+                self.header.unit = TimeUnit::ALL[i % 2 + coarser];
                 Ok(ParserState::Class)
             }
             ParserState::Class => {
@@ -221,7 +233,10 @@ impl Parser {
                 if token == vocab::PORT_RAW.first {
                     return Ok(self.any_digits(DigitTarget::Port, 2));
                 }
-                self.header.server_port = vocab::PORTS[vocab::PORT.arg(token).ok_or(Misplaced)?];
+                self.header.server_port = match vocab::PORT.arg(token) {
+                    Some(i) => vocab::PORTS[i],
+                    None => vocab::PORTS_1[vocab::PORT_1.arg(token).ok_or(Misplaced)?],
+                };
                 Ok(ParserState::TsClock(0))
             }
             ParserState::TsClock(least) => match ClockId::from_token(token) {
@@ -265,9 +280,22 @@ impl Parser {
                 Ok(self.sack(SackDelta::Segments { at, count }, more))
             }
             ParserState::Element => self.list_element(token),
-            ParserState::TimeBack => self.gap(token, true),
+            ParserState::TimeBack => {
+                let target = DigitTarget::Gap { back: true };
+                match vocab::TIME_1.arg(token) {
+                    Some(_) => self.time(TimeTokens::Gap1, target, token),
+                    None => self.time(TimeTokens::Gap, target, token),
+                }
+            }
             ParserState::Done => Err(Misplaced),
         }
+    }
+
+    /// Returns whether `token` may be one of version 1: it begins a flow, or is in such a flow.
+    #[cold]
+    fn takes_version_1(&self, token: TokenId) -> bool {
+        vocab::row(token).is_some()
+            && (self.state == ParserState::Start || self.header.version == 1)
     }
 
     /// Begins a packet with its packet token.
@@ -340,7 +368,19 @@ impl Parser {
             }
             FieldOrder::Id => self.id(token),
             FieldOrder::Time if token == vocab::TIME_BACK.first => Ok(ParserState::TimeBack),
-            FieldOrder::Time => self.gap(token, false),
+            FieldOrder::Time => {
+                let due = |early| DigitTarget::Due { early };
+                let (tokens, target) = if vocab::DUE.arg(token).is_some() {
+                    (TimeTokens::Late, due(false))
+                } else if vocab::DUE_EARLY.arg(token).is_some() {
+                    (TimeTokens::Early, due(true))
+                } else if vocab::TIME.arg(token).is_some() {
+                    (TimeTokens::Gap, DigitTarget::Gap { back: false })
+                } else {
+                    (TimeTokens::Gap1, DigitTarget::Gap { back: false })
+                };
+                self.time(tokens, target, token)
+            }
         }
     }
 
@@ -352,12 +392,16 @@ impl Parser {
             SeqDelta::KeepAlive
         } else if let Some(k) = vocab::SEQ_OLD.arg(token) {
             SeqDelta::RetransmitOldest(k as u8)
+        } else if let Some(k) = vocab::SEQ_OLD_1.arg(token) {
+            SeqDelta::RetransmitOldest((vocab::SEQ_OLD.count() + k) as u8)
         } else if let Some(k) = vocab::SEQ_NEW.arg(token) {
             SeqDelta::RetransmitNewest(k as u8)
         } else if let Some(k) = vocab::SEQ_HOLE.arg(token) {
             SeqDelta::FillHole(k as u8)
         } else if let Some(k) = vocab::SEQ_SKIP.arg(token) {
             SeqDelta::SkipAhead(k as u8)
+        } else if let Some(k) = vocab::SEQ_SKIP_1.arg(token) {
+            SeqDelta::SkipAhead((vocab::SEQ_SKIP.count() + k) as u8)
         } else if token == vocab::SEQ_FORWARD.first {
             return Ok(self.any_digits(DigitTarget::SeqForward, 2));
         } else if token == vocab::SEQ_BACK.first {
@@ -372,6 +416,8 @@ impl Parser {
     fn ack(&mut self, token: TokenId) -> NextState {
         self.delta.ack = if let Some(k) = vocab::ACK_SEG.arg(token) {
             AckDelta::Segment(k as u8)
+        } else if let Some(k) = vocab::ACK_SEG_1.arg(token) {
+            AckDelta::Segment((vocab::ACK_SEG.count() + k) as u8)
         } else if let Some(k) = vocab::ACK_NEW.arg(token) {
             AckDelta::Newest(k as u8)
         } else if let Some(k) = vocab::ACK_FULL.arg(token) {
@@ -441,15 +487,16 @@ impl Parser {
         Ok(ParserState::Fields(FieldOrder::Time))
     }
 
-    /// Reads the token of a gap. `back`: the clock was set back.
+    /// Reads the token of a time. A time of zero has one spelling: ahead, not back nor early.
     #[inline]
-    fn gap(&mut self, token: TokenId, back: bool) -> NextState {
-        let i = vocab::TIME.arg(token).ok_or(Misplaced)?;
-        let b = gap_bucket(self.header.unit, i);
+    fn time(&mut self, tokens: TimeTokens, target: DigitTarget, token: TokenId) -> NextState {
+        let i = tokens.range().arg(token).ok_or(Misplaced)?;
+        let b = tokens.bucket(self.header.unit, i);
+        let back = target == DigitTarget::Gap { back: true };
         if b.first >= b.end || (back && b.end <= 1) {
             return Err(Misplaced);
         }
-        Ok(self.in_bucket(DigitTarget::Gap { back }, b))
+        Ok(self.in_bucket(target, b))
     }
 
     /// Begins the digits of a place in bucket `b`.
@@ -480,18 +527,22 @@ impl Parser {
         let delta = &mut self.delta;
         match self.digits.target {
             DigitTarget::Gap { back } => {
-                delta.gap = if back { -(value as i64) } else { value as i64 };
+                delta.time = TimeDelta::Gap(if back { -(value as i64) } else { value as i64 });
+                ParserState::BetweenPackets
+            }
+            DigitTarget::Due { early } => {
+                delta.time = TimeDelta::Due(if early { -(value as i64) } else { value as i64 });
                 ParserState::BetweenPackets
             }
             target => self.store(target, value),
         }
     }
 
-    /// Stores a number other than a gap, and returns the state after it.
+    /// Stores a number other than a time, and returns the state after it.
     fn store(&mut self, target: DigitTarget, value: u64) -> ParserState {
         let delta = &mut self.delta;
         match target {
-            DigitTarget::Gap { .. } => {}
+            DigitTarget::Gap { .. } | DigitTarget::Due { .. } => {}
             DigitTarget::Port => self.header.server_port = value as u16,
             DigitTarget::Flags => delta.flag_toggle = value as u16,
             DigitTarget::SeqForward => delta.seq = SeqDelta::Forward(value as u16),
@@ -533,7 +584,9 @@ impl Parser {
     fn state_after(&mut self, target: DigitTarget, value: u64) -> ParserState {
         ParserState::Fields(match target {
             DigitTarget::Port => return ParserState::TsClock(0),
-            DigitTarget::Gap { .. } => return ParserState::BetweenPackets,
+            DigitTarget::Gap { .. } | DigitTarget::Due { .. } => {
+                return ParserState::BetweenPackets;
+            }
             DigitTarget::OptionKind => {
                 let room = self.option_room() as u64;
                 return self.bounded_digits(

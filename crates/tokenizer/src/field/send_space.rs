@@ -22,6 +22,22 @@ pub(crate) struct SeqRange {
     pub(crate) end: i64,
 }
 
+/// Last transmission of some octets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Sent {
+    /// Time of the packet, in nanoseconds since the Unix epoch.
+    pub(crate) time_ns: i64,
+    /// Whether a packet before it had carried some of the octets.
+    pub(crate) is_repeat: bool,
+}
+
+/// Segment with payload that is not acknowledged.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    range: SeqRange,
+    sent: Sent,
+}
+
 /// Sequence space of one sender (RFC 9293, section 3.3.1).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SendSpace {
@@ -30,8 +46,10 @@ pub(crate) struct SendSpace {
     contiguous: i64,
     snd_una: i64,
     fin: Option<i64>,
+    /// Last transmission of the SYN, and of the FIN.
+    flags_sent: [Option<Sent>; 2],
     /// Segments with payload that are not acknowledged, by start.
-    segments: VecDeque<SeqRange>,
+    segments: VecDeque<Segment>,
     /// Ranges beyond the first hole, by start; no two of them touch.
     out_of_order: Vec<SeqRange>,
     /// Segments that brought no new octets, last one first; empty ranges are none.
@@ -117,12 +135,12 @@ impl SendSpace {
 
     /// Returns the `k`-th oldest segment that is not acknowledged, counted from 0.
     pub(crate) fn oldest(&self, k: usize) -> Option<SeqRange> {
-        self.segments.get(k).copied()
+        self.segments.get(k).map(|s| s.range)
     }
 
     /// Returns the `k`-th newest segment that is not acknowledged, counted from 0.
     pub(crate) fn newest(&self, k: usize) -> Option<SeqRange> {
-        self.segments.len().checked_sub(k + 1).map(|i| self.segments[i])
+        self.segments.len().checked_sub(k + 1).map(|i| self.segments[i].range)
     }
 
     /// Returns the segments that brought no new octets, last one first: those that the receiver
@@ -133,13 +151,13 @@ impl SendSpace {
 
     /// Returns the index of the segment that starts at `offset`, counted from the oldest.
     pub(crate) fn index_starting_at(&self, offset: i64) -> Option<usize> {
-        self.segments.binary_search_by_key(&offset, |s| s.start).ok()
+        self.segments.binary_search_by_key(&offset, |s| s.range.start).ok()
     }
 
     /// Returns the index of the segment that ends at `offset`, counted from the oldest.
     pub(crate) fn index_ending_at(&self, offset: i64) -> Option<usize> {
-        let i = self.segments.partition_point(|s| s.start < offset).checked_sub(1)?;
-        (self.segments[i].end == offset).then_some(i)
+        let i = self.first_above(offset).checked_sub(1)?;
+        (self.segments[i].range.end == offset).then_some(i)
     }
 
     /// Returns the index of the segment that starts at `offset`, counted from the oldest and from
@@ -156,11 +174,21 @@ impl SendSpace {
 
     /// Returns the index of the first segment that starts at `offset` or above.
     pub(crate) fn first_above(&self, offset: i64) -> usize {
-        self.segments.partition_point(|s| s.start < offset)
+        self.segments.partition_point(|s| s.range.start < offset)
+    }
+
+    /// Returns the newest transmission among the octets below `ack` that are not acknowledged.
+    pub(crate) fn newest_below(&self, ack: i64) -> Option<Sent> {
+        let [syn, fin] = self.flags_sent;
+        let segments = self.segments.iter().take_while(|s| s.range.start < ack).map(|s| s.sent);
+        // The SYN has offset 0.
+        let syn = syn.filter(|_| self.snd_una < 1 && ack >= 1);
+        let fin = fin.filter(|_| self.fin.is_some_and(|end| self.snd_una < end && ack >= end));
+        segments.chain(syn).chain(fin).max_by_key(|sent| sent.time_ns)
     }
 
     /// Records a packet that was sent at offset `seq`.
-    pub(crate) fn record_sent(&mut self, seq: i64, flags: Flags, payload_len: u32) {
+    pub(crate) fn record_sent(&mut self, seq: i64, flags: Flags, payload_len: u32, time_ns: i64) {
         // RFC 9293, section 3.4: SYN comes before the first octet of the segment, FIN after the
         // last one, and each occupies one sequence number.
         let data = seq + i64::from(flags.contains(Flags::SYN));
@@ -172,10 +200,20 @@ impl SendSpace {
         if flags.contains(Flags::FIN) {
             self.fin = Some(end);
         }
+        for (sent, flag) in self.flags_sent.iter_mut().zip([Flags::SYN, Flags::FIN]) {
+            if flags.contains(flag) {
+                *sent = Some(Sent { time_ns, is_repeat: sent.is_some() });
+            }
+        }
         let fresh = self.cover(seq, end);
-        if fresh && payload_len > 0 {
-            self.record_segment(SeqRange { start: data, end: data_end });
-        } else if !fresh && !flags.contains(Flags::SYN) {
+        if payload_len > 0 {
+            let range = SeqRange { start: data, end: data_end };
+            self.repeat(range, time_ns);
+            if fresh {
+                self.record_segment(Segment { range, sent: Sent { time_ns, is_repeat: false } });
+            }
+        }
+        if !fresh && !flags.contains(Flags::SYN) {
             self.repeated.rotate_right(1);
             self.repeated[0] = SeqRange { start: seq, end };
         }
@@ -218,21 +256,34 @@ impl SendSpace {
         }
     }
 
-    /// Inserts a segment, unless one with the same start is there; drops the oldest if there are
-    /// too many.
-    fn record_segment(&mut self, segment: SeqRange) {
-        if segment.end <= self.snd_una {
+    /// Sets the last transmission of the segments that `range` has octets of.
+    fn repeat(&mut self, range: SeqRange, time_ns: i64) {
+        if self.segments.back().is_none_or(|last| last.range.end <= range.start) {
             return;
         }
-        if self.segments.back().is_none_or(|last| last.start < segment.start) {
+        for segment in self.segments.iter_mut().skip_while(|s| s.range.end <= range.start) {
+            if segment.range.start >= range.end {
+                break;
+            }
+            segment.sent = Sent { time_ns, is_repeat: true };
+        }
+    }
+
+    /// Inserts a segment, unless one with the same start is there; drops the oldest if there are
+    /// too many.
+    fn record_segment(&mut self, segment: Segment) {
+        if segment.range.end <= self.snd_una {
+            return;
+        }
+        if self.segments.back().is_none_or(|last| last.range.start < segment.range.start) {
             if self.segments.len() == MAX_SEGMENTS {
                 self.segments.pop_front();
             }
             self.segments.push_back(segment);
             return;
         }
-        let at = self.segments.partition_point(|s| s.start < segment.start);
-        if self.segments.get(at).is_some_and(|s| s.start == segment.start) {
+        let at = self.segments.partition_point(|s| s.range.start < segment.range.start);
+        if self.segments.get(at).is_some_and(|s| s.range.start == segment.range.start) {
             return;
         }
         self.segments.insert(at, segment);
@@ -248,7 +299,7 @@ impl SendSpace {
             return;
         }
         self.snd_una = offset;
-        while self.segments.front().is_some_and(|s| s.end <= offset) {
+        while self.segments.front().is_some_and(|s| s.range.end <= offset) {
             self.segments.pop_front();
         }
         // The receiver has octets that the capture has not: they fill the hole.

@@ -108,7 +108,8 @@ impl TokenStats {
         // A packet has at most one token of a field, but several of options; a flow has one of each
         // field of the header.
         let absent = self.packets.saturating_sub(tokens);
-        let mut bits = if field == "flow" {
+        // Which of both times a packet has follows from the state.
+        let mut bits = if ["flow", "time", "due"].contains(&field) {
             bits_of(counts.into_iter())
         } else {
             bits_of(counts.into_iter().chain([absent]))

@@ -70,6 +70,7 @@ impl Survey {
     /// Returns the header of the surveyed flow.
     pub(super) fn header(&self, flow: &Flow, v6: bool) -> FlowHeader {
         FlowHeader {
+            version: vocab::VERSION,
             ip_version: if v6 { 6 } else { 4 },
             // Coarser captures are kept in microseconds too: a capture in milliseconds cannot be
             // told from a short flow whose times are whole milliseconds by chance.

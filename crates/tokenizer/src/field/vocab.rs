@@ -6,7 +6,7 @@
 use crate::TokenId;
 
 /// Version of this table of ids.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A range of consecutive ids with one meaning, which an argument from 0 tells apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +35,12 @@ impl TokenRange {
         }
     }
 
+    /// Returns the part of the range that holds `len` ids from argument `i` on.
+    pub(crate) const fn part(self, i: usize, len: u16) -> TokenRange {
+        assert!(i + len as usize <= self.count());
+        TokenRange { first: self.first + i as TokenId, len }
+    }
+
     /// Returns the number of ids in the range.
     #[must_use]
     pub const fn count(self) -> usize {
@@ -58,12 +64,12 @@ pub struct Row {
 }
 
 macro_rules! table {
-    ($(
+    ($first:expr, $table:ident, $end:ident, $doc:literal; $(
         $ident:ident, $len:expr, $name:literal, $field:literal, $digits:literal, $meaning:literal;
     )*) => {
-        table!(@consts 0; $($ident, $len, $meaning;)*);
-        /// Every row of the table, in order of ids.
-        pub const TABLE: &[Row] = &[
+        table!(@consts $end, $first; $($ident, $len, $meaning;)*);
+        #[doc = $doc]
+        pub const $table: &[Row] = &[
             $(Row {
                 range: $ident,
                 name: $name,
@@ -73,25 +79,26 @@ macro_rules! table {
             },)*
         ];
     };
-    (@consts $start:expr; $ident:ident, $len:expr, $meaning:literal; $($rest:tt)*) => {
+    (@consts $end:ident, $start:expr; $ident:ident, $len:expr, $meaning:literal; $($rest:tt)*) => {
         #[doc = $meaning]
         pub const $ident: TokenRange = TokenRange { first: $start, len: $len };
-        table!(@consts $ident.first + $ident.len; $($rest)*);
+        table!(@consts $end, $ident.first + $ident.len; $($rest)*);
     };
-    (@consts $start:expr;) => {
-        /// Number of token ids in the table.
-        pub const VOCAB_SIZE: usize = $start as usize;
+    (@consts $end:ident, $start:expr;) => {
+        /// One past the last id of the table.
+        pub const $end: usize = $start as usize;
     };
 }
 
 table! {
-    END_, 1, "end", "flow", "0", "end of the flow";
+    0, TABLE, VOCAB_SIZE, "Every row of the table, in order of ids.";
     BOS_, 1, "begin", "flow", "0", "beginning of the flow";
-    FLOW, 8, "flow", "flow", "0", "IP version (4, then 6) and unit of time (ns, us, ms, s)";
+    END_, 1, "end", "flow", "0", "end of the flow";
+    FLOW, 4, "flow", "flow", "0", "IP version (4, then 6) and unit of time (ns, us)";
     CLASS, 6, "class", "flow", "0",
         "close of the flow (graceful, reset, open), first with, then without its handshake";
     LENGTH, 16, "length", "flow", "0", "number of packets, by power of two";
-    PORT, 47, "port", "flow", "0", "server's port, from a list";
+    PORT, 21, "port", "flow", "0", "server's port, from a list";
     PORT_RAW, 1, "port.raw", "flow", "2", "server's port, any other";
     TS_CLOCK, 16, "hz", "flow", "0",
         "tick of the timestamp clock, client's (8), then server's (8), if it is not 1 ms";
@@ -104,12 +111,12 @@ table! {
     SEQ_UNA, 1, "seq.una", "seq", "0", "sequence number: the lowest that is not acknowledged";
     SEQ_KEEPALIVE, 1, "seq.keepalive", "seq", "0",
         "sequence number: one below the lowest that is not acknowledged";
-    SEQ_OLD, 16, "seq.rtx.old", "seq", "0",
+    SEQ_OLD, 8, "seq.rtx.old", "seq", "0",
         "retransmission: k-th oldest segment that is not acknowledged";
     SEQ_NEW, 8, "seq.rtx.new", "seq", "0",
         "retransmission: k-th newest segment that is not acknowledged";
     SEQ_HOLE, 8, "seq.hole", "seq", "0", "sequence number: the beginning of the k-th hole";
-    SEQ_SKIP, 8, "seq.skip", "seq", "0",
+    SEQ_SKIP, 4, "seq.skip", "seq", "0",
         "sequence number: k + 1 full segments ahead, which leaves a hole";
     SEQ_FORWARD, 1, "seq.forward", "seq", "2", "sequence number: octets ahead of the expected one";
     SEQ_BACK, 1, "seq.back", "seq", "2", "sequence number: octets behind the expected one";
@@ -187,12 +194,31 @@ table! {
         "IPv6 flow label: distance from this side's last, modulo 2^20";
     TIME_BACK, 1, "time.back", "time", "0",
         "the clock of the capture was set back, by the time that follows";
-    TIME, 211, "time", "time", "by bucket", "time since the flow's packet before, by bucket";
+    TIME, 127, "time", "time", "by bucket", "time since the flow's packet before, by bucket";
+    DUE, 86, "due", "due", "by bucket",
+        "time since the moment at which the answer was due, by bucket";
+    DUE_EARLY, 42, "due.early", "due", "by bucket",
+        "time until the moment at which the answer is due, by bucket";
     DIGIT, 256, "digit", "digit", "0",
         "base-256 digit of the number that the token before began, most significant first";
 }
 
 const _: () = assert!(VOCAB_SIZE <= 1024, "at most 1,024 token ids");
+
+table! {
+    VOCAB_SIZE as TokenId, TABLE_1, END_OF_IDS,
+        "Rows of version 1 that the table lacks. No flow of this version has their ids.";
+    BOS_1, 1, "begin", "flow", "0", "beginning of a flow of version 1";
+    FLOW_1, 4, "flow", "flow", "0", "IP version (4, then 6) and unit of time (ms, s)";
+    PORT_1, 26, "port", "flow", "0", "server's port, from a list";
+    SEQ_OLD_1, 8, "seq.rtx.old", "seq", "0",
+        "retransmission: the segments after the 8 of `seq.rtx.old`";
+    SEQ_SKIP_1, 4, "seq.skip", "seq", "0",
+        "sequence number: further ahead than by the 4 of `seq.skip`";
+    ACK_SEG_1, 16, "ack.segment", "ack", "0",
+        "acknowledgment: the ends of the segments after the 8 of `ack.segment`";
+    TIME_1, 211, "time", "time", "by bucket", "time since the flow's packet before, by bucket";
+}
 
 /// Last token of a flow.
 pub const END: TokenId = END_.first;
@@ -202,8 +228,9 @@ pub const BOS: TokenId = BOS_.first;
 /// Returns the row of `token`, or `None` if no row has it.
 #[must_use]
 pub fn row(token: TokenId) -> Option<&'static Row> {
-    let i = TABLE.partition_point(|r| r.range.first <= token);
-    TABLE[..i].last().filter(|r| r.range.arg(token).is_some())
+    let table = if token < BOS_1.first { TABLE } else { TABLE_1 };
+    let i = table.partition_point(|r| r.range.first <= token);
+    table[..i].last().filter(|r| r.range.arg(token).is_some())
 }
 
 /// Returns the name of a token, for errors and documents: `packet(37)`, `digit(255)`, `end`.
@@ -217,10 +244,15 @@ pub fn describe(token: TokenId) -> String {
 }
 
 /// Server ports with a token in [`PORT`].
-pub const PORTS: [u16; 47] = [
-    443, 80, 8080, 22, 27017, 53, 25, 21, 23, 110, 143, 993, 995, 587, 465, 389, 636, 445, 139,
-    135, 88, 3389, 3306, 5432, 6379, 1433, 1521, 5900, 8443, 8000, 8888, 9200, 9418, 873, 5201,
-    5060, 1883, 8883, 5222, 5228, 179, 111, 2049, 853, 6667, 4433, 49152,
+pub const PORTS: [u16; PORT.count()] = [
+    443, 80, 8080, 22, 27017, 53, 25, 21, 110, 445, 3306, 5432, 6379, 8443, 9418, 873, 5201, 1883,
+    5222, 5228, 853,
+];
+
+/// Server ports with a token in [`PORT_1`].
+pub(crate) const PORTS_1: [u16; PORT_1.count()] = [
+    23, 143, 993, 995, 587, 465, 389, 636, 139, 135, 88, 3389, 1433, 1521, 5900, 8000, 8888, 9200,
+    5060, 8883, 179, 111, 2049, 6667, 4433, 49152,
 ];
 
 /// Ticks of the timestamp clocks in [`TS_CLOCK`], in nanoseconds. The first one needs
@@ -228,7 +260,7 @@ pub const PORTS: [u16; 47] = [
 pub const TICKS_NS: [i64; 8] =
     [1_000_000, 4_000_000, 10_000_000, 100_000_000, 500_000_000, 1_000, 1_000_000_000, 2_000_000];
 
-/// Units of time in [`FLOW`], in nanoseconds.
+/// Units of time in [`FLOW`] and in [`FLOW_1`], in nanoseconds.
 pub const UNITS_NS: [i64; 4] = [1, 1_000, 1_000_000, 1_000_000_000];
 
 /// Flag bits that the tokens of [`FLAGS`] toggle.

@@ -3,10 +3,10 @@
 //! A packet is a packet token, the fields that differ from their expected values in the order of
 //! [`FieldOrder`](super::field_order::FieldOrder), and the time.
 
-use super::bucket::{self, digits_for, gap_bucket};
+use super::bucket::{self, TimeTokens, digits_for};
 use super::delta::{
-    AckDelta, FlowLabelDelta, IpIdDelta, LenDelta, OptionsDelta, PacketDelta, SeqDelta, TsecrDelta,
-    TsvalDelta, WindowDelta,
+    AckDelta, FlowLabelDelta, IpIdDelta, LenDelta, OptionsDelta, PacketDelta, SeqDelta, TimeDelta,
+    TsecrDelta, TsvalDelta, WindowDelta,
 };
 use super::digits::{write_bucketed, write_digits, write_raw};
 use super::options::{Element, SackDelta};
@@ -14,7 +14,7 @@ use super::time_unit::TimeUnit;
 use super::vocab;
 use crate::TokenId;
 
-/// Appends the tokens of one packet. `unit` is the unit of its gap.
+/// Appends the tokens of one packet. `unit` is the unit of its time.
 pub(super) fn packet(delta: &PacketDelta, unit: TimeUnit, out: &mut Vec<TokenId>) {
     out.push(vocab::PACKET.at(delta.kind.index()));
     if delta.flag_toggle != 0 {
@@ -45,7 +45,7 @@ pub(super) fn packet(delta: &PacketDelta, unit: TimeUnit, out: &mut Vec<TokenId>
         TsecrDelta::Raw(by) => write_raw(vocab::TSECR_RAW, by.into(), 4, out),
     }
     ip(delta, out);
-    gap(delta.gap, unit, out);
+    time(delta.time, unit, out);
 }
 
 /// Appends the token of a sequence number, and its digits.
@@ -221,17 +221,20 @@ fn ip(delta: &PacketDelta, out: &mut Vec<TokenId>) {
     }
 }
 
-/// Appends the tokens of a gap, which is in units of the flow.
-fn gap(gap: i64, unit: TimeUnit, out: &mut Vec<TokenId>) {
-    if gap < 0 {
-        out.push(vocab::TIME_BACK.at(0));
-    }
-    // Buckets are cut in nanoseconds whatever the unit, so that a token means the same in every
-    // flow; the digits count units.
-    let units = gap.unsigned_abs();
-    let i = bucket::GAPS.index(units.saturating_mul(unit.ns() as u64));
-    let i = i.unwrap_or(vocab::TIME.count() - 1);
-    let b = gap_bucket(unit, i);
-    out.push(vocab::TIME.at(i));
+/// Appends the tokens of a time.
+fn time(delta: TimeDelta, unit: TimeUnit, out: &mut Vec<TokenId>) {
+    let (tokens, units) = match delta {
+        TimeDelta::Gap(units @ 0..) => (TimeTokens::Gap, units),
+        TimeDelta::Gap(units) => {
+            out.push(vocab::TIME_BACK.at(0));
+            (TimeTokens::Gap, units)
+        }
+        TimeDelta::Due(units @ 0..) => (TimeTokens::Late, units),
+        TimeDelta::Due(units) => (TimeTokens::Early, units),
+    };
+    let units = units.unsigned_abs();
+    let i = tokens.index(units, unit);
+    let b = tokens.bucket(unit, i);
+    out.push(tokens.range().at(i));
     write_digits(units - b.first, digits_for(b.max_offset()), out);
 }

@@ -74,9 +74,9 @@ impl Mask {
         for_each_word(first, count, |word, bits| self.0[word] |= bits);
     }
 
-    /// Removes `count` tokens from `first` on.
-    pub(super) fn clear_run(&mut self, first: TokenId, count: usize) {
-        for_each_word(first, count, |word, bits| self.0[word] &= !bits);
+    /// Inserts those of `count` tokens from `first` on that `other` holds.
+    pub(super) fn set_run_of(&mut self, other: &Mask, first: TokenId, count: usize) {
+        for_each_word(first, count, |word, bits| self.0[word] |= bits & other.0[word]);
     }
 
     /// Inserts every token of `other`.

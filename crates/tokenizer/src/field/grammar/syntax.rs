@@ -1,24 +1,26 @@
 //! Tokens that keep a flow decodable.
 
+use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 use super::mask::Mask;
-use crate::TokenId;
-use crate::field::bucket::{self, gap_bucket};
+use crate::field::bucket::TimeTokens;
 use crate::field::field_order::FieldOrder;
 use crate::field::parse::{Parser, ParserState};
 use crate::field::time_unit::TimeUnit;
 use crate::field::ts_clock::ClockId;
 use crate::field::vocab;
 
-/// Gap tokens whose bucket holds at least one whole unit, by unit of time.
-static GAPS: LazyLock<[Mask; TimeUnit::ALL.len()]> = LazyLock::new(|| {
+/// Tokens of times whose bucket holds at least one whole unit, by unit of time.
+static TIMES: LazyLock<[Mask; TimeUnit::ALL.len()]> = LazyLock::new(|| {
     TimeUnit::ALL.map(|unit| {
         let mut mask = Mask::default();
-        for i in 0..vocab::TIME.count() {
-            let b = gap_bucket(unit, i);
-            if b.first < b.end {
-                mask.set(vocab::TIME.at(i));
+        for tokens in [TimeTokens::Gap, TimeTokens::Late, TimeTokens::Early] {
+            for i in 0..tokens.range().count() {
+                let b = tokens.bucket(unit, i);
+                if b.first < b.end {
+                    mask.set(tokens.range().at(i));
+                }
             }
         }
         mask
@@ -110,27 +112,17 @@ impl<'a> Syntax<'a> {
             }
         }
         mask.set(vocab::TIME_BACK.first);
-        self.gaps(0..u64::MAX, mask);
+        mask.set_mask(&TIMES[self.parser.header.unit as usize]);
     }
 
-    /// Adds the gaps whose buckets reach into `range_ns` and begin before its end. Adds the
-    /// shortest gap from its start on if no bucket does both.
-    pub(super) fn gaps(self, range_ns: std::ops::Range<u64>, mask: &mut Mask) {
-        let (unit, count) = (self.parser.header.unit, vocab::TIME.count());
-        mask.set_mask(&GAPS[unit as usize]);
-        let least = range_ns.start.div_ceil(unit.ns() as u64);
-        let first = bucket::GAPS.index(range_ns.start).unwrap_or(count - 1);
-        let first = first + usize::from(gap_bucket(unit, first).end <= least);
-        let end = range_ns
-            .end
-            .checked_sub(1)
-            .map_or(0, |ns| bucket::GAPS.index(ns).map_or(count, |i| i + 1));
-        // Not every bucket holds a whole unit: where none in the range does, the next one that does
-        // stays, since a packet must have a gap.
-        let shortest = (first..count).find(|&i| mask.contains(vocab::TIME.at(i)));
-        let end = shortest.map_or(end, |i| end.max(i + 1));
-        mask.clear_run(vocab::TIME.first, first);
-        mask.clear_run(vocab::TIME.first + end as TokenId, count - end);
+    /// Adds the tokens of times that hold one of these whole units.
+    pub(super) fn times(self, tokens: TimeTokens, units: RangeInclusive<u64>, mask: &mut Mask) {
+        if units.is_empty() {
+            return;
+        }
+        let unit = self.parser.header.unit;
+        let [first, last] = [*units.start(), *units.end()].map(|units| tokens.index(units, unit));
+        mask.set_run_of(&TIMES[unit as usize], tokens.range().at(first), last + 1 - first);
     }
 
     /// Adds the tokens that may follow within a value or within a list of options.
@@ -146,9 +138,8 @@ impl<'a> Syntax<'a> {
             ParserState::SackCount { .. } => mask.set_all(vocab::SACK_COUNT),
             ParserState::Element => self.elements(mask),
             ParserState::TimeBack => {
-                self.gaps(0..u64::MAX, mask);
                 // A gap of zero has one spelling: without `time.back`.
-                mask.clear(vocab::TIME.first);
+                self.times(TimeTokens::Gap, 1..=u64::MAX, mask);
             }
             _ => {}
         }
@@ -187,25 +178,5 @@ impl<'a> Syntax<'a> {
         if room.is_multiple_of(4) {
             mask.set(vocab::OPT_DONE.first);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wait_that_is_longer_than_the_room_leaves_the_shortest_one() {
-        let parser = Parser::default();
-        let gaps = |from_ns, to_ns| {
-            let mut mask = Mask::default();
-            Syntax::new(&parser).gaps(from_ns..to_ns, &mut mask);
-            (0..vocab::TIME.count())
-                .filter(|&i| mask.contains(vocab::TIME.at(i)))
-                .collect::<Vec<_>>()
-        };
-        let long_enough = gaps(5_000_000, u64::MAX);
-        assert!(long_enough.len() > 1);
-        assert_eq!(gaps(5_000_000, 1_000_000), [long_enough[0]]);
     }
 }

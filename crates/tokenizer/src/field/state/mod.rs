@@ -11,6 +11,7 @@ mod len;
 mod options;
 mod sender;
 mod seq;
+mod time;
 mod timestamps;
 mod window;
 
@@ -153,12 +154,7 @@ impl FlowState {
         } else {
             delta.ip_id = self.encode_ip_id(d, packet.ip_id);
         }
-        let gap_ns = packet.time_ns.wrapping_sub(self.time_ns);
-        delta.gap = match self.unit_ns {
-            // Division by a constant is faster, and most flows count microseconds.
-            1_000 => gap_ns / 1_000,
-            unit_ns => gap_ns / unit_ns,
-        };
+        delta.time = self.encode_time(d, packet.time_ns, has_ack.then_some(ack));
         self.update(packet, octets, ts, seq, ack);
     }
 
@@ -176,7 +172,7 @@ impl FlowState {
         let ack = self.decoded_ack(delta);
         let payload_len = self.decoded_len(delta);
         let window = self.decode_window(delta, ack);
-        let time_ns = self.time_ns.wrapping_add(delta.gap.wrapping_mul(self.unit_ns));
+        let time_ns = self.decode_time(delta, has_ack.then_some(ack));
         if has_ack {
             self.update_ts_recent(d, ack);
         }
@@ -241,14 +237,15 @@ impl FlowState {
         }
         // RFC 9293, section 3.10.7.4: a RST is processed before its text, which nobody receives.
         if !is_rst {
-            side.space.record_sent(seq, packet.flags, packet.payload_len);
+            side.space.record_sent(seq, packet.flags, packet.payload_len, packet.time_ns);
         }
         side.last_was_syn = is_syn;
         side.last_window = packet.window;
         side.max_window = if is_syn { 0 } else { side.max_window.max(packet.window) };
         side.update_ip(packet);
         if packet.flags.contains(Flags::ACK) {
-            side.last_ack = ack;
+            self.update_floor(d, packet.time_ns, ack);
+            self.sides[d.index()].last_ack = ack;
             self.sides[d.reversed().index()].space.record_ack(ack);
         }
     }

@@ -125,6 +125,9 @@ pub(crate) struct SenderState {
     pub(crate) last_ack: i64,
     /// Options that its SYN offered.
     pub(crate) offer: Offer,
+    /// Least time from a packet of the other side to the side's acknowledgment of it, as the
+    /// capture sees it, in nanoseconds.
+    pub(super) answer_floor_ns: Option<i64>,
     /// Number of packets sent.
     pub(crate) packets: u64,
     /// Whether its last packet carried SYN.

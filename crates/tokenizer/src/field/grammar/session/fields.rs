@@ -1,12 +1,14 @@
 //! Fields that the packets of a session may have.
 
+use std::ops::RangeInclusive;
+
 use flowtrack::Direction;
 use tcpwire::option_kind;
 
 use super::windows::MAX_PAYLOAD;
 use super::{MAX_TTLS, Session};
 use crate::TokenId;
-use crate::field::bucket;
+use crate::field::bucket::{self, TimeTokens};
 use crate::field::delta::{FlagPattern, PacketKind};
 use crate::field::digits::DigitTarget;
 use crate::field::field_order::FieldOrder;
@@ -108,12 +110,34 @@ impl Session<'_> {
         if self.progress.packets == 0 {
             mask.set(vocab::TIME.first);
         } else {
-            let range_ns = self.state.catch_up_ns(self.delta)..self.max_gap_ns();
-            Syntax::new(self.parser).gaps(range_ns, mask);
-            if self.most_back() > 0 {
+            let (syntax, times) = (Syntax::new(self.parser), self.times());
+            if times[0].0 == TimeTokens::Gap && self.most_back() > 0 {
                 mask.set(vocab::TIME_BACK.first);
             }
+            for (tokens, units) in times {
+                syntax.times(tokens, units, mask);
+            }
         }
+    }
+
+    /// Returns the tokens that may say the time of the current packet, with the whole units that
+    /// they may say: those of the gap, or those of the time at which an answer is due.
+    fn times(&self) -> [(TimeTokens, RangeInclusive<u64>); 2] {
+        let unit_ns = self.parser.header.unit_ns() as u64;
+        let least = self.state.catch_up_ns(self.delta).div_ceil(unit_ns);
+        let most = (self.max_gap_ns() / unit_ns).max(least);
+        #[expect(clippy::reversed_empty_ranges, reason = "an empty range allows no time")]
+        let none = 1..=0;
+        let Some(ahead_ns) = self.state.ahead_ns(self.delta) else {
+            return [(TimeTokens::Gap, least..=most), (TimeTokens::Early, none)];
+        };
+        // The packet comes from `least` to `most` units after the packet before, or the clock ran
+        // back.
+        let ahead = ahead_ns.unsigned_abs() / unit_ns;
+        let late = least.saturating_sub(ahead)..=most.saturating_sub(ahead);
+        let early =
+            ahead.saturating_sub(most).max(1)..=(ahead + self.most_back()).saturating_sub(least);
+        [(TimeTokens::Late, if ahead <= most { late } else { none }), (TimeTokens::Early, early)]
     }
 
     /// Returns the upper bound on the gap before the current packet. RFC 7323, section 5.5: after
@@ -249,10 +273,13 @@ impl Session<'_> {
             DigitTarget::Ttl => (1, u64::MAX),
             DigitTarget::OptionKind => (MIN_RAW_KIND, u64::MAX),
             DigitTarget::Gap { back: true } => (0, self.most_back()),
-            DigitTarget::Gap { back: false } => {
-                let unit_ns = self.parser.header.unit_ns() as u64;
-                let least = self.state.catch_up_ns(self.delta).div_ceil(unit_ns);
-                (least, (self.max_gap_ns() / unit_ns).max(least))
+            DigitTarget::Gap { back: false } | DigitTarget::Due { early: false } => {
+                let [(_, units), _] = self.times();
+                units.into_inner()
+            }
+            DigitTarget::Due { early: true } => {
+                let [_, (_, units)] = self.times();
+                units.into_inner()
             }
             _ => (0, u64::MAX),
         };
@@ -464,8 +491,7 @@ impl Session<'_> {
 
     /// Adds the times by which the capture's clock may have run back.
     pub(super) fn gaps_back(&self, mask: &mut Mask) {
-        let unit_ns = self.parser.header.unit_ns() as u64;
-        Syntax::new(self.parser).gaps(unit_ns..self.most_back() * unit_ns + 1, mask);
+        Syntax::new(self.parser).times(TimeTokens::Gap, 1..=self.most_back(), mask);
     }
 
     /// Adds fields of the IP header.
