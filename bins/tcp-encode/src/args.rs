@@ -35,6 +35,10 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<FormatArg>,
 
+    /// Compression of the dataset's columns [default: lz4, in Parquet zstd]
+    #[arg(long, value_name = "CODEC")]
+    pub(crate) compression: Option<CompressionArg>,
+
     /// Token code of the dataset
     #[arg(long, value_name = "CODE", default_value = "field")]
     pub(crate) tokens: TokenCodeArg,
@@ -110,6 +114,17 @@ pub(crate) enum FormatArg {
     Arrow,
     /// Parquet, a row group per batch
     Parquet,
+}
+
+/// Compression of the dataset: `--compression`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum CompressionArg {
+    /// Columns as they are, for readers that map the file
+    None,
+    /// LZ4 frames: fast; in Arrow alone
+    Lz4,
+    /// Zstandard: smaller
+    Zstd,
 }
 
 /// Token code of the dataset: `--tokens`.

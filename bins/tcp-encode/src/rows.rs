@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use arrowio::{DatasetFormat, DatasetMeta, FlowRow};
+use anyhow::bail;
+use arrowio::{Compression, DatasetFormat, DatasetMeta, FlowRow};
 use clikit::{Console, is_dash};
 use dataset::{Destination, Outcome, RowCodec, RowEncoder, Sink, SinkOptions, summarize};
 use flowtrack::Flow;
 
 use crate::anonymize;
-use crate::args::{self, Args, FormatArg, TokenCodeArg};
+use crate::args::{self, Args, CompressionArg, FormatArg, TokenCodeArg};
 use crate::judge::Wanted;
 use crate::options::ReadOptions;
 
@@ -69,7 +70,15 @@ pub(crate) fn create(args: &Args, console: &Console) -> anyhow::Result<Sink<'sta
     if destination.is_folder() {
         clikit::warn_if_named_like_a_file(output, DatasetFormat::FILES);
     }
-    let options = SinkOptions { force: args.force, stream_batch_tokens: None };
+    if args.compression == Some(CompressionArg::Lz4)
+        && destination.format() == DatasetFormat::Parquet
+    {
+        bail!(
+            "--compression lz4: expected zstd or none for Parquet, since readers disagree about LZ4 in it"
+        );
+    }
+    let compression = args.compression.map_or(Compression::Lz4, CompressionArg::compression);
+    let options = SinkOptions { force: args.force, stream_batch_tokens: None, compression };
     Ok(Sink::create(destination, &meta(args), &options)?)
 }
 
@@ -105,6 +114,17 @@ impl FormatArg {
         match self {
             FormatArg::Arrow => DatasetFormat::Arrow,
             FormatArg::Parquet => DatasetFormat::Parquet,
+        }
+    }
+}
+
+impl CompressionArg {
+    /// Returns the compression of a dataset's columns.
+    fn compression(self) -> Compression {
+        match self {
+            CompressionArg::None => Compression::None,
+            CompressionArg::Lz4 => Compression::Lz4,
+            CompressionArg::Zstd => Compression::Zstd,
         }
     }
 }

@@ -132,6 +132,15 @@ impl<'w> Destination<'w> {
     pub fn is_folder(&self) -> bool {
         matches!(self, Destination::Folder { .. })
     }
+
+    /// Returns the format of the dataset's files.
+    #[must_use]
+    pub fn format(&self) -> DatasetFormat {
+        match self {
+            Destination::Stream { .. } => DatasetFormat::Stream,
+            Destination::File { format, .. } | Destination::Folder { format, .. } => *format,
+        }
+    }
 }
 
 /// Reasons why a dataset cannot be written.
@@ -159,6 +168,8 @@ pub struct SinkOptions {
     /// Number of tokens in a record batch of a stream, unless the default of [`WriteOptions`] is
     /// used. Small batches reach the reader of a slow stream earlier.
     pub stream_batch_tokens: Option<usize>,
+    /// Compression of all columns.
+    pub compression: Compression,
 }
 
 /// Dataset that is being written. A file or folder appears under its name only when
@@ -182,11 +193,8 @@ impl<'w> Sink<'w> {
         meta: &DatasetMeta,
         options: &SinkOptions,
     ) -> Result<Sink<'w>, SinkError> {
-        let write = |format| WriteOptions {
-            format,
-            compression: Compression::Lz4,
-            ..WriteOptions::default()
-        };
+        let compression = options.compression;
+        let write = |format| WriteOptions { format, compression, ..WriteOptions::default() };
         Ok(Sink(match destination {
             Destination::Stream { name, to } => {
                 let mut write = write(DatasetFormat::Stream);

@@ -390,6 +390,26 @@ fn formats_by_name_and_by_flag() {
 }
 
 #[test]
+fn compression_is_as_asked() {
+    let scratch = Scratch::new();
+    let size = |codec: &str| {
+        let path = scratch.path(&format!("{codec}.arrow"));
+        let capture = testdata("http-lan.pcap");
+        let output = tcp_encode(&[&capture, &path, Path::new("--compression"), Path::new(codec)]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        fs::metadata(path).unwrap().len()
+    };
+    let [zstd, lz4, none] = ["zstd", "lz4", "none"].map(size);
+    assert!(zstd < lz4 && lz4 < none, "{zstd}, {lz4}, {none}");
+    let parquet = scratch.path("a.parquet");
+    let lz4 = [Path::new("--compression"), Path::new("lz4")];
+    let refused = tcp_encode(&[&testdata("quick.pcap"), &parquet, lz4[0], lz4[1]]);
+    assert_eq!(code(&refused), 2);
+    assert!(stderr(&refused).contains("expected zstd or none for Parquet"), "{}", stderr(&refused));
+    assert!(!parquet.exists());
+}
+
+#[test]
 fn the_originals_code() {
     let (code, summary, _) = encode(&testdata("quick.pcap"), &["--tokens", "word16", "-q"]);
     assert!(code < 2);

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use anyhow::bail;
-use arrowio::{DatasetMeta, FlowRow, Tokens};
+use arrowio::{Compression, DatasetMeta, FlowRow, Tokens};
 use clikit::text::count;
 use clikit::{Console, Unit, is_dash};
 use dataset::{Destination, Outcome, RowCodec, RowDecoder, Sink, SinkOptions, summarize};
@@ -241,8 +241,11 @@ impl Output {
         if destination.is_folder() {
             clikit::warn_if_named_like_a_file(path, arrowio::DatasetFormat::FILES);
         }
-        let options =
-            SinkOptions { force: args.force, stream_batch_tokens: Some(STREAM_BATCH_TOKENS) };
+        let options = SinkOptions {
+            force: args.force,
+            stream_batch_tokens: Some(STREAM_BATCH_TOKENS),
+            compression: Compression::Lz4,
+        };
         let sink = Sink::create(destination, &meta(args), &options)?;
         Ok(Output { decoder: RowDecoder::default(), sink })
     }

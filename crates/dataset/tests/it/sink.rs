@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use arrowio::{DatasetFormat, Written};
+use arrowio::{Compression, DatasetFormat, Written};
 use dataset::{Destination, RowCodec, Sink, SinkError, SinkOptions};
 use testkit::Scratch;
 use testkit::datasets::{FIELD, meta, read, row};
 
-const OPTIONS: SinkOptions = SinkOptions { force: false, stream_batch_tokens: None };
+const OPTIONS: SinkOptions =
+    SinkOptions { force: false, stream_batch_tokens: None, compression: Compression::Lz4 };
 
 fn write(destination: Destination<'_>, options: &SinkOptions) -> Result<Written, SinkError> {
     let mut sink = Sink::create(destination, &meta(FIELD), options)?;
