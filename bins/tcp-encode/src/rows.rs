@@ -74,7 +74,7 @@ pub(crate) fn create(args: &Args, console: &Console) -> anyhow::Result<Sink<'sta
         && destination.format() == DatasetFormat::Parquet
     {
         bail!(
-            "--compression lz4: expected zstd or none for Parquet, since readers disagree about LZ4 in it"
+            "--compression lz4: expected zstd or none for Parquet, in which readers disagree about LZ4"
         );
     }
     let compression = args.compression.map_or(Compression::Lz4, CompressionArg::compression);

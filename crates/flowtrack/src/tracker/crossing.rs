@@ -70,7 +70,7 @@ pub(crate) struct TagHistory {
     changes: Option<Box<Changes>>,
 }
 
-/// What changed of a conversation's tags.
+/// Changes of a conversation's tags so far.
 #[derive(Debug)]
 struct Changes {
     /// Tags before the last change, by direction.
