@@ -45,7 +45,7 @@
 //! let names: Vec<String> = tokens.iter().map(|&token| vocab::describe(token)).collect();
 //! assert_eq!(names[..5], ["begin", "flow(1)", "class(2)", "length(1)", "port(1)"]);
 //! assert_eq!(names[5..9], ["packet(0)", "win(1)", "id.zero", "time(0)"]);
-//! assert_eq!(names[9..12], ["packet(37)", "win(1)", "id.zero"]);
+//! assert_eq!(names[9..11], ["packet(37)", "win(1)"]);
 //! assert_eq!(field::decode(&tokens, &identity)?.packets, flow.packets);
 //!
 //! // The identity keeps the values that tokens do not hold.

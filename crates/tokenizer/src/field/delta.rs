@@ -226,8 +226,12 @@ pub(crate) enum WindowDelta {
     SameEdge,
     /// The greatest window of this side since its SYN.
     Max,
-    /// A window of the list [`WINDOWS`](super::vocab::WINDOWS), by index.
-    Listed(u8),
+    /// The expected window, moved by a step of [`ACKED_STEPS`](super::vocab::ACKED_STEPS).
+    Acked(u8),
+    /// A window of the list [`WINDOWS`](super::vocab::WINDOWS).
+    Listed(u16),
+    /// Window, layout, MSS and shift of a SYN, from [`SYN_SETS`](super::vocab::SYN_SETS), by index.
+    SynSet(u8),
     /// Increase over the expected window.
     Up(u16),
     /// Decrease from the expected window.

@@ -44,7 +44,13 @@ pub fn reference(stats: &TokenStats) -> String {
     list(&mut out, "ttl", vocab::TTLS.iter());
     list(&mut out, "hz, tick in ns (client's, then server's)", vocab::TICKS_NS.iter());
     list(&mut out, "flow, unit in ns (IPv4, then IPv6)", vocab::UNITS_NS[..2].iter());
-    list(&mut out, "opt.layout", super::options::LAYOUTS.map(super::options::layout_name).iter());
+    let layouts = super::options::LAYOUTS.map(super::options::layout_name);
+    list(&mut out, "opt.layout", layouts[..vocab::LAYOUT.count()].iter());
+    let set = |set: vocab::SynSet| {
+        let (window, mss, shift) = (set.window, set.mss, set.shift);
+        format!("{window} / {} / {mss} / {shift}", layouts[usize::from(set.layout)])
+    };
+    list(&mut out, "syn.set (window / layout / MSS / shift)", vocab::SYN_SETS.map(set).iter());
     let _ = writeln!(out, "{COSTS}{stats}.");
     write_worked_flow(&mut out);
     out.push_str(WORD16);

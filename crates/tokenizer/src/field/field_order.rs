@@ -24,7 +24,7 @@ pub(crate) enum FieldOrder {
 }
 
 /// First and last range of tokens of each field.
-const FIELDS: [(TokenRange, TokenRange, FieldOrder); 18] = [
+const FIELDS: [(TokenRange, TokenRange, FieldOrder); 22] = [
     (vocab::FLAGS, vocab::FLAGS_RAW, FieldOrder::Flags),
     (vocab::SEQ_UNA, vocab::SEQ_RAW, FieldOrder::Seq),
     (vocab::ACK_SEG, vocab::ACK_RAW, FieldOrder::Ack),
@@ -42,6 +42,10 @@ const FIELDS: [(TokenRange, TokenRange, FieldOrder); 18] = [
     (vocab::TIME_BACK, vocab::DUE_EARLY, FieldOrder::Time),
     (vocab::SEQ_OLD_1, vocab::SEQ_SKIP_1, FieldOrder::Seq),
     (vocab::ACK_SEG_1, vocab::ACK_SEG_1, FieldOrder::Ack),
+    (vocab::WIN_1, vocab::WIN_1, FieldOrder::Window),
+    (vocab::LAYOUT_1, vocab::LAYOUT_1, FieldOrder::Options),
+    (vocab::TSECR_1, vocab::TSECR_1, FieldOrder::TsEcr),
+    (vocab::TTL_1, vocab::TTL_1, FieldOrder::Ttl),
     (vocab::TIME_1, vocab::TIME_1, FieldOrder::Time),
 ];
 

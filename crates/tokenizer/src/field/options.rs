@@ -2,6 +2,8 @@
 
 use tcpwire::{MAX_OPTION_OCTETS, TcpOption, option_kind, options};
 
+use super::vocab::{self, SynSet};
+
 /// A SACK block (RFC 2018, section 3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum SackDelta {
@@ -114,7 +116,7 @@ const K2: Element = Element::Sack(2);
 const K3: Element = Element::Sack(3);
 const K4: Element = Element::Sack(4);
 
-/// Layouts with a token of their own.
+/// Layouts with a token of their own: the first ones; version 1 has one for each.
 pub(crate) const LAYOUTS: [Layout; 28] = [
     &[],
     &[N, N, T],
@@ -165,7 +167,18 @@ pub(crate) fn layout_of(elements: &Elements) -> Option<u8> {
     if key == 0 {
         return None;
     }
-    KEYS.iter().position(|&k| k == key).map(|i| i as u8)
+    KEYS[..vocab::LAYOUT.count()].iter().position(|&k| k == key).map(|i| i as u8)
+}
+
+impl SynSet {
+    /// Returns the option elements of the set.
+    pub(crate) fn elements(&self) -> impl Iterator<Item = Element> {
+        LAYOUTS[usize::from(self.layout)].iter().map(|&element| match element {
+            Element::Mss(_) => Element::Mss(self.mss),
+            Element::Ws(_) => Element::Ws(self.shift),
+            other => other,
+        })
+    }
 }
 
 /// Keys of the layouts: see [`Elements::key`].

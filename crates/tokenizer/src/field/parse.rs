@@ -255,7 +255,10 @@ impl Parser {
                 if token == vocab::MSS_RAW.first {
                     return Ok(self.any_digits(DigitTarget::Mss, 2));
                 }
-                let mss = vocab::MSSES[vocab::MSS.arg(token).ok_or(Misplaced)?];
+                let mss = match vocab::MSS.arg(token) {
+                    Some(i) => vocab::MSSES[i],
+                    None => vocab::MSSES_1[vocab::MSS_1.arg(token).ok_or(Misplaced)?],
+                };
                 Ok(self.element(Element::Mss(mss)))
             }
             ParserState::WsValue => {
@@ -272,11 +275,12 @@ impl Parser {
                 if let Some(k) = vocab::SACK_DUP.arg(token) {
                     return Ok(self.sack(SackDelta::Repeated(k as u8), more));
                 }
-                let at = vocab::SACK_AT.arg(token).ok_or(Misplaced)? as u8;
-                Ok(ParserState::SackCount { at, more })
+                let at = vocab::SACK_AT.arg_with(vocab::SACK_AT_1, token).ok_or(Misplaced)?;
+                Ok(ParserState::SackCount { at: at as u8, more })
             }
             ParserState::SackCount { at, more } => {
-                let count = vocab::SACK_COUNT.arg(token).ok_or(Misplaced)? as u8;
+                let count =
+                    vocab::SACK_COUNT.arg_with(vocab::SACK_COUNT_1, token).ok_or(Misplaced)? as u8;
                 Ok(self.sack(SackDelta::Segments { at, count }, more))
             }
             ParserState::Element => self.list_element(token),
@@ -323,7 +327,9 @@ impl Parser {
             FieldOrder::Len => self.len(token),
             FieldOrder::Window => self.window(token),
             FieldOrder::Urgent => Ok(self.any_digits(DigitTarget::Urgent, 2)),
-            FieldOrder::Options => match vocab::LAYOUT.arg(token) {
+            // A set has said the options of a SYN.
+            FieldOrder::Options if self.delta.options != OptionsDelta::Expected => Err(Misplaced),
+            FieldOrder::Options => match vocab::LAYOUT.arg_with(vocab::LAYOUT_1, token) {
                 Some(i) => {
                     self.delta.options = OptionsDelta::Layout(i as u8);
                     self.layout = Some(options::LAYOUTS[i]);
@@ -346,7 +352,7 @@ impl Parser {
                 None => Ok(self.any_digits(DigitTarget::TsValRaw, 4)),
             },
             FieldOrder::TsEcr => {
-                self.delta.ts_ecr = match vocab::TSECR.arg(token) {
+                self.delta.ts_ecr = match vocab::TSECR.arg_with(vocab::TSECR_1, token) {
                     Some(k) => TsecrDelta::Later(k as u8),
                     None if token == vocab::TSECR_ZERO.first => TsecrDelta::Zero,
                     None if token == vocab::TSECR_BASE.first => TsecrDelta::Base,
@@ -355,13 +361,16 @@ impl Parser {
                 after(FieldOrder::TrafficClass)
             }
             FieldOrder::TrafficClass => Ok(self.any_digits(DigitTarget::TrafficClass, 1)),
-            FieldOrder::Ttl => match vocab::TTL.arg(token) {
-                Some(i) => {
-                    self.delta.ttl = Some(vocab::TTLS[i]);
-                    after(FieldOrder::Df)
+            FieldOrder::Ttl => {
+                let listed = vocab::TTL.arg(token).map(|i| vocab::TTLS[i]);
+                match listed.or_else(|| vocab::TTL_1.arg(token).map(|i| vocab::TTLS_1[i])) {
+                    Some(ttl) => {
+                        self.delta.ttl = Some(ttl);
+                        after(FieldOrder::Df)
+                    }
+                    None => Ok(self.any_digits(DigitTarget::Ttl, 1)),
                 }
-                None => Ok(self.any_digits(DigitTarget::Ttl, 1)),
-            },
+            }
             FieldOrder::Df => {
                 self.delta.toggles_df = true;
                 after(FieldOrder::Id)
@@ -390,18 +399,14 @@ impl Parser {
             SeqDelta::SndUna
         } else if token == vocab::SEQ_KEEPALIVE.first {
             SeqDelta::KeepAlive
-        } else if let Some(k) = vocab::SEQ_OLD.arg(token) {
+        } else if let Some(k) = vocab::SEQ_OLD.arg_with(vocab::SEQ_OLD_1, token) {
             SeqDelta::RetransmitOldest(k as u8)
-        } else if let Some(k) = vocab::SEQ_OLD_1.arg(token) {
-            SeqDelta::RetransmitOldest((vocab::SEQ_OLD.count() + k) as u8)
         } else if let Some(k) = vocab::SEQ_NEW.arg(token) {
             SeqDelta::RetransmitNewest(k as u8)
         } else if let Some(k) = vocab::SEQ_HOLE.arg(token) {
             SeqDelta::FillHole(k as u8)
-        } else if let Some(k) = vocab::SEQ_SKIP.arg(token) {
+        } else if let Some(k) = vocab::SEQ_SKIP.arg_with(vocab::SEQ_SKIP_1, token) {
             SeqDelta::SkipAhead(k as u8)
-        } else if let Some(k) = vocab::SEQ_SKIP_1.arg(token) {
-            SeqDelta::SkipAhead((vocab::SEQ_SKIP.count() + k) as u8)
         } else if token == vocab::SEQ_FORWARD.first {
             return Ok(self.any_digits(DigitTarget::SeqForward, 2));
         } else if token == vocab::SEQ_BACK.first {
@@ -414,10 +419,8 @@ impl Parser {
 
     /// Reads the token of an acknowledgment number.
     fn ack(&mut self, token: TokenId) -> NextState {
-        self.delta.ack = if let Some(k) = vocab::ACK_SEG.arg(token) {
+        self.delta.ack = if let Some(k) = vocab::ACK_SEG.arg_with(vocab::ACK_SEG_1, token) {
             AckDelta::Segment(k as u8)
-        } else if let Some(k) = vocab::ACK_SEG_1.arg(token) {
-            AckDelta::Segment((vocab::ACK_SEG.count() + k) as u8)
         } else if let Some(k) = vocab::ACK_NEW.arg(token) {
             AckDelta::Newest(k as u8)
         } else if let Some(k) = vocab::ACK_FULL.arg(token) {
@@ -455,8 +458,14 @@ impl Parser {
             WindowDelta::SameEdge
         } else if token == vocab::WIN_MAX.first {
             WindowDelta::Max
+        } else if let Some(i) = vocab::WIN_ACKED.arg(token) {
+            WindowDelta::Acked(i as u8)
         } else if let Some(i) = vocab::WIN.arg(token) {
-            WindowDelta::Listed(i as u8)
+            WindowDelta::Listed(vocab::WINDOWS[i])
+        } else if let Some(i) = vocab::WIN_1.arg(token) {
+            WindowDelta::Listed(vocab::WINDOWS_1[i])
+        } else if let Some(i) = vocab::SYN_SET.arg(token) {
+            self.syn_set(i)?
         } else if let Some(i) = vocab::WIN_UP.arg(token) {
             let b = bucket::WINDOW_STEPS.bucket(i);
             return Ok(self.in_bucket(DigitTarget::WindowUp, b));
@@ -465,6 +474,17 @@ impl Parser {
             return Ok(self.in_bucket(DigitTarget::WindowDown, b));
         };
         Ok(ParserState::Fields(FieldOrder::Urgent))
+    }
+
+    /// Reads set `i` of the window and the options of a SYN.
+    fn syn_set(&mut self, i: usize) -> Result<WindowDelta, Misplaced> {
+        if !self.delta.kind.pattern.is_syn() {
+            return Err(Misplaced);
+        }
+        let set = &vocab::SYN_SETS[i];
+        self.delta.options = OptionsDelta::Layout(set.layout);
+        self.delta.elements.list.extend(set.elements());
+        Ok(WindowDelta::SynSet(i as u8))
     }
 
     /// Reads the token of an IPv4 identification or an IPv6 flow label.

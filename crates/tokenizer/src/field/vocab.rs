@@ -35,6 +35,14 @@ impl TokenRange {
         }
     }
 
+    /// Returns the argument of `token` in this range and one that goes on behind it.
+    pub(crate) const fn arg_with(self, rest: TokenRange, token: TokenId) -> Option<usize> {
+        match (self.arg(token), rest.arg(token)) {
+            (None, Some(i)) => Some(self.count() + i),
+            (found, _) => found,
+        }
+    }
+
     /// Returns the part of the range that holds `len` ids from argument `i` on.
     pub(crate) const fn part(self, i: usize, len: u16) -> TokenRange {
         assert!(i + len as usize <= self.count());
@@ -140,11 +148,15 @@ table! {
     WIN_EDGE, 1, "win.edge", "window", "0",
         "window: the one with the right edge of this side's last";
     WIN_MAX, 1, "win.max", "window", "0", "window: the largest that this side has offered";
-    WIN, 24, "win", "window", "0", "window, from a list";
+    WIN_ACKED, 4, "win.acked", "window", "0",
+        "window: 2, 2 (and 1 or 2 units) or -1 times what is acknowledged more than expected";
+    WIN, 13, "win", "window", "0", "window, from a list";
+    SYN_SET, 24, "syn.set", "window", "0",
+        "window, layout of options, MSS and window scale of a SYN, from a list";
     WIN_UP, 17, "win.up", "window", "by bucket", "window: increase, by bucket";
     WIN_DOWN, 17, "win.down", "window", "by bucket", "window: decrease, by bucket";
     URGENT, 1, "urgent", "urgent", "2", "urgent pointer";
-    LAYOUT, 28, "opt.layout", "options", "0", "options, from a list of layouts; values follow";
+    LAYOUT, 23, "opt.layout", "options", "0", "options, from a list of layouts; values follow";
     OPT_LIST, 1, "opt.list", "options", "0", "options, one by one";
     OPT_NOP, 1, "opt.nop", "options", "0", "no-operation";
     OPT_EOL, 1, "opt.eol", "options", "0", "end of options, or padding after it";
@@ -157,13 +169,13 @@ table! {
     OPT_OCTETS, 1, "opt.octets", "options", "1 and more",
         "octets that do not parse as options: their number, then the octets";
     OPT_DONE, 1, "opt.done", "options", "0", "end of the list of options";
-    MSS, 19, "mss", "options", "0", "maximum segment size, from a list";
+    MSS, 11, "mss", "options", "0", "maximum segment size, from a list";
     MSS_RAW, 1, "mss.raw", "options", "2", "maximum segment size, any other";
     WS, 15, "ws", "options", "0", "window scale 0 to 14";
     WS_RAW, 1, "ws.raw", "options", "1", "window scale, any other";
-    SACK_AT, 16, "sack.at", "options", "0",
+    SACK_AT, 12, "sack.at", "options", "0",
         "block: first segment, the k-th above the acknowledgment";
-    SACK_COUNT, 16, "sack.count", "options", "0", "block: k + 1 segments";
+    SACK_COUNT, 12, "sack.count", "options", "0", "block: k + 1 segments";
     SACK_DUP, 4, "sack.dup", "options", "0",
         "block: the other side's k-th last segment that came twice (D-SACK)";
     SACK_RAW, 1, "sack.raw", "options", "8",
@@ -172,7 +184,7 @@ table! {
     TSVAL_FORWARD, 1, "tsval.forward", "timestamps", "2", "TSval: ticks after this side's last";
     TSVAL_RAW, 1, "tsval.raw", "timestamps", "4",
         "TSval: distance from this side's last, modulo 2^32";
-    TSECR, 8, "tsecr", "timestamps", "0",
+    TSECR, 4, "tsecr", "timestamps", "0",
         "TSecr: k-th TSval of the other side from the one that this side echoed last (k = 0)";
     TSECR_ZERO, 1, "tsecr.zero", "timestamps", "0", "TSecr: 0";
     TSECR_BASE, 1, "tsecr.base", "timestamps", "0",
@@ -180,7 +192,7 @@ table! {
     TSECR_RAW, 1, "tsecr.raw", "timestamps", "4",
         "TSecr: distance from the other side's last TSval, modulo 2^32";
     TRAFFIC_CLASS, 1, "dsfield", "ip", "1", "DSCP and ECN";
-    TTL, 31, "ttl", "ip", "0", "TTL or hop limit, from a list";
+    TTL, 17, "ttl", "ip", "0", "TTL or hop limit, from a list";
     TTL_RAW, 1, "ttl.raw", "ip", "1", "TTL or hop limit, any other";
     DF, 1, "df", "ip", "0", "don't-fragment bit: other than this side's last";
     ID, 17, "id", "ip", "0", "IPv4 identification: k more than this side's last";
@@ -217,6 +229,15 @@ table! {
         "sequence number: further ahead than by the 4 of `seq.skip`";
     ACK_SEG_1, 16, "ack.segment", "ack", "0",
         "acknowledgment: the ends of the segments after the 8 of `ack.segment`";
+    WIN_1, 11, "win", "window", "0", "window, from a list";
+    LAYOUT_1, 5, "opt.layout", "options", "0",
+        "options, from the end of the list of layouts; values follow";
+    MSS_1, 8, "mss", "options", "0", "maximum segment size, from a list";
+    SACK_AT_1, 4, "sack.at", "options", "0",
+        "block: first segment, beyond the 12 of `sack.at`";
+    SACK_COUNT_1, 4, "sack.count", "options", "0", "block: more segments than by `sack.count`";
+    TSECR_1, 4, "tsecr", "timestamps", "0", "TSecr: the TSvals after the 4 of `tsecr`";
+    TTL_1, 14, "ttl", "ip", "0", "TTL or hop limit, from a list";
     TIME_1, 211, "time", "time", "by bucket", "time since the flow's packet before, by bucket";
 }
 
@@ -267,19 +288,74 @@ pub const UNITS_NS: [i64; 4] = [1, 1_000, 1_000_000, 1_000_000_000];
 pub const FLAG_TOGGLES: [u16; 7] = [0x0c0, 0x040, 0x080, 0x020, 0x100, 0x1c0, 0x008];
 
 /// Window fields with a token in [`WIN`].
-pub const WINDOWS: [u16; 24] = [
-    0, 64240, 65535, 65160, 29200, 28960, 14600, 14480, 5840, 5792, 8192, 8760, 8190, 43690, 43440,
-    65320, 64768, 16384, 32768, 4380, 1024, 512, 65280, 26883,
-];
+pub const WINDOWS: [u16; WIN.count()] =
+    [0, 64240, 65535, 65160, 29200, 28960, 5840, 8192, 8190, 65320, 64768, 16384, 512];
+
+/// Window fields with a token in [`WIN_1`].
+pub(crate) const WINDOWS_1: [u16; WIN_1.count()] =
+    [14600, 14480, 5792, 8760, 43690, 43440, 32768, 4380, 1024, 65280, 26883];
+
+/// Steps of the window in [`WIN_ACKED`]: times what the packet acknowledges, and units more.
+pub(crate) const ACKED_STEPS: [(i64, i64); WIN_ACKED.count()] = [(2, 0), (2, 1), (2, 2), (-1, 0)];
 
 /// Maximum segment sizes with a token in [`MSS`], in octets.
-pub const MSSES: [u16; 19] = [
-    1460, 1440, 1400, 1380, 1360, 1412, 1428, 1420, 1452, 1436, 1410, 1386, 1340, 1220, 536, 8960,
-    65495, 65475, 1432,
-];
+pub const MSSES: [u16; MSS.count()] =
+    [1460, 1440, 1400, 1380, 1360, 1412, 1428, 1420, 1452, 1220, 536];
+
+/// Maximum segment sizes with a token in [`MSS_1`], in octets.
+pub(crate) const MSSES_1: [u16; MSS_1.count()] = [1436, 1410, 1386, 1340, 8960, 65495, 65475, 1432];
 
 /// TTLs and hop limits with a token in [`TTL`].
-pub const TTLS: [u8; 31] = [
-    64, 128, 255, 63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44,
-    127, 126, 125, 120, 119, 116, 112, 254,
+pub const TTLS: [u8; TTL.count()] =
+    [64, 128, 63, 62, 59, 57, 56, 55, 54, 53, 52, 50, 127, 126, 120, 119, 112];
+
+/// TTLs and hop limits with a token in [`TTL_1`].
+pub(crate) const TTLS_1: [u8; TTL_1.count()] =
+    [255, 61, 60, 58, 51, 49, 48, 47, 46, 45, 44, 125, 116, 254];
+
+/// Window and options of a SYN that one token says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SynSet {
+    /// Window field.
+    pub(crate) window: u16,
+    /// Index of the layout in [`LAYOUTS`](super::options::LAYOUTS).
+    pub(crate) layout: u8,
+    /// Maximum segment size, in octets.
+    pub(crate) mss: u16,
+    /// Shift of the window, if the layout has one; 0 if not.
+    pub(crate) shift: u8,
+}
+
+impl SynSet {
+    const fn new(window: u16, layout: u8, mss: u16, shift: u8) -> SynSet {
+        SynSet { window, layout, mss, shift }
+    }
+}
+
+/// Sets with a token in [`SYN_SET`]: the commonest of real traffic.
+pub(crate) const SYN_SETS: [SynSet; SYN_SET.count()] = [
+    SynSet::new(65320, 10, 1420, 7),
+    SynSet::new(64240, 10, 1460, 7),
+    SynSet::new(65535, 21, 1420, 0),
+    SynSet::new(65535, 10, 1460, 6),
+    SynSet::new(8190, 11, 1460, 6),
+    SynSet::new(65160, 10, 1460, 7),
+    SynSet::new(65535, 10, 1460, 7),
+    SynSet::new(28960, 10, 1460, 3),
+    SynSet::new(65535, 10, 1420, 8),
+    SynSet::new(64800, 10, 1440, 7),
+    SynSet::new(64260, 10, 1440, 7),
+    SynSet::new(64768, 10, 1420, 7),
+    SynSet::new(1024, 9, 1460, 0),
+    SynSet::new(64260, 10, 1428, 7),
+    SynSet::new(65535, 11, 1440, 8),
+    SynSet::new(65535, 12, 1460, 6),
+    SynSet::new(5840, 10, 1460, 1),
+    SynSet::new(65535, 13, 1440, 8),
+    SynSet::new(65535, 12, 1460, 5),
+    SynSet::new(65535, 10, 1428, 8),
+    SynSet::new(5840, 15, 1460, 1),
+    SynSet::new(14600, 10, 1460, 7),
+    SynSet::new(65535, 10, 1412, 8),
+    SynSet::new(29200, 10, 1460, 3),
 ];

@@ -97,7 +97,12 @@ fn window(delta: WindowDelta, out: &mut Vec<TokenId>) {
         WindowDelta::Same => {}
         WindowDelta::SameEdge => out.push(vocab::WIN_EDGE.at(0)),
         WindowDelta::Max => out.push(vocab::WIN_MAX.at(0)),
-        WindowDelta::Listed(i) => out.push(vocab::WIN.at(i.into())),
+        WindowDelta::Acked(i) => out.push(vocab::WIN_ACKED.at(i.into())),
+        WindowDelta::Listed(window) => {
+            let i = vocab::WINDOWS.iter().position(|&w| w == window);
+            out.extend(i.map(|i| vocab::WIN.at(i)));
+        }
+        WindowDelta::SynSet(i) => out.push(vocab::SYN_SET.at(i.into())),
         WindowDelta::Up(by) => {
             write_bucketed(vocab::WIN_UP, bucket::WINDOW_STEPS, by.into(), out);
         }
@@ -112,6 +117,8 @@ fn options(delta: &PacketDelta, out: &mut Vec<TokenId>) {
     let mut sacks = delta.elements.sacks.iter();
     match delta.options {
         OptionsDelta::Expected => {}
+        // The set says the options too.
+        _ if matches!(delta.window, WindowDelta::SynSet(_)) => {}
         OptionsDelta::Layout(i) => {
             out.push(vocab::LAYOUT.at(i.into()));
             for &element in &delta.elements.list {

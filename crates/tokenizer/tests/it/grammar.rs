@@ -263,12 +263,17 @@ fn every_walk_of_sessions_is_a_whole_session() {
 /// nothing, until the session closes.
 fn longest_unasked(flow: &Flow) -> u32 {
     let (mut owed, mut row, mut longest) = ([0u32; 2], [0u32; 2], 0);
-    let (mut top, mut acked) = ([0i64; 2], [0i64; 2]);
+    let (mut top, mut acked, mut window) = ([0i64; 2], [0i64; 2], [0u16; 2]);
     for p in &flow.packets {
         let (d, o) = (p.direction.index(), 1 - p.direction.index());
         let seq = offset(flow, p.direction, p.seq);
         let taken = i64::from(p.payload_len) + i64::from(p.flags.seq_len());
         let is_keepalive = taken <= 1 && seq == top[d] - 1;
+        // Observers ignore the window of a keep-alive: an update has to say it again.
+        let is_update = p.window > window[d];
+        if !is_keepalive {
+            window[d] = p.window;
+        }
         if p.flags.contains(Flags::FIN) || p.flags.contains(Flags::RST) {
             break;
         }
@@ -280,7 +285,8 @@ fn longest_unasked(flow: &Flow) -> u32 {
         } else {
             0
         };
-        if taken == 0 && !is_keepalive && ack == acked[d] && owed[d] == 0 {
+        let is_duplicate = taken == 0 && !is_keepalive && ack == acked[d];
+        if is_duplicate && !is_update && owed[d] == 0 {
             row[d] += 1;
             longest = longest.max(row[d]);
         }

@@ -42,7 +42,7 @@ const NOW: TokenId = vocab::TIME.first;
 /// Token of a window of 64,240.
 const WIDE: TokenId = vocab::WIN.first + 1;
 /// Token of a window of 512.
-const NARROW: TokenId = vocab::WIN.first + 21;
+const NARROW: TokenId = vocab::WIN.first + 12;
 
 /// Tokens of a SYN with a wide window and without options.
 const SYN: [TokenId; 3] = [vocab::PACKET.first, WIDE, NOW];

@@ -54,6 +54,11 @@ impl Mask {
         self.0[usize::from(token) / 64] &= !(1 << (token % 64));
     }
 
+    /// Removes every token of `range`.
+    pub(super) fn clear_all(&mut self, range: TokenRange) {
+        for_each_word(range.first, range.count(), |word, bits| self.0[word] &= !bits);
+    }
+
     /// Inserts the first `count` tokens of `range`, or all of them if it has fewer.
     pub(super) fn set_first(&mut self, range: TokenRange, count: usize) {
         self.set_run(range.first, count.min(range.count()));

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use super::mask::Mask;
 use crate::field::bucket::TimeTokens;
+use crate::field::delta::OptionsDelta;
 use crate::field::field_order::FieldOrder;
 use crate::field::parse::{Parser, ParserState};
 use crate::field::time_unit::TimeUnit;
@@ -93,6 +94,14 @@ impl<'a> Syntax<'a> {
         // values of options lie between the options and the timestamps.
         if first.first <= vocab::LAYOUT.first {
             mask.set_through(first, vocab::OPT_LIST);
+        }
+        let delta = &self.parser.delta;
+        if !delta.kind.pattern.is_syn() {
+            mask.clear_all(vocab::SYN_SET);
+        }
+        if delta.options != OptionsDelta::Expected {
+            mask.clear_all(vocab::LAYOUT);
+            mask.clear_all(vocab::OPT_LIST);
         }
         if order < FieldOrder::Df {
             mask.set_through(

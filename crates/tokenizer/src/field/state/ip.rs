@@ -11,30 +11,51 @@ use crate::field::vocab;
 /// Mask of an IPv6 flow label: 20 bits (RFC 8200, section 3).
 const FLOW_LABEL_MASK: u32 = 0xf_ffff;
 
+/// Greatest step between two identifications of a side that the next one is expected to repeat.
+const MAX_ID_STEP: u16 = 16;
+
+/// IPv4 identification that the state expects.
+enum NextId {
+    Zero,
+    /// First identification of the side other than 0.
+    Base,
+    Id(u16),
+}
+
 impl FlowState {
     /// Returns the IPv4 identification of a packet without an identification token.
-    fn expected_ip_id(&mut self, d: Direction) -> u16 {
-        let base = self.identity_of(d).ip_id_base.unwrap_or(0);
+    fn next_ip_id(&self, d: Direction, flags: Flags) -> NextId {
         let side = &self.sides[d.index()];
-        match side.ip_id_mode {
-            IpIdMode::Zero => 0,
-            IpIdMode::Incremental => side.last_ip_id.map_or(base, |id| id.wrapping_add(1)),
-            IpIdMode::Constant => side.last_ip_id.unwrap_or(base),
+        let is_first = side.packets == 0;
+        if !self.is_version_1 {
+            // Linux answers a SYN with identification 0, and counts from a number of its own then.
+            if is_first && flags.contains(Flags::SYN | Flags::ACK) {
+                return NextId::Zero;
+            }
+            if side.packets == 1 && side.last_was_syn && side.last_ip_id.is_none() {
+                return NextId::Base;
+            }
+        }
+        match (side.ip_id_mode, side.last_ip_id) {
+            (IpIdMode::Zero, _) => NextId::Zero,
+            (_, None) => NextId::Base,
+            (IpIdMode::Incremental, Some(id)) => NextId::Id(id.wrapping_add(side.ip_id_step)),
+            (IpIdMode::Constant, Some(id)) => NextId::Id(id),
         }
     }
 
     /// Returns the delta of an IPv4 identification.
-    pub(super) fn encode_ip_id(&mut self, d: Direction, id: u16) -> IpIdDelta {
-        if self.sides[d.index()].last_ip_id.is_none() && id != 0 {
+    pub(super) fn encode_ip_id(&mut self, d: Direction, flags: Flags, id: u16) -> IpIdDelta {
+        let last = self.sides[d.index()].last_ip_id;
+        if last.is_none() && id != 0 {
             self.identity_of(d).ip_id_base = Some(id);
         }
-        let side = &self.sides[d.index()];
-        // The base is not known yet, and the decoder expects it: a zero needs its token.
-        let is_base_unknown = side.last_ip_id.is_none() && side.ip_id_mode != IpIdMode::Zero;
-        if id == self.expected_ip_id(d) && !(is_base_unknown && id == 0) {
-            return IpIdDelta::Expected;
+        match (self.next_ip_id(d, flags), id) {
+            (NextId::Zero, 0) | (NextId::Base, 1..) => return IpIdDelta::Expected,
+            (NextId::Id(next), _) if next == id => return IpIdDelta::Expected,
+            _ => {}
         }
-        match (id, self.sides[d.index()].last_ip_id) {
+        match (id, last) {
             (0, _) => IpIdDelta::Zero,
             (_, None) => IpIdDelta::Base,
             (_, Some(last)) => match id.wrapping_sub(last) {
@@ -45,11 +66,15 @@ impl FlowState {
     }
 
     /// Returns the IPv4 identification of a packet.
-    pub(super) fn decode_ip_id(&mut self, d: Direction, delta: IpIdDelta) -> u16 {
+    pub(super) fn decode_ip_id(&mut self, d: Direction, flags: Flags, delta: IpIdDelta) -> u16 {
         let base = self.identity_of(d).ip_id_base.unwrap_or(0);
         let last = self.sides[d.index()].last_ip_id.unwrap_or(base);
         match delta {
-            IpIdDelta::Expected => self.expected_ip_id(d),
+            IpIdDelta::Expected => match self.next_ip_id(d, flags) {
+                NextId::Zero => 0,
+                NextId::Base => base,
+                NextId::Id(next) => next,
+            },
             IpIdDelta::More(by) => last.wrapping_add(by.into()),
             IpIdDelta::Zero => 0,
             IpIdDelta::Base => base,
@@ -99,7 +124,7 @@ impl FlowState {
 
 impl SenderState {
     /// Updates the fields of the IP header with a packet of this side.
-    pub(super) fn update_ip(&mut self, packet: &Packet) {
+    pub(super) fn update_ip(&mut self, packet: &Packet, is_version_1: bool) {
         self.traffic_class[usize::from(packet.payload_len > 0)] = packet.traffic_class;
         self.ttl = Some(packet.ttl);
         self.dont_fragment = Some(packet.dont_fragment);
@@ -111,6 +136,10 @@ impl SenderState {
                 (id, Some(last)) if id == last => IpIdMode::Constant,
                 _ => IpIdMode::Incremental,
             };
+            let step = packet.ip_id.wrapping_sub(self.last_ip_id.unwrap_or(packet.ip_id));
+            if !is_version_1 && (1..=MAX_ID_STEP).contains(&step) {
+                self.ip_id_step = step;
+            }
         }
         if packet.ip_id != 0 {
             self.last_ip_id = Some(packet.ip_id);

@@ -36,6 +36,8 @@ pub(crate) struct FlowState {
     pub(crate) sides: [SenderState; 2],
     identity: FlowIdentity,
     is_v6: bool,
+    /// Whether the flow is of version 1, whose predictions differ.
+    is_version_1: bool,
     /// Time of the last packet, in nanoseconds since the Unix epoch.
     time_ns: i64,
     /// Unit of gaps, in nanoseconds.
@@ -59,6 +61,7 @@ impl FlowState {
         }
         self.identity = identity;
         self.is_v6 = header.is_v6();
+        self.is_version_1 = header.version == 1;
         self.time_ns = identity.start_ns.unwrap_or(0);
         self.unit_ns = header.unit_ns();
     }
@@ -141,8 +144,9 @@ impl FlowState {
             self.update_ts_recent(d, ack);
         }
         let ts = self.encode_options(d, packet.flags, octets, ack, delta);
+        Self::encode_syn_set(packet.window, delta);
         if let Some(ts) = ts {
-            self.encode_timestamps(d, ts, packet.time_ns, delta);
+            self.encode_timestamps(d, ts, packet.time_ns, ack, delta);
         }
         let side = &self.sides[d.index()];
         let class = side.traffic_class[usize::from(delta.kind.has_payload)];
@@ -152,7 +156,7 @@ impl FlowState {
         if self.is_v6 {
             delta.flow_label = self.encode_flow_label(d, packet.flow_label);
         } else {
-            delta.ip_id = self.encode_ip_id(d, packet.ip_id);
+            delta.ip_id = self.encode_ip_id(d, packet.flags, packet.ip_id);
         }
         delta.time = self.encode_time(d, packet.time_ns, has_ack.then_some(ack));
         self.update(packet, octets, ts, seq, ack);
@@ -183,7 +187,7 @@ impl FlowState {
             delta.traffic_class.unwrap_or(side.traffic_class[usize::from(delta.kind.has_payload)]);
         let ttl = delta.ttl.or(side.ttl).unwrap_or(DEFAULT_TTL);
         let dont_fragment = side.dont_fragment.unwrap_or(!self.is_v6) != delta.toggles_df;
-        let ip_id = if self.is_v6 { 0 } else { self.decode_ip_id(d, delta.ip_id) };
+        let ip_id = if self.is_v6 { 0 } else { self.decode_ip_id(d, flags, delta.ip_id) };
         let flow_label = if self.is_v6 { self.decode_flow_label(d, delta.flow_label) } else { 0 };
         let (side, peer) = self.pair(d);
         let packet = Packet {
@@ -229,8 +233,13 @@ impl FlowState {
         let is_rst = packet.flags.contains(Flags::RST);
         let seq_len = packet.flags.seq_len();
         if let Some(ts) = ts {
-            let is_empty = packet.payload_len == 0 && seq_len == 0 && side.space.fin().is_none();
-            side.clock.update(ts.value, packet.time_ns, is_empty);
+            // Passive observers note no TSval of a keep-alive.
+            let is_noted = packet.payload_len == 0
+                && seq_len == 0
+                && side.space.fin().is_none()
+                && seq == side.space.snd_nxt();
+            side.last_echo = Some(ts.echo);
+            side.clock.update(ts.value, packet.time_ns, is_noted);
             side.recent_tsvals.push(ts.value);
             let end = seq + i64::from(seq_len) + i64::from(packet.payload_len);
             side.push_unacked_tsval(UnackedTsval { seq, end, value: ts.value });
@@ -242,7 +251,7 @@ impl FlowState {
         side.last_was_syn = is_syn;
         side.last_window = packet.window;
         side.max_window = if is_syn { 0 } else { side.max_window.max(packet.window) };
-        side.update_ip(packet);
+        side.update_ip(packet, self.is_version_1);
         if packet.flags.contains(Flags::ACK) {
             self.update_floor(d, packet.time_ns, ack);
             self.sides[d.index()].last_ack = ack;

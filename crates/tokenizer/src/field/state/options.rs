@@ -5,7 +5,7 @@ use tcpwire::{Flags, SeqNum};
 
 use super::FlowState;
 use super::sender::{Offer, OptionPattern};
-use crate::field::delta::{OptionsDelta, PacketDelta};
+use crate::field::delta::{OptionsDelta, PacketDelta, WindowDelta};
 use crate::field::options::{self, Element, Elements, SackDelta, Timestamps};
 use crate::field::send_space::SeqRange;
 use crate::field::vocab;
@@ -92,6 +92,19 @@ impl FlowState {
         parsed.timestamps
     }
 
+    /// Replaces the window and the options of a SYN by the set that has both, if there is one.
+    pub(super) fn encode_syn_set(window: u16, delta: &mut PacketDelta) {
+        if !matches!(delta.options, OptionsDelta::Layout(_)) || !delta.kind.pattern.is_syn() {
+            return;
+        }
+        let list = &delta.elements.list;
+        let is_same =
+            |set: &vocab::SynSet| set.window == window && set.elements().eq(list.iter().copied());
+        if let Some(i) = vocab::SYN_SETS.iter().position(is_same) {
+            delta.window = WindowDelta::SynSet(i as u8);
+        }
+    }
+
     /// Returns the delta of a SACK block: a run of segments above the acknowledgment if both edges
     /// are edges of segments, or a segment that came twice.
     fn encode_sack(&self, d: Direction, ack: i64, left: u32, right: u32) -> SackDelta {
@@ -148,7 +161,7 @@ impl FlowState {
             return;
         }
         if delta.options == OptionsDelta::Expected && self.expects_plain_timestamps(d, flags) {
-            let ts = self.decode_timestamps(delta, time_ns);
+            let ts = self.decode_timestamps(delta, ack, time_ns);
             out.extend_from_slice(&options::PLAIN_TS);
             out.extend_from_slice(&ts.value.to_be_bytes());
             out.extend_from_slice(&ts.echo.to_be_bytes());
@@ -163,7 +176,7 @@ impl FlowState {
             _ => &delta.elements,
         };
         let has_timestamps = elements.list.contains(&Element::Ts);
-        let ts = has_timestamps.then(|| self.decode_timestamps(delta, time_ns));
+        let ts = has_timestamps.then(|| self.decode_timestamps(delta, ack, time_ns));
         options::render(elements, ts, |sack| self.decode_sack(d, ack, sack), out);
         self.elements = expected;
     }

@@ -154,6 +154,8 @@ pub(crate) struct SenderState {
     pub(super) ts_recent: Option<u32>,
     /// TSvals of its last packets, for the other side to echo.
     pub(super) recent_tsvals: RecentTsvals,
+    /// TSecr of its last packet with timestamps.
+    pub(super) last_echo: Option<u32>,
     /// Number of the other side's TSval that the side echoed last.
     pub(super) echoed: u64,
     /// DSCP and ECN of its last packet without payload, and of its last one with payload.
@@ -166,6 +168,8 @@ pub(crate) struct SenderState {
     pub(super) last_ip_id: Option<u16>,
     /// Manner in which it chooses IPv4 identifications.
     pub(super) ip_id_mode: IpIdMode,
+    /// Step from one of its IPv4 identifications to the next.
+    pub(super) ip_id_step: u16,
     /// IPv6 flow label of its last packet.
     pub(super) last_flow_label: Option<u32>,
     /// Whether a flow label other than 0 has been seen.
@@ -190,7 +194,8 @@ impl SenderState {
 
     /// Resets the state to that before the first packet; keeps its buffers.
     pub(super) fn restart(&mut self, tick_ns: i64) {
-        let fresh = SenderState { clock: TsClock::new(tick_ns), ..SenderState::default() };
+        let fresh =
+            SenderState { clock: TsClock::new(tick_ns), ip_id_step: 1, ..SenderState::default() };
         let mut old = std::mem::replace(self, fresh);
         old.space.restart();
         old.syn_options.clear();

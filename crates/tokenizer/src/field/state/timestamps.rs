@@ -67,9 +67,13 @@ impl FlowState {
         }
     }
 
-    /// Returns the TSecr of a packet of side `d` without a TSecr token.
-    fn expected_echo(&self, d: Direction) -> u32 {
-        self.pair(d).1.ts_recent.unwrap_or(0)
+    /// Returns the TSecr of a packet of side `d` with this acknowledgment and without a TSecr token.
+    fn expected_echo(&self, d: Direction, ack: i64) -> u32 {
+        let (side, peer) = self.pair(d);
+        match side.last_echo {
+            Some(echo) if ack == side.last_ack && !self.is_version_1 => echo,
+            _ => peer.ts_recent.unwrap_or(0),
+        }
     }
 
     /// Encodes the timestamps of a packet into `delta`.
@@ -78,6 +82,7 @@ impl FlowState {
         d: Direction,
         ts: Timestamps,
         time_ns: i64,
+        ack: i64,
         delta: &mut PacketDelta,
     ) {
         let peer = d.reversed();
@@ -93,7 +98,7 @@ impl FlowState {
             _ if offset.unsigned_abs() <= max_offset => TsvalDelta::Offset(offset as i8),
             _ => u16::try_from(forward).map_or(TsvalDelta::Raw(forward), TsvalDelta::Forward),
         };
-        if ts.echo == self.expected_echo(d) {
+        if ts.echo == self.expected_echo(d, ack) {
             return;
         }
         let echoed = self.sides[d.index()].echoed;
@@ -118,7 +123,12 @@ impl FlowState {
     }
 
     /// Returns the timestamps of a packet.
-    pub(super) fn decode_timestamps(&mut self, delta: &PacketDelta, time_ns: i64) -> Timestamps {
+    pub(super) fn decode_timestamps(
+        &mut self,
+        delta: &PacketDelta,
+        ack: i64,
+        time_ns: i64,
+    ) -> Timestamps {
         let d = delta.kind.direction;
         let peer = d.reversed();
         if !self.sides[d.index()].clock.is_bound() {
@@ -136,7 +146,7 @@ impl FlowState {
         };
         let other = &self.sides[peer.index()];
         let echo = match delta.ts_ecr {
-            TsecrDelta::Expected => self.expected_echo(d),
+            TsecrDelta::Expected => self.expected_echo(d, ack),
             TsecrDelta::Later(k) => {
                 let echoed = self.sides[d.index()].echoed;
                 let later = other.recent_tsvals.iter_from(echoed).nth(k.into());

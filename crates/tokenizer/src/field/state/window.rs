@@ -52,6 +52,24 @@ impl FlowState {
         u16::try_from(self.same_edge(delta.kind.direction, delta.flags(), ack)).ok()
     }
 
+    /// Returns the expected window field, moved by step `i` of [`vocab::ACKED_STEPS`]; it may not fit
+    /// into the header. `None` if the packet acknowledges less than a unit of the window.
+    fn acked_window(&self, d: Direction, flags: Flags, ack: i64, i: usize) -> Option<i64> {
+        // RFC 7323, section 2.3: windows are in units of the scale.
+        let acked = (ack - self.sides[d.index()].last_ack) >> self.window_shift(d);
+        let (times, more) = vocab::ACKED_STEPS[i];
+        let expected = i64::from(self.expected_window(d, flags));
+        (acked > 0).then(|| expected.wrapping_add(acked.wrapping_mul(times).wrapping_add(more)))
+    }
+
+    /// Returns the window field of a packet with token `i` of [`vocab::WIN_ACKED`], or `None` if it
+    /// does not fit into the header. The packet's ack field must be decoded.
+    pub(crate) fn window_if_acked(&self, delta: &PacketDelta, i: usize) -> Option<u16> {
+        let ack = self.decoded_ack(delta);
+        let window = self.acked_window(delta.kind.direction, delta.flags(), ack, i)?;
+        u16::try_from(window).ok()
+    }
+
     /// Returns the delta of a packet's window. `ack` is its acknowledgment, as an offset.
     pub(super) fn encode_window(&self, d: Direction, packet: &Packet, ack: i64) -> WindowDelta {
         let expected = self.expected_window(d, packet.flags);
@@ -65,8 +83,14 @@ impl FlowState {
         if window == self.sides[d.index()].max_window {
             return WindowDelta::Max;
         }
-        if let Some(i) = vocab::WINDOWS.iter().position(|&w| w == window) {
-            return WindowDelta::Listed(i as u8);
+        if vocab::WINDOWS.contains(&window) {
+            return WindowDelta::Listed(window);
+        }
+        let steps = 0..vocab::ACKED_STEPS.len();
+        let is_step =
+            |&i: &usize| self.acked_window(d, packet.flags, ack, i) == Some(i64::from(window));
+        if let Some(i) = steps.into_iter().find(is_step) {
+            return WindowDelta::Acked(i as u8);
         }
         if window > expected {
             WindowDelta::Up(window - expected)
@@ -83,7 +107,11 @@ impl FlowState {
             WindowDelta::Same => expected,
             WindowDelta::SameEdge => self.same_edge(d, flags, ack) as u16,
             WindowDelta::Max => self.sides[d.index()].max_window,
-            WindowDelta::Listed(i) => vocab::WINDOWS[usize::from(i)],
+            WindowDelta::Acked(i) => {
+                self.acked_window(d, flags, ack, i.into()).map_or(expected, |window| window as u16)
+            }
+            WindowDelta::Listed(window) => window,
+            WindowDelta::SynSet(i) => vocab::SYN_SETS[usize::from(i)].window,
             WindowDelta::Up(by) => expected.wrapping_add(by),
             WindowDelta::Down(by) => expected.wrapping_sub(by),
         }

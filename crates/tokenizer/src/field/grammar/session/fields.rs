@@ -9,7 +9,7 @@ use super::windows::MAX_PAYLOAD;
 use super::{MAX_TTLS, Session};
 use crate::TokenId;
 use crate::field::bucket::{self, TimeTokens};
-use crate::field::delta::{FlagPattern, PacketKind};
+use crate::field::delta::{FlagPattern, OptionsDelta, PacketKind};
 use crate::field::digits::DigitTarget;
 use crate::field::field_order::FieldOrder;
 use crate::field::grammar::mask::Mask;
@@ -90,7 +90,7 @@ impl Session<'_> {
                 return;
             }
         }
-        if follows(FieldOrder::Options) {
+        if follows(FieldOrder::Options) && self.delta.options == OptionsDelta::Expected {
             self.options(mask);
         }
         let has_timestamps = self.state.will_carry_timestamps(self.delta);
@@ -323,12 +323,19 @@ impl Session<'_> {
             if u64::from(side.max_window()) >= min {
                 mask.set(vocab::WIN_MAX.first);
             }
+            for i in 0..vocab::WIN_ACKED.count() {
+                let window = self.state.window_if_acked(self.delta, i);
+                if window.is_some_and(|window| u64::from(window) >= min) {
+                    mask.set(vocab::WIN_ACKED.at(i));
+                }
+            }
         }
         for (i, &window) in vocab::WINDOWS.iter().enumerate() {
             if u64::from(window) >= min && (side.packets > 0 || i > 0) {
                 mask.set(vocab::WIN.at(i));
             }
         }
+        self.syn_sets(min, mask);
         for i in 0..vocab::WIN_UP.count() {
             let b = bucket::WINDOW_STEPS.bucket(i);
             if expected + b.first < 1 << 16 && expected + b.end > min {
@@ -336,6 +343,19 @@ impl Session<'_> {
             }
             if b.first <= expected && expected - b.first >= min {
                 mask.set(vocab::WIN_DOWN.at(i));
+            }
+        }
+    }
+
+    /// Adds the sets of window and options that a first SYN may have. `min`: its least window.
+    fn syn_sets(&self, min: u64, mask: &mut Mask) {
+        let PacketKind { direction: d, pattern, .. } = self.delta.kind;
+        if !pattern.is_syn() || self.state.sides[d.index()].packets > 0 {
+            return;
+        }
+        for (i, set) in vocab::SYN_SETS.iter().enumerate() {
+            if u64::from(set.window) >= min && set.elements().all(|e| self.may_offer(e)) {
+                mask.set(vocab::SYN_SET.at(i));
             }
         }
     }
@@ -353,7 +373,7 @@ impl Session<'_> {
             // A repeated SYN carries the options of the first one.
             FlagPattern::Syn | FlagPattern::SynAck if side.packets > 0 => {}
             FlagPattern::Syn | FlagPattern::SynAck => {
-                for (i, layout) in LAYOUTS.iter().enumerate() {
+                for (i, layout) in LAYOUTS.iter().take(vocab::LAYOUT.count()).enumerate() {
                     let has_mss = layout.iter().any(|e| matches!(e, Element::Mss(_)));
                     if has_mss && layout.iter().all(|&e| self.may_offer(e)) {
                         mask.set(vocab::LAYOUT.at(i));
