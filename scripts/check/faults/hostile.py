@@ -1,5 +1,7 @@
 """Hostile captures and datasets: bombs, floods, clocks that jump."""
+import bz2
 import gzip
+import lzma
 import random
 import struct
 
@@ -111,6 +113,35 @@ def option_bombs(inputs, work):
             f"1,000 frames of 60 KB of nested headers: {deep.user:.1f} s, {deep.peak / MIB:.0f} MiB")
 
 
+def packed_bz2(path, head, size):
+    with bz2.open(path, "wb") as out:
+        out.write(head)
+        for _ in range(size >> 20):
+            out.write(bytes(MIB))
+
+
+def packed_xz(path, head, size):
+    with lzma.open(path, "wb", preset=6) as out:
+        out.write(head)
+        for _ in range(size >> 20):
+            out.write(bytes(MIB))
+
+
+def packed_lz4(path, head, size):
+    """Writes an LZ4 frame by hand: blocks of 4 MiB, the head in a stored one, zeros as one long match of a single zero before."""
+    block = 4 << 20
+    # A literal zero, then a match at distance 1; the last five octets of a block are literals.
+    length = block - 1 - 5
+    more, rest = divmod(length - 4 - 15, 255)
+    zeros = b"\x1f\0\1\0" + b"\xff" * more + bytes([rest]) + b"\x50" + bytes(5)
+    with open(path, "wb") as out:
+        # Version 1, independent blocks, no checksums; blocks of at most 4 MiB; checksum of both.
+        out.write(b"\x04\x22\x4d\x18\x60\x70\x73")
+        out.write(struct.pack("<I", 1 << 31 | len(head)) + head)
+        out.write((struct.pack("<I", len(zeros)) + zeros) * (size // block))
+        out.write(bytes(4))
+
+
 def capture_bombs(inputs, work):
     """Zeros compressed a thousand times: as a capture they are records without octets, up to the end."""
     size = (16 << 30) if SETTINGS.big else (256 << 20)
@@ -121,13 +152,23 @@ def capture_bombs(inputs, work):
             out.write(bytes(MIB))
     done = run("tcp-encode", "--json", path, work / "set.arrow").must(1, "cut before the TCP header")
     assert done.peak < 40 * MIB, f"{done.peak / MIB:.0f} MiB"
+    packed = {}
+    for name, pack in {"bz2": packed_bz2, "xz": packed_xz, "lz4": packed_lz4}.items():
+        other = work / f"bomb.pcap.{name}"
+        pack(other, pcap_head(), size)
+        flat = run("tcp-encode", "--json", other, work / f"{name}.arrow").must(1, "cut before the TCP header")
+        # The window of xz -6 is 8 MiB, and a block of bzip2 -9 takes 4 MB.
+        assert flat.peak < 48 * MIB, f"{name}: {flat.peak / MIB:.0f} MiB"
+        assert flat.json()["octets_read"] == done.json()["octets_read"], name
+        packed[name] = f"{name} {flat.peak / MIB:.0f} MiB"
+        other.unlink()
     # A frame of zstd that asks for a window of 2 GiB is refused before anything is set aside for it.
     window = work / "window.pcap.zst"
     window.write_bytes(b"\x28\xb5\x2f\xfd\0" + bytes([(31 - 10) << 3]) + b"\1\0\0")
     refused = run("tcp-encode", window, work / "w.arrow")
     assert refused.code == 2 and refused.peak < 40 * MIB and "panicked" not in refused.err, (refused.code, refused.err)
     return (f"{path.stat().st_size / 1e6:.1f} MB that unpack to {size / 1e6:,.0f} MB: {done.peak / MIB:.0f} MiB, "
-            f"{done.user:.1f} s; a zstd window of 2 GiB is refused")
+            f"{done.user:.1f} s; {', '.join(packed.values())}; a zstd window of 2 GiB is refused")
 
 
 def dataset_bombs(inputs, work):

@@ -33,6 +33,31 @@ fn twice(name: &str, change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
     out
 }
 
+/// Puts two VLAN tags into a record of an Ethernet frame (IEEE 802.1ad).
+fn stack_tags(record: &mut Vec<u8>, outer: u16, inner: u16) {
+    let mut tags = [0x88, 0xa8, 0, 0, 0x81, 0x00, 0, 0];
+    tags[2..4].copy_from_slice(&outer.to_be_bytes());
+    tags[6..8].copy_from_slice(&inner.to_be_bytes());
+    record.splice(16 + 12..16 + 12, tags);
+    for at in [8, 12] {
+        let len = u32::from_le_bytes(record[at..at + 4].try_into().unwrap()) + 8;
+        record[at..at + 4].copy_from_slice(&len.to_le_bytes());
+    }
+}
+
+/// Returns a capture of `testdata/` with every frame in two customers' networks.
+fn of_two_customers(name: &str) -> Vec<u8> {
+    let (mut out, records) = records(&fs::read(testdata(name)).unwrap());
+    for record in records {
+        for inner in [100, 200] {
+            let mut tagged = record.clone();
+            stack_tags(&mut tagged, 10, inner);
+            out.extend(tagged);
+        }
+    }
+    out
+}
+
 /// Returns the lines of a flow log without what the place in the capture tells.
 fn without_place(mut lines: Vec<Value>) -> Vec<Value> {
     for line in &mut lines {
@@ -81,6 +106,45 @@ fn copies_are_dropped_as_editcap_does() {
     let (_, theirs, expected) = encode(&rest, &[]);
     assert_eq!(ours["packets_kept"], theirs["packets_kept"]);
     assert_eq!(without_place(lines), without_place(expected));
+}
+
+#[test]
+fn stacked_tags_separate_sessions_over_ipv4_and_ipv6() {
+    let scratch = Scratch::new();
+    for name in ["quick.pcap", "resets.pcap"] {
+        let path = scratch.write(name, &of_two_customers(name));
+        let (_, once, _) = encode(&testdata(name), &[]);
+        let (_, apart, lines) = encode(&path, &["--separate", "vlan"]);
+        let number = |summary: &Value, key: &str| summary[key].as_u64().unwrap();
+        for key in ["conversations", "flows_kept", "packets_kept"] {
+            assert_eq!(number(&apart, key), 2 * number(&once, key), "{name}: {key}");
+        }
+        let has = |mark| lines.iter().any(|l| l["src"].as_str().unwrap().contains(mark));
+        assert!(has('.') && has(':'), "both versions of IP: {name}");
+        let (_, dropped, _) = encode(&path, &["--dedup"]);
+        assert!(number(&dropped, "packets_kept") <= number(&once, "packets_kept"), "{name}");
+    }
+}
+
+#[test]
+fn same_octets_whatever_the_jobs_with_tags_apart_and_copies_dropped() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("in")).unwrap();
+    for name in ["quick.pcap", "resets.pcap", "reorder.pcap"] {
+        scratch.write(&format!("in/twice-{name}"), &twice(name, |_| {}));
+        scratch.write(&format!("in/tags-{name}"), &of_two_customers(name));
+    }
+    let run = |jobs: &str| {
+        let (set, log) = (scratch.path(&format!("set{jobs}")), scratch.path(&format!("log{jobs}")));
+        let input = scratch.path("in");
+        let mut args: Vec<&Path> = vec![&input, &set, Path::new("--flow-log"), &log];
+        let more = ["--jobs", jobs, "--separate", "vlan,vni,interface", "--dedup", "--json"];
+        args.extend(more.map(Path::new));
+        let output = tcp_encode(&args);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        (fs::read(set.join("flows-00000.arrow")).unwrap(), fs::read(log).unwrap(), output.stdout)
+    };
+    assert!(run("1") == run("4"), "one job and four");
 }
 
 #[test]

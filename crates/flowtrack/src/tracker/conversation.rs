@@ -41,6 +41,8 @@ pub(crate) struct Conversation {
     /// Whether a second handshake was seen.
     opened_twice: bool,
     tags: TagHistory,
+    /// Evidence that the capture shows packets of this conversation twice, if positive.
+    copy_evidence: i8,
     /// Last packets, where they are not buffered.
     recent: Option<Box<RecentPackets>>,
     strict: StrictFlags,
@@ -70,6 +72,7 @@ impl Conversation {
             reset: None,
             opened_twice: false,
             tags: TagHistory::new(segment.tags),
+            copy_evidence: 0,
             recent: None,
             strict: StrictFlags::default(),
             ipv4: matches!(segment.ip, IpRepr::V4(_)),
@@ -132,7 +135,7 @@ impl Conversation {
     /// new octets or a new acknowledgment is none.
     #[inline]
     pub(crate) fn is_copy(
-        &self,
+        &mut self,
         time_ns: i64,
         segment: &Segment<'_>,
         direction: Direction,
@@ -140,21 +143,41 @@ impl Conversation {
     ) -> bool {
         let tcp = &segment.tcp;
         let own = direction.index();
+        let payload_len = segment.payload_len.unwrap_or(0);
+        let seq_len = payload_len + u32::from(tcp.flags.contains(Flags::SYN));
         // The numbers of a RST are not recorded.
-        if !tcp.flags.contains(Flags::RST) {
-            let payload_len = segment.payload_len.unwrap_or(0);
-            let seq_len = payload_len + u32::from(tcp.flags.contains(Flags::SYN));
-            if !self.directions[own].is_repeated_by(tcp.seq, seq_len)
-                || tcp.flags.contains(Flags::ACK) && !self.directions[1 - own].is_acked_to(tcp.ack)
-            {
-                return false;
-            }
+        let is_known = tcp.flags.contains(Flags::RST)
+            || self.directions[own].is_repeated_by(tcp.seq, seq_len)
+                && (!tcp.flags.contains(Flags::ACK)
+                    || self.directions[1 - own].is_acked_to(tcp.ack));
+        (is_known || self.copy_evidence > copies::MIN_EVIDENCE)
+            && self.judge_copy(time_ns, segment, direction, window_ns, is_known)
+    }
+
+    /// Judges whether a segment is a copy, by the packets before it. `is_known` says that nothing in
+    /// it is new.
+    #[cold]
+    fn judge_copy(
+        &mut self,
+        time_ns: i64,
+        segment: &Segment<'_>,
+        direction: Direction,
+        window_ns: i64,
+        is_known: bool,
+    ) -> bool {
+        let is_like = is_known && self.has_recent(time_ns, segment, direction, window_ns);
+        if !copies::is_unique(segment) {
+            return is_like && self.copy_evidence > 0;
         }
-        self.has_recent(time_ns, segment, direction, window_ns)
+        self.copy_evidence = if is_like {
+            (self.copy_evidence + copies::EVIDENCE_OF_ONE).min(copies::MAX_EVIDENCE)
+        } else {
+            (self.copy_evidence - 1).max(copies::MIN_EVIDENCE)
+        };
+        is_like
     }
 
     /// Reports whether a packet like the segment is among the last ones.
-    #[cold]
     fn has_recent(
         &self,
         time_ns: i64,

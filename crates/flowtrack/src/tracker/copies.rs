@@ -1,8 +1,27 @@
 //! Copies of packets: what a mirror of both directions, a bridge or a router shows twice.
 
-use tcpwire::{IpRepr, Segment};
+use tcpwire::{Flags, IpRepr, Segment};
 
 use crate::{Direction, Packet};
+
+/// Evidence that one copy of a [unique](is_unique) packet adds to a conversation. A unique packet
+/// that is no copy takes one away, so that evidence is positive where most of them come twice.
+pub(crate) const EVIDENCE_OF_ONE: i8 = 2;
+/// Least evidence of a conversation.
+pub(crate) const MIN_EVIDENCE: i8 = -8;
+/// Largest evidence of a conversation.
+pub(crate) const MAX_EVIDENCE: i8 = 16;
+
+/// Reports whether a sender sends no other packet like a segment within a short time. Without
+/// octets of the stream and without an IP identification, it may: each packet out of order is
+/// answered with the same acknowledgment (RFC 5681, section 4.2), and each one to a closed port
+/// with the same RST (RFC 9293, section 3.10.7.1).
+pub(crate) fn is_unique(segment: &Segment<'_>) -> bool {
+    let (ip_id, _) = ip_fields(segment);
+    ip_id != 0
+        || segment.payload_len.is_some_and(|len| len > 0)
+        || segment.tcp.flags.intersects(Flags::SYN | Flags::FIN)
+}
 
 /// Number of packets before a copy among which its original is looked for.
 const DEPTH: usize = 32;

@@ -19,7 +19,7 @@ mod window_scale;
 
 use std::collections::VecDeque;
 
-use tcpwire::{PacketQuirks, Segment, SeqNum, Tags};
+use tcpwire::{Flags, PacketQuirks, Segment, SeqNum, Tags};
 
 pub use self::assembler::{Assembler, Inserted};
 pub use self::crossing::TagKinds;
@@ -408,7 +408,9 @@ impl Tracker {
         let end_reason =
             if timeout_ns.is_some_and(|timeout| time_ns.saturating_sub(entry.last_ns) > timeout) {
                 EndReason::IdleTimeout
-            } else if entry.wireshark.is_reused_by(&segment_summary(segment, direction)) {
+            } else if segment.tcp.flags.contains(Flags::SYN)
+                && entry.wireshark.is_reused_by(&segment_summary(segment, direction))
+            {
                 // Wireshark begins another conversation with a SYN whose sequence number is not
                 // that of the SYN before.
                 EndReason::PortReuse

@@ -114,15 +114,10 @@ impl ConversationTable {
 
     /// Returns the keys of all entries, in order of first packets.
     pub(crate) fn keys_in_order(&self) -> Vec<u32> {
-        let mut keys = Vec::new();
-        for key in self.entries.keys() {
-            let entry = &self[key];
-            if entry.packets > 0 {
-                keys.push((entry.id, key));
-            }
-        }
-        keys.sort_unstable();
-        keys.into_iter().map(|(_, key)| key).collect()
+        let mut keys: Vec<u32> = self.entries.keys().filter(|key| self[*key].packets > 0).collect();
+        // Places are used again, so that keys alone have another order.
+        keys.sort_unstable_by_key(|key| self[*key].id);
+        keys
     }
 }
 

@@ -1,9 +1,11 @@
 //! Whole sessions: FIN, RST and ACK count where their receiver can accept them, and packets of
 //! another session are named.
 
+use std::net::Ipv6Addr;
+
 use flowtrack::{Class, ClientEvidence, Close, Direction, TagKinds, Tracker, TrackerOptions};
 use proptest::prelude::*;
-use tcpwire::{Flags, Segment, Tags};
+use tcpwire::{Flags, IpRepr, Ipv6Repr, Segment, Tags};
 
 use crate::capture::*;
 use crate::hostile::segment;
@@ -276,6 +278,99 @@ fn copies_are_counted_and_dropped_if_asked() {
     assert_eq!(counted(&twice(2000), drop), (0, 15), "a retransmission comes later");
     let wide = TrackerOptions { copy_window_ns: 2_000_000, ..drop };
     assert_eq!(counted(&twice(2000), wide), (6, 9));
+}
+
+/// Returns a segment like [`segment`], over IPv6 if asked, without an IP identification.
+fn numbered(
+    is_v6: bool,
+    client: bool,
+    flags: Flags,
+    [seq, ack, len]: [u32; 3],
+) -> Segment<'static> {
+    let plain = segment(&(0, u8::from(!client), seq, ack, flags.bits(), Some(len), 0));
+    let host = |n| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n);
+    let (src, dst) = if client { (host(1), host(2)) } else { (host(2), host(1)) };
+    let v6 = Ipv6Repr { src, dst, traffic_class: 0, flow_label: 0xabcde, hop_limit: 64 };
+    Segment { ip: if is_v6 { IpRepr::V6(v6) } else { plain.ip }, ..plain }
+}
+
+/// Returns the number of copies among packets, each after as many microseconds.
+fn copies(is_v6: bool, packets: &[(i64, bool, Flags, [u32; 3])]) -> u64 {
+    let mut tracker = Tracker::new(TrackerOptions::default());
+    let mut now_ns = 0;
+    for (n, &(after, client, flags, numbers)) in packets.iter().enumerate() {
+        now_ns += after * 1000;
+        tracker.push(now_ns, n as u64 + 1, &numbered(is_v6, client, flags, numbers));
+    }
+    tracker.copies()
+}
+
+#[test]
+fn what_a_host_sends_again_and_again_is_no_copy() {
+    for is_v6 in [false, true] {
+        let mut packets = vec![
+            (0, true, S, [100, 0, 0]),
+            (900, false, SA, [500, 101, 0]),
+            (900, true, A, [101, 501, 0]),
+            (900, true, A, [101, 501, 50]),
+        ];
+        // The first segment is lost; each one behind it is acknowledged alike, if without SACK.
+        for n in 1..6 {
+            packets.push((20, false, A, [501 + n * 1000, 151, 1000]));
+            packets.push((20, true, A, [151, 501, 0]));
+        }
+        assert_eq!(copies(is_v6, &packets), 0, "acknowledgments, {is_v6}");
+        packets.extend([(20, true, R, [151, 0, 0]); 5]);
+        assert_eq!(copies(is_v6, &packets), 0, "with RSTs, {is_v6}");
+    }
+}
+
+#[test]
+fn what_a_mirror_shows_twice_is_a_copy_without_identification_too() {
+    for is_v6 in [false, true] {
+        let once = [
+            (900, true, S, [100, 0, 0]),
+            (900, false, SA, [500, 101, 0]),
+            (900, true, A, [101, 501, 0]),
+            (900, true, A, [101, 501, 50]),
+            (900, false, A, [501, 151, 1000]),
+            (900, true, A, [151, 1501, 0]),
+            (900, false, R, [1501, 0, 0]),
+        ];
+        let twice: Vec<_> =
+            once.into_iter().flat_map(|one| [one, (3, one.1, one.2, one.3)]).collect();
+        assert_eq!(copies(is_v6, &twice), 7, "{is_v6}");
+        // A network that doubles a packet says nothing about others.
+        let mut doubled = once[..5].to_vec();
+        doubled.push((3, false, A, [501, 151, 1000]));
+        doubled.extend([(20, true, A, [151, 1501, 0]); 5]);
+        assert_eq!(copies(is_v6, &doubled), 1, "{is_v6}");
+    }
+}
+
+#[test]
+fn stacked_vlan_tags_and_ipv6_separate_and_cross_like_others() {
+    let stacked = |inner: u32| Tags { vlan: 11 << 16 | (inner + 1), ..Tags::default() };
+    let count = |is_v6: bool, separate| {
+        let mut tracker = Tracker::new(TrackerOptions { separate, ..TrackerOptions::default() });
+        for n in 0..12_u32 {
+            // Each inner tag has every other exchange, with octets of its own.
+            let (client, inner) = (n % 2 == 0, n / 2 % 2);
+            let one = numbered(is_v6, client, A, [n * 10, n * 10, 10]);
+            let one = Segment { tags: stacked(inner), ..one };
+            tracker.push(i64::from(n) * 10_000_000, n.into(), &one);
+        }
+        tracker.finish();
+        let crossing = tracker
+            .drain_finished()
+            .any(|one| one.verdict.surplus.contains(&flowtrack::Surplus::Crossing(TagKinds::VLAN)));
+        (tracker.summaries().map(|s| s.packets).collect::<Vec<_>>(), crossing)
+    };
+    for is_v6 in [false, true] {
+        assert_eq!(count(is_v6, TagKinds::empty()), (vec![12], true), "{is_v6}");
+        assert_eq!(count(is_v6, TagKinds::INTERFACE), (vec![12], true), "{is_v6}");
+        assert_eq!(count(is_v6, TagKinds::VLAN), (vec![6, 6], false), "{is_v6}");
+    }
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub(crate) struct IpcWriter<W: Write> {
     offset: usize,
     /// Places of the record batches; `None` in a stream.
     blocks: Option<Vec<fb::Block>>,
+    /// Buffers of an array before they are compressed.
+    plain: Vec<u8>,
 }
 
 impl<W: Write> IpcWriter<W> {
@@ -66,7 +68,8 @@ impl<W: Write> IpcWriter<W> {
         };
         let schema = schema_to_bytes(schema, &default_ipc_fields(&schema.fields));
         let offset = if blocks.is_some() { ALIGNMENT } else { 0 };
-        let mut writer = IpcWriter { to, compression, schema: Vec::new(), offset, blocks };
+        let (plain, empty) = (Vec::new(), Vec::new());
+        let mut writer = IpcWriter { to, compression, schema: empty, offset, blocks, plain };
         writer.message(&schema, &[])?;
         writer.schema = schema;
         Ok(writer)
@@ -80,10 +83,14 @@ impl<W: Write> IpcWriter<W> {
         let (mut buffers, mut nodes, mut body) = (Vec::new(), Vec::new(), Vec::new());
         let mut end = 0;
         for array in arrays {
-            write(&**array, &mut buffers, &mut body, &mut nodes, &mut end, true, None);
-        }
-        if let Some(codec) = self.compression {
-            body = compressed(&body, &mut buffers, codec)?;
+            let Some(codec) = self.compression else {
+                write(&**array, &mut buffers, &mut body, &mut nodes, &mut end, true, None);
+                continue;
+            };
+            let first = buffers.len();
+            self.plain.clear();
+            write(&**array, &mut buffers, &mut self.plain, &mut nodes, &mut 0, true, None);
+            compress_buffers(&self.plain, &mut buffers[first..], codec, &mut body)?;
         }
         let message = record_batch(rows, &nodes, &buffers, self.compression, body.len());
         let start = self.offset;
@@ -129,24 +136,25 @@ impl<W: Write> IpcWriter<W> {
     }
 }
 
-/// Compresses the buffers of a body one by one, each behind its length, and sets their new places.
-fn compressed(
-    body: &[u8],
+/// Compresses the buffers of an array one by one to the end of a body, each behind its length, and
+/// sets their new places.
+fn compress_buffers(
+    plain: &[u8],
     buffers: &mut [fb::Buffer],
     codec: fb::CompressionType,
-) -> io::Result<Vec<u8>> {
-    let mut packed = Vec::with_capacity(body.len() / 2);
+    body: &mut Vec<u8>,
+) -> io::Result<()> {
     for buffer in buffers {
-        let start = packed.len();
-        let octets = &body[buffer.offset as usize..][..buffer.length as usize];
+        let start = body.len();
+        let octets = &plain[buffer.offset as usize..][..buffer.length as usize];
         if !octets.is_empty() {
-            packed.extend_from_slice(&buffer.length.to_le_bytes());
-            compress(octets, codec, &mut packed)?;
+            body.extend_from_slice(&buffer.length.to_le_bytes());
+            compress(octets, codec, body)?;
         }
-        *buffer = fb::Buffer { offset: start as i64, length: (packed.len() - start) as i64 };
-        packed.resize(packed.len().next_multiple_of(BUFFER_ALIGNMENT), 0);
+        *buffer = fb::Buffer { offset: start as i64, length: (body.len() - start) as i64 };
+        body.resize(body.len().next_multiple_of(BUFFER_ALIGNMENT), 0);
     }
-    Ok(packed)
+    Ok(())
 }
 
 fn compress(octets: &[u8], codec: fb::CompressionType, to: &mut Vec<u8>) -> io::Result<()> {
@@ -163,6 +171,8 @@ fn compress(octets: &[u8], codec: fb::CompressionType, to: &mut Vec<u8>) -> io::
                 .block_mode(lz4::BlockMode::Independent)
                 .block_checksum(lz4::liblz4::BlockChecksum::NoBlockChecksum)
                 .checksum(lz4::ContentChecksum::NoChecksum)
+                // Blocks are compressed where they are, and not copied first.
+                .auto_flush(true)
                 .build(to)?;
             encoder.write_all(octets)?;
             encoder.finish().1

@@ -110,12 +110,13 @@ impl Pcap {
                 None => return Ok(false),
             },
         };
-        let word = |at: usize| {
-            let octets = [head[at], head[at + 1], head[at + 2], head[at + 3]];
-            if self.big_endian { u32::from_be_bytes(octets) } else { u32::from_le_bytes(octets) }
+        let words = u128::from_le_bytes(head);
+        let word = |n: usize| {
+            let word = (words >> (32 * n)) as u32;
+            if self.big_endian { word.swap_bytes() } else { word }
         };
-        let (seconds, ticks) = (word(0), word(4));
-        let (caplen, orig_len) = self.lengths(word(8), word(12));
+        let (seconds, ticks) = (word(0), word(1));
+        let (caplen, orig_len) = self.lengths(word(2), word(3));
         if caplen > MAX_PACKET {
             return Err(too_long(input.offset(), number, caplen));
         }
