@@ -82,7 +82,7 @@ fn the_first_tokens_tell_the_code_of_a_file_without_metadata() {
 
 #[test]
 fn the_option_names_the_code_of_a_file_without_metadata() {
-    let rows: Vec<_> = (0..9).map(row).collect();
+    let rows: Vec<_> = (2..9).map(row).collect();
     let file = file(&rows, FIELD, &options(DatasetFormat::Parquet, Compression::Zstd));
     replace(file.path(), "token_code", "lost__code");
     let refused = open(file.path(), None).unwrap_err().to_string();

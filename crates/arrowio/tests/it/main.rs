@@ -113,10 +113,10 @@ fn parquet_from_a_pipe_is_refused_with_its_name() {
 fn another_version_is_refused_with_its_name() {
     for format in FORMATS {
         let path = file(&[row(1)], FIELD, &options(format, Compression::Zstd));
-        let next = CodecId { name: "field", version: 2 };
+        let next = CodecId { name: "field", version: 3 };
         let error = DatasetReader::open(path.path(), &[next, WORD16]).err().unwrap();
         let text =
-            "token code: expected field version 2 or word16 version 1, found field version 1";
+            "token code: expected field version 3 or word16 version 1, found field version 2";
         assert_eq!(error.kind.to_string(), text);
         assert!(matches!(error.kind, ErrorKind::TokenCode { .. }));
     }

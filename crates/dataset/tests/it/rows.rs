@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrowio::{DatasetReader, FlowRow, FlowSummary};
+use arrowio::{DatasetReader, FlowRow, FlowSummary, ReadOptions};
 use dataset::{
     CompleteFlows, DECODED_IDS, Outcome, RowCodec, RowDecoder, RowEncoder, header_of, summarize,
 };
@@ -58,6 +58,26 @@ fn flows_of_version_1_are_for_decoding_alone() {
     let says = "expected field version 2, found field version 1, which `tcp-decode OLD - | \
                 tcp-encode - NEW` makes anew";
     assert!(refused.ends_with(says), "{refused}");
+}
+
+#[test]
+fn the_first_tokens_tell_version_1() {
+    let mut octets = std::fs::read(testdata("tokens-1.arrow")).unwrap();
+    let key = b"token_code";
+    for at in 0..octets.len() - key.len() {
+        if octets[at..].starts_with(key) {
+            octets[at..at + key.len()].copy_from_slice(b"lost__code");
+        }
+    }
+    let scratch = Scratch::new("told");
+    let path = scratch.path().join("told.arrow");
+    std::fs::write(&path, octets).unwrap();
+    for token_code in [None, Some(RowCodec::Field.id())] {
+        let options = ReadOptions { token_code, ..ReadOptions::accepting(&DECODED_IDS) };
+        let rows: Vec<_> =
+            DatasetReader::open_with(&path, &options).unwrap().map(Result::unwrap).collect();
+        assert_eq!(rows, rows_of_version_1());
+    }
 }
 
 #[test]

@@ -105,6 +105,52 @@ impl FlagPattern {
     }
 }
 
+/// Fields that a packet token says in addition: those that many packets of its kind have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Said {
+    #[default]
+    Nothing,
+    /// [`SeqDelta::KeepAlive`].
+    KeepAlive,
+    /// [`AckDelta::Segment`] of the first segment.
+    FirstSegment,
+    /// [`LenDelta::Same`].
+    SameLen,
+    /// Both of the last two.
+    FirstSegmentSameLen,
+}
+
+impl Said {
+    /// Returns whether the acknowledgment number is said.
+    pub(crate) const fn has_ack(self) -> bool {
+        matches!(self, Said::FirstSegment | Said::FirstSegmentSameLen)
+    }
+
+    /// Returns whether the payload length is said.
+    pub(crate) const fn has_len(self) -> bool {
+        matches!(self, Said::SameLen | Said::FirstSegmentSameLen)
+    }
+}
+
+/// Packets whose tokens say further fields: flags, with or without payload, whether the
+/// acknowledgment advances, and the fields.
+const SHAPES: [(FlagPattern, bool, bool, Said); 10] = [
+    (FlagPattern::Ack, false, true, Said::FirstSegment),
+    (FlagPattern::Ack, false, false, Said::KeepAlive),
+    (FlagPattern::Ack, true, false, Said::SameLen),
+    (FlagPattern::Ack, true, true, Said::SameLen),
+    (FlagPattern::Ack, true, true, Said::FirstSegment),
+    (FlagPattern::Ack, true, true, Said::FirstSegmentSameLen),
+    (FlagPattern::PshAck, true, false, Said::SameLen),
+    (FlagPattern::PshAck, true, true, Said::SameLen),
+    (FlagPattern::PshAck, true, true, Said::FirstSegment),
+    (FlagPattern::PshAck, true, true, Said::FirstSegmentSameLen),
+];
+
+/// Number of packet tokens that say no further field.
+pub(crate) const PLAIN_KINDS: usize = 64;
+const _: () = assert!(PLAIN_KINDS + 2 * SHAPES.len() == super::vocab::PACKET.count());
+
 /// Properties of a packet that its packet token names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct PacketKind {
@@ -117,25 +163,53 @@ pub(crate) struct PacketKind {
     /// Whether the packet acknowledges more than the packet before it of the same side: everything
     /// received, unless an acknowledgment token says otherwise.
     pub(crate) advances_ack: bool,
+    pub(crate) said: Said,
 }
 
 impl PacketKind {
     /// Returns the number of the kind's token in the range of packet tokens.
-    pub(crate) const fn index(self) -> usize {
-        (self.direction as usize) << 5
-            | (self.pattern as usize) << 2
-            | (self.has_payload as usize) << 1
-            | self.advances_ack as usize
+    pub(crate) fn index(self) -> usize {
+        match self.shape() {
+            Some(shape) => PLAIN_KINDS + SHAPES.len() * self.direction as usize + shape,
+            None => {
+                (self.direction as usize) << 5
+                    | (self.pattern as usize) << 2
+                    | (self.has_payload as usize) << 1
+                    | self.advances_ack as usize
+            }
+        }
     }
 
     /// Returns the kind of packet token number `i`.
     pub(crate) const fn from_index(i: usize) -> PacketKind {
+        if i >= PLAIN_KINDS {
+            let (reverse, shape) =
+                ((i - PLAIN_KINDS) / SHAPES.len() > 0, (i - PLAIN_KINDS) % SHAPES.len());
+            let (pattern, has_payload, advances_ack, said) = SHAPES[shape];
+            let direction = if reverse { Direction::Reverse } else { Direction::Forward };
+            return PacketKind { direction, pattern, has_payload, advances_ack, said };
+        }
         PacketKind {
             direction: if i & 32 == 0 { Direction::Forward } else { Direction::Reverse },
             pattern: FlagPattern::ALL[(i >> 2) & 7],
             has_payload: i & 2 != 0,
             advances_ack: i & 1 != 0,
+            said: Said::Nothing,
         }
+    }
+
+    /// Returns the index of the kind in [`SHAPES`], if its token says further fields.
+    fn shape(self) -> Option<usize> {
+        if self.said == Said::Nothing {
+            return None;
+        }
+        let shape = (self.pattern, self.has_payload, self.advances_ack, self.said);
+        SHAPES.iter().position(|&s| s == shape)
+    }
+
+    /// Returns whether there is a token of such packets that says `said`.
+    pub(crate) fn may_say(self, said: Said) -> bool {
+        PacketKind { said, ..self }.shape().is_some()
     }
 
     /// Returns whether the packet acknowledges nothing new, and carries neither payload nor a flag
@@ -373,11 +447,12 @@ impl PacketDelta {
     /// Resets every field to its expected value; keeps the buffers.
     #[inline]
     pub(crate) fn restart(&mut self, kind: PacketKind) {
+        let said = kind.said;
         self.kind = kind;
         self.flag_toggle = 0;
-        self.seq = SeqDelta::Expected;
-        self.ack = AckDelta::Expected;
-        self.len = LenDelta::Expected;
+        self.seq = if said == Said::KeepAlive { SeqDelta::KeepAlive } else { SeqDelta::Expected };
+        self.ack = if said.has_ack() { AckDelta::Segment(0) } else { AckDelta::Expected };
+        self.len = if said.has_len() { LenDelta::Same } else { LenDelta::Expected };
         self.window = WindowDelta::Same;
         self.urgent = 0;
         self.options = OptionsDelta::Expected;
@@ -390,6 +465,21 @@ impl PacketDelta {
         self.ip_id = IpIdDelta::Expected;
         self.flow_label = FlowLabelDelta::Expected;
         self.time = TimeDelta::Gap(0);
+    }
+
+    /// Lets the packet token say as many fields as one can.
+    pub(crate) fn say_fields(&mut self) {
+        let has_ack = self.ack == AckDelta::Segment(0);
+        let said = match (self.seq, has_ack, self.len) {
+            (SeqDelta::KeepAlive, ..) => Said::KeepAlive,
+            (SeqDelta::Expected, true, LenDelta::Same) => Said::FirstSegmentSameLen,
+            (SeqDelta::Expected, true, _) => Said::FirstSegment,
+            (SeqDelta::Expected, false, LenDelta::Same) => Said::SameLen,
+            _ => return,
+        };
+        if self.kind.may_say(said) {
+            self.kind.said = said;
+        }
     }
 
     /// Returns the flags of the packet.

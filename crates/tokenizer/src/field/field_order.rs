@@ -1,5 +1,6 @@
 //! The order of the fields inside a packet.
 
+use super::delta::{PacketKind, Said};
 use super::vocab::{self, TokenRange};
 use crate::TokenId;
 
@@ -76,4 +77,17 @@ static FIELD_OF_TOKEN: [[Option<FieldOrder>; vocab::END_OF_IDS]; 2] = {
 /// Returns the field that `token` begins in flows of this IP version.
 pub(crate) fn field_of(is_v6: bool, token: TokenId) -> Option<FieldOrder> {
     FIELD_OF_TOKEN[usize::from(is_v6)].get(usize::from(token)).copied().flatten()
+}
+
+impl PacketKind {
+    /// Returns whether a packet of this kind has no token of `field`, since its packet token says
+    /// the field, or says others that packets with the expected sequence number have.
+    pub(crate) fn has_said(self, field: FieldOrder) -> bool {
+        match field {
+            FieldOrder::Seq => self.said != Said::Nothing,
+            FieldOrder::Ack => self.said.has_ack(),
+            FieldOrder::Len => self.said.has_len(),
+            _ => false,
+        }
+    }
 }

@@ -314,6 +314,9 @@ impl Parser {
         let order =
             field_of(self.header.is_v6(), token).filter(|&r| r >= least).ok_or(Misplaced)?;
         let after = |r: FieldOrder| Ok(ParserState::Fields(r));
+        if self.delta.kind.has_said(order) {
+            return Err(Misplaced);
+        }
         match order {
             FieldOrder::Flags => match vocab::FLAGS.arg(token) {
                 Some(i) => {

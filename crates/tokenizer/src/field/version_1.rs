@@ -53,7 +53,7 @@ const ROWS: &[(u16, &[TokenRange])] = &[
     ),
     (1, &[vocab::PORT_RAW]),
     (16, &[vocab::TS_CLOCK]),
-    (64, &[vocab::PACKET]),
+    (64, &[vocab::PACKET.part(0, 64)]),
     (7, &[vocab::FLAGS]),
     (1, &[vocab::FLAGS_RAW]),
     (1, &[vocab::SEQ_UNA]),

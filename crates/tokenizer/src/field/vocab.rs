@@ -110,9 +110,10 @@ table! {
     PORT_RAW, 1, "port.raw", "flow", "2", "server's port, any other";
     TS_CLOCK, 16, "hz", "flow", "0",
         "tick of the timestamp clock, client's (8), then server's (8), if it is not 1 ms";
-    PACKET, 64, "packet", "packet", "0",
+    PACKET, 84, "packet", "packet", "0",
         "direction, flags (SYN, SYN-ACK, ACK, PSH-ACK, FIN-ACK, FIN-PSH-ACK, RST, RST-ACK), \
-         without or with payload, acknowledgment unchanged or of everything received";
+         without or with payload, acknowledgment unchanged or of everything received; the last \
+         ones: of ACK and PSH-ACK with `ack.segment(0)`, `len.same` or both, keep-alives";
     FLAGS, 7, "flags", "flags", "0",
         "flags to toggle, from a list (ECE and CWR, ECE, CWR, URG, AE, AE with ECE and CWR, PSH)";
     FLAGS_RAW, 1, "flags.raw", "flags", "2", "flags and reserved bits to toggle, 12 bits";

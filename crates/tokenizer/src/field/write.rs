@@ -5,8 +5,8 @@
 
 use super::bucket::{self, TimeTokens, digits_for};
 use super::delta::{
-    AckDelta, FlowLabelDelta, IpIdDelta, LenDelta, OptionsDelta, PacketDelta, SeqDelta, TimeDelta,
-    TsecrDelta, TsvalDelta, WindowDelta,
+    AckDelta, FlowLabelDelta, IpIdDelta, LenDelta, OptionsDelta, PacketDelta, Said, SeqDelta,
+    TimeDelta, TsecrDelta, TsvalDelta, WindowDelta,
 };
 use super::digits::{write_bucketed, write_digits, write_raw};
 use super::options::{Element, SackDelta};
@@ -23,9 +23,16 @@ pub(super) fn packet(delta: &PacketDelta, unit: TimeUnit, out: &mut Vec<TokenId>
             None => write_raw(vocab::FLAGS_RAW, delta.flag_toggle.into(), 2, out),
         }
     }
-    seq(delta.seq, out);
-    ack(delta.ack, out);
-    len(delta.len, out);
+    let said = delta.kind.said;
+    if said != Said::KeepAlive {
+        seq(delta.seq, out);
+    }
+    if !said.has_ack() {
+        ack(delta.ack, out);
+    }
+    if !said.has_len() {
+        len(delta.len, out);
+    }
     window(delta.window, out);
     if delta.urgent != 0 {
         write_raw(vocab::URGENT, delta.urgent.into(), 2, out);

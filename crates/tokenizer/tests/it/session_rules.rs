@@ -37,6 +37,16 @@ fn data(sender: Sender, flags: Flags) -> TokenId {
     packet(sender, flags) + 2
 }
 
+/// Returns the packet token of a keep-alive.
+fn keep_alive(sender: Sender) -> TokenId {
+    vocab::PACKET.at(65 + 10 * sender as usize)
+}
+
+/// Returns the packet token of an ACK with a payload as long as the one before.
+fn same_len(sender: Sender) -> TokenId {
+    vocab::PACKET.at(66 + 10 * sender as usize)
+}
+
 /// Token of the shortest gap, which ends a packet.
 const NOW: TokenId = vocab::TIME.first;
 /// Token of a window of 64,240.
@@ -174,11 +184,21 @@ fn a_full_window_leaves_retransmissions_alone() {
 #[test]
 fn a_third_acknowledgment_without_anything_to_answer_is_a_keep_alive() {
     let one = [packet(Server, Ack), NOW];
-    let tokens = then(established(CloseKind::Graceful, WIDE), &[one, one].concat());
     check(
-        &then(tokens, &[packet(Server, Ack)]),
-        &[(vocab::SEQ_KEEPALIVE.first, true), (NOW, false), (vocab::WIN_EDGE.first, false)],
+        &then(established(CloseKind::Graceful, WIDE), &[one, one].concat()),
+        &[(keep_alive(Server), true), (packet(Server, Ack), false)],
     );
+}
+
+#[test]
+fn a_packet_token_says_what_a_second_one_would() {
+    let first = [data(Client, Ack), vocab::LEN.at(0), NOW];
+    let tokens = then(established(CloseKind::Graceful, WIDE), &first);
+    // As long as the one before: the packet token says it alone.
+    check(&tokens, &[(same_len(Client), true), (same_len(Server), false)]);
+    check(&then(tokens.clone(), &[data(Client, Ack)]), &[(vocab::LEN_SAME.first, false)]);
+    let said = then(tokens, &[same_len(Client)]);
+    check(&said, &[(vocab::LEN.at(0), false), (vocab::SEQ_SKIP.first, false), (NOW, true)]);
 }
 
 #[test]

@@ -56,7 +56,13 @@ impl Mask {
 
     /// Removes every token of `range`.
     pub(super) fn clear_all(&mut self, range: TokenRange) {
-        for_each_word(range.first, range.count(), |word, bits| self.0[word] &= !bits);
+        self.clear_through(range, range);
+    }
+
+    /// Removes every token from the first one of `first` to the last one of `last`.
+    pub(super) fn clear_through(&mut self, first: TokenRange, last: TokenRange) {
+        let count = usize::from(last.first + last.len - first.first);
+        for_each_word(first.first, count, |word, bits| self.0[word] &= !bits);
     }
 
     /// Inserts the first `count` tokens of `range`, or all of them if it has fewer.

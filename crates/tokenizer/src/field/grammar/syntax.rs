@@ -99,6 +99,15 @@ impl<'a> Syntax<'a> {
         if !delta.kind.pattern.is_syn() {
             mask.clear_all(vocab::SYN_SET);
         }
+        for (field, first, last) in [
+            (FieldOrder::Seq, vocab::SEQ_UNA, vocab::SEQ_RAW),
+            (FieldOrder::Ack, vocab::ACK_SEG, vocab::ACK_RAW),
+            (FieldOrder::Len, vocab::LEN_SAME, vocab::LEN_RAW),
+        ] {
+            if delta.kind.has_said(field) {
+                mask.clear_through(first, last);
+            }
+        }
         if delta.options != OptionsDelta::Expected {
             mask.clear_all(vocab::LAYOUT);
             mask.clear_all(vocab::OPT_LIST);

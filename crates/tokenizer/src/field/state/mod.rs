@@ -138,6 +138,7 @@ impl FlowState {
         delta.ack = ack_delta;
         delta.kind.advances_ack = advances_ack;
         delta.len = self.encode_len(d, seq_delta, packet.payload_len);
+        delta.say_fields();
         delta.window = self.encode_window(d, packet, ack);
         delta.urgent = packet.urgent;
         if has_ack {

@@ -9,7 +9,7 @@ use super::windows::MAX_PAYLOAD;
 use super::{MAX_TTLS, Session};
 use crate::TokenId;
 use crate::field::bucket::{self, TimeTokens};
-use crate::field::delta::{FlagPattern, OptionsDelta, PacketKind};
+use crate::field::delta::{FlagPattern, OptionsDelta, PacketKind, Said, SeqDelta};
 use crate::field::digits::DigitTarget;
 use crate::field::field_order::FieldOrder;
 use crate::field::grammar::mask::Mask;
@@ -67,19 +67,23 @@ impl Session<'_> {
             // ECE and CWR (RFC 3168, section 6.1).
             mask.set_first(vocab::FLAGS, 3);
         }
+        let kind = self.delta.kind;
         if follows(FieldOrder::Seq) {
-            self.seq(mask);
-            let must_keep_alive =
-                self.delta.kind.is_duplicate_ack() && self.has_spent_gratuitous_acks(d);
-            if self.must_retransmit() || must_keep_alive {
+            if !kind.has_said(FieldOrder::Seq) {
+                self.seq(mask);
+            }
+            if self.must_retransmit() {
                 return;
             }
         }
-        if follows(FieldOrder::Ack) {
+        if follows(FieldOrder::Ack) && !kind.has_said(FieldOrder::Ack) {
             self.ack(mask);
         }
         if follows(FieldOrder::Len) {
-            self.len(mask);
+            if !kind.has_said(FieldOrder::Len) {
+                self.len(mask);
+            }
+            self.clear_what_packets_say(mask);
             if self.must_encode_len() {
                 return;
             }
@@ -117,6 +121,23 @@ impl Session<'_> {
             for (tokens, units) in times {
                 syntax.times(tokens, units, mask);
             }
+        }
+    }
+
+    /// Removes the tokens of fields that a packet token would have said.
+    fn clear_what_packets_say(&self, mask: &mut Mask) {
+        let kind = self.delta.kind;
+        if kind.may_say(Said::KeepAlive) {
+            mask.clear(vocab::SEQ_KEEPALIVE.first);
+        }
+        if self.delta.seq != SeqDelta::Expected {
+            return;
+        }
+        if kind.may_say(Said::FirstSegment) {
+            mask.clear(vocab::ACK_SEG.first);
+        }
+        if kind.may_say(Said::SameLen) {
+            mask.clear(vocab::LEN_SAME.first);
         }
     }
 

@@ -10,7 +10,7 @@ use tcpwire::Flags;
 use super::mask::Mask;
 use super::observer::{Observation, Observer};
 use super::syntax::Syntax;
-use crate::field::delta::{FlagPattern, PacketDelta, PacketKind};
+use crate::field::delta::{FlagPattern, PacketDelta, PacketKind, Said};
 use crate::field::header::{CloseKind, SessionClass};
 use crate::field::parse::{Parser, ParserState};
 use crate::field::state::{FlowState, MIN_FULL_SEGMENT, SenderState};
@@ -34,6 +34,7 @@ const OPENING: PacketKind = PacketKind {
     pattern: FlagPattern::Syn,
     has_payload: false,
     advances_ack: false,
+    said: Said::Nothing,
 };
 
 /// Bounds on the number of packets in a flow.

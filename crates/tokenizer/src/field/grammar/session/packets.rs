@@ -3,7 +3,7 @@
 use flowtrack::Direction;
 
 use super::Session;
-use crate::field::delta::{FlagPattern, PacketKind};
+use crate::field::delta::{FlagPattern, PacketDelta, PacketKind, Said};
 use crate::field::grammar::mask::Mask;
 use crate::field::vocab;
 
@@ -26,7 +26,10 @@ impl Session<'_> {
         }
         for i in 0..vocab::PACKET.count() {
             let kind = PacketKind::from_index(i);
-            if self.allows(kind) && (!must_close || self.leads_to_close(kind)) {
+            if self.allows(kind)
+                && (!must_close || self.leads_to_close(kind))
+                && self.allows_said(kind)
+            {
                 mask.set(vocab::PACKET.at(i));
             }
         }
@@ -78,10 +81,36 @@ impl Session<'_> {
                 side.space.outstanding() > 0 || side.space.holes() > 0
             }
             _ if kind.is_duplicate_ack() => {
-                !self.has_spent_gratuitous_acks(d) || self.may_keep_alive(d)
+                kind.said == Said::KeepAlive || !self.has_spent_gratuitous_acks(d)
             }
             _ => kind.has_payload || pattern == FlagPattern::Ack,
         }
+    }
+
+    /// Returns whether a packet of this kind may have the fields that its token says: those that
+    /// tokens of their own might say after that of a plain kind.
+    fn allows_said(&self, kind: PacketKind) -> bool {
+        if kind.said == Said::Nothing {
+            return true;
+        }
+        let mut delta = PacketDelta::default();
+        delta.restart(PacketKind { said: Said::Nothing, ..kind });
+        let (mut mask, session) = (Mask::default(), Session { delta: &delta, ..*self });
+        if kind.said == Said::KeepAlive {
+            session.seq(&mut mask);
+            return mask.contains(vocab::SEQ_KEEPALIVE.first);
+        }
+        if session.must_retransmit() {
+            return false;
+        }
+        if kind.said.has_ack() {
+            session.ack(&mut mask);
+        }
+        if kind.said.has_len() {
+            session.len(&mut mask);
+        }
+        (!kind.said.has_ack() || mask.contains(vocab::ACK_SEG.first))
+            && (!kind.said.has_len() || mask.contains(vocab::LEN_SAME.first))
     }
 
     /// Returns whether side `d` may send a RST now.
