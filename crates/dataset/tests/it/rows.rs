@@ -69,9 +69,8 @@ fn the_first_tokens_tell_version_1() {
             octets[at..at + key.len()].copy_from_slice(b"lost__code");
         }
     }
-    let scratch = Scratch::new("told");
-    let path = scratch.path().join("told.arrow");
-    std::fs::write(&path, octets).unwrap();
+    let scratch = Scratch::new();
+    let path = scratch.write("told.arrow", &octets);
     for token_code in [None, Some(RowCodec::Field.id())] {
         let options = ReadOptions { token_code, ..ReadOptions::accepting(&DECODED_IDS) };
         let rows: Vec<_> =
