@@ -31,7 +31,7 @@ pub struct Fits {
     pub sessions: [usize; COLUMNS],
     /// Sessions of each column that fit.
     pub fitting: [usize; COLUMNS],
-    /// Rules by name.
+    /// Rules that refuse sessions.
     pub rules: BTreeMap<String, Rule>,
 }
 
@@ -119,7 +119,7 @@ fn captures_below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Returns every refusal of a session: the packet, counted from 0, and the rule by name: the refused
+/// Returns every refusal of a session: the packet, counted from 0, and the rule: the refused
 /// token, and the packet token before it. Refused tokens are pushed all the same.
 fn refusals(flow: &Flow) -> Vec<(u64, String)> {
     let mut tokens = Vec::new();

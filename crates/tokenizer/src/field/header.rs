@@ -9,10 +9,10 @@ use crate::TokenId;
 /// Way in which a flow closes, as its class token says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum CloseKind {
-    /// Both sides sent a FIN, and neither sent a RST (RFC 9293, section 3.6).
+    /// Both sides sent a FIN, and neither sent a RST before that (RFC 9293, section 3.6).
     #[default]
     Graceful,
-    /// At least one side sent a RST (RFC 9293, section 3.5.2).
+    /// A side sent a RST before both had sent a FIN (RFC 9293, section 3.5.2).
     Reset,
     /// No RST, and at most one side sent a FIN.
     Open,

@@ -17,6 +17,8 @@ pub(super) struct Survey {
     flags: [u16; 2],
     /// Whether the server sent a SYN-ACK.
     has_syn_ack: bool,
+    /// Whether a RST came before both sides had sent a FIN.
+    is_reset: bool,
     /// Least time of the packets, in nanoseconds since the Unix epoch.
     start_ns: i64,
     /// Whether every time is a whole number of microseconds.
@@ -48,6 +50,7 @@ impl Survey {
             survey.is_micros = survey.is_micros && p.time_ns % TimeUnit::Microsecond.ns() == 0;
             let d = p.direction.index();
             survey.flags[d] |= p.flags.bits();
+            survey.is_reset |= p.flags.contains(Flags::RST) && !survey.has_both_fins();
             survey.has_syn_ack |=
                 p.direction == Direction::Reverse && p.flags.contains(Flags::SYN | Flags::ACK);
             if p.options.len >= 12 {
@@ -82,11 +85,16 @@ impl Survey {
         }
     }
 
-    fn class(&self) -> SessionClass {
+    fn has_both_fins(&self) -> bool {
         let [client, server] = self.flags;
-        let close = if Flags::from_bits_retain(client | server).contains(Flags::RST) {
+        Flags::from_bits_retain(client & server).contains(Flags::FIN)
+    }
+
+    fn class(&self) -> SessionClass {
+        let [client, _] = self.flags;
+        let close = if self.is_reset {
             CloseKind::Reset
-        } else if Flags::from_bits_retain(client & server).contains(Flags::FIN) {
+        } else if self.has_both_fins() {
             CloseKind::Graceful
         } else {
             CloseKind::Open

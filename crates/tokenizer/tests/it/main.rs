@@ -3,10 +3,10 @@
 mod doc;
 mod flows;
 mod grammar;
-mod observer;
 mod privacy;
 mod roundtrip;
 mod seeds;
 mod session_rules;
 mod stats;
+mod watcher;
 mod word16;

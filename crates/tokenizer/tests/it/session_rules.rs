@@ -57,6 +57,9 @@ const NARROW: TokenId = vocab::WIN.first + 12;
 /// Tokens of a SYN with a wide window and without options.
 const SYN: [TokenId; 3] = [vocab::PACKET.first, WIDE, NOW];
 
+/// Tokens of a RST of the client, whose window is 0.
+const RST: [TokenId; 3] = [vocab::PACKET.first + 4 * Flags::Rst as TokenId, vocab::WIN.first, NOW];
+
 /// Returns the header of a session of 64 to 127 packets that ends in this way.
 fn header(close: CloseKind) -> Vec<TokenId> {
     let class = SessionClass { close, has_handshake: true };
@@ -135,13 +138,13 @@ fn a_syn_ack_offers_what_the_syn_offered() {
 }
 
 #[test]
-fn nobody_sends_a_syn_after_the_handshake() {
+fn nothing_but_the_syn_ack_comes_again_after_the_handshake() {
     check(
         &established(CloseKind::Graceful, WIDE),
         &[
             (packet(Client, Syn), false),
             (data(Client, Syn), false),
-            (packet(Server, SynAck), false),
+            (packet(Server, SynAck), true),
             (acking(Server, SynAck), false),
             (data(Client, Ack), true),
             (data(Server, Ack), true),
@@ -227,12 +230,15 @@ fn a_side_sends_no_new_payload_after_its_fin() {
 }
 
 #[test]
-fn the_second_fin_waits_for_the_least_number_of_packets() {
+fn the_close_comes_at_most_64_packets_before_the_least_number_of_packets() {
     let fin = [packet(Client, FinAck), NOW];
-    let tokens = then(established(CloseKind::Graceful, WIDE), &fin);
-    check(&tokens, &[(acking(Server, FinAck), false)]);
-    let grammar = Grammar::new(Constraint::Session, Limits::default()).with_advisory_length();
-    check_with(grammar, &tokens, &[(acking(Server, FinAck), true)]);
+    let with_length = |class: usize| {
+        let mut tokens = then(established(CloseKind::Graceful, WIDE), &fin);
+        tokens[3] = vocab::LENGTH.at(class);
+        tokens
+    };
+    check(&with_length(6), &[(acking(Server, FinAck), true)]);
+    check(&with_length(7), &[(acking(Server, FinAck), false)]);
 }
 
 #[test]
@@ -246,9 +252,9 @@ fn a_closed_session_ends_or_repeats_an_acknowledgment() {
         &[
             (END, true),
             (packet(Client, Ack), true),
-            (packet(Client, FinAck), false),
+            (packet(Client, FinAck), true),
             (data(Server, Ack), false),
-            (packet(Server, Rst), false),
+            (packet(Server, Rst), true),
         ],
     );
 }
@@ -269,25 +275,53 @@ fn a_rst_closes_a_session_of_its_class() {
     let grammar = Grammar::new(Constraint::Session, Limits::default()).with_advisory_length();
     check_with(
         grammar,
-        &then(established(CloseKind::Reset, WIDE), &[packet(Client, Rst), NOW]),
+        &then(established(CloseKind::Reset, WIDE), &RST),
         &[
             (END, true),
             (packet(Client, Rst), true),
-            (packet(Server, Ack), false),
-            (data(Server, Ack), false),
+            (data(Client, Ack), false),
+            // What is on its way to a side that has no connection.
+            (packet(Server, Ack), true),
+            (data(Server, Ack), true),
         ],
     );
 }
 
 #[test]
-fn no_rst_follows_an_own_fin_that_is_not_acknowledged() {
-    let fin = [packet(Client, FinAck), NOW];
-    let grammar = Grammar::new(Constraint::Session, Limits::default()).with_advisory_length();
+fn a_rst_behind_both_fins_is_no_reset() {
+    let grammar = || Grammar::new(Constraint::Session, Limits::default()).with_advisory_length();
+    let fins = [[packet(Client, FinAck), NOW], [packet(Server, FinAck), NOW]].concat();
+    let fin = &fins[..2];
+    let rst = |is_allowed| [(packet(Client, Rst), is_allowed), (packet(Server, Rst), is_allowed)];
+    check_with(grammar(), &then(established(CloseKind::Reset, WIDE), fin), &rst(true));
+    check_with(grammar(), &then(established(CloseKind::Graceful, WIDE), fin), &rst(false));
+    check_with(grammar(), &then(established(CloseKind::Graceful, WIDE), &fins), &rst(true));
+    // A session of the class `reset` has no second FIN before its RST.
     check_with(
-        grammar,
-        &then(established(CloseKind::Reset, WIDE), &fin),
-        &[(packet(Client, Rst), false), (packet(Server, Rst), true)],
+        grammar(),
+        &then(established(CloseKind::Reset, WIDE), fin),
+        &[(packet(Server, FinAck), false), (acking(Server, FinAck), false)],
     );
+}
+
+#[test]
+fn the_end_waits_for_the_rst_that_counts() {
+    // Who watches expects the client's FIN at its own number, and the server's counted.
+    let grammar = || Grammar::new(Constraint::Session, Limits::default()).with_advisory_length();
+    let after = |sender, at: &[TokenId]| {
+        let fin = [packet(sender, FinAck), NOW];
+        let rst = [&[packet(sender, Rst)], at, &[vocab::WIN.at(0), NOW]].concat();
+        then(then(established(CloseKind::Reset, WIDE), &fin), &rst)
+    };
+    let own_number = [vocab::SEQ_UNA.first];
+    check_with(grammar(), &after(Client, &own_number), &[(END, true)]);
+    check_with(grammar(), &after(Client, &[]), &[(END, false), (packet(Client, Rst), true)]);
+    check_with(
+        grammar(),
+        &after(Server, &own_number),
+        &[(END, false), (packet(Server, Rst), true)],
+    );
+    check_with(grammar(), &after(Server, &[]), &[(END, true)]);
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod mask;
 mod observer;
 mod session;
 mod syntax;
+mod watcher;
 
 use super::codec::misplaced;
 use super::parse::{Parser, ParserState, Step};

@@ -82,10 +82,14 @@ impl Observer {
         let shifts = if observed.has(Flags::SYN) { [0; 2] } else { shifts };
         let [window, counted] = shifts.map(|shift| i64::from(packet.window) << shift);
         let right_edge = state.sides[d].last_ack + window;
+        let is_spurious = packet.payload_len > 0
+            && seq + i64::from(packet.payload_len) <= state.sides[d].space.snd_una();
         // Observers ignore the window of a probe and of a keep-alive. While a session closes, they
         // ignore those of retransmissions too.
         let is_missed = is_probe
             || is_keepalive
+            || is_spurious
+            || is_repeated_syn
             || (observed.was_closing
                 && (delta.is_retransmission() || (observed.had_fin && observed.has(Flags::FIN))));
         if is_missed {
@@ -97,7 +101,7 @@ impl Observer {
         }
         // The windows that a side offers from its FIN on do not extend the furthest one, since
         // observers do not follow them.
-        if state.sides[d].space.fin().is_none() && !is_repeated_syn && !is_missed {
+        if state.sides[d].space.fin().is_none() && !is_missed {
             self.max_right_edge[d] = self.max_right_edge[d].max(right_edge);
         }
     }

@@ -177,6 +177,16 @@ pub(crate) struct SenderState {
 }
 
 impl SenderState {
+    /// Returns the last IPv4 identification other than 0.
+    pub(crate) fn last_ip_id(&self) -> Option<u16> {
+        self.last_ip_id
+    }
+
+    /// Returns the last TSval.
+    pub(crate) fn last_tsval(&self) -> u32 {
+        self.clock.last()
+    }
+
     /// Returns the TTL or hop limit of the last packet.
     pub(crate) fn ttl(&self) -> Option<u8> {
         self.ttl

@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 use flowtrack::Direction;
 use tcpwire::option_kind;
 
+use super::packets::least_reset;
 use super::windows::MAX_PAYLOAD;
-use super::{MAX_TTLS, Session};
+use super::{MAX_TTLS, Phase, Session};
 use crate::TokenId;
 use crate::field::bucket::{self, TimeTokens};
 use crate::field::delta::{FlagPattern, OptionsDelta, PacketKind, Said, SeqDelta};
@@ -16,6 +17,7 @@ use crate::field::grammar::mask::Mask;
 use crate::field::grammar::syntax::Syntax;
 use crate::field::options::{Element, LAYOUTS};
 use crate::field::send_space::SendSpace;
+use crate::field::state::MIN_FULL_SEGMENT;
 use crate::field::vocab;
 
 /// Upper bound on a gap in a session: 2^42 ns, 73 minutes.
@@ -23,12 +25,18 @@ const MAX_GAP_NS: u64 = 1 << 42;
 /// Greatest time by which a capture's clock runs back in a session: a network card's queues are
 /// read one after another.
 const MAX_BACK_NS: u64 = 1 << 17;
+/// Greatest number of packets that fill what one packet skips.
+const MAX_PACKETS_TO_FILL: u64 = 128;
 /// Greatest number of octets above the acknowledgment that a SACK block may reach.
 const MAX_SACKED_OCTETS: i64 = 1 << 30;
+/// Greatest number of octets below the acknowledgment that a D-SACK block may reach.
+const MAX_REPEATED_OCTETS: i64 = 1 << 24;
 /// Number of holes at which a side skips no further octets.
 const MAX_HOLES: usize = 4;
 /// Least maximum segment size that a session may spell in digits.
 const MIN_MSS: u64 = 64;
+/// Octets of options that a SYN with payload keeps for its cookie: the shortest one, in whole words.
+const FAST_OPEN_OCTETS: usize = 8;
 /// Least kind of an option that a session may spell octet by octet: lower kinds have tokens of
 /// their own, or are obsolete.
 const MIN_RAW_KIND: u64 = option_kind::PARTIAL_ORDER_PERMITTED as u64;
@@ -72,7 +80,7 @@ impl Session<'_> {
             if !kind.has_said(FieldOrder::Seq) {
                 self.seq(mask);
             }
-            if self.must_retransmit() {
+            if self.must_retransmit() || self.must_encode_reset() {
                 return;
             }
         }
@@ -93,9 +101,15 @@ impl Session<'_> {
             if side.packets == 0 || self.must_encode_window() {
                 return;
             }
+            if self.lacks_fast_open() {
+                return self.options(mask);
+            }
         }
         if follows(FieldOrder::Options) && self.delta.options == OptionsDelta::Expected {
             self.options(mask);
+            if self.lacks_fast_open() {
+                return;
+            }
         }
         let has_timestamps = self.state.will_carry_timestamps(self.delta);
         if follows(FieldOrder::TsVal) && has_timestamps {
@@ -109,6 +123,10 @@ impl Session<'_> {
         // RFC 7323, section 3.2: TSecr is valid if ACK is set.
         if follows(FieldOrder::TsEcr) && has_timestamps && pattern.has_ack() {
             mask.set_first(vocab::TSECR, self.state.echo_candidates(d));
+            // The other side's last TSval, however many have come since the last echo.
+            if self.state.echo_candidates(d) > vocab::TSECR.count() {
+                mask.set(vocab::TSECR_RAW.first);
+            }
         }
         self.ip(least, mask);
         if self.progress.packets == 0 {
@@ -169,10 +187,11 @@ impl Session<'_> {
 
     /// Returns whether the current packet has to repeat sent octets or to fill a hole.
     pub(super) fn must_retransmit(&self) -> bool {
-        let d = self.delta.kind.direction;
+        let PacketKind { direction: d, pattern, has_payload, .. } = self.delta.kind;
         let space = &self.state.sides[d.index()].space;
         let must_fill = self.must_close() && space.holes() > 0;
-        self.delta.kind.has_payload
+        has_payload
+            && pattern != FlagPattern::Syn
             && (space.fin().is_some() || must_fill || self.usable_window(d) == 0)
     }
 
@@ -184,10 +203,92 @@ impl Session<'_> {
             && u64::from(self.state.decoded_len(self.delta)) > self.max_payload()
     }
 
+    /// Returns the greatest number of octets that the next packet of side `d` may skip. They cost
+    /// packets later: as many as fill the hole.
+    fn most_skipped(&self, d: Direction) -> u64 {
+        let space = &self.state.sides[d.index()].space;
+        let full = u64::from(self.state.full_segment(d));
+        let is_late = self.state.has_fin() && !self.delta.kind.pattern.is_fin();
+        if is_late || space.fin().is_some() || space.holes() >= MAX_HOLES || full > MAX_PAYLOAD {
+            return 0;
+        }
+        let packets = self.spare.saturating_sub(3).min(MAX_PACKETS_TO_FILL);
+        let octets = packets * full.min(MIN_FULL_SEGMENT.into());
+        self.usable_window(d).saturating_sub(1).min(octets).min(u16::MAX.into())
+    }
+
+    /// Returns whether the current packet is a RST that needs a sequence token, since the watcher
+    /// would not take the next number.
+    fn must_encode_reset(&self) -> bool {
+        self.delta.kind.pattern.is_rst() && self.must_close() && self.closing_back() > 0
+    }
+
+    /// Returns the distance of the number at which the watcher takes a RST from the next one.
+    fn closing_back(&self) -> i64 {
+        let d = self.delta.kind.direction.index();
+        let next = self.state.sides[d].space.snd_nxt();
+        if self.progress.watcher.phase() == Phase::Closed {
+            return 0;
+        }
+        next - self.progress.watcher.reset_at(d)
+    }
+
+    /// Returns the bounds of the distance of the current packet's sequence number from the next one,
+    /// if it lies behind.
+    fn back_range(&self) -> (u64, u64) {
+        let PacketKind { direction: d, pattern, advances_ack, has_payload, .. } = self.delta.kind;
+        let space = &self.state.sides[d.index()].space;
+        if self.must_encode_reset() {
+            let back = self.closing_back().unsigned_abs();
+            return (back, back);
+        }
+        let least = match pattern {
+            FlagPattern::Rst | FlagPattern::RstAck => least_reset(space),
+            // Nobody who watches takes an acknowledgment from octets that were acknowledged.
+            _ if advances_ack => space.snd_una(),
+            _ => 1,
+        };
+        // A payload that comes again begins before the FIN's number.
+        let first = 1 + u64::from(has_payload && space.fin().is_some());
+        (first, (space.snd_nxt() - least).clamp(0, u16::MAX.into()).unsigned_abs())
+    }
+
     /// Adds sequence numbers other than the expected one.
     pub(super) fn seq(&self, mask: &mut Mask) {
         let PacketKind { direction: d, pattern, has_payload, .. } = self.delta.kind;
         let space = &self.state.sides[d.index()].space;
+        let (nearest, furthest) = self.back_range();
+        let is_behind = nearest <= furthest;
+        if pattern.is_rst() {
+            // RFC 9293, section 3.5.2: the number of a RST is the acknowledgment that it answers.
+            if is_behind && (!self.must_close() || self.must_encode_reset()) {
+                mask.set(vocab::SEQ_BACK.first);
+            }
+            if is_behind && !self.must_close() {
+                mask.set(vocab::SEQ_UNA.first);
+                if space.fin() == Some(space.snd_una()) {
+                    mask.set(vocab::SEQ_KEEPALIVE.first);
+                }
+            }
+            return;
+        }
+        // A FIN is sent in order, but captured before octets that it follows.
+        if pattern.is_fin() && space.fin().is_none() {
+            if self.most_skipped(d) > 0 && !self.must_close() {
+                mask.set(vocab::SEQ_FORWARD.first);
+            }
+            return;
+        }
+        if pattern.is_fin() && has_payload {
+            if let Some(k) = space.outstanding().checked_sub(1) {
+                mask.set_run(
+                    vocab::SEQ_OLD.at(0) + k as TokenId,
+                    usize::from(k < vocab::SEQ_OLD.count()),
+                );
+                mask.set(vocab::SEQ_NEW.at(0));
+            }
+            return;
+        }
         if !self.is_established() || !matches!(pattern, FlagPattern::Ack | FlagPattern::PshAck) {
             return;
         }
@@ -195,7 +296,17 @@ impl Session<'_> {
             if self.may_keep_alive(d) {
                 mask.set(vocab::SEQ_KEEPALIVE.first);
             }
+            // An acknowledgment that was overtaken by its side's own octets, or by its FIN.
+            let has_spent = self.delta.kind.is_duplicate_ack() && self.has_spent_gratuitous_acks(d);
+            if is_behind && !has_spent && !self.must_close() {
+                mask.set(vocab::SEQ_KEEPALIVE.first);
+                mask.set(vocab::SEQ_UNA.first);
+                mask.set(vocab::SEQ_BACK.first);
+            }
             return;
+        }
+        if self.may_keep_alive(d) && !self.delta.kind.advances_ack {
+            mask.set(vocab::SEQ_KEEPALIVE.first);
         }
         let must_close = self.must_close();
         let holes = if must_close { space.holes().min(1) } else { space.holes() };
@@ -205,21 +316,26 @@ impl Session<'_> {
         }
         mask.set_first(vocab::SEQ_OLD, space.outstanding());
         mask.set_first(vocab::SEQ_NEW, space.outstanding());
+        // RFC 9293, section 3.8.1: octets come again in other segments too, and though they are
+        // acknowledged.
+        if is_behind {
+            mask.set(vocab::SEQ_BACK.first);
+        }
+        if space.snd_una() < space.snd_nxt() - i64::from(space.fin().is_some()) {
+            mask.set(vocab::SEQ_UNA.first);
+        }
         let full = u64::from(self.state.full_segment(d));
-        if !self.state.has_fin() && space.holes() < MAX_HOLES && full <= MAX_PAYLOAD {
-            // A skipped segment costs packets later: as many as fill the hole.
-            let spare = self.spare.saturating_sub(2);
-            let beyond = self.usable_window(d).saturating_sub(1) / full;
-            let fits = |k: &u64| self.packets_to_fill(d, k * full) < spare;
-            let count = (1..=beyond.min(vocab::SEQ_SKIP.count() as u64)).take_while(fits).count();
-            mask.set_first(vocab::SEQ_SKIP, count);
+        let most = self.most_skipped(d);
+        mask.set_first(vocab::SEQ_SKIP, (most / full) as usize);
+        if most > 0 {
+            mask.set(vocab::SEQ_FORWARD.first);
         }
     }
 
     /// Adds acknowledgments of a part of the received octets.
     pub(super) fn ack(&self, mask: &mut Mask) {
         let PacketKind { direction: d, pattern, advances_ack, .. } = self.delta.kind;
-        if !advances_ack || pattern.is_syn() || pattern.is_rst() || !self.is_established() {
+        if !advances_ack || pattern.is_syn() || !self.is_established() {
             return;
         }
         if self.must_close() || (pattern.is_fin() && self.must_acknowledge_fin(d)) {
@@ -256,7 +372,9 @@ impl Session<'_> {
 
     /// Adds payload lengths that fit into the window.
     pub(super) fn len(&self, mask: &mut Mask) {
-        if !self.delta.kind.has_payload || self.delta.is_retransmission() {
+        let is_fill = matches!(self.delta.seq, SeqDelta::FillHole(_));
+        let is_fixed = self.delta.is_retransmission() && self.delta.kind.pattern.is_fin();
+        if !self.delta.kind.has_payload || is_fixed || (is_fill && self.must_close()) {
             return;
         }
         let d = self.delta.kind.direction;
@@ -277,10 +395,13 @@ impl Session<'_> {
     pub(super) fn digits(&self, mask: &mut Mask) {
         let digits = &self.parser.digits;
         let (least, most) = match digits.target {
+            DigitTarget::SeqBack => self.back_range(),
+            DigitTarget::SeqForward => (1, self.most_skipped(self.delta.kind.direction)),
+            DigitTarget::TsEcrRaw => (0, 0),
             DigitTarget::AckForward => {
                 (1, self.most_forward(self.delta.kind.direction).unsigned_abs())
             }
-            DigitTarget::Sack { .. } => self.sack_range(),
+            DigitTarget::Sack { .. } => return self.sack_digits(mask),
             DigitTarget::Len => (0, self.max_payload()),
             DigitTarget::WindowUp => {
                 let expected = self.expected_window();
@@ -292,6 +413,7 @@ impl Session<'_> {
             DigitTarget::Mss => (MIN_MSS, u64::MAX),
             // RFC 791, section 3.1: a datagram whose time to live is zero is destroyed.
             DigitTarget::Ttl => (1, u64::MAX),
+            DigitTarget::Id => (u64::from(self.counts_ids()), u64::MAX),
             DigitTarget::OptionKind => (MIN_RAW_KIND, u64::MAX),
             DigitTarget::Gap { back: true } => (0, self.most_back()),
             DigitTarget::Gap { back: false } | DigitTarget::Due { early: false } => {
@@ -310,6 +432,10 @@ impl Session<'_> {
             mask,
         );
         match digits.target {
+            DigitTarget::OptionKind if self.lacks_fast_open() => {
+                *mask = Mask::default();
+                mask.set(vocab::DIGIT.at(option_kind::FAST_OPEN.into()));
+            }
             DigitTarget::OptionKind => STRUCTURED_KINDS
                 .into_iter()
                 .for_each(|kind| mask.clear(vocab::DIGIT.at(kind.into()))),
@@ -322,8 +448,10 @@ impl Session<'_> {
             }
             DigitTarget::OptionLen { kind: option_kind::FAST_OPEN } => {
                 // RFC 7413, section 4.1.1: no cookie, or an even number of 4 to 16 octets.
-                let is_valid =
-                    |len: usize| len == 2 || ((6..=18).contains(&len) && len.is_multiple_of(2));
+                let is_request = |len: usize| len == 2 && !self.lacks_fast_open();
+                let is_valid = |len: usize| {
+                    is_request(len) || ((6..=18).contains(&len) && len.is_multiple_of(2))
+                };
                 let invalid = (0..vocab::DIGIT.count()).filter(|&len| !is_valid(len));
                 invalid.for_each(|len| mask.clear(vocab::DIGIT.at(len)));
             }
@@ -333,16 +461,23 @@ impl Session<'_> {
 
     /// Adds windows that are large enough.
     pub(super) fn window(&self, mask: &mut Mask) {
+        if self.delta.kind.pattern == FlagPattern::Rst {
+            // Senders leave 0 in the field.
+            return mask.set(vocab::WIN.at(0));
+        }
         let side = &self.state.sides[self.delta.kind.direction.index()];
         let (expected, min) = (self.expected_window(), self.min_window());
         // The first window of a side refers to no earlier one.
         if side.packets > 0 {
+            if u64::from(side.max_window()) >= min {
+                mask.set(vocab::WIN_MAX.first);
+            }
+        }
+        // Without ACK there is no edge.
+        if side.packets > 0 && self.delta.kind.pattern.has_ack() {
             let edge = self.state.window_at_same_edge(self.delta);
             if edge.is_some_and(|window| u64::from(window) >= min) {
                 mask.set(vocab::WIN_EDGE.first);
-            }
-            if u64::from(side.max_window()) >= min {
-                mask.set(vocab::WIN_MAX.first);
             }
             for i in 0..vocab::WIN_ACKED.count() {
                 let window = self.state.window_if_acked(self.delta, i);
@@ -371,7 +506,9 @@ impl Session<'_> {
     /// Adds the sets of window and options that a first SYN may have. `min`: its least window.
     fn syn_sets(&self, min: u64, mask: &mut Mask) {
         let PacketKind { direction: d, pattern, .. } = self.delta.kind;
-        if !pattern.is_syn() || self.state.sides[d.index()].packets > 0 {
+        let has_set = pattern.is_syn() && self.state.sides[d.index()].packets == 0;
+        // No set has a cookie.
+        if !has_set || self.lacks_fast_open() {
             return;
         }
         for (i, set) in vocab::SYN_SETS.iter().enumerate() {
@@ -393,6 +530,7 @@ impl Session<'_> {
             FlagPattern::Rst | FlagPattern::RstAck => {}
             // A repeated SYN carries the options of the first one.
             FlagPattern::Syn | FlagPattern::SynAck if side.packets > 0 => {}
+            FlagPattern::Syn if self.lacks_fast_open() => mask.set(vocab::OPT_LIST.first),
             FlagPattern::Syn | FlagPattern::SynAck => {
                 for (i, layout) in LAYOUTS.iter().take(vocab::LAYOUT.count()).enumerate() {
                     let has_mss = layout.iter().any(|e| matches!(e, Element::Mss(_)));
@@ -407,7 +545,7 @@ impl Session<'_> {
                 let has_timestamps = self.state.agreed(|o| o.timestamps);
                 let (first, most) = if has_timestamps { (6, 3) } else { (2, 4) };
                 let above = if self.sackable_octets() > 0 { most } else { 0 };
-                let below = usize::from(self.peer_space().repeated().next().is_some());
+                let below = usize::from(self.repeatable_octets() > 0);
                 if self.state.agreed(|o| o.sack) {
                     mask.set_run(vocab::LAYOUT.at(first), above.max(below));
                 }
@@ -431,7 +569,9 @@ impl Session<'_> {
 
     /// Adds the elements of a SYN's list of options. Only padding and unknown kinds come twice.
     pub(super) fn elements(&self, mask: &mut Mask) {
-        let room = self.parser.option_room();
+        let total = self.parser.option_room();
+        let reserved = if self.lacks_fast_open() { FAST_OPEN_OCTETS } else { 0 };
+        let room = total.saturating_sub(reserved);
         let list = &self.delta.elements.list;
         let is_present = |element: &Element| {
             list.iter().any(|e| std::mem::discriminant(e) == std::mem::discriminant(element))
@@ -447,14 +587,35 @@ impl Session<'_> {
                 mask.set(range.first);
             }
         }
-        for (range, octets) in [(vocab::OPT_NOP, 1), (vocab::OPT_RAW, 2)] {
-            if octets <= room {
-                mask.set(range.first);
-            }
+        // RFC 9293, section 3.2: zeros follow the end of the list.
+        if list.last() == Some(&Element::Eol) {
+            let next = if total.is_multiple_of(4) { vocab::OPT_DONE } else { vocab::OPT_EOL };
+            *mask = Mask::default();
+            return mask.set(next.first);
         }
-        if room.is_multiple_of(4) {
+        if room > 0 {
+            mask.set(vocab::OPT_NOP.first);
+        }
+        if room > 0 && !self.lacks_fast_open() {
+            mask.set(vocab::OPT_EOL.first);
+        }
+        if total >= 2 {
+            mask.set(vocab::OPT_RAW.first);
+        }
+        if total.is_multiple_of(4) && !self.lacks_fast_open() {
             mask.set(vocab::OPT_DONE.first);
         }
+    }
+
+    /// Returns whether the current packet is a SYN with payload that has no cookie yet (RFC 7413,
+    /// section 4.2).
+    fn lacks_fast_open(&self) -> bool {
+        let kind = self.delta.kind;
+        let is_cookie =
+            |e: &Element| matches!(e, Element::Raw { kind: option_kind::FAST_OPEN, .. });
+        kind.pattern == FlagPattern::Syn
+            && kind.has_payload
+            && !self.delta.elements.list.iter().any(is_cookie)
     }
 
     /// Returns the segments of the other side that a SACK block of the current packet may hold:
@@ -481,27 +642,49 @@ impl Session<'_> {
             .clamp(0, MAX_SACKED_OCTETS)
     }
 
-    /// Returns the bounds of the digits of a SACK block: the distance of its left edge from the
-    /// acknowledgment, then its length, 32 bits each.
-    fn sack_range(&self) -> (u64, u64) {
-        let most = self.sackable_octets().unsigned_abs();
+    /// Adds the digits of a SACK block: the distance of its left edge from the acknowledgment, then
+    /// its length, 32 bits each. The first block may be of octets below the acknowledgment.
+    fn sack_digits(&self, mask: &mut Mask) {
         let digits = &self.parser.digits;
+        let above = self.sackable_octets().unsigned_abs();
+        let below = if self.delta.elements.sacks.is_empty() { self.repeatable_octets() } else { 0 };
+        let read = 8 * u32::from(8 - digits.left);
+        let allow = |first: u64, last: u64, mask: &mut Mask| {
+            let prefix = |n: u64| n.checked_shr(64 - read).unwrap_or(0);
+            if first <= last && (prefix(first)..=prefix(last)).contains(&digits.value) {
+                Syntax::new(self.parser).digits(first, last, mask);
+            }
+        };
         if digits.left > 4 {
-            return (1 << 32, most << 32 | u64::from(u32::MAX));
+            if above > 0 {
+                allow(1 << 32, above << 32 | u64::from(u32::MAX), mask);
+            }
+            if below > 0 {
+                allow(((1 << 32) - below) << 32, u64::MAX, mask);
+            }
+            return;
         }
         let left = digits.value >> (8 * (4 - digits.left));
-        (left << 32 | 1, left << 32 | (most + 1).saturating_sub(left))
+        let most = if left <= above { above + 1 - left } else { (1 << 32) - left };
+        allow(left << 32 | 1, left << 32 | most, mask);
+    }
+
+    /// Returns the number of octets below the acknowledgment of the current packet that a D-SACK
+    /// block may hold (RFC 2883, section 4): some came twice though they were captured once.
+    fn repeatable_octets(&self) -> u64 {
+        (self.state.decoded_ack(self.delta) - 1).clamp(0, MAX_REPEATED_OCTETS).unsigned_abs()
     }
 
     /// Adds the beginnings of a SACK block.
     pub(super) fn sack_at(&self, mask: &mut Mask) {
         let (first, count) = self.sackable_segments();
         mask.set_run(vocab::SACK_AT.at(first), count.min(vocab::SACK_AT.count() - first));
-        if self.sackable_octets() > 0 {
+        // RFC 2883, section 4: a block of octets that came twice is the first one.
+        let is_first = self.delta.elements.sacks.is_empty();
+        if self.sackable_octets() > 0 || (is_first && self.repeatable_octets() > 0) {
             mask.set(vocab::SACK_RAW.first);
         }
-        // RFC 2883, section 4: a block of octets that came twice is the first one.
-        if self.delta.elements.sacks.is_empty() {
+        if is_first {
             mask.set_first(vocab::SACK_DUP, self.peer_space().repeated().count());
         }
     }
@@ -519,6 +702,12 @@ impl Session<'_> {
         let (ttls, last) = (self.progress.ttls[d], self.state.sides[d].ttl());
         let is_full = ttls[MAX_TTLS - 1].is_some();
         is_full.then(|| ttls.into_iter().flatten().filter(move |&ttl| Some(ttl) != last))
+    }
+
+    /// Returns whether the sender of the current packet counts its packets in the IPv4 identification,
+    /// so that no two in a row have the same.
+    fn counts_ids(&self) -> bool {
+        self.progress.counts_ids[self.delta.kind.direction.index()]
     }
 
     /// Returns the greatest time by which the capture's clock may have run back before the current
@@ -555,6 +744,10 @@ impl Session<'_> {
                 mask.set_through(vocab::LABEL_ZERO, vocab::LABEL_RAW);
             } else {
                 mask.set_through(vocab::ID, vocab::ID_RAW);
+                if self.counts_ids() {
+                    mask.clear(vocab::ID.at(0));
+                    mask.clear(vocab::ID_BASE.first);
+                }
             }
         }
     }

@@ -4,12 +4,13 @@ mod fields;
 mod packets;
 mod windows;
 
-use flowtrack::Direction;
+use flowtrack::{Direction, Packet};
 use tcpwire::Flags;
 
 use super::mask::Mask;
 use super::observer::{Observation, Observer};
 use super::syntax::Syntax;
+use super::watcher::{Phase, Sighting, Watcher};
 use crate::field::delta::{FlagPattern, PacketDelta, PacketKind, Said};
 use crate::field::header::{CloseKind, SessionClass};
 use crate::field::parse::{Parser, ParserState};
@@ -18,6 +19,9 @@ use crate::field::vocab;
 
 /// Number of packets in which every session can open and close: lower limits count as this one.
 const SHORTEST_SESSION: u64 = 7;
+/// Number of packets by which a session may close before its length class is full: packets behind
+/// the close count too.
+const MAX_AFTER_CLOSE: u64 = 64;
 /// Number of spare packets below which windows stay open for the FINs: one packet may close both
 /// windows, and counts itself.
 const SPARE_TO_LACK_ROOM: u64 = 3;
@@ -90,6 +94,7 @@ pub(in crate::field::grammar) fn allowed_in_header(
         ParserState::TsClock(side) => {
             Syntax::new(parser).clocks(side, mask);
             mask.set(vocab::PACKET.at(OPENING.index()));
+            mask.set(vocab::PACKET.at(PacketKind { has_payload: true, ..OPENING }.index()));
         }
         _ => Syntax::new(parser).allowed(false, mask),
     }
@@ -100,8 +105,11 @@ pub(in crate::field::grammar) fn allowed_in_header(
 pub(in crate::field::grammar) struct Progress {
     /// Number of complete packets.
     pub(in crate::field::grammar) packets: u64,
-    /// Whether a packet carried RST.
-    is_reset: bool,
+    /// Side that sent the first RST before both sides had sent their FINs, if any did: a RST after
+    /// them changes nothing (RFC 9293, section 3.6).
+    reset_by: Option<Direction>,
+    /// Whether a side sent a RST.
+    has_reset: bool,
     /// Whether a packet without payload carried ACK and no other flag. Observers take no handshake
     /// for complete before one.
     has_pure_ack: bool,
@@ -109,7 +117,11 @@ pub(in crate::field::grammar) struct Progress {
     after_close: u64,
     /// TTLs of each side in the order in which it has shown them.
     ttls: [[Option<u8>; MAX_TTLS]; 2],
+    /// Whether the last two packets of each side differ in their IPv4 identification, and neither is
+    /// 0.
+    counts_ids: [bool; 2],
     observer: Observer,
+    watcher: Watcher,
 }
 
 impl Progress {
@@ -130,33 +142,63 @@ impl Progress {
         let (seq, next) = (state.decoded_seq(delta), sender.space.snd_nxt());
         let had_fin = sender.space.fin().is_some();
         let was_closing = state.has_fin();
+        let last_id = sender.last_ip_id();
+        let has_timestamps = state.will_carry_timestamps(delta);
         let packet = state.decode(delta, options);
+        let is_other = last_id.is_some_and(|id| id != packet.ip_id);
+        self.counts_ids[delta.kind.direction.index()] = packet.ip_id != 0 && is_other;
         let ttls = &mut self.ttls[delta.kind.direction.index()];
         if !ttls.contains(&Some(packet.ttl))
             && let Some(free) = ttls.iter_mut().find(|ttl| ttl.is_none())
         {
             *free = Some(packet.ttl);
         }
-        self.is_reset |= packet.flags.contains(Flags::RST);
+        self.has_reset |= packet.flags.contains(Flags::RST);
+        let has_both_fins = state.sides.iter().all(|side| side.space.fin().is_some());
+        if packet.flags.contains(Flags::RST) && !has_both_fins {
+            self.reset_by.get_or_insert(packet.direction);
+        }
         self.has_pure_ack |= pattern == FlagPattern::Ack && packet.payload_len == 0;
         let is_before_next = !pattern.is_syn() && !pattern.is_fin() && seq == next - 1;
         let observed =
             Observation { delta, packet: &packet, seq, is_before_next, was_closing, had_fin };
         self.observer.update(&observed, state);
+        self.watch(&packet, seq, has_timestamps, state);
     }
 
-    /// Returns whether the session has closed in the way that its class demands.
+    /// Lets the watcher follow a packet. `state` is the state after it.
+    fn watch(&mut self, packet: &Packet, seq: i64, has_timestamps: bool, state: &FlowState) {
+        let d = packet.direction;
+        let (side, _) = state.pair(d);
+        // RFC 7323, section 2.2: the window of a segment with SYN is not scaled.
+        let shift = match packet.direction {
+            _ if packet.flags.contains(Flags::SYN) => 0,
+            Direction::Forward => state.offered_shift(d),
+            Direction::Reverse => state.window_shift(d),
+        };
+        let has_ack = packet.flags.contains(Flags::ACK);
+        let ack = if has_ack { side.last_ack } else { 0 };
+        let tsval = (has_timestamps && state.agreed(|o| o.timestamps)).then(|| side.last_tsval());
+        self.watcher.observe(&Sighting::new(packet, seq, ack, shift, tsval));
+    }
+
+    /// Returns whether the session has closed in the way that its class demands, for both ends and
+    /// for the watcher.
     fn is_closed(&self, class: SessionClass, state: &FlowState) -> bool {
         let [client, server] = &state.sides;
-        if client.space.holes() + server.space.holes() > 0 {
+        let holes = client.space.holes() + server.space.holes();
+        if holes > 0 || self.watcher.phase() != Phase::Closed {
             return false;
         }
         if class.close == CloseKind::Reset {
-            return self.is_reset;
+            return self.reset_by.is_some();
         }
         // RFC 9293, section 3.6: a connection is closed when both sides have sent a FIN, and have
-        // received the acknowledgment of it.
-        client.is_fin_acked_by(server) && server.is_fin_acked_by(client)
+        // received the acknowledgment of it or a RST.
+        let is_acked = |side: &SenderState, peer: &SenderState| {
+            side.space.fin().is_some_and(|fin| self.has_reset || peer.last_ack >= fin)
+        };
+        is_acked(client, server) && is_acked(server, client)
     }
 }
 
@@ -247,6 +289,26 @@ impl<'a> Session<'a> {
         octets.div_ceil(u64::from(self.state.full_segment(d).min(MIN_FULL_SEGMENT)))
     }
 
+    /// Returns whether the watcher expects other sequence numbers or other FINs than the sides send,
+    /// so that the acknowledgments of the FINs do not show it the close.
+    fn has_lost_count(&self) -> bool {
+        let [client, server] = &self.state.sides;
+        let (watcher, phase) = (&self.progress.watcher, self.progress.watcher.phase());
+        let is_off = |d: usize| {
+            let space = &self.state.sides[d].space;
+            let at = watcher.reset_at(d);
+            at != space.snd_nxt() && space.fin() != Some(at + 1)
+        };
+        let is_expected = match (client.space.fin(), server.space.fin()) {
+            (None, None) => matches!(phase, Phase::SynReceived | Phase::Established),
+            (Some(_), None) => phase == Phase::CloseWait,
+            (None, Some(_)) => matches!(phase, Phase::FinWait1 | Phase::FinWait2),
+            (Some(_), Some(_)) if server.is_fin_acked_by(client) => phase == Phase::TimeWait,
+            (Some(_), Some(_)) => matches!(phase, Phase::LastAck | Phase::TimeWait),
+        };
+        phase != Phase::Closed && (!is_expected || is_off(0) || is_off(1))
+    }
+
     /// Returns the number of packets that close a session without holes.
     fn packets_to_close(&self) -> u64 {
         let [client, server] = &self.state.sides;
@@ -254,12 +316,13 @@ impl<'a> Session<'a> {
             let handshake = 3 - u64::from(client.packets > 0) - u64::from(server.packets > 0);
             return handshake + if self.closes_by_reset() { 1 } else { 3 };
         }
+        if self.is_closed() {
+            return 0;
+        }
+        // Where the watcher has lost count, a RST shows it the close.
+        let is_lost = u64::from(self.has_lost_count());
         if self.closes_by_reset() {
-            return if self.progress.is_reset {
-                0
-            } else {
-                1 + u64::from(!self.progress.has_pure_ack)
-            };
+            return 1 + u64::from(!self.progress.has_pure_ack);
         }
         let unacked_fin = |side: &SenderState, peer: &SenderState| {
             u64::from(side.space.fin().is_some_and(|fin| peer.last_ack < fin))
@@ -268,13 +331,17 @@ impl<'a> Session<'a> {
             // FIN, FIN with acknowledgment, acknowledgment; and a window update for each side whose
             // FIN does not fit into the window.
             (None, None) => {
-                3 + [Direction::Forward, Direction::Reverse]
-                    .map(|d| u64::from(self.lacks_room_for_fin(d)))
-                    .iter()
-                    .sum::<u64>()
+                3 + is_lost
+                    + [Direction::Forward, Direction::Reverse]
+                        .map(|d| u64::from(self.lacks_room_for_fin(d)))
+                        .iter()
+                        .sum::<u64>()
             }
-            (Some(_), Some(_)) => unacked_fin(client, server) + unacked_fin(server, client),
-            _ => 2,
+            (Some(_), Some(_)) => {
+                let acks = unacked_fin(client, server) + unacked_fin(server, client);
+                (acks + is_lost).max(1 + u64::from(!self.progress.has_pure_ack))
+            }
+            _ => 2 + is_lost,
         }
     }
 }

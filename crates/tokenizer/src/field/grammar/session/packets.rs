@@ -2,34 +2,45 @@
 
 use flowtrack::Direction;
 
-use super::Session;
+use super::{MAX_AFTER_CLOSE, Phase, Session};
 use crate::field::delta::{FlagPattern, PacketDelta, PacketKind, Said};
 use crate::field::grammar::mask::Mask;
+use crate::field::send_space::SendSpace;
 use crate::field::vocab;
 
-/// Greatest number of packets after the close of a session, and of SYNs per side.
-pub(super) const MAX_REPEATS: u64 = 4;
+/// Greatest number of SYNs per side.
+const MAX_SYNS: u64 = 8;
 /// Consecutive duplicate acknowledgments that a side may send without anything to answer: window
 /// updates, and acknowledgments of packets that the capture lost.
 const MAX_GRATUITOUS_ACKS: i64 = 2;
+
+/// Returns the least sequence offset of a RST: the lowest that is not acknowledged, or the number of
+/// a FIN that is.
+pub(super) fn least_reset(space: &SendSpace) -> i64 {
+    let una = space.snd_una();
+    una - i64::from(space.fin() == Some(una))
+}
 
 impl Session<'_> {
     /// Adds the packets that may follow, and the end of the flow.
     pub(super) fn packets(&self, mask: &mut Mask) {
         let is_closed = self.is_closed();
-        if is_closed {
+        let is_long_enough = self.is_long_enough(0);
+        if is_closed && is_long_enough {
             mask.set(vocab::END);
         }
         let must_close = self.must_close();
-        if is_closed && (must_close || self.progress.after_close >= MAX_REPEATS) {
+        let is_spent = must_close || self.progress.after_close >= MAX_AFTER_CLOSE;
+        if is_closed && is_long_enough && is_spent {
             return;
         }
         for i in 0..vocab::PACKET.count() {
             let kind = PacketKind::from_index(i);
-            if self.allows(kind)
-                && (!must_close || self.leads_to_close(kind))
-                && self.allows_said(kind)
-            {
+            let is_due = match is_closed {
+                true => !must_close || kind.is_duplicate_ack() || kind.pattern.is_rst(),
+                false => !must_close || self.leads_to_close(kind),
+            };
+            if is_due && self.allows(kind) && self.allows_said(kind) {
                 mask.set(vocab::PACKET.at(i));
             }
         }
@@ -47,35 +58,52 @@ impl Session<'_> {
         }
         let is_blocked = kind.has_payload && self.usable_window(d) == 0;
         if !self.is_established() {
-            return !is_blocked && self.allows_in_handshake(kind);
+            return (!is_blocked || pattern == FlagPattern::Syn) && self.allows_in_handshake(kind);
         }
-        // RFC 9293, section 3.10.7.4: a SYN in a synchronized state is an error.
+        // RFC 9293, section 3.10.7.4: a SYN in a synchronized state is an error, but the SYN-ACK
+        // comes again where its ACK was lost.
         if pattern.is_syn() {
-            return false;
+            return pattern == FlagPattern::SynAck
+                && d == Direction::Reverse
+                && !kind.has_payload
+                && !kind.advances_ack
+                && side.space.snd_nxt() == 1
+                && side.last_ack == 1
+                && side.packets < MAX_SYNS
+                && !self.state.has_fin()
+                && !self.progress.has_reset;
         }
         if pattern.is_rst() {
             return !kind.has_payload && self.allows_reset(d);
         }
-        if self.progress.is_reset || self.is_closed() {
-            // After a RST there is no connection (RFC 9293, section 3.5.3). After the FINs, the
-            // last acknowledgment may come again from TIME-WAIT (section 3.10.7.4).
-            return kind.is_duplicate_ack() && !self.progress.is_reset;
+        // RFC 9293, section 3.5.3: the side that has sent a RST has no connection. The other one
+        // may send on until the RST arrives.
+        if self.progress.reset_by == Some(d) {
+            return false;
+        }
+        if self.is_closed() && self.progress.reset_by.is_none() {
+            // From TIME-WAIT the last acknowledgment comes again, from LAST-ACK the FIN (RFC 9293,
+            // section 3.10.7.4).
+            let is_fin = pattern == FlagPattern::FinAck && !kind.has_payload;
+            return kind.is_duplicate_ack() || (is_fin && !kind.advances_ack);
         }
         match (side.space.fin(), pattern.is_fin(), kind.has_payload) {
             (None, true, _) => self.allows_fin(kind),
-            // A repeated FIN has neither payload nor a new acknowledgment: octets that came since
-            // are acknowledged by a packet of its own.
-            (Some(fin), true, has_payload) => {
-                !has_payload
-                    && pattern == FlagPattern::FinAck
-                    && side.space.snd_una() < fin
-                    && !kind.advances_ack
+            // RFC 9293, section 3.10.8: the segment with the FIN comes again, with its payload.
+            (Some(fin), true, true) => {
+                let last = side.space.newest(0);
+                last.is_some_and(|last| last.end == fin - 1) && side.space.snd_una() < fin
+            }
+            // With news it may make the watcher lose count, which costs another packet.
+            (Some(_), true, false) => {
+                pattern == FlagPattern::FinAck && (!kind.advances_ack || self.spare > 1)
             }
             // RFC 9293, section 3.6: after its FIN a side sends no new octets, but may retransmit.
             // A retransmission does not acknowledge the other side's FIN, since observers ignore
             // it.
             (Some(_), false, true) => {
-                side.space.outstanding() > 0 && !(kind.advances_ack && peer.space.fin().is_some())
+                let is_sent_again = side.space.outstanding() > 0 || side.space.holes() > 0;
+                is_sent_again && !(kind.advances_ack && peer.space.fin().is_some())
             }
             (None, false, true) if is_blocked => {
                 side.space.outstanding() > 0 || side.space.holes() > 0
@@ -116,29 +144,36 @@ impl Session<'_> {
     /// Returns whether side `d` may send a RST now.
     pub(super) fn allows_reset(&self, d: Direction) -> bool {
         let (side, peer) = self.state.pair(d);
-        let holes = side.space.holes() + peer.space.holes();
-        let min = self.bounds.min_packets(self.parser.header.length_class);
-        let is_long_enough = self.progress.packets + 1 >= min;
-        let is_fin_acked = side.space.fin().is_none_or(|fin| peer.last_ack >= fin);
-        self.closes_by_reset()
-            && holes == 0
-            && is_long_enough
-            && is_fin_acked
+        let has_both_fins = side.space.fin().is_some() && peer.space.fin().is_some();
+        let is_of_class = match self.progress.reset_by {
+            Some(_) => true,
+            None => has_both_fins != self.closes_by_reset(),
+        };
+        is_of_class
+            && side.space.holes() == 0
+            && self.is_long_enough(1 + MAX_AFTER_CLOSE)
             && self.progress.has_pure_ack
+    }
+
+    /// Returns whether the session has as many packets as its length class demands, once `more` have
+    /// come.
+    pub(super) fn is_long_enough(&self, more: u64) -> bool {
+        let min = self.bounds.min_packets(self.parser.header.length_class);
+        self.progress.packets + more >= min
     }
 
     /// Returns whether a side that has sent no FIN may send this one.
     pub(super) fn allows_fin(&self, kind: PacketKind) -> bool {
         let (side, peer) = self.state.pair(kind.direction);
-        // The second FIN leaves room for its acknowledgment.
-        let min = self.bounds.min_packets(self.parser.header.length_class);
-        let is_long_enough = self.progress.packets + 2 >= min;
+        let is_reset = self.progress.reset_by.is_some();
         let end = side.space.snd_nxt() + i64::from(kind.has_payload);
         // RFC 9293, section 3.6: the FIN follows all octets that the side has to send.
         side.space.holes() == 0
             && self.right_edge(kind.direction, true) >= end
             && self.leaves_peer_able_to_close(kind)
-            && (peer.space.fin().is_none() || is_long_enough)
+            && (peer.space.fin().is_none()
+                || is_reset
+                || (!self.closes_by_reset() && self.is_long_enough(2 + MAX_AFTER_CLOSE)))
     }
 
     /// Returns whether side `d` has sent as many duplicate acknowledgments without anything to
@@ -160,25 +195,30 @@ impl Session<'_> {
         space.snd_una() == space.snd_nxt() && space.fin().is_none()
     }
 
-    /// Returns whether the FIN of side `d` has to acknowledge the other side's FIN: if a RST is to
-    /// follow, and if observers have lost count of the other side's octets, so that only the
-    /// acknowledgment shows them its FIN.
+    /// Returns whether the FIN of side `d` has to acknowledge the other side's FIN: if observers
+    /// have lost count of the other side's octets, so that only the acknowledgment shows them its
+    /// FIN.
     pub(super) fn must_acknowledge_fin(&self, d: Direction) -> bool {
         let seen = self.progress.observer.next_seq[d.reversed().index()];
         let fin = self.state.pair(d).1.space.fin();
-        self.closes_by_reset() || fin.is_some_and(|fin| seen != fin - 1)
+        let is_watched = self.progress.watcher.phase() != Phase::Closed;
+        is_watched && fin.is_some_and(|fin| seen != fin - 1)
     }
 
     /// Returns whether the other side can still close or reset the session after this FIN.
     pub(super) fn leaves_peer_able_to_close(&self, kind: PacketKind) -> bool {
         let d = kind.direction;
         let (side, peer) = self.state.pair(d);
+        if self.progress.watcher.phase() == Phase::Closed {
+            return true;
+        }
         match peer.space.fin() {
             Some(fin) => !self.must_acknowledge_fin(d) || kind.advances_ack || side.last_ack >= fin,
             None => {
                 let acked = if kind.advances_ack { peer.space.contiguous() } else { side.last_ack };
                 let furthest = acked + (i64::from(u16::MAX) << self.state.window_shift(d));
-                self.progress.observer.max_right_edge[d.index()] > peer.space.snd_nxt()
+                let watched = self.progress.watcher.edge(d.reversed().index());
+                self.progress.observer.max_right_edge[d.index()].min(watched) > peer.space.snd_nxt()
                     && furthest > peer.space.snd_nxt()
             }
         }
@@ -188,16 +228,16 @@ impl Session<'_> {
     pub(super) fn allows_in_handshake(&self, kind: PacketKind) -> bool {
         let [client, server] = &self.state.sides;
         match (kind.direction, kind.pattern) {
-            // RFC 9293, section 3.5: SYN; repeated while the server does not answer.
+            // RFC 9293, section 3.5: SYN; repeated until the answer arrives. A fast open has its
+            // payload in the first one (RFC 7413, section 4.2).
             (Direction::Forward, FlagPattern::Syn) => {
-                !kind.has_payload && server.packets == 0 && client.packets < MAX_REPEATS
+                let may_repeat = !kind.has_payload && client.space.snd_nxt() == 1;
+                client.packets == 0 || (client.packets < MAX_SYNS && may_repeat)
             }
             // SYN and ACK of the client's SYN; a repeated one acknowledges nothing new.
             (Direction::Reverse, FlagPattern::SynAck) => {
                 let is_repeated = server.packets > 0;
-                !kind.has_payload
-                    && kind.advances_ack != is_repeated
-                    && server.packets < MAX_REPEATS
+                !kind.has_payload && kind.advances_ack != is_repeated && server.packets < MAX_SYNS
             }
             // The ACK of the server's SYN, which may carry payload.
             (Direction::Forward, pattern) => {
@@ -233,7 +273,11 @@ impl Session<'_> {
             }
         }
         if self.closes_by_reset() {
-            return if self.progress.has_pure_ack { pattern.is_rst() } else { is_pure_ack };
+            return if self.progress.has_pure_ack {
+                self.is_closing_reset(kind)
+            } else {
+                is_pure_ack
+            };
         }
         let (side, peer) = self.state.pair(kind.direction);
         let is_open = client.space.fin().is_none() && server.space.fin().is_none();
@@ -247,11 +291,22 @@ impl Session<'_> {
         if client.space.fin().is_none() || server.space.fin().is_none() {
             let acks_fin =
                 kind.advances_ack || peer.space.fin().is_none_or(|fin| side.last_ack >= fin);
-            return side.space.fin().is_none()
-                && pattern == FlagPattern::FinAck
-                && !kind.has_payload
-                && acks_fin;
+            return side.space.fin().is_none() && pattern.is_fin() && acks_fin;
         }
-        is_pure_ack && kind.advances_ack
+        let are_acked = client.is_fin_acked_by(server) && server.is_fin_acked_by(client);
+        match are_acked {
+            true if self.progress.has_pure_ack => self.is_closing_reset(kind),
+            true => is_pure_ack,
+            false => is_pure_ack && kind.advances_ack,
+        }
+    }
+
+    /// Returns whether the packet is a RST at the number at which the watcher takes it.
+    fn is_closing_reset(&self, kind: PacketKind) -> bool {
+        let at = self.progress.watcher.reset_at(kind.direction.index());
+        let space = &self.state.sides[kind.direction.index()].space;
+        kind.pattern.is_rst()
+            && !kind.advances_ack
+            && (least_reset(space)..=space.snd_nxt()).contains(&at)
     }
 }

@@ -4,11 +4,14 @@ use flowtrack::Direction;
 use tcpwire::Flags;
 
 use super::Session;
-use crate::field::delta::SeqDelta;
+use crate::field::delta::{FlagPattern, SeqDelta};
 use crate::field::parse::ParserState;
 
 /// Greatest payload of a packet in a session, in octets: the headers fit into the same IP packet.
 pub(super) const MAX_PAYLOAD: u64 = 57_344;
+
+/// Greatest payload of a SYN, in octets.
+const MAX_SYN_PAYLOAD: u64 = 1_460;
 
 impl Session<'_> {
     /// Returns the offset up to which side `d` may send: the right edge of the window that the
@@ -29,6 +32,7 @@ impl Session<'_> {
         } else {
             furthest
         };
+        let edge = edge.min(self.progress.watcher.edge(d.index()));
         // RFC 9293, section 3.4: the FIN occupies one sequence number, which the payload leaves
         // free.
         edge - i64::from((self.keeps_room_for_fin || is_fin) && !has_sent_fin)
@@ -54,8 +58,23 @@ impl Session<'_> {
 
     /// Returns the greatest payload of the current packet, once its sequence number is decoded.
     pub(super) fn max_payload(&self) -> u64 {
+        let d = self.delta.kind.direction;
         let seq = self.state.decoded_seq(self.delta);
-        self.usable_window_from(self.delta.kind.direction, seq).min(MAX_PAYLOAD)
+        if self.delta.kind.pattern == FlagPattern::Syn {
+            // RFC 7413, section 4.2.1: up to the MSS that the server said before.
+            return MAX_SYN_PAYLOAD;
+        }
+        let space = &self.state.sides[d.index()].space;
+        if let SeqDelta::FillHole(k) = self.delta.seq {
+            let octets = space.hole(k.into()).map_or(0, |hole| hole.end - hole.start);
+            return octets.unsigned_abs().min(MAX_PAYLOAD);
+        }
+        // What comes again ends where the octets sent end.
+        let sent = space.snd_nxt() - i64::from(space.fin().is_some());
+        if seq < sent {
+            return (sent - seq).unsigned_abs().min(MAX_PAYLOAD);
+        }
+        self.usable_window_from(d, seq).min(MAX_PAYLOAD)
     }
 
     /// Returns the window of the current packet if it has no window token.
@@ -103,6 +122,7 @@ impl Session<'_> {
     /// Returns whether the current packet needs a window token, since the expected window is too
     /// small.
     pub(super) fn must_encode_window(&self) -> bool {
-        self.expected_window() < self.min_window()
+        let is_bare = self.delta.kind.pattern == FlagPattern::Rst;
+        self.expected_window() < self.min_window() || (is_bare && self.expected_window() > 0)
     }
 }
