@@ -8,7 +8,7 @@
 //! use arrowio::{CodecId, DatasetMeta, DatasetReader, DatasetWriter};
 //! use arrowio::{FlowRow, Tokens, WriteOptions};
 //!
-//! let code = CodecId { name: "field", version: 1 };
+//! let code = CodecId { name: "field", version: 2 };
 //! let meta = DatasetMeta {
 //!     token_code: code.name.into(),
 //!     token_version: code.version,

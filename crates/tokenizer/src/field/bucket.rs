@@ -40,7 +40,7 @@ impl Span {
 /// Values below the first span of a scale.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Below {
-    /// A bucket each.
+    /// A bucket for each of them.
     Exact,
     /// One bucket for the origin, and one for all others.
     Apart,

@@ -110,11 +110,11 @@ impl FlagPattern {
 pub(crate) enum Said {
     #[default]
     Nothing,
-    /// [`SeqDelta::KeepAlive`].
+    /// The sequence number of a keep-alive.
     KeepAlive,
-    /// [`AckDelta::Segment`] of the first segment.
+    /// The acknowledgment of the oldest segment alone.
     FirstSegment,
-    /// [`LenDelta::Same`].
+    /// The length of this side's last payload.
     SameLen,
     /// Both of the last two.
     FirstSegmentSameLen,

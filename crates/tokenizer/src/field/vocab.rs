@@ -35,7 +35,7 @@ impl TokenRange {
         }
     }
 
-    /// Returns the argument of `token` in this range and one that goes on behind it.
+    /// Returns the argument of `token` in this range, or in `rest`, whose ids follow it.
     pub(crate) const fn arg_with(self, rest: TokenRange, token: TokenId) -> Option<usize> {
         match (self.arg(token), rest.arg(token)) {
             (None, Some(i)) => Some(self.count() + i),
@@ -317,7 +317,7 @@ pub(crate) const TTLS_1: [u8; TTL_1.count()] =
 /// Window and options of a SYN that one token says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SynSet {
-    /// Window field.
+    /// Window field of the SYN.
     pub(crate) window: u16,
     /// Index of the layout in [`LAYOUTS`](super::options::LAYOUTS).
     pub(crate) layout: u8,
