@@ -18,6 +18,12 @@ fuzz_target!(|octets: &[u8]| {
     if octets.first().is_some_and(|octet| octet & 1 == 1) {
         field::from_version_1(&mut ids);
     }
+    // Whatever is pushed, a mask follows.
+    let mut session = Grammar::new(Constraint::Session, Limits { max_packets: 40 });
+    for &id in &ids {
+        let _ = session.allowed_next();
+        let _ = session.push(id);
+    }
     let Ok(flow) = field::decode(&ids, &FlowIdentity::default()) else { return };
     let mut again = Vec::new();
     match field::encode(&flow, &mut again) {

@@ -395,6 +395,24 @@ fn a_session_that_was_left_has_masks_too() {
 
 proptest! {
     #[test]
+    fn any_tokens_leave_a_mask(
+        flow in any_flow(),
+        others in prop::collection::vec((any::<prop::sample::Index>(), 0..1024_u16), 0..40),
+        max_packets in 0..40_u64,
+    ) {
+        let mut tokens = Vec::new();
+        field::encode(&flow, &mut tokens).unwrap();
+        for (at, token) in others {
+            tokens.insert(at.index(tokens.len()), token);
+        }
+        let mut grammar = Grammar::new(Constraint::Session, Limits { max_packets });
+        for token in tokens {
+            let _ = grammar.allowed_next();
+            let _ = grammar.push(token);
+        }
+    }
+
+    #[test]
     fn the_mask_lets_through_what_the_encoder_says(flow in any_flow()) {
         let mut tokens = Vec::new();
         field::encode(&flow, &mut tokens).unwrap();
@@ -423,21 +441,18 @@ proptest! {
     }
 }
 
-/// Returns whether every token of the flow is allowed in its place.
-fn is_let_through(flow: &Flow) -> bool {
-    let mut tokens = Vec::new();
-    field::encode(flow, &mut tokens).unwrap();
-    let mut grammar = Grammar::new(Constraint::Session, Limits::default());
-    tokens
-        .iter()
-        .all(|&token| grammar.allowed_next().contains(token) && grammar.push(token).is_ok())
-}
-
 #[test]
 #[expect(clippy::print_stdout, reason = "shows the share")]
 fn most_real_sessions_are_let_through() {
-    let flows = testkit::captures::all_complete_flows();
-    let through = flows.iter().filter(|flow| is_let_through(flow)).count();
-    println!("{through} of {} whole sessions of testdata follow the grammar", flows.len());
-    assert!(through * 100 >= flows.len() * 85, "{through} of {}", flows.len());
+    let mut fits = testkit::fits::Fits::default();
+    for flow in testkit::captures::all_complete_flows() {
+        fits.add(&flow, "testdata");
+    }
+    let table = fits.table(40);
+    println!("{table}");
+    // Sessions of up to 63 packets, and those of 64 and more.
+    for column in 0..testkit::fits::COLUMNS {
+        let least = if column < 4 { 95.0 } else { 90.0 };
+        assert!(fits.sessions[column] == 0 || fits.percent(column) >= least, "{table}");
+    }
 }

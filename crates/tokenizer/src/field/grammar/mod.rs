@@ -4,7 +4,8 @@
 //! sessions only. A session
 //!
 //! - opens with a three-way handshake (RFC 9293, section 3.5), and closes with an acknowledged FIN
-//!   of both sides or with a RST (section 3.6);
+//!   of both sides or with a RST (section 3.6): of the class `reset` is a session whose first RST
+//!   comes before both FINs;
 //! - leaves no hole in either sequence space;
 //! - carries no payload and no FIN beyond the window that the receiver offered (section 3.8.6);
 //! - acknowledges nothing that was not sent, and takes no acknowledgment back (section 3.10.7);
@@ -12,9 +13,9 @@
 //!   RFC 5681, section 4.2).
 //!
 //! The close of a session is stricter than that of real ends, so that a passive observer (an
-//! intrusion detection system) does not lose track of it: no RST follows an own FIN that is not
-//! acknowledged, no retransmission acknowledges the last FIN, and from the first FIN on no window
-//! shrinks, and none grows for a side that still sends.
+//! intrusion detection system) does not lose track of it: a watcher follows the state of Suricata,
+//! and the session ends only where that is closed. No retransmission acknowledges the last FIN, and
+//! from the first FIN on no window shrinks, and none grows for a side that still sends.
 
 mod mask;
 mod observer;

@@ -73,7 +73,7 @@ pub(super) enum Phase {
     Closed,
 }
 
-/// What Suricata keeps of one side's octets.
+/// Octets of one side, as Suricata follows them.
 #[derive(Clone, Copy, Debug, Default)]
 struct Stream {
     /// Sequence offset that comes next. A FIN counts only if it is the server's and the first one.

@@ -145,9 +145,15 @@ impl Session<'_> {
     pub(super) fn allows_reset(&self, d: Direction) -> bool {
         let (side, peer) = self.state.pair(d);
         let has_both_fins = side.space.fin().is_some() && peer.space.fin().is_some();
+        // RFC 5961, section 3.2: a RST behind an own FIN counts if the window reaches beyond it.
+        let edge = self.progress.observer.last_right_edge[d.reversed().index()];
+        let is_in_window = |fin: i64| side.space.snd_una() >= fin || edge > fin;
         let is_of_class = match self.progress.reset_by {
             Some(_) => true,
-            None => has_both_fins != self.closes_by_reset(),
+            None if self.closes_by_reset() => {
+                !has_both_fins && side.space.fin().is_none_or(is_in_window)
+            }
+            None => has_both_fins,
         };
         is_of_class
             && side.space.holes() == 0
