@@ -180,11 +180,26 @@ impl SendSpace {
     /// Returns the newest transmission among the octets below `ack` that are not acknowledged.
     pub(crate) fn newest_below(&self, ack: i64) -> Option<Sent> {
         let [syn, fin] = self.flags_sent;
-        let segments = self.segments.iter().take_while(|s| s.range.start < ack).map(|s| s.sent);
         // The SYN has offset 0.
-        let syn = syn.filter(|_| self.snd_una < 1 && ack >= 1);
-        let fin = fin.filter(|_| self.fin.is_some_and(|end| self.snd_una < end && ack >= end));
-        segments.chain(syn).chain(fin).max_by_key(|sent| sent.time_ns)
+        let mut newest = if self.snd_una < 1 && ack >= 1 { syn } else { None };
+        let mut see = |sent: Sent| {
+            if newest.is_none_or(|newest| newest.time_ns <= sent.time_ns) {
+                newest = Some(sent);
+            }
+        };
+        for segment in &self.segments {
+            if segment.range.start >= ack {
+                break;
+            }
+            see(segment.sent);
+        }
+        if let (Some(sent), Some(end)) = (fin, self.fin)
+            && self.snd_una < end
+            && end <= ack
+        {
+            see(sent);
+        }
+        newest
     }
 
     /// Records a packet that was sent at offset `seq`.
@@ -200,10 +215,9 @@ impl SendSpace {
         if flags.contains(Flags::FIN) {
             self.fin = Some(end);
         }
-        for (sent, flag) in self.flags_sent.iter_mut().zip([Flags::SYN, Flags::FIN]) {
-            if flags.contains(flag) {
-                *sent = Some(Sent { time_ns, is_repeat: sent.is_some() });
-            }
+        if flags.intersects(Flags::SYN | Flags::FIN) {
+            let sent = &mut self.flags_sent[usize::from(flags.contains(Flags::FIN))];
+            *sent = Some(Sent { time_ns, is_repeat: sent.is_some() });
         }
         let fresh = self.cover(seq, end);
         if payload_len > 0 {

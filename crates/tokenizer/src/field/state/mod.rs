@@ -21,6 +21,7 @@ use tcpwire::Flags;
 use super::delta::{FlagPattern, PacketDelta};
 use super::header::FlowHeader;
 use super::options::{Elements, Timestamps};
+use super::send_space::Sent;
 use crate::{FlowIdentity, SideIdentity};
 pub(crate) use len::MIN_FULL_SEGMENT;
 pub(crate) use sender::SenderState;
@@ -159,8 +160,9 @@ impl FlowState {
         } else {
             delta.ip_id = self.encode_ip_id(d, packet.flags, packet.ip_id);
         }
-        delta.time = self.encode_time(d, packet.time_ns, has_ack.then_some(ack));
-        self.update(packet, octets, ts, seq, ack);
+        let answered = self.answered(d, has_ack.then_some(ack));
+        delta.time = self.encode_time(d, packet.time_ns, answered);
+        self.update(packet, octets, ts, (seq, ack), answered);
     }
 
     /// Decodes `delta` into a packet, appends its option octets to `options`, and updates the state
@@ -177,7 +179,8 @@ impl FlowState {
         let ack = self.decoded_ack(delta);
         let payload_len = self.decoded_len(delta);
         let window = self.decode_window(delta, ack);
-        let time_ns = self.decode_time(delta, has_ack.then_some(ack));
+        let answered = self.answered(d, has_ack.then_some(ack));
+        let time_ns = self.decode_time(delta, answered);
         if has_ack {
             self.update_ts_recent(d, ack);
         }
@@ -208,18 +211,19 @@ impl FlowState {
             direction: d,
         };
         let ts = self.parse_timestamps(&options[start..]);
-        self.update(&packet, &options[start..], ts, seq, ack);
+        self.update(&packet, &options[start..], ts, (seq, ack), answered);
         packet
     }
 
-    /// Updates the state with a packet. `seq` and `ack` are its numbers, as offsets.
+    /// Updates the state with a packet. `seq` and `ack` are its numbers, as offsets; `answered`: what
+    /// it acknowledges for the first time.
     fn update(
         &mut self,
         packet: &Packet,
         octets: &[u8],
         ts: Option<Timestamps>,
-        seq: i64,
-        ack: i64,
+        (seq, ack): (i64, i64),
+        answered: Option<Sent>,
     ) {
         let d = packet.direction;
         self.time_ns = packet.time_ns;
@@ -254,7 +258,7 @@ impl FlowState {
         side.max_window = if is_syn { 0 } else { side.max_window.max(packet.window) };
         side.update_ip(packet, self.is_version_1);
         if packet.flags.contains(Flags::ACK) {
-            self.update_floor(d, packet.time_ns, ack);
+            self.update_floor(d, packet.time_ns, answered);
             self.sides[d.index()].last_ack = ack;
             self.sides[d.reversed().index()].space.record_ack(ack);
         }

@@ -370,6 +370,12 @@ impl Session<'_> {
         (peer.space.contiguous() - 1 - side.last_ack).clamp(0, u16::MAX.into())
     }
 
+    /// Returns whether a payload as long as the last one of the side fits into the window.
+    pub(super) fn may_repeat_len(&self) -> bool {
+        let last = self.state.last_len(self.delta.kind.direction);
+        last > 0 && u64::from(last) <= self.max_payload()
+    }
+
     /// Adds payload lengths that fit into the window.
     pub(super) fn len(&self, mask: &mut Mask) {
         let is_fill = matches!(self.delta.seq, SeqDelta::FillHole(_));
@@ -379,7 +385,7 @@ impl Session<'_> {
         }
         let d = self.delta.kind.direction;
         let max = self.max_payload();
-        if (1..=max).contains(&self.state.last_len(d).into()) {
+        if self.may_repeat_len() {
             mask.set(vocab::LEN_SAME.first);
         }
         let multiples = max / u64::from(self.state.full_segment(d));

@@ -134,11 +134,8 @@ impl Session<'_> {
         if kind.said.has_ack() {
             session.ack(&mut mask);
         }
-        if kind.said.has_len() {
-            session.len(&mut mask);
-        }
         (!kind.said.has_ack() || mask.contains(vocab::ACK_SEG.first))
-            && (!kind.said.has_len() || mask.contains(vocab::LEN_SAME.first))
+            && (!kind.said.has_len() || session.may_repeat_len())
     }
 
     /// Returns whether side `d` may send a RST now.
