@@ -67,7 +67,8 @@
 //!     assert!(grammar.allowed_next().contains(token));
 //!     grammar.push(token)?;
 //! }
-//! // A session begins with a SYN of the client, which may carry payload: no other packet may follow.
+//! // A session begins with a SYN of the client, which may carry payload: no other packet may
+//! // follow.
 //! let allowed = grammar.allowed_next();
 //! let packets = allowed.iter().filter(|&token| vocab::PACKET.arg(token).is_some());
 //! assert_eq!(packets.collect::<Vec<_>>(), [vocab::PACKET.at(0), vocab::PACKET.at(2)]);

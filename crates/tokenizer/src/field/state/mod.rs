@@ -215,8 +215,8 @@ impl FlowState {
         packet
     }
 
-    /// Updates the state with a packet. `seq` and `ack` are its numbers, as offsets; `answered`: what
-    /// it acknowledges for the first time.
+    /// Updates the state with a packet. `seq` and `ack` are its numbers, as offsets; `answered` is
+    /// what it acknowledges for the first time.
     fn update(
         &mut self,
         packet: &Packet,

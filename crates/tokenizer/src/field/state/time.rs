@@ -7,8 +7,8 @@ use crate::field::delta::{PacketDelta, TimeDelta};
 use crate::field::send_space::Sent;
 
 impl FlowState {
-    /// Returns the newest transmission of what a packet of side `d` acknowledges for the first time.
-    /// `ack`: its acknowledgment, if it has one.
+    /// Returns the newest transmission of what a packet of side `d` acknowledges for the first
+    /// time. `ack`: its acknowledgment, if it has one.
     pub(super) fn answered(&self, d: Direction, ack: Option<i64>) -> Option<Sent> {
         let (side, peer) = self.pair(d);
         ack.filter(|&ack| ack > side.last_ack).and_then(|ack| peer.space.newest_below(ack))

@@ -67,9 +67,12 @@ impl FlowState {
         }
     }
 
-    /// Returns the TSecr of a packet of side `d` with this acknowledgment and without a TSecr token.
+    /// Returns the TSecr of a packet of side `d` with this acknowledgment and without a TSecr
+    /// token.
     fn expected_echo(&self, d: Direction, ack: i64) -> u32 {
         let (side, peer) = self.pair(d);
+        // Where nothing new is acknowledged, nothing new is echoed: RFC 7323, section 4.3, lets a
+        // segment change TS.Recent only if it begins at the last acknowledgment sent.
         match side.last_echo {
             Some(echo) if ack == side.last_ack && !self.is_version_1 => echo,
             _ => peer.ts_recent.unwrap_or(0),

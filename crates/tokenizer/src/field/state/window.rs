@@ -52,8 +52,8 @@ impl FlowState {
         u16::try_from(self.same_edge(delta.kind.direction, delta.flags(), ack)).ok()
     }
 
-    /// Returns the expected window field, moved by step `i` of [`vocab::ACKED_STEPS`]; it may not fit
-    /// into the header. `None` if the packet acknowledges less than a unit of the window.
+    /// Returns the expected window field, moved by step `i` of [`vocab::ACKED_STEPS`]; it may not
+    /// fit into the header. `None` if the packet acknowledges less than a unit of the window.
     fn acked_window(&self, d: Direction, flags: Flags, ack: i64, i: usize) -> Option<i64> {
         // RFC 7323, section 2.3: windows are in units of the scale.
         let acked = (ack - self.sides[d.index()].last_ack) >> self.window_shift(d);
