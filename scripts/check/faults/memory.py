@@ -29,7 +29,7 @@ def flat_memory(inputs, work):
     """Four times the flows, and memory stays as it is: tcp-encode with a time-out, tcp-decode, generate."""
     told = []
     # The short run is long enough for what is gathered on the way: a batch of rows, buffers for the next flows.
-    times = (1000, 4000) if SETTINGS.big else (200, 800)
+    times = (1000, 4000) if SETTINGS.big else (400, 1600)
     encode = [fed("tcp-encode", "--json", "--jobs", "1", "--idle-timeout", "600", "--flow-log", work / f"{n}.jsonl", "-", work / f"{n}.arrows",
                   chunks=again("resets.pcap", n)) for n in times]
     decode = [run("tcp-decode", "--json", "--sort-memory", "1", work / f"{n}.arrows", work / f"{n}.pcap") for n in times]
