@@ -123,7 +123,7 @@ pub(crate) enum CompressionArg {
     None,
     /// LZ4 frames: fast; in Arrow alone
     Lz4,
-    /// Zstandard: smaller files
+    /// Zstandard: smaller files than LZ4
     Zstd,
 }
 

@@ -73,9 +73,7 @@ pub(crate) fn create(args: &Args, console: &Console) -> anyhow::Result<Sink<'sta
     if args.compression == Some(CompressionArg::Lz4)
         && destination.format() == DatasetFormat::Parquet
     {
-        bail!(
-            "--compression lz4: expected zstd or none for Parquet, in which readers disagree about LZ4"
-        );
+        bail!("--compression lz4: expected zstd or none for Parquet, since readers disagree");
     }
     let compression = args.compression.map_or(Compression::Lz4, CompressionArg::compression);
     let options = SinkOptions { force: args.force, stream_batch_tokens: None, compression };

@@ -154,8 +154,8 @@ impl Conversation {
             && self.judge_copy(time_ns, segment, direction, window_ns, is_known)
     }
 
-    /// Judges whether a segment is a copy, by the packets before it. `is_known` says that nothing in
-    /// it is new.
+    /// Judges whether a segment is a copy, by the packets before it. `is_known` says that nothing
+    /// in it is new.
     #[cold]
     fn judge_copy(
         &mut self,

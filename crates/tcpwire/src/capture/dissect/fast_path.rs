@@ -1,5 +1,5 @@
-//! The common case in one step: Ethernet or a Linux cooked header, IP without options or extensions,
-//! and a TCP header that was captured whole.
+//! The common case in one step: Ethernet or a Linux cooked header, IP without options or
+//! extensions, and a TCP header that was captured whole.
 
 use super::{PacketQuirks, Segment, Tags, TcpView, ip, link_header, tcp};
 use crate::{Flags, Frame, IpRepr, LinkType, SeqNum, TimestampResolution};

@@ -258,8 +258,8 @@ impl Watcher {
         }
     }
 
-    /// Records the TSval of a packet that was taken. Packets with payload have moved the next number
-    /// beyond their own.
+    /// Records the TSval of a packet that was taken. Packets with payload have moved the next
+    /// number beyond their own.
     fn note(&mut self, p: &Sighting) {
         let stream = &mut self.streams[p.side];
         if p.seq == stream.next && p.tsval.is_some() {

@@ -50,8 +50,8 @@ impl FlowState {
         peer.recent_tsvals.iter_from(side.echoed).len()
     }
 
-    /// Returns the number of ticks from the TSval of the other side that side `d` echoed last to its
-    /// last TSval.
+    /// Returns the number of ticks from the TSval of the other side that side `d` echoed last to
+    /// its last TSval.
     pub(crate) fn echo_span(&self, d: Direction) -> u32 {
         let (side, peer) = self.pair(d);
         let echoed = peer.recent_tsvals.iter_from(side.echoed).next();

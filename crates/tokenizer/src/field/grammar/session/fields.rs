@@ -35,7 +35,8 @@ const MAX_REPEATED_OCTETS: i64 = 1 << 24;
 const MAX_HOLES: usize = 4;
 /// Least maximum segment size that a session may spell in digits.
 const MIN_MSS: u64 = 64;
-/// Octets of options that a SYN with payload keeps for its cookie: the shortest one, in whole words.
+/// Octets of options that a SYN with payload keeps for its cookie: the shortest one, in whole
+/// words.
 const FAST_OPEN_OCTETS: usize = 8;
 /// Least kind of an option that a session may spell octet by octet: lower kinds have tokens of
 /// their own, or are obsolete.

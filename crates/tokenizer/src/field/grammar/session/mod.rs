@@ -28,8 +28,8 @@ const SPARE_TO_LACK_ROOM: u64 = 3;
 /// Lowest length class with room for a session: 4 to 7 packets.
 const SHORTEST_SESSION_CLASS: usize = 2;
 
-/// Greatest number of TTLs of a side: that of a balancer that answers the SYN, that of the host, and
-/// another one where the route changes.
+/// Greatest number of TTLs of a side: that of a balancer that answers the SYN, that of the host,
+/// and another one where the route changes.
 const MAX_TTLS: usize = 3;
 
 /// Packet that every session begins with.
@@ -117,8 +117,8 @@ pub(in crate::field::grammar) struct Progress {
     after_close: u64,
     /// TTLs of each side in the order in which it has shown them.
     ttls: [[Option<u8>; MAX_TTLS]; 2],
-    /// Whether the last two packets of each side differ in their IPv4 identification, and neither is
-    /// 0.
+    /// Whether the last two packets of each side differ in their IPv4 identification, and neither
+    /// is 0.
     counts_ids: [bool; 2],
     observer: Observer,
     watcher: Watcher,
@@ -289,8 +289,8 @@ impl<'a> Session<'a> {
         octets.div_ceil(u64::from(self.state.full_segment(d).min(MIN_FULL_SEGMENT)))
     }
 
-    /// Returns whether the watcher expects other sequence numbers or other FINs than the sides send,
-    /// so that the acknowledgments of the FINs do not show it the close.
+    /// Returns whether the watcher expects other sequence numbers or other FINs than the sides
+    /// send, so that the acknowledgments of the FINs do not show it the close.
     fn has_lost_count(&self) -> bool {
         let [client, server] = &self.state.sides;
         let (watcher, phase) = (&self.progress.watcher, self.progress.watcher.phase());

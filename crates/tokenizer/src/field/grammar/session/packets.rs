@@ -14,8 +14,8 @@ const MAX_SYNS: u64 = 8;
 /// updates, and acknowledgments of packets that the capture lost.
 const MAX_GRATUITOUS_ACKS: i64 = 2;
 
-/// Returns the least sequence offset of a RST: the lowest that is not acknowledged, or the number of
-/// a FIN that is.
+/// Returns the least sequence offset of a RST: the lowest that is not acknowledged, or the number
+/// of a FIN that is.
 pub(super) fn least_reset(space: &SendSpace) -> i64 {
     let una = space.snd_una();
     una - i64::from(space.fin() == Some(una))
@@ -158,8 +158,8 @@ impl Session<'_> {
             && self.progress.has_pure_ack
     }
 
-    /// Returns whether the session has as many packets as its length class demands, once `more` have
-    /// come.
+    /// Returns whether the session has as many packets as its length class demands, once `more`
+    /// have come.
     pub(super) fn is_long_enough(&self, more: u64) -> bool {
         let min = self.bounds.min_packets(self.parser.header.length_class);
         self.progress.packets + more >= min
