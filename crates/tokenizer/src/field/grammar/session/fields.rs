@@ -232,8 +232,8 @@ impl Session<'_> {
         next - self.progress.watcher.reset_at(d)
     }
 
-    /// Returns the bounds of the distance of the current packet's sequence number from the next one,
-    /// if it lies behind.
+    /// Returns the bounds of the distance of the current packet's sequence number from the next
+    /// one, if it lies behind.
     fn back_range(&self) -> (u64, u64) {
         let PacketKind { direction: d, pattern, advances_ack, has_payload, .. } = self.delta.kind;
         let space = &self.state.sides[d.index()].space;
@@ -362,8 +362,8 @@ impl Session<'_> {
         }
     }
 
-    /// Returns the greatest number of octets by which side `d` may acknowledge more than it did, but
-    /// less than everything received.
+    /// Returns the greatest number of octets by which side `d` may acknowledge more than it did,
+    /// but less than everything received.
     fn most_forward(&self, d: Direction) -> i64 {
         let (side, peer) = self.state.pair(d);
         (peer.space.contiguous() - 1 - side.last_ack).clamp(0, u16::MAX.into())
@@ -709,8 +709,8 @@ impl Session<'_> {
         is_full.then(|| ttls.into_iter().flatten().filter(move |&ttl| Some(ttl) != last))
     }
 
-    /// Adds the digits of the distance of the current packet's TSecr from the other side's last TSval,
-    /// modulo 2^32: it lies behind it, at most as far as the one that was echoed last.
+    /// Adds the digits of the distance of the current packet's TSecr from the other side's last
+    /// TSval, modulo 2^32: it lies behind it, at most as far as the one that was echoed last.
     fn echo_digits(&self, mask: &mut Mask) {
         let span = u64::from(self.state.echo_span(self.delta.kind.direction));
         let digits = &self.parser.digits;
@@ -723,8 +723,8 @@ impl Session<'_> {
         }
     }
 
-    /// Returns whether the sender of the current packet counts its packets in the IPv4 identification,
-    /// so that no two in a row have the same.
+    /// Returns whether the sender of the current packet counts its packets in the IPv4
+    /// identification, so that no two in a row have the same.
     fn counts_ids(&self) -> bool {
         self.progress.counts_ids[self.delta.kind.direction.index()]
     }
