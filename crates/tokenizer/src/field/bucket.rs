@@ -30,13 +30,6 @@ struct Span {
     cut: u32,
 }
 
-impl Span {
-    /// Returns the number of buckets in the span.
-    const fn count(self) -> u64 {
-        ((self.high - self.low) as u64) << self.cut
-    }
-}
-
 /// Values below the first span of a scale.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Below {
@@ -48,43 +41,65 @@ enum Below {
     Together,
 }
 
+/// Octave of a scale.
+#[derive(Clone, Copy)]
+struct Octave {
+    /// Number of buckets below the octave.
+    before: u16,
+    /// Binary logarithm of the number of its buckets.
+    cut: u8,
+}
+
 /// A scale of buckets. Above the values below the first span, octaves are cut by the spans, so that
 /// the width of a bucket grows with its values.
-#[derive(Clone, Copy)]
 pub(crate) struct Scale {
     /// First value that has a bucket.
     origin: u64,
     below: Below,
-    spans: &'static [Span],
-    /// End of a last bucket for the values above the spans; 0: none.
+    /// First octave.
+    low: u32,
+    /// End of the octaves.
+    high: u32,
+    octaves: [Octave; 64],
+    /// End of a last bucket for the values above the octaves; 0: none.
     end: u64,
+    count: usize,
 }
 
 impl Scale {
-    /// Returns the number of buckets below the first span.
-    const fn count_below(self) -> u64 {
-        match self.below {
-            Below::Exact => (1 << self.spans[0].low) - self.origin,
+    /// Creates the scale of these spans, each of which begins where the one before ends.
+    const fn new(origin: u64, below: Below, spans: &[Span], end: u64) -> Scale {
+        let low = spans[0].low;
+        let mut octaves = [Octave { before: 0, cut: 0 }; 64];
+        let mut before = match below {
+            Below::Exact => (1 << low) - origin,
             Below::Apart => 2,
             Below::Together => 1,
+        };
+        let (mut i, mut octave) = (0, low);
+        while i < spans.len() {
+            assert!(octave == spans[i].low && spans[i].cut <= octave);
+            while octave < spans[i].high {
+                octaves[octave as usize] =
+                    Octave { before: before as u16, cut: spans[i].cut as u8 };
+                before += 1 << spans[i].cut;
+                octave += 1;
+            }
+            i += 1;
         }
+        let count = before as usize + if end > 0 { 1 } else { 0 };
+        Scale { origin, below, low, high: octave, octaves, end, count }
     }
 
     /// Returns the number of buckets in the scale.
-    pub(crate) const fn count(self) -> usize {
-        let mut n = self.count_below() + if self.end > 0 { 1 } else { 0 };
-        let mut i = 0;
-        while i < self.spans.len() {
-            n += self.spans[i].count();
-            i += 1;
-        }
-        n as usize
+    pub(crate) const fn count(&self) -> usize {
+        self.count
     }
 
     /// Returns the bucket of `value`, or `None` outside the scale.
     #[inline]
-    pub(crate) fn index(self, value: u64) -> Option<usize> {
-        if value < 1 << self.spans[0].low {
+    pub(crate) fn index(&self, value: u64) -> Option<usize> {
+        if value >> self.low == 0 {
             let place = value.checked_sub(self.origin)?;
             return Some(match self.below {
                 Below::Exact => place as usize,
@@ -93,79 +108,66 @@ impl Scale {
             });
         }
         // The highest bit that is set names the octave, the `cut` bits below it the bucket.
-        let octave = 63 - value.leading_zeros();
-        let mut before = self.count_below();
-        for span in self.spans {
-            if octave < span.high {
-                let sub = if octave >= span.cut {
-                    value >> (octave - span.cut)
-                } else {
-                    value << (span.cut - octave)
-                };
-                let within = sub & ((1 << span.cut) - 1);
-                return Some(
-                    (before + (u64::from(octave - span.low) << span.cut) + within) as usize,
-                );
-            }
-            before += span.count();
+        let octave = value.ilog2();
+        if octave >= self.high {
+            return (value < self.end).then_some(self.count - 1);
         }
-        (value < self.end).then_some(before as usize)
+        let Octave { before, cut } = self.octaves[octave as usize];
+        let within = (value >> (octave - u32::from(cut))) - (1 << cut);
+        Some(usize::from(before) + within as usize)
     }
 
     /// Returns the values of bucket `index`, which must be below [`count`](Self::count).
     #[inline]
-    pub(crate) const fn bucket(self, index: usize) -> Bucket {
-        let mut i = index as u64;
-        if i < self.count_below() {
+    pub(crate) const fn bucket(&self, index: usize) -> Bucket {
+        let below = self.octaves[self.low as usize].before as usize;
+        if index < below {
             let is_one = matches!(self.below, Below::Exact)
-                || (matches!(self.below, Below::Apart) && i == 0);
-            let first = self.origin + i;
-            return Bucket { first, end: if is_one { first + 1 } else { 1 << self.spans[0].low } };
+                || (matches!(self.below, Below::Apart) && index == 0);
+            let first = self.origin + index as u64;
+            return Bucket { first, end: if is_one { first + 1 } else { 1 << self.low } };
         }
-        i -= self.count_below();
-        let mut s = 0;
-        while s < self.spans.len() {
-            let span = self.spans[s];
-            if i < span.count() {
-                let octave = span.low + (i >> span.cut) as u32;
-                let within = i & ((1 << span.cut) - 1);
-                let width = 1u64 << (octave - span.cut);
-                let first = (1u64 << octave) + within * width;
+        let mut octave = self.low;
+        while octave < self.high {
+            let Octave { before, cut } = self.octaves[octave as usize];
+            let within = index - before as usize;
+            if within >> cut == 0 {
+                let width = 1u64 << (octave - cut as u32);
+                let first = (1u64 << octave) + within as u64 * width;
                 return Bucket { first, end: first + width };
             }
-            i -= span.count();
-            s += 1;
+            octave += 1;
         }
-        assert!(i == 0 && self.end > 0, "a bucket outside the scale");
-        Bucket { first: 1 << self.spans[s - 1].high, end: self.end }
+        assert!(index + 1 == self.count && self.end > 0, "a bucket outside the scale");
+        Bucket { first: 1 << self.high, end: self.end }
     }
 }
 
 /// Scale of payload lengths from 1 to 65,535 octets.
-pub(crate) const LENGTHS: Scale = Scale {
-    origin: 1,
-    below: Below::Exact,
-    spans: &[
+pub(crate) const LENGTHS: Scale = Scale::new(
+    1,
+    Below::Exact,
+    &[
         Span { low: 3, high: 9, cut: 1 },
         Span { low: 9, high: 11, cut: 2 },
         Span { low: 11, high: 16, cut: 1 },
     ],
-    end: 0,
-};
+    0,
+);
 
 /// Scale of window changes from 1 to 65,535, unscaled.
 pub(crate) const WINDOW_STEPS: Scale =
-    Scale { origin: 1, below: Below::Exact, spans: &[Span { low: 2, high: 16, cut: 0 }], end: 0 };
+    Scale::new(1, Below::Exact, &[Span { low: 2, high: 16, cut: 0 }], 0);
 
 /// End of the last bucket of a time, which begins at 73 minutes.
 const END_OF_TIME: u64 = 1 << 63;
 
 /// Scale of gaps, in nanoseconds. Octaves are cut where that saves most digits of flows in
 /// microseconds: into buckets of at most 1, 256 or 65,536 of them.
-const GAPS: Scale = Scale {
-    origin: 0,
-    below: Below::Apart,
-    spans: &[
+const GAPS: Scale = Scale::new(
+    0,
+    Below::Apart,
+    &[
         Span { low: 10, high: 11, cut: 0 },
         Span { low: 11, high: 12, cut: 1 },
         Span { low: 12, high: 13, cut: 2 },
@@ -181,14 +183,14 @@ const GAPS: Scale = Scale {
         Span { low: 30, high: 35, cut: 1 },
         Span { low: 35, high: 42, cut: 0 },
     ],
-    end: END_OF_TIME,
-};
+    END_OF_TIME,
+);
 
 /// Scale of the times since an answer was due, in nanoseconds.
-const LATE: Scale = Scale {
-    origin: 0,
-    below: Below::Apart,
-    spans: &[
+const LATE: Scale = Scale::new(
+    0,
+    Below::Apart,
+    &[
         Span { low: 10, high: 11, cut: 0 },
         Span { low: 11, high: 12, cut: 1 },
         Span { low: 12, high: 13, cut: 2 },
@@ -203,14 +205,14 @@ const LATE: Scale = Scale {
         Span { low: 26, high: 28, cut: 1 },
         Span { low: 28, high: 42, cut: 0 },
     ],
-    end: END_OF_TIME,
-};
+    END_OF_TIME,
+);
 
 /// Scale of the times until an answer is due, in nanoseconds.
-const EARLY: Scale = Scale {
-    origin: 1,
-    below: Below::Together,
-    spans: &[
+const EARLY: Scale = Scale::new(
+    1,
+    Below::Together,
+    &[
         Span { low: 10, high: 11, cut: 0 },
         Span { low: 11, high: 12, cut: 1 },
         Span { low: 12, high: 13, cut: 2 },
@@ -219,22 +221,22 @@ const EARLY: Scale = Scale {
         Span { low: 19, high: 20, cut: 2 },
         Span { low: 20, high: 42, cut: 0 },
     ],
-    end: END_OF_TIME,
-};
+    END_OF_TIME,
+);
 
 /// Scale of gaps in version 1, in nanoseconds.
-const GAPS_1: Scale = Scale {
-    origin: 0,
-    below: Below::Exact,
-    spans: &[
+const GAPS_1: Scale = Scale::new(
+    0,
+    Below::Exact,
+    &[
         Span { low: 0, high: 10, cut: 0 },
         Span { low: 10, high: 30, cut: 3 },
         Span { low: 30, high: 32, cut: 2 },
         Span { low: 32, high: 33, cut: 1 },
         Span { low: 33, high: 63, cut: 0 },
     ],
-    end: 0,
-};
+    0,
+);
 
 /// Tokens that say a time by bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -248,13 +250,13 @@ pub(crate) enum TimeTokens {
 
 impl TimeTokens {
     /// Range of ids, scale, and place of the first bucket in [`TIME_BUCKETS`].
-    const fn parts(self) -> (TokenRange, Scale, usize) {
+    const fn parts(self) -> (TokenRange, &'static Scale, usize) {
         match self {
-            TimeTokens::Gap => (vocab::TIME, GAPS, 0),
-            TimeTokens::Late => (vocab::DUE, LATE, GAPS.count()),
-            TimeTokens::Early => (vocab::DUE_EARLY, EARLY, GAPS.count() + LATE.count()),
+            TimeTokens::Gap => (vocab::TIME, &GAPS, 0),
+            TimeTokens::Late => (vocab::DUE, &LATE, GAPS.count()),
+            TimeTokens::Early => (vocab::DUE_EARLY, &EARLY, GAPS.count() + LATE.count()),
             TimeTokens::Gap1 => {
-                (vocab::TIME_1, GAPS_1, GAPS.count() + LATE.count() + EARLY.count())
+                (vocab::TIME_1, &GAPS_1, GAPS.count() + LATE.count() + EARLY.count())
             }
         }
     }
@@ -280,7 +282,7 @@ impl TimeTokens {
 
 /// Buckets of all scales of time, one scale after the other, in whole units.
 static TIME_BUCKETS: [[Bucket; TIME_IDS]; TimeUnit::ALL.len()] = {
-    let scales = [GAPS, LATE, EARLY, GAPS_1];
+    let scales = [&GAPS, &LATE, &EARLY, &GAPS_1];
     let mut table = [[Bucket { first: 0, end: 0 }; TIME_IDS]; TimeUnit::ALL.len()];
     let mut unit = 0;
     while unit < table.len() {

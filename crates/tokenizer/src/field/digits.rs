@@ -19,7 +19,7 @@ pub(crate) fn write_raw(range: TokenRange, value: u64, count: u8, out: &mut Vec<
 
 /// Appends the token of the bucket that `value` lies in, and the digits of its place there. Appends
 /// nothing if `value` is outside the scale.
-pub(crate) fn write_bucketed(range: TokenRange, scale: Scale, value: u64, out: &mut Vec<TokenId>) {
+pub(crate) fn write_bucketed(range: TokenRange, scale: &Scale, value: u64, out: &mut Vec<TokenId>) {
     let Some(i) = scale.index(value) else { return };
     let b = scale.bucket(i);
     out.push(range.at(i));

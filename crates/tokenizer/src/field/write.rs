@@ -92,7 +92,7 @@ fn len(delta: LenDelta, out: &mut Vec<TokenId>) {
         LenDelta::Same => out.push(vocab::LEN_SAME.at(0)),
         LenDelta::Multiple(k) => out.push(vocab::LEN_MULTIPLE.at(k.into())),
         LenDelta::Octets(n) => {
-            write_bucketed(vocab::LEN, bucket::LENGTHS, n.into(), out);
+            write_bucketed(vocab::LEN, &bucket::LENGTHS, n.into(), out);
         }
         LenDelta::Raw(n) => write_raw(vocab::LEN_RAW, n.into(), 4, out),
     }
@@ -111,10 +111,10 @@ fn window(delta: WindowDelta, out: &mut Vec<TokenId>) {
         }
         WindowDelta::SynSet(i) => out.push(vocab::SYN_SET.at(i.into())),
         WindowDelta::Up(by) => {
-            write_bucketed(vocab::WIN_UP, bucket::WINDOW_STEPS, by.into(), out);
+            write_bucketed(vocab::WIN_UP, &bucket::WINDOW_STEPS, by.into(), out);
         }
         WindowDelta::Down(by) => {
-            write_bucketed(vocab::WIN_DOWN, bucket::WINDOW_STEPS, by.into(), out);
+            write_bucketed(vocab::WIN_DOWN, &bucket::WINDOW_STEPS, by.into(), out);
         }
     }
 }

@@ -9,7 +9,7 @@ use super::packets::least_reset;
 use super::windows::MAX_PAYLOAD;
 use super::{MAX_TTLS, Phase, Session};
 use crate::TokenId;
-use crate::field::bucket::{self, TimeTokens};
+use crate::field::bucket::{self, Scale, TimeTokens};
 use crate::field::delta::{FlagPattern, OptionsDelta, PacketKind, Said, SeqDelta};
 use crate::field::digits::DigitTarget;
 use crate::field::field_order::FieldOrder;
@@ -389,11 +389,7 @@ impl Session<'_> {
         }
         let multiples = max / u64::from(self.state.full_segment(d));
         mask.set_first(vocab::LEN_MULTIPLE, multiples.saturating_sub(1) as usize);
-        for i in 0..vocab::LEN.count() {
-            if bucket::LENGTHS.bucket(i).first <= max {
-                mask.set(vocab::LEN.at(i));
-            }
-        }
+        mask.set_first(vocab::LEN, buckets_up_to(&bucket::LENGTHS, max));
     }
 
     /// Adds the digits that may follow in a number.
@@ -497,15 +493,16 @@ impl Session<'_> {
             }
         }
         self.syn_sets(min, mask);
-        for i in 0..vocab::WIN_UP.count() {
-            let b = bucket::WINDOW_STEPS.bucket(i);
-            if expected + b.first < 1 << 16 && expected + b.end > min {
-                mask.set(vocab::WIN_UP.at(i));
-            }
-            if b.first <= expected && expected - b.first >= min {
-                mask.set(vocab::WIN_DOWN.at(i));
-            }
+        let steps = &bucket::WINDOW_STEPS;
+        let up = buckets_up_to(steps, u64::from(u16::MAX) - expected);
+        let too_few = match min.saturating_sub(expected) {
+            0 => 0,
+            least => steps.index(least).unwrap_or(up),
+        };
+        if too_few < up {
+            mask.set_run(vocab::WIN_UP.at(too_few), up - too_few);
         }
+        mask.set_first(vocab::WIN_DOWN, buckets_up_to(steps, expected.saturating_sub(min)));
     }
 
     /// Adds the sets of window and options that a first SYN may have. `min`: its least window.
@@ -769,5 +766,13 @@ impl Session<'_> {
                 }
             }
         }
+    }
+}
+
+/// Returns the number of buckets whose first value is at most `max`.
+fn buckets_up_to(scale: &Scale, max: u64) -> usize {
+    match max {
+        0 => 0,
+        _ => scale.index(max).map_or(scale.count(), |last| last + 1),
     }
 }

@@ -128,14 +128,13 @@ impl Session<'_> {
             session.seq(&mut mask);
             return mask.contains(vocab::SEQ_KEEPALIVE.first);
         }
-        if session.must_retransmit() {
+        if session.must_retransmit() || (kind.said.has_len() && !session.may_repeat_len()) {
             return false;
         }
         if kind.said.has_ack() {
             session.ack(&mut mask);
         }
-        (!kind.said.has_ack() || mask.contains(vocab::ACK_SEG.first))
-            && (!kind.said.has_len() || session.may_repeat_len())
+        !kind.said.has_ack() || mask.contains(vocab::ACK_SEG.first)
     }
 
     /// Returns whether side `d` may send a RST now.
