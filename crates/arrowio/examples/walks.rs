@@ -46,7 +46,7 @@ fn walk(random: &mut ChaCha8Rng) -> Result<Vec<u16>, Failure> {
     while !grammar.is_done() {
         let allowed = grammar.allowed_next();
         let nth = random.random_range(0..allowed.count().max(1) as usize);
-        let Some(token) = allowed.iter().nth(nth) else {
+        let Some(token) = allowed.nth(nth) else {
             let said: Vec<_> = tokens.iter().map(|&token| field::vocab::describe(token)).collect();
             return Err(format!("no token may follow {}", said.join("; ")).into());
         };

@@ -65,7 +65,11 @@ fn walk_that_prefers(
         let liked = liked.iter().copied().find(|&token| allowed.contains(token));
         let token = match liked {
             Some(token) if walk.below(8) > 0 => token,
-            _ => allowed.iter().nth(walk.below(n) as usize).unwrap(),
+            _ => {
+                let nth = walk.below(n) as usize;
+                assert_eq!(allowed.nth(nth), allowed.iter().nth(nth));
+                allowed.nth(nth).unwrap()
+            }
         };
         grammar.push(token).unwrap();
         tokens.push(token);

@@ -29,6 +29,21 @@ impl Mask {
         self.0.iter().map(|w| w.count_ones()).sum()
     }
 
+    /// Returns the token with `n` tokens of the set below it.
+    #[must_use]
+    pub fn nth(&self, n: usize) -> Option<TokenId> {
+        let mut below = n as u32;
+        for (i, &word) in self.0.iter().enumerate() {
+            if below < word.count_ones() {
+                // Clears the lowest bits that are set.
+                let left = (0..below).fold(word, |left, _| left & (left - 1));
+                return Some((i * 64) as TokenId + left.trailing_zeros() as TokenId);
+            }
+            below -= word.count_ones();
+        }
+        None
+    }
+
     /// Iterates over the tokens of the set in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = TokenId> + '_ {
         self.0.iter().enumerate().flat_map(|(i, &word)| {

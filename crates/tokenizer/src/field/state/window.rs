@@ -52,22 +52,26 @@ impl FlowState {
         u16::try_from(self.same_edge(delta.kind.direction, delta.flags(), ack)).ok()
     }
 
-    /// Returns the expected window field, moved by step `i` of [`vocab::ACKED_STEPS`]; it may not
-    /// fit into the header. `None` if the packet acknowledges less than a unit of the window.
-    fn acked_window(&self, d: Direction, flags: Flags, ack: i64, i: usize) -> Option<i64> {
+    /// Returns by how much step `i` of [`vocab::ACKED_STEPS`] moves the window field. `None` if the
+    /// packet acknowledges less than a unit of the window.
+    fn acked_move(&self, d: Direction, ack: i64, i: usize) -> Option<i64> {
+        let acked = self.acked_units(d, ack);
+        (acked > 0).then(|| step_move(acked, vocab::ACKED_STEPS[i]))
+    }
+
+    /// Returns how many units of side `d`'s window the packet acknowledges.
+    fn acked_units(&self, d: Direction, ack: i64) -> i64 {
         // RFC 7323, section 2.3: windows are in units of the scale.
-        let acked = (ack - self.sides[d.index()].last_ack) >> self.window_shift(d);
-        let (times, more) = vocab::ACKED_STEPS[i];
-        let expected = i64::from(self.expected_window(d, flags));
-        (acked > 0).then(|| expected.wrapping_add(acked.wrapping_mul(times).wrapping_add(more)))
+        (ack - self.sides[d.index()].last_ack) >> self.window_shift(d)
     }
 
     /// Returns the window field of a packet with token `i` of [`vocab::WIN_ACKED`], or `None` if it
     /// does not fit into the header. The packet's ack field must be decoded.
     pub(crate) fn window_if_acked(&self, delta: &PacketDelta, i: usize) -> Option<u16> {
         let ack = self.decoded_ack(delta);
-        let window = self.acked_window(delta.kind.direction, delta.flags(), ack, i)?;
-        u16::try_from(window).ok()
+        let d = delta.kind.direction;
+        let moved = self.acked_move(d, ack, i)?;
+        u16::try_from(i64::from(self.expected_window(d, delta.flags())).wrapping_add(moved)).ok()
     }
 
     /// Returns the delta of a packet's window. `ack` is its acknowledgment, as an offset.
@@ -86,10 +90,11 @@ impl FlowState {
         if vocab::WINDOWS.contains(&window) {
             return WindowDelta::Listed(window);
         }
-        let steps = 0..vocab::ACKED_STEPS.len();
-        let is_step =
-            |&i: &usize| self.acked_window(d, packet.flags, ack, i) == Some(i64::from(window));
-        if let Some(i) = steps.into_iter().find(is_step) {
+        let (moved, acked) = (i64::from(window) - i64::from(expected), self.acked_units(d, ack));
+        let is_moved = |&step: &(i64, i64)| step_move(acked, step) == moved;
+        if acked > 0
+            && let Some(i) = vocab::ACKED_STEPS.iter().position(is_moved)
+        {
             return WindowDelta::Acked(i as u8);
         }
         if window > expected {
@@ -108,7 +113,8 @@ impl FlowState {
             WindowDelta::SameEdge => self.same_edge(d, flags, ack) as u16,
             WindowDelta::Max => self.sides[d.index()].max_window,
             WindowDelta::Acked(i) => {
-                self.acked_window(d, flags, ack, i.into()).map_or(expected, |window| window as u16)
+                let moved = self.acked_move(d, ack, i.into()).unwrap_or(0);
+                i64::from(expected).wrapping_add(moved) as u16
             }
             WindowDelta::Listed(window) => window,
             WindowDelta::SynSet(i) => vocab::SYN_SETS[usize::from(i)].window,
@@ -116,4 +122,9 @@ impl FlowState {
             WindowDelta::Down(by) => expected.wrapping_sub(by),
         }
     }
+}
+
+/// Returns by how much a step moves a window field where so many units of it are acknowledged.
+fn step_move(acked: i64, (times, more): (i64, i64)) -> i64 {
+    acked.wrapping_mul(times).wrapping_add(more)
 }
