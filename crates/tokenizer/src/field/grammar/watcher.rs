@@ -314,8 +314,7 @@ impl Watcher {
 
     fn is_repeated(&self, p: &Sighting) -> bool {
         let own = &self.streams[p.side];
-        !p.is_empty()
-            && ((p.seq < own.acked && p.end > own.acked) || p.end <= own.acked || p.end <= own.next)
+        !p.is_empty() && (p.seq < own.acked || p.end <= own.next)
     }
 
     /// Returns whether a packet that is no repeat begins in the window, from `least` on.
@@ -344,16 +343,14 @@ impl Watcher {
             } else if own == 1 {
                 return true;
             }
-        } else if !is_repeated && (own == 1 || p.ack >= self.streams[1].next) {
-            if own == 1 || p.ack == self.streams[1].next {
-                if p.end > self.streams[own].edge {
-                    return false;
-                }
-                if p.seq == self.after(own) {
-                    self.phase = Phase::FinWait2;
-                }
-                self.streams[other].window = p.window;
+        } else if !is_repeated && (own == 1 || p.ack == self.streams[1].next) {
+            if p.end > self.streams[own].edge {
+                return false;
             }
+            if p.seq == self.after(own) {
+                self.phase = Phase::FinWait2;
+            }
+            self.streams[other].window = p.window;
         }
         let is_next = p.seq == self.streams[own].next - own as i64;
         self.streams[other].next = self.streams[other].next.max(p.ack);
@@ -407,7 +404,7 @@ impl Watcher {
         let (is_repeated, fin) = (self.is_repeated(p), p.has(Flags::FIN));
         let least = if fin { self.streams[own].next } else { i64::MIN };
         let is_spent = !fin && !p.is_empty() && p.end <= self.streams[own].acked;
-        if is_spent || (!(fin && is_repeated) && !self.is_in_window(p, least)) {
+        if is_spent || !(self.is_in_window(p, least) || fin && is_repeated) {
             return false;
         }
         if !is_repeated {

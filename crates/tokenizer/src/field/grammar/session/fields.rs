@@ -469,10 +469,8 @@ impl Session<'_> {
         let side = &self.state.sides[self.delta.kind.direction.index()];
         let (expected, min) = (self.expected_window(), self.min_window());
         // The first window of a side refers to no earlier one.
-        if side.packets > 0 {
-            if u64::from(side.max_window()) >= min {
-                mask.set(vocab::WIN_MAX.first);
-            }
+        if side.packets > 0 && u64::from(side.max_window()) >= min {
+            mask.set(vocab::WIN_MAX.first);
         }
         // Without ACK there is no edge.
         if side.packets > 0 && self.delta.kind.pattern.has_ack() {
