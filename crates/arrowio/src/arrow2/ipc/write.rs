@@ -162,8 +162,8 @@ fn compress(octets: &[u8], codec: fb::CompressionType, to: &mut Vec<u8>) -> io::
         fb::CompressionType::Lz4Frame => {
             // Blocks that do not depend on each other compress worse the shorter they are.
             let size = match octets.len() {
-                ..=0x1_0000 => lz4::BlockSize::Max64KB,
-                ..=0x4_0000 => lz4::BlockSize::Max256KB,
+                0..=0x1_0000 => lz4::BlockSize::Max64KB,
+                0x1_0001..=0x4_0000 => lz4::BlockSize::Max256KB,
                 _ => lz4::BlockSize::Max1MB,
             };
             let mut encoder = lz4::EncoderBuilder::new()
