@@ -55,8 +55,12 @@ fn walk_that_prefers(
     constraint: Constraint,
     max_packets: u64,
 ) -> (Vec<u16>, Flow) {
+    walk_through(Grammar::new(constraint, Limits { max_packets }), liked, seed)
+}
+
+/// Walks through a grammar that no token was pushed to.
+fn walk_through(mut grammar: Grammar, liked: &[u16], seed: u64) -> (Vec<u16>, Flow) {
     let mut walk = Walk(seed);
-    let mut grammar = Grammar::new(constraint, Limits { max_packets });
     let mut tokens = Vec::new();
     while !grammar.is_done() {
         let allowed = grammar.allowed_next();
@@ -395,6 +399,19 @@ fn a_session_that_was_left_has_masks_too() {
         }
         assert!(grammar.is_done());
     }
+}
+
+#[test]
+fn a_steady_clock_goes_on() {
+    let runs_back = |grammar: Grammar| {
+        (0..100).any(|seed| {
+            let (_, flow) = walk_through(grammar.clone(), &[], seed);
+            !flow.packets.is_sorted_by_key(|packet| packet.time_ns)
+        })
+    };
+    let grammar = Grammar::new(Constraint::Session, Limits { max_packets: 40 });
+    assert!(runs_back(grammar.clone()));
+    assert!(!runs_back(grammar.with_steady_clock()));
 }
 
 proptest! {

@@ -89,13 +89,26 @@ impl Grammar {
     pub fn new(constraint: Constraint, limits: Limits) -> Grammar {
         Grammar {
             constraint,
-            bounds: PacketBounds { max: limits.max_packets, min: 0, enforces_length: true },
+            bounds: PacketBounds {
+                max: limits.max_packets,
+                min: 0,
+                enforces_length: true,
+                has_steady_clock: false,
+            },
             parser: Parser::default(),
             state: None,
             options: Vec::new(),
             tokens: 0,
             progress: Progress::default(),
         }
+    }
+
+    /// Lets no packet of a session be earlier than the one before. Without it, the clock of a capture
+    /// may run back by up to 2^17 ns.
+    #[must_use]
+    pub fn with_steady_clock(mut self) -> Grammar {
+        self.bounds.has_steady_clock = true;
+        self
     }
 
     /// Treats the length class of a session as advisory: the session may have fewer or more packets

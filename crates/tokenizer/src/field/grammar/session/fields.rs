@@ -727,7 +727,7 @@ impl Session<'_> {
     /// Returns the greatest time by which the capture's clock may have run back before the current
     /// packet, in units of the flow: the times of a session are not before its first one.
     fn most_back(&self) -> u64 {
-        if self.state.catch_up_ns(self.delta) > 0 {
+        if self.bounds.has_steady_clock || self.state.catch_up_ns(self.delta) > 0 {
             return 0;
         }
         MAX_BACK_NS.min(self.state.elapsed_ns()) / self.parser.header.unit_ns() as u64

@@ -50,6 +50,8 @@ pub(in crate::field::grammar) struct PacketBounds {
     pub(in crate::field::grammar) min: u64,
     /// Whether the length class in the header bounds the number too.
     pub(in crate::field::grammar) enforces_length: bool,
+    /// Whether no packet is earlier than the one before.
+    pub(in crate::field::grammar) has_steady_clock: bool,
 }
 
 impl PacketBounds {
