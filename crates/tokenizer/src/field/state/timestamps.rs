@@ -50,14 +50,6 @@ impl FlowState {
         peer.recent_tsvals.iter_from(side.echoed).len()
     }
 
-    /// Returns the number of ticks from the TSval of the other side that side `d` echoed last to
-    /// its last TSval.
-    pub(crate) fn echo_span(&self, d: Direction) -> u32 {
-        let (side, peer) = self.pair(d);
-        let echoed = peer.recent_tsvals.iter_from(side.echoed).next();
-        echoed.map_or(0, |echoed| peer.clock.last().wrapping_sub(echoed).min(1 << 30))
-    }
-
     /// Updates TS.Recent of side `d` with the packets that it acknowledges now.
     pub(super) fn update_ts_recent(&mut self, d: Direction, ack: i64) {
         let last_ack = self.sides[d.index()].last_ack;

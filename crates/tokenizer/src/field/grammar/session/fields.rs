@@ -124,8 +124,10 @@ impl Session<'_> {
         // RFC 7323, section 3.2: TSecr is valid if ACK is set.
         if follows(FieldOrder::TsEcr) && has_timestamps && pattern.has_ack() {
             mask.set_first(vocab::TSECR, self.state.echo_candidates(d));
-            // One of the other side's last TSvals that the list has no room for.
-            mask.set(vocab::TSECR_RAW.first);
+            // The other side's last TSval, however many have come since the last echo.
+            if self.state.echo_candidates(d) > vocab::TSECR.count() {
+                mask.set(vocab::TSECR_RAW.first);
+            }
         }
         self.ip(least, mask);
         if self.progress.packets == 0 {
@@ -398,7 +400,7 @@ impl Session<'_> {
         let (least, most) = match digits.target {
             DigitTarget::SeqBack => self.back_range(),
             DigitTarget::SeqForward => (1, self.most_skipped(self.delta.kind.direction)),
-            DigitTarget::TsEcrRaw => return self.echo_digits(mask),
+            DigitTarget::TsEcrRaw => (0, 0),
             DigitTarget::AckForward => {
                 (1, self.most_forward(self.delta.kind.direction).unsigned_abs())
             }
@@ -702,20 +704,6 @@ impl Session<'_> {
         let (ttls, last) = (self.progress.ttls[d], self.state.sides[d].ttl());
         let is_full = ttls[MAX_TTLS - 1].is_some();
         is_full.then(|| ttls.into_iter().flatten().filter(move |&ttl| Some(ttl) != last))
-    }
-
-    /// Adds the digits of the distance of the current packet's TSecr from the other side's last
-    /// TSval, modulo 2^32: it lies behind it, at most as far as the one that was echoed last.
-    fn echo_digits(&self, mask: &mut Mask) {
-        let span = u64::from(self.state.echo_span(self.delta.kind.direction));
-        let digits = &self.parser.digits;
-        let read = 8 * u32::from(4_u8.saturating_sub(digits.left));
-        for (first, last) in [(0, 0), ((1 << 32) - span, u64::from(u32::MAX))] {
-            let prefix = |n: u64| n >> (32 - read);
-            if first <= last && (prefix(first)..=prefix(last)).contains(&digits.value) {
-                Syntax::new(self.parser).digits(first, last, mask);
-            }
-        }
     }
 
     /// Returns whether the sender of the current packet counts its packets in the IPv4
