@@ -56,7 +56,7 @@ pub(crate) struct Scale {
     /// First value that has a bucket.
     origin: u64,
     below: Below,
-    /// First octave.
+    /// First octave that is cut.
     low: u32,
     /// End of the octaves.
     high: u32,

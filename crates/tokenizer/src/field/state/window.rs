@@ -124,7 +124,7 @@ impl FlowState {
     }
 }
 
-/// Returns by how much a step moves a window field where so many units of it are acknowledged.
+/// Returns by how much a step moves a window field if `acked` units of it are acknowledged.
 fn step_move(acked: i64, (times, more): (i64, i64)) -> i64 {
     acked.wrapping_mul(times).wrapping_add(more)
 }
