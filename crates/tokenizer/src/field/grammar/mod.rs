@@ -103,8 +103,8 @@ impl Grammar {
         }
     }
 
-    /// Lets no packet of a session be earlier than the one before. Without it, the clock of a capture
-    /// may run back by up to 2^17 ns.
+    /// Lets no packet of a session be earlier than the one before. Without it, the clock of a
+    /// capture may run back by up to 2^17 ns.
     #[must_use]
     pub fn with_steady_clock(mut self) -> Grammar {
         self.bounds.has_steady_clock = true;
