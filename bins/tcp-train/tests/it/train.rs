@@ -1,4 +1,5 @@
-use tokenizer::field::vocab;
+use tokenizer::FlowIdentity;
+use tokenizer::field::{self, vocab};
 
 use crate::support::{Workdir, session, stderr, tensors, write_flows};
 
@@ -79,16 +80,20 @@ fn duplicates_are_trained_on_once() {
 #[test]
 fn of_flows_that_differ_in_time_alone_so_many_are_trained_on() {
     let workdir = Workdir::new();
-    let first = session(0);
-    let digit = (1..first.len())
-        .find(|&i| vocab::TIME.arg(first[i - 1]).is_some() && vocab::DIGIT.arg(first[i]).is_some())
-        .unwrap();
-    let later = (0..30).map(|n| {
-        let mut tokens = first.clone();
-        tokens[digit] = vocab::DIGIT.at(n);
-        tokens
-    });
-    write_flows(&workdir.path("alike"), later.chain((1..11).map(session)));
+    let alike = |first: &[u16], digit: usize| -> Vec<Vec<u16>> {
+        let with = |n| [&first[..digit], &[vocab::DIGIT.at(n)], &first[digit + 1..]].concat();
+        (0..30).map(with).collect()
+    };
+    // A digit of a time that may be any of thirty.
+    let times = |first: Vec<u16>| {
+        let follow_times = (1..first.len()).filter(|&i| vocab::TIME.arg(first[i - 1]).is_some());
+        let mut flows = follow_times.map(|digit| alike(&first, digit));
+        flows.find(|flows| {
+            flows.iter().all(|tokens| field::decode(tokens, &FlowIdentity::default()).is_ok())
+        })
+    };
+    let later = (11..100).map(session).find_map(times).unwrap();
+    write_flows(&workdir.path("alike"), later.into_iter().chain((1..11).map(session)));
     let args = "--json train --input-dir alike --config settings.toml --max-steps 1 --output-dir";
     let left_out = |more: &str| {
         let summary: serde_json::Value =
