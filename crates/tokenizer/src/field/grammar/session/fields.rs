@@ -22,6 +22,9 @@ use crate::field::vocab;
 
 /// Upper bound on a gap in a session: 2^42 ns, 73 minutes.
 const MAX_GAP_NS: u64 = 1 << 42;
+/// Upper bound on the gap before the first acknowledgment of something, 2^36 ns: RFC 1122, section
+/// 4.2.3.2, allows half a second, and 69 seconds let it be lost a few times.
+const MAX_ANSWER_NS: u64 = 1 << 36;
 /// Greatest time by which a capture's clock runs back in a session: a network card's queues are
 /// read one after another.
 const MAX_BACK_NS: u64 = 1 << 17;
@@ -183,7 +186,8 @@ impl Session<'_> {
     /// Returns the upper bound on the gap before the current packet. RFC 7323, section 5.5: after
     /// 2^31 ticks of idle time a timestamp clock seems to have gone back.
     pub(super) fn max_gap_ns(&self) -> u64 {
-        MAX_GAP_NS.min(self.state.clock_room_ns())
+        let most_ns = if self.delta.kind.advances_ack { MAX_ANSWER_NS } else { MAX_GAP_NS };
+        most_ns.min(self.state.clock_room_ns())
     }
 
     /// Returns whether the current packet has to repeat sent octets or to fill a hole.
