@@ -90,8 +90,8 @@ pub(crate) fn session(seed: u64) -> Vec<u16> {
     let mut grammar = Grammar::new(Constraint::Session, Limits { max_packets: 12 });
     let mut tokens = Vec::new();
     while !grammar.is_done() {
-        let allowed: Vec<u16> = grammar.allowed_next().iter().collect();
-        let token = allowed[rng.random_range(0..allowed.len())];
+        let allowed = grammar.allowed_next();
+        let token = allowed.nth(rng.random_range(0..allowed.count() as usize)).unwrap();
         grammar.push(token).unwrap();
         tokens.push(token);
     }

@@ -52,6 +52,11 @@ impl Sighting {
     fn is_empty(&self) -> bool {
         self.end == self.seq
     }
+
+    /// Returns the sender's side, then the other one.
+    fn sides(&self) -> [usize; 2] {
+        [self.side, 1 - self.side]
+    }
 }
 
 /// State of a connection, as Suricata names it.
@@ -132,7 +137,7 @@ impl Watcher {
     }
 
     fn open(&mut self, p: &Sighting) {
-        let [own, other] = self.pair(p.side);
+        let [own, other] = p.sides();
         if self.streams[own].next > 0 {
             return;
         }
@@ -150,7 +155,7 @@ impl Watcher {
     }
 
     fn establish(&mut self, p: &Sighting) {
-        let [own, other] = self.pair(p.side);
+        let [own, other] = p.sides();
         if own == 1 || p.seq != self.streams[0].next || p.ack != self.streams[1].next {
             return;
         }
@@ -162,14 +167,10 @@ impl Watcher {
         self.note(p);
     }
 
-    fn pair(&self, side: usize) -> [usize; 2] {
-        [side, 1 - side]
-    }
-
     /// Returns whether the packet changes nothing: keep-alives, their answers, answers to probes,
     /// windows that are taken back, acknowledgments that are overtaken.
     fn is_passed_over(&mut self, p: &Sighting) -> bool {
-        let [own, other] = self.pair(p.side);
+        let [own, other] = p.sides();
         let is_plain = !p.has(Flags::FIN) && !p.has(Flags::RST);
         let acks_last = p.ack == self.streams[other].acked;
         let is_next = p.seq == self.streams[own].next;
@@ -200,7 +201,7 @@ impl Watcher {
     }
 
     fn is_last_ack(&self, p: &Sighting) -> bool {
-        let [own, other] = self.pair(p.side);
+        let [own, other] = p.sides();
         matches!(self.phase, Phase::TimeWait | Phase::CloseWait | Phase::LastAck)
             && p.flags == Flags::ACK
             && p.is_empty()
@@ -209,7 +210,7 @@ impl Watcher {
     }
 
     fn takes_window_back(&self, p: &Sighting) -> bool {
-        let [own, other] = self.pair(p.side);
+        let [own, other] = p.sides();
         let less = self.streams[other].window - p.window;
         let slack = if p.window > 1024 { 32 } else { 0 };
         !p.has(Flags::FIN)
@@ -300,7 +301,7 @@ impl Watcher {
     }
 
     fn first_fin(&mut self, p: &Sighting) -> bool {
-        let [own, other] = self.pair(p.side);
+        let [own, other] = p.sides();
         if p.seq < self.streams[own].acked || p.end > self.streams[own].edge {
             return false;
         }
@@ -330,7 +331,7 @@ impl Watcher {
     }
 
     fn fin_wait_1(&mut self, p: &Sighting) -> bool {
-        let [own, other] = self.pair(p.side);
+        let [own, other] = p.sides();
         let mut is_repeated = self.is_repeated(p);
         if p.has(Flags::FIN) {
             is_repeated |= own == 1 && p.seq == self.after(1) && p.ack == self.streams[other].acked;
@@ -365,7 +366,7 @@ impl Watcher {
     }
 
     fn fin_wait_2(&mut self, p: &Sighting) -> bool {
-        let [own, other] = self.pair(p.side);
+        let [own, other] = p.sides();
         let mut is_repeated = self.is_repeated(p);
         let is_next = p.seq == self.streams[own].next;
         if p.has(Flags::FIN) {
@@ -400,7 +401,7 @@ impl Watcher {
     }
 
     fn close_wait(&mut self, p: &Sighting) -> bool {
-        let [own, other] = self.pair(p.side);
+        let [own, other] = p.sides();
         let (is_repeated, fin) = (self.is_repeated(p), p.has(Flags::FIN));
         let least = if fin { self.streams[own].next } else { i64::MIN };
         let is_spent = !fin && !p.is_empty() && p.end <= self.streams[own].acked;
@@ -441,7 +442,7 @@ impl Watcher {
     }
 
     fn time_wait(&mut self, p: &Sighting) -> bool {
-        let [own, other] = self.pair(p.side);
+        let [own, other] = p.sides();
         let next = self.streams[own].next;
         if !self.is_repeated(p) {
             if p.seq != next && p.seq != next + 1 - 2 * own as i64 {
