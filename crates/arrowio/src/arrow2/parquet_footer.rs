@@ -254,11 +254,7 @@ impl Thrift<'_> {
             LIST | SET => {
                 let (count, kind) = self.list()?;
                 for _ in 0..count {
-                    if kind < 3 {
-                        self.advance(1)?;
-                    } else {
-                        self.skip(kind, depth + 1)?;
-                    }
+                    self.skip_element(kind, depth)?;
                 }
                 Some(())
             }
@@ -266,8 +262,8 @@ impl Thrift<'_> {
                 let count = self.varint()?;
                 let kinds = if count > 0 { self.octet()? } else { 0 };
                 for _ in 0..count {
-                    self.skip(kinds >> 4, depth + 1)?;
-                    self.skip(kinds & 15, depth + 1)?;
+                    self.skip_element(kinds >> 4, depth)?;
+                    self.skip_element(kinds & 15, depth)?;
                 }
                 Some(())
             }
@@ -280,6 +276,13 @@ impl Thrift<'_> {
             }
             _ => None,
         }
+    }
+
+    /// Moves past an element of a list, a set or a map: at least one octet, so that a count cannot
+    /// ask for more steps than there are octets.
+    fn skip_element(&mut self, kind: u8, depth: usize) -> Option<()> {
+        // Unlike a field's, an element's boolean is an octet of its own.
+        if matches!(kind, 1 | 2) { self.advance(1) } else { self.skip(kind, depth + 1) }
     }
 
     /// Moves past a `SchemaElement`, and notes where its logical type is if that is unknown.
@@ -324,5 +327,19 @@ mod tests {
             assert_eq!(without_unknown_types(&vec![0x19; length]), None);
             assert_eq!(without_unknown_types(&vec![0xff; length]), None);
         }
+    }
+
+    #[test]
+    fn elements_end_with_the_octets() {
+        // 2^32 - 1 pairs of booleans, of which two octets are there.
+        for kind in [LIST, SET, MAP] {
+            let count: &[u8] = &[0xff, 0xff, 0xff, 0xff, 0x0f];
+            let head: &[u8] = if kind == MAP { &[] } else { &[0xf1] };
+            let octets = [head, count, &[0x11, 1, 2]].concat();
+            let mut thrift = Thrift { octets: &octets, at: 0 };
+            assert_eq!((thrift.skip(kind, 0), thrift.at), (None, octets.len() + 1));
+        }
+        let mut thrift = Thrift { octets: &[2, 0x11, 1, 2, 1, 1, 9], at: 0 };
+        assert_eq!((thrift.skip(MAP, 0), thrift.at), (Some(()), 6));
     }
 }
