@@ -112,7 +112,7 @@ impl IdentitySampler {
         ports: EphemeralPorts,
         alive: Range<i64>,
     ) -> Option<RejectReason> {
-        let given = *identity;
+        let given = identity.clone();
         let found = self
             .find_new_tuple(&given, header, ports)
             .or_else(|| self.find_free_tuple(&given, header, ports, alive.start));
@@ -297,7 +297,7 @@ mod tests {
             FlowIdentity { start_ns: Some(5), client_port: Some(1), ..FlowIdentity::default() };
         identity.client.addr = Some([192, 0, 2, 1].into());
         identity.server.addr = Some([192, 0, 2, 2].into());
-        let given = identity;
+        let given = identity.clone();
         assert_eq!(complete(&mut sampler(&[]), &mut identity, 4, 0), None);
         assert_eq!(identity, given);
     }
@@ -308,7 +308,7 @@ mod tests {
             FlowIdentity { start_ns: Some(5), client_port: Some(1), ..FlowIdentity::default() };
         identity.client.addr = Some([127, 0, 0, 1].into());
         identity.server.addr = identity.client.addr;
-        let given = identity;
+        let given = identity.clone();
         assert_eq!(complete(&mut sampler(&[]), &mut identity, 4, 0), None);
         assert_eq!(identity, given);
     }

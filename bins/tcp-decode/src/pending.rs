@@ -52,6 +52,7 @@ impl PendingFlow {
     /// were unknown, other values must be the ones that the row had when it was decoded.
     pub(crate) fn set_identity(&mut self, identity: FlowIdentity) {
         let before = std::mem::replace(&mut self.row.identity, identity);
+        let identity = &self.row.identity;
         let Some((flow, _)) = self.decoded.as_deref_mut() else { return };
         flow.client.addr = identity.client.addr.unwrap_or(flow.client.addr);
         flow.server.addr = identity.server.addr.unwrap_or(flow.server.addr);
@@ -187,7 +188,7 @@ mod tests {
         for row in rows {
             let mut pending = PendingFlow::from(row);
             let header = decoder.header(&mut pending).unwrap();
-            let mut identity = pending.row.identity;
+            let mut identity = pending.row.identity.clone();
             let rejected = sampler
                 .complete(&mut identity, &header, |drawn| {
                     pending.set_identity(*drawn);

@@ -57,9 +57,9 @@ impl PendingReader {
                     continue;
                 }
             };
-            let mut identity = flow.row.identity;
+            let mut identity = flow.row.identity.clone();
             let rejected = self.sampler.complete(&mut identity, &header, |drawn| {
-                flow.set_identity(*drawn);
+                flow.set_identity(drawn.clone());
                 context.decoder.tuple_hints(&mut flow)
             })?;
             match rejected {

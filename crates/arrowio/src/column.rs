@@ -139,6 +139,21 @@ impl CellValue for String {
     }
 }
 
+impl CellValue for Vec<u8> {
+    const EXPECTED: &'static str = "octets in hexadecimal";
+    fn to_value(&self) -> Value<'_> {
+        Value::Text(self.iter().map(|octet| format!("{octet:02x}")).collect())
+    }
+    fn from_value(value: &Value<'_>) -> Option<Self> {
+        let Value::Text(text) = value else { return None };
+        let octet = |pair: &[u8]| {
+            let [high, low] = [pair.first()?, pair.get(1)?].map(|&c| char::from(c).to_digit(16));
+            u8::try_from(high? << 4 | low?).ok()
+        };
+        text.as_bytes().chunks(2).map(octet).collect()
+    }
+}
+
 fn get<T: CellValue>(field: Option<&T>) -> Value<'_> {
     field.map_or(Value::Null, CellValue::to_value)
 }
@@ -249,6 +264,13 @@ pub const COLUMNS: &[Column] = &[
         "",
         "first IPv6 flow label of the server",
         server.flow_label_base
+    ),
+    identity!(
+        "option_digits",
+        Utf8,
+        "",
+        "octets of options that no token holds, in hexadecimal, in the order of the packets",
+        option_digits
     ),
     summary!("duration", Int64, "ns", "time from first to last packet", duration_ns),
     summary!(

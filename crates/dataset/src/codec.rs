@@ -185,7 +185,7 @@ impl RowDecoder {
         random: &mut impl Rng,
     ) -> Result<Flow, DecodeError> {
         let ip_version = read_header(row)?.ip_version;
-        let mut identity = row.identity;
+        let mut identity = row.identity.clone();
         // A captured flow has its addresses, and lacks the bases that its packets never needed.
         if identity.client.addr.is_none() || identity.server.addr.is_none() {
             for side in [&mut identity.client, &mut identity.server] {
@@ -253,7 +253,7 @@ fn with_stand_ins(identity: &FlowIdentity, ip_version: u8) -> FlowIdentity {
             _ => Ipv4Addr::new(192, 0, 2, n).into(),
         }
     };
-    let mut filled = *identity;
+    let mut filled = identity.clone();
     filled.client.addr = filled.client.addr.or(Some(addr(1)));
     filled.server.addr = filled.server.addr.or(Some(addr(2)));
     filled.client_port = filled.client_port.or(Some(STAND_IN_PORT));

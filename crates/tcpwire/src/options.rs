@@ -47,6 +47,10 @@ pub mod option_kind {
     pub const RIVERBED_PROBE: u8 = 76;
     /// Riverbed's transparency option, not assigned by IANA.
     pub const RIVERBED_TRANSPARENCY: u8 = 78;
+    /// Counters of Accurate ECN, ECT(0) first (RFC 9768, section 3.2.3).
+    pub const ACCURATE_ECN_0: u8 = 172;
+    /// Counters of Accurate ECN, ECT(1) first (RFC 9768, section 3.2.3).
+    pub const ACCURATE_ECN_1: u8 = 174;
     /// First of the two kinds for experiments (RFC 6994).
     pub const EXPERIMENT_1: u8 = 253;
     /// Second of the two kinds for experiments (RFC 6994).

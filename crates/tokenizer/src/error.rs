@@ -56,4 +56,12 @@ pub enum DecodeError {
         /// Names of the tokens that may stand at this index.
         expected: &'static str,
     },
+    /// The identity holds other option octets than the tokens need.
+    #[error("option digits: expected {expected} octets, found {found}")]
+    OptionDigits {
+        /// Number of octets that the tokens need.
+        expected: usize,
+        /// Number of octets that the identity holds.
+        found: usize,
+    },
 }

@@ -20,7 +20,7 @@ pub struct SideIdentity {
 }
 
 /// Values that identify a flow: all that its tokens do not hold.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct FlowIdentity {
     /// Least time of the packets, in nanoseconds since the Unix epoch.
     pub start_ns: Option<i64>,
@@ -30,4 +30,7 @@ pub struct FlowIdentity {
     pub client: SideIdentity,
     /// Values of the side that accepted the flow.
     pub server: SideIdentity,
+    /// Octets of options that no token holds, in the order of the packets: keys, digests, cookies
+    /// and counters.
+    pub option_digits: Option<Vec<u8>>,
 }

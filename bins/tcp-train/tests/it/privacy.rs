@@ -21,6 +21,7 @@ fn identity() -> FlowIdentity {
         client_port: Some(51_966),
         client: side(41),
         server: side(42),
+        option_digits: Some(b"\xfe\xed\xfa\xce\xca\xfe\xd0\x0d".to_vec()),
     }
 }
 

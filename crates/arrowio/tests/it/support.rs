@@ -57,6 +57,7 @@ pub(crate) fn row(n: u16) -> FlowRow {
             client_port: Some(50_000 + n % 1000),
             client: side(1),
             server: side(2),
+            option_digits: Some(vec![0, 0xff, n as u8]),
         },
         summary: Some(FlowSummary {
             duration_ns: 1_500_000_000,
@@ -132,12 +133,14 @@ fn tokens(code: CodecId) -> BoxedStrategy<Tokens> {
 }
 
 pub(crate) fn rows(code: CodecId) -> impl Strategy<Value = Vec<FlowRow>> {
-    let identity = (any::<Option<i64>>(), any::<Option<u16>>(), side(), side()).prop_map(
-        |(start_ns, client_port, client, server)| FlowIdentity {
+    let digits = of(prop::collection::vec(any::<u8>(), 0..40));
+    let identity = (any::<Option<i64>>(), any::<Option<u16>>(), side(), side(), digits).prop_map(
+        |(start_ns, client_port, client, server, option_digits)| FlowIdentity {
             start_ns,
             client_port,
             client,
             server,
+            option_digits,
         },
     );
     let row = (tokens(code), identity, of(summary()))

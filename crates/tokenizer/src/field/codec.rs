@@ -35,7 +35,7 @@ impl TokenCode for Field {
         let header = survey.header(flow, v6);
         header.write(out);
         let Field { state, delta, .. } = self;
-        state.restart(FlowIdentity::default(), &header);
+        state.restart(&FlowIdentity::default(), &header);
         state.set_start(survey.start_ns());
         for packet in &flow.packets {
             delta.restart(PacketKind::from_index(0));
@@ -43,7 +43,7 @@ impl TokenCode for Field {
             write::packet(delta, header.unit, out);
         }
         out.push(END);
-        let mut identity = *state.identity();
+        let mut identity = state.identity().clone();
         identity.client_port = Some(flow.client.port);
         identity.client.addr = Some(flow.client.addr);
         identity.server.addr = Some(flow.server.addr);
@@ -66,13 +66,16 @@ impl TokenCode for Field {
                 Step::PacketStart if !has_header => {
                     has_header = true;
                     let header = parser.header;
-                    state.restart(*identity, &header);
+                    state.restart(identity, &header);
                     code::restart(flow, identity, header.is_v6());
                     flow.server.port = header.server_port;
                 }
                 Step::PacketStart => {}
                 Step::Packet => flow.packets.push(state.decode(&parser.delta, &mut flow.options)),
-                Step::End if index + 1 == tokens.len() => return Ok(Synthesized::default()),
+                Step::End if index + 1 == tokens.len() => {
+                    state.check_option_digits()?;
+                    return Ok(Synthesized::default());
+                }
                 Step::End => return Err(misplaced(index + 1, parser, tokens[index + 1])),
             }
         }

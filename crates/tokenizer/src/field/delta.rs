@@ -323,6 +323,8 @@ pub(crate) enum OptionsDelta {
     Layout(u8),
     /// A list of elements in [`PacketDelta::elements`].
     List,
+    /// The `k`-th last of the lists that either side has sent.
+    Recent(u8),
 }
 
 /// TSval of a packet (RFC 7323, section 3.2), relative to the state.
@@ -419,7 +421,8 @@ impl Default for TimeDelta {
 pub(crate) struct PacketDelta {
     /// Properties that the packet token names.
     pub(crate) kind: PacketKind,
-    /// Bits in which the flags differ from the pattern of the kind.
+    /// Bits in which the flags differ from the pattern of the kind; with Accurate ECN, the bits of
+    /// its counter are the increase over the expected value.
     pub(crate) flag_toggle: u16,
     pub(crate) seq: SeqDelta,
     pub(crate) ack: AckDelta,
@@ -482,7 +485,7 @@ impl PacketDelta {
         }
     }
 
-    /// Returns the flags of the packet.
+    /// Returns the flags of the packet, up to the counter of Accurate ECN.
     pub(crate) const fn flags(&self) -> Flags {
         Flags::from_bits_retain(PATTERN_BITS[self.kind.pattern as usize] ^ self.flag_toggle)
     }

@@ -32,7 +32,7 @@ const FIELDS: [(TokenRange, TokenRange, FieldOrder); 22] = [
     (vocab::LEN_SAME, vocab::LEN_RAW, FieldOrder::Len),
     (vocab::WIN_EDGE, vocab::WIN_DOWN, FieldOrder::Window),
     (vocab::URGENT, vocab::URGENT, FieldOrder::Urgent),
-    (vocab::LAYOUT, vocab::OPT_LIST, FieldOrder::Options),
+    (vocab::LAYOUT, vocab::OPT_RECENT, FieldOrder::Options),
     (vocab::TSVAL, vocab::TSVAL_RAW, FieldOrder::TsVal),
     (vocab::TSECR, vocab::TSECR_RAW, FieldOrder::TsEcr),
     (vocab::TRAFFIC_CLASS, vocab::TRAFFIC_CLASS, FieldOrder::TrafficClass),

@@ -27,10 +27,12 @@ pub(crate) enum Element {
     Ts,
     /// SACK with this number of blocks, which are the next ones in [`Elements::sacks`].
     Sack(u8),
-    /// Any other option: kind and length octet, then `len - 2` octets of [`Elements::raw`].
+    /// Any other option: kind and length octet, then `said` octets of [`Elements::raw`]. The other
+    /// `len - 2 - said` octets are digits, which no token holds.
     Raw {
         kind: u8,
         len: u8,
+        said: u8,
     },
     /// This number of octets of [`Elements::raw`] that do not parse as options.
     Octets(u8),
@@ -72,8 +74,21 @@ pub(crate) struct Elements {
     pub(crate) list: Vec<Element>,
     /// SACK blocks of all SACK elements, in order.
     pub(crate) sacks: Vec<SackDelta>,
-    /// Octets of all raw elements, in order.
+    /// Octets of all raw elements that tokens say, in order.
     pub(crate) raw: Vec<u8>,
+}
+
+/// Returns the number of octets that tokens say of an option of `len` octets without tokens of its
+/// own: those that tell its form. All others identify its flow, or follow from what it carries.
+pub(crate) fn said_octets(kind: u8, len: u8) -> u8 {
+    let form = match kind {
+        // RFC 8684, section 3: subtype and flags. RFC 6994, section 3.2: the experiment.
+        option_kind::MULTIPATH | option_kind::EXPERIMENT_1 | option_kind::EXPERIMENT_2 => 2,
+        // RFC 5482, section 3: the timeout itself.
+        option_kind::USER_TIMEOUT => 2,
+        _ => 0,
+    };
+    form.min(len - 2)
 }
 
 impl Elements {
@@ -219,8 +234,14 @@ fn be32(octets: &[u8]) -> u32 {
 }
 
 /// Parses option octets into `elements`, whose SACK blocks stay empty: their delta depends on the
-/// acknowledgment, so that their edges are returned.
-pub(crate) fn parse(octets: &[u8], elements: &mut Elements) -> Parsed {
+/// acknowledgment, so that their edges are returned. `said` returns the number of octets that
+/// tokens say of an option: [`said_octets`]; `digits` receives the others.
+pub(crate) fn parse(
+    octets: &[u8],
+    elements: &mut Elements,
+    said: fn(u8, u8) -> u8,
+    mut digits: impl FnMut(&[u8]),
+) -> Parsed {
     elements.clear();
     let mut parsed = Parsed::default();
     let mut blocks = 0;
@@ -266,8 +287,12 @@ pub(crate) fn parse(octets: &[u8], elements: &mut Elements) -> Parsed {
                 Element::Sack((data.len() / 8) as u8)
             }
             TcpOption::Tlv { kind, data } => {
-                elements.raw.extend_from_slice(data);
-                Element::Raw { kind, len: data.len() as u8 + 2 }
+                let len = data.len() as u8 + 2;
+                let said = said(kind, len);
+                let (form, rest) = data.split_at(said.into());
+                elements.raw.extend_from_slice(form);
+                digits(rest);
+                Element::Raw { kind, len, said }
             }
         };
         elements.list.push(element);
@@ -276,11 +301,12 @@ pub(crate) fn parse(octets: &[u8], elements: &mut Elements) -> Parsed {
 }
 
 /// Appends the octets of `elements`: the inverse of [`parse`]. `block` returns the left and the
-/// right edge of a SACK block.
+/// right edge of a SACK block; `digits` appends this number of octets of an option of this kind.
 pub(crate) fn render(
     elements: &Elements,
     timestamps: Option<Timestamps>,
     mut block: impl FnMut(SackDelta) -> (u32, u32),
+    mut digits: impl FnMut(u8, usize, &mut Vec<u8>),
     out: &mut Vec<u8>,
 ) {
     let mut sacks = elements.sacks.iter();
@@ -306,10 +332,11 @@ pub(crate) fn render(
                     out.extend_from_slice(&right.to_be_bytes());
                 }
             }
-            Element::Raw { kind, len } => {
-                let (now, later) = raw.split_at(usize::from(len) - 2);
+            Element::Raw { kind, len, said } => {
+                let (now, later) = raw.split_at(said.into());
                 out.extend_from_slice(&[kind, len]);
                 out.extend_from_slice(now);
+                digits(kind, usize::from(len - 2 - said), out);
                 raw = later;
             }
             Element::Octets(n) => {
@@ -345,7 +372,7 @@ pub(crate) fn timestamp_value(octets: &[u8]) -> Option<u32> {
         return None;
     }
     plain_timestamps(octets)
-        .or_else(|| parse(octets, &mut Elements::default()).timestamps)
+        .or_else(|| parse(octets, &mut Elements::default(), said_octets, |_| ()).timestamps)
         .map(|ts| ts.value)
 }
 

@@ -338,10 +338,15 @@ impl Parser {
                     self.layout = Some(options::LAYOUTS[i]);
                     Ok(self.fill_layout())
                 }
-                None => {
+                None if token == vocab::OPT_LIST.first => {
                     self.delta.options = OptionsDelta::List;
                     self.layout = None;
                     Ok(ParserState::Element)
+                }
+                None => {
+                    let k = vocab::OPT_RECENT.arg(token).ok_or(Misplaced)?;
+                    self.delta.options = OptionsDelta::Recent(k as u8);
+                    after(FieldOrder::TsVal)
                 }
             },
             FieldOrder::TsVal => match vocab::TSVAL.arg(token) {
@@ -581,7 +586,14 @@ impl Parser {
             DigitTarget::Urgent => delta.urgent = value as u16,
             DigitTarget::OptionKind => {}
             DigitTarget::OptionLen { kind } => {
-                delta.elements.list.push(Element::Raw { kind, len: value as u8 })
+                let len = value as u8;
+                // Version 1 says every octet.
+                let said = match self.header.version {
+                    1 => len - 2,
+                    _ => options::said_octets(kind, len),
+                };
+                delta.elements.list.push(Element::Raw { kind, len, said });
+                return self.octets_left(said);
             }
             DigitTarget::OctetsLen => delta.elements.list.push(Element::Octets(value as u8)),
             DigitTarget::OptionOctet { .. } => delta.elements.raw.push(value as u8),
@@ -619,10 +631,12 @@ impl Parser {
                     room,
                 );
             }
-            DigitTarget::OptionLen { .. } => return self.octets_left(value as u8 - 2),
             DigitTarget::OctetsLen => return self.octets_left(value as u8),
             DigitTarget::OptionOctet { left } => return self.octets_left(left),
-            DigitTarget::Mss | DigitTarget::Ws | DigitTarget::Sack { .. } => {
+            DigitTarget::OptionLen { .. }
+            | DigitTarget::Mss
+            | DigitTarget::Ws
+            | DigitTarget::Sack { .. } => {
                 return ParserState::Element;
             }
             DigitTarget::Flags => FieldOrder::Seq,

@@ -115,7 +115,8 @@ table! {
          without or with payload, acknowledgment unchanged or of everything received; the last \
          ones: of ACK and PSH-ACK with `ack.segment(0)`, `len.same` or both, keep-alives";
     FLAGS, 7, "flags", "flags", "0",
-        "flags to toggle, from a list (ECE and CWR, ECE, CWR, URG, AE, AE with ECE and CWR, PSH)";
+        "flags to toggle, from a list (ECE and CWR, ECE, CWR, URG, AE, AE with ECE and CWR, PSH); \
+         with Accurate ECN, AE, CWR and ECE are a rise of the counter that they hold";
     FLAGS_RAW, 1, "flags.raw", "flags", "2", "flags and reserved bits to toggle, 12 bits";
     SEQ_UNA, 1, "seq.una", "seq", "0", "sequence number: the lowest that is not acknowledged";
     SEQ_KEEPALIVE, 1, "seq.keepalive", "seq", "0",
@@ -159,6 +160,8 @@ table! {
     URGENT, 1, "urgent", "urgent", "2", "urgent pointer";
     LAYOUT, 23, "opt.layout", "options", "0", "options, from a list of layouts; values follow";
     OPT_LIST, 1, "opt.list", "options", "0", "options, one by one";
+    OPT_RECENT, 4, "opt.recent", "options", "0",
+        "options: the k-th last of the lists that either side has sent";
     OPT_NOP, 1, "opt.nop", "options", "0", "no-operation";
     OPT_EOL, 1, "opt.eol", "options", "0", "end of options, or padding after it";
     OPT_MSS, 1, "opt.mss", "options", "0", "maximum segment size; its value follows";
@@ -166,7 +169,7 @@ table! {
     OPT_SACK_PERMITTED, 1, "opt.sackperm", "options", "0", "SACK permitted";
     OPT_TS, 1, "opt.ts", "options", "0", "timestamps";
     OPT_SACK, 4, "opt.sack", "options", "0", "SACK with k + 1 blocks; the blocks follow";
-    OPT_RAW, 1, "opt.raw", "options", "2 and more", "any option: kind, length, then its octets";
+    OPT_RAW, 1, "opt.raw", "options", "2 and more", "any option: kind, length, then the octets that tell its form";
     OPT_OCTETS, 1, "opt.octets", "options", "1 and more",
         "octets that do not parse as options: their number, then the octets";
     OPT_DONE, 1, "opt.done", "options", "0", "end of the list of options";

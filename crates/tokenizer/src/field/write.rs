@@ -141,6 +141,7 @@ fn options(delta: &PacketDelta, out: &mut Vec<TokenId>) {
             }
             out.push(vocab::OPT_DONE.at(0));
         }
+        OptionsDelta::Recent(k) => out.push(vocab::OPT_RECENT.at(k.into())),
     }
 }
 
@@ -155,11 +156,11 @@ fn option_element(element: Element, octets: &mut std::slice::Iter<'_, u8>, out: 
         Element::SackPermitted => return out.push(vocab::OPT_SACK_PERMITTED.at(0)),
         Element::Ts => return out.push(vocab::OPT_TS.at(0)),
         Element::Sack(n) => return out.push(vocab::OPT_SACK.at(usize::from(n) - 1)),
-        Element::Raw { kind, len } => {
+        Element::Raw { kind, len, said } => {
             out.push(vocab::OPT_RAW.at(0));
             write_digits(kind.into(), 1, out);
             write_digits(len.into(), 1, out);
-            len - 2
+            said
         }
         Element::Octets(n) => {
             out.push(vocab::OPT_OCTETS.at(0));

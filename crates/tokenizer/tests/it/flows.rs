@@ -70,6 +70,7 @@ fn option_octets() -> impl Strategy<Value = Vec<u8>> {
         ]
         .concat()),
         prop::collection::vec(any::<u8>(), 1..12),
+        unlisted_option(),
     ];
     prop::collection::vec(element, 0..6).prop_map(|elements| {
         let mut octets = elements.concat();
@@ -79,6 +80,15 @@ fn option_octets() -> impl Strategy<Value = Vec<u8>> {
         }
         octets
     })
+}
+
+/// Generates an option without tokens of its own: multipath, a signature, a cookie, counters, an
+/// experiment or any other.
+fn unlisted_option() -> impl Strategy<Value = Vec<u8>> {
+    let kind = prop::sample::select(vec![30u8, 19, 34, 172, 174, 254, 77]);
+    let octets = prop::collection::vec(0u8..4, 0..12);
+    (kind, octets)
+        .prop_map(|(kind, octets)| [&[kind, 2 + octets.len() as u8], &octets[..]].concat())
 }
 
 /// Generates timestamp values: arbitrary ones, and some 2^31 ticks apart.
@@ -118,7 +128,11 @@ fn any_packet(v6: bool) -> impl Strategy<Value = (Packet, Vec<u8>, i64)> {
         Just(0x02),
         Just(0x12),
         Just(0x04),
-        Just(0x14)
+        Just(0x14),
+        // SYN, SYN-ACK and ACK with counters of Accurate ECN.
+        Just(0x1c2),
+        Just(0x092),
+        Just(0x150)
     ];
     let len = prop_oneof![2 => Just(0u32), 2 => Just(1460), 2 => 1u32..70_000, 1 => any::<u32>()];
     let ip = (any::<u16>(), any::<u8>(), any::<u8>(), any::<bool>(), 0u32..0x10_0000);

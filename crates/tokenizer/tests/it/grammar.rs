@@ -35,6 +35,7 @@ fn identity() -> FlowIdentity {
         client_port: Some(40_000),
         client: side(0xffff_fff0),
         server: side(77),
+        option_digits: None,
     }
 }
 

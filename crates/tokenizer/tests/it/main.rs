@@ -3,6 +3,7 @@
 mod doc;
 mod flows;
 mod grammar;
+mod option_digits;
 mod privacy;
 mod roundtrip;
 mod seeds;

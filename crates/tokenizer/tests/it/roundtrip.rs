@@ -74,7 +74,7 @@ proptest! {
         for flow in flows.iter().chain(&flows) {
             let (mut alone, mut after) = (Vec::new(), Vec::new());
             let identity = field::encode(flow, &mut alone).unwrap();
-            prop_assert_eq!(code.encode(flow, &mut after).unwrap(), identity);
+            prop_assert_eq!(&code.encode(flow, &mut after).unwrap(), &identity);
             prop_assert_eq!(&alone, &after);
             code.decode(&after, &identity, &mut decoded).unwrap();
             prop_assert_eq!(&field::decode(&alone, &identity).unwrap(), &decoded);

@@ -87,6 +87,7 @@ const OTHERS: &[&str] = &[
     "client_port",
     "first_frame",
     "server_flow_label_base",
+    "option_digits",
     "tensor_memory",
 ];
 

@@ -155,7 +155,7 @@ impl Grammar {
         self.tokens += 1;
         match step {
             Step::PacketStart if self.state.is_none() => {
-                self.state = Some(FlowState::new(FlowIdentity::default(), &self.parser.header));
+                self.state = Some(FlowState::new(&FlowIdentity::default(), &self.parser.header));
             }
             Step::Packet => self.end_packet(),
             _ => {}

@@ -93,7 +93,7 @@ impl<'a> Syntax<'a> {
         // The table lists fields in their order, so that later fields are a run of ids. Only the
         // values of options lie between the options and the timestamps.
         if first.first <= vocab::LAYOUT.first {
-            mask.set_through(first, vocab::OPT_LIST);
+            mask.set_through(first, vocab::OPT_RECENT);
         }
         let delta = &self.parser.delta;
         if !delta.kind.pattern.is_syn() {
@@ -110,7 +110,7 @@ impl<'a> Syntax<'a> {
         }
         if delta.options != OptionsDelta::Expected {
             mask.clear_all(vocab::LAYOUT);
-            mask.clear_all(vocab::OPT_LIST);
+            mask.clear_through(vocab::OPT_LIST, vocab::OPT_RECENT);
         }
         if order < FieldOrder::Df {
             mask.set_through(

@@ -6,8 +6,10 @@
 //! wraps: every delta decodes to some packet.
 
 mod ack;
+mod flags;
 mod ip;
 mod len;
+mod option_digits;
 mod options;
 mod sender;
 mod seq;
@@ -23,6 +25,7 @@ use super::header::FlowHeader;
 use super::options::{Elements, Timestamps};
 use super::send_space::Sent;
 use crate::{FlowIdentity, SideIdentity};
+pub(crate) use flags::AccurateEcn;
 pub(crate) use len::MIN_FULL_SEGMENT;
 pub(crate) use sender::SenderState;
 use sender::{Offer, UnackedTsval};
@@ -43,24 +46,33 @@ pub(crate) struct FlowState {
     time_ns: i64,
     /// Unit of gaps, in nanoseconds.
     unit_ns: i64,
+    /// Lists of options without a layout that either side has sent, the last one first.
+    recent_options: Vec<Elements>,
+    /// Number of option octets decoded so far that no token holds.
+    option_digits: usize,
+    /// What both sides have agreed on about Accurate ECN.
+    accurate_ecn: AccurateEcn,
     /// Scratch space for the option elements of one packet.
     elements: Elements,
 }
 
 impl FlowState {
     /// Creates the state before the first packet of a flow with this header.
-    pub(crate) fn new(identity: FlowIdentity, header: &FlowHeader) -> FlowState {
+    pub(crate) fn new(identity: &FlowIdentity, header: &FlowHeader) -> FlowState {
         let mut state = FlowState::default();
         state.restart(identity, header);
         state
     }
 
     /// Resets the state to that of [`new`](Self::new); keeps its buffers.
-    pub(crate) fn restart(&mut self, identity: FlowIdentity, header: &FlowHeader) {
+    pub(crate) fn restart(&mut self, identity: &FlowIdentity, header: &FlowHeader) {
         for (side, clock) in self.sides.iter_mut().zip(header.ts_clocks) {
             side.restart(clock.tick_ns());
         }
-        self.identity = identity;
+        self.identity.clone_from(identity);
+        self.recent_options.clear();
+        self.option_digits = 0;
+        self.accurate_ecn = AccurateEcn::Off;
         self.is_v6 = header.is_v6();
         self.is_version_1 = header.version == 1;
         self.time_ns = identity.start_ns.unwrap_or(0);
@@ -132,7 +144,7 @@ impl FlowState {
         delta.kind.direction = d;
         delta.kind.pattern = pattern;
         delta.kind.has_payload = packet.payload_len > 0;
-        delta.flag_toggle = packet.flags.bits() ^ pattern.flags().bits();
+        delta.flag_toggle = self.encode_flags(d, pattern, packet.flags);
         let (seq, seq_delta) = self.encode_seq(d, packet);
         let (ack, advances_ack, ack_delta) = self.encode_ack(d, packet);
         delta.seq = seq_delta;
@@ -145,7 +157,7 @@ impl FlowState {
         if has_ack {
             self.update_ts_recent(d, ack);
         }
-        let ts = self.encode_options(d, packet.flags, octets, ack, delta);
+        let ts = self.encode_options(packet, octets, ack, delta);
         Self::encode_syn_set(packet.window, delta);
         if let Some(ts) = ts {
             self.encode_timestamps(d, ts, packet.time_ns, ack, delta);
@@ -169,7 +181,7 @@ impl FlowState {
     /// with it.
     pub(crate) fn decode(&mut self, delta: &PacketDelta, options: &mut Vec<u8>) -> Packet {
         let d = delta.kind.direction;
-        let flags = delta.flags();
+        let flags = self.decode_flags(delta);
         let has_ack = flags.contains(Flags::ACK);
         self.bind_space(d, None);
         if has_ack {
@@ -211,6 +223,7 @@ impl FlowState {
             direction: d,
         };
         let ts = self.parse_timestamps(&options[start..]);
+        self.count_ecn_octets(&packet);
         self.update(&packet, &options[start..], ts, (seq, ack), answered);
         packet
     }
@@ -228,6 +241,7 @@ impl FlowState {
         let d = packet.direction;
         self.time_ns = packet.time_ns;
         self.update_options(packet, octets);
+        self.update_ace(packet);
         self.update_len(d, packet.payload_len);
         if let Some(ts) = ts {
             self.update_echoed(d, ts.echo);

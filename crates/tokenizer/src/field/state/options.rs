@@ -5,7 +5,7 @@ use tcpwire::{Flags, SeqNum};
 
 use super::FlowState;
 use super::sender::{Offer, OptionPattern};
-use crate::field::delta::{OptionsDelta, PacketDelta, WindowDelta};
+use crate::field::delta::{OptionsDelta, PacketDelta, PacketKind, WindowDelta};
 use crate::field::options::{self, Element, Elements, SackDelta, Timestamps};
 use crate::field::send_space::SeqRange;
 use crate::field::vocab;
@@ -31,7 +31,7 @@ impl FlowState {
         }
         let side = &self.sides[d.index()];
         if flags.contains(Flags::SYN) {
-            return side.syn_options.is_empty();
+            return side.syn_options.list.is_empty();
         }
         match side.option_pattern {
             OptionPattern::Unknown => !self.agreed(|o| o.timestamps),
@@ -39,26 +39,37 @@ impl FlowState {
         }
     }
 
-    /// Writes the expected elements, which are neither plain timestamps nor none, over `out`.
-    fn expected_elements(&self, d: Direction, flags: Flags, out: &mut Elements) {
+    /// Returns the expected elements, which are neither plain timestamps nor none.
+    fn expected_elements(&self, d: Direction, flags: Flags, has_payload: bool) -> &Elements {
         let side = &self.sides[d.index()];
         if flags.contains(Flags::SYN) {
-            options::parse(&side.syn_options, out);
-        } else {
-            out.clone_from(&side.layout);
+            return &side.syn_options;
         }
+        // Version 1 knows the last options alone.
+        let [without, with] = &side.layouts;
+        let own = if has_payload && !self.is_version_1 { with } else { without };
+        if own.list.is_empty() && !self.is_version_1 {
+            &side.layouts[usize::from(!has_payload)]
+        } else {
+            own
+        }
+    }
+
+    /// Returns the function that tells how many octets of an option tokens say: all in version 1.
+    fn said_octets(&self) -> fn(u8, u8) -> u8 {
+        if self.is_version_1 { |_, len| len - 2 } else { options::said_octets }
     }
 
     /// Encodes the options of a packet into `delta`, without its timestamps, which are returned.
     /// `ack` is its acknowledgment, as an offset.
     pub(super) fn encode_options(
         &mut self,
-        d: Direction,
-        flags: Flags,
+        packet: &Packet,
         octets: &[u8],
         ack: i64,
         delta: &mut PacketDelta,
     ) -> Option<Timestamps> {
+        let (d, flags) = (packet.direction, packet.flags);
         // The two common cases need no parser.
         if let Some(ts) = options::plain_timestamps(octets)
             && self.expects_plain_timestamps(d, flags)
@@ -68,7 +79,13 @@ impl FlowState {
         if octets.is_empty() && self.expects_no_options(d, flags) {
             return None;
         }
-        let parsed = options::parse(octets, &mut delta.elements);
+        let said = self.said_octets();
+        let all_digits = &mut self.identity.option_digits;
+        let parsed = options::parse(octets, &mut delta.elements, said, |digits| {
+            if !digits.is_empty() {
+                all_digits.get_or_insert_default().extend_from_slice(digits);
+            }
+        });
         let mut blocks = parsed.blocks.iter();
         for &element in &delta.elements.list {
             let Element::Sack(n) = element else { continue };
@@ -76,19 +93,24 @@ impl FlowState {
                 delta.elements.sacks.push(self.encode_sack(d, ack, left, right));
             }
         }
-        let mut expected = std::mem::take(&mut self.elements);
         let expects_plain = self.expects_plain_timestamps(d, flags);
-        if !expects_plain && !self.expects_no_options(d, flags) {
-            self.expected_elements(d, flags, &mut expected);
-            if expected == delta.elements {
-                self.elements = expected;
-                delta.elements.clear();
-                return parsed.timestamps;
-            }
+        if !expects_plain
+            && !self.expects_no_options(d, flags)
+            && *self.expected_elements(d, flags, packet.payload_len > 0) == delta.elements
+        {
+            delta.elements.clear();
+            return parsed.timestamps;
         }
-        self.elements = expected;
-        delta.options =
-            options::layout_of(&delta.elements).map_or(OptionsDelta::List, OptionsDelta::Layout);
+        delta.options = match options::layout_of(&delta.elements) {
+            Some(layout) => OptionsDelta::Layout(layout),
+            None => match self.recent_options.iter().position(|e| *e == delta.elements) {
+                Some(k) => {
+                    delta.elements.clear();
+                    OptionsDelta::Recent(k as u8)
+                }
+                None => OptionsDelta::List,
+            },
+        };
         parsed.timestamps
     }
 
@@ -167,30 +189,48 @@ impl FlowState {
             out.extend_from_slice(&ts.echo.to_be_bytes());
             return;
         }
-        let mut expected = std::mem::take(&mut self.elements);
-        let elements = match delta.options {
-            OptionsDelta::Expected => {
-                self.expected_elements(d, flags, &mut expected);
-                &expected
-            }
-            _ => &delta.elements,
-        };
-        let has_timestamps = elements.list.contains(&Element::Ts);
-        let ts = has_timestamps.then(|| self.decode_timestamps(delta, ack, time_ns));
-        options::render(elements, ts, |sack| self.decode_sack(d, ack, sack), out);
-        self.elements = expected;
+        // The clocks of timestamps are bound before their values are known.
+        let ts =
+            self.will_carry_timestamps(delta).then(|| self.decode_timestamps(delta, ack, time_ns));
+        let mut used = self.option_digits;
+        if let Some(elements) = self.decoded_elements(delta, flags) {
+            let block = |sack| self.decode_sack(d, ack, sack);
+            let digits = |kind, count, out: &mut Vec<u8>| {
+                self.push_option_digits(d, kind, used, count, out);
+                used += count;
+            };
+            options::render(elements, ts, block, digits, out);
+        }
+        self.option_digits = used;
+    }
+
+    /// Returns the option elements of a packet, which are neither the expected plain timestamps nor
+    /// the expected none; `None` if there is no such list.
+    fn decoded_elements<'a>(
+        &'a self,
+        delta: &'a PacketDelta,
+        flags: Flags,
+    ) -> Option<&'a Elements> {
+        let PacketKind { direction: d, has_payload, .. } = delta.kind;
+        match delta.options {
+            OptionsDelta::Expected => Some(self.expected_elements(d, flags, has_payload)),
+            OptionsDelta::Recent(k) => self.recent_options.get(usize::from(k)),
+            OptionsDelta::Layout(_) | OptionsDelta::List => Some(&delta.elements),
+        }
     }
 
     /// Returns whether a packet will carry timestamps, once its options are decoded.
     pub(crate) fn will_carry_timestamps(&self, delta: &PacketDelta) -> bool {
         let (d, flags) = (delta.kind.direction, delta.flags());
-        match delta.options {
-            OptionsDelta::Expected if flags.contains(Flags::SYN) => {
-                self.sides[d.index()].offer.timestamps
+        if delta.options == OptionsDelta::Expected {
+            if self.expects_plain_timestamps(d, flags) {
+                return true;
             }
-            OptionsDelta::Expected => self.expects_plain_timestamps(d, flags),
-            _ => delta.elements.list.contains(&Element::Ts),
+            if self.expects_no_options(d, flags) {
+                return false;
+            }
         }
+        self.decoded_elements(delta, flags).is_some_and(|e| e.list.contains(&Element::Ts))
     }
 
     /// Returns the timestamps among the option octets of a packet.
@@ -200,7 +240,7 @@ impl FlowState {
         }
         options::plain_timestamps(octets).or_else(|| {
             let mut scratch = std::mem::take(&mut self.elements);
-            let parsed = options::parse(octets, &mut scratch);
+            let parsed = options::parse(octets, &mut scratch, self.said_octets(), |_| ());
             self.elements = scratch;
             parsed.timestamps
         })
@@ -226,16 +266,16 @@ impl FlowState {
             }
         }
         let mut elements = std::mem::take(&mut self.elements);
-        options::parse(octets, &mut elements);
+        options::parse(octets, &mut elements, self.said_octets(), |_| ());
         let side = &mut self.sides[d.index()];
         // SACK blocks come and go, so that a packet with them sets no pattern.
         let has_sack = elements.list.iter().any(|e| matches!(e, Element::Sack(_)));
         if flags.contains(Flags::SYN) {
             side.offer = offer_of(&elements);
-            side.syn_options.clear();
-            options::render(&elements, None, |_| (0, 0), &mut side.syn_options);
             if has_sack {
                 side.syn_options.clear();
+            } else {
+                side.syn_options.clone_from(&elements);
             }
         } else if !has_sack {
             side.option_pattern = match &elements.list[..] {
@@ -243,9 +283,38 @@ impl FlowState {
                 list if list == options::LAYOUTS[1] => OptionPattern::PlainTimestamps,
                 _ => OptionPattern::Other,
             };
-            side.layout.clone_from(&elements);
+            let class = usize::from(packet.payload_len > 0 && !self.is_version_1);
+            side.layouts[class].clone_from(&elements);
+            if side.option_pattern == OptionPattern::Other {
+                self.note_recent(&elements);
+            }
         }
         self.elements = elements;
+    }
+
+    /// Returns the number of lists of options that a packet may have by [`OptionsDelta::Recent`].
+    pub(crate) fn recent_options(&self) -> usize {
+        self.recent_options.len()
+    }
+
+    /// Moves a list of options to the front of the recent ones, unless it has a layout.
+    fn note_recent(&mut self, elements: &Elements) {
+        if options::layout_of(elements).is_some() {
+            return;
+        }
+        let recent = &mut self.recent_options;
+        let at = match recent.iter().position(|e| e == elements) {
+            Some(at) => at,
+            None if recent.len() < vocab::OPT_RECENT.count() => {
+                recent.push(elements.clone());
+                recent.len() - 1
+            }
+            None => {
+                recent[vocab::OPT_RECENT.count() - 1].clone_from(elements);
+                recent.len() - 1
+            }
+        };
+        recent[..=at].rotate_right(1);
     }
 }
 

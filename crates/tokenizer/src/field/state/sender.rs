@@ -140,12 +140,17 @@ pub(crate) struct SenderState {
     pub(super) full_segment: Option<u32>,
     /// Payload of its last packet with payload, in octets.
     pub(super) last_len: u32,
-    /// Option octets of its last SYN, with the timestamps set to zero. Empty if it carried SACK.
-    pub(super) syn_options: Vec<u8>,
-    /// Options of its last packet other than SYN and RST, without SACK and values.
-    pub(super) layout: Elements,
-    /// Pattern that `layout` follows, for comparison without its elements.
+    /// Options of its last SYN, without timestamps. Empty if it carried SACK.
+    pub(super) syn_options: Elements,
+    /// Options of its last packet without payload, and of its last one with payload, other than SYN
+    /// and RST, without SACK and values.
+    pub(super) layouts: [Elements; 2],
+    /// Pattern that its last packet follows, for comparison without its elements.
     pub(super) option_pattern: OptionPattern,
+    /// Counter of Accurate ECN that its next packet is expected to hold, as flag bits.
+    pub(super) ace: u16,
+    /// Octets of payload that it has received with each ECN codepoint.
+    pub(super) ecn_octets: [u32; 4],
     /// Clock that its TSvals come from.
     pub(super) clock: TsClock,
     /// TSvals of its packets that the other side has not acknowledged.
@@ -210,9 +215,9 @@ impl SenderState {
         old.space.restart();
         old.syn_options.clear();
         old.unacked_tsvals.clear();
-        old.layout.clear();
+        old.layouts.iter_mut().for_each(Elements::clear);
         old.recent_tsvals.clear();
-        (self.space, self.syn_options, self.layout) = (old.space, old.syn_options, old.layout);
+        (self.space, self.syn_options, self.layouts) = (old.space, old.syn_options, old.layouts);
         (self.unacked_tsvals, self.recent_tsvals) = (old.unacked_tsvals, old.recent_tsvals);
     }
 

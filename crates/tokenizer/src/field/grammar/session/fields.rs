@@ -17,7 +17,7 @@ use crate::field::grammar::mask::Mask;
 use crate::field::grammar::syntax::Syntax;
 use crate::field::options::{Element, LAYOUTS};
 use crate::field::send_space::SendSpace;
-use crate::field::state::MIN_FULL_SEGMENT;
+use crate::field::state::{AccurateEcn, MIN_FULL_SEGMENT};
 use crate::field::vocab;
 
 /// Upper bound on a gap in a session: 2^42 ns, 73 minutes.
@@ -41,6 +41,10 @@ const MIN_MSS: u64 = 64;
 /// Octets of options that a SYN with payload keeps for its cookie: the shortest one, in whole
 /// words.
 const FAST_OPEN_OCTETS: usize = 8;
+/// Index in [`FLAGS`](vocab::FLAGS) of the flags of a SYN that asks for Accurate ECN.
+const ASKS_FOR_ACCURATE_ECN: usize = 5;
+/// Index of the flags of a SYN-ACK that grants it, but for those of RFC 3168.
+const GRANTS_ACCURATE_ECN: usize = 4;
 /// Least kind of an option that a session may spell octet by octet: lower kinds have tokens of
 /// their own, or are obsolete.
 const MIN_RAW_KIND: u64 = option_kind::PARTIAL_ORDER_PERMITTED as u64;
@@ -76,8 +80,9 @@ impl Session<'_> {
         let (side, _) = self.state.pair(d);
         let follows = |order: FieldOrder| least <= order;
         if follows(FieldOrder::Flags) && !pattern.is_rst() {
-            // ECE and CWR (RFC 3168, section 6.1).
+            // ECE and CWR (RFC 3168, section 6.1); with Accurate ECN a rise of the counter by 1 to 3.
             mask.set_first(vocab::FLAGS, 3);
+            self.accurate_ecn(mask);
         }
         let kind = self.delta.kind;
         if follows(FieldOrder::Seq) {
@@ -143,6 +148,27 @@ impl Session<'_> {
             for (tokens, units) in times {
                 syntax.times(tokens, units, mask);
             }
+        }
+    }
+
+    /// Adds the flags by which SYNs agree on Accurate ECN (RFC 9768, section 3.1).
+    fn accurate_ecn(&self, mask: &mut Mask) {
+        match (self.delta.kind.pattern, self.state.accurate_ecn()) {
+            (FlagPattern::Syn, _) => mask.set(vocab::FLAGS.at(ASKS_FOR_ACCURATE_ECN)),
+            (FlagPattern::SynAck, AccurateEcn::Requested) => {
+                mask.set(vocab::FLAGS.at(GRANTS_ACCURATE_ECN));
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns whether the current packet may carry the counters of Accurate ECN as an option (RFC
+    /// 9768, section 3.2.3).
+    fn may_carry_counters(&self) -> bool {
+        match self.delta.kind.pattern {
+            FlagPattern::Syn | FlagPattern::Rst | FlagPattern::RstAck => false,
+            FlagPattern::SynAck => self.state.accurate_ecn() == AccurateEcn::Requested,
+            _ => matches!(self.state.accurate_ecn(), AccurateEcn::Agreed { .. }),
         }
     }
 
@@ -443,15 +469,20 @@ impl Session<'_> {
                 *mask = Mask::default();
                 mask.set(vocab::DIGIT.at(option_kind::FAST_OPEN.into()));
             }
-            DigitTarget::OptionKind => STRUCTURED_KINDS
-                .into_iter()
-                .for_each(|kind| mask.clear(vocab::DIGIT.at(kind.into()))),
+            DigitTarget::OptionKind => self.option_kinds(mask),
             DigitTarget::Ttl => {
                 if let Some(known) = self.known_ttls() {
                     *mask = Mask::default();
                     let raw = known.filter(|&ttl| ttl_token(ttl) == vocab::TTL_RAW.first);
                     raw.for_each(|ttl| mask.set(vocab::DIGIT.at(ttl.into())));
                 }
+            }
+            DigitTarget::OptionLen {
+                kind: option_kind::ACCURATE_ECN_0 | option_kind::ACCURATE_ECN_1,
+            } => {
+                // RFC 9768, section 3.2.3: up to three counters of three octets.
+                let invalid = (0..vocab::DIGIT.count()).filter(|len| ![2, 5, 8, 11].contains(len));
+                invalid.for_each(|len| mask.clear(vocab::DIGIT.at(len)));
             }
             DigitTarget::OptionLen { kind: option_kind::FAST_OPEN } => {
                 // RFC 7413, section 4.1.1: no cookie, or an even number of 4 to 16 octets.
@@ -464,6 +495,18 @@ impl Session<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Removes the kinds of options that the current packet does not spell octet by octet.
+    fn option_kinds(&self, mask: &mut Mask) {
+        let counters = [option_kind::ACCURATE_ECN_0, option_kind::ACCURATE_ECN_1];
+        if !self.delta.kind.pattern.is_syn() {
+            *mask = Mask::default();
+            return counters.into_iter().for_each(|kind| mask.set(vocab::DIGIT.at(kind.into())));
+        }
+        let refused = if self.may_carry_counters() { &[][..] } else { &counters[..] };
+        let kinds = STRUCTURED_KINDS.iter().chain(refused);
+        kinds.for_each(|&kind| mask.clear(vocab::DIGIT.at(kind.into())));
     }
 
     /// Adds windows that are large enough.
@@ -555,6 +598,10 @@ impl Session<'_> {
                 if self.state.agreed(|o| o.sack) {
                     mask.set_run(vocab::LAYOUT.at(first), above.max(below));
                 }
+                if self.may_carry_counters() {
+                    mask.set(vocab::OPT_LIST.first);
+                    mask.set_first(vocab::OPT_RECENT, self.state.recent_options());
+                }
             }
         }
     }
@@ -573,8 +620,33 @@ impl Session<'_> {
         }
     }
 
-    /// Adds the elements of a SYN's list of options. Only padding and unknown kinds come twice.
+    /// Adds the elements of a list of options with counters of Accurate ECN behind the SYNs:
+    /// timestamps, if both sides have them (RFC 7323, section 3.2), then one option of counters.
+    fn counter_elements(&self, mask: &mut Mask) {
+        let total = self.parser.option_room();
+        let lacks_timestamps = self.state.agreed(|o| o.timestamps) && !self.parser.has_timestamps();
+        let has_counters =
+            self.delta.elements.list.iter().any(|e| matches!(e, Element::Raw { .. }));
+        let reserved = if lacks_timestamps { Element::Ts.octets() } else { 0 };
+        if total > reserved {
+            mask.set(vocab::OPT_NOP.first);
+        }
+        if lacks_timestamps {
+            mask.set(vocab::OPT_TS.first);
+        } else if !has_counters && total >= 2 {
+            mask.set(vocab::OPT_RAW.first);
+        }
+        if !lacks_timestamps && total.is_multiple_of(4) {
+            mask.set(vocab::OPT_DONE.first);
+        }
+    }
+
+    /// Adds the elements of a list of options. Of a SYN's, only padding and unknown kinds come
+    /// twice.
     pub(super) fn elements(&self, mask: &mut Mask) {
+        if !self.delta.kind.pattern.is_syn() {
+            return self.counter_elements(mask);
+        }
         let total = self.parser.option_room();
         let reserved = if self.lacks_fast_open() { FAST_OPEN_OCTETS } else { 0 };
         let room = total.saturating_sub(reserved);
