@@ -27,6 +27,7 @@ impl From<&DecodeError> for RejectReason {
             DecodeError::Misplaced { expected, .. } => (expected, "another token in its place"),
             DecodeError::WrongWord { expected, .. } => (expected, "another word in its place"),
             DecodeError::Truncated { expected, .. } => (expected, "the tokens end before it"),
+            DecodeError::OptionDigits { .. } => (&"column option_digits", "more or fewer octets"),
         };
         RejectReason::new(field, reason, error.to_string())
     }

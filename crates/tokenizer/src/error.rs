@@ -57,7 +57,7 @@ pub enum DecodeError {
         expected: &'static str,
     },
     /// The identity holds other option octets than the tokens need.
-    #[error("option digits: expected {expected} octets, found {found}")]
+    #[error("column option_digits: expected {expected} octets, found {found}")]
     OptionDigits {
         /// Number of octets that the tokens need.
         expected: usize,

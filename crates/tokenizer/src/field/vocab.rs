@@ -169,7 +169,8 @@ table! {
     OPT_SACK_PERMITTED, 1, "opt.sackperm", "options", "0", "SACK permitted";
     OPT_TS, 1, "opt.ts", "options", "0", "timestamps";
     OPT_SACK, 4, "opt.sack", "options", "0", "SACK with k + 1 blocks; the blocks follow";
-    OPT_RAW, 1, "opt.raw", "options", "2 and more", "any option: kind, length, then the octets that tell its form";
+    OPT_RAW, 1, "opt.raw", "options", "2 and more",
+        "any option: kind, length, then the octets that tell its form";
     OPT_OCTETS, 1, "opt.octets", "options", "1 and more",
         "octets that do not parse as options: their number, then the octets";
     OPT_DONE, 1, "opt.done", "options", "0", "end of the list of options";

@@ -8,7 +8,7 @@ use crate::field::delta::{FlagPattern, PacketDelta};
 
 /// Flags that hold the counter: AE, CWR and ECE.
 const ACE: u16 = 0x1c0;
-/// Counter 1 as flag bits.
+/// Value 1 of the counter as flag bits.
 const ONE: u16 = 0x040;
 /// First value of the counter (RFC 9768, section 3.2.2.1).
 const FIRST: u16 = 5;
@@ -21,7 +21,7 @@ pub(crate) enum AccurateEcn {
     Off,
     /// The last SYN asked for it.
     Requested,
-    /// Both sides count.
+    /// Both sides count marked packets.
     Agreed {
         /// Side whose next packet confirms the SYN-ACK, and the counter of the one after it.
         confirms: Option<(Direction, u16)>,

@@ -80,7 +80,7 @@ impl Session<'_> {
         let (side, _) = self.state.pair(d);
         let follows = |order: FieldOrder| least <= order;
         if follows(FieldOrder::Flags) && !pattern.is_rst() {
-            // ECE and CWR (RFC 3168, section 6.1); with Accurate ECN a rise of the counter by 1 to 3.
+            // ECE and CWR (RFC 3168, section 6.1); with Accurate ECN a rise by 1 to 3.
             mask.set_first(vocab::FLAGS, 3);
             self.accurate_ecn(mask);
         }
