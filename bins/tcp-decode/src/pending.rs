@@ -191,7 +191,7 @@ mod tests {
             let mut identity = pending.row.identity.clone();
             let rejected = sampler
                 .complete(&mut identity, &header, |drawn| {
-                    pending.set_identity(*drawn);
+                    pending.set_identity(drawn.clone());
                     decoder.tuple_hints(&mut pending)
                 })
                 .unwrap();
