@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::{Parser, ValueEnum};
-use clikit::Common;
+use clikit::{Common, read_list};
 use flowtrack::TagKinds;
 
 use crate::keep::KeepClass;
@@ -18,14 +19,24 @@ use crate::keep::KeepClass;
 /// middle or without a frame that could be read, a selected conversation that tokens cannot hold);
 /// 2 failed, nothing written.
 #[derive(Parser, Debug)]
-#[command(name = "tcp-encode", version)]
+#[command(name = "tcp-encode", version, override_usage = USAGE)]
 pub struct Args {
-    /// A capture, a folder searched in depth for captures, or - for stdin
-    pub input: PathBuf,
+    /// INPUT: captures, folders searched in depth for captures, patterns such as 'day/*.pcap', or -
+    /// for stdin. OUTPUT, the last path: a new folder, a file that ends in .arrow, .arrows or
+    /// .parquet, or - for an Arrow stream on stdout
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
 
-    /// A new folder, a file that ends in .arrow, .arrows or .parquet, or - for an Arrow stream on
-    /// stdout
-    pub output: PathBuf,
+    /// Also read the captures and folders of a list: a path a line, or each with a NUL at its end;
+    /// - for a list on stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) files_from: Option<PathBuf>,
+
+    /// Read all inputs as one capture: in order of time where they overlap, such as the two
+    /// directions of a tap, and one behind the other where they do not, such as the files that
+    /// tcpdump -C and -G or dumpcap -b write. Conversations go on from one file to the next
+    #[arg(long)]
+    pub(crate) merge: bool,
 
     /// Which conversations to keep; several with commas
     #[arg(long, value_name = "CLASS", value_delimiter = ',', default_value = "complete")]
@@ -51,6 +62,11 @@ pub struct Args {
     /// Write a table of the cost of each field in the `field` code: tokens and bits per packet
     #[arg(long, value_name = "FILE")]
     pub token_table: Option<PathBuf>,
+
+    /// Take the frames of a filter of libpcap alone, in the language of tcpdump: 'port 443 and net
+    /// 10.0.0.0/8'
+    #[arg(long, value_name = "EXPR")]
+    pub(crate) filter: Option<String>,
 
     /// Read UDP datagrams of this port as VXLAN, besides those of 4789 and 8472; may be repeated
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
@@ -99,6 +115,28 @@ pub struct Args {
 
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+/// Usage: clap knows no list of paths with another path behind it that options may stand between.
+const USAGE: &str = "\
+tcp-encode [OPTIONS] <INPUT>... <OUTPUT>
+       tcp-encode [OPTIONS] --files-from <FILE> <OUTPUT>";
+
+impl Args {
+    /// Returns the paths of the captures, with those of `--files-from`, and that of the dataset.
+    ///
+    /// # Errors
+    /// If one of both is missing, or the list cannot be read.
+    pub(crate) fn split_paths(&self) -> anyhow::Result<(Vec<PathBuf>, PathBuf)> {
+        let Some((output, inputs)) = self.paths.split_last() else { bail!("{USAGE}") };
+        let listed = self.files_from.as_deref().map(read_list).transpose()?;
+        let inputs: Vec<PathBuf> =
+            inputs.iter().cloned().chain(listed.into_iter().flatten()).collect();
+        if inputs.is_empty() {
+            bail!("{}: expected INPUT before OUTPUT, found one path", output.display());
+        }
+        Ok((inputs, output.clone()))
+    }
 }
 
 impl clikit::Cli for Args {

@@ -1,34 +1,33 @@
-//! One capture: read, dissected, tracked.
+//! The captures of a task: read, dissected, tracked.
 
-use std::io;
+use std::collections::BTreeMap;
 
 use flowtrack::{
-    CaptureCounts, ConversationSummary, FinishedConversation, Flow, FlowReader, Tracker,
+    ConversationSummary, EndedCapture, FinishedConversation, Flow, FlowReader, Tracker,
 };
-use tcpwire::{Dissector, ReadError};
+use tcpwire::{Dissector, MergedReader, SkipReason};
 
-use crate::counts::EncodeCounts;
 use crate::options::ReadOptions;
 
-/// State after a capture is read to its end or to its damage.
+/// State after all captures are read to their ends or to their damage.
 pub(crate) struct ReadOutcome {
-    /// Counts of frames and segments.
-    pub(crate) counts: EncodeCounts,
+    /// Number of packets that are copies of another one.
+    pub(crate) copies: u64,
+    /// Fragments of datagrams that no capture of several completes, by reason.
+    pub(crate) lost_fragments: BTreeMap<SkipReason, u64>,
     /// Tracker, with the summaries of conversations that are not forgotten.
     pub(crate) tracker: Tracker,
-    /// Error that ended the reading before the end of the capture.
-    pub(crate) damage: Option<ReadError>,
-    /// Whether octets after the end of a compressed capture were passed over.
-    pub(crate) has_trailing_garbage: bool,
 }
 
-/// Conversations that are handed over together.
+/// Conversations that are handed over together, and captures that have ended.
 #[derive(Default)]
 pub(crate) struct ConversationBatch {
     /// Conversations to be judged.
     pub(crate) finished: Vec<FinishedConversation>,
     /// Summaries of conversations that the tracker forgot.
     pub(crate) forgotten: Vec<ConversationSummary>,
+    /// Captures that were read to their end or to their damage.
+    pub(crate) ended: Vec<EndedCapture>,
 }
 
 /// Number of finished conversations that make a batch.
@@ -42,6 +41,7 @@ impl ConversationBatch {
         let mut batch = ConversationBatch {
             finished: Vec::with_capacity(BATCH_CONVERSATIONS),
             forgotten: tracker.drain_forgotten().collect(),
+            ended: Vec::new(),
         };
         let mut octets = 0;
         while batch.finished.len() < BATCH_CONVERSATIONS
@@ -59,50 +59,44 @@ impl ConversationBatch {
 pub(crate) type BatchHandler<'h> =
     dyn FnMut(&mut Tracker, ConversationBatch) -> anyhow::Result<()> + 'h;
 
-/// Reads a capture to its end or to its damage, and hands over conversations as they finish.
+/// Reads captures to their ends or to their damage, and hands over conversations as they finish.
 ///
 /// # Errors
-/// If `handler` fails. A damaged capture is no error here: the damage is part of the outcome.
+/// If `handler` fails. A damaged capture is no error here: the damage is handed over.
 pub(crate) fn read(
-    input: impl io::Read + Send,
+    captures: MergedReader<'_>,
     options: &ReadOptions,
     handler: &mut BatchHandler<'_>,
 ) -> anyhow::Result<ReadOutcome> {
+    let is_single = captures.captures() == 1;
     let dissector = Dissector::with_vxlan_ports(&options.vxlan_ports);
-    let mut reader = match FlowReader::with_dissector(input, options.tracker, dissector) {
-        Ok(reader) => reader,
-        Err(damage) => {
-            let tracker = Tracker::new(options.tracker);
-            let counts = EncodeCounts::default();
-            let damage = Some(damage);
-            return Ok(ReadOutcome { counts, tracker, damage, has_trailing_garbage: false });
-        }
-    };
+    let mut reader = FlowReader::of(captures, options.tracker, dissector);
+    if let Some(filter) = &options.filter {
+        reader.set_filter(filter.frames());
+    }
     loop {
         let more = reader.advance(BATCH_CONVERSATIONS, BATCH_OCTETS);
-        hand_over(reader.tracker_mut(), handler)?;
+        hand_over(&mut reader, handler)?;
         if !more {
             break;
         }
     }
-    let CaptureCounts { frames, octets, segments, copies, finer_times, skipped: not_read } =
-        reader.counts();
-    let counts = EncodeCounts {
-        frames,
-        octets,
-        segments,
-        copies,
-        finer_times,
-        not_read,
-        ..EncodeCounts::default()
-    };
-    let has_trailing_garbage = reader.has_trailing_garbage();
-    let (tracker, damage) = reader.into_parts();
-    Ok(ReadOutcome { counts, tracker, damage, has_trailing_garbage })
+    let counts = reader.counts();
+    let mut lost_fragments = counts.skipped;
+    // A single capture counts its own.
+    lost_fragments.retain(|reason, _| !is_single && matches!(reason, SkipReason::LostFragment(_)));
+    let (tracker, _) = reader.into_parts();
+    Ok(ReadOutcome { copies: counts.copies, lost_fragments, tracker })
 }
 
-/// Hands over all conversations that the tracker has finished or forgotten.
-fn hand_over(tracker: &mut Tracker, handler: &mut BatchHandler<'_>) -> anyhow::Result<()> {
+/// Hands over all captures that have ended, and all conversations that the tracker has finished or
+/// forgotten.
+fn hand_over(reader: &mut FlowReader<'_>, handler: &mut BatchHandler<'_>) -> anyhow::Result<()> {
+    let ended: Vec<EndedCapture> = reader.drain_ended().collect();
+    let tracker = reader.tracker_mut();
+    if !ended.is_empty() {
+        handler(tracker, ConversationBatch { ended, ..ConversationBatch::default() })?;
+    }
     while tracker.finished_count() + tracker.forgotten_count() > 0 {
         let batch = ConversationBatch::next_from(tracker);
         handler(tracker, batch)?;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use tcpwire::{ReadError, SkipReason};
+use flowtrack::CaptureCounts;
+use tcpwire::SkipReason;
 
 use crate::open_ends::OpenEnds;
 
@@ -13,6 +14,8 @@ pub(crate) struct EncodeCounts {
     pub(crate) frames: u64,
     /// Octets of the capture files, decompressed.
     pub(crate) octets: u64,
+    /// Frames that `--filter` does not take.
+    pub(crate) filtered: u64,
     /// Number of TCP segments in the frames.
     pub(crate) segments: u64,
     /// Segments that are copies of another one, dropped or not.
@@ -45,6 +48,24 @@ pub(crate) struct EncodeCounts {
     pub(crate) finer_times: u64,
 }
 
+impl From<CaptureCounts> for EncodeCounts {
+    /// Returns the counts of frames, without those of conversations.
+    fn from(counts: CaptureCounts) -> EncodeCounts {
+        let CaptureCounts { frames, octets, filtered, segments, .. } = counts;
+        let CaptureCounts { copies, finer_times, skipped: not_read, .. } = counts;
+        EncodeCounts {
+            frames,
+            octets,
+            filtered,
+            segments,
+            copies,
+            finer_times,
+            not_read,
+            ..EncodeCounts::default()
+        }
+    }
+}
+
 impl EncodeCounts {
     /// Returns the frames that may hold TCP and were not read, by reason; `None` if there are none.
     pub(crate) fn losses(&self) -> Option<BTreeMap<String, u64>> {
@@ -57,10 +78,19 @@ impl EncodeCounts {
         (!losses.is_empty()).then_some(losses)
     }
 
+    /// Counts fragments as lost that were counted as fragments before.
+    pub(crate) fn lose(&mut self, lost: BTreeMap<SkipReason, u64>) {
+        let fragments = self.not_read.entry(SkipReason::Fragment).or_default();
+        *fragments = fragments.saturating_sub(lost.values().sum());
+        merge(&mut self.not_read, lost);
+        self.not_read.retain(|_, n| *n > 0);
+    }
+
     /// Adds the counts of another capture.
     pub(crate) fn add(&mut self, other: EncodeCounts) {
         self.frames += other.frames;
         self.octets += other.octets;
+        self.filtered += other.filtered;
         self.segments += other.segments;
         self.copies += other.copies;
         self.conversations += other.conversations;
@@ -86,15 +116,13 @@ fn merge<K: Ord>(into: &mut BTreeMap<K, u64>, from: BTreeMap<K, u64>) {
     }
 }
 
-/// Result of reading a capture, when all its rows are handed over.
+/// Result of a task, when all its rows are handed over.
 #[derive(Debug, Default)]
-pub(crate) struct CaptureReport {
-    /// Counts up to the end, or to the damage.
+pub(crate) struct TaskReport {
+    /// Counts of conversations and copies.
     pub(crate) counts: EncodeCounts,
-    /// Error that ended the reading before the end of the capture.
-    pub(crate) damage: Option<ReadError>,
-    /// Whether octets after the end of a compressed capture were passed over.
-    pub(crate) has_trailing_garbage: bool,
+    /// Fragments of datagrams that no capture of several completes, by reason.
+    pub(crate) lost_fragments: BTreeMap<SkipReason, u64>,
     /// Conversations that may go on in another capture.
     pub(crate) open_ends: OpenEnds,
 }

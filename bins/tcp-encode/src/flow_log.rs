@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
 
-use flowtrack::ConversationSummary;
+use flowtrack::{ConversationSummary, FrameId};
 use serde::Serialize;
 
 use crate::decision::Decision;
@@ -62,7 +62,7 @@ impl FlowLogEntry {
         let [opener, other] = summary.endpoints;
         FlowLogEntry {
             file: file.to_owned(),
-            first_packet: summary.first_frame,
+            first_packet: FrameId::of(summary.first_frame).number(),
             src: shown(opener.addr),
             src_port: opener.port,
             dst: shown(other.addr),

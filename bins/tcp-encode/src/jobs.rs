@@ -1,71 +1,45 @@
 //! Captures read in parallel, with their results in order.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 
 use arrowio::FlowRow;
 use clikit::Progress;
-use flowtrack::Flow;
-use tcpwire::ReadError;
+use flowtrack::{EndedCapture, Flow};
 
 use crate::capture::{self, ConversationBatch, ReadOutcome};
-use crate::counts::CaptureReport;
+use crate::counts::TaskReport;
 use crate::flow_log::FlowLogEntry;
 use crate::judge::{ConversationJudge, Wanted};
 use crate::options::ReadOptions;
 use crate::rows::ConversationEncoder;
+use crate::task::{CaptureFile, CaptureTask};
 
-/// Capture that is to be read.
-#[derive(Clone, Debug)]
-pub(crate) struct CaptureTask {
-    /// Path of the file; `None` for stdin.
-    pub(crate) path: Option<PathBuf>,
-    /// Name in the flow log and the dataset: a path relative to the input, or a number with
-    /// `--anonymize`.
-    pub(crate) name: String,
-}
-
-impl CaptureTask {
-    /// Returns the name of the capture for messages.
-    pub(crate) fn shown(&self) -> String {
-        self.path.as_deref().map_or_else(|| "-".to_owned(), |p: &Path| p.display().to_string())
-    }
-
-    /// Opens the file, or stdin.
-    fn open(&self) -> io::Result<Box<dyn Read + Send>> {
-        Ok(match &self.path {
-            None => Box::new(io::stdin()),
-            Some(path) => Box::new(File::open(path)?),
-        })
-    }
-}
-
-/// Result of a capture, in parts: rows and entries of the flow log, then the report.
+/// Result of a task, in parts: rows, entries of the flow log and ends of captures, then the report.
 pub(crate) enum Message {
     /// Rows of the dataset.
     Rows(Vec<FlowRow>),
     /// Entries of the flow log.
     LogEntries(Vec<FlowLogEntry>),
-    /// Report, the last message of a capture.
-    Report(Box<CaptureReport>),
+    /// End of a capture, and the change of its file since it was found.
+    Ended(Box<EndedCapture>, Option<String>),
+    /// Report, the last message of a task.
+    Report(Box<TaskReport>),
 }
 
 /// Number of tokens at which rows are sent.
 const TOKENS_PER_MESSAGE: usize = 1 << 16;
 /// Number of flow log entries at which they are sent.
 const ENTRIES_PER_MESSAGE: usize = 256;
-/// Messages of one capture that may wait for the writer.
+/// Messages of one task that may wait for the writer.
 const MESSAGES_WAITING: usize = 8;
 
-/// Reads all captures with `jobs` threads, and calls `on_message` with their messages, capture
-/// after capture in the order of `tasks`.
+/// Reads all captures with `jobs` threads, and calls `on_message` with their messages, task after
+/// task in the order of `tasks`.
 ///
 /// # Errors
-/// The first error of `on_message`. A capture that cannot be read is no error here: its report says
+/// The first error of `on_message`. A capture that cannot be read is no error here: its end says
 /// so.
 pub(crate) fn read_all(
     tasks: &[CaptureTask],
@@ -122,7 +96,7 @@ pub(crate) fn read_all(
     })
 }
 
-/// Number of threads for one capture.
+/// Number of threads for one task.
 #[derive(Clone, Copy)]
 enum Threads {
     /// One thread does everything.
@@ -131,7 +105,7 @@ enum Threads {
     Two,
 }
 
-/// Reads one capture. A file that cannot be opened is reported as a damaged capture.
+/// Reads the captures of one task.
 fn read_one(
     task: &CaptureTask,
     threads: Threads,
@@ -139,24 +113,14 @@ fn read_one(
     progress: &Progress,
     send: &mut dyn FnMut(Message) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let input = match task.open() {
-        Ok(input) => CountingReader { input, progress },
-        Err(source) => {
-            let damage = Some(ReadError::Io { offset: 0, frame: 1, source });
-            return send(Message::Report(Box::new(CaptureReport {
-                damage,
-                ..CaptureReport::default()
-            })));
-        }
-    };
     let encoder = ConversationEncoder::new(options);
     let sender =
         MessageSender { task, encoder, rows: Vec::new(), tokens: 0, log_entries: Vec::new(), send };
-    let judge = ConversationJudge::new(&task.name, options);
+    let judge = ConversationJudge::new(task, options);
     let mut processor = BatchProcessor { judge, sender };
     let read = match threads {
-        Threads::One => read_in_one_thread(input, options, &mut processor),
-        Threads::Two => read_in_two_threads(input, options, &mut processor),
+        Threads::One => read_in_one_thread(task, options, progress, &mut processor),
+        Threads::Two => read_in_two_threads(task, options, progress, &mut processor),
     }?;
     processor.finish(read)
 }
@@ -174,6 +138,7 @@ impl BatchProcessor<'_> {
             self.judge.judge(one, &mut |wanted| self.sender.encode(wanted))?;
         }
         batch.forgotten.into_iter().for_each(|summary| self.judge.settle(summary));
+        batch.ended.into_iter().try_for_each(|ended| self.sender.end(ended))?;
         self.send_log_entries()?;
         Ok(batch.finished.into_iter().filter_map(|one| one.flow).collect())
     }
@@ -197,11 +162,12 @@ impl BatchProcessor<'_> {
 }
 
 fn read_in_one_thread(
-    input: impl Read + Send,
+    task: &CaptureTask,
     options: &ReadOptions,
+    progress: &Progress,
     processor: &mut BatchProcessor<'_>,
 ) -> anyhow::Result<ReadOutcome> {
-    capture::read(input, options, &mut |tracker, batch| {
+    capture::read(task.read(progress), options, &mut |tracker, batch| {
         processor.process(batch)?.into_iter().for_each(|flow| tracker.recycle(flow));
         Ok(())
     })
@@ -211,15 +177,16 @@ fn read_in_one_thread(
 const BATCHES_WAITING: usize = 8;
 
 fn read_in_two_threads(
-    input: impl Read + Send,
+    task: &CaptureTask,
     options: &ReadOptions,
+    progress: &Progress,
     processor: &mut BatchProcessor<'_>,
 ) -> anyhow::Result<ReadOutcome> {
     let (sender, receiver) = sync_channel::<ConversationBatch>(BATCHES_WAITING);
     let (back, returned) = channel::<Vec<Flow>>();
     std::thread::scope(|scope| {
         let reading = scope.spawn(move || {
-            capture::read(input, options, &mut |tracker, batch| {
+            capture::read(task.read(progress), options, &mut |tracker, batch| {
                 returned.try_iter().flatten().for_each(|flow| tracker.recycle(flow));
                 sender.send(batch).map_err(|_| anyhow::anyhow!("the encoder has stopped"))
             })
@@ -246,7 +213,8 @@ struct MessageSender<'r> {
 impl MessageSender<'_> {
     /// Encodes a conversation as a row. The inner error is the reason why that is not possible.
     fn encode(&mut self, wanted: &Wanted<'_>) -> anyhow::Result<Result<(), String>> {
-        let row = match self.encoder.encode(wanted, &self.task.name) {
+        let source = self.task.name_of(wanted.flow.first_frame);
+        let row = match self.encoder.encode(wanted, source) {
             Ok(row) => row,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -268,24 +236,16 @@ impl MessageSender<'_> {
         Ok(())
     }
 
+    /// Sends the end of a capture.
+    fn end(&mut self, ended: EndedCapture) -> anyhow::Result<()> {
+        let change = self.task.files.get(ended.capture).and_then(CaptureFile::change);
+        (self.send)(Message::Ended(Box::new(ended), change))
+    }
+
     /// Sends everything that is left, and the report.
-    fn finish(self, report: CaptureReport) -> anyhow::Result<()> {
+    fn finish(self, report: TaskReport) -> anyhow::Result<()> {
         (self.send)(Message::Rows(self.rows))?;
         (self.send)(Message::LogEntries(self.log_entries))?;
         (self.send)(Message::Report(Box::new(report)))
-    }
-}
-
-/// Input whose octets the progress bar counts.
-struct CountingReader<'p, R> {
-    input: R,
-    progress: &'p Progress,
-}
-
-impl<R: Read> Read for CountingReader<'_, R> {
-    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
-        let n = self.input.read(octets)?;
-        self.progress.inc(n as u64);
-        Ok(n)
     }
 }

@@ -1,4 +1,4 @@
-//! Judges the conversations of a capture: which of them go into the dataset, and why not.
+//! Judges the conversations of a task: which of them go into the dataset, and why not.
 
 use std::net::IpAddr;
 
@@ -9,11 +9,12 @@ use flowtrack::{
 use tcpwire::PacketQuirks;
 
 use crate::capture::ReadOutcome;
-use crate::counts::{CaptureReport, EncodeCounts};
+use crate::counts::{EncodeCounts, TaskReport};
 use crate::decision::Decision;
 use crate::flow_log::{FlowLogEntry, FlowLogQueue};
 use crate::open_ends::OpenEnds;
 use crate::options::ReadOptions;
+use crate::task::CaptureTask;
 
 /// Flow of a conversation that `--keep` selects, with its verdict.
 pub(crate) struct Wanted<'a> {
@@ -27,10 +28,10 @@ pub(crate) struct Wanted<'a> {
 /// outer one ends the run.
 pub(crate) type EncodeFn<'e> = dyn FnMut(&Wanted<'_>) -> anyhow::Result<Result<(), String>> + 'e;
 
-/// Judge of the conversations of one capture. It counts them and queues them for the flow log.
+/// Judge of the conversations of one task. It counts them and queues them for the flow log.
 pub(crate) struct ConversationJudge<'c> {
-    /// Name of the capture in the flow log.
-    name: &'c str,
+    /// Captures, with their names in the flow log.
+    task: &'c CaptureTask,
     options: &'c ReadOptions,
     log: FlowLogQueue,
     counts: EncodeCounts,
@@ -38,10 +39,10 @@ pub(crate) struct ConversationJudge<'c> {
 }
 
 impl<'c> ConversationJudge<'c> {
-    /// Creates the judge of the capture `name`.
-    pub(crate) fn new(name: &'c str, options: &'c ReadOptions) -> Self {
+    /// Creates the judge of a task.
+    pub(crate) fn new(task: &'c CaptureTask, options: &'c ReadOptions) -> Self {
         ConversationJudge {
-            name,
+            task,
             options,
             log: FlowLogQueue::default(),
             counts: EncodeCounts::default(),
@@ -76,7 +77,8 @@ impl<'c> ConversationJudge<'c> {
     pub(crate) fn next_log_entry(&mut self) -> Option<FlowLogEntry> {
         let (decision, summary) = self.log.pop()?;
         let shown = |addr: IpAddr| self.options.shown(addr);
-        Some(FlowLogEntry::new(self.name, decision, &summary, shown))
+        let name = self.task.name_of(summary.first_frame);
+        Some(FlowLogEntry::new(name, decision, &summary, shown))
     }
 
     /// Decides about a conversation. One that `--keep` selects is encoded on the way.
@@ -142,12 +144,11 @@ impl<'c> ConversationJudge<'c> {
         }
     }
 
-    /// Returns the report of the capture, when all its conversations are judged and settled.
-    pub(crate) fn into_report(mut self, read: ReadOutcome) -> CaptureReport {
-        self.counts.add(read.counts);
-        let ReadOutcome { damage, has_trailing_garbage, .. } = read;
-        let open_ends = self.open_ends;
-        CaptureReport { counts: self.counts, damage, has_trailing_garbage, open_ends }
+    /// Returns the report of the task, when all its conversations are judged and settled.
+    pub(crate) fn into_report(self, read: ReadOutcome) -> TaskReport {
+        let counts = EncodeCounts { copies: read.copies, ..self.counts };
+        let (lost_fragments, open_ends) = (read.lost_fragments, self.open_ends);
+        TaskReport { counts, lost_fragments, open_ends }
     }
 }
 

@@ -7,6 +7,7 @@ mod args;
 mod capture;
 mod counts;
 mod decision;
+mod filter;
 mod flow_log;
 mod jobs;
 mod judge;
@@ -16,6 +17,7 @@ mod options;
 mod rows;
 mod run;
 mod summary;
+mod task;
 
 pub use args::Args;
 pub use run::run;

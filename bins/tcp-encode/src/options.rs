@@ -1,11 +1,13 @@
 //! Options of reading, from the command line.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use flowtrack::TrackerOptions;
 
 use crate::anonymize::CryptoPan;
 use crate::args::TokenCodeArg;
+use crate::filter::PcapFilter;
 use crate::keep::KeepSet;
 
 /// Options that all captures are read with.
@@ -15,6 +17,8 @@ pub(crate) struct ReadOptions {
     pub(crate) keep: KeepSet,
     /// Options of the tracker, which splits packets into conversations.
     pub(crate) tracker: TrackerOptions,
+    /// Frames that are read: `--filter`.
+    pub(crate) filter: Option<Arc<PcapFilter>>,
     /// UDP ports of VXLAN besides the usual ones: `--vxlan-port`.
     pub(crate) vxlan_ports: Vec<u16>,
     /// Whether a flow log is written.

@@ -1,6 +1,7 @@
 //! Rows of the output dataset, encoded from conversations.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::bail;
 use arrowio::{Compression, DatasetFormat, DatasetMeta, FlowRow};
@@ -25,7 +26,7 @@ impl<'o> ConversationEncoder<'o> {
         ConversationEncoder { options, encoder: RowEncoder::new(options.tokens.codec()) }
     }
 
-    /// Encodes a conversation. `source` is the name of its capture.
+    /// Encodes a conversation. `source` is the name of the capture of its first packet.
     ///
     /// # Errors
     /// If the token code cannot represent the flow, or an option of it may hold an address that
@@ -50,17 +51,20 @@ fn options_are_known(flow: &Flow) -> bool {
 }
 
 /// Fails if something is at OUTPUT that the dataset may not replace.
-pub(crate) fn ensure_free(args: &Args) -> anyhow::Result<()> {
-    if is_dash(&args.output) {
+pub(crate) fn ensure_free(args: &Args, output: &Path) -> anyhow::Result<()> {
+    if is_dash(output) {
         return Ok(());
     }
     let asked = args.format.map(FormatArg::format);
-    Ok(Destination::at(&args.output, asked).ensure_free(args.force)?)
+    Ok(Destination::at(output, asked).ensure_free(args.force)?)
 }
 
 /// Creates the dataset that the command line asks for.
-pub(crate) fn create(args: &Args, console: &Console) -> anyhow::Result<Sink<'static>> {
-    let output = args.output.as_path();
+pub(crate) fn create(
+    args: &Args,
+    output: &Path,
+    console: &Console,
+) -> anyhow::Result<Sink<'static>> {
     let asked = args.format.map(FormatArg::format);
     let destination = if is_dash(output) {
         Destination::stream("standard output", console.stdout(), asked)?
@@ -99,6 +103,12 @@ fn meta(args: &Args) -> DatasetMeta {
     }
     if let Some(window_ns) = args.dedup {
         options.insert("dedup-ns".to_owned(), window_ns.to_string());
+    }
+    if let Some(filter) = &args.filter {
+        options.insert("filter".to_owned(), filter.clone());
+    }
+    if args.merge {
+        options.insert("merge".to_owned(), "true".to_owned());
     }
     if args.anonymize.is_some() {
         options.insert("anonymize".to_owned(), "crypto-pan".to_owned());

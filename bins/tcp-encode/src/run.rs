@@ -3,44 +3,49 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use arrowio::Tokens;
 use atomic_output::FileKind;
-use clikit::{Console, Inputs, SideOutput, Unit, is_dash};
+use clikit::{Console, InputFile, Inputs, SideOutput, Unit, is_dash};
 use dataset::{Sink, begins_like_capture};
-use flowtrack::TrackerOptions;
+use flowtrack::{EndedCapture, TrackerOptions};
 use tcpwire::{ReadError, foreign_format};
 use tokenizer::field::TokenStats;
 
 use crate::anonymize::CryptoPan;
 use crate::args::{Args, TagArg};
-use crate::counts::{CaptureReport, EncodeCounts};
+use crate::counts::{EncodeCounts, TaskReport};
+use crate::filter::PcapFilter;
 use crate::flow_log;
-use crate::jobs::{CaptureTask, Message, read_all};
+use crate::jobs::{Message, read_all};
 use crate::keep::KeepSet;
 use crate::options::ReadOptions;
 use crate::rows;
 use crate::summary::Summary;
+use crate::task::{CaptureFile, CaptureTask};
 
-/// Reads the captures of `args.input` and writes the dataset, the flow log and the token table.
+/// Reads the captures of the command line and writes the dataset, the flow log and the token table.
 ///
 /// # Errors
 /// If the command line contradicts itself, no input is a capture, or an output cannot be written.
 pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
-    let mut outputs = vec![("OUTPUT", args.output.as_path())];
+    let (inputs, output) = args.split_paths()?;
+    let mut outputs = vec![("OUTPUT", output.as_path())];
     outputs.extend(args.flow_log.as_deref().map(|path| ("--flow-log", path)));
     outputs.extend(args.token_table.as_deref().map(|path| ("--token-table", path)));
-    let mut inputs = vec![("INPUT", args.input.as_path())];
-    inputs.extend(args.anonymize.as_deref().map(|path| ("--anonymize", path)));
-    clikit::ensure_distinct_paths(&inputs, &outputs)?;
+    let mut read: Vec<_> = inputs.iter().map(|path| ("INPUT", path.as_path())).collect();
+    read.extend(args.files_from.as_deref().map(|path| ("--files-from", path)));
+    read.extend(args.anonymize.as_deref().map(|path| ("--anonymize", path)));
+    clikit::ensure_distinct_paths(&read, &outputs)?;
     let to_stdout: Vec<&str> =
         outputs.iter().filter(|(_, path)| is_dash(path)).map(|(name, _)| *name).collect();
     if let [first, second, ..] = to_stdout[..] {
         bail!("-: expected one output on stdout, found {first} and {second}");
     }
-    ensure_free(&args)?;
-    let found = find(&args, console)?;
+    ensure_free(&args, &output)?;
+    let found = find(&args, &inputs, console)?;
     let options = options(&args)?;
     let jobs = args
         .jobs
@@ -48,6 +53,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let progress = console.progress("reading", found.octets, Unit::Octets);
     let mut writer = OutputWriter {
         args: &args,
+        output: &output,
         console,
         found: &found,
         outputs: None,
@@ -55,13 +61,12 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     };
     read_all(&found.tasks, jobs, &options, &progress, |task, message| writer.write(task, message))?;
     progress.finish();
+    for refusal in options.filter.iter().flat_map(|filter| filter.refusals()) {
+        console.left_out(refusal);
+    }
     let summary = writer.finish()?;
     if summary.written.flows == 0 {
-        tracing::warn!(
-            "{}: no flow of it is kept: {} is empty",
-            args.input.display(),
-            args.output.display()
-        );
+        tracing::warn!("{}: no flow of it is kept: {} is empty", found.shown, output.display());
     }
     console.summary(&summary)
 }
@@ -79,8 +84,8 @@ const TOKEN_TABLE: FileKind = FileKind {
 };
 
 /// Fails if an output is there that the run may not replace, before it reads any capture.
-fn ensure_free(args: &Args) -> anyhow::Result<()> {
-    rows::ensure_free(args)?;
+fn ensure_free(args: &Args, output: &Path) -> anyhow::Result<()> {
+    rows::ensure_free(args, output)?;
     for (path, kind) in [(&args.flow_log, FLOW_LOG), (&args.token_table, TOKEN_TABLE)] {
         path.as_deref().map_or(Ok(()), |path| clikit::ensure_free(path, kind, args.force))?;
     }
@@ -101,8 +106,10 @@ fn options(args: &Args) -> anyhow::Result<ReadOptions> {
         ..defaults
     };
     let anonymize = args.anonymize.as_deref().map(CryptoPan::from_file).transpose()?;
+    let filter = args.filter.as_deref().map(PcapFilter::new).transpose()?.map(Arc::new);
     Ok(ReadOptions {
         keep,
+        filter,
         tracker,
         vxlan_ports: args.vxlan_port.clone(),
         flow_log: args.flow_log.is_some(),
@@ -111,19 +118,25 @@ fn options(args: &Args) -> anyhow::Result<ReadOptions> {
     })
 }
 
-/// Captures that were found in the input.
+/// Captures that were found in the inputs.
 struct FoundCaptures {
     tasks: Vec<CaptureTask>,
+    /// Name of the inputs in messages.
+    shown: String,
     /// Size of all files, `None` for stdin.
     octets: Option<u64>,
-    /// Whether the input is one capture, not a folder.
+    /// Whether the input is one capture, not a folder or several.
     is_single: bool,
 }
 
-/// Finds the captures of the input: files whose name or first octets are those of a capture.
-fn find(args: &Args, console: &Console) -> anyhow::Result<FoundCaptures> {
+/// Finds the captures of the inputs: files whose name or first octets are those of a capture.
+fn find(args: &Args, paths: &[PathBuf], console: &Console) -> anyhow::Result<FoundCaptures> {
+    let shown = match paths {
+        [one] => one.display().to_string(),
+        several => format!("{} inputs", several.len()),
+    };
     let mut others = 0u64;
-    let inputs = Inputs::find(&args.input, |path| {
+    let inputs = Inputs::find_all(paths, |path| {
         let taken = is_capture_name(path) || begins_like_capture(path) || is_foreign(path);
         others += u64::from(!taken);
         taken
@@ -131,8 +144,9 @@ fn find(args: &Args, console: &Console) -> anyhow::Result<FoundCaptures> {
     let octets = inputs.total_size();
     let (files, unreadable) = match inputs {
         Inputs::Stdin => {
-            let task = CaptureTask { path: None, name: "-".to_owned() };
-            return Ok(FoundCaptures { tasks: vec![task], octets: None, is_single: true });
+            let file = CaptureFile { path: None, name: "-".to_owned(), size: 0 };
+            let tasks = vec![CaptureTask { files: vec![file] }];
+            return Ok(FoundCaptures { tasks, shown, octets: None, is_single: true });
         }
         Inputs::Files { files, unreadable } => (files, unreadable),
     };
@@ -140,21 +154,26 @@ fn find(args: &Args, console: &Console) -> anyhow::Result<FoundCaptures> {
         console.left_out(what);
     }
     if others > 0 {
-        tracing::info!("{}: {others} files that are no captures", args.input.display());
+        tracing::info!("{shown}: {others} files that are no captures");
     }
     if files.is_empty() {
-        bail!("{}: expected captures, found none", args.input.display());
+        bail!("{shown}: expected captures, found none");
     }
     // With --anonymize, names of files are replaced too: they may identify hosts or persons.
     let name = |n: usize, name| {
         if args.anonymize.is_some() { format!("capture-{:05}", n + 1) } else { name }
     };
-    let tasks = files
-        .into_iter()
-        .enumerate()
-        .map(|(n, f)| CaptureTask { path: Some(f.path), name: name(n, f.name) })
-        .collect();
-    Ok(FoundCaptures { tasks, octets, is_single: !args.input.is_dir() })
+    let files = files.into_iter().enumerate().map(|(n, found)| {
+        let InputFile { path, name: below, size } = found;
+        CaptureFile { path: Some(path), name: name(n, below), size }
+    });
+    let tasks = if args.merge {
+        vec![CaptureTask { files: files.collect() }]
+    } else {
+        files.map(|file| CaptureTask { files: vec![file] }).collect()
+    };
+    let is_single = matches!(paths, [one] if !one.is_dir());
+    Ok(FoundCaptures { tasks, shown, octets, is_single })
 }
 
 /// Returns whether the name is that of a capture. A file with such a name that is no capture is
@@ -162,7 +181,24 @@ fn find(args: &Args, console: &Console) -> anyhow::Result<FoundCaptures> {
 fn is_capture_name(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let name = PACKED.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
-    CAPTURES.iter().any(|end| name.ends_with(end))
+    // tcpdump -C writes x.pcap0, x.pcap1, ...; others x.pcap.1.
+    let unnumbered = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let unnumbered = unnumbered.strip_suffix('.').unwrap_or(unnumbered);
+    let has_end = |name: &str| CAPTURES.iter().any(|end| name.ends_with(end));
+    has_end(name) || has_end(unnumbered) || is_ring_name(name)
+}
+
+/// Returns whether the name is one that `dumpcap -b` gives: `x_00001_20260101120000` or, with
+/// `nametimenum`, `x_20260101120000_00001`.
+fn is_ring_name(name: &str) -> bool {
+    let mut parts = name.rsplit('_');
+    let mut digits = || {
+        let part = parts.next()?;
+        part.bytes().all(|octet| octet.is_ascii_digit()).then_some(part.len())
+    };
+    let (last, before) = (digits(), digits());
+    parts.next().is_some()
+        && matches!((last, before), (Some(14), Some(5..)) | (Some(5..), Some(14)))
 }
 
 /// Ends of the names of compressed files and archives.
@@ -186,6 +222,7 @@ fn is_foreign(path: &Path) -> bool {
 /// capture leaves none.
 struct OutputWriter<'a> {
     args: &'a Args,
+    output: &'a Path,
     console: &'a Console,
     found: &'a FoundCaptures,
     outputs: Option<Outputs>,
@@ -220,21 +257,33 @@ impl OutputWriter<'_> {
                 Some(log) => flow_log::write(log, &entries).with_context(|| log.name()),
                 None => Ok(()),
             },
-            Message::Report(report) => self.finish_capture(task, *report),
+            Message::Ended(ended, change) => {
+                let Some(file) = task.files.get(ended.capture) else { return Ok(()) };
+                self.finish_capture(file, *ended, change)
+            }
+            Message::Report(report) => {
+                self.finish_task(task, *report);
+                Ok(())
+            }
         }
     }
 
-    /// Adds the report of a capture to the summary, and reports its damage.
+    /// Adds the counts of a capture to the summary, and reports its damage.
     ///
     /// # Errors
     /// If the only capture cannot be read at all.
-    fn finish_capture(&mut self, task: &CaptureTask, report: CaptureReport) -> anyhow::Result<()> {
-        if let Some(damage) = &report.damage {
-            let shown = task.shown();
+    fn finish_capture(
+        &mut self,
+        file: &CaptureFile,
+        ended: EndedCapture,
+        change: Option<String>,
+    ) -> anyhow::Result<()> {
+        let shown = file.shown();
+        if let Some(damage) = &ended.damage {
             match damage {
                 ReadError::NotACapture { .. } if self.found.is_single => bail!("{shown}: {damage}"),
                 ReadError::NotACapture { .. }
-                    if task
+                    if file
                         .path
                         .as_deref()
                         .is_some_and(|p| !is_capture_name(p) && !is_foreign(p)) =>
@@ -245,7 +294,7 @@ impl OutputWriter<'_> {
                 ReadError::Io { offset: 0, source, .. } if self.found.is_single => {
                     bail!("{shown}: {source}")
                 }
-                _ if self.found.is_single && report.counts.frames == 0 => {
+                _ if self.found.is_single && ended.counts.frames == 0 => {
                     bail!("{shown}: {damage}")
                 }
                 ReadError::Io { offset: 0, source, .. } => {
@@ -257,42 +306,58 @@ impl OutputWriter<'_> {
                 self.summary.not_captures += 1;
                 return Ok(());
             }
-            if report.counts.octets == 0 {
+            if ended.counts.octets == 0 {
                 return Ok(());
             }
             self.summary.damaged += 1;
+        } else if let Some(change) = change {
+            self.console.left_out(format!("{shown}: {change}"));
         }
-        if report.has_trailing_garbage {
-            tracing::warn!("{}: octets after the compressed data are passed over", task.shown());
+        if ended.has_trailing_garbage {
+            tracing::warn!("{shown}: octets after the compressed data are passed over");
         }
-        self.report_losses(task, &report.counts);
-        for (reason, n) in &report.counts.lost {
-            self.console.left_out(format!("{}: {n} wanted conversations: {reason}", task.shown()));
-        }
+        let counts = EncodeCounts::from(ended.counts);
+        self.report_losses(file, &counts);
         self.summary.captures += 1;
+        self.summary.counts.add(counts);
+        Ok(())
+    }
+
+    /// Adds the report of a task to the summary.
+    fn finish_task(&mut self, task: &CaptureTask, report: TaskReport) {
+        let shown = match &task.files[..] {
+            [file] => file.shown(),
+            _ => self.found.shown.clone(),
+        };
+        for (reason, n) in &report.counts.lost {
+            self.console.left_out(format!("{shown}: {n} wanted conversations: {reason}"));
+        }
+        for (reason, n) in &report.lost_fragments {
+            tracing::warn!("{shown}: frames that may hold TCP: {n} {reason}");
+        }
         self.summary.open_ends.append(report.open_ends);
         self.summary.counts.add(report.counts);
-        Ok(())
+        self.summary.counts.lose(report.lost_fragments);
     }
 
     /// Reports the frames of a capture that may hold TCP and were not read. A capture of which
     /// nothing else was read is left out.
-    fn report_losses(&mut self, task: &CaptureTask, counts: &EncodeCounts) {
+    fn report_losses(&mut self, file: &CaptureFile, counts: &EncodeCounts) {
         let Some(losses) = counts.losses() else { return };
         let names: Vec<String> = losses.iter().map(|(name, n)| format!("{n} {name}")).collect();
-        let (shown, names) = (task.shown(), names.join(", "));
+        let (shown, names) = (file.shown(), names.join(", "));
         if counts.segments == 0 {
             self.console.left_out(format!("{shown}: expected TCP packets, found frames: {names}"));
         } else {
             tracing::warn!("{shown}: frames that may hold TCP: {names}");
         }
-        self.summary.losses.insert(task.name.clone(), losses);
+        self.summary.losses.insert(file.name.clone(), losses);
     }
 
     /// Returns the outputs, and creates them in the first call.
     fn outputs(&mut self) -> anyhow::Result<&mut Outputs> {
         if self.outputs.is_none() {
-            let dataset = rows::create(self.args, self.console)?;
+            let dataset = rows::create(self.args, self.output, self.console)?;
             let create = |path: &Option<PathBuf>, kind: FileKind| {
                 let on_existing = kind.on_existing(self.args.force);
                 let create = |path| SideOutput::create(path, on_existing, self.console);
@@ -312,7 +377,7 @@ impl OutputWriter<'_> {
     /// If no capture could be read, or an output cannot be written.
     fn finish(mut self) -> anyhow::Result<Summary> {
         if self.summary.captures == 0 {
-            bail!("{}: expected captures, found none that can be read", self.args.input.display());
+            bail!("{}: expected captures, found none that can be read", self.found.shown);
         }
         self.outputs()?;
         if let Some(outputs) = self.outputs.take() {

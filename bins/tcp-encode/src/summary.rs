@@ -59,6 +59,7 @@ impl Serialize for Summary {
         map.serialize_entry("not_captures", &self.not_captures)?;
         map.serialize_entry("octets_read", &c.octets)?;
         map.serialize_entry("frames", &c.frames)?;
+        map.serialize_entry("frames_filtered", &c.filtered)?;
         map.serialize_entry("frames_not_read", &self.not_read())?;
         map.serialize_entry("frames_lost", &self.losses)?;
         map.serialize_entry("tcp_packets", &c.segments)?;
@@ -100,6 +101,9 @@ impl fmt::Display for Summary {
             &format!("{} ({}){damaged}", plural(self.captures, "capture"), octets(c.octets)),
         )?;
         line(f, "", c.frames, &plural(c.frames, "frame"))?;
+        if c.filtered > 0 {
+            line(f, "", c.filtered, "  not taken: others than those of --filter")?;
+        }
         for (what, n) in self.not_read() {
             line(f, "", n, &format!("  not taken: {what}"))?;
         }
@@ -173,8 +177,8 @@ impl Summary {
         let continued = self.open_ends.continued();
         if continued > 0 {
             let flows = plural(continued, "flow");
-            let line_that_joins = "mergecap -w - CAPTURES | tcp-encode - OUTPUT";
-            line(f, "", continued, &format!("{flows} cut between captures: {line_that_joins}"))?;
+            let what = format!("{flows} cut between captures: --merge reads them as one");
+            line(f, "", continued, &what)?;
         }
         if c.packets_after_export > 0 {
             line(

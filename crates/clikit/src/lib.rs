@@ -62,7 +62,7 @@ pub mod text;
 pub use args::{Cli, Common};
 pub use console::Console;
 pub use entry::{main, render_help_page};
-pub use input::{InputFile, Inputs, is_dash};
+pub use input::{InputFile, Inputs, is_dash, read_list};
 pub use interrupt::Interrupts;
 pub use paths::{
     ensure_distinct_paths, ensure_folder_free, ensure_free, first_line, warn_if_named_like_a_file,

@@ -1,7 +1,7 @@
 //! Summary columns of a row, computed from a flow.
 
 use arrowio::FlowSummary;
-use flowtrack::{Class, ClientEvidence, Close, Completeness, Flow, Verdict};
+use flowtrack::{Class, ClientEvidence, Close, Completeness, Flow, FrameId, Verdict};
 
 /// Class, close, evidence of the client and completeness of a conversation. Only [`summarize`]
 /// turns the enums into the text of columns.
@@ -77,6 +77,6 @@ pub fn summarize(flow: &Flow, outcome: Outcome, source: &str) -> FlowSummary {
         class: outcome.class.name().to_owned(),
         direction: outcome.client_evidence.name().to_owned(),
         source: source.to_owned(),
-        first_frame: flow.first_frame,
+        first_frame: FrameId::of(flow.first_frame).number(),
     }
 }

@@ -31,6 +31,55 @@ impl Direction {
     }
 }
 
+/// Frame of one of several captures that are read as one.
+///
+/// ```
+/// use flowtrack::FrameId;
+///
+/// assert_eq!((FrameId::of(17).capture(), FrameId::of(17).number()), (0, 17));
+/// assert_eq!(FrameId::of(FrameId::new(3, 17).bits()).capture(), 3);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FrameId(u64);
+
+impl FrameId {
+    /// Bits of the frame's number, below those of the capture's.
+    const NUMBER_BITS: u32 = 40;
+
+    /// Creates the id of frame `number`, from 1, in capture number `capture`, from 0.
+    #[inline]
+    #[must_use]
+    pub const fn new(capture: usize, number: u64) -> FrameId {
+        FrameId((capture as u64) << Self::NUMBER_BITS | number)
+    }
+
+    /// Creates the id that [`bits`](Self::bits) gave. The number of a frame is the id of a frame in
+    /// the first capture.
+    #[must_use]
+    pub const fn of(bits: u64) -> FrameId {
+        FrameId(bits)
+    }
+
+    /// Returns the id as an integer, in the order of captures and frames.
+    #[inline]
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Returns the number of the capture, from 0.
+    #[must_use]
+    pub const fn capture(self) -> usize {
+        (self.0 >> Self::NUMBER_BITS) as usize
+    }
+
+    /// Returns the number of the frame in its capture, from 1.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0 & ((1 << Self::NUMBER_BITS) - 1)
+    }
+}
+
 /// Address and port of the client or the server.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Endpoint {
@@ -110,7 +159,8 @@ pub struct Flow {
     pub client: Endpoint,
     /// Endpoint that was contacted.
     pub server: Endpoint,
-    /// Number of the first packet's frame in its capture, from 1, as Wireshark counts.
+    /// Number of the first packet's frame in its capture, from 1, as Wireshark counts; of several
+    /// captures that are read as one, a [`FrameId`].
     pub first_frame: u64,
     /// Packets in capture order.
     pub packets: Vec<Packet>,

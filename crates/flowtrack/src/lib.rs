@@ -3,7 +3,8 @@
 //!
 //! A [`Flow`] is one conversation as a value: two endpoints, and the header fields of each packet
 //! in capture order. A [`Tracker`] makes flows of segments, split where Wireshark splits them, and
-//! gives each a [`Verdict`]; a [`FlowReader`] does the same from the octets of a capture file.
+//! gives each a [`Verdict`]; a [`FlowReader`] does the same from the octets of a capture file, or
+//! of several that are read as one.
 //!
 #![cfg_attr(feature = "tracker", doc = "```")]
 #![cfg_attr(not(feature = "tracker"), doc = "```ignore")]
@@ -46,10 +47,10 @@ mod flow;
 #[cfg(feature = "tracker")]
 mod tracker;
 
-pub use flow::{Completeness, Direction, Endpoint, Flow, OptionsRef, Packet};
+pub use flow::{Completeness, Direction, Endpoint, Flow, FrameId, OptionsRef, Packet};
 #[cfg(feature = "tracker")]
 pub use tracker::{
     Assembler, CaptureCounts, Class, ClientEvidence, Close, ConversationSummary, EndReason,
-    FinishedConversation, FlowReader, FramePayload, Framer, Inserted, MAX_GAPS_LISTED, Missing,
-    Surplus, TagKinds, Tracker, TrackerOptions, UNENCODABLE, Verdict,
+    EndedCapture, FinishedConversation, FlowReader, FramePayload, Framer, Inserted,
+    MAX_GAPS_LISTED, Missing, Surplus, TagKinds, Tracker, TrackerOptions, UNENCODABLE, Verdict,
 };

@@ -50,10 +50,10 @@ mod seq;
 
 #[cfg(feature = "capture")]
 pub use capture::{
-    CaptureFormat, CaptureReader, CaptureWriter, Checksum, Dissector, EthernetRepr, Frame,
-    HeaderRow, LINKTYPE_ETHERNET, LinkType, PacketQuirks, Payload, ReadError, Segment, SkipReason,
-    Tags, TcpView, TimestampResolution, TimestampUnit, WriteError, emit_packet, foreign_format,
-    is_capture_magic,
+    CaptureEnd, CaptureFormat, CaptureInput, CaptureReader, CaptureWriter, Checksum, Dissector,
+    EthernetRepr, Frame, HeaderRow, LINKTYPE_ETHERNET, LinkType, MergedReader, OpenCapture,
+    PacketQuirks, Payload, ReadError, Segment, SkipReason, Tags, TcpView, TimestampResolution,
+    TimestampUnit, WriteError, emit_packet, foreign_format, is_capture_magic,
 };
 pub use header::{Flags, IpRepr, Ipv4Repr, Ipv6Repr, TcpRepr};
 pub use options::{MAX_OPTION_OCTETS, Options, TcpOption, option_kind, options};

@@ -2,7 +2,9 @@
 
 mod anonymize;
 mod artefacts;
+mod filter;
 mod flow_log;
+mod merge;
 mod not_read;
 mod one_session;
 

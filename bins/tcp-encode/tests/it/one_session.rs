@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{Scratch, code, encode, stderr, tcp_encode, testdata};
 
 /// Returns the header of a little-endian pcap file and its records.
-fn records(octets: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
+pub(crate) fn records(octets: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
     let (head, mut rest) = octets.split_at(24);
     let mut records = Vec::new();
     while !rest.is_empty() {
@@ -148,7 +148,7 @@ fn same_octets_whatever_the_jobs_with_tags_apart_and_copies_dropped() {
 }
 
 #[test]
-fn a_capture_in_parts_names_the_line_that_joins_them() {
+fn a_capture_in_parts_names_the_option_that_joins_them() {
     let scratch = Scratch::new();
     let (head, records) = records(&fs::read(testdata("quick.pcap")).unwrap());
     fs::create_dir(scratch.path("parts")).unwrap();
@@ -159,7 +159,7 @@ fn a_capture_in_parts_names_the_line_that_joins_them() {
     let (_, summary, _) = encode(&scratch.path("parts"), &[]);
     assert!(summary["flows_across_captures"].as_u64().unwrap() > 0, "{summary}");
     let output = tcp_encode(&[&scratch.path("parts"), &scratch.path("set")]);
-    assert!(String::from_utf8_lossy(&output.stdout).contains("mergecap -w - CAPTURES"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("--merge reads them as one"));
     let (_, whole, _) = encode(&testdata("quick.pcap"), &[]);
     assert_eq!(whole["flows_across_captures"], 0);
 }

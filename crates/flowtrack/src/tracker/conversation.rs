@@ -13,6 +13,17 @@ use crate::{Direction, OptionsRef, Packet};
 /// Buffers of a flow: packets, and the option octets of all packets.
 pub(crate) type FlowBuffers = (Vec<Packet>, Vec<u8>);
 
+/// Number of packets that room is made for after the first one.
+const MORE_PACKETS: usize = 11;
+
+/// Offsets of a segment's sequence number and acknowledgment number in the streams of its sender
+/// and of the other endpoint.
+#[derive(Clone, Copy)]
+pub(crate) struct Offsets {
+    seq: i64,
+    ack: i64,
+}
+
 /// State of an open conversation, and its packets as long as they are buffered. [`Forward`] is the
 /// direction of the first packet seen, whichever endpoint opened.
 ///
@@ -131,14 +142,22 @@ impl Conversation {
         self.recent = Some(Box::default());
     }
 
-    /// Reports whether a segment is a copy of a packet within `window_ns` before it. A packet with
-    /// new octets or a new acknowledgment is none.
+    /// Returns the offsets of a segment's numbers.
+    #[inline]
+    pub(crate) fn offsets(&self, segment: &Segment<'_>, direction: Direction) -> Offsets {
+        let [own, other] = [direction, direction.reversed()].map(|d| &self.directions[d.index()]);
+        Offsets { seq: own.offset(segment.tcp.seq), ack: other.offset(segment.tcp.ack) }
+    }
+
+    /// Reports whether a segment with these [`offsets`](Self::offsets) is a copy of a packet within
+    /// `window_ns` before it. A packet with new octets or a new acknowledgment is none.
     #[inline]
     pub(crate) fn is_copy(
         &mut self,
         time_ns: i64,
         segment: &Segment<'_>,
         direction: Direction,
+        offsets: Offsets,
         window_ns: i64,
     ) -> bool {
         let tcp = &segment.tcp;
@@ -147,9 +166,9 @@ impl Conversation {
         let seq_len = payload_len + u32::from(tcp.flags.contains(Flags::SYN));
         // The numbers of a RST are not recorded.
         let is_known = tcp.flags.contains(Flags::RST)
-            || self.directions[own].is_repeated_by(tcp.seq, seq_len)
+            || self.directions[own].is_repeated_by(offsets.seq, seq_len)
                 && (!tcp.flags.contains(Flags::ACK)
-                    || self.directions[1 - own].is_acked_to(tcp.ack));
+                    || self.directions[1 - own].is_acked_to(offsets.ack));
         (is_known || self.copy_evidence > copies::MIN_EVIDENCE)
             && self.judge_copy(time_ns, segment, direction, window_ns, is_known)
     }
@@ -203,15 +222,31 @@ impl Conversation {
         self.tags.record(segment.tags, direction);
     }
 
-    /// Adds a segment with a well-formed TCP header, captured at `time_ns`.
+    /// Adds a segment with a well-formed TCP header and these [`offsets`](Self::offsets), captured
+    /// at `time_ns`.
     #[inline]
-    pub(crate) fn push(&mut self, time_ns: i64, segment: &Segment<'_>, direction: Direction) {
+    pub(crate) fn push(
+        &mut self,
+        time_ns: i64,
+        segment: &Segment<'_>,
+        direction: Direction,
+        mut offsets: Offsets,
+    ) {
         let tcp = &segment.tcp;
         let flags = tcp.flags;
-        if flags.contains(Flags::RST) {
+        let has_numbers = if flags.contains(Flags::RST) {
             self.push_rst(segment, direction);
-        } else if !flags.contains(Flags::SYN) || self.push_syn(segment, direction) {
-            self.push_numbers(segment, direction);
+            false
+        } else if flags.contains(Flags::SYN) {
+            let is_of_stream = self.push_syn(segment, direction);
+            // The SYN may begin the stream anew.
+            offsets = self.offsets(segment, direction);
+            is_of_stream
+        } else {
+            true
+        };
+        if has_numbers {
+            self.push_numbers(segment, direction, offsets);
         }
         self.strict.push(flags);
         if self.is_buffering {
@@ -223,7 +258,7 @@ impl Conversation {
 
     /// Records the sequence and acknowledgment numbers of a segment without RST.
     #[inline]
-    fn push_numbers(&mut self, segment: &Segment<'_>, direction: Direction) {
+    fn push_numbers(&mut self, segment: &Segment<'_>, direction: Direction, offsets: Offsets) {
         let (own, other) = (direction.index(), direction.reversed().index());
         let tcp = &segment.tcp;
         let (syn, ack) = (tcp.flags.contains(Flags::SYN), tcp.flags.contains(Flags::ACK));
@@ -232,12 +267,12 @@ impl Conversation {
             flags.remove(Flags::FIN);
         }
         let payload_len = segment.payload_len.unwrap_or(0);
-        if !self.directions[own].record_segment(tcp.seq, flags, payload_len) {
+        if !self.directions[own].record_segment(tcp.seq, offsets.seq, flags, payload_len) {
             return;
         }
         if ack {
             let window = self.scales.scaled(tcp.window, syn, own);
-            let is_acceptable = self.directions[other].record_ack(tcp.ack, window);
+            let is_acceptable = self.directions[other].record_ack(tcp.ack, offsets.ack, window);
             self.answered[own] |= is_acceptable && !syn && (self.syn[other] || self.syn_ack[other]);
         }
         if self.reset.is_some() && !syn {
@@ -337,7 +372,7 @@ impl Conversation {
             IpRepr::V6(ip) => (ip.flow_label, 0, ip.hop_limit, ip.traffic_class, false),
         };
         if self.packets.len() == self.packets.capacity() {
-            self.grow();
+            self.grow(tcp.options.len());
         }
         self.packets.push(Packet {
             time_ns,
@@ -357,13 +392,17 @@ impl Conversation {
         });
     }
 
-    /// Makes room for more packets: for one, since most flows of a SYN flood have no more, then for
-    /// those of a short session.
+    /// Makes room for more packets, of which the next one has `option_octets` of options: for one,
+    /// since most flows of a SYN flood have no more, then for those of a short session.
     #[cold]
-    fn grow(&mut self) {
+    fn grow(&mut self, option_octets: usize) {
         match self.packets.len() {
             0 => self.packets.reserve_exact(1),
-            1 => self.packets.reserve_exact(11),
+            1 => {
+                self.packets.reserve_exact(MORE_PACKETS);
+                // Timestamps with their padding take 12 octets, and come with every packet.
+                self.options.reserve_exact((MORE_PACKETS - 1) * option_octets.min(12));
+            }
             len => self.packets.reserve_exact(len),
         }
     }

@@ -47,11 +47,32 @@ enum Fin {
 const MAX_DISTANCE: i64 = 1 << 30;
 
 impl DirectionState {
-    /// Records a segment without RST that this endpoint sent. Returns whether the stream can have
-    /// it: a segment before the SYN, or behind everything that can be in flight, is a stray.
+    /// Returns the offset of a sequence number of this endpoint; 0 before one is recorded.
     #[inline]
-    pub(crate) fn record_segment(&mut self, seq: SeqNum, flags: Flags, payload_len: u32) -> bool {
-        let at = self.space.bind_and_unwrap(seq);
+    pub(crate) fn offset(&self, seq: SeqNum) -> i64 {
+        if self.space.base().is_some() { self.space.unwrap(seq) } else { 0 }
+    }
+
+    /// Makes `seq` offset 0 if no number is recorded yet.
+    #[inline]
+    fn bind(&mut self, seq: SeqNum) {
+        if self.space.base().is_none() {
+            self.space.bind(seq);
+        }
+    }
+
+    /// Records a segment without RST that this endpoint sent, at the [`offset`](Self::offset) `at`.
+    /// Returns whether the stream can have it: a segment before the SYN, or behind everything that
+    /// can be in flight, is a stray.
+    #[inline]
+    pub(crate) fn record_segment(
+        &mut self,
+        seq: SeqNum,
+        at: i64,
+        flags: Flags,
+        payload_len: u32,
+    ) -> bool {
+        self.bind(seq);
         // RFC 9293, section 3.4: a SYN occupies one sequence number, before the first data octet of
         // its segment.
         let syn = i64::from(flags.contains(Flags::SYN));
@@ -101,10 +122,11 @@ impl DirectionState {
 
     /// Records the other endpoint's acknowledgment of octets that this one sent, and the `window`
     /// offered with it. Returns whether the acknowledgment is acceptable: of the SYN or what
-    /// follows it, and of nothing beyond what can be in flight.
+    /// follows it, and of nothing beyond what can be in flight. `at` is its
+    /// [`offset`](Self::offset).
     #[inline]
-    pub(crate) fn record_ack(&mut self, ack: SeqNum, window: u32) -> bool {
-        let at = self.space.bind_and_unwrap(ack);
+    pub(crate) fn record_ack(&mut self, ack: SeqNum, at: i64, window: u32) -> bool {
+        self.bind(ack);
         let is_acceptable = self.is_acceptable(at);
         // RFC 9293, section 3.10.7.4: an older segment does not change the window.
         if is_acceptable && self.acked.is_none_or(|acked| at >= acked) {
@@ -159,18 +181,18 @@ impl DirectionState {
         first <= at && at <= last
     }
 
-    /// Reports whether a segment that ends before `payload_len` octets from `seq` on has no octet
+    /// Reports whether a segment of `seq_len` numbers at the [`offset`](Self::offset) `at` has none
     /// beyond those seen.
     #[inline]
-    pub(crate) fn is_repeated_by(&self, seq: SeqNum, seq_len: u32) -> bool {
-        self.space.base().is_some()
-            && self.space.unwrap(seq) + i64::from(seq_len) <= self.space.high()
+    pub(crate) fn is_repeated_by(&self, at: i64, seq_len: u32) -> bool {
+        self.space.base().is_some() && at + i64::from(seq_len) <= self.space.high()
     }
 
-    /// Reports whether the other endpoint has acknowledged as much as `ack` before.
+    /// Reports whether the other endpoint has acknowledged as much as the
+    /// [`offset`](Self::offset) `at` before.
     #[inline]
-    pub(crate) fn is_acked_to(&self, ack: SeqNum) -> bool {
-        self.acked.is_none_or(|acked| self.space.unwrap(ack) <= acked)
+    pub(crate) fn is_acked_to(&self, at: i64) -> bool {
+        self.acked.is_none_or(|acked| at <= acked)
     }
 
     /// Returns the offset of the FIN: one past the last stream octet.
@@ -290,62 +312,72 @@ mod tests {
         state.missing().map(|gap| (gap.start, gap.end)).collect()
     }
 
+    fn send(state: &mut DirectionState, seq: SeqNum, flags: Flags, payload_len: u32) {
+        let at = state.offset(seq);
+        state.record_segment(seq, at, flags, payload_len);
+    }
+
+    fn acknowledge(state: &mut DirectionState, ack: SeqNum, window: u32) {
+        let at = state.offset(ack);
+        state.record_ack(ack, at, window);
+    }
+
     #[test]
     fn whole_stream_across_the_wrap() {
         let mut state = DirectionState::default();
-        state.record_segment(SeqNum(u32::MAX - 1), Flags::SYN, 0);
-        state.record_segment(SeqNum(u32::MAX), Flags::ACK, 1000);
-        state.record_segment(SeqNum(999), Flags::ACK, 500);
-        state.record_segment(SeqNum(1499), Flags::FIN, 0);
+        send(&mut state, SeqNum(u32::MAX - 1), Flags::SYN, 0);
+        send(&mut state, SeqNum(u32::MAX), Flags::ACK, 1000);
+        send(&mut state, SeqNum(999), Flags::ACK, 500);
+        send(&mut state, SeqNum(1499), Flags::FIN, 0);
         assert_eq!(missing(&state), []);
-        state.record_ack(SeqNum(1499), 0);
+        acknowledge(&mut state, SeqNum(1499), 0);
         assert!(!state.fin_acknowledged());
-        state.record_ack(SeqNum(1500), 0);
+        acknowledge(&mut state, SeqNum(1500), 0);
         assert!(state.fin_acknowledged());
     }
 
     #[test]
     fn five_gibibytes_are_one_stream() {
         let mut state = DirectionState::default();
-        state.record_segment(SeqNum(7), Flags::SYN, 0);
+        send(&mut state, SeqNum(7), Flags::SYN, 0);
         let mut seq = 8u32;
         for _ in 0..5 * 1024 {
-            state.record_segment(SeqNum(seq), Flags::ACK, 1 << 20);
+            send(&mut state, SeqNum(seq), Flags::ACK, 1 << 20);
             seq = seq.wrapping_add(1 << 20);
         }
         assert_eq!(missing(&state), []);
         assert_eq!(state.repeated, 0);
-        state.record_segment(SeqNum(seq.wrapping_add(10)), Flags::FIN, 0);
+        send(&mut state, SeqNum(seq.wrapping_add(10)), Flags::FIN, 0);
         assert_eq!(missing(&state), [(5 << 30, (5 << 30) + 10)]);
     }
 
     #[test]
     fn hole_is_named_by_its_octets() {
         let mut state = DirectionState::default();
-        state.record_segment(SeqNum(100), Flags::SYN, 0);
-        state.record_segment(SeqNum(101), Flags::ACK, 1200);
-        state.record_segment(SeqNum(2761), Flags::ACK, 10);
+        send(&mut state, SeqNum(100), Flags::SYN, 0);
+        send(&mut state, SeqNum(101), Flags::ACK, 1200);
+        send(&mut state, SeqNum(2761), Flags::ACK, 10);
         assert_eq!(missing(&state), [(1200, 2660)]);
     }
 
     #[test]
     fn acknowledged_but_never_seen() {
         let mut state = DirectionState::default();
-        state.record_segment(SeqNum(100), Flags::SYN, 0);
-        state.record_ack(SeqNum(101), 0);
+        send(&mut state, SeqNum(100), Flags::SYN, 0);
+        acknowledge(&mut state, SeqNum(101), 0);
         assert_eq!(missing(&state), []);
-        state.record_ack(SeqNum(151), 0);
+        acknowledge(&mut state, SeqNum(151), 0);
         assert_eq!(missing(&state), [(0, 50)]);
     }
 
     #[test]
     fn keep_alives_repeat_and_lack_nothing() {
         let mut state = DirectionState::default();
-        state.record_segment(SeqNum(100), Flags::SYN, 0);
-        state.record_segment(SeqNum(100), Flags::ACK, 1);
-        state.record_segment(SeqNum(101), Flags::ACK, 10);
-        state.record_segment(SeqNum(110), Flags::ACK, 1);
-        state.record_segment(SeqNum(110), Flags::ACK, 0);
+        send(&mut state, SeqNum(100), Flags::SYN, 0);
+        send(&mut state, SeqNum(100), Flags::ACK, 1);
+        send(&mut state, SeqNum(101), Flags::ACK, 10);
+        send(&mut state, SeqNum(110), Flags::ACK, 1);
+        send(&mut state, SeqNum(110), Flags::ACK, 0);
         assert_eq!(missing(&state), []);
         assert_eq!(state.repeated, 1);
     }
@@ -353,8 +385,8 @@ mod tests {
     #[test]
     fn data_before_its_syn_is_in_its_place() {
         let mut state = DirectionState::default();
-        state.record_segment(SeqNum(101), Flags::ACK, 10);
-        state.record_segment(SeqNum(100), Flags::SYN, 0);
+        send(&mut state, SeqNum(101), Flags::ACK, 10);
+        send(&mut state, SeqNum(100), Flags::SYN, 0);
         assert_eq!(state.start, Some(0));
         assert_eq!(missing(&state), []);
     }

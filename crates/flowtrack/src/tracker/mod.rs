@@ -25,12 +25,12 @@ pub use self::assembler::{Assembler, Inserted};
 pub use self::crossing::TagKinds;
 pub use self::frame::{FramePayload, Framer};
 pub use self::opener::ClientEvidence;
-pub use self::read::{CaptureCounts, FlowReader};
+pub use self::read::{CaptureCounts, EndedCapture, FlowReader};
 pub use self::table::ConversationSummary;
 pub use self::verdict::{Class, Close, MAX_GAPS_LISTED, Missing, Surplus, Verdict};
 
 use self::completeness::{SegmentSummary, WiresharkState};
-use self::conversation::{Conversation, FlowBuffers};
+use self::conversation::{Conversation, FlowBuffers, Offsets};
 use self::lru::{List, LruLists};
 use self::slab::{PER_FREE_PLACE, Slab};
 use self::table::{ConversationEntry, ConversationTable, NONE};
@@ -231,10 +231,16 @@ impl Tracker {
     pub fn push(&mut self, time_ns: i64, frame: u64, segment: &Segment<'_>) -> u64 {
         let (key, direction) = self.find(time_ns, frame, segment);
         let entry = &mut self.entries[key];
-        if entry.open != NONE && !segment.quirks.intersects(PacketQuirks::QUOTED) {
+        // A quotation was not sent at this point of the capture: it is counted, and is no packet of
+        // the flow.
+        let is_quoted = segment.quirks.intersects(PacketQuirks::QUOTED);
+        let mut offsets = None;
+        if entry.open != NONE && !is_quoted {
             let conversation = &mut self.open[entry.open];
             let window_ns = self.options.copy_window_ns;
-            if conversation.is_copy(time_ns, segment, direction, window_ns) {
+            let at = conversation.offsets(segment, direction);
+            offsets = Some(at);
+            if conversation.is_copy(time_ns, segment, direction, at, window_ns) {
                 self.copies += 1;
                 if self.options.drop_copies {
                     return entry.id;
@@ -252,13 +258,10 @@ impl Tracker {
         entry.quirks |= segment.quirks;
         entry.last_ns = time_ns;
         let id = entry.id;
-        if segment.quirks.intersects(PacketQuirks::QUOTED) {
-            // A quotation was not sent at this point of the capture: it is counted, and is no
-            // packet of the flow.
-        } else if entry.open == NONE {
+        if let Some(offsets) = offsets {
+            self.update_open(key, time_ns, segment, direction, offsets);
+        } else if !is_quoted {
             entry.packets_after_export = entry.packets_after_export.saturating_add(1);
-        } else {
-            self.update_open(key, time_ns, segment, direction);
         }
         self.export_closed(time_ns);
         if self.lru.is_some() {
@@ -478,7 +481,14 @@ impl Tracker {
 
     /// Updates an open conversation with a segment.
     #[inline]
-    fn update_open(&mut self, key: u32, time_ns: i64, segment: &Segment<'_>, direction: Direction) {
+    fn update_open(
+        &mut self,
+        key: u32,
+        time_ns: i64,
+        segment: &Segment<'_>,
+        direction: Direction,
+        offsets: Offsets,
+    ) {
         let entry = &self.entries[key];
         let conversation = &mut self.open[entry.open];
         let unencodable = entry.quirks.intersects(UNENCODABLE);
@@ -486,7 +496,7 @@ impl Tracker {
         let is_sound =
             !segment.quirks.intersects(PacketQuirks::BAD_LENGTH) && segment.payload_len.is_some();
         if !unencodable || is_sound {
-            conversation.push(time_ns, segment, direction);
+            conversation.push(time_ns, segment, direction, offsets);
         }
         let without_syn = self.options.only_opened
             && entry.packets >= MIN_PACKETS_WITHOUT_SYN

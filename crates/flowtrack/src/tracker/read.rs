@@ -1,11 +1,15 @@
-//! The conversations of a capture file.
+//! The conversations of a capture file, or of several that are read as one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
 
-use tcpwire::{CaptureReader, Dissector, ReadError, SkipReason, TimestampResolution};
+use tcpwire::{
+    CaptureEnd, CaptureReader, Dissector, Frame, MergedReader, ReadError, SkipReason,
+    TimestampResolution,
+};
 
 use super::{FinishedConversation, Tracker, TrackerOptions};
+use crate::FrameId;
 
 /// Number of frames and octets of a capture so far.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -14,6 +18,8 @@ pub struct CaptureCounts {
     pub frames: u64,
     /// Number of octets of the capture, after decompression.
     pub octets: u64,
+    /// Number of frames that the filter does not take.
+    pub filtered: u64,
     /// Number of frames with a TCP segment.
     pub segments: u64,
     /// Number of these segments that are copies of another one, dropped or not.
@@ -24,20 +30,52 @@ pub struct CaptureCounts {
     pub skipped: BTreeMap<SkipReason, u64>,
 }
 
-/// Reads a capture, dissects its frames and tracks their conversations.
+impl CaptureCounts {
+    /// Adds the counts of another capture.
+    fn add(&mut self, other: &CaptureCounts) {
+        self.frames += other.frames;
+        self.octets += other.octets;
+        self.filtered += other.filtered;
+        self.segments += other.segments;
+        self.finer_times += other.finer_times;
+        for (reason, n) in &other.skipped {
+            *self.skipped.entry(*reason).or_default() += n;
+        }
+    }
+}
+
+/// Capture that a [`FlowReader`] has read to its end or to its damage.
+#[derive(Debug)]
+pub struct EndedCapture {
+    /// Number of the capture, from 0.
+    pub capture: usize,
+    /// Counts of the capture. Copies are counted for all captures together.
+    pub counts: CaptureCounts,
+    /// Error that ended the reading early, if one did.
+    pub damage: Option<ReadError>,
+    /// Whether octets after the end of a compressed capture were passed over.
+    pub has_trailing_garbage: bool,
+}
+
+/// Reads a capture, or several as one, dissects the frames and tracks their conversations.
 ///
 /// The iterator gives each conversation once, in order of export. A capture that cannot be read to
 /// its end gives the conversations before the damage, and then the error as the last item.
 pub struct FlowReader<'r> {
-    capture: CaptureReader<'r>,
+    captures: MergedReader<'r>,
+    filter: Option<FrameFilter<'r>>,
     dissector: Dissector,
     tracker: Tracker,
-    segments: u64,
-    finer_times: u64,
-    skipped: BTreeMap<SkipReason, u64>,
+    /// Counts of the captures that are open, by place.
+    open: Vec<CaptureCounts>,
+    ended: VecDeque<EndedCapture>,
+    /// Sum of the counts of all captures that have ended.
+    ended_counts: CaptureCounts,
     state: State,
-    damage: Option<ReadError>,
 }
+
+/// Function that tells whether a frame is read.
+type FrameFilter<'r> = Box<dyn FnMut(&Frame<'_>) -> bool + Send + 'r>;
 
 /// Progress of a [`FlowReader`].
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,28 +97,33 @@ impl<'r> FlowReader<'r> {
         input: impl Read + Send + 'r,
         options: TrackerOptions,
     ) -> Result<FlowReader<'r>, ReadError> {
-        FlowReader::with_dissector(input, options, Dissector::default())
+        let captures = MergedReader::from(CaptureReader::new(input)?);
+        Ok(FlowReader::of(captures, options, Dissector::default()))
     }
 
-    /// Begins to read a capture, whose frames `dissector` reads.
-    ///
-    /// # Errors
-    /// Like [`new`](Self::new).
-    pub fn with_dissector(
-        input: impl Read + Send + 'r,
+    /// Begins to read captures as one, whose frames `dissector` reads. The first frame of a flow is
+    /// a [`FrameId`].
+    #[must_use]
+    pub fn of(
+        captures: MergedReader<'r>,
         options: TrackerOptions,
         dissector: Dissector,
-    ) -> Result<FlowReader<'r>, ReadError> {
-        Ok(FlowReader {
-            capture: CaptureReader::new(input)?,
+    ) -> FlowReader<'r> {
+        FlowReader {
+            captures,
+            filter: None,
             dissector,
             tracker: Tracker::new(options),
-            segments: 0,
-            finer_times: 0,
-            skipped: BTreeMap::new(),
+            open: Vec::new(),
+            ended: VecDeque::new(),
+            ended_counts: CaptureCounts::default(),
             state: State::Reading,
-            damage: None,
-        })
+        }
+    }
+
+    /// Passes over the frames that `filter` does not take, from the next one on.
+    pub fn set_filter(&mut self, filter: impl FnMut(&Frame<'_>) -> bool + Send + 'r) {
+        self.filter = Some(Box::new(filter));
     }
 
     /// Reads frames until `conversations` finished ones wait in the tracker, or the flows of
@@ -92,8 +135,15 @@ impl<'r> FlowReader<'r> {
     /// batches.
     pub fn advance(&mut self, conversations: usize, octets: usize) -> bool {
         if self.state == State::Reading {
-            if self.read_frames(conversations, octets) {
+            let more = self.read_frames(conversations, octets);
+            if more {
                 return true;
+            }
+            self.collect_ended();
+            if let [only] = self.ended.make_contiguous()
+                && self.captures.captures() == 1
+            {
+                name_lost_fragments(&self.dissector, &mut only.counts.skipped);
             }
             self.state = State::Finishing;
         }
@@ -105,64 +155,70 @@ impl<'r> FlowReader<'r> {
 
     /// Reads frames until a bound of [`advance`](Self::advance) is reached; `false` at the end.
     fn read_frames(&mut self, conversations: usize, octets: usize) -> bool {
-        loop {
-            match self.capture.advance() {
-                Ok(true) => {}
-                Ok(false) => return false,
-                // Conversations before the damage are valid, and are exported before the error.
-                Err(damage) => {
-                    self.damage = Some(damage);
-                    return false;
-                }
+        while self.captures.advance() {
+            if self.captures.has_ended() {
+                self.collect_ended();
             }
-            let frame = self.capture.frame();
-            self.finer_times += u64::from(frame.resolution == TimestampResolution::Finer);
+            let place = self.captures.place();
+            if place >= self.open.len() {
+                self.open.resize_with(place + 1, CaptureCounts::default);
+            }
+            let Some(current) = self.captures.current() else { return false };
+            let frame = current.frame();
+            let counts = &mut self.open[place];
+            if let Some(filter) = &mut self.filter
+                && !filter(&frame)
+            {
+                counts.filtered += 1;
+                continue;
+            }
+            counts.finer_times += u64::from(frame.resolution == TimestampResolution::Finer);
+            let id = FrameId::new(current.capture(), frame.number);
             let tracked = self.dissector.dissect_with(&frame, |segment| {
-                self.tracker.push(frame.time_ns, frame.number, segment)
+                self.tracker.push(frame.time_ns, id.bits(), segment)
             });
             match tracked {
                 Ok(_) => {
-                    self.segments += 1;
+                    counts.segments += 1;
                     if self.tracker.finished_count() >= conversations
                         || self.tracker.finished_octets() >= octets
                     {
                         return true;
                     }
                 }
-                Err(reason) => *self.skipped.entry(reason).or_default() += 1,
+                Err(reason) => *counts.skipped.entry(reason).or_default() += 1,
             }
         }
+        false
     }
 
-    /// Returns the number of frames and octets so far.
+    /// Takes the captures that have ended, with their counts.
+    #[cold]
+    fn collect_ended(&mut self) {
+        while let Some(end) = self.captures.pop_ended() {
+            let CaptureEnd { capture, place, frames, octets, damage, has_trailing_garbage } = end;
+            let open = self.open.get_mut(place).map(std::mem::take).unwrap_or_default();
+            let counts = CaptureCounts { frames, octets, ..open };
+            self.ended_counts.add(&counts);
+            self.ended.push_back(EndedCapture { capture, counts, damage, has_trailing_garbage });
+        }
+    }
+
+    /// Returns the counts of the captures that have ended. Fragments whose datagram is not complete
+    /// so far count as lost.
     #[must_use]
     pub fn counts(&self) -> CaptureCounts {
-        CaptureCounts {
-            frames: self.capture.frames(),
-            octets: self.capture.offset(),
-            segments: self.segments,
-            copies: self.tracker.copies(),
-            finer_times: self.finer_times,
-            skipped: self.skipped(),
-        }
+        let mut counts =
+            CaptureCounts { copies: self.tracker.copies(), ..self.ended_counts.clone() };
+        name_lost_fragments(&self.dissector, &mut counts.skipped);
+        counts
     }
 
-    /// Returns the number of frames without a segment, by reason. Fragments whose datagram is not
-    /// complete so far count as lost.
-    fn skipped(&self) -> BTreeMap<SkipReason, u64> {
-        let mut skipped = self.skipped.clone();
-        for (protocol, lost) in self.dissector.lost_fragments() {
-            *skipped.entry(SkipReason::LostFragment(protocol)).or_default() += lost;
-            *skipped.entry(SkipReason::Fragment).or_default() -= lost;
-        }
-        skipped.retain(|_, n| *n > 0);
-        skipped
-    }
-
-    /// Returns whether octets after the end of a compressed capture were passed over.
-    #[must_use]
-    pub fn has_trailing_garbage(&self) -> bool {
-        self.capture.has_trailing_garbage()
+    /// Removes and returns the captures that have ended since the last call. A single capture has
+    /// the fragments among its counts whose datagram was never complete; of several, these are in
+    /// [`counts`](Self::counts) alone, since a datagram may go on in the next one.
+    pub fn drain_ended(&mut self) -> std::collections::vec_deque::Drain<'_, EndedCapture> {
+        self.ended.drain(..)
     }
 
     /// Returns the tracker, to take finished and forgotten conversations out and to recycle flows.
@@ -170,11 +226,30 @@ impl<'r> FlowReader<'r> {
         &mut self.tracker
     }
 
-    /// Returns the tracker and the error that ended the capture early, if one did.
+    /// Returns the tracker and the error that ended a capture early, if one did.
     #[must_use]
-    pub fn into_parts(self) -> (Tracker, Option<ReadError>) {
-        (self.tracker, self.damage)
+    pub fn into_parts(mut self) -> (Tracker, Option<ReadError>) {
+        let damage = self.pop_damage();
+        (self.tracker, damage)
     }
+
+    fn pop_damage(&mut self) -> Option<ReadError> {
+        while let Some(ended) = self.ended.pop_front() {
+            if ended.damage.is_some() {
+                return ended.damage;
+            }
+        }
+        None
+    }
+}
+
+/// Counts fragments whose datagram is not complete as lost.
+fn name_lost_fragments(dissector: &Dissector, skipped: &mut BTreeMap<SkipReason, u64>) {
+    for (protocol, lost) in dissector.lost_fragments() {
+        *skipped.entry(SkipReason::LostFragment(protocol)).or_default() += lost;
+        *skipped.entry(SkipReason::Fragment).or_default() -= lost;
+    }
+    skipped.retain(|_, n| *n > 0);
 }
 
 impl Iterator for FlowReader<'_> {
@@ -186,7 +261,7 @@ impl Iterator for FlowReader<'_> {
                 return Some(Ok(conversation));
             }
             if self.state == State::Finished {
-                return self.damage.take().map(Err);
+                return self.pop_damage().map(Err);
             }
             self.advance(1, usize::MAX);
         }

@@ -16,7 +16,7 @@ pub struct ConversationSummary {
     pub id: u64,
     /// Both endpoints, the opener first.
     pub endpoints: [Endpoint; 2],
-    /// Number of the first packet's frame, from 1.
+    /// Number of the first packet's frame, like [`Flow::first_frame`](crate::Flow::first_frame).
     pub first_frame: u64,
     /// Number of packets, as Wireshark counts them.
     pub packets: u64,
@@ -41,7 +41,7 @@ pub(crate) struct ConversationEntry {
     pub(crate) tuple: TupleRef,
     /// Key among the open conversations, or [`NONE`].
     pub(crate) open: u32,
-    /// Number of the first packet's frame, from 1.
+    /// Number of the first packet's frame, or its [`FrameId`](crate::FrameId).
     pub(crate) first_frame: u64,
     /// Number of packets; 0 marks an entry that was removed.
     pub(crate) packets: u64,

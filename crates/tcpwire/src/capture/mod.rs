@@ -12,6 +12,7 @@ pub use self::dissect::{Dissector, HeaderRow, PacketQuirks, Segment, SkipReason,
 pub use self::emit::{EthernetRepr, Payload, emit_packet};
 pub use self::link::LinkType;
 pub use self::read::{
-    CaptureReader, Frame, ReadError, TimestampResolution, foreign_format, is_capture_magic,
+    CaptureEnd, CaptureInput, CaptureReader, Frame, MergedReader, OpenCapture, ReadError,
+    TimestampResolution, foreign_format, is_capture_magic,
 };
 pub use self::write::{CaptureFormat, CaptureWriter, LINKTYPE_ETHERNET, TimestampUnit, WriteError};

@@ -3,5 +3,6 @@
 mod dissect;
 mod headers;
 mod hostile;
+mod merge;
 mod reader;
 mod samples;

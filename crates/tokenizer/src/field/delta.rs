@@ -168,6 +168,7 @@ pub(crate) struct PacketKind {
 
 impl PacketKind {
     /// Returns the number of the kind's token in the range of packet tokens.
+    #[inline]
     pub(crate) fn index(self) -> usize {
         match self.shape() {
             Some(shape) => PLAIN_KINDS + SHAPES.len() * self.direction as usize + shape,

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use arrow_format::ipc as fb;
 use arrow_format::ipc::planus::{Builder, Offset, ReadAsRoot, WriteAsOptional};
-use arrow2::array::Array;
+use arrow2::array::{Array, ListArray, PrimitiveArray};
 use arrow2::datatypes::Schema;
 use arrow2::io::ipc::write::{default_ipc_fields, schema_to_bytes, write};
 
@@ -87,6 +87,16 @@ impl<W: Write> IpcWriter<W> {
                 write(&**array, &mut buffers, &mut body, &mut nodes, &mut end, true, None);
                 continue;
             };
+            if let Some((offsets, values)) = list_in_place(&**array) {
+                let list = fb::FieldNode { length: array.len() as i64, null_count: 0 };
+                let length = values.len() as i64;
+                nodes.extend([list, fb::FieldNode { length, null_count: 0 }]);
+                // Neither lists nor values have a buffer of validity.
+                for octets in [&[], offsets, &[], values.octets()] {
+                    buffers.push(compress_buffer(octets, codec, &mut body)?);
+                }
+                continue;
+            }
             let first = buffers.len();
             self.plain.clear();
             write(&**array, &mut buffers, &mut self.plain, &mut nodes, &mut 0, true, None);
@@ -136,8 +146,44 @@ impl<W: Write> IpcWriter<W> {
     }
 }
 
-/// Compresses the buffers of an array one by one to the end of a body, each behind its length, and
-/// sets their new places.
+/// Values of a list in memory.
+enum Values<'a> {
+    U16(&'a [u16]),
+    I32(&'a [i32]),
+}
+
+impl<'a> Values<'a> {
+    fn len(&self) -> usize {
+        match self {
+            Values::U16(values) => values.len(),
+            Values::I32(values) => values.len(),
+        }
+    }
+
+    fn octets(&self) -> &'a [u8] {
+        match self {
+            Values::U16(values) => bytemuck::cast_slice(values),
+            Values::I32(values) => bytemuck::cast_slice(values),
+        }
+    }
+}
+
+/// Returns the octets of a list's offsets, and its values, if the array is a list without nulls and
+/// memory has its numbers as the format does. The tokens are the largest column by far: they are
+/// compressed where they are.
+fn list_in_place(array: &dyn Array) -> Option<(&[u8], Values<'_>)> {
+    let list = array.as_any().downcast_ref::<ListArray<i32>>()?;
+    let (offsets, child) = (list.offsets().as_slice(), list.values());
+    let any = child.as_any();
+    let u16s = any.downcast_ref::<PrimitiveArray<u16>>().map(|a| Values::U16(a.values()));
+    let i32s = || any.downcast_ref::<PrimitiveArray<i32>>().map(|a| Values::I32(a.values()));
+    let values = u16s.or_else(i32s)?;
+    let is_whole = offsets.first() == Some(&0) && offsets.last() == Some(&(values.len() as i32));
+    let is_plain = is_whole && list.null_count() == 0 && child.null_count() == 0;
+    (is_plain && cfg!(target_endian = "little")).then(|| (bytemuck::cast_slice(offsets), values))
+}
+
+/// Compresses the buffers of an array one by one to the end of a body, and sets their new places.
 fn compress_buffers(
     plain: &[u8],
     buffers: &mut [fb::Buffer],
@@ -145,16 +191,26 @@ fn compress_buffers(
     body: &mut Vec<u8>,
 ) -> io::Result<()> {
     for buffer in buffers {
-        let start = body.len();
         let octets = &plain[buffer.offset as usize..][..buffer.length as usize];
-        if !octets.is_empty() {
-            body.extend_from_slice(&buffer.length.to_le_bytes());
-            compress(octets, codec, body)?;
-        }
-        *buffer = fb::Buffer { offset: start as i64, length: (body.len() - start) as i64 };
-        body.resize(body.len().next_multiple_of(BUFFER_ALIGNMENT), 0);
+        *buffer = compress_buffer(octets, codec, body)?;
     }
     Ok(())
+}
+
+/// Compresses a buffer to the end of a body, behind its length, and returns its place.
+fn compress_buffer(
+    octets: &[u8],
+    codec: fb::CompressionType,
+    body: &mut Vec<u8>,
+) -> io::Result<fb::Buffer> {
+    let start = body.len();
+    if !octets.is_empty() {
+        body.extend_from_slice(&(octets.len() as i64).to_le_bytes());
+        compress(octets, codec, body)?;
+    }
+    let buffer = fb::Buffer { offset: start as i64, length: (body.len() - start) as i64 };
+    body.resize(body.len().next_multiple_of(BUFFER_ALIGNMENT), 0);
+    Ok(buffer)
 }
 
 fn compress(octets: &[u8], codec: fb::CompressionType, to: &mut Vec<u8>) -> io::Result<()> {

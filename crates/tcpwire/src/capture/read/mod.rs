@@ -3,6 +3,7 @@
 mod buffer;
 mod compressed;
 mod foreign;
+mod merge;
 mod pcap;
 mod pcapng;
 mod snoop;
@@ -13,6 +14,7 @@ use buffer::Buffer;
 use compressed::Trailer;
 
 pub use foreign::foreign_format;
+pub use merge::{CaptureEnd, CaptureInput, MergedReader, OpenCapture};
 
 use crate::LinkType;
 
