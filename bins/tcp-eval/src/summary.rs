@@ -4,8 +4,8 @@ use std::fmt;
 
 use clikit::text::{Rows, count};
 use fidelity::{
-    CHECKS, Comparison, Discriminator, Interval, Measurement, Membership, Target, Validity,
-    VerdictRate,
+    CHECKS, Comparison, Discriminator, Interval, Measurement, Membership, PartComparison, Target,
+    Validity, VerdictRate,
 };
 use serde::Serialize;
 
@@ -83,6 +83,10 @@ impl fmt::Display for Summary {
                 format!("  {}", field.name),
                 against(&field.wasserstein1, Some(NEAR_DECADES)),
             );
+        }
+        rows.push("parts", "generated (real), distances above their floors".to_owned());
+        for part in std::iter::once(&found.by_packets).chain(&found.by_length) {
+            rows.push(format!("  {}", part.name), part_line(part, found));
         }
         rows.push("correlations, PCD", against(&found.dependence.pcd, None));
         rows.push("contingencies, CMD", against(&found.dependence.cmd, None));
@@ -187,6 +191,32 @@ fn rates(verdict: &VerdictRate) -> String {
     let ratio = verdict.ratio.as_ref().map_or_else(|| "no ratio".to_owned(), interval);
     let mark = if verdict.is_off() { "  off" } else { "" };
     format!("{} ({}), {ratio}{mark}", rate(&verdict.generated), rate(&verdict.real))
+}
+
+/// Formats the size of a part of the flows and its distances.
+fn part_line(part: &PartComparison, found: &Comparison) -> String {
+    let share = |side: usize, all: [u64; 2]| {
+        format!("{:.1} %", 100.0 * part.packets[side] as f64 / all[1].max(1) as f64)
+    };
+    let size = format!(
+        "{} ({}) flows, {} ({}) of the packets",
+        count(part.flows[1]),
+        count(part.flows[0]),
+        share(1, found.generated),
+        share(0, found.real)
+    );
+    let Some(distances) = &part.distances else { return size };
+    let [[bits, bits_floor], [decades, decades_floor]] =
+        [distances.mean_categorical(), distances.mean_continuous()];
+    format!(
+        "{size}; valid {:.1} % ({:.1} %); JSD {:+.3} bits, W1 {:+.3} decades, AUC {:.3} ({:.3})",
+        100.0 * distances.validity[1],
+        100.0 * distances.validity[0],
+        bits - bits_floor,
+        decades - decades_floor,
+        distances.trees.generated.value,
+        distances.trees.floor.value
+    )
 }
 
 /// Formats the share of generated flows, and that of the real ones.

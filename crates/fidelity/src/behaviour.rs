@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use flowtrack::{Direction, Flow, Packet};
 use tcpwire::{Flags, SeqNum, SeqUnwrapper, option_kind};
 
+use crate::long_flows::{LONG, longest_repetition, packets_in_probe_runs};
 use crate::options;
 use crate::validity::shifts;
 use crate::verdicts::{VerdictCounts, VerdictRate, rate_of_one};
@@ -24,7 +25,7 @@ pub struct Behaviour {
 }
 
 /// All behaviours, in the order of the reports.
-pub const BEHAVIOURS: [Behaviour; 8] = [
+pub const BEHAVIOURS: [Behaviour; 11] = [
     Behaviour {
         name: "early_ack_of_client",
         per: "flow whose SYN is answered after more than 5 ms, with three samples",
@@ -62,7 +63,26 @@ pub const BEHAVIOURS: [Behaviour; 8] = [
         per: "RST without ACK",
         meaning: "a window other than 0",
     },
+    Behaviour {
+        name: REPETITION,
+        per: "packet",
+        meaning: "in the longest repetition of its flow: three rounds or more of 1 to 16 packets, \
+                  alike in direction, flags, length class and decade of the gap, and 16 packets \
+                  or more",
+    },
+    Behaviour {
+        name: "probe_run",
+        per: "packet",
+        meaning: "in a run of three or more keep-alives or probes of a window, with their answers \
+                  (RFC 9293, sections 3.8.4 and 3.8.6.1)",
+    },
+    Behaviour { name: LONG_FLOW, per: "packet", meaning: "in a flow of 1,024 packets or more" },
 ];
+
+/// Name of the behaviour that shows loops.
+pub(crate) const REPETITION: &str = "repetition";
+/// Name of the behaviour that shows the share of long flows.
+pub(crate) const LONG_FLOW: &str = "long_flow";
 
 /// How often one flow could have shown a behaviour, and how often it did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -80,6 +100,11 @@ impl BehaviourCount {
         self.shown += u32::from(is_shown);
     }
 
+    /// Returns the count of a flow's packets.
+    fn of_packets(flow: &Flow, shown: usize) -> BehaviourCount {
+        BehaviourCount { units: flow.packets.len() as u32, shown: shown as u32 }
+    }
+
     /// Returns the count of a single unit.
     fn of_flow(is_shown: bool) -> BehaviourCount {
         BehaviourCount { units: 1, shown: u32::from(is_shown) }
@@ -88,8 +113,9 @@ impl BehaviourCount {
 
 /// Counts each of [`BEHAVIOURS`] in one flow.
 #[must_use]
-pub fn behaviours(flow: &Flow) -> [BehaviourCount; BEHAVIOURS.len()] {
+pub fn behaviours(flow: &Flow) -> BehaviourCounts {
     let (reset_after_fins, packets_after_close) = after_fins(flow);
+    let packets = flow.packets.len();
     [
         early_ack(flow, Direction::Forward),
         early_ack(flow, Direction::Reverse),
@@ -99,28 +125,37 @@ pub fn behaviours(flow: &Flow) -> [BehaviourCount; BEHAVIOURS.len()] {
         BehaviourCount::of_flow(has_d_sack(flow)),
         repeated_ids(flow),
         resets_with_window(flow),
+        BehaviourCount::of_packets(flow, longest_repetition(flow)),
+        BehaviourCount::of_packets(flow, packets_in_probe_runs(flow)),
+        BehaviourCount::of_packets(flow, if packets >= LONG { packets } else { 0 }),
     ]
 }
 
-/// Returns the rate of each of [`BEHAVIOURS`] among real and among generated flows, in their order.
-pub(crate) fn behaviour_rates(real: &[Flow], generated: &[Flow], seed: u64) -> Vec<VerdictRate> {
-    let [real, generated] = [real, generated].map(|flows| -> Vec<_> {
-        let mut counts = vec![VerdictCounts::default(); BEHAVIOURS.len()];
-        for (i, flow) in flows.iter().enumerate() {
-            for ((behaviour, found), counts) in
-                BEHAVIOURS.iter().zip(behaviours(flow)).zip(&mut counts)
-            {
-                counts.units.push(found.units);
-                (0..found.shown).for_each(|_| counts.add(behaviour.name, i as u32));
+/// Counts of one flow for each of [`BEHAVIOURS`].
+pub type BehaviourCounts = [BehaviourCount; BEHAVIOURS.len()];
+
+/// Returns the rates of behaviours among real and among generated flows, in the order of
+/// [`BEHAVIOURS`]; `wanted` chooses these.
+pub(crate) fn behaviour_rates(
+    sides: [&[BehaviourCounts]; 2],
+    wanted: impl Fn(&Behaviour) -> bool,
+    seed: u64,
+) -> Vec<VerdictRate> {
+    let chosen = BEHAVIOURS.iter().enumerate().filter(|(_, behaviour)| wanted(behaviour));
+    let rate = |(i, behaviour): (usize, &Behaviour)| {
+        let [real, generated] = sides.map(|flows| {
+            let mut counts = VerdictCounts::default();
+            for (flow, found) in flows.iter().enumerate() {
+                counts.units.push(found[i].units);
+                if found[i].shown > 0 {
+                    counts.add_many(behaviour.name, flow as u32, found[i].shown);
+                }
             }
-        }
-        counts
-    });
-    BEHAVIOURS
-        .iter()
-        .zip(real.iter().zip(&generated))
-        .map(|(behaviour, (real, generated))| rate_of_one(behaviour.name, [real, generated], seed))
-        .collect()
+            counts
+        });
+        rate_of_one(behaviour.name, [&real, &generated], seed)
+    };
+    chosen.map(rate).collect()
 }
 
 /// Returns the packets of one side.

@@ -5,14 +5,14 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rustc_hash::FxHashSet;
 
-use crate::behaviour::behaviour_rates;
 use crate::comparison::{
     CategoricalField, Comparison, ContinuousField, Dependence, Diversity, Error, Histogram,
     Measurement, Memorisation, Settings, ValueShares,
 };
-use crate::continuous::{ValueRange, ks, wasserstein1};
+use crate::continuous::{ValueRange, ks, wasserstein1, weighted_wasserstein1};
 use crate::learn::{LearnerInput, LearnerSample, discriminate, utility};
 use crate::observe::{CATEGORICAL, CONTINUOUS, FEATURE_NAMES, FLOW_FIELDS, FieldUnit, ValueIds};
+use crate::part::{Judged, Parts};
 use crate::sample::{Interval, SampleDraw, draw_sample};
 use crate::set::FlowSet;
 use crate::validity::Validity;
@@ -35,7 +35,7 @@ pub struct FlowSets<'a> {
 }
 
 /// Number of bootstrap rounds behind the intervals of measures that learn.
-const ROUNDS: u32 = 200;
+pub(crate) const ROUNDS: u32 = 200;
 /// Number of values of a categorical field that a report lists.
 const TOP: usize = 10;
 /// Number of bins of a histogram.
@@ -92,6 +92,9 @@ pub fn compare(
     let materials: Vec<LearnerSample<'_>> =
         draws.iter().take(some).map(|draw| sets.material(draw, settings.learners)).collect();
     let discriminators = discriminate(&materials, sides.has_identifiers, ROUNDS, settings.seed);
+    step("by length");
+    let judged = [sides.real, sides.generated].map(|flows| flows.iter().map(Judged::new).collect());
+    let parts = Parts { sets: &sets, draws: &draws, ids: &ids, judged, settings };
     step("utility");
     let utility = utility(&materials[0], ROUNDS, settings.seed);
     Ok(Comparison {
@@ -102,7 +105,9 @@ pub fn compare(
         has_reference: sides.reference.is_some(),
         validity_real: Validity::from_flows(sides.real),
         validity_generated: Validity::from_flows(sides.generated),
-        behaviours: behaviour_rates(sides.real, sides.generated, settings.seed),
+        behaviours: parts.behaviour_rates(|_| true),
+        by_packets: parts.by_packets(&discriminators.trees_by_packets),
+        by_length: parts.by_length(),
         categorical,
         continuous,
         dependence,
@@ -118,16 +123,17 @@ fn size(flows: &[Flow]) -> [u64; 2] {
     [flows.len() as u64, flows.iter().map(|f| f.packets.len() as u64).sum()]
 }
 
-struct Sets {
-    real: FlowSet,
+/// Sets of a comparison, each flow observed once.
+pub(crate) struct Sets {
+    pub(crate) real: FlowSet,
     reference: Option<FlowSet>,
-    generated: FlowSet,
+    pub(crate) generated: FlowSet,
     training: Option<FlowSet>,
 }
 
 impl Sets {
     /// Returns the set that floors are drawn from: the reference, or the real flows.
-    fn floor(&self) -> &FlowSet {
+    pub(crate) fn floor(&self) -> &FlowSet {
         self.reference.as_ref().unwrap_or(&self.real)
     }
 
@@ -171,19 +177,50 @@ impl Sets {
         }
     }
 
+    /// Computes the divergence of a categorical field, its values weighted by the flow that has
+    /// them.
+    pub(crate) fn categorical_distance(
+        &self,
+        draws: &[SampleDraw],
+        ids: &ValueIds,
+        field: usize,
+        weight: Weight,
+    ) -> Measurement {
+        let counts = |set: &FlowSet, of: &[usize]| value_counts(set, of, field, ids, weight);
+        self.against(draws, counts, |p, q| categorical::jsd_bits(p, q))
+    }
+
+    /// Computes the distance of a continuous field, its values weighted by the flow that has them.
+    pub(crate) fn continuous_distance(
+        &self,
+        draws: &[SampleDraw],
+        field: usize,
+        weight: Weight,
+    ) -> Measurement {
+        let range = self.range(field);
+        let weighted = |set: &FlowSet, of: &[usize]| {
+            let values = |&flow: &usize| {
+                let weight = weight(set, flow) as f64;
+                set.observed[flow].continuous[field].iter().map(move |&value| [value, weight])
+            };
+            let mut pairs: Vec<[f64; 2]> = of.iter().flat_map(values).collect();
+            pairs.sort_by(|a, b| a[0].total_cmp(&b[0]));
+            pairs
+        };
+        self.against(draws, weighted, |a, b| weighted_wasserstein1(a, b, range))
+    }
+
+    /// Returns the range of a continuous field's values: that of the real flows.
+    fn range(&self, field: usize) -> ValueRange {
+        let real = sorted_values(&self.real, &all(&self.real), field);
+        ValueRange::from_sorted(&real).unwrap_or(ValueRange { low: 0.0, high: 0.0 })
+    }
+
     fn categorical(&self, draws: &[SampleDraw], ids: &ValueIds) -> Vec<CategoricalField> {
         let field = |(i, &(name, meaning)): (usize, &(&'static str, &'static str))| {
-            let counts = |set: &FlowSet, of: &[usize]| {
-                let mut counts = vec![0u64; ids.count(i)];
-                for &flow in of {
-                    for &id in &set.observed[flow].categorical[i] {
-                        counts[id as usize] += 1;
-                    }
-                }
-                counts
-            };
-            let everything = [&self.real, &self.generated].map(|set| counts(set, &all(set)));
-            let jsd_bits = self.against(draws, counts, |p, q| categorical::jsd_bits(p, q));
+            let everything =
+                [&self.real, &self.generated].map(|set| value_counts(set, &all(set), i, ids, once));
+            let jsd_bits = self.categorical_distance(draws, ids, i, once);
             let top = top(&everything, |id| ids.label(i, id));
             CategoricalField { name, meaning, values: ids.count(i), jsd_bits, top }
         };
@@ -193,18 +230,10 @@ impl Sets {
     fn continuous(&self, draws: &[SampleDraw]) -> Vec<ContinuousField> {
         let field =
             |(i, &(name, unit, meaning)): (usize, &(&'static str, FieldUnit, &'static str))| {
-                let sorted = |set: &FlowSet, of: &[usize]| {
-                    let mut values: Vec<f64> = of
-                        .iter()
-                        .flat_map(|&flow| set.observed[flow].continuous[i].iter().copied())
-                        .collect();
-                    values.sort_by(f64::total_cmp);
-                    values
-                };
+                let sorted = |set: &FlowSet, of: &[usize]| sorted_values(set, of, i);
                 let [real, generated] =
                     [&self.real, &self.generated].map(|set| sorted(set, &all(set)));
-                let range =
-                    ValueRange::from_sorted(&real).unwrap_or(ValueRange { low: 0.0, high: 0.0 });
+                let range = self.range(i);
                 ContinuousField {
                     name,
                     meaning,
@@ -293,7 +322,7 @@ impl Sets {
 
     /// Selects flows of a draw for measures that learn: no two flows of a side are equal in
     /// everything except identity.
-    fn material(&self, draw: &SampleDraw, most: usize) -> LearnerSample<'_> {
+    pub(crate) fn material(&self, draw: &SampleDraw, most: usize) -> LearnerSample<'_> {
         fn of<'s>(set: &'s FlowSet, of: &[usize], most: usize) -> Vec<&'s LearnerInput> {
             let mut known = FxHashSet::default();
             let distinct = of.iter().filter(|&&i| known.insert(&set.exact[i]));
@@ -306,6 +335,44 @@ impl Sets {
             has_reference: self.reference.is_some(),
         }
     }
+}
+
+/// Weight of the values of a flow, by its index in the set.
+pub(crate) type Weight = fn(&FlowSet, usize) -> u64;
+
+/// Weighs every flow alike.
+pub(crate) fn once(_: &FlowSet, _: usize) -> u64 {
+    1
+}
+
+/// Weighs a flow by its packets.
+pub(crate) fn packets(set: &FlowSet, flow: usize) -> u64 {
+    set.learner_inputs[flow].packets.into()
+}
+
+/// Counts the values of a categorical field in some flows of a set.
+fn value_counts(
+    set: &FlowSet,
+    of: &[usize],
+    field: usize,
+    ids: &ValueIds,
+    weight: Weight,
+) -> Vec<u64> {
+    let mut counts = vec![0; ids.count(field)];
+    for &flow in of {
+        for &id in &set.observed[flow].categorical[field] {
+            counts[id as usize] += weight(set, flow);
+        }
+    }
+    counts
+}
+
+/// Returns the values of a continuous field in some flows of a set, in ascending order.
+fn sorted_values(set: &FlowSet, of: &[usize], field: usize) -> Vec<f64> {
+    let values = of.iter().flat_map(|&flow| set.observed[flow].continuous[field].iter().copied());
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
 }
 
 type Point = [f64; FEATURE_NAMES.len()];

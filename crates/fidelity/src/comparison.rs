@@ -1,7 +1,7 @@
 //! Results and settings of a comparison.
 
 use crate::continuous::ValueRange;
-use crate::learn::{Discriminators, Utility};
+use crate::learn::{Discriminator, Discriminators, Utility};
 use crate::observe::FieldUnit;
 use crate::sample::Interval;
 use crate::validity::Validity;
@@ -168,6 +168,68 @@ pub struct Memorisation {
     pub copies: Measurement,
 }
 
+/// Distance of one field, by its name.
+#[derive(Clone, PartialEq, Debug, serde::Serialize)]
+pub struct FieldDistance {
+    /// Name of the field.
+    pub name: &'static str,
+    /// Distance in the unit of the field: bits for categorical ones, decades for continuous ones.
+    pub distance: Measurement,
+}
+
+/// Comparison of a part of the flows, or of all flows with other weights.
+#[derive(Clone, PartialEq, Debug, serde::Serialize)]
+pub struct PartComparison {
+    /// Name of the part.
+    pub name: &'static str,
+    /// Number of flows, real and generated.
+    pub flows: [u64; 2],
+    /// Number of packets, real and generated.
+    pub packets: [u64; 2],
+    /// Distances; `None` where a side has fewer than 40 flows.
+    pub distances: Option<PartDistances>,
+}
+
+/// Distances of a part of the flows.
+#[derive(Clone, PartialEq, Debug, serde::Serialize)]
+pub struct PartDistances {
+    /// Share that passes all checks of validity, real and generated.
+    pub validity: [f64; 2],
+    /// Rates of [`BEHAVIOURS`](crate::BEHAVIOURS); weighted by packets, of those that count flows.
+    pub behaviours: Vec<VerdictRate>,
+    /// Jensen-Shannon divergence of each categorical field, in bits; weighted by packets, of those
+    /// of which a flow has one value.
+    pub categorical: Vec<FieldDistance>,
+    /// Wasserstein-1 distance of each continuous field, in decades; weighted likewise.
+    pub continuous: Vec<FieldDistance>,
+    /// Accuracy of trees that tell real from generated flows.
+    pub trees: Discriminator,
+}
+
+impl PartDistances {
+    /// Returns the mean divergence of the categorical fields in bits: of generated flows, and the
+    /// floor.
+    #[must_use]
+    pub fn mean_categorical(&self) -> [f64; 2] {
+        mean(&self.categorical)
+    }
+
+    /// Returns the mean distance of the continuous fields in decades: of generated flows, and the
+    /// floor.
+    #[must_use]
+    pub fn mean_continuous(&self) -> [f64; 2] {
+        mean(&self.continuous)
+    }
+}
+
+/// Returns the mean distance over some fields: of generated flows, and the floor.
+fn mean(fields: &[FieldDistance]) -> [f64; 2] {
+    let of = |value: fn(&Measurement) -> f64| {
+        fields.iter().map(|f| value(&f.distance)).sum::<f64>() / fields.len().max(1) as f64
+    };
+    [of(|m| m.generated.value), of(|m| m.floor.value)]
+}
+
 /// All results of one comparison.
 #[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct Comparison {
@@ -192,6 +254,10 @@ pub struct Comparison {
     pub categorical: Vec<CategoricalField>,
     /// Results of the continuous fields, in the order of [`CONTINUOUS`](crate::CONTINUOUS).
     pub continuous: Vec<ContinuousField>,
+    /// All flows, each as often as it has packets.
+    pub by_packets: PartComparison,
+    /// Flows by their number of packets.
+    pub by_length: Vec<PartComparison>,
     /// Dependence between the fields of a flow.
     pub dependence: Dependence,
     /// Coverage, repeats and copies between flows.

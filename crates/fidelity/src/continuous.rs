@@ -33,25 +33,40 @@ impl ValueRange {
 /// distance is the width of the range.
 #[must_use]
 pub fn wasserstein1(a: &[f64], b: &[f64], range: ValueRange) -> f64 {
+    area_between(a, b, range, |&value| [value, 1.0])
+}
+
+/// Returns the Wasserstein-1 distance of two samples of values with their weights, sorted by value.
+pub(crate) fn weighted_wasserstein1(a: &[[f64; 2]], b: &[[f64; 2]], range: ValueRange) -> f64 {
+    area_between(a, b, range, |&pair| pair)
+}
+
+/// Returns the area between the distribution functions of two samples; `pair` gives the value and
+/// the weight of an entry.
+fn area_between<T>(a: &[T], b: &[T], range: ValueRange, pair: impl Fn(&T) -> [f64; 2]) -> f64 {
     if a.is_empty() || b.is_empty() {
         return if a.len() == b.len() { 0.0 } else { range.high - range.low };
     }
-    let clip = |v: f64| v.clamp(range.low, range.high);
+    let total = |sample: &[T]| sample.iter().map(|entry| pair(entry)[1]).sum::<f64>();
+    let value = |entry: &T| pair(entry)[0].clamp(range.low, range.high);
+    let totals = [total(a), total(b)];
     let (mut i, mut j, mut area) = (0, 0, 0.0);
+    let mut below = [0.0; 2];
     let mut before = range.low;
     while i < a.len() || j < b.len() {
-        let next = match (a.get(i), b.get(j)) {
-            (Some(&x), Some(&y)) => clip(x).min(clip(y)),
-            (Some(&x), None) | (None, Some(&x)) => clip(x),
+        let next = match (a.get(i).map(&value), b.get(j).map(&value)) {
+            (Some(x), Some(y)) => x.min(y),
+            (Some(x), None) | (None, Some(x)) => x,
             (None, None) => break,
         };
-        let gap = (i as f64 / a.len() as f64 - j as f64 / b.len() as f64).abs();
-        area += gap * (next - before);
+        area += (below[0] / totals[0] - below[1] / totals[1]).abs() * (next - before);
         before = next;
-        while a.get(i).is_some_and(|&x| clip(x) <= next) {
+        while let Some(entry) = a.get(i).filter(|entry| value(entry) <= next) {
+            below[0] += pair(entry)[1];
             i += 1;
         }
-        while b.get(j).is_some_and(|&y| clip(y) <= next) {
+        while let Some(entry) = b.get(j).filter(|entry| value(entry) <= next) {
+            below[1] += pair(entry)[1];
             j += 1;
         }
     }
@@ -95,6 +110,9 @@ mod tests {
         assert_eq!(wasserstein1(&[0.0], &[100.0], range), 2.0, "clipped");
         assert_eq!(range.clipped(&[-1.0, 1.0, 3.0, 2.0]), 0.5);
         assert_eq!(ks(&[1.0, 2.0], &[3.0, 4.0]), 1.0);
+        // A weight of 3 is the value three times.
+        let (heavy, light) = ([[0.0, 3.0], [4.0, 1.0]], [[0.0, 1.0], [4.0, 1.0]]);
+        assert_eq!(weighted_wasserstein1(&heavy, &light, WIDE), 1.0);
         assert_eq!(ks(&[1.0, 2.0, 3.0, 4.0], &[3.0, 4.0, 5.0, 6.0]), 0.5);
     }
 

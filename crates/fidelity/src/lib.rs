@@ -46,20 +46,22 @@ mod diversity;
 mod label;
 mod learn;
 mod likelihood;
+mod long_flows;
 mod observe;
 mod options;
+mod part;
 mod sample;
 mod set;
 mod targets;
 mod validity;
 mod verdicts;
 
-pub use behaviour::{BEHAVIOURS, Behaviour, BehaviourCount, behaviours};
+pub use behaviour::{BEHAVIOURS, Behaviour, BehaviourCount, BehaviourCounts, behaviours};
 pub use categorical::jsd_bits;
 pub use compare::{FlowSets, compare};
 pub use comparison::{
-    CategoricalField, Comparison, ContinuousField, Dependence, Diversity, Error, Histogram,
-    Measurement, Memorisation, Settings, ValueShares,
+    CategoricalField, Comparison, ContinuousField, Dependence, Diversity, Error, FieldDistance,
+    Histogram, Measurement, Memorisation, PartComparison, PartDistances, Settings, ValueShares,
 };
 pub use continuous::{ValueRange, ks, wasserstein1};
 pub use label::flag_letters;

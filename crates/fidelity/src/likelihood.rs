@@ -24,7 +24,7 @@ pub struct Membership {
 pub fn membership(training: &[f64], held_out: &[f64], seed: u64) -> Membership {
     const ROUNDS: u32 = 200;
     let mean = |bits: &[f64]| bits.iter().sum::<f64>() / bits.len().max(1) as f64;
-    let negated = |bits: &[f64]| bits.iter().map(|b| -b).collect::<Vec<_>>();
+    let negated = |bits: &[f64]| bits.iter().map(|b| [-b, 1.0]).collect::<Vec<_>>();
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     Membership {
         flows: [training.len(), held_out.len()],

@@ -234,7 +234,8 @@ fn option_kinds(octets: &[u8]) -> u64 {
     })
 }
 
-fn length_class(len: u32) -> u64 {
+/// Returns the length class of a payload: none, below 100, below 1,000, more.
+pub(crate) fn length_class(len: u32) -> u64 {
     match len {
         0 => 0,
         1..100 => 1,

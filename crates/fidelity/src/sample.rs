@@ -51,6 +51,22 @@ pub(crate) struct SampleDraw {
 }
 
 impl SampleDraw {
+    /// Returns the draw's indices that are wanted, by the side they are of.
+    pub(crate) fn filtered(
+        &self,
+        [real, floor, generated]: [&dyn Fn(usize) -> bool; 3],
+    ) -> SampleDraw {
+        let keep = |indices: &[usize], wanted: &dyn Fn(usize) -> bool| {
+            indices.iter().copied().filter(|&i| wanted(i)).collect()
+        };
+        SampleDraw {
+            real: keep(&self.real, real),
+            floor: keep(&self.floor, floor),
+            generated: keep(&self.generated, generated),
+            resampled: keep(&self.resampled, generated),
+        }
+    }
+
     /// Returns the draw's first `n` indices of each set.
     pub(crate) fn truncated(&self, n: usize) -> SampleDraw {
         let cut = |indices: &[usize]| indices[..n.min(indices.len())].to_vec();

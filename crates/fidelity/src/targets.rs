@@ -1,5 +1,6 @@
 //! Targets for generated flows, and whether they are met.
 
+use crate::behaviour::{LONG_FLOW, REPETITION};
 use crate::comparison::Comparison;
 use crate::verdicts::VerdictRate;
 
@@ -41,6 +42,28 @@ impl Target {
     }
 }
 
+/// Returns the targets for what long flows do: the rates that a few of them can spoil, while
+/// measures that count flows show nothing.
+fn of_long_flows(found: &Comparison) -> [Target; 2] {
+    let share = |behaviour: &str, name, bound: [f64; 2]| {
+        let rate = found.behaviours.iter().find(|rate| rate.name == behaviour);
+        let ratio = rate.and_then(|rate| rate.ratio);
+        let is_met = match (rate, ratio) {
+            (_, Some(ratio)) => ratio.high >= bound[0] && ratio.low <= bound[1],
+            (Some(rate), None) => rate.generated.low <= 0.001,
+            (None, None) => true,
+        };
+        Target {
+            name,
+            measure: format!("packets: {behaviour}, generated over real, more than chance"),
+            wanted: format!("{} to {}", bound[0], bound[1]),
+            found: ratio.map_or_else(|| "no real one".to_owned(), |r| format!("{:.2}", r.value)),
+            is_met,
+        }
+    };
+    [share(LONG_FLOW, "long flows", [0.8, 1.25]), share(REPETITION, "loops", [0.0, 1.2])]
+}
+
 /// Continuous fields of the target for times: gaps and the handshake's round trip.
 const TIMES: [&str; 3] = ["gap_client", "gap_server", "handshake_rtt"];
 
@@ -54,6 +77,7 @@ pub fn targets(found: &Comparison, verdicts: Option<&[VerdictRate]>) -> Vec<Targ
         found.validity_generated.share_all(),
         found.validity_real.share_all(),
     )];
+    targets.extend(of_long_flows(found));
     let of_rates = |name, what: &str, rates: &[VerdictRate]| {
         let off = rates.iter().filter(|v| v.is_off()).count();
         Target {

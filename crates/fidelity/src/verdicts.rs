@@ -20,13 +20,18 @@ pub struct VerdictCounts {
 impl VerdictCounts {
     /// Counts a verdict on a flow once more; flows come in ascending order.
     pub fn add(&mut self, verdict: &str, flow: u32) {
+        self.add_many(verdict, flow, 1);
+    }
+
+    /// Counts a verdict on a flow `times` more.
+    pub(crate) fn add_many(&mut self, verdict: &str, flow: u32, times: u32) {
         let list = match self.verdicts.get_mut(verdict) {
             Some(list) => list,
             None => self.verdicts.entry(verdict.to_owned()).or_default(),
         };
         match list.last_mut() {
-            Some((last, n)) if *last == flow => *n += 1,
-            _ => list.push((flow, 1)),
+            Some((last, n)) if *last == flow => *n += times,
+            _ => list.push((flow, times)),
         }
     }
 }

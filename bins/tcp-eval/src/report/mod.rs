@@ -6,7 +6,8 @@ mod diagram;
 use anyhow::Context;
 use clikit::text::count;
 use fidelity::{
-    BEHAVIOURS, Behaviour, CHECKS, CategoricalField, Comparison, Interval, Measurement, VerdictRate,
+    BEHAVIOURS, Behaviour, CHECKS, CategoricalField, Comparison, Interval, Measurement,
+    PartComparison, VerdictRate,
 };
 use flowtrack::Flow;
 use minijinja::{AutoEscape, Environment, Value, context};
@@ -54,6 +55,7 @@ pub(crate) fn render(
         sizes => sizes(found),
         validity => validity(found),
         behaviours => behaviours(found),
+        parts => parts(found),
         charts => charts.collect::<anyhow::Result<Vec<_>>>()?,
         fields => found.categorical.iter().map(field).collect::<Vec<_>>(),
         diagrams => diagram::pairs(real, generated),
@@ -164,6 +166,36 @@ fn behaviours(found: &Comparison) -> Vec<Value> {
         }
     };
     BEHAVIOURS.iter().zip(&found.behaviours).map(row).collect()
+}
+
+/// Returns the rows of the table of parts: all flows by packets, and each class of lengths.
+fn parts(found: &Comparison) -> Vec<Value> {
+    let row = |part: &PartComparison| {
+        let share =
+            |side: usize, all: [u64; 2]| percent(part.packets[side] as f64 / all[1].max(1) as f64);
+        let sizes = [0, 1].map(|side| {
+            let all = [found.real, found.generated][side];
+            format!("{} flows, {} of the packets", count(part.flows[side]), share(side, all))
+        });
+        let pair = |[generated, floor]: [f64; 2]| format!("{generated:.3} ({floor:.3})");
+        let measures = part.distances.as_ref().map(|distances| {
+            let off: Vec<&str> = distances
+                .behaviours
+                .iter()
+                .filter(|rate| rate.is_off())
+                .map(|rate| rate.name.as_str())
+                .collect();
+            context! {
+                valid => distances.validity.map(percent),
+                categorical => pair(distances.mean_categorical()),
+                continuous => pair(distances.mean_continuous()),
+                trees => pair([distances.trees.generated, distances.trees.floor].map(|i| i.value)),
+                off => off.join(", "),
+            }
+        });
+        context! { name => part.name, sizes, measures }
+    };
+    std::iter::once(&found.by_packets).chain(&found.by_length).map(row).collect()
 }
 
 /// Returns a pair of bars: widths in per cent of `scale`, and texts.

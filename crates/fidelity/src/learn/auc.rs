@@ -10,36 +10,47 @@ use crate::sample::Interval;
 /// Mann-Whitney's U divided by the product of the sizes; 0.5 for an empty slice.
 #[must_use]
 pub fn auc(negative: &[f64], positive: &[f64]) -> f64 {
+    let alike = |scores: &[f64]| scores.iter().map(|&score| [score, 1.0]).collect::<Vec<_>>();
+    weighted_auc(&alike(negative), &alike(positive))
+}
+
+/// Returns [`auc`] of scores with their weights: members are drawn in proportion to these.
+fn weighted_auc(negative: &[[f64; 2]], positive: &[[f64; 2]]) -> f64 {
     if negative.is_empty() || positive.is_empty() {
         return 0.5;
     }
-    let mut all: Vec<(f64, bool)> =
+    let mut all: Vec<([f64; 2], bool)> =
         negative.iter().map(|&s| (s, false)).chain(positive.iter().map(|&s| (s, true))).collect();
-    all.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (mut below, mut wins) = (0.0, 0.0);
-    for tied in all.chunk_by(|a, b| a.0 == b.0) {
-        let positives = tied.iter().filter(|(_, is_positive)| *is_positive).count() as f64;
-        let negatives = tied.len() as f64 - positives;
+    all.sort_by(|a, b| a.0[0].total_cmp(&b.0[0]));
+    let (mut below, mut above, mut wins) = (0.0, 0.0, 0.0);
+    for tied in all.chunk_by(|a, b| a.0[0] == b.0[0]) {
+        let weight = |of: bool| -> f64 {
+            tied.iter().filter(|(_, is_positive)| *is_positive == of).map(|(s, _)| s[1]).sum()
+        };
+        let [negatives, positives] = [false, true].map(weight);
         wins += positives * (below + negatives / 2.0);
         below += negatives;
+        above += positives;
     }
-    wins / (negative.len() as f64 * positive.len() as f64)
+    wins / (below * above)
 }
 
-/// Returns the mean AUC of folds, each `[negative, positive]` scores, with a bootstrap over the
-/// scored flows.
+/// Scores of one fold with the weight of each, of negative and of positive members.
+pub(crate) type WeightedScores = [Vec<[f64; 2]>; 2];
+
+/// Returns the mean AUC of folds, with a bootstrap over the scored flows.
 pub(crate) fn bootstrap_auc(
-    folds: &[[Vec<f64>; 2]],
+    folds: &[WeightedScores],
     rounds: u32,
     random: &mut ChaCha8Rng,
 ) -> Interval {
-    let mean = |of: &[[Vec<f64>; 2]]| {
-        of.iter().map(|[a, b]| auc(a, b)).sum::<f64>() / of.len().max(1) as f64
+    let mean = |of: &[WeightedScores]| {
+        of.iter().map(|[a, b]| weighted_auc(a, b)).sum::<f64>() / of.len().max(1) as f64
     };
     let value = mean(folds);
     let repeated: Vec<f64> = (0..rounds.max(1))
         .map(|_| {
-            let mut again = |scores: &Vec<f64>| -> Vec<f64> {
+            let mut again = |scores: &Vec<[f64; 2]>| -> Vec<[f64; 2]> {
                 (0..scores.len()).map(|_| scores[random.random_range(0..scores.len())]).collect()
             };
             mean(&folds.iter().map(|[a, b]| [again(a), again(b)]).collect::<Vec<_>>())
@@ -63,6 +74,8 @@ mod tests {
         // Of the six pairs, (1, 2), (1, 4), (3, 4), (2, 4) won, (3, 2) lost, (2, 2) a tie.
         assert_eq!(auc(&[1.0, 2.0, 3.0], &[2.0, 4.0]), 4.5 / 6.0);
         assert_eq!(auc(&[], &[1.0]), 0.5);
+        // A weight of 2 is the score twice.
+        assert_eq!(weighted_auc(&[[1.0, 2.0], [3.0, 1.0]], &[[2.0, 1.0]]), 2.0 / 3.0);
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::auc::WeightedScores;
 use super::features::{LearnerInput, names};
 use super::ngram::Ngrams;
 use super::trees::{FeatureRow, learn_and_score};
@@ -43,6 +44,8 @@ pub struct Discriminators {
     pub held_out: HeldOut,
     /// Gradient-boosted trees on behaviour and header fields.
     pub trees: Discriminator,
+    /// The same trees, where each test flow counts as often as it has packets.
+    pub trees_by_packets: Discriminator,
     /// Gradient-boosted trees that see randomly drawn identifiers too; `None` where a side has
     /// none.
     pub trees_with_identifiers: Option<Discriminator>,
@@ -73,28 +76,10 @@ pub(crate) fn discriminate(
     rounds: u32,
     seed: u64,
 ) -> Discriminators {
+    let trials = Trials::new(draws);
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let (mut trials, mut floor_trials) = (Vec::new(), Vec::new());
-    for LearnerSample { real, floor, generated, has_reference } in draws {
-        if *has_reference {
-            let (more, floor_more) = by_capture(real, floor, generated);
-            trials.extend(more);
-            floor_trials.extend(floor_more);
-        } else {
-            trials.extend(by_flow(real, generated));
-            floor_trials.extend(by_flow(real, floor));
-        }
-    }
-    let mut both = |score: Score| {
-        let mut against = |trials: &[Trial<'_>]| {
-            bootstrap_auc(
-                &trials.iter().map(|t| t.scores(score)).collect::<Vec<_>>(),
-                rounds,
-                &mut random,
-            )
-        };
-        Discriminator { generated: against(&trials), floor: against(&floor_trials) }
-    };
+    let trees =
+        trials.scores(|seen, labels, others| by_trees(|s| &s.behaviour, seen, labels, others));
     Discriminators {
         flows: draws.first().map_or(0, |m| m.real.len()),
         held_out: if draws.iter().any(|m| m.has_reference) {
@@ -102,11 +87,15 @@ pub(crate) fn discriminate(
         } else {
             HeldOut::Flows
         },
-        trees: both(|seen, labels, others| by_trees(|s| &s.behaviour, seen, labels, others)),
+        trees: trees.discriminator(rounds, &mut random),
         trees_with_identifiers: has_identifiers.then(|| {
-            both(|seen, labels, others| by_trees(|s| &s.with_identifiers, seen, labels, others))
+            let trees = trials.scores(|seen, labels, others| {
+                by_trees(|s| &s.with_identifiers, seen, labels, others)
+            });
+            trees.discriminator(rounds, &mut random)
         }),
-        sequence: both(by_sequence),
+        sequence: trials.scores(by_sequence).discriminator(rounds, &mut random),
+        trees_by_packets: trees.weighted(rounds, &mut random),
         single_features: single_features(draws, has_identifiers),
     }
 }
@@ -139,6 +128,66 @@ fn single_features(draws: &[LearnerSample<'_>], has_identifiers: bool) -> Vec<Fe
     tells
 }
 
+/// Trains and tests trees on behaviour alone, as [`discriminate`] does.
+pub(crate) fn trees_alone(draws: &[LearnerSample<'_>], rounds: u32, seed: u64) -> Discriminator {
+    let trees = Trials::new(draws)
+        .scores(|seen, labels, others| by_trees(|s| &s.behaviour, seen, labels, others));
+    trees.discriminator(rounds, &mut ChaCha8Rng::seed_from_u64(seed))
+}
+
+/// Trials of generated flows and of the floor.
+struct Trials<'a> {
+    generated: Vec<Trial<'a>>,
+    floor: Vec<Trial<'a>>,
+}
+
+impl<'a> Trials<'a> {
+    fn new(draws: &[LearnerSample<'a>]) -> Trials<'a> {
+        let mut trials = Trials { generated: Vec::new(), floor: Vec::new() };
+        for LearnerSample { real, floor, generated, has_reference } in draws {
+            let (more, floor_more) = if *has_reference {
+                by_capture(real, floor, generated)
+            } else {
+                (by_flow(real, generated), by_flow(real, floor))
+            };
+            trials.generated.extend(more);
+            trials.floor.extend(floor_more);
+        }
+        trials
+    }
+
+    fn scores(&self, score: Score) -> TrialScores {
+        let of = |trials: &[Trial<'_>]| trials.iter().map(|t| t.scores(score)).collect();
+        TrialScores { generated: of(&self.generated), floor: of(&self.floor) }
+    }
+}
+
+/// Scores of all test flows, each with the number of its packets.
+struct TrialScores {
+    generated: Vec<WeightedScores>,
+    floor: Vec<WeightedScores>,
+}
+
+impl TrialScores {
+    /// Computes the AUC in which every flow counts once.
+    fn discriminator(&self, rounds: u32, random: &mut ChaCha8Rng) -> Discriminator {
+        let alike = |folds: &[WeightedScores]| -> Vec<WeightedScores> {
+            let once = |scores: &Vec<[f64; 2]>| scores.iter().map(|&[s, _]| [s, 1.0]).collect();
+            folds.iter().map(|[a, b]| [once(a), once(b)]).collect()
+        };
+        let [generated, floor] = [alike(&self.generated), alike(&self.floor)];
+        TrialScores { generated, floor }.weighted(rounds, random)
+    }
+
+    /// Computes the AUC in which every flow counts as often as it has packets.
+    fn weighted(&self, rounds: u32, random: &mut ChaCha8Rng) -> Discriminator {
+        Discriminator {
+            generated: bootstrap_auc(&self.generated, rounds, random),
+            floor: bootstrap_auc(&self.floor, rounds, random),
+        }
+    }
+}
+
 /// Training flows of both labels, and test flows of both labels.
 struct Trial<'a> {
     learnt: [Vec<&'a LearnerInput>; 2],
@@ -148,15 +197,18 @@ struct Trial<'a> {
 type Score = fn(&[&LearnerInput], &[f64], &[&LearnerInput]) -> Vec<f64>;
 
 impl Trial<'_> {
-    /// Returns the scores of the test flows: of label 0 and of label 1.
-    fn scores(&self, score: Score) -> [Vec<f64>; 2] {
+    /// Returns the scores of the test flows with their packets: of label 0 and of label 1.
+    fn scores(&self, score: Score) -> WeightedScores {
         let zeros = self.learnt[0].len();
         let learnt = self.learnt.concat();
         let labels: Vec<f64> =
             (0..learnt.len()).map(|i| if i < zeros { 0.0 } else { 1.0 }).collect();
-        let mut scores = score(&learnt, &labels, &self.tried.concat());
-        let seconds = scores.split_off(self.tried[0].len());
-        [scores, seconds]
+        let tried = self.tried.concat();
+        let scores = score(&learnt, &labels, &tried);
+        let weighted = scores.into_iter().zip(&tried).map(|(s, f)| [s, f64::from(f.packets)]);
+        let mut firsts: Vec<[f64; 2]> = weighted.collect();
+        let seconds = firsts.split_off(self.tried[0].len());
+        [firsts, seconds]
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct LearnerInput {
     pub(crate) symbols: Vec<Symbol>,
     /// Server port, the label that [`Utility`](super::Utility) predicts from the early packets.
     pub(crate) server_port: u16,
+    /// Number of packets of the flow.
+    pub(crate) packets: u32,
 }
 
 /// Computes the features of a flow.
@@ -38,6 +40,7 @@ pub(crate) fn learner_input(flow: &Flow) -> LearnerInput {
         early: early(flow),
         symbols: symbols(flow),
         server_port: flow.server.port,
+        packets: flow.packets.len() as u32,
     }
 }
 

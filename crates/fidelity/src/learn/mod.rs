@@ -10,8 +10,8 @@ mod utility;
 
 pub use auc::auc;
 pub(crate) use auc::bootstrap_auc;
-pub(crate) use discriminate::discriminate;
 pub use discriminate::{Discriminator, Discriminators, FeatureAuc, HeldOut};
+pub(crate) use discriminate::{discriminate, trees_alone};
 pub(crate) use features::{LearnerInput, learner_input};
 pub use utility::Utility;
 pub(crate) use utility::utility;

@@ -6,7 +6,8 @@ mod learnt;
 use std::sync::LazyLock;
 
 use fidelity::{
-    BEHAVIOURS, CHECKS, Comparison, Error, FlowSets, Settings, behaviours, compare, validity,
+    BEHAVIOURS, CHECKS, Comparison, Error, FlowSets, PartComparison, Settings, behaviours, compare,
+    targets, validity,
 };
 use flowtrack::{Direction, Flow};
 use tcpwire::Flags;
@@ -261,6 +262,9 @@ fn every_behaviour_is_found_where_it_is_put_into_one_flow() {
     shown("reset_after_fins", &after(Flags::RST | Flags::ACK, 0));
     shown("packets_after_close", &after(Flags::ACK, 100));
     shown("reset_with_window", &after(Flags::RST, 100));
+    shown("repetition", &|f| *f = with_a_loop(f, 40));
+    shown("probe_run", &|f| *f = with_a_loop(f, 40));
+    shown("long_flow", &|f| *f = with_a_loop(f, 1_024));
     shown("ip_id_repeated", &|f| f.packets.iter_mut().for_each(|p| p.ip_id = 7));
     shown("d_sack", &|f| {
         let mut p = *f.packets.iter().rfind(|p| p.flags.contains(Flags::ACK)).unwrap();
@@ -273,6 +277,90 @@ fn every_behaviour_is_found_where_it_is_put_into_one_flow() {
         p.options.len = 12;
         f.packets.push(p);
     });
+}
+
+/// Returns a flow whose second half is one keep-alive and its answer after another.
+fn with_a_loop(flow: &Flow, packets: usize) -> Flow {
+    let mut flow = flow.clone();
+    let half = flow.packets.len() / 2;
+    let tail = flow.packets.split_off(half);
+    let last = |flow: &Flow, side| *flow.packets.iter().rfind(|p| p.direction == side).unwrap();
+    let sides = [Direction::Forward, Direction::Reverse].map(|side| last(&flow, side));
+    let mut time_ns = flow.packets[half - 1].time_ns;
+    for i in 0..packets {
+        let p = sides[i % 2];
+        time_ns += if i % 2 == 0 { 1_000_000_000 } else { 30_000_000 };
+        let end = p.seq.add(p.payload_len);
+        let seq = if i % 2 == 0 { end.add(u32::MAX) } else { end };
+        let flags = Flags::ACK;
+        flow.packets.push(flowtrack::Packet { seq, flags, time_ns, payload_len: 0, ..p });
+    }
+    let by = time_ns - tail[0].time_ns + 1_000;
+    flow.packets.extend(tail.into_iter().map(|mut p| {
+        p.time_ns += by;
+        p
+    }));
+    flow
+}
+
+#[test]
+fn a_loop_in_one_flow_of_many_is_found_by_packets_and_not_by_flows() {
+    let plain = |flow: &&Flow| flow.packets.len() > 10 && flow.packets.len() < 100;
+    let at = REAL[1].iter().position(|flow| plain(&flow)).unwrap();
+    let mut damaged = REAL[1].clone();
+    damaged[at] = with_a_loop(&REAL[1][at], 4_000);
+    let rate = |found: &Comparison, name: &str| {
+        found.behaviours.iter().find(|b| b.name == name).unwrap().generated.value
+    };
+    let [same, found] = [&REAL[1], &damaged].map(|flows| against(flows));
+    for name in ["repetition", "probe_run", "long_flow"] {
+        let [before, after] = [&same, &found].map(|found| rate(found, name));
+        assert!(after > before + 0.1, "{name}: {before} and {after}");
+    }
+    let met = |found: &Comparison| -> Vec<(&'static str, bool)> {
+        let long =
+            targets(found, None).into_iter().filter(|t| ["long flows", "loops"].contains(&t.name));
+        long.map(|t| (t.name, t.is_met)).collect()
+    };
+    assert_eq!(met(&same), [("long flows", true), ("loops", true)]);
+    // The flow is in hardly any draw of the bootstrap twice, and in a third of them not at all.
+    let loops = damaged.iter().filter(|flow| plain(flow)).take(60);
+    let many: Vec<Flow> =
+        REAL[1].iter().cloned().chain(loops.map(|f| with_a_loop(f, 4_000))).collect();
+    assert_eq!(met(&against(&many)), [("long flows", false), ("loops", false)]);
+    // By flows, one of four hundred is nothing.
+    for field in &found.categorical {
+        assert!(field.name.contains("gram") || bits(&found, field.name) < 0.1, "{}", field.name);
+    }
+    // Weighted by packets, one flow is a third of all.
+    let packets = |of: &PartComparison| {
+        let fields = &of.distances.as_ref().unwrap().continuous;
+        let field = fields.iter().find(|f| f.name == "packets_client").unwrap();
+        field.distance.generated.value - field.distance.floor.value
+    };
+    let [by_flows, by_packets] = [decades(&found, "packets_client"), packets(&found.by_packets)];
+    assert!(by_flows < 0.05 && by_packets > 0.1, "{by_flows} and {by_packets}");
+}
+
+#[test]
+fn parts_hold_every_flow_once_and_find_damage_in_their_own_flows() {
+    let mut damaged = REAL[1].clone();
+    let long = damaged.iter_mut().filter(|f| (16..128).contains(&f.packets.len()));
+    long.flat_map(|f| &mut f.packets).for_each(|p| p.ttl = 77);
+    let found = against(&damaged);
+    let sum = |of: fn(&PartComparison) -> [u64; 2], side: usize| -> u64 {
+        found.by_length.iter().map(|part| of(part)[side]).sum()
+    };
+    for (side, all) in [found.real, found.generated].into_iter().enumerate() {
+        assert_eq!([sum(|p| p.flows, side), sum(|p| p.packets, side)], all);
+        assert_eq!([found.by_packets.flows[side], found.by_packets.packets[side]], all);
+    }
+    let ttl = |name: &str| {
+        let part = found.by_length.iter().find(|part| part.name == name).unwrap();
+        let fields = &part.distances.as_ref().unwrap().categorical;
+        fields.iter().find(|f| f.name == "ttl").unwrap().distance.generated.value
+    };
+    assert!(ttl("16 to 127") > 0.9 && ttl("under 16") < 0.1);
 }
 
 #[test]
