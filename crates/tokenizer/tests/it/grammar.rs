@@ -50,7 +50,7 @@ pub(crate) fn walk(seed: u64, constraint: Constraint, max_packets: u64) -> (Vec<
 
 /// Walks through the grammar, and takes any of the tokens `liked` where it is allowed, seven times
 /// out of eight.
-fn walk_that_prefers(
+pub(crate) fn walk_that_prefers(
     liked: &[u16],
     seed: u64,
     constraint: Constraint,

@@ -170,6 +170,7 @@ fn a_session_may_agree_on_accurate_ecn() {
     let counters = |i: usize| match i {
         0 => mss.clone(),
         1 => [&mss[..], &[1, 172, 11, 0, 0, 1, 0, 0, 0, 0, 0, 1]].concat(),
+        11 => vec![],
         _ => vec![1, 172, 11, 0, 0, 1, 0, 0, 0, 0, 0, 1],
     };
     assert_eq!(first_refused(&accurate_ecn_session(counters)), None);

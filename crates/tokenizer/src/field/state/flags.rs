@@ -13,7 +13,7 @@ const ONE: u16 = 0x040;
 /// First value of the counter (RFC 9768, section 3.2.2.1).
 const FIRST: u16 = 5;
 
-/// What both sides have agreed on about Accurate ECN.
+/// Agreement of both sides on Accurate ECN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum AccurateEcn {
     /// The last SYN did not ask for it, or the SYN-ACK did not grant it.

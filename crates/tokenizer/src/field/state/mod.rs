@@ -50,7 +50,7 @@ pub(crate) struct FlowState {
     recent_options: Vec<Elements>,
     /// Number of option octets decoded so far that no token holds.
     option_digits: usize,
-    /// What both sides have agreed on about Accurate ECN.
+    /// Agreement of both sides on Accurate ECN.
     accurate_ecn: AccurateEcn,
     /// Scratch space for the option elements of one packet.
     elements: Elements,

@@ -601,6 +601,8 @@ impl Session<'_> {
                 if self.may_carry_counters() {
                     mask.set(vocab::OPT_LIST.first);
                     mask.set_first(vocab::OPT_RECENT, self.state.recent_options());
+                    // Any packet may leave them out.
+                    mask.set(vocab::LAYOUT.at(usize::from(has_timestamps)));
                 }
             }
         }
