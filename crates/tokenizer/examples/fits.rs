@@ -2,7 +2,7 @@
 //! and the rules that refuse the others: `cargo run -p tokenizer --example fits FOLDER...`.
 //!
 //! A token that is refused is pushed all the same, so that every refusal of a session is seen.
-//! `first` counts the sessions whose first refusal a rule is, `any` those with one.
+//! The table counts the sessions whose first refusal a rule is.
 
 use std::io::Write;
 use std::path::Path;
@@ -14,5 +14,6 @@ fn main() -> std::io::Result<()> {
     for folder in std::env::args().skip(1) {
         fits.add_folder(Path::new(&folder));
     }
-    std::io::stdout().lock().write_all(fits.table(60).as_bytes())
+    let text = format!("{}\n{}", fits.table(), fits.examples(5));
+    std::io::stdout().lock().write_all(text.as_bytes())
 }

@@ -113,8 +113,8 @@ impl TsClock {
 
     /// Returns the time from which on a value `ticks` behind the expected one is not behind the
     /// last one, in nanoseconds. The clock must run.
-    pub(crate) fn catches_up_ns(&self, ticks: u8) -> i64 {
-        self.turned_ns().saturating_add(self.tick_ns.saturating_mul(ticks.into()))
+    pub(crate) fn catches_up_ns(&self, ticks: i64) -> i64 {
+        self.turned_ns().saturating_add(self.tick_ns.saturating_mul(ticks))
     }
 
     /// Returns the time in nanoseconds from `time_ns` on in which no value of the clock seems to

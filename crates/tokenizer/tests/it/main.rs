@@ -1,6 +1,7 @@
 //! Integration tests of the tokenizer: one binary for all.
 
 mod doc;
+mod fits;
 mod flows;
 mod grammar;
 mod option_digits;

@@ -205,12 +205,57 @@ fn a_packet_token_says_what_a_second_one_would() {
 }
 
 #[test]
-fn a_side_with_a_hole_sends_no_fin() {
+fn a_hole_is_filled_behind_the_fin_but_not_behind_a_rst() {
     let skip = [data(Client, Ack), vocab::SEQ_SKIP.at(0), NOW];
+    let tokens = then(established(CloseKind::Graceful, WIDE), &skip);
+    check(&tokens, &[(packet(Client, FinAck), true), (packet(Server, FinAck), true)]);
+    let fin = then(tokens, &[packet(Client, FinAck), NOW, data(Client, Ack)]);
+    check(&fin, &[(vocab::SEQ_HOLE.at(0), true), (NOW, false)]);
+    let reset = then(established(CloseKind::Reset, WIDE), &skip);
+    check(&reset, &[(packet(Client, Rst), false), (packet(Server, Rst), true)]);
+}
+
+#[test]
+fn an_acknowledgment_may_be_captured_before_octets_of_its_side() {
+    let ahead = [data(Server, Ack), NOW, acking(Client, Ack), vocab::SEQ_SKIP.at(0), NOW];
+    let grammar = || Grammar::new(Constraint::Session, Limits::default()).with_advisory_length();
+    for (close, end) in [(CloseKind::Graceful, FinAck), (CloseKind::Reset, Rst)] {
+        let tokens = then(established(close, WIDE), &ahead);
+        // The side has to send what the acknowledgment was behind.
+        check_with(grammar(), &tokens, &[(packet(Client, end), false)]);
+        check_with(
+            grammar(),
+            &then(tokens, &[data(Client, Ack), NOW]),
+            &[(packet(Client, end), true)],
+        );
+    }
+}
+
+#[test]
+fn an_acknowledgment_that_was_overtaken_has_no_payload() {
+    let acked = [data(Server, Ack), NOW, acking(Client, Ack), NOW];
+    let tokens = then(established(CloseKind::Graceful, WIDE), &acked);
+    check(&then(tokens.clone(), &[packet(Client, Ack)]), &[(vocab::ACK_BACK.first, true)]);
+    check(&then(tokens.clone(), &[data(Client, Ack)]), &[(vocab::ACK_BACK.first, false)]);
+    // By 1,460 octets.
+    let digits = [1460 / 256, 1460 % 256].map(|digit| vocab::DIGIT.at(digit));
+    let back = [&[packet(Client, Ack), vocab::ACK_BACK.first], &digits[..], &[NOW]].concat();
     check(
-        &then(established(CloseKind::Graceful, WIDE), &skip),
-        &[(packet(Client, FinAck), false), (packet(Server, FinAck), true)],
+        &then(tokens, &back),
+        &[
+            (data(Client, Ack), false),
+            (data(Client, Ack) + 1, true),
+            (packet(Client, FinAck), false),
+            (acking(Client, FinAck), true),
+            (packet(Client, Ack), true),
+        ],
     );
+}
+
+#[test]
+fn a_rst_without_ack_has_a_window_of_0() {
+    let tokens = then(established(CloseKind::Reset, WIDE), &[acking(Client, Rst)]);
+    check(&tokens, &[(vocab::ACK_SEG.at(0), false), (vocab::WIN.at(0), true), (NOW, false)]);
 }
 
 #[test]

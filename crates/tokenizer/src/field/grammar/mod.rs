@@ -8,7 +8,9 @@
 //!   comes before both FINs;
 //! - leaves no hole in either sequence space;
 //! - carries no payload and no FIN beyond the window that the receiver offered (section 3.8.6);
-//! - acknowledges nothing that was not sent, and takes no acknowledgment back (section 3.10.7);
+//! - acknowledges nothing that was not sent; only a packet that does nothing else may be overtaken
+//!   by a higher acknowledgment (section 3.10.7);
+//! - echoes TSvals that the other side has sent (RFC 7323, section 3.2);
 //! - has no run of acknowledgments that neither acknowledge nor answer anything (section 3.10.7.4;
 //!   RFC 5681, section 4.2).
 //!
@@ -104,7 +106,7 @@ impl Grammar {
     }
 
     /// Lets no packet of a session be earlier than the one before. Without it, the clock of a
-    /// capture may run back by up to 2^17 ns.
+    /// capture may run back by up to 2^20 ns.
     #[must_use]
     pub fn with_steady_clock(mut self) -> Grammar {
         self.bounds.has_steady_clock = true;

@@ -116,6 +116,33 @@ impl Watcher {
         self.streams[side].next
     }
 
+    /// Returns whether a second FIN of the connection that is not said again lies in the window, if
+    /// side `side` sends it at `seq`.
+    pub(super) fn takes_fin(&self, side: usize, seq: i64) -> bool {
+        let stream = &self.streams[side];
+        let least = match self.phase {
+            Phase::FinWait1 => stream.next - 1,
+            Phase::FinWait2 | Phase::CloseWait => stream.next,
+            _ => return true,
+        };
+        (least..=stream.acked + stream.window).contains(&seq)
+    }
+
+    /// Returns the TSval that those of side `side` must not be behind.
+    pub(super) fn stamp(&self, side: usize) -> Option<u32> {
+        self.streams[side].stamp
+    }
+
+    /// Returns the least acknowledgment that may come from side `side`.
+    pub(super) fn least_ack(&self, side: usize) -> i64 {
+        let stream = &self.streams[1 - side];
+        if self.phase == Phase::Closed || stream.window == 0 {
+            0
+        } else {
+            stream.acked - stream.window
+        }
+    }
+
     /// Returns the sequence offset up to which side `side` may send: `i64::MAX` once the connection
     /// is closed.
     pub(super) fn edge(&self, side: usize) -> i64 {
@@ -229,8 +256,8 @@ impl Watcher {
 
     fn is_ack_valid(&self, p: &Sighting) -> bool {
         let stream = &self.streams[1 - p.side];
-        let is_behind = stream.window != 0 && p.ack < stream.acked - stream.window;
-        !p.has(Flags::ACK) || (!is_behind && p.ack <= stream.edge.max(stream.acked))
+        !p.has(Flags::ACK)
+            || (self.least_ack(p.side)..=stream.edge.max(stream.acked)).contains(&p.ack)
     }
 
     fn dispatch(&mut self, p: &Sighting) {

@@ -14,7 +14,7 @@ const DEFAULT_MSS: u32 = 1460;
 /// that of a jumbo frame.
 const MAX_GUESSED_SEGMENT: u32 = 9000;
 /// Least length that shows a full segment when it comes twice in a row, in octets.
-pub(crate) const MIN_FULL_SEGMENT: u32 = 400;
+const MIN_FULL_SEGMENT: u32 = 400;
 
 impl FlowState {
     /// Returns the payload of a full segment of side `d`, in octets: that which the traffic has

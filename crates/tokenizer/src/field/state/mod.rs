@@ -26,7 +26,6 @@ use super::options::{Elements, Timestamps};
 use super::send_space::Sent;
 use crate::{FlowIdentity, SideIdentity};
 pub(crate) use flags::AccurateEcn;
-pub(crate) use len::MIN_FULL_SEGMENT;
 pub(crate) use sender::SenderState;
 use sender::{Offer, UnackedTsval};
 

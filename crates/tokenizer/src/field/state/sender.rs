@@ -192,6 +192,11 @@ impl SenderState {
         self.clock.last()
     }
 
+    /// Iterates over the last TSvals, oldest first.
+    pub(crate) fn tsvals(&self) -> impl Iterator<Item = u32> {
+        self.recent_tsvals.iter_from(0)
+    }
+
     /// Returns the TTL or hop limit of the last packet.
     pub(crate) fn ttl(&self) -> Option<u8> {
         self.ttl

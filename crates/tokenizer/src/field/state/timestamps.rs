@@ -15,32 +15,38 @@ impl FlowState {
         self.sides.iter().map(|s| s.clock.room_ns(self.time_ns)).min().unwrap_or(u64::MAX)
     }
 
-    /// Returns the time in nanoseconds until the TSval of a packet is not behind its side's last
-    /// one: 0 unless the TSval is behind its clock.
-    pub(crate) fn catch_up_ns(&self, delta: &PacketDelta) -> u64 {
-        match delta.ts_val {
-            TsvalDelta::Offset(by @ ..0) => self.wait_ns(delta.kind.direction, by.unsigned_abs()),
+    /// Returns the time in nanoseconds until the TSval of a packet is not less than its side's last
+    /// one and `more` ticks: 0 unless the TSval is behind its clock or `more` is positive.
+    pub(crate) fn catch_up_ns(&self, delta: &PacketDelta, more: i64) -> u64 {
+        let ticks = match delta.ts_val {
+            TsvalDelta::Expected => more,
+            TsvalDelta::Offset(by) => more - i64::from(by),
             _ => 0,
+        };
+        if ticks <= 0 || !self.will_carry_timestamps(delta) {
+            return 0;
         }
+        self.wait_ns(delta.kind.direction, ticks)
     }
 
     /// Returns the time in nanoseconds until a TSval `ticks` behind its clock is not behind the
     /// last TSval of side `d`.
-    fn wait_ns(&self, d: Direction, ticks: u8) -> u64 {
+    fn wait_ns(&self, d: Direction, ticks: i64) -> u64 {
         let clock = &self.sides[d.index()].clock;
         clock.catches_up_ns(ticks).saturating_sub(self.time_ns).max(0).unsigned_abs()
     }
 
     /// Returns the greatest number of ticks that a TSval of side `d` may be behind its clock if the
-    /// wait for it is to be shorter than `room_ns`.
-    pub(crate) fn ticks_behind(&self, d: Direction, room_ns: u64) -> usize {
+    /// wait until it is `more` ticks beyond the last one is to be shorter than `room_ns`.
+    pub(crate) fn ticks_behind(&self, d: Direction, more: u32, room_ns: u64) -> usize {
         // Every value behind a clock that has not started is behind the last TSval.
         let most = if self.sides[d.index()].clock.is_running() {
-            vocab::TSVAL.count() as u8 / 2
+            vocab::TSVAL.count() as i64 / 2
         } else {
             0
         };
-        (1..=most).rev().find(|&ticks| self.wait_ns(d, ticks) < room_ns).unwrap_or(0).into()
+        let is_soon = |&ticks: &i64| self.wait_ns(d, ticks + i64::from(more)) < room_ns;
+        (1..=most).rev().find(is_soon).unwrap_or(0) as usize
     }
 
     /// Returns the number of TSvals of the other side that side `d` may echo: from the one that it

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use flowtrack::Direction;
-use tcpwire::option_kind;
+use tcpwire::{Flags, option_kind};
 
 use super::packets::least_reset;
 use super::windows::MAX_PAYLOAD;
@@ -17,7 +17,7 @@ use crate::field::grammar::mask::Mask;
 use crate::field::grammar::syntax::Syntax;
 use crate::field::options::{Element, LAYOUTS};
 use crate::field::send_space::SendSpace;
-use crate::field::state::{AccurateEcn, MIN_FULL_SEGMENT};
+use crate::field::state::AccurateEcn;
 use crate::field::vocab;
 
 /// Upper bound on a gap in a session: 2^42 ns, 73 minutes.
@@ -27,17 +27,19 @@ const MAX_GAP_NS: u64 = 1 << 42;
 const MAX_ANSWER_NS: u64 = 1 << 36;
 /// Greatest time by which a capture's clock runs back in a session: a network card's queues are
 /// read one after another.
-const MAX_BACK_NS: u64 = 1 << 17;
-/// Greatest number of packets that fill what one packet skips.
-const MAX_PACKETS_TO_FILL: u64 = 128;
+const MAX_BACK_NS: u64 = 1 << 20;
 /// Greatest number of octets above the acknowledgment that a SACK block may reach.
 const MAX_SACKED_OCTETS: i64 = 1 << 30;
 /// Greatest number of octets below the acknowledgment that a D-SACK block may reach.
 const MAX_REPEATED_OCTETS: i64 = 1 << 24;
+/// Greatest distance of a sequence number or an acknowledgment in digits.
+const MAX_RAW: i64 = 1 << 30;
 /// Number of holes at which a side skips no further octets.
-const MAX_HOLES: usize = 4;
+const MAX_HOLES: usize = 16;
 /// Least maximum segment size that a session may spell in digits.
 const MIN_MSS: u64 = 64;
+/// Greatest number of ticks by which a TSval may move on in digits.
+const MAX_TICKS: u64 = 1 << 20;
 /// Octets of options that a SYN with payload keeps for its cookie: the shortest one, in whole
 /// words.
 const FAST_OPEN_OCTETS: usize = 8;
@@ -83,6 +85,10 @@ impl Session<'_> {
             // ECE and CWR (RFC 3168, section 6.1); with Accurate ECN a rise by 1 to 3.
             mask.set_first(vocab::FLAGS, 3);
             self.accurate_ecn(mask);
+            // RFC 9293, section 3.8.5: urgent data.
+            if self.delta.kind.has_payload && pattern != FlagPattern::Syn {
+                mask.set(vocab::FLAGS.at(3));
+            }
         }
         let kind = self.delta.kind;
         if follows(FieldOrder::Seq) {
@@ -114,6 +120,9 @@ impl Session<'_> {
                 return self.options(mask);
             }
         }
+        if follows(FieldOrder::Urgent) && self.delta.flags().contains(Flags::URG) {
+            return mask.set(vocab::URGENT.first);
+        }
         if follows(FieldOrder::Options) && self.delta.options == OptionsDelta::Expected {
             self.options(mask);
             if self.lacks_fast_open() {
@@ -125,15 +134,22 @@ impl Session<'_> {
             // The lower half of the tokens are values behind the clock. RFC 7323, section 5.3: a
             // receiver drops segments whose TSval is behind the last one.
             let half = vocab::TSVAL.count() / 2;
-            let behind = self.state.ticks_behind(d, self.max_gap_ns());
+            let behind = self.ticks_behind();
             mask.set_run(vocab::TSVAL.at(half - behind), half + behind);
-            mask.set(vocab::TSVAL_FORWARD.first);
+            let (least, _) = self.tsval_digits();
+            if least <= u16::MAX.into() {
+                mask.set(vocab::TSVAL_FORWARD.first);
+            }
+            // RFC 7323, section 5.2: nobody checks the TSval of a RST.
+            if !pattern.is_rst() || !self.must_close() {
+                mask.set(vocab::TSVAL_RAW.first);
+            }
         }
         // RFC 7323, section 3.2: TSecr is valid if ACK is set.
         if follows(FieldOrder::TsEcr) && has_timestamps && pattern.has_ack() {
             mask.set_first(vocab::TSECR, self.state.echo_candidates(d));
-            // The other side's last TSval, however many have come since the last echo.
-            if self.state.echo_candidates(d) > vocab::TSECR.count() {
+            // Any of the other side's TSvals, where an acknowledgment was overtaken.
+            if self.peer_tsvals().next().is_some() {
                 mask.set(vocab::TSECR_RAW.first);
             }
         }
@@ -193,7 +209,7 @@ impl Session<'_> {
     /// they may say: those of the gap, or those of the time at which an answer is due.
     fn times(&self) -> [(TimeTokens, RangeInclusive<u64>); 2] {
         let unit_ns = self.parser.header.unit_ns() as u64;
-        let least = self.state.catch_up_ns(self.delta).div_ceil(unit_ns);
+        let least = self.catch_up_ns().div_ceil(unit_ns);
         let most = (self.max_gap_ns() / unit_ns).max(least);
         #[expect(clippy::reversed_empty_ranges, reason = "an empty range allows no time")]
         let none = 1..=0;
@@ -213,7 +229,47 @@ impl Session<'_> {
     /// 2^31 ticks of idle time a timestamp clock seems to have gone back.
     pub(super) fn max_gap_ns(&self) -> u64 {
         let most_ns = if self.delta.kind.advances_ack { MAX_ANSWER_NS } else { MAX_GAP_NS };
-        most_ns.min(self.state.clock_room_ns())
+        // Behind a RST nobody looks at timestamps.
+        if self.progress.has_reset { most_ns } else { most_ns.min(self.state.clock_room_ns()) }
+    }
+
+    /// Returns by how many ticks the TSval of the current packet may be less than the last one of
+    /// its side, and by how many it must be more. RFC 7323, section 5.3: what was captured late
+    /// carries an older TSval, which the next packets must not stay behind.
+    fn tsval_room(&self) -> (u8, u32) {
+        let d = self.delta.kind.direction;
+        let last = self.state.sides[d.index()].last_tsval();
+        let ahead_of_last = |value: u32| value.wrapping_sub(last) as i32;
+        if self.delta.kind.pattern.is_rst() {
+            return (0, 0);
+        }
+        if self.delta.is_retransmission() {
+            let noted = self.progress.watcher.stamp(d.index()).map_or(0, ahead_of_last);
+            return (noted.saturating_neg().clamp(0, u8::MAX.into()) as u8, 0);
+        }
+        let highest = self.progress.highest_tsvals[d.index()].map_or(0, ahead_of_last);
+        (0, highest.max(0).unsigned_abs())
+    }
+
+    /// Returns the greatest number of ticks that the TSval of the current packet may be behind its
+    /// clock.
+    fn ticks_behind(&self) -> usize {
+        let (back, more) = self.tsval_room();
+        let d = self.delta.kind.direction;
+        let ticks = self.state.ticks_behind(d, more, self.max_gap_ns());
+        ticks.max(usize::from(back).min(vocab::TSVAL.count() / 2))
+    }
+
+    /// Returns the time in nanoseconds until the TSval of the current packet is not too old.
+    fn catch_up_ns(&self) -> u64 {
+        let (back, more) = self.tsval_room();
+        self.state.catch_up_ns(self.delta, i64::from(more) - i64::from(back))
+    }
+
+    /// Returns by how many ticks a TSval in digits moves on: the least number for 16 bits.
+    fn tsval_digits(&self) -> (u64, u64) {
+        let (_, more) = self.tsval_room();
+        (more.into(), MAX_TICKS.max(more.into()))
     }
 
     /// Returns whether the current packet has to repeat sent octets or to fill a hole.
@@ -227,25 +283,31 @@ impl Session<'_> {
     }
 
     /// Returns whether the current packet needs a length token, since the expected payload exceeds
-    /// the window.
+    /// the window, or leaves something missing though the session must close.
     pub(super) fn must_encode_len(&self) -> bool {
-        self.delta.kind.has_payload
-            && !self.delta.is_retransmission()
-            && u64::from(self.state.decoded_len(self.delta)) > self.max_payload()
+        let len = u64::from(self.state.decoded_len(self.delta));
+        let is_beyond = !self.delta.is_retransmission() && len > self.max_payload();
+        self.delta.kind.has_payload && (is_beyond || len < self.least_payload())
     }
 
     /// Returns the greatest number of octets that the next packet of side `d` may skip. They cost
     /// packets later: as many as fill the hole.
     fn most_skipped(&self, d: Direction) -> u64 {
         let space = &self.state.sides[d.index()].space;
-        let full = u64::from(self.state.full_segment(d));
-        let is_late = self.state.has_fin() && !self.delta.kind.pattern.is_fin();
-        if is_late || space.fin().is_some() || space.holes() >= MAX_HOLES || full > MAX_PAYLOAD {
+        let is_fin = self.delta.kind.pattern.is_fin();
+        let is_late = self.state.has_fin() && !is_fin;
+        if is_late || space.fin().is_some() || space.holes() >= MAX_HOLES {
             return 0;
         }
-        let packets = self.spare.saturating_sub(3).min(MAX_PACKETS_TO_FILL);
-        let octets = packets * full.min(MIN_FULL_SEGMENT.into());
+        // The FIN is one of the packets that close the session.
+        let packets = self.spare.saturating_sub(if is_fin { 2 } else { 3 }).min(2);
+        let octets = packets * MAX_PAYLOAD;
         self.usable_window(d).saturating_sub(1).min(octets).min(u16::MAX.into())
+    }
+
+    /// Returns the numbers of full segments that the next packet of side `d` may skip.
+    fn skips(&self, d: Direction) -> usize {
+        (self.most_skipped(d) / u64::from(self.state.full_segment(d))) as usize
     }
 
     /// Returns whether the current packet is a RST that needs a sequence token, since the watcher
@@ -284,6 +346,17 @@ impl Session<'_> {
         (first, (space.snd_nxt() - least).clamp(0, u16::MAX.into()).unsigned_abs())
     }
 
+    /// Returns the bounds of a distance of 32 bits from the next sequence number, for payload that
+    /// comes again from further behind than 16 bits say.
+    fn raw_back(&self) -> Option<(u64, u64)> {
+        let PacketKind { direction: d, advances_ack, .. } = self.delta.kind;
+        let space = &self.state.sides[d.index()].space;
+        let least = if advances_ack { space.snd_una() } else { 1 };
+        let back = (space.snd_nxt() - least).clamp(0, MAX_RAW).unsigned_abs();
+        let range = ((1 << 32) - back, (1 << 32) - (u64::from(u16::MAX) + 1));
+        (range.0 <= range.1).then_some(range)
+    }
+
     /// Adds sequence numbers other than the expected one.
     pub(super) fn seq(&self, mask: &mut Mask) {
         let PacketKind { direction: d, pattern, has_payload, .. } = self.delta.kind;
@@ -307,6 +380,7 @@ impl Session<'_> {
         if pattern.is_fin() && space.fin().is_none() {
             if self.most_skipped(d) > 0 && !self.must_close() {
                 mask.set(vocab::SEQ_FORWARD.first);
+                mask.set_first(vocab::SEQ_SKIP, self.skips(d));
             }
             return;
         }
@@ -334,9 +408,14 @@ impl Session<'_> {
                 mask.set(vocab::SEQ_UNA.first);
                 mask.set(vocab::SEQ_BACK.first);
             }
+            // An acknowledgment that has overtaken its side's own octets.
+            if self.most_skipped(d) > 0 && !has_spent && !self.must_close() {
+                mask.set_first(vocab::SEQ_SKIP, self.skips(d));
+                mask.set(vocab::SEQ_FORWARD.first);
+            }
             return;
         }
-        if self.may_keep_alive(d) && !self.delta.kind.advances_ack {
+        if self.may_keep_alive(d) && !self.delta.kind.advances_ack && !self.must_close() {
             mask.set(vocab::SEQ_KEEPALIVE.first);
         }
         let must_close = self.must_close();
@@ -355,10 +434,11 @@ impl Session<'_> {
         if space.snd_una() < space.snd_nxt() - i64::from(space.fin().is_some()) {
             mask.set(vocab::SEQ_UNA.first);
         }
-        let full = u64::from(self.state.full_segment(d));
-        let most = self.most_skipped(d);
-        mask.set_first(vocab::SEQ_SKIP, (most / full) as usize);
-        if most > 0 {
+        if self.raw_back().is_some() {
+            mask.set(vocab::SEQ_RAW.first);
+        }
+        mask.set_first(vocab::SEQ_SKIP, self.skips(d));
+        if self.most_skipped(d) > 0 {
             mask.set(vocab::SEQ_FORWARD.first);
         }
     }
@@ -366,7 +446,24 @@ impl Session<'_> {
     /// Adds acknowledgments of a part of the received octets.
     pub(super) fn ack(&self, mask: &mut Mask) {
         let PacketKind { direction: d, pattern, advances_ack, .. } = self.delta.kind;
-        if !advances_ack || pattern.is_syn() || !self.is_established() {
+        if pattern.is_syn() || !self.is_established() {
+            return;
+        }
+        // Without ACK any number will do.
+        if pattern == FlagPattern::Rst {
+            if advances_ack {
+                mask.set(vocab::ACK_RAW.first);
+            }
+            return;
+        }
+        let is_pure_ack = pattern == FlagPattern::Ack && !self.delta.kind.has_payload;
+        if !advances_ack {
+            if is_pure_ack && self.most_ack_back(d) > 0 {
+                mask.set(vocab::ACK_BACK.first);
+            }
+            return;
+        }
+        if self.is_overtaken(d) && !is_pure_ack {
             return;
         }
         if self.must_close() || (pattern.is_fin() && self.must_acknowledge_fin(d)) {
@@ -392,36 +489,73 @@ impl Session<'_> {
         if self.most_forward(d) > 0 {
             mask.set(vocab::ACK_FORWARD.first);
         }
+        if self.most_forward(d) > u16::MAX.into() {
+            mask.set(vocab::ACK_RAW.first);
+        }
     }
 
     /// Returns the greatest number of octets by which side `d` may acknowledge more than it did,
     /// but less than everything received.
     fn most_forward(&self, d: Direction) -> i64 {
         let (side, peer) = self.state.pair(d);
-        (peer.space.contiguous() - 1 - side.last_ack).clamp(0, u16::MAX.into())
+        (peer.space.contiguous() - 1 - side.last_ack).clamp(0, MAX_RAW)
+    }
+
+    /// Returns the greatest number of octets by which an acknowledgment of side `d` may be behind
+    /// its last one, since it was overtaken (RFC 9293, section 3.10.7.4).
+    fn most_ack_back(&self, d: Direction) -> i64 {
+        if self.must_close() || self.state.has_fin() || self.progress.has_reset {
+            return 0;
+        }
+        let least = self.progress.watcher.least_ack(d.index()).max(1);
+        (self.state.pair(d).0.last_ack - least).clamp(0, u16::MAX.into())
+    }
+
+    /// Iterates over the last TSvals of the receiver of the current packet.
+    fn peer_tsvals(&self) -> impl Iterator<Item = u32> {
+        let (_, peer) = self.state.pair(self.delta.kind.direction);
+        let last = peer.last_tsval();
+        peer.tsvals().map(move |value| value.wrapping_sub(last))
+    }
+
+    /// Adds the digits of a TSecr that the other side has sent: its distance from the last one.
+    fn echo_digits(&self, mask: &mut Mask) {
+        let (left, read) = (u32::from(self.parser.digits.left), self.parser.digits.value);
+        for by in self.peer_tsvals().map(u64::from) {
+            if by >> (8 * left) == read {
+                mask.set(vocab::DIGIT.at((by >> (8 * left - 8) & 0xff) as usize));
+            }
+        }
     }
 
     /// Returns whether a payload as long as the last one of the side fits into the window.
     pub(super) fn may_repeat_len(&self) -> bool {
         let last = self.state.last_len(self.delta.kind.direction);
-        last > 0 && u64::from(last) <= self.max_payload()
+        last > 0 && (self.least_payload()..=self.max_payload()).contains(&last.into())
     }
 
     /// Adds payload lengths that fit into the window.
     pub(super) fn len(&self, mask: &mut Mask) {
-        let is_fill = matches!(self.delta.seq, SeqDelta::FillHole(_));
         let is_fixed = self.delta.is_retransmission() && self.delta.kind.pattern.is_fin();
-        if !self.delta.kind.has_payload || is_fixed || (is_fill && self.must_close()) {
+        if !self.delta.kind.has_payload || is_fixed {
             return;
         }
         let d = self.delta.kind.direction;
-        let max = self.max_payload();
+        let (least, max) = (self.least_payload(), self.max_payload());
         if self.may_repeat_len() {
             mask.set(vocab::LEN_SAME.first);
         }
-        let multiples = max / u64::from(self.state.full_segment(d));
-        mask.set_first(vocab::LEN_MULTIPLE, multiples.saturating_sub(1) as usize);
+        let full = u64::from(self.state.full_segment(d));
+        mask.set_first(vocab::LEN_MULTIPLE, (max / full).saturating_sub(1) as usize);
         mask.set_first(vocab::LEN, buckets_up_to(&bucket::LENGTHS, max));
+        if least > 0 {
+            // Removes the lengths below the least one.
+            let multiples =
+                (2..2 + vocab::LEN_MULTIPLE.count() as u64).take_while(|k| k * full < least);
+            multiples.for_each(|k| mask.clear(vocab::LEN_MULTIPLE.at(k as usize - 2)));
+            let buckets = bucket::LENGTHS.index(least).unwrap_or(0);
+            (0..buckets).for_each(|i| mask.clear(vocab::LEN.at(i)));
+        }
     }
 
     /// Adds the digits that may follow in a number.
@@ -430,12 +564,25 @@ impl Session<'_> {
         let (least, most) = match digits.target {
             DigitTarget::SeqBack => self.back_range(),
             DigitTarget::SeqForward => (1, self.most_skipped(self.delta.kind.direction)),
-            DigitTarget::TsEcrRaw => (0, 0),
+            DigitTarget::TsEcrRaw => return self.echo_digits(mask),
             DigitTarget::AckForward => {
                 (1, self.most_forward(self.delta.kind.direction).unsigned_abs())
             }
+            DigitTarget::AckRaw if !self.delta.kind.pattern.has_ack() => (0, u64::MAX),
+            DigitTarget::AckRaw => {
+                let least = u64::from(u16::MAX) + 1;
+                (least, self.most_forward(self.delta.kind.direction).unsigned_abs())
+            }
+            DigitTarget::SeqRaw => self.raw_back().unwrap_or_default(),
+            DigitTarget::Urgent => (1, u64::MAX),
+            DigitTarget::TsValForward => self.tsval_digits(),
+            DigitTarget::TsValRaw if self.delta.kind.pattern.is_rst() => (0, u64::MAX),
+            DigitTarget::TsValRaw => self.tsval_digits(),
+            DigitTarget::AckBack => {
+                (1, self.most_ack_back(self.delta.kind.direction).unsigned_abs())
+            }
             DigitTarget::Sack { .. } => return self.sack_digits(mask),
-            DigitTarget::Len => (0, self.max_payload()),
+            DigitTarget::Len => (self.least_payload(), self.max_payload()),
             DigitTarget::WindowUp => {
                 let expected = self.expected_window();
                 (self.min_window().saturating_sub(expected), u64::from(u16::MAX) - expected)
@@ -793,7 +940,7 @@ impl Session<'_> {
     /// Returns the greatest time by which the capture's clock may have run back before the current
     /// packet, in units of the flow: the times of a session are not before its first one.
     fn most_back(&self) -> u64 {
-        if self.bounds.has_steady_clock || self.state.catch_up_ns(self.delta) > 0 {
+        if self.bounds.has_steady_clock || self.catch_up_ns() > 0 {
             return 0;
         }
         MAX_BACK_NS.min(self.state.elapsed_ns()) / self.parser.header.unit_ns() as u64

@@ -14,8 +14,9 @@ use super::watcher::{Phase, Sighting, Watcher};
 use crate::field::delta::{FlagPattern, PacketDelta, PacketKind, Said};
 use crate::field::header::{CloseKind, SessionClass};
 use crate::field::parse::{Parser, ParserState};
-use crate::field::state::{FlowState, MIN_FULL_SEGMENT, SenderState};
+use crate::field::state::{FlowState, SenderState};
 use crate::field::vocab;
+use windows::MAX_PAYLOAD;
 
 /// Number of packets in which every session can open and close: lower limits count as this one.
 const SHORTEST_SESSION: u64 = 7;
@@ -122,6 +123,11 @@ pub(in crate::field::grammar) struct Progress {
     /// Whether the last two packets of each side differ in their IPv4 identification, and neither
     /// is 0.
     counts_ids: [bool; 2],
+    /// Highest sequence offset of each side's packets without payload: they are captured before
+    /// the octets that they follow.
+    ahead: [i64; 2],
+    /// Highest TSval of each side's packets other than RSTs.
+    highest_tsvals: [Option<u32>; 2],
     observer: Observer,
     watcher: Watcher,
 }
@@ -160,11 +166,23 @@ impl Progress {
         if packet.flags.contains(Flags::RST) && !has_both_fins {
             self.reset_by.get_or_insert(packet.direction);
         }
+        let ahead = &mut self.ahead[delta.kind.direction.index()];
+        if pattern == FlagPattern::Ack && packet.payload_len == 0 {
+            *ahead = seq.max(*ahead);
+        }
         self.has_pure_ack |= pattern == FlagPattern::Ack && packet.payload_len == 0;
         let is_before_next = !pattern.is_syn() && !pattern.is_fin() && seq == next - 1;
         let observed =
             Observation { delta, packet: &packet, seq, is_before_next, was_closing, had_fin };
         self.observer.update(&observed, state);
+        if has_timestamps && !pattern.is_rst() {
+            let value = state.sides[delta.kind.direction.index()].last_tsval();
+            let highest = &mut self.highest_tsvals[delta.kind.direction.index()];
+            let is_higher = |highest: u32| value.wrapping_sub(highest) as i32 >= 0;
+            if highest.is_none_or(is_higher) {
+                *highest = Some(value);
+            }
+        }
         self.watch(&packet, seq, has_timestamps, state);
     }
 
@@ -184,12 +202,18 @@ impl Progress {
         self.watcher.observe(&Sighting::new(packet, seq, ack, shift, tsval));
     }
 
+    /// Returns the number of octets of each side that follow the octets sent, and that a packet
+    /// without payload was behind.
+    fn owed(&self, state: &FlowState) -> [i64; 2] {
+        [0, 1].map(|d| (self.ahead[d] - state.sides[d].space.snd_nxt()).max(0))
+    }
+
     /// Returns whether the session has closed in the way that its class demands, for both ends and
     /// for the watcher.
     fn is_closed(&self, class: SessionClass, state: &FlowState) -> bool {
         let [client, server] = &state.sides;
         let holes = client.space.holes() + server.space.holes();
-        if holes > 0 || self.watcher.phase() != Phase::Closed {
+        if holes > 0 || self.owed(state) != [0; 2] || self.watcher.phase() != Phase::Closed {
             return false;
         }
         if class.close == CloseKind::Reset {
@@ -278,17 +302,29 @@ impl<'a> Session<'a> {
         let fills = |d: Direction| -> u64 {
             let space = &self.state.pair(d).0.space;
             let holes = (0..space.holes()).filter_map(|k| space.hole(k));
-            holes.map(|hole| self.packets_to_fill(d, (hole.end - hole.start).unsigned_abs())).sum()
+            let octets = holes.map(|hole| hole.end - hole.start).chain([self.owed(d)]);
+            octets.map(|octets| octets.unsigned_abs().div_ceil(MAX_PAYLOAD)).sum()
         };
         let fills = fills(Direction::Forward) + fills(Direction::Reverse);
         let max = self.bounds.max_packets(self.parser.header.length_class);
         max.saturating_sub(self.progress.packets + self.packets_to_close() + fills)
     }
 
-    /// Returns the greatest number of packets that a hole of `octets` takes. The full segment of
-    /// side `d` may shrink before the hole is filled, but not below [`MIN_FULL_SEGMENT`].
-    fn packets_to_fill(&self, d: Direction, octets: u64) -> u64 {
-        octets.div_ceil(u64::from(self.state.full_segment(d).min(MIN_FULL_SEGMENT)))
+    /// Returns the number of octets that side `d` has to send, since a packet of its own was
+    /// captured before them.
+    fn owed(&self, d: Direction) -> i64 {
+        self.progress.owed(self.state)[d.index()]
+    }
+
+    /// Returns the sequence offset after all octets that side `d` has sent or has to send.
+    fn end_of(&self, d: Direction) -> i64 {
+        self.state.sides[d.index()].space.snd_nxt().max(self.progress.ahead[d.index()])
+    }
+
+    /// Returns whether the last acknowledgment of side `d` was overtaken by a higher one.
+    fn is_overtaken(&self, d: Direction) -> bool {
+        let (side, peer) = self.state.pair(d);
+        side.last_ack < peer.space.snd_una()
     }
 
     /// Returns whether the watcher expects other sequence numbers or other FINs than the sides

@@ -53,7 +53,16 @@ impl Session<'_> {
         let pattern = kind.pattern;
         // RFC 9293, section 3.10.7.4: an acknowledgment of octets that were not sent is answered
         // with an ACK and dropped.
-        if kind.advances_ack && (peer.space.contiguous() <= side.last_ack || !pattern.has_ack()) {
+        let has_news = peer.space.contiguous() > side.last_ack && pattern.has_ack();
+        // RFC 9293, section 3.1: without ACK the field has no meaning, and some senders leave their
+        // last acknowledgment in it.
+        if kind.advances_ack && !has_news && pattern != FlagPattern::Rst {
+            return false;
+        }
+        // RFC 9293, section 3.10.7.4: an overtaken acknowledgment is a packet of its own; the next
+        // one that does more acknowledges everything.
+        let is_pure_ack = pattern == FlagPattern::Ack && !kind.has_payload;
+        if self.is_overtaken(d) && pattern.has_ack() && !kind.advances_ack && !is_pure_ack {
             return false;
         }
         let is_blocked = kind.has_payload && self.usable_window(d) == 0;
@@ -85,7 +94,7 @@ impl Session<'_> {
             // From TIME-WAIT the last acknowledgment comes again, from LAST-ACK the FIN (RFC 9293,
             // section 3.10.7.4).
             let is_fin = pattern == FlagPattern::FinAck && !kind.has_payload;
-            return kind.is_duplicate_ack() || (is_fin && !kind.advances_ack);
+            return is_pure_ack || (is_fin && !kind.advances_ack);
         }
         match (side.space.fin(), pattern.is_fin(), kind.has_payload) {
             (None, true, _) => self.allows_fin(kind),
@@ -102,17 +111,23 @@ impl Session<'_> {
             // A retransmission does not acknowledge the other side's FIN, since observers ignore
             // it.
             (Some(_), false, true) => {
-                let is_sent_again = side.space.outstanding() > 0 || side.space.holes() > 0;
-                is_sent_again && !(kind.advances_ack && peer.space.fin().is_some())
+                self.may_send_again(kind) && !(kind.advances_ack && peer.space.fin().is_some())
             }
-            (None, false, true) if is_blocked => {
-                side.space.outstanding() > 0 || side.space.holes() > 0
-            }
+            (None, false, true) if is_blocked => self.may_send_again(kind),
             _ if kind.is_duplicate_ack() => {
                 kind.said == Said::KeepAlive || !self.has_spent_gratuitous_acks(d)
             }
             _ => kind.has_payload || pattern == FlagPattern::Ack,
         }
+    }
+
+    /// Returns whether there are octets that a packet of this kind may carry again, or that fill a
+    /// hole: with news, only what is not acknowledged.
+    fn may_send_again(&self, kind: PacketKind) -> bool {
+        let space = &self.state.pair(kind.direction).0.space;
+        let first = 1 + i64::from(space.fin().is_some());
+        let is_again = space.outstanding() > 0 || space.holes() > 0;
+        is_again || (!kind.advances_ack && space.snd_nxt() > first)
     }
 
     /// Returns whether a packet of this kind may have the fields that its token says: those that
@@ -153,6 +168,7 @@ impl Session<'_> {
         };
         is_of_class
             && side.space.holes() == 0
+            && self.owed(d) == 0
             && self.is_long_enough(1 + MAX_AFTER_CLOSE)
             && self.progress.has_pure_ack
     }
@@ -169,8 +185,10 @@ impl Session<'_> {
         let (side, peer) = self.state.pair(kind.direction);
         let is_reset = self.progress.reset_by.is_some();
         let end = side.space.snd_nxt() + i64::from(kind.has_payload);
-        // RFC 9293, section 3.6: the FIN follows all octets that the side has to send.
-        side.space.holes() == 0
+        let is_taken =
+            self.progress.watcher.takes_fin(kind.direction.index(), side.space.snd_nxt());
+        self.owed(kind.direction) == 0
+            && (is_taken || self.must_close())
             && self.right_edge(kind.direction, true) >= end
             && self.leaves_peer_able_to_close(kind)
             && (peer.space.fin().is_none()
@@ -220,8 +238,9 @@ impl Session<'_> {
                 let acked = if kind.advances_ack { peer.space.contiguous() } else { side.last_ack };
                 let furthest = acked + (i64::from(u16::MAX) << self.state.window_shift(d));
                 let watched = self.progress.watcher.edge(d.reversed().index());
-                self.progress.observer.max_right_edge[d.index()].min(watched) > peer.space.snd_nxt()
-                    && furthest > peer.space.snd_nxt()
+                let end = self.end_of(d.reversed());
+                self.progress.observer.max_right_edge[d.index()].min(watched) > end
+                    && furthest > end
             }
         }
     }
@@ -267,11 +286,11 @@ impl Session<'_> {
             };
         }
         for (side, d) in [(client, Direction::Forward), (server, Direction::Reverse)] {
-            if side.space.holes() > 0 {
+            if side.space.holes() > 0 || self.owed(d) > 0 {
                 return kind.direction == d
                     && pattern == FlagPattern::Ack
                     && kind.has_payload
-                    && !kind.advances_ack;
+                    && kind.advances_ack == self.is_overtaken(d);
             }
         }
         if self.closes_by_reset() {

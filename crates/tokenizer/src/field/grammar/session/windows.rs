@@ -15,8 +15,14 @@ const MAX_SYN_PAYLOAD: u64 = 1_460;
 
 impl Session<'_> {
     /// Returns the offset up to which side `d` may send: the right edge of the window that the
-    /// other side offers.
+    /// other side offers, or the number of a packet that was captured too early.
     pub(super) fn right_edge(&self, d: Direction, is_fin: bool) -> i64 {
+        let edge = self.offered_edge(d, is_fin);
+        if self.owed(d) > 0 { edge.max(self.end_of(d)) } else { edge }
+    }
+
+    /// Returns the right edge of the window that side `d` may use.
+    fn offered_edge(&self, d: Direction, is_fin: bool) -> i64 {
         let other = d.reversed().index();
         let observer = &self.progress.observer;
         let has_sent_fin = self.state.sides[d.index()].space.fin().is_some();
@@ -40,7 +46,7 @@ impl Session<'_> {
 
     /// Returns whether the window leaves side `d` no room for its FIN.
     pub(super) fn lacks_room_for_fin(&self, d: Direction) -> bool {
-        self.right_edge(d, true) < self.state.sides[d.index()].space.snd_nxt()
+        self.offered_edge(d, true) < self.end_of(d)
     }
 
     /// Returns the number of payload octets that side `d` may send from `offset` on.
@@ -77,6 +83,24 @@ impl Session<'_> {
         self.usable_window_from(d, seq).min(MAX_PAYLOAD)
     }
 
+    /// Returns the least payload of the current packet: once the session must close, one packet
+    /// fills what is missing.
+    pub(super) fn least_payload(&self) -> u64 {
+        let kind = self.delta.kind;
+        if !self.must_close() || !kind.has_payload {
+            return 0;
+        }
+        let octets = match self.delta.seq {
+            SeqDelta::FillHole(k) => {
+                let space = &self.state.sides[kind.direction.index()].space;
+                space.hole(k.into()).map_or(0, |hole| hole.end - hole.start)
+            }
+            SeqDelta::Expected => self.owed(kind.direction),
+            _ => 0,
+        };
+        octets.unsigned_abs().min(MAX_PAYLOAD)
+    }
+
     /// Returns the window of the current packet if it has no window token.
     pub(super) fn expected_window(&self) -> u64 {
         self.state.expected_window(self.delta.kind.direction, self.delta.flags()).into()
@@ -100,7 +124,7 @@ impl Session<'_> {
         let shift = if pattern.is_syn() { 0 } else { self.state.window_shift(d) };
         // RFC 9293, section 3.8.6: a receiver should not shrink the window. Here it keeps at least
         // the octets that are on their way, and one for the other side's FIN.
-        let in_flight = peer.space.snd_nxt() + i64::from(peer.space.fin().is_none()) - ack;
+        let in_flight = self.end_of(d.reversed()) + i64::from(peer.space.fin().is_none()) - ack;
         let used = units(in_flight, shift).max(open);
         // Observers know the last acknowledgment by its numbers, if it carries ACK alone.
         let is_last = peer.space.fin() == Some(ack) && self.delta.flags() == Flags::ACK;
