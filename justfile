@@ -55,6 +55,14 @@ test-tools:
 build:
     scripts/programs release
 
+# the Python package as a wheel, which holds tcp-encode, tcp-decode and tcp-eval too
+wheel *ARGS="target/wheels":
+    scripts/release/wheel "$@"
+
+# the Python package with torch: just test-python, with PYTHON and PYTHONPATH as scripts/check/python says
+test-python *ARGS:
+    scripts/check/python "$@"
+
 # write docs/tokens.md from the table of token ids
 docs-tokens:
     cargo run -q -p tokenizer --example tokens_doc > target/tokens.md && mv target/tokens.md docs/tokens.md

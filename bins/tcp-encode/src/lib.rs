@@ -20,4 +20,4 @@ mod summary;
 mod task;
 
 pub use args::Args;
-pub use run::run;
+pub use run::{run, run_into};

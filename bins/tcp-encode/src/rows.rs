@@ -59,7 +59,7 @@ pub(crate) fn ensure_free(args: &Args, output: &Path) -> anyhow::Result<()> {
     Ok(Destination::at(output, asked).ensure_free(args.force)?)
 }
 
-/// Creates the dataset that the command line asks for.
+/// Creates the dataset that the command line asks for, with the metadata of [`meta`].
 pub(crate) fn create(
     args: &Args,
     output: &Path,
@@ -85,7 +85,7 @@ pub(crate) fn create(
 }
 
 /// Returns the dataset's metadata: token code, program, and the options that shape its contents.
-fn meta(args: &Args) -> DatasetMeta {
+pub(crate) fn meta(args: &Args) -> DatasetMeta {
     let keep = args::names(&args.keep);
     let mut options = BTreeMap::from([("keep".to_owned(), keep)]);
     if let Some(idle_ns) = args.idle_timeout {

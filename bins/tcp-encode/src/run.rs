@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use arrowio::Tokens;
+use arrowio::{DatasetMeta, Tokens};
 use atomic_output::FileKind;
 use clikit::{Console, InputFile, Inputs, SideOutput, Unit, is_dash};
 use dataset::{Sink, begins_like_capture};
@@ -31,6 +31,27 @@ use crate::task::{CaptureFile, CaptureTask};
 /// # Errors
 /// If the command line contradicts itself, no input is a capture, or an output cannot be written.
 pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
+    encode(&args, console, &mut |output| rows::create(&args, output, console))
+}
+
+/// Like [`run`], with the dataset written to the sink that `create` makes for its metadata. OUTPUT
+/// is not used; it should be `-`.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_into(
+    args: Args,
+    console: &Console,
+    mut create: impl FnMut(&DatasetMeta) -> Sink<'static>,
+) -> anyhow::Result<()> {
+    encode(&args, console, &mut |_| Ok(create(&rows::meta(&args))))
+}
+
+/// Creator of the dataset that a run writes to.
+type CreateSink<'a> = dyn FnMut(&Path) -> anyhow::Result<Sink<'static>> + 'a;
+
+/// Encodes captures into the dataset that `create` returns.
+fn encode(args: &Args, console: &Console, create: &mut CreateSink<'_>) -> anyhow::Result<()> {
     let (inputs, output) = args.split_paths()?;
     let mut outputs = vec![("OUTPUT", output.as_path())];
     outputs.extend(args.flow_log.as_deref().map(|path| ("--flow-log", path)));
@@ -44,20 +65,21 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     if let [first, second, ..] = to_stdout[..] {
         bail!("-: expected one output on stdout, found {first} and {second}");
     }
-    ensure_free(&args, &output)?;
-    let found = find(&args, &inputs, console)?;
-    let options = options(&args)?;
+    ensure_free(args, &output)?;
+    let found = find(args, &inputs, console)?;
+    let options = options(args)?;
     let jobs = args
         .jobs
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let progress = console.progress("reading", found.octets, Unit::Octets);
     let mut writer = OutputWriter {
-        args: &args,
+        args,
         output: &output,
         console,
         found: &found,
+        create,
         outputs: None,
-        summary: Summary::new(&args),
+        summary: Summary::new(args),
     };
     read_all(&found.tasks, jobs, &options, &progress, |task, message| writer.write(task, message))?;
     progress.finish();
@@ -225,6 +247,7 @@ struct OutputWriter<'a> {
     output: &'a Path,
     console: &'a Console,
     found: &'a FoundCaptures,
+    create: &'a mut CreateSink<'a>,
     outputs: Option<Outputs>,
     summary: Summary,
 }
@@ -357,7 +380,7 @@ impl OutputWriter<'_> {
     /// Returns the outputs, and creates them in the first call.
     fn outputs(&mut self) -> anyhow::Result<&mut Outputs> {
         if self.outputs.is_none() {
-            let dataset = rows::create(self.args, self.output, self.console)?;
+            let dataset = (self.create)(self.output)?;
             let create = |path: &Option<PathBuf>, kind: FileKind| {
                 let on_existing = kind.on_existing(self.args.force);
                 let create = |path| SideOutput::create(path, on_existing, self.console);

@@ -48,6 +48,7 @@
 
 mod address;
 mod arrow2;
+mod batches;
 mod column;
 mod error;
 mod metadata;
@@ -58,6 +59,8 @@ mod row;
 mod token_code;
 mod write;
 
+pub use crate::arrow2::ArrowStream;
+pub use batches::{BatchWriter, Batches};
 pub use column::{COLUMNS, Column, ColumnType};
 pub use error::{Error, ErrorKind, Recovery};
 pub use options::{Compression, DatasetFormat, SHARDS, WriteOptions};

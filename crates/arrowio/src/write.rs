@@ -7,9 +7,6 @@ use std::path::{Path, PathBuf};
 use crate::arrow2::{FileEncoder, RecordBatchBuilder};
 use crate::{DatasetMeta, Error, ErrorKind, FlowRow, WriteOptions};
 
-/// Number of rows at which a record batch is written, however few tokens they have.
-const BATCH_ROWS: usize = 1 << 16;
-
 /// Totals of a written dataset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Written {
@@ -79,7 +76,7 @@ impl<W: Write> DatasetWriter<W> {
         self.batch.push(row).map_err(|e| e.at(&self.name))?;
         self.written.flows += 1;
         self.written.tokens += row.tokens.len() as u64;
-        if self.batch.tokens() >= self.batch_tokens || self.batch.rows() >= BATCH_ROWS {
+        if self.batch.is_full(self.batch_tokens) {
             self.flush_batch()?;
         }
         Ok(())

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, BufWriter, Stdout, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use indicatif::MultiProgress;
@@ -28,6 +29,25 @@ pub struct Console {
     bars: MultiProgress,
     left_out: AtomicU64,
     stdout_is_data: AtomicBool,
+    /// Receiver of everything that would be printed; `None` prints it.
+    collected: Option<Collected>,
+}
+
+/// Messages and summary of a run that prints nothing.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Collected(Arc<Mutex<(Vec<String>, String)>>);
+
+impl Collected {
+    fn with<T>(&self, change: impl FnOnce(&mut Vec<String>, &mut String) -> T) -> T {
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (messages, summary) = &mut *guard;
+        change(messages, summary)
+    }
+
+    /// Takes the messages, a line each, and the summary as JSON: empty if there is none.
+    pub(crate) fn take(&self) -> (Vec<String>, String) {
+        self.with(|messages, summary| (std::mem::take(messages), std::mem::take(summary)))
+    }
 }
 
 impl Console {
@@ -48,7 +68,26 @@ impl Console {
             bars: MultiProgress::new(),
             left_out: AtomicU64::new(0),
             stdout_is_data: AtomicBool::new(false),
+            collected: None,
         }
+    }
+
+    /// Creates a console that prints nothing and collects instead, and the subscriber of the
+    /// messages that the run sends through `tracing`.
+    pub(crate) fn collecting(
+        name: &str,
+        common: &Common,
+        collected: &Collected,
+    ) -> (Console, impl Subscriber + Send + Sync) {
+        let quiet = Common { quiet: true, json: true, verbose: 0, ..common.clone() };
+        let console = Console { collected: Some(collected.clone()), ..Console::new(name, &quiet) };
+        let to = collected.clone();
+        let messages = tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::WARN)
+            .event_format(OneLine { name: name.to_owned() })
+            .with_writer(move || CollectedWriter(to.clone()))
+            .finish();
+        (console, messages)
     }
 
     /// Returns the program's name, which starts each message.
@@ -115,6 +154,10 @@ impl Console {
             (false, true) => return Ok(()),
             (false, false) => summary.to_string(),
         };
+        if let Some(collected) = &self.collected {
+            collected.with(|_, summary| *summary = text);
+            return Ok(());
+        }
         if !text.ends_with('\n') {
             text.push('\n');
         }
@@ -130,7 +173,11 @@ impl Console {
 
     /// Writes one line to stderr, after the program's name, with `-q` too.
     pub fn line(&self, text: &str) {
-        self.bars.suspend(|| stderr::write_line(&format!("{}: {text}", self.name)));
+        let line = format!("{}: {text}", self.name);
+        match &self.collected {
+            Some(collected) => collected.with(|messages, _| messages.push(line)),
+            None => self.bars.suspend(|| stderr::write_line(&line)),
+        }
     }
 
     /// Sends `tracing` events to stderr as `program: level: message`.
@@ -186,6 +233,21 @@ fn level_word(level: Level) -> &'static str {
         Level::INFO => "info",
         Level::DEBUG => "debug",
         Level::TRACE => "trace",
+    }
+}
+
+/// Writer of `tracing` events, each a line, that collects them.
+struct CollectedWriter(Collected);
+
+impl Write for CollectedWriter {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(octets);
+        self.0.with(|messages, _| messages.extend(text.lines().map(str::to_owned)));
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -13,38 +13,46 @@ use crate::{Cli, Console, interrupt, stderr};
 /// Parses the command line, calls `run`, and turns its result into an exit code: 0 on success, 1 if
 /// something was left out, 2 on failure, with the error on one line of stderr.
 pub fn main<A: Cli>(run: impl FnOnce(A, &Console) -> anyhow::Result<()>) -> ExitCode {
-    if let Some(code) = handle_meta_flags::<A>() {
+    ExitCode::from(main_with(&std::env::args_os().collect::<Vec<_>>(), run))
+}
+
+/// Like [`main`], with the command line as an argument: the program's name, then its words. Returns
+/// the exit code. A command line that is wrong, or asks for help, ends the process.
+pub fn main_with<A: Cli>(
+    words: &[OsString],
+    run: impl FnOnce(A, &Console) -> anyhow::Result<()>,
+) -> u8 {
+    if let Some(code) = handle_meta_flags::<A>(words) {
         return code;
     }
-    let args = A::parse();
+    let args = A::parse_from(words);
     let console = Console::new(A::command().get_name(), args.common());
     console.start_messages();
     interrupt::install(console.name());
     let result = run(args, &console);
     console.close();
     match result {
-        Ok(()) if console.left_out_count() > 0 => ExitCode::from(1),
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Ok(()) if console.left_out_count() > 0 => 1,
+        Ok(()) => 0,
+        Err(error) if is_broken_pipe(&error) => 0,
         Err(error) => {
             console.line(&one_line(&error));
-            ExitCode::from(2)
+            2
         }
     }
 }
 
 /// Handles `--completions SHELL` and `--man`, which need none of the required arguments. Returns
 /// the exit code if one of them is given.
-fn handle_meta_flags<A: Cli>() -> Option<ExitCode> {
-    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let answered = render_help_page::<A>(&words)?
+fn handle_meta_flags<A: Cli>(words: &[OsString]) -> Option<u8> {
+    let answered = render_help_page::<A>(words.get(1..).unwrap_or_default())?
         .and_then(|page| io::stdout().lock().write_all(&page).context("standard output"));
     Some(match answered {
         Err(error) if !is_broken_pipe(&error) => {
             stderr::write_line(&format!("{}: {}", A::command().get_name(), one_line(&error)));
-            ExitCode::from(2)
+            2
         }
-        _ => ExitCode::SUCCESS,
+        _ => 0,
     })
 }
 
@@ -100,7 +108,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 /// Formats an error and its causes on one line. A cause whose text an outer error contains already
 /// is left out.
-pub(crate) fn one_line(error: &anyhow::Error) -> String {
+#[must_use]
+pub fn one_line(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();

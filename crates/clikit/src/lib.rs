@@ -49,6 +49,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod call;
 mod console;
 mod entry;
 mod input;
@@ -60,8 +61,9 @@ mod stderr;
 pub mod text;
 
 pub use args::{Cli, Common};
+pub use call::{Called, call};
 pub use console::Console;
-pub use entry::{main, render_help_page};
+pub use entry::{main, main_with, one_line, render_help_page};
 pub use input::{InputFile, Inputs, is_dash, read_list};
 pub use interrupt::Interrupts;
 pub use paths::{

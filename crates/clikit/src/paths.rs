@@ -72,7 +72,9 @@ fn with_hint(checked: atomic_output::Result<()>, kind: FileKind) -> anyhow::Resu
     use atomic_output::Error::{Exists, NotEmpty};
     match checked {
         Err(error @ (Exists(_) | NotEmpty(_))) => {
-            bail!("{error} (--force replaces {})", kind.name)
+            // The context repeats the error: one line shows it once, and a caller finds its kind.
+            let hint = format!("{error} (--force replaces {})", kind.name);
+            Err(anyhow::Error::new(error).context(hint))
         }
         checked => Ok(checked?),
     }

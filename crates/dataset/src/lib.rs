@@ -30,6 +30,8 @@ mod bases;
 mod codec;
 mod corpus;
 mod hash;
+mod near_duplicates;
+mod pack;
 mod sink;
 mod source;
 mod split;
@@ -38,6 +40,8 @@ mod summary;
 pub use self::bases::draw_bases;
 pub use self::codec::{CODEC_IDS, DECODED_IDS, RowCodec, RowDecoder, RowEncoder, header_of};
 pub use self::corpus::{Corpus, CorpusError, CorpusOptions, NearDuplicates, TokenCheck};
+pub use self::near_duplicates::without_time;
+pub use self::pack::{FlowPiece, Row, continued_flows, pack_rows, split_row};
 pub use self::sink::{Destination, Sink, SinkError, SinkOptions};
 pub use self::source::{
     CompleteFlows, LeftOut, SourceError, begins_like_capture, is_capture, is_dataset_or_capture,

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use arrowio::{
-    Compression, DatasetFormat, DatasetMeta, DatasetWriter, FlowRow, FolderWriter, SHARDS,
-    WriteOptions, Written,
+    BatchWriter, Batches, Compression, DatasetFormat, DatasetMeta, DatasetWriter, FlowRow,
+    FolderWriter, SHARDS, WriteOptions, Written,
 };
 use atomic_output::{AtomicFile, AtomicFolder, FileKind, has_name_like};
 
@@ -181,6 +181,7 @@ enum SinkWriter<'w> {
     Stream(DatasetWriter<Box<dyn Write + Send + 'w>>),
     File(DatasetWriter<AtomicFile>),
     Folder(FolderWriter, AtomicFolder),
+    Memory(BatchWriter),
 }
 
 impl<'w> Sink<'w> {
@@ -214,6 +215,13 @@ impl<'w> Sink<'w> {
         }))
     }
 
+    /// Creates a dataset in memory, and the record batches that become it.
+    #[must_use]
+    pub fn in_memory(meta: &DatasetMeta) -> (Sink<'w>, Batches) {
+        let (writer, batches) = BatchWriter::new(meta);
+        (Sink(SinkWriter::Memory(writer)), batches)
+    }
+
     /// Adds a row.
     ///
     /// # Errors
@@ -223,6 +231,7 @@ impl<'w> Sink<'w> {
             SinkWriter::Stream(writer) => writer.write(row)?,
             SinkWriter::File(writer) => writer.write(row)?,
             SinkWriter::Folder(writer, _) => writer.write(row)?,
+            SinkWriter::Memory(writer) => writer.write(row)?,
         }
         Ok(())
     }
@@ -241,6 +250,7 @@ impl<'w> Sink<'w> {
                 file.commit()?;
                 Ok(written)
             }
+            SinkWriter::Memory(writer) => Ok(writer.finish()?),
             SinkWriter::Folder(writer, folder) => {
                 let written = writer.finish()?;
                 folder.commit()?;

@@ -12,6 +12,9 @@ use crate::address::write_addr;
 use crate::column::{COLUMNS, ColumnType, Value};
 use crate::{ErrorKind, FlowRow, Tokens};
 
+/// Number of rows at which a record batch is full, however few tokens they have.
+const BATCH_ROWS: usize = 1 << 16;
+
 /// Arrays of all columns, in the order of [`COLUMNS`].
 pub(crate) struct RecordBatch(pub(super) Chunk<Box<dyn Array>>);
 
@@ -60,9 +63,9 @@ impl RecordBatchBuilder {
         self.rows
     }
 
-    /// Returns the number of tokens in these rows.
-    pub(crate) fn tokens(&self) -> usize {
-        self.tokens.len()
+    /// Returns whether the rows are a whole batch: they have `batch_tokens` tokens, or are many.
+    pub(crate) fn is_full(&self, batch_tokens: usize) -> bool {
+        self.tokens.len() >= batch_tokens || self.rows >= BATCH_ROWS
     }
 
     /// Appends a row.

@@ -5,6 +5,7 @@
 //!
 //! - writing: [`RecordBatchBuilder`] collects rows into a [`RecordBatch`], [`FileEncoder`] encodes
 //!   it as Arrow IPC or Parquet;
+//! - handing on: [`ArrowStream`] exports record batches through the Arrow C data interface;
 //! - reading: [`IpcReader`] and [`ParquetReader`] decode the [`Columns`] of one record batch,
 //!   [`BatchRows`] iterates over their rows.
 //!
@@ -21,10 +22,12 @@ mod parquet;
 mod parquet_footer;
 mod parquet_write;
 mod schema;
+mod stream;
 
-pub(crate) use build::RecordBatchBuilder;
+pub(crate) use build::{RecordBatch, RecordBatchBuilder};
 pub(crate) use encode::FileEncoder;
 pub(crate) use extract::{BatchRows, Columns};
 pub(crate) use ipc::{CONTINUATION, FILE_MAGIC, IpcReader, is_stream_inside};
 pub(crate) use parquet::ParquetReader;
 pub(crate) use parquet_footer::MAGIC as PARQUET_MAGIC;
+pub use stream::ArrowStream;

@@ -22,6 +22,7 @@ const RANKS: &[(&str, u32)] = &[
     ("tcp-decode", 7),
     ("tcp-train", 7),
     ("tcp-eval", 7),
+    ("tokenizer-python", 8),
     ("testkit", 8),
     ("workspace-tests", 9),
 ];
@@ -50,6 +51,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("arrow-format", &["arrowio"]),
     ("parquet-format-safe", &["arrowio"]),
     ("tch", &["linformer", "linformer-kernels"]),
+    ("pyo3", &["tokenizer-python"]),
     ("torch-sys", &["linformer-kernels"]),
     ("indicatif", &["clikit"]),
     ("tracing-subscriber", &["clikit"]),
@@ -112,7 +114,7 @@ fn testkit_is_named_by_tests_alone() {
     }
 }
 
-/// Plain `cargo build` and `cargo test` work without libtorch.
+/// Plain `cargo build` and `cargo test` work without libtorch and without Python.
 #[test]
 fn default_members_need_no_libtorch() {
     let metadata = MetadataCommand::new().manifest_path(manifest()).no_deps().exec().unwrap();
@@ -125,6 +127,7 @@ fn default_members_need_no_libtorch() {
     let mut seen = BTreeSet::new();
     while let Some(name) = open.pop() {
         assert!(name != "tch" && name != "torch-sys", "a default member needs libtorch");
+        assert!(name != "pyo3", "a default member needs Python");
         if let Some(package) = by_name.get(name).filter(|_| seen.insert(name)) {
             open.extend(package.dependencies.iter().map(|d| d.name.as_str()));
         }
