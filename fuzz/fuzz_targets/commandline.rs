@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use libfuzzer_sys::fuzz_target;
 use testkit::command_line::parse;
@@ -19,9 +19,9 @@ fuzz_target!(|octets: &[u8]| {
         .collect();
     let kept = match program % 4 {
         0 => parse::<tcp_encode::Args>(&words)
-            .map(|a| (a.input, vec![Some(a.output), a.flow_log, a.token_table])),
+            .and_then(|a| with_paths(a.paths, [a.flow_log, a.token_table])),
         1 => parse::<tcp_decode::Args>(&words)
-            .map(|a| (a.input, vec![Some(a.output), a.labels, a.reports])),
+            .and_then(|a| with_paths(a.paths, [a.labels, a.reports])),
         2 => parse::<tcp_eval::Args>(&words).map(|a| (a.real, vec![a.output])),
         _ => {
             parse::<tcp_train::args::Args>(&words);
@@ -41,3 +41,13 @@ fuzz_target!(|octets: &[u8]| {
         }
     }
 });
+
+/// Returns the first input and all outputs of a command line whose last path is an output.
+fn with_paths(
+    paths: Vec<PathBuf>,
+    others: [Option<PathBuf>; 2],
+) -> Option<(PathBuf, Vec<Option<PathBuf>>)> {
+    let (inputs, output) = clikit::split_paths(&paths, Vec::new()).ok()?;
+    let outputs = std::iter::once(Some(output)).chain(others).collect();
+    Some((inputs.into_iter().next()?, outputs))
+}

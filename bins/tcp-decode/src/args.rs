@@ -18,14 +18,18 @@ use crate::networks::{CLIENT_NETS, Network, SERVER_NETS};
 /// Exit codes: 0 all done; 1 done, but something was left out and named (flows that do not decode);
 /// 2 failed, nothing written.
 #[derive(Parser, Debug)]
-#[command(name = "tcp-decode", version, max_term_width = 110)]
+#[command(
+    name = "tcp-decode",
+    version,
+    max_term_width = 110,
+    override_usage = "tcp-decode [OPTIONS] <INPUT>... <OUTPUT>"
+)]
 pub struct Args {
-    /// Dataset: a file, a folder of shards, or - for an Arrow IPC stream on stdin
-    pub input: PathBuf,
-
-    /// Capture: a file (compressed if its name ends in .gz), a folder (with --split, or for one
-    /// `capture.pcap` in it), or - for a pcap stream on stdout
-    pub output: PathBuf,
+    /// INPUT: datasets, each a file or a folder of shards, or - for an Arrow IPC stream on stdin.
+    /// OUTPUT, the last path: a capture (compressed if its name ends in .gz), a folder (with
+    /// --split, or for one `capture.pcap` in it), or - for a pcap stream on stdout
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
 
     /// Token code of a dataset whose metadata name none [default: as its tokens show]
     #[arg(long, value_name = "CODE", value_parser = row_codec())]

@@ -50,22 +50,22 @@ impl OutputPlan {
     /// # Errors
     /// If OUTPUT does not fit the format or `--split`, or the format cannot express the start
     /// time.
-    pub(crate) fn new(args: &Args) -> anyhow::Result<OutputPlan> {
-        let by_name = CaptureFileFormat::from_extension(&args.output);
+    pub(crate) fn new(args: &Args, output: &Path) -> anyhow::Result<OutputPlan> {
+        let by_name = CaptureFileFormat::from_extension(output);
         if by_name.is_none() && args.format.is_none() && args.split == SplitArg::None {
-            refuse_other_formats(&args.output)?;
+            refuse_other_formats(output)?;
         }
         let format = args.format.or(by_name).unwrap_or(CaptureFileFormat::Pcap);
         let target = match args.split {
-            SplitArg::Flow if is_dash(&args.output) => {
+            SplitArg::Flow if is_dash(output) => {
                 anyhow::bail!("--split flow: expected a folder as OUTPUT, found -")
             }
-            SplitArg::Flow => CaptureTarget::Folder(args.output.clone()),
-            SplitArg::None if is_dash(&args.output) => CaptureTarget::Stdout,
-            SplitArg::None if names_folder(&args.output) => {
-                CaptureTarget::File(args.output.join(format!("capture.{}", format.extension())))
+            SplitArg::Flow => CaptureTarget::Folder(output.to_owned()),
+            SplitArg::None if is_dash(output) => CaptureTarget::Stdout,
+            SplitArg::None if names_folder(output) => {
+                CaptureTarget::File(output.join(format!("capture.{}", format.extension())))
             }
-            SplitArg::None => CaptureTarget::File(args.output.clone()),
+            SplitArg::None => CaptureTarget::File(output.to_owned()),
         };
         let resolution = match (args.resolution, &target) {
             (ResolutionArg::Us, _) => Some(TimestampUnit::Micros),

@@ -19,7 +19,7 @@ use crate::reader::PendingReader;
 use crate::reports::REPORT;
 use crate::write_context::{FinishedTables, WriteContext};
 
-/// Reads the dataset of `args.input` and writes the captures, the label file and the reports.
+/// Reads the datasets of the command line and writes the captures, the label file and the reports.
 ///
 /// # Errors
 /// If the command line contradicts itself, the dataset cannot be opened, or an output cannot be
@@ -27,14 +27,16 @@ use crate::write_context::{FinishedTables, WriteContext};
 pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     arrowio::silence_panics();
     let begun = Instant::now();
-    let plan = OutputPlan::new(&args)?;
-    let mut outputs = vec![("OUTPUT", args.output.as_path())];
+    let (inputs, output) = clikit::split_paths(&args.paths, Vec::new())?;
+    let plan = OutputPlan::new(&args, &output)?;
+    let mut outputs = vec![("OUTPUT", output.as_path())];
     outputs.extend(args.labels.as_deref().map(|path| ("--labels", path)));
     outputs.extend(args.reports.as_deref().map(|path| ("--reports", path)));
-    if is_dash(&args.output) && args.labels.as_deref().is_some_and(is_dash) {
+    if is_dash(&output) && args.labels.as_deref().is_some_and(is_dash) {
         anyhow::bail!("--labels -: expected a file where the capture goes to stdout, found stdout");
     }
-    clikit::ensure_distinct_paths(&[("INPUT", &args.input)], &outputs)?;
+    let named: Vec<_> = inputs.iter().map(|path| ("INPUT", path.as_path())).collect();
+    clikit::ensure_distinct_paths(&named, &outputs)?;
     // A label file in the folder of `--split flow` is created in that folder's temporary.
     let elsewhere = args.labels.as_deref().filter(|path| plan.name_in_folder(path).is_none());
     plan.ensure_free(args.force)?;
@@ -49,10 +51,14 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         token_code: args.token_code.map(RowCodec::id),
         notice: |line| tracing::warn!("{line}"),
     };
-    let rows = if is_dash(&args.input) {
-        DatasetReader::stream_with("standard input", std::io::stdin(), &read)?
-    } else {
-        DatasetReader::open_with(&args.input, &read)?
+    let rows = match &inputs[..] {
+        [input] if is_dash(input) => {
+            DatasetReader::stream_with("standard input", std::io::stdin(), &read)?
+        }
+        inputs if inputs.iter().any(|input| is_dash(input)) => {
+            anyhow::bail!("-: expected stdin as the only input, found {} inputs", inputs.len())
+        }
+        inputs => DatasetReader::open_all(inputs, &read)?,
     };
     let labels =
         elsewhere.map(|path| LabelWriter::create(path, args.force, console)).transpose()?;
@@ -76,8 +82,8 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     if summary.flows_written == 0 {
         tracing::warn!(
             "{}: no flow of it is written: {} is empty",
-            args.input.display(),
-            args.output.display()
+            inputs.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
+            output.display()
         );
     }
     console.summary(&summary)

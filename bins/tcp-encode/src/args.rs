@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
 use clap::{Parser, ValueEnum};
 use clikit::{Common, read_list};
 use flowtrack::TagKinds;
@@ -128,14 +127,8 @@ impl Args {
     /// # Errors
     /// If one of both is missing, or the list cannot be read.
     pub(crate) fn split_paths(&self) -> anyhow::Result<(Vec<PathBuf>, PathBuf)> {
-        let Some((output, inputs)) = self.paths.split_last() else { bail!("{USAGE}") };
         let listed = self.files_from.as_deref().map(read_list).transpose()?;
-        let inputs: Vec<PathBuf> =
-            inputs.iter().cloned().chain(listed.into_iter().flatten()).collect();
-        if inputs.is_empty() {
-            bail!("{}: expected INPUT before OUTPUT, found one path", output.display());
-        }
-        Ok((inputs, output.clone()))
+        clikit::split_paths(&self.paths, listed.unwrap_or_default())
     }
 }
 

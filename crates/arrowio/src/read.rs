@@ -111,12 +111,31 @@ impl DatasetReader {
     /// As [`open`](DatasetReader::open), and if the metadata name no token code and nothing else
     /// tells it.
     pub fn open_with(path: &Path, options: &ReadOptions<'_>) -> Result<DatasetReader, Error> {
-        let shown = path.display().to_string();
-        let files = if path.is_dir() { shards(path)? } else { vec![path.to_owned()] };
-        let mut files = VecDeque::from(files);
-        let first = files.pop_front().ok_or_else(|| {
-            ErrorKind::format("folder", "files *.arrow, *.arrows or *.parquet", "none").at(&shown)
-        })?;
+        DatasetReader::open_all(&[path], options)
+    }
+
+    /// Like [`open_with`](DatasetReader::open_with), for folders and files whose rows come one
+    /// behind the other. The metadata are those of the first one.
+    ///
+    /// # Errors
+    /// As [`open_with`](DatasetReader::open_with), also if a folder has no dataset.
+    pub fn open_all(
+        paths: &[impl AsRef<Path>],
+        options: &ReadOptions<'_>,
+    ) -> Result<DatasetReader, Error> {
+        let none = |path: &Path| {
+            let expected = "files *.arrow, *.arrows or *.parquet";
+            ErrorKind::format("folder", expected, "none").at(&path.display().to_string())
+        };
+        let mut files = VecDeque::new();
+        for path in paths.iter().map(AsRef::as_ref) {
+            let of_path = if path.is_dir() { shards(path)? } else { vec![path.to_owned()] };
+            if of_path.is_empty() {
+                return Err(none(path));
+            }
+            files.extend(of_path);
+        }
+        let first = files.pop_front().ok_or_else(|| none(Path::new("")))?;
         let mut acceptance = Acceptance::new(options);
         let (meta, source) = Source::open(&first, &mut acceptance)?;
         Ok(DatasetReader { acceptance, meta, files, open: Some(source) })

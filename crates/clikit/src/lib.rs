@@ -67,7 +67,8 @@ pub use entry::{main, main_with, one_line, render_help_page};
 pub use input::{InputFile, Inputs, is_dash, read_list};
 pub use interrupt::Interrupts;
 pub use paths::{
-    ensure_distinct_paths, ensure_folder_free, ensure_free, first_line, warn_if_named_like_a_file,
+    ensure_distinct_paths, ensure_folder_free, ensure_free, first_line, split_paths,
+    warn_if_named_like_a_file,
 };
 pub use progress::{Progress, Unit};
 pub use side_output::SideOutput;

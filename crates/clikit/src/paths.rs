@@ -46,6 +46,23 @@ pub fn ensure_distinct_paths(
     Ok(())
 }
 
+/// Splits the paths of a command line into inputs and the output, which is the last one, as `cp`
+/// does. `listed` are further inputs.
+///
+/// # Errors
+/// If there is no input, or no output.
+pub fn split_paths(
+    paths: &[PathBuf],
+    listed: Vec<PathBuf>,
+) -> anyhow::Result<(Vec<PathBuf>, PathBuf)> {
+    let Some((output, inputs)) = paths.split_last() else { bail!("expected INPUT and OUTPUT") };
+    let inputs: Vec<PathBuf> = inputs.iter().cloned().chain(listed).collect();
+    if inputs.is_empty() {
+        bail!("{}: expected INPUT before OUTPUT, found one path", output.display());
+    }
+    Ok((inputs, output.clone()))
+}
+
 /// Fails if a file is at the path of an output, before any work: unless `force` is set and the file
 /// is of the output's kind. `-` and devices are written whatever they hold.
 ///

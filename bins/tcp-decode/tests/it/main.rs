@@ -174,6 +174,28 @@ fn captured_flows_come_back_as_they_were_interleaved_by_time() {
 }
 
 #[test]
+fn several_datasets_are_one_capture() {
+    let scratch = Scratch::new();
+    let rows = [captured(&flow(40_000, 0, 1), 1), captured(&flow(40_001, 1_000_000, 2), 2)];
+    let whole = dataset(&scratch, &rows, DatasetFormat::Arrow);
+    let parts = rows.each_ref().map(|row| {
+        let folder = Scratch::new();
+        let path = dataset(&folder, std::slice::from_ref(row), DatasetFormat::Arrow);
+        (folder, path)
+    });
+    let out = |name: &str| scratch.path_text(name);
+    assert_eq!(decode(&[&whole, &out("whole.pcap")]).0, 0);
+    let (code, summary) = decode(&[&parts[0].1, &parts[1].1, &out("parts.pcap")]);
+    assert_eq!((code, &summary["flows_written"]), (0, &2.into()));
+    assert!(frames_of(&out("parts.pcap")) == frames_of(&out("whole.pcap")));
+    let output = run(&["-", &whole, &out("refused.pcap")]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("-: expected stdin as the only input"));
+    let output = run(&[&whole]);
+    assert!(text(&output.stderr).contains("expected INPUT before OUTPUT, found one path"));
+}
+
+#[test]
 fn generated_flows_get_ends_and_times_from_the_options() {
     let scratch = Scratch::new();
     let rows: Vec<_> = (0..50).map(|_| generated(&flow(1, 0, 1))).collect();

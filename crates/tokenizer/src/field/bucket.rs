@@ -117,6 +117,24 @@ impl Scale {
         Some(usize::from(before) + within as usize)
     }
 
+    /// Returns the bucket of `value` and its values, or `None` outside the scale.
+    #[inline]
+    pub(crate) fn find(&self, value: u64) -> Option<(usize, Bucket)> {
+        let index = self.index(value)?;
+        if value >> self.low == 0 || value >> self.high != 0 {
+            return Some((index, self.bucket(index)));
+        }
+        Some((index, self.bucket_in(value.ilog2(), index)))
+    }
+
+    /// Returns the values of bucket `index`, which is one of an octave.
+    const fn bucket_in(&self, octave: u32, index: usize) -> Bucket {
+        let Octave { before, cut } = self.octaves[octave as usize];
+        let width = 1u64 << (octave - cut as u32);
+        let first = (1u64 << octave) + (index - before as usize) as u64 * width;
+        Bucket { first, end: first + width }
+    }
+
     /// Returns the values of bucket `index`, which must be below [`count`](Self::count).
     #[inline]
     pub(crate) const fn bucket(&self, index: usize) -> Bucket {
@@ -130,11 +148,8 @@ impl Scale {
         let mut octave = self.low;
         while octave < self.high {
             let Octave { before, cut } = self.octaves[octave as usize];
-            let within = index - before as usize;
-            if within >> cut == 0 {
-                let width = 1u64 << (octave - cut as u32);
-                let first = (1u64 << octave) + within as u64 * width;
-                return Bucket { first, end: first + width };
+            if (index - before as usize) >> cut == 0 {
+                return self.bucket_in(octave, index);
             }
             octave += 1;
         }

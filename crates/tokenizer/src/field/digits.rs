@@ -20,8 +20,7 @@ pub(crate) fn write_raw(range: TokenRange, value: u64, count: u8, out: &mut Vec<
 /// Appends the token of the bucket that `value` lies in, and the digits of its place there. Appends
 /// nothing if `value` is outside the scale.
 pub(crate) fn write_bucketed(range: TokenRange, scale: &Scale, value: u64, out: &mut Vec<TokenId>) {
-    let Some(i) = scale.index(value) else { return };
-    let b = scale.bucket(i);
+    let Some((i, b)) = scale.find(value) else { return };
     out.push(range.at(i));
     write_digits(value - b.first, digits_for(b.max_offset()), out);
 }
