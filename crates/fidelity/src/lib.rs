@@ -52,6 +52,7 @@ mod options;
 mod part;
 mod sample;
 mod set;
+mod sets;
 mod targets;
 mod validity;
 mod verdicts;

@@ -1,4 +1,4 @@
-//! What makes flows long: repetition, and packets that say nothing new.
+//! Repetition, and packets that say nothing new: the marks of flows that a model cannot end.
 
 use flowtrack::{Direction, Flow, Packet};
 use tcpwire::{Flags, SeqUnwrapper};
@@ -48,7 +48,7 @@ pub(crate) fn longest_repetition(flow: &Flow) -> usize {
 /// a window (section 3.8.6.1), with their answers.
 ///
 /// A probe is a segment of at most one octet that ends where its side's stream ends already. A run
-/// goes on while no side sends or acknowledges anything new, and has three probes or more.
+/// ends where a side sends or acknowledges anything new, and has three probes or more.
 pub(crate) fn packets_in_probe_runs(flow: &Flow) -> usize {
     let mut sides = [Side::default(), Side::default()];
     let (mut packets, mut probes, mut all) = (0, 0, 0);
@@ -90,6 +90,6 @@ pub(crate) fn packets_in_probe_runs(flow: &Flow) -> usize {
 #[derive(Default)]
 struct Side {
     sent: SeqUnwrapper,
-    /// What the other side has acknowledged of it.
+    /// Offsets that the other side has acknowledged.
     acked: SeqUnwrapper,
 }

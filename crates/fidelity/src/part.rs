@@ -8,12 +8,12 @@ use std::ops::Range;
 use flowtrack::Flow;
 
 use crate::behaviour::{Behaviour, BehaviourCount, BehaviourCounts, behaviour_rates, behaviours};
-use crate::compare::{ROUNDS, Sets, once, packets};
 use crate::comparison::{FieldDistance, PartComparison, PartDistances, Settings};
-use crate::learn::{Discriminator, LearnerSample, trees_alone};
+use crate::learn::{Discriminator, LearnerSample, ROUNDS, trees_alone};
 use crate::observe::{CATEGORICAL, CONTINUOUS, ValueIds};
 use crate::sample::SampleDraw;
 use crate::set::FlowSet;
+use crate::sets::{Sets, once, packets};
 use crate::validity::validity;
 use crate::verdicts::VerdictRate;
 
@@ -45,7 +45,7 @@ fn continuous_of_flows() -> Vec<usize> {
     (0..CONTINUOUS.len()).filter(|&i| !MANY_VALUES.contains(&CONTINUOUS[i].0)).collect()
 }
 
-/// What is known of one flow besides its fields.
+/// Length, validity and behaviour of one flow.
 pub(crate) struct Judged {
     pub(crate) packets: usize,
     pub(crate) is_valid: bool,

@@ -44,7 +44,7 @@ pub struct Discriminators {
     pub held_out: HeldOut,
     /// Gradient-boosted trees on behaviour and header fields.
     pub trees: Discriminator,
-    /// The same trees, where each test flow counts as often as it has packets.
+    /// Trees as above, where each test flow counts as often as it has packets.
     pub trees_by_packets: Discriminator,
     /// Gradient-boosted trees that see randomly drawn identifiers too; `None` where a side has
     /// none.

@@ -16,6 +16,9 @@ pub(crate) use features::{LearnerInput, learner_input};
 pub use utility::Utility;
 pub(crate) use utility::utility;
 
+/// Number of bootstrap rounds behind the intervals of measures that learn.
+pub(crate) const ROUNDS: u32 = 200;
+
 /// Training and test flows: real, generated, and further real ones for the floor, which are at
 /// least as many as `real`.
 pub(crate) struct LearnerSample<'a> {
