@@ -35,14 +35,20 @@ class Model:
             qkv = F.conv1d(F.pad(qkv.T[None], (c["conv"] - 1, 0)), weight, groups=3 * width)[0].T
         q, k, v = qkv.view(tokens, 3, c["heads"], -1).permute(1, 2, 0, 3)  # each [H, T, D]
         q, k = (F.elu(rotate(x)) + 1 for x in (q, k))
-        place = torch.arange(tokens, dtype=torch.float64)
-        left = decays(c)[:, None, None] ** (place[:, None] - place).clamp(min=0)
+        total = self.log_decay(name, x).double().T.cumsum(-1)  # [H, T]
+        left = (total[:, :, None] - total[:, None]).tril().exp()
         scores = (q @ k.mT) * left.float().tril()
         mixed = scores @ v / (scores.sum(-1, keepdim=True) + c["attention_eps"])
         mixed = mixed.permute(1, 0, 2).reshape(tokens, width)
         if c["gate"]:
             mixed = mixed * F.silu(self.linear(f"{name}.gate", x))
         return self.linear(f"{name}.out", mixed)
+
+    def log_decay(self, name, x):  # [T, H]: logarithm of what is left of a head's state after a token
+        if self.config["decay"] != "selective":
+            return decays(self.config).log().expand(len(x), -1)
+        dt = F.linear(x, self.weights[f"{name}.dt_proj.weight"], self.weights[f"{name}.dt_bias"])
+        return -self.weights[f"{name}.A_log"].exp() * F.softplus(dt)
 
     def feed(self, name, x):
         up = self.linear(f"{name}.up", x)
@@ -70,7 +76,7 @@ def rotate(x):  # [H, T, D]; pair i is elements i and i + D / 2
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 
-def decays(config):  # [H]: what is left of a head's state after a token
+def decays(config):  # [H]: what is left of a head's state after a token, if all tokens leave the same
     heads = config["heads"]
     if config["decay"] == "none":
         return torch.ones(heads, dtype=torch.float64)

@@ -76,7 +76,7 @@ T *maybe_out(const Tensor &x) {
 }
 
 struct Inputs {
-  Tensor q, k, v, cu_seqlens, starts, segments, cos, sin, decay, s0, z0;
+  Tensor q, k, v, cu_seqlens, starts, segments, cos, sin, decay, log_decay, s0, z0;
   double eps;
 };
 struct Outputs {
@@ -84,7 +84,7 @@ struct Outputs {
   Tensor states;  // on a GPU: what the kernels keep for backward
 };
 struct Gradients {
-  Tensor dq, dk, dv, ds0, dz0;
+  Tensor dq, dk, dv, dlog_decay, ds0, dz0;
 };
 
 // Kind of states and sums: float for bfloat16 inputs, else that of the inputs.
@@ -111,6 +111,14 @@ void check(const Inputs &in, const CuSeqlens &cu_seqlens) {
   if (in.decay.defined())
     TORCH_CHECK(in.decay.sizes() == at::IntArrayRef({heads}) && in.decay.is_contiguous(),
                 "decay: expected [", heads, "], found ", in.decay.sizes());
+  if (in.log_decay.defined())
+    TORCH_CHECK(in.log_decay.sizes() == at::IntArrayRef({in.q.size(0), heads}) &&
+                    in.log_decay.is_contiguous() &&
+                    in.log_decay.scalar_type() == sum_kind(in.q) && in.q.device().is_cpu() &&
+                    in.log_decay.device().is_cpu(),
+                "log_decay: expected ", sum_kind(in.q), " [", in.q.size(0), ", ", heads,
+                "] on the CPU, found ", in.log_decay.scalar_type(), " ", in.log_decay.sizes(),
+                " on ", in.log_decay.device(), ", with q on ", in.q.device());
   if (in.s0.defined())
     TORCH_CHECK(in.s0.sizes() == at::IntArrayRef({cu_seqlens.sequences, heads, d, m}) &&
                     in.z0.sizes() == at::IntArrayRef({cu_seqlens.sequences, heads, d}) &&
@@ -185,7 +193,8 @@ Outputs run_forward(const Inputs &in, bool states) {
     return o;
   }
   AT_DISPATCH_FLOATING_TYPES(in.q.scalar_type(), "attention", [&] {
-    const auto a = arguments<Attention<scalar_t>, scalar_t, scalar_t>(in, o);
+    auto a = arguments<Attention<scalar_t>, scalar_t, scalar_t>(in, o);
+    a.log_decay = maybe<scalar_t>(in.log_decay);
     const auto &kernels = attention_table<scalar_t>();
     each_head<scalar_t>(cu_seqlens, heads,
                         kernels.scratch(d, m, cu_seqlens.longest, std::min(heads, GROUP)),
@@ -213,7 +222,9 @@ void run_backward(const Inputs &in, const Outputs &o, const Tensor &grad, const 
     return;
   }
   AT_DISPATCH_FLOATING_TYPES(in.q.scalar_type(), "attention", [&] {
-    const auto a = arguments<Attention<scalar_t>, scalar_t, scalar_t>(in, o, g, ds1, dz1, to);
+    auto a = arguments<Attention<scalar_t>, scalar_t, scalar_t>(in, o, g, ds1, dz1, to);
+    a.log_decay = maybe<scalar_t>(in.log_decay);
+    a.dlog_decay = maybe_out<scalar_t>(to.dlog_decay);
     const auto &kernels = attention_table<scalar_t>();
     each_head<scalar_t>(cu_seqlens, a.heads,
                         kernels.scratch(a.d, a.m, cu_seqlens.longest, std::min(a.heads, GROUP)),
@@ -221,7 +232,12 @@ void run_backward(const Inputs &in, const Outputs &o, const Tensor &grad, const 
   });
 }
 
-// Arguments of both operators besides q, k and v.
+// Returns an empty tensor like another one; none like none.
+Tensor fresh(const Tensor &like) {
+  return like.defined() ? at::empty(like.sizes(), like.options()) : Tensor();
+}
+
+// Arguments of both operators to which no gradient flows.
 struct Options {
   Tensor cu_seqlens, starts, segments, cos, sin, decay;
   double eps;
@@ -242,7 +258,8 @@ Options options(const Tensor &like, const Tensor &cu_seqlens, const Maybe &start
 // The operator over separate q, k and v. Gradients flow through the states too.
 struct Attend : torch::autograd::Function<Attend> {
   static tensor_list forward(AutogradContext *ctx, const Tensor &q, const Tensor &k,
-                             const Tensor &v, const Maybe &s0, const Maybe &z0, const Options &t) {
+                             const Tensor &v, const Maybe &log_decay, const Maybe &s0,
+                             const Maybe &z0, const Options &t) {
     at::AutoDispatchBelowADInplaceOrView guard;
     const Inputs in{rows_contiguous(q),
                     rows_contiguous(k),
@@ -253,12 +270,13 @@ struct Attend : torch::autograd::Function<Attend> {
                     t.cos,
                     t.sin,
                     t.decay,
+                    log_decay ? log_decay->contiguous() : Tensor(),
                     s0 ? s0->contiguous() : Tensor(),
                     z0 ? z0->contiguous() : Tensor(),
                     t.eps};
     auto o = run_forward(in, true);
     ctx->save_for_backward({in.q, in.k, in.v, in.cu_seqlens, in.starts, in.segments, in.cos, in.sin,
-                            in.decay, in.s0, in.z0, o.out, o.den, o.states});
+                            in.decay, in.log_decay, in.s0, in.z0, o.out, o.den, o.states});
     ctx->saved_data["eps"] = t.eps;
     return {o.out, o.s1, o.z1};
   }
@@ -276,39 +294,40 @@ struct Attend : torch::autograd::Function<Attend> {
                     x[8],
                     x[9],
                     x[10],
+                    x[11],
                     ctx->saved_data["eps"].toDouble()};
-    const auto fresh = [](const Tensor &like) {
-      return like.defined() ? at::empty(like.sizes(), like.options()) : Tensor();
-    };
-    Gradients to{fresh(in.q), fresh(in.k), fresh(in.v), fresh(in.s0), fresh(in.z0)};
-    run_backward(in, {x[11], x[12], {}, {}, x[13]}, grads[0], grads[1].contiguous(),
+    Gradients to{fresh(in.q),         fresh(in.k),  fresh(in.v),
+                 fresh(in.log_decay), fresh(in.s0), fresh(in.z0)};
+    run_backward(in, {x[12], x[13], {}, {}, x[14]}, grads[0], grads[1].contiguous(),
                  grads[2].contiguous(), to);
-    return {to.dq, to.dk, to.dv, to.ds0, to.dz0, Tensor()};
+    return {to.dq, to.dk, to.dv, to.dlog_decay, to.ds0, to.dz0, Tensor()};
   }
 };
 
 // The operator over q, k and v as rows of one product, [N, 3 H D]. Its gradient is one buffer of
 // that shape; none flows into states.
 struct AttendPacked : torch::autograd::Function<AttendPacked> {
-  static Inputs split(const Tensor &qkv, int64_t heads, const Tensor &s0, const Tensor &z0,
-                      const Options &t) {
+  static Inputs split(const Tensor &qkv, int64_t heads, const Tensor &log_decay, const Tensor &s0,
+                      const Tensor &z0, const Options &t) {
     const auto x = qkv.view({qkv.size(0), 3, heads, qkv.size(1) / (3 * heads)});
-    return {x.select(1, 0), x.select(1, 1), x.select(1, 2), t.cu_seqlens, t.starts,
-            t.segments,     t.cos,          t.sin,          t.decay,      s0,
-            z0,             t.eps};
+    return {x.select(1, 0), x.select(1, 1), x.select(1, 2), t.cu_seqlens, t.starts, t.segments,
+            t.cos,          t.sin,          t.decay,        log_decay,    s0,       z0,
+            t.eps};
   }
 
   static tensor_list forward(AutogradContext *ctx, const Tensor &qkv_in, int64_t heads,
-                             const Maybe &s0, const Maybe &z0, bool states, const Options &t) {
+                             const Maybe &log_decay, const Maybe &s0, const Maybe &z0, bool states,
+                             const Options &t) {
     at::AutoDispatchBelowADInplaceOrView guard;
     TORCH_CHECK(qkv_in.dim() == 2 && heads > 0 && qkv_in.size(1) % (3 * heads) == 0,
                 "qkv: expected [N, 3 H D] with H = ", heads, ", found ", qkv_in.sizes());
     const Tensor qkv = qkv_in.contiguous();
-    const Tensor s = s0 ? s0->detach().contiguous() : Tensor(),
+    const Tensor g = log_decay ? log_decay->contiguous() : Tensor(),
+                 s = s0 ? s0->detach().contiguous() : Tensor(),
                  z = z0 ? z0->detach().contiguous() : Tensor();
-    auto o = run_forward(split(qkv, heads, s, z, t), states);
+    auto o = run_forward(split(qkv, heads, g, s, z, t), states);
     ctx->save_for_backward(
-        {qkv, s, z, t.cu_seqlens, t.starts, t.segments, t.cos, t.sin, t.decay, o.out, o.den,
+        {qkv, g, s, z, t.cu_seqlens, t.starts, t.segments, t.cos, t.sin, t.decay, o.out, o.den,
          o.states});
     ctx->saved_data["eps"] = t.eps;
     ctx->saved_data["heads"] = heads;
@@ -322,12 +341,13 @@ struct AttendPacked : torch::autograd::Function<AttendPacked> {
     const int64_t heads = ctx->saved_data["heads"].toInt();
     const double eps = ctx->saved_data["eps"].toDouble();
     const Inputs in =
-        split(x[0], heads, x[1], x[2], {x[3], x[4], x[5], x[6], x[7], x[8], eps});
+        split(x[0], heads, x[1], x[2], x[3], {x[4], x[5], x[6], x[7], x[8], x[9], eps});
     const Tensor d = at::empty_like(x[0]);
     const auto parts = d.view({d.size(0), 3, heads, d.size(1) / (3 * heads)});
-    Gradients to{parts.select(1, 0), parts.select(1, 1), parts.select(1, 2), {}, {}};
-    run_backward(in, {x[9], x[10], {}, {}, x[11]}, grads[0], {}, {}, to);
-    return {d, Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
+    Gradients to{
+        parts.select(1, 0), parts.select(1, 1), parts.select(1, 2), fresh(in.log_decay), {}, {}};
+    run_backward(in, {x[10], x[11], {}, {}, x[12]}, grads[0], {}, {}, to);
+    return {d, Tensor(), to.dlog_decay, Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -349,18 +369,18 @@ int lf_segments(Tensor **out, const Tensor *cu_seqlens, const Tensor *starts, in
   });
 }
 
-// The operators' arguments: `segments` is for GPUs, null on the CPU.
+// The operators' arguments: `segments` is for GPUs, null on the CPU; `log_decay` is for the CPU.
 
 // out: three new tensors, the output [N, H, M] and the last states [S, H, D, M] and [S, H, D].
 int lf_attention(Tensor **out, const Tensor *q, const Tensor *k, const Tensor *v, const Tensor *s0,
                  const Tensor *z0, const Tensor *cu_seqlens, const Tensor *starts,
                  const Tensor *segments, const Tensor *cos, const Tensor *sin, const Tensor *decay,
-                 double eps) {
+                 const Tensor *log_decay, double eps) {
   return guarded([&] {
     const auto t =
         options(*q, *cu_seqlens, given(starts), given(segments), given(cos), given(sin),
                 given(decay), eps);
-    auto o = Attend::apply(*q, *k, *v, given(s0), given(z0), t);
+    auto o = Attend::apply(*q, *k, *v, given(log_decay), given(s0), given(z0), t);
     for (int i = 0; i < 3; i++) out[i] = new Tensor(o[i]);
   });
 }
@@ -369,12 +389,14 @@ int lf_attention(Tensor **out, const Tensor *q, const Tensor *k, const Tensor *v
 int lf_attention_packed(Tensor **out, const Tensor *qkv, int64_t heads, const Tensor *s0,
                         const Tensor *z0, int states, const Tensor *cu_seqlens,
                         const Tensor *starts, const Tensor *segments, const Tensor *cos,
-                        const Tensor *sin, const Tensor *decay, double eps) {
+                        const Tensor *sin, const Tensor *decay, const Tensor *log_decay,
+                        double eps) {
   return guarded([&] {
     const auto t =
         options(*qkv, *cu_seqlens, given(starts), given(segments), given(cos), given(sin),
                 given(decay), eps);
-    const auto o = AttendPacked::apply(*qkv, heads, given(s0), given(z0), states != 0, t);
+    const auto o = AttendPacked::apply(*qkv, heads, given(log_decay), given(s0), given(z0),
+                                       states != 0, t);
     for (size_t i = 0; i < o.size(); i++) out[i] = new Tensor(o[i]);
   });
 }

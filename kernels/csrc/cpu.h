@@ -17,11 +17,13 @@ struct Attention {
   T eps;
   const T *cos, *sin;  // [positions, D / 2], or null: no rotation
   const T *decay;      // [H]: factor on the state per token; null: 1
+  const T *log_decay;  // [N, H]: logarithm of the factor in each token; null: `decay`
   // backward
   const T *grad;  // [N, H, M]
   int64_t grad_t, grad_h;
   T *dq, *dk, *dv;
   int64_t dq_t, dq_h, dk_t, dk_h, dv_t, dv_h;
+  T *dlog_decay;  // [N, H]
   // states of each sequence: [S, H, D, M] and [S, H, D]; null: zero, or not wanted
   const T *s0, *z0, *ds1, *dz1;
   T *s1, *z1, *ds0, *dz0;
@@ -57,6 +59,10 @@ struct Block {
   Norm attention_norm, feed_norm;
   Linear qkv, gate, out, up, down;  // gate.weight may be null
   const float *conv;                // [taps, 3 W], or null
+  // A token's decay by its input x, exp(-rate softplus(decay x)): decay [W, heads padded to 16]
+  // with a bias, rate [heads]. decay.weight may be null: that of the model.
+  Linear decay;
+  const float *rate;
 };
 struct Model {
   int64_t vocab, hidden_size, heads, ffn_size, layers, conv_kernel;

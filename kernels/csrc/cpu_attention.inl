@@ -22,6 +22,40 @@ struct Arena {
   }
 };
 
+// Factors that the tokens of a chunk have on one another and on the state: a_t is token t's factor
+// on the state before it. Each is a product of factors and no exponential of a difference of sums:
+// nothing overflows, and a factor near 0 takes no digits from the others.
+template <class T>
+struct Weights {
+  T since[C];      // a_0 .. a_t: of the state before the chunk, in token t
+  T until[C];      // a_{s+1} .. a_{len-1}: of token s in the state after the chunk; 0 from len
+  T whole;         // a_0 .. a_{len-1}: of the state before the chunk in the one after it
+  T upper[C * C];  // [s, t]: a_{s+1} .. a_t where s <= t, else 0
+  T lower[C * C];  // its transpose
+
+  // Fills all but `lower` from the factors of len tokens. From there on, factors are 1.
+  void fill(const T *a, int64_t len) {
+    whole = 1;
+    for (int64_t i = C - 1; i >= 0; i--) until[i] = i < len ? whole : T(0), whole *= a[i];
+    Vec<T> row[C / W<T>] = {};
+    for (int64_t i = C - 1; i >= 0; i--)
+      for (int64_t j = 0; j < C; j += W<T>) {
+        Vec<T> &x = row[j / W<T>];
+        store(upper + i * C + j, x += unit<T>(i - j));
+        x *= a[i];
+        if (i == 0) store(since + j, x);
+      }
+  }
+  void fill_lower(const T *a) {
+    Vec<T> row[C / W<T>] = {};
+    for (int64_t i = 0; i < C; i++)
+      for (int64_t j = 0; j < C; j += W<T>) {
+        Vec<T> &x = row[j / W<T>];
+        store(lower + i * C + j, x = x * a[i] + unit<T>(i - j));
+      }
+  }
+};
+
 // One head of one sequence on its way through the chunks. Its state is s [dp, mp] or transposed
 // [mp, dp], and z [dp]; dp and mp are D and M padded to multiples of 16.
 template <class T>
@@ -29,22 +63,41 @@ struct Pass {
   const Attention<T> *args;
   int64_t head, begin, end, origin, d, m, dp, mp, line;
   T *s, *z;
-  T power[C + 1];  // decay^i
-  T lower[C * C];  // [t, s]: decay^(t - s) where s <= t, else 0
-  T upper[C * C];  // its transpose
+  Weights<T> fixed;  // of a whole chunk, if all tokens have the same factor
 
   void start(const Attention<T> &a, const Item &item, int64_t h, Arena<T> &arena) {
     args = &a, head = item.head + h, begin = item.begin, end = item.end, origin = item.origin;
     d = a.d, m = a.m, dp = padded(a.d), mp = padded(a.m), line = item.seq * a.heads + head;
     s = arena.allocate(dp * mp), z = arena.allocate(dp);
-    const T decay = a.decay ? a.decay[head] : T(1);
-    power[0] = 1;
-    for (int64_t i = 0; i < C; i++) power[i + 1] = power[i] * decay;
-    for (int64_t t = 0; t < C; t++)
-      for (int64_t s = 0; s < C; s++)
-        upper[s * C + t] = lower[t * C + s] = s <= t ? power[t - s] : T(0);
+    if (a.log_decay) return;
+    T factors[C];
+    load_factors(begin, C, factors);
+    fixed.fill(factors, C), fixed.fill_lower(factors);
   }
   int64_t len(int64_t t) const { return end - t < C ? end - t : C; }
+  bool decays() const { return args->decay || args->log_decay; }
+
+  // Returns the weights of the chunk at token t, made in `fresh` unless they are those of all
+  // chunks. `lower` is filled if `both`.
+  const Weights<T> &weights(int64_t t, bool both, Weights<T> &fresh) const {
+    if (!args->log_decay && len(t) == C) return fixed;
+    T factors[C];
+    load_factors(t, len(t), factors);
+    fresh.fill(factors, len(t));
+    if (both) fresh.fill_lower(factors);
+    return fresh;
+  }
+  void load_factors(int64_t t, int64_t n, T *a) const {
+    const T decay = args->decay ? args->decay[head] : T(1);
+    for (int64_t i = 0; i < C; i++) {
+      if (args->log_decay)
+        a[i] = i < n ? args->log_decay[(t + i) * args->heads + head] : T(0);
+      else
+        a[i] = i < n ? decay : T(1);
+    }
+    for (int64_t i = 0; args->log_decay && i < C; i += W<T>)
+      store(a + i, exp_negative(load(a + i)));
+  }
 };
 
 // Visits the heads of an item chunk by chunk, and head by head within a chunk, since the rows of
@@ -166,15 +219,12 @@ void store_features(const Pass<T> &p, const T *features, T *grad, int64_t t, T *
   }
 }
 
-// Returns the rows of x times decay^(first + step * row), in `tile`; x itself without decay.
+// Returns the rows of x times their factors, in `tile`; x itself without decay.
 template <class T>
-const T *decayed(const Pass<T> &p, const T *x, int64_t n, int64_t first, int64_t step, T *tile) {
-  if (!p.args->decay) return x;
-  for (int64_t i = 0; i < C; i++) {
-    const int64_t power = first + step * i;
-    const T scale = power < 0 ? T(0) : p.power[power];
-    for (int64_t j = 0; j < n; j += W<T>) store(tile + i * n + j, load(x + i * n + j) * scale);
-  }
+const T *decayed(const Pass<T> &p, const T *x, int64_t n, const T *factors, T *tile) {
+  if (!p.decays()) return x;
+  for (int64_t i = 0; i < C; i++)
+    for (int64_t j = 0; j < n; j += W<T>) store(tile + i * n + j, load(x + i * n + j) * factors[i]);
   return tile;
 }
 
@@ -229,6 +279,7 @@ void attention_forward(const Attention<T> &a, Item item, T *scratch) {
     load_state(a.s0 ? a.s0 + p.line * d * m : nullptr, m, 1, d, m, dp, mp, p.s);
     load_z(p, a.z0, p.z);
   }
+  Weights<T> fresh;
   T *q = arena.allocate(C * dp), *qt = arena.allocate(C * dp), *k = arena.allocate(C * dp),
     *k2 = arena.allocate(C * dp), *v_tile = arena.allocate(C * mp),
     *o_tile = arena.allocate(C * mp), *scores = arena.allocate(C * C), *den = arena.allocate(C),
@@ -236,6 +287,7 @@ void attention_forward(const Attention<T> &a, Item item, T *scratch) {
   each_chunk(item, heads, true,
              [&](const Pass<T> &p, int64_t, int64_t t, const Pass<T> &next, int64_t next_t) {
                const int64_t len = p.len(t);
+               const Weights<T> &weights = p.weights(t, false, fresh);
                Prefetcher<T> prefetcher(next, next_t);
                prefetcher.inputs(a);
                prefetcher.add(a.out, a.heads * m, m, m);
@@ -246,12 +298,12 @@ void attention_forward(const Attention<T> &a, Item item, T *scratch) {
                // scores [s, t] = lower(Q K^T)^T, times the decay
                products<T>(prefetcher, C, C, dp, {k, dp, 1}, {qt, C}, 0, {}, {}, Zero<T>(),
                            Same<T>(), [&](int64_t i, int64_t j, Vec<T> x) {
-                             store(scores + i * C + j, x * load(p.upper + i * C + j));
+                             store(scores + i * C + j, x * load(weights.upper + i * C + j));
                            });
                for (int64_t j = 0; j < C; j += W<T>) {
                  Vec<T> sum{};
                  for (int64_t i = 0; i < dp; i++) sum += load(qt + i * C + j) * p.z[i];
-                 sum = sum * load(p.power + 1 + j) + a.eps;
+                 sum = sum * load(weights.since + j) + a.eps;
                  for (int64_t i = 0; i < C; i++) sum += load(scores + i * C + j);
                  store(den + j, sum);
                  store(rest + j, 1 / sum);
@@ -262,20 +314,38 @@ void attention_forward(const Attention<T> &a, Item item, T *scratch) {
                const int64_t o_row = whole ? a.heads * m : mp;
                products<T>(
                    prefetcher, C, mp, dp, {q, dp, 1}, {p.s, mp}, C, {scores, 1, C}, {v.p, v.row},
-                   Zero<T>(), [&](int64_t i, int64_t, Vec<T> x) { return x * p.power[i + 1]; },
+                   Zero<T>(), [&](int64_t i, int64_t, Vec<T> x) { return x * weights.since[i]; },
                    [&](int64_t i, int64_t j, Vec<T> x) { store(o + i * o_row + j, x * rest[i]); });
                for (int64_t i = 0; !whole && i < len; i++)
                  for (int64_t j = 0; j < m; j++) out[i * a.heads * m + j] = o_tile[i * mp + j];
-               const T *weighed = decayed(p, k, dp, len - 1, -1, k2);
-               update<T>(prefetcher, dp, mp, C, {weighed, 1, dp}, {v.p, v.row}, p.power[len], p.s,
+               const T *weighed = decayed(p, k, dp, weights.until, k2);
+               update<T>(prefetcher, dp, mp, C, {weighed, 1, dp}, {v.p, v.row}, weights.whole, p.s,
                          mp);
-               add_rows(weighed, len, dp, p.power[len], [](int64_t) { return T(1); }, p.z);
+               add_rows(weighed, len, dp, weights.whole, [](int64_t) { return T(1); }, p.z);
              });
   for (int64_t h = 0; h < item.heads; h++) {
     const Pass<T> &p = heads[h];
     for (int64_t i = 0; a.s1 && i < d; i++)
       for (int64_t j = 0; j < m; j++) a.s1[(p.line * d + i) * m + j] = p.s[i * mp + j];
     store_z(p, p.z, a.z1);
+  }
+}
+
+// y [16] = the products of the rows of two tiles, each row with its own. n is a multiple of 16.
+template <class T>
+void dots(Left<T> a, Left<T> b, int64_t n, T *y) {
+  T sums[C * W<T>], turned[C * C];
+  for (int64_t i = 0; i < C; i++) {
+    Vec<T> sum{};
+    for (int64_t j = 0; j < n; j += W<T>)
+      sum += load(a.p + i * a.row + j) * load(b.p + i * b.row + j);
+    store(sums + i * W<T>, sum);
+  }
+  for (int64_t i = 0; i < C; i += W<T>) transpose_square(sums + i * W<T>, W<T>, turned + i, C);
+  for (int64_t j = 0; j < C; j += W<T>) {
+    Vec<T> sum{};
+    for (int64_t i = 0; i < W<T>; i++) sum += load(turned + i * C + j);
+    store(y + j, sum);
   }
 }
 
@@ -286,24 +356,11 @@ void load_gradient(const Pass<T> &p, int64_t t, T *tile, T *tile2, T *gt, T *w) 
   const int64_t len = p.len(t), mp = p.mp;
   const Left<T> g = rows(a.grad + t * a.grad_t + p.head * a.grad_h, a.grad_t, len, p.m, mp, tile);
   const T *den = a.den + p.head * a.tokens + t;
-  T rest[C], sums[C * W<T>];
+  T rest[C];
   for (int64_t i = 0; i < C; i++) rest[i] = i < len ? 1 / den[i] : T(0);
   if (w) {
-    T turned[C * C];
-    const Left<T> o =
-        rows(a.out + (t * a.heads + p.head) * a.m, a.heads * a.m, len, p.m, mp, tile2);
-    for (int64_t i = 0; i < C; i++) {
-      Vec<T> sum{};
-      for (int64_t j = 0; j < mp; j += W<T>)
-        sum += load(g.p + i * g.row + j) * load(o.p + i * o.row + j);
-      store(sums + i * W<T>, sum);
-    }
-    for (int64_t i = 0; i < C; i += W<T>) transpose_square(sums + i * W<T>, W<T>, turned + i, C);
-    for (int64_t j = 0; j < C; j += W<T>) {
-      Vec<T> sum{};
-      for (int64_t i = 0; i < W<T>; i++) sum += load(turned + i * C + j);
-      store(w + j, -sum * load(rest + j));
-    }
+    dots(g, rows(a.out + (t * a.heads + p.head) * a.m, a.heads * a.m, len, p.m, mp, tile2), mp, w);
+    for (int64_t j = 0; j < C; j += W<T>) store(w + j, -load(w + j) * load(rest + j));
   }
   transpose(g.p, g.row, mp, gt);
   for (int64_t j = 0; j < mp; j++)
@@ -313,14 +370,12 @@ void load_gradient(const Pass<T> &p, int64_t t, T *tile, T *tile2, T *gt, T *w) 
 
 // pt [s, t] = lower(g V^T + w 1^T)^T
 template <class T>
-void score_gradient(const Pass<T> &p, const T *gt, const T *w, Left<T> v, T *pt,
+void score_gradient(const Pass<T> &p, const T *upper, const T *gt, const T *w, Left<T> v, T *pt,
                     Prefetcher<T> &prefetcher) {
   products<T>(
       prefetcher, C, C, p.mp, v, {gt, C}, 0, {}, {},
       [&](int64_t, int64_t j) { return load(w + j); }, Same<T>(),
-      [&](int64_t i, int64_t j, Vec<T> x) {
-        store(pt + i * C + j, x * load(p.upper + i * C + j));
-      });
+      [&](int64_t i, int64_t j, Vec<T> x) { store(pt + i * C + j, x * load(upper + i * C + j)); });
 }
 
 // Returns the place of a head's chunk in w.
@@ -343,9 +398,11 @@ void backward_queries(const Attention<T> &a, const Item &item, Pass<T> *heads, A
     *dx = arena.allocate(C * dp), *v_tile = arena.allocate(C * mp),
     *g_tile = arena.allocate(C * mp), *o_tile = arena.allocate(C * mp),
     *gt = arena.allocate(C * mp), *pt = arena.allocate(C * C);
+  Weights<T> fresh;
   each_chunk(item, heads, true,
              [&](const Pass<T> &p, int64_t h, int64_t t, const Pass<T> &next, int64_t next_t) {
                const int64_t len = p.len(t);
+               const Weights<T> &weights = p.weights(t, false, fresh);
                T *w = chunk_of(w_all, item, h, t);
                Prefetcher<T> prefetcher(next, next_t);
                prefetcher.inputs(a);
@@ -356,26 +413,57 @@ void backward_queries(const Attention<T> &a, const Item &item, Pass<T> *heads, A
                load_k(p, t, k, prefetcher);
                const Left<T> v = load_v(p, t, v_tile);
                load_gradient(p, t, g_tile, o_tile, gt, w);
-               score_gradient(p, gt, w, v, pt, prefetcher);
+               score_gradient(p, weights.upper, gt, w, v, pt, prefetcher);
                products<T>(
                    prefetcher, C, dp, mp, {gt, 1, C}, {p.s, dp}, C, {pt, 1, C}, {k, dp},
                    [&](int64_t i, int64_t j) { return load(p.z + j) * w[i]; },
-                   [&](int64_t i, int64_t, Vec<T> x) { return x * p.power[i + 1]; },
+                   [&](int64_t i, int64_t, Vec<T> x) { return x * weights.since[i]; },
                    [&](int64_t i, int64_t j, Vec<T> x) { store(dx + i * dp + j, x); });
                store_features(p, q, dx, t, a.dq, a.dq_t, a.dq_h);
-               const T *weighed = decayed(p, k, dp, len - 1, -1, k2);
-               update<T>(prefetcher, mp, dp, C, {v.p, 1, v.row}, {weighed, dp}, p.power[len], p.s,
+               const T *weighed = decayed(p, k, dp, weights.until, k2);
+               update<T>(prefetcher, mp, dp, C, {v.p, 1, v.row}, {weighed, dp}, weights.whole, p.s,
                          dp);
-               add_rows(weighed, len, dp, p.power[len], [](int64_t) { return T(1); }, p.z);
+               add_rows(weighed, len, dp, weights.whole, [](int64_t) { return T(1); }, p.z);
              });
 }
 
-// Backward in time: computes dk and dv from R^T [M, D] and r [D], the sums over all later chunks.
+// Returns what the gradient of the last state gives to the gradient of log_decay in every token,
+// S . dS + z . dz. The head's state is the transposed last one.
+template <class T>
+double last_state_gradient(const Pass<T> &p) {
+  const T *ds = p.args->ds1, *dz = p.args->dz1;
+  double sum = 0;
+  for (int64_t i = 0; ds && i < p.d; i++)
+    for (int64_t j = 0; j < p.m; j++)
+      sum += double(p.s[j * p.dp + i]) * double(ds[(p.line * p.d + i) * p.m + j]);
+  for (int64_t i = 0; dz && i < p.d; i++) sum += double(p.z[i]) * double(dz[p.line * p.d + i]);
+  return sum;
+}
+
+// Computes the gradient of log_decay in a chunk from the gradient of its keys' features, which is
+// not yet that of its keys, and `below`, the gradient in the token after the chunk.
+template <class T>
+void store_log_decay_gradient(const Pass<T> &p, const T *k, const T *dk, const T *w, int64_t t,
+                              double &below) {
+  T products[C];
+  dots<T>({k, p.dp, 1}, {dk, p.dp, 1}, p.dp, products);
+  for (int64_t i = p.len(t) - 1; i >= 0; i--) {
+    below -= double(p.args->eps) * double(w[i]) + double(products[i]);
+    // A first token decays nothing, which sums of rounded numbers would say only about.
+    const bool decays_nothing = t + i == p.begin && !p.args->s0;
+    p.args->dlog_decay[(t + i) * p.args->heads + p.head] = decays_nothing ? T(0) : T(below);
+  }
+}
+
+// Backward in time: computes dk, dv and the gradient of log_decay from R^T [M, D] and r [D], the
+// sums over all later chunks.
 template <class T>
 void backward_keys_and_values(const Attention<T> &a, const Item &item, Pass<T> *heads,
                               Arena<T> arena, const T *w_all) {
   const int64_t d = a.d, m = a.m, dp = padded(d), mp = padded(m);
+  double below[GROUP] = {};  // gradient of log_decay in the token after the chunk
   for (int64_t h = 0; h < item.heads; h++) {
+    if (a.log_decay) below[h] = last_state_gradient(heads[h]);
     load_transposed(heads[h], a.ds1, heads[h].s);
     load_z(heads[h], a.dz1, heads[h].z);
   }
@@ -383,53 +471,55 @@ void backward_keys_and_values(const Attention<T> &a, const Item &item, Pass<T> *
     *kt = arena.allocate(C * dp), *dx = arena.allocate(C * dp), *v_tile = arena.allocate(C * mp),
     *g_tile = arena.allocate(C * mp), *gt = arena.allocate(C * mp), *dvt = arena.allocate(C * mp),
     *dv = arena.allocate(C * mp), *pt = arena.allocate(C * C), *scores = arena.allocate(C * C);
-  each_chunk(item, heads, false,
-             [&](const Pass<T> &p, int64_t h, int64_t t, const Pass<T> &next, int64_t next_t) {
-               const int64_t len = p.len(t);
-               const T *w = chunk_of(w_all, item, h, t);
-               T *rt = p.s, *r = p.z;
-               T from_end[C];
-               for (int64_t i = 0; i < C; i++) from_end[i] = i < len ? p.power[len - 1 - i] : T(0);
-               Prefetcher<T> prefetcher(next, next_t);
-               prefetcher.inputs(a);
-               prefetcher.add(a.grad, a.grad_t, a.grad_h, m);
-               prefetcher.add(a.dk, a.dk_t, a.dk_h, d);
-               prefetcher.add(a.dv, a.dv_t, a.dv_h, m);
-               load_q(p, t, q, prefetcher);
-               load_k(p, t, k, prefetcher);
-               transpose(k, dp, dp, kt);
-               const Left<T> v = load_v(p, t, v_tile);
-               load_gradient<T>(p, t, g_tile, nullptr, gt, nullptr);
-               score_gradient(p, gt, w, v, pt, prefetcher);
-               products<T>(prefetcher, C, C, dp, {q, dp, 1}, {kt, C}, 0, {}, {}, Zero<T>(),
-                           Same<T>(), [&](int64_t i, int64_t j, Vec<T> x) {
-                             store(scores + i * C + j, x * load(p.lower + i * C + j));  // [t, s]
-                           });
-               products<T>(
-                   prefetcher, C, dp, mp, v, {rt, dp}, C, {pt, C, 1}, {q, dp},
-                   [&](int64_t, int64_t j) { return load(r + j); },
-                   [&](int64_t i, int64_t, Vec<T> x) { return x * from_end[i]; },
-                   [&](int64_t i, int64_t j, Vec<T> x) { store(dx + i * dp + j, x); });
-               store_features(p, k, dx, t, a.dk, a.dk_t, a.dk_h);
-               products<T>(
-                   prefetcher, mp, C, dp, {rt, dp, 1}, {kt, C}, C, {gt, C, 1}, {scores, C},
-                   Zero<T>(), [&](int64_t, int64_t j, Vec<T> x) { return x * load(from_end + j); },
-                   [&](int64_t i, int64_t j, Vec<T> x) { store(dvt + i * C + j, x); });
-               for (int64_t i = 0; i < mp; i += C) transpose(dvt + i * C, C, C, dv + i * C);
-               for (int64_t i = 0; i < len; i++) {
-                 T *to = a.dv + (t + i) * a.dv_t + p.head * a.dv_h;
-                 for (int64_t j = 0; j < m; j += C) {
-                   const T *from = dv + j * C + i * C;
-                   if (m - j >= C)
-                     for (int64_t c = 0; c < C; c += W<T>) store(to + j + c, load(from + c));
-                   else
-                     for (int64_t c = 0; c < m - j; c++) to[j + c] = from[c];
-                 }
-               }
-               const T *weighed = decayed(p, q, dp, 1, 1, q2);
-               update<T>(prefetcher, mp, dp, C, {gt, C, 1}, {weighed, dp}, p.power[len], rt, dp);
-               add_rows(weighed, len, dp, p.power[len], [&](int64_t i) { return w[i]; }, r);
-             });
+  Weights<T> fresh;
+  each_chunk(
+      item, heads, false,
+      [&](const Pass<T> &p, int64_t h, int64_t t, const Pass<T> &next, int64_t next_t) {
+        const int64_t len = p.len(t);
+        const T *w = chunk_of(w_all, item, h, t);
+        const Weights<T> &weights = p.weights(t, true, fresh);
+        T *rt = p.s, *r = p.z;
+        Prefetcher<T> prefetcher(next, next_t);
+        prefetcher.inputs(a);
+        prefetcher.add(a.grad, a.grad_t, a.grad_h, m);
+        prefetcher.add(a.dk, a.dk_t, a.dk_h, d);
+        prefetcher.add(a.dv, a.dv_t, a.dv_h, m);
+        load_q(p, t, q, prefetcher);
+        load_k(p, t, k, prefetcher);
+        transpose(k, dp, dp, kt);
+        const Left<T> v = load_v(p, t, v_tile);
+        load_gradient<T>(p, t, g_tile, nullptr, gt, nullptr);
+        score_gradient(p, weights.upper, gt, w, v, pt, prefetcher);
+        products<T>(prefetcher, C, C, dp, {q, dp, 1}, {kt, C}, 0, {}, {}, Zero<T>(), Same<T>(),
+                    [&](int64_t i, int64_t j, Vec<T> x) {
+                      store(scores + i * C + j, x * load(weights.lower + i * C + j));  // [t, s]
+                    });
+        products<T>(
+            prefetcher, C, dp, mp, v, {rt, dp}, C, {pt, C, 1}, {q, dp},
+            [&](int64_t, int64_t j) { return load(r + j); },
+            [&](int64_t i, int64_t, Vec<T> x) { return x * weights.until[i]; },
+            [&](int64_t i, int64_t j, Vec<T> x) { store(dx + i * dp + j, x); });
+        if (a.log_decay) store_log_decay_gradient(p, k, dx, w, t, below[h]);
+        store_features(p, k, dx, t, a.dk, a.dk_t, a.dk_h);
+        products<T>(
+            prefetcher, mp, C, dp, {rt, dp, 1}, {kt, C}, C, {gt, C, 1}, {scores, C}, Zero<T>(),
+            [&](int64_t, int64_t j, Vec<T> x) { return x * load(weights.until + j); },
+            [&](int64_t i, int64_t j, Vec<T> x) { store(dvt + i * C + j, x); });
+        for (int64_t i = 0; i < mp; i += C) transpose(dvt + i * C, C, C, dv + i * C);
+        for (int64_t i = 0; i < len; i++) {
+          T *to = a.dv + (t + i) * a.dv_t + p.head * a.dv_h;
+          for (int64_t j = 0; j < m; j += C) {
+            const T *from = dv + j * C + i * C;
+            if (m - j >= C)
+              for (int64_t c = 0; c < C; c += W<T>) store(to + j + c, load(from + c));
+            else
+              for (int64_t c = 0; c < m - j; c++) to[j + c] = from[c];
+          }
+        }
+        const T *weighed = decayed(p, q, dp, weights.since, q2);
+        update<T>(prefetcher, mp, dp, C, {gt, C, 1}, {weighed, dp}, weights.whole, rt, dp);
+        add_rows(weighed, len, dp, weights.whole, [&](int64_t i) { return w[i]; }, r);
+      });
   for (int64_t h = 0; h < item.heads; h++) {
     const Pass<T> &p = heads[h];
     for (int64_t i = 0; a.ds0 && i < d; i++)

@@ -143,6 +143,11 @@ inline Floats silu(Floats x) {
   return x * (x < 0 ? e : one) / (one + e);
 }
 
+// ln(1 + e^x)
+inline float softplus(float x) {
+  return (x > 0 ? x : 0.0f) + __builtin_log1pf(exp_negative(x > 0 ? -x : x));
+}
+
 // Applies GELU to up[rows, feed] or, if gated, SwiGLU to up[rows, 2 feed]. In place: row r of the
 // result ends before row r of the input.
 void activate(bool gated, int64_t rows, int64_t feed, float *up) {
@@ -173,7 +178,8 @@ void convolve_step(const float *w, int64_t taps, int64_t width, float *past, flo
 
 int64_t decode_scratch(const Model &model, int64_t rows) {
   const int64_t d = model.hidden_size / model.heads;
-  return rows * (7 * model.hidden_size + (model.gated ? 2 : 1) * model.ffn_size + d) +
+  return rows * (7 * model.hidden_size + (model.gated ? 2 : 1) * model.ffn_size + d +
+                 padded(model.heads)) +
          4 * padded(d) + 64;
 }
 
@@ -182,8 +188,19 @@ struct Rows {
   int64_t n, slots;
   const int32_t *slot;
   float *s, *z, *past;
-  float *x, *y, *qkv, *mixed, *up, *angle, *pair;
+  float *x, *y, *qkv, *mixed, *up, *angle, *left, *pair;
 };
+
+// Fills left [rows, heads padded to 16] with each head's decay.
+void decays(const Model &model, const Block &b, const Rows &r) {
+  const int64_t heads = model.heads, row = padded(heads);
+  if (b.decay.weight) linear(b.decay, r.n, model.hidden_size, row, r.y, r.left, false);
+  for (int64_t i = 0; i < r.n; i++)
+    for (int64_t h = 0; h < heads; h++) {
+      float &left = r.left[i * row + h];
+      left = b.decay.weight ? exp_negative(-b.rate[h] * softplus(left)) : model.decay[h];
+    }
+}
 
 // Convolution, rotation, feature map and attention step of one layer, row by row.
 void mix(const Model &model, const Block &b, int64_t layer, const Rows &r) {
@@ -202,7 +219,7 @@ void mix(const Model &model, const Block &b, int64_t layer, const Rows &r) {
       phi_row(q, d, padded(d), q);
       phi_row(k, d, padded(d), k);
       const int64_t line = place * heads + h;
-      head_step(d, d, q, k, from + 2 * width, model.decay[h], model.attention_eps,
+      head_step(d, d, q, k, from + 2 * width, r.left[i * padded(heads) + h], model.attention_eps,
                 r.s + line * d * d, r.z + line * d, r.mixed + i * width + h * d);
     }
   }
@@ -229,13 +246,15 @@ void decode(const Model &model, int64_t rows, int64_t slots, const int32_t *slot
                 up_width = (model.gated ? 2 : 1) * model.ffn_size;
   float *x = aligned(scratch), *y = x + rows * width, *qkv = y + rows * width,
         *mixed = qkv + rows * 3 * width, *gate = mixed + rows * width, *up = gate + rows * width,
-        *angle = up + rows * up_width, *pair = angle + rows * d;
-  const Rows r{rows, slots, slot, s, z, past, x, y, qkv, mixed, up, angle, pair};
+        *angle = up + rows * up_width, *left = angle + rows * d,
+        *pair = left + rows * padded(model.heads);
+  const Rows r{rows, slots, slot, s, z, past, x, y, qkv, mixed, up, angle, left, pair};
   embed(model, tokens, positions, r);
   for (int64_t l = 0; l < model.layers; l++) {
     const Block &b = model.blocks[l];
     normalise(b.attention_norm, model.rms, model.norm_eps, rows, width, x, y);
     linear(b.qkv, rows, width, 3 * width, y, qkv, false);
+    decays(model, b, r);
     mix(model, b, l, r);
     if (b.gate.weight) {
       linear(b.gate, rows, width, width, y, gate, false);

@@ -49,6 +49,14 @@ template <class T>
 inline void store(T *p, Vec<T> x) {
   *reinterpret_cast<Vec<T> *>(p) = x;
 }
+// Returns 1 in lane `at` and 0 in the others; zeros if there is no such lane.
+template <class T>
+inline Vec<T> unit(int64_t at) {
+  typedef typename VecOf<T>::index Index;
+  Index lane;
+  for (int i = 0; i < W<T>; i++) lane[i] = i;
+  return lane == Index{} + decltype(lane[0] + 0)(at) ? Vec<T>{} + T(1) : Vec<T>{};
+}
 inline int64_t padded(int64_t n) { return (n + C - 1) / C * C; }
 
 template <class T>

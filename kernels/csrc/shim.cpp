@@ -142,7 +142,7 @@ int lf_choose_instruction_set(const char *name) {
 }
 
 // One step of B sequences. q, k [B, H, D], v [B, H, M]; updates s [B, H, D, M] and z [B, H, D] in
-// place. out: one new tensor [B, H, M].
+// place. `decay` is [H] or, for each sequence, [B, H]. out: one new tensor [B, H, M].
 int lf_step(Tensor **out, const Tensor *q, const Tensor *k, const Tensor *v, Tensor *s, Tensor *z,
             const Tensor *decay, double eps) {
   return guarded([&] {
@@ -164,8 +164,9 @@ int lf_step(Tensor **out, const Tensor *q, const Tensor *k, const Tensor *v, Ten
                 "state: expected contiguous float [B, H, D, M] and [B, H, D]");
     const Tensor left =
         decay ? decay->to(qc.device(), at::kFloat).contiguous() : at::ones({h}, qc.options());
-    TORCH_CHECK(left.sizes() == at::IntArrayRef({h}), "decay: expected [", h, "], found ",
-                left.sizes());
+    TORCH_CHECK(left.sizes() == at::IntArrayRef({h}) || left.sizes() == at::IntArrayRef({b, h}),
+                "decay: expected [", h, "] or [", b, ", ", h, "], found ", left.sizes());
+    const int64_t decays = left.numel();
     const Tensor y = at::empty({b, h, m}, qc.options());
     if (!qc.device().is_cpu()) {
 #ifdef LF_CUDA_KERNELS
@@ -180,7 +181,7 @@ int lf_step(Tensor **out, const Tensor *q, const Tensor *k, const Tensor *v, Ten
                          z->data_ptr<float>(),
                          y.data_ptr<float>(),
                          b * h,
-                         h,
+                         decays,
                          d,
                          m,
                          float(eps)};
@@ -197,7 +198,7 @@ int lf_step(Tensor **out, const Tensor *q, const Tensor *k, const Tensor *v, Ten
       std::vector<float> scratch(2 * ((d + 15) / 16 * 16));
       for (int64_t i = from; i < to; i++)
         table()->step(d, m, qc.const_data_ptr<float>() + i * d, kc.const_data_ptr<float>() + i * d,
-                      vc.const_data_ptr<float>() + i * m, left.const_data_ptr<float>()[i % h],
+                      vc.const_data_ptr<float>() + i * m, left.const_data_ptr<float>()[i % decays],
                       float(eps), s->data_ptr<float>() + i * d * m, z->data_ptr<float>() + i * d,
                       y.data_ptr<float>() + i * m, scratch.data());
     });

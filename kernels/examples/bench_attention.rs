@@ -1,6 +1,7 @@
 //! Prints a table that compares the fused operator with the loops of fast-transformers, with its
-//! whole attention step and with the chunked form in libtorch operations: the same inputs, in the
-//! same run. `scripts/bench/attention` builds the library of the peer.
+//! whole attention step, with the chunked form in libtorch operations, and with itself under each
+//! kind of decay: the same inputs, in the same run. `scripts/bench/attention` builds the library of
+//! the peer.
 //!
 //! usage: bench_attention [THREADS [PEER.so]]
 
@@ -8,7 +9,7 @@ use std::ffi::{CString, c_char, c_int, c_long, c_void};
 use std::io::{Write, stdout};
 use std::time::Instant;
 
-use linformer_kernels::attention::{AttentionOptions, Qkv, chunked, fused};
+use linformer_kernels::attention::{AttentionOptions, Decay, Qkv, chunked, fused};
 use linformer_kernels::{CuSeqlens, cpu, testing};
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
@@ -43,7 +44,16 @@ fn main() -> std::io::Result<()> {
     writeln!(out, "{HEADER}")?;
     whole_step(&mut out, Shape { b: 4, h: 8, t: 4096, d: 64 }, peer.as_ref())?;
     writeln!(out, "\nThe same for many short sequences, packed: B 64 H 4 T 128 D 32:")?;
-    whole_step(&mut out, Shape { b: 64, h: 4, t: 128, d: 32 }, peer.as_ref())
+    whole_step(&mut out, Shape { b: 64, h: 4, t: 128, d: 32 }, peer.as_ref())?;
+    for shape in [Shape { b: 4, h: 8, t: 4096, d: 64 }, Shape { b: 64, h: 4, t: 128, d: 32 }] {
+        let Shape { b, h, t, d } = shape;
+        writeln!(
+            out,
+            "\nThe fused form by its decay, {threads} threads: B {b} H {h} T {t} D {d}:"
+        )?;
+        decays(&mut out, shape)?;
+    }
+    Ok(())
 }
 
 const HEADER: &str =
@@ -99,7 +109,7 @@ fn bare_product(out: &mut impl Write, shape: Shape, peer: Option<&Peer>) -> std:
         Box::new(|| drop(tch::no_grad(|| fused::attention(qkv, &cu_seqlens, &OPTIONS)))),
         Box::new(|| {
             let y = fused::attention(qkv, &cu_seqlens, &OPTIONS).expect("shapes fit");
-            drop(gradients(&y, &g, [&q, &k, &v]));
+            drop(gradients(&y, &g, &[&q, &k, &v]));
         }),
         Box::new(|| {
             let _ = testing::multiply_adds(FMAS);
@@ -107,7 +117,7 @@ fn bare_product(out: &mut impl Write, shape: Shape, peer: Option<&Peer>) -> std:
     ];
     if let Some(peer) = peer {
         work.push(Box::new(|| drop(tch::no_grad(|| peer.product(theirs)))));
-        work.push(Box::new(|| drop(gradients(&peer.product(theirs), &tg, theirs))));
+        work.push(Box::new(|| drop(gradients(&peer.product(theirs), &tg, &theirs))));
     }
     let found = best_of_five(&mut work, cpu_seconds);
     let peak = 2.0 * testing::multiply_adds(FMAS) as f64 / found[2];
@@ -140,13 +150,13 @@ fn whole_step(out: &mut impl Write, shape: Shape, peer: Option<&Peer>) -> std::i
     let chunked = || flat(&|qkv| chunked::attention(qkv, &cu_seqlens, &OPTIONS));
     let mut work: Vec<Box<dyn FnMut() + '_>> = vec![
         Box::new(|| drop(tch::no_grad(fused))),
-        Box::new(|| drop(gradients(&fused(), &g, leaves))),
+        Box::new(|| drop(gradients(&fused(), &g, &leaves))),
         Box::new(|| drop(tch::no_grad(chunked))),
-        Box::new(|| drop(gradients(&chunked(), &g, leaves))),
+        Box::new(|| drop(gradients(&chunked(), &g, &leaves))),
     ];
     if let Some(peer) = peer {
         work.push(Box::new(|| drop(tch::no_grad(|| peer.step(leaves)))));
-        work.push(Box::new(|| drop(gradients(&peer.step(leaves), &g, leaves))));
+        work.push(Box::new(|| drop(gradients(&peer.step(leaves), &g, &leaves))));
     }
     let found = best_of_five(&mut work, wall_seconds);
     let ours = (found[0], found[1]);
@@ -156,6 +166,38 @@ fn whole_step(out: &mut impl Write, shape: Shape, peer: Option<&Peer>) -> std::i
         Some(_) => row(out, "fast-transformers", (found[4], found[5]), Some(ours), ""),
         None => writeln!(out, "{:>30}", "fast-transformers: missing"),
     }
+}
+
+/// Compares the fused form without decay with that under each kind.
+fn decays(out: &mut impl Write, shape: Shape) -> std::io::Result<()> {
+    let (q, k, v, g, cu_seqlens) =
+        (shape.leaf(), shape.leaf(), shape.leaf(), shape.leaf().detach(), shape.cu_seqlens());
+    let [q, k, v, g] = [&q, &k, &v, &g].map(|x| shape.packed(x));
+    let fixed = Tensor::full([shape.h], 0.95, (Kind::Float, Device::Cpu));
+    let log = (Tensor::rand([shape.b * shape.t, shape.h], (Kind::Float, Device::Cpu)) * -0.1)
+        .set_requires_grad(true);
+    let (qkv, cu_seqlens) = (Qkv { q: &q, k: &k, v: &v }, &cu_seqlens);
+    let kinds = [
+        ("none", None),
+        ("fixed", Some(Decay::Fixed(&fixed))),
+        ("of each token", Some(Decay::Log(&log))),
+    ];
+    let mut work: Vec<Box<dyn FnMut() + '_>> = Vec::new();
+    for (_, decay) in kinds {
+        let options = AttentionOptions { decay, ..OPTIONS };
+        let form = move || fused::attention(qkv, cu_seqlens, &options).expect("shapes fit");
+        let leaves = [&q, &k, &v, &log];
+        let n = if matches!(decay, Some(Decay::Log(_))) { 4 } else { 3 };
+        let g = &g;
+        work.push(Box::new(move || drop(tch::no_grad(form))));
+        work.push(Box::new(move || drop(gradients(&form(), g, &leaves[..n]))));
+    }
+    let found = best_of_five(&mut work, wall_seconds);
+    for (i, (name, _)) in kinds.iter().enumerate() {
+        let ours = (i > 0).then_some((found[0], found[1]));
+        row(out, name, (found[2 * i], found[2 * i + 1]), ours, "")?;
+    }
+    Ok(())
 }
 
 fn row(
@@ -179,9 +221,9 @@ fn row(
 }
 
 /// Computes the gradients of `leaves` under the gradient `g` of `y`, and nothing else.
-fn gradients(y: &Tensor, g: &Tensor, leaves: [&Tensor; 3]) -> Vec<Tensor> {
+fn gradients(y: &Tensor, g: &Tensor, leaves: &[&Tensor]) -> Vec<Tensor> {
     let scaled = linear_in(y, g);
-    Tensor::run_backward(&[&scaled], &leaves, false, false)
+    Tensor::run_backward(&[&scaled], leaves, false, false)
 }
 
 /// Returns a number whose gradient with respect to `y` is `g`.

@@ -18,7 +18,7 @@ const SHAPES: [(i64, i64, i64, i64); 4] =
 
 fn main() -> std::io::Result<()> {
     let mut out = stdout().lock();
-    if !Cuda::is_available() || !fused::is_supported(GPU, 64) {
+    if !Cuda::is_available() || !fused::is_supported(GPU, 64, None) {
         return writeln!(out, "no GPU, or built without the feature cuda: nothing measured");
     }
     for (b, h, t, d) in SHAPES {

@@ -122,6 +122,7 @@ fn weights() -> DecoderWeights {
         feed_norm: norm(),
         up: linear(w, 2 * f),
         down: linear(f, w),
+        decay: None,
     };
     DecoderWeights {
         embed: numbers(SHAPE.vocab * w),

@@ -71,6 +71,17 @@ pub struct BlockWeights {
     pub up: LinearWeights,
     /// Second matrix of the feed-forward layer, `[F, W]`.
     pub down: LinearWeights,
+    /// Decay of each token by the block's input; absent: that of the model.
+    pub decay: Option<DecayWeights>,
+}
+
+/// Weights of a token's decay in a head, `exp(-rate softplus(proj x))`.
+#[derive(Debug)]
+pub struct DecayWeights {
+    /// Projection of the block's input, `[W, H]`.
+    pub proj: LinearWeights,
+    /// Factor of each head, `[H]`, above 0.
+    pub rate: Vec<f32>,
 }
 
 /// Weights of a model.
@@ -78,7 +89,8 @@ pub struct BlockWeights {
 pub struct DecoderWeights {
     /// Embedding of each token id, `[V, W]`.
     pub embed: Vec<f32>,
-    /// Factor on each head's state per token, `[H]`; 1 without decay.
+    /// Factor on each head's state per token, `[H]`; 1 without decay. Blocks with a decay of their
+    /// own do not use it.
     pub decay: Vec<f32>,
     /// Blocks, from first to last.
     pub blocks: Vec<BlockWeights>,
@@ -111,7 +123,10 @@ impl Decoder {
     pub fn new(shape: DecoderShape, mut weights: DecoderWeights) -> Result<Decoder, KernelError> {
         check_shape(&shape)?;
         check_weights(&shape, &weights)?;
-        pad_head(&shape, &mut weights.head);
+        pad_columns(&mut weights.head, shape.vocab);
+        for decay in weights.blocks.iter_mut().filter_map(|block| block.decay.as_mut()) {
+            pad_columns(&mut decay.proj, shape.heads);
+        }
         pack_all(&shape, &mut weights);
         let frequencies = Rotary::frequencies(shape.hidden_size / shape.heads);
         Ok(Decoder { shape, weights: Arc::new(weights), frequencies: Arc::new(frequencies) })
@@ -273,16 +288,17 @@ fn c_block(block: &BlockWeights) -> CBlock {
         attention_norm: c_norm(&block.attention_norm),
         feed_norm: c_norm(&block.feed_norm),
         qkv: c_linear(&block.qkv),
-        gate: block
-            .gate
-            .as_ref()
-            .map_or(CLinear { weight: std::ptr::null(), bias: std::ptr::null() }, c_linear),
+        gate: block.gate.as_ref().map_or(NO_LINEAR, c_linear),
         out: c_linear(&block.out),
         up: c_linear(&block.up),
         down: c_linear(&block.down),
         conv: optional(block.conv.as_ref()),
+        decay: block.decay.as_ref().map_or(NO_LINEAR, |decay| c_linear(&decay.proj)),
+        rate: optional(block.decay.as_ref().map(|decay| &decay.rate)),
     }
 }
+
+const NO_LINEAR: CLinear = CLinear { weight: std::ptr::null(), bias: std::ptr::null() };
 
 fn check_shape(shape: &DecoderShape) -> Result<(), KernelError> {
     let wrong = |what: &str, expected: &str, found: usize| {
@@ -330,6 +346,10 @@ fn check_weights(shape: &DecoderShape, weights: &DecoderWeights) -> Result<(), K
         check_norm(&name("feed_norm"), &block.feed_norm, width)?;
         check_linear(&name("up"), &block.up, width, up)?;
         check_linear(&name("down"), &block.down, shape.ffn_size, width)?;
+        if let Some(decay) = &block.decay {
+            check_linear(&name("decay.proj"), &decay.proj, width, shape.heads)?;
+            check_size(&name("decay.rate"), decay.rate.len(), shape.heads)?;
+        }
     }
     check_norm("norm", &weights.norm, width)?;
     check_linear("head", &weights.head, width, shape.vocab)
@@ -365,17 +385,14 @@ fn check_size(name: &str, found: usize, expected: usize) -> Result<(), KernelErr
     })
 }
 
-/// Adds columns of zeros to the output projection, up to whole vectors.
-fn pad_head(shape: &DecoderShape, head: &mut LinearWeights) {
-    let padded = shape.vocab.next_multiple_of(LANES);
+/// Adds columns of zeros to a matrix with `outputs` of them, up to whole vectors.
+fn pad_columns(linear: &mut LinearWeights, outputs: usize) {
+    let padded = outputs.next_multiple_of(LANES);
     let widen = |row: &[f32]| {
-        row.iter()
-            .copied()
-            .chain(std::iter::repeat_n(0.0, padded - shape.vocab))
-            .collect::<Vec<_>>()
+        row.iter().copied().chain(std::iter::repeat_n(0.0, padded - outputs)).collect::<Vec<_>>()
     };
-    head.weight = head.weight.chunks(shape.vocab).flat_map(widen).collect();
-    head.bias = head.bias.take().map(|bias| widen(&bias));
+    linear.weight = linear.weight.chunks(outputs).flat_map(widen).collect();
+    linear.bias = linear.bias.take().map(|bias| widen(&bias));
 }
 
 /// Lays out each matrix in the panels that the kernel reads.
@@ -386,6 +403,7 @@ fn pack_all(shape: &DecoderShape, weights: &mut DecoderWeights) {
         pack(&mut block.out, shape.hidden_size);
         pack(&mut block.up, shape.hidden_size);
         pack(&mut block.down, shape.ffn_size);
+        block.decay.iter_mut().for_each(|decay| pack(&mut decay.proj, shape.hidden_size));
     }
     pack(&mut weights.head, shape.hidden_size);
 }

@@ -24,7 +24,8 @@ pub(crate) struct CLinear {
     pub(crate) bias: *const f32,
 }
 
-/// Weights of a block: `lf::Block` of `csrc/cpu.h`. `conv` and `gate.weight` may be null.
+/// Weights of a block: `lf::Block` of `csrc/cpu.h`. `conv`, `gate.weight` and `decay.weight` may be
+/// null.
 #[repr(C)]
 pub(crate) struct CBlock {
     pub(crate) attention_norm: CNorm,
@@ -35,6 +36,8 @@ pub(crate) struct CBlock {
     pub(crate) up: CLinear,
     pub(crate) down: CLinear,
     pub(crate) conv: *const f32,
+    pub(crate) decay: CLinear,
+    pub(crate) rate: *const f32,
 }
 
 /// Sizes and weights of a model: `lf::Model` of `csrc/cpu.h`.
@@ -132,6 +135,7 @@ unsafe extern "C" {
         cos: *const C_tensor,
         sin: *const C_tensor,
         decay: *const C_tensor,
+        log_decay: *const C_tensor,
         eps: f64,
     ) -> i32;
     pub(crate) fn lf_attention_packed(
@@ -147,6 +151,7 @@ unsafe extern "C" {
         cos: *const C_tensor,
         sin: *const C_tensor,
         decay: *const C_tensor,
+        log_decay: *const C_tensor,
         eps: f64,
     ) -> i32;
     pub(crate) fn lf_step(

@@ -58,7 +58,8 @@ pub mod testing;
 pub use autocast::Bf16Autocast;
 pub use cu_seqlens::CuSeqlens;
 pub use decoder::{
-    BlockWeights, Decoder, DecoderShape, DecoderState, DecoderWeights, LinearWeights, NormWeights,
+    BlockWeights, DecayWeights, Decoder, DecoderShape, DecoderState, DecoderWeights, LinearWeights,
+    NormWeights,
 };
 pub use device_decoder::{DeviceDecoder, DeviceSlots};
 pub use error::KernelError;

@@ -44,6 +44,10 @@ pub enum Decay {
     /// Per-head decay `1 - 2^-n`, with `n` spaced evenly from 2 to 8; the last head does not decay.
     /// As in RetNet (Sun et al., arXiv 2307.08621), with shorter horizons: 4 to 256 tokens.
     Fixed,
+    /// Decay that each token chooses: `exp(-exp(A_log) softplus(dt_proj x + dt_bias))` for the
+    /// input `x` of the block, with weights of each head (Mamba-2, arXiv 2405.21060). An input of
+    /// zeros gives a fresh model the fixed decays, but `1 - 2^-14` in the last head.
+    Selective,
 }
 
 /// Architecture of a model.
@@ -150,14 +154,19 @@ impl ModelConfig {
         self.hidden_size / self.heads
     }
 
-    /// Returns the factor on each head's state per token, `[H]`.
+    /// Returns the factor on each head's state per token, `[H]`. With [`Decay::Selective`], it is
+    /// that of a fresh model for an input of zeros.
     #[must_use]
     pub fn decays(&self) -> Vec<f64> {
         let last = self.heads.saturating_sub(1);
-        let fixed = |h: usize| {
-            if h == last { 1.0 } else { 1.0 - (-2.0 - 6.0 * h as f64 / last as f64).exp2() }
+        let horizon = |h: usize| 1.0 - (-2.0 - 6.0 * h as f64 / last as f64).exp2();
+        let of_last = if self.decay == Decay::Selective { 1.0 - (-14_f64).exp2() } else { 1.0 };
+        let decay = |h: usize| match self.decay {
+            Decay::None => 1.0,
+            _ if h == last => of_last,
+            _ => horizon(h),
         };
-        (0..self.heads).map(|h| if self.decay == Decay::Fixed { fixed(h) } else { 1.0 }).collect()
+        (0..self.heads).map(decay).collect()
     }
 
     /// Checks that the sizes make a model.

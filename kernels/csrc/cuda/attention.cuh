@@ -490,7 +490,7 @@ DEVICE void step_head(const Step &p) {
   const int d = int(p.d), m = int(p.m);
   float *memory = reinterpret_cast<float *>(shared()), *q = memory, *k = q + LARGEST,
         *z = k + LARGEST;
-  const float left = p.decay ? p.decay[row % p.heads] : 1.0f;
+  const float left = p.decay ? p.decay[row % p.decays] : 1.0f;
   EACH(i, d) {
     const float x = p.q[row * d + i], y = p.k[row * d + i];
     q[i] = x > 0.0f ? x + 1.0f : exponential(x < -80.0f ? -80.0f : x);

@@ -55,9 +55,9 @@ inline int64_t flag_count(const Work &work, int64_t heads) {
 
 // One token of each of `rows` heads: q, k [rows, d], v [rows, m]. States are updated in place.
 struct Step {
-  const float *q, *k, *v, *decay;  // decay [heads], or null
+  const float *q, *k, *v, *decay;  // decay [decays], of row i at i % decays, or null
   float *s, *z, *out;
-  int64_t rows, heads, d, m;
+  int64_t rows, decays, d, m;
   float eps;
 };
 

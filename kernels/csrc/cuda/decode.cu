@@ -20,6 +20,7 @@ DEVICE unsigned char *shared() {
 }
 DEVICE float exponential(float x) { return expf(x); }
 DEVICE float error_function(float x) { return erff(x); }
+DEVICE float log_one_plus(float x) { return log1pf(x); }
 DEVICE float square_root(float x) { return sqrtf(x); }
 // In half turns, whose reduction is exact and needs no local memory. The quotient's rounding is as
 // large as that of x itself.

@@ -33,6 +33,9 @@ struct alignas(16) Quad {
 
 DEVICE float *floats() { return reinterpret_cast<float *>(shared()); }
 DEVICE float silu(float x) { return x / (1.0f + exponential(-x)); }
+DEVICE float softplus(float x) {
+  return (x > 0.0f ? x : 0.0f) + log_one_plus(exponential(x > 0.0f ? -x : x));
+}
 DEVICE float phi(float x) {
   return x > 0.0f ? x + 1.0f : exponential(x < -80.0f ? -80.0f : x);
 }
@@ -184,6 +187,9 @@ struct Mix {
   const float *conv;         // [taps, 3 W], or null
   int64_t taps, width, heads;
   const float *decay;  // [H]
+  // Of a token: left [rows, left_row], the product with its input, and rate [H], or null.
+  const float *left, *rate;
+  int64_t left_row;
   float eps;
   float *s, *z, *past;  // of the layer: [slots, H, D, D], [slots, H, D], [slots, taps - 1, 3 W]
   float *mixed;         // [rows, W]
@@ -224,11 +230,12 @@ struct Mix {
       k[i] = phi(raw[d + i] * cos + raw[d + other] * sign);
     }
     sync();
-    const float left = decay[head];
+    const float factor =
+        rate ? exponential(-rate[head] * softplus(left[row * left_row + head])) : decay[head];
     float *const state = s + line * d * d, *const keys = z + line * d;
     // raw's first third holds q z from here on.
     EACH_OF(i, d) {
-      const float sum = (fresh ? 0.0f : keys[i] * left) + k[i];
+      const float sum = (fresh ? 0.0f : keys[i] * factor) + k[i];
       keys[i] = sum;
       raw[i] = q[i] * sum;
     }
@@ -244,7 +251,7 @@ struct Mix {
         for (int n = 0; n < AHEAD; n++) {
           const int i = from + n * SLICES;
           if (i >= d) continue;
-          const float now = old[n] * left + k[i] * v[j];
+          const float now = old[n] * factor + k[i] * v[j];
           state[i * d + j] = now;
           sum += q[i] * now;
         }

@@ -35,6 +35,9 @@ class Arena {
   int64_t octets_ = 0;
 };
 
+// Columns of the product that gives each head its decay.
+inline int64_t decay_columns(const Model &m) { return (m.heads + 15) / 16 * 16; }
+
 // A model's weights in the memory of a device.
 template <class Device>
 class Decoder {
@@ -76,7 +79,8 @@ class Decoder {
                          copy(b.qkv, w, 3 * w, arena), copy(b.gate, w, w, arena),
                          copy(b.out, w, w, arena), copy(b.up, w, up, arena),
                          copy(b.down, m.ffn_size, w, arena),
-                         copy(b.conv, m.conv_kernel * 3 * w, arena)});
+                         copy(b.conv, m.conv_kernel * 3 * w, arena),
+                         copy(b.decay, w, decay_columns(m), arena), copy(b.rate, m.heads, arena)});
     }
     model_.blocks = blocks_.data();
     model_.decay = copy(m.decay, m.heads, arena);
@@ -146,6 +150,7 @@ class Slots {
     past_ = arena.take<float>(m.layers * slots_ * past_floats());
     x_ = arena.take<float>(slots_ * w), y_ = arena.take<float>(slots_ * w);
     qkv_ = arena.take<float>(slots_ * 3 * w), mixed_ = arena.take<float>(slots_ * w);
+    left_ = arena.take<float>(slots_ * decay_columns(m));
     gate_ = arena.take<float>(slots_ * w), angle_ = arena.take<float>(slots_ * d);
     up_ = arena.take<float>(slots_ * (m.gated ? 2 : 1) * m.ffn_size);
     logits_ = arena.take<float>(slots_ * m.vocab);
@@ -174,9 +179,10 @@ class Slots {
     normalise(b.attention_norm);
     product<Input::PLAIN>(y_, b.qkv, w, 3 * w, qkv_, false);
     if (b.gate.weight) product<Input::PLAIN>(y_, b.gate, w, w, gate_, false);
-    queue_.run(Mix{rows_, qkv_, angle_, b.conv, m.conv_kernel, w, m.heads, m.decay, m.attention_eps,
-                   s_ + l * slots_ * w * d, z_ + l * slots_ * w, past_ + l * slots_ * past_floats(),
-                   mixed_},
+    if (b.decay.weight) product<Input::PLAIN>(y_, b.decay, w, decay_columns(m), left_, false);
+    queue_.run(Mix{rows_, qkv_, angle_, b.conv, m.conv_kernel, w, m.heads, m.decay, left_, b.rate,
+                   decay_columns(m), m.attention_eps, s_ + l * slots_ * w * d, z_ + l * slots_ * w,
+                   past_ + l * slots_ * past_floats(), mixed_},
                slots_, m.heads);
     if (b.gate.weight)
       product<Input::GATED>(mixed_, b.out, w, w, x_, true);
@@ -206,7 +212,8 @@ class Slots {
   typename Device::Memory memory_;
   typename Device::PinnedMemory shared_memory_;
   Rows sent_{}, rows_{};  // on the host, and on the device
-  float *scores_, *s_, *z_, *past_, *x_, *y_, *qkv_, *mixed_, *gate_, *angle_, *up_, *logits_;
+  float *scores_, *s_, *z_, *past_, *x_, *y_, *qkv_, *mixed_, *gate_, *angle_, *left_, *up_,
+      *logits_;
   typename Device::Queue queue_;
 };
 

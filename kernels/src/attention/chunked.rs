@@ -3,7 +3,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::{AttentionOptions, AttentionState, Qkv, feature_map};
+use super::{AttentionOptions, AttentionState, Decay, Qkv, feature_map, sums_between};
 use crate::CuSeqlens;
 
 /// Tokens in a chunk: scores take `[H, 64, 64]`, and a row of `N` tokens takes `N / 64` steps.
@@ -35,20 +35,22 @@ pub fn attention_with_state(
     let featurized = featurize(qkv, cu_seqlens, options);
     let Featurized { q, k, v } = &featurized;
     let (mut carried, mut last) = (Vec::new(), Vec::new());
+    let logs = options.decay.map(|decay| decay.logs(cu_seqlens.tokens(), q.device()));
     for (i, pair) in cu_seqlens.offsets().windows(2).enumerate() {
-        let len = pair[1] - pair[0];
-        let [q, k, v] = [q, k, v].map(|x| x.narrow(1, pair[0], len));
-        let powers = decay_powers(options.decay, len, &q);
+        let (start, len) = (pair[0], pair[1] - pair[0]);
+        let [q, k, v] = [q, k, v].map(|x| x.narrow(1, start, len));
         let first = initial.map_or_else(
             || Tensor::zeros([q.size()[0], q.size()[2], v.size()[2]], (q.kind(), q.device())),
             |state| Tensor::cat(&[state.s.get(i as i64), state.z.get(i as i64).unsqueeze(-1)], -1),
         );
-        let [after, until] = [1, 0].map(|from| powers.narrow(1, from, len).unsqueeze(-1));
-        carried.push(q.matmul(&first) * after);
-        last.push(
-            (k * until.flip([1])).transpose(1, 2).matmul(&v)
-                + first * powers.narrow(1, -1, 1).unsqueeze(-1),
-        );
+        let (seen, fresh) = (q.matmul(&first), |k: &Tensor| k.transpose(1, 2).matmul(&v));
+        let factors = logs.as_ref().map(|logs| Factors::new(&logs.narrow(1, start, len), q.kind()));
+        let [seen, state] = match factors {
+            Some(f) => [seen * f.since, fresh(&(k * f.until)) + first * f.whole],
+            None => [seen, fresh(&k) + first],
+        };
+        carried.push(seen);
+        last.push(state);
     }
     let within = sums(&featurized, cu_seqlens, options.decay);
     let all = if carried.is_empty() { within } else { within + Tensor::cat(&carried, 1) };
@@ -82,14 +84,26 @@ fn normalize(sums: &Tensor, eps: f64) -> Tensor {
     (sums.narrow(-1, 0, m) / (sums.narrow(-1, m, 1) + eps)).transpose(0, 1)
 }
 
-/// Returns `decay^0` to `decay^n`, `[H, n + 1]`; ones if there is no decay.
-fn decay_powers(decay: Option<&Tensor>, n: i64, like: &Tensor) -> Tensor {
-    let exponent = Tensor::arange(n + 1, (Kind::Double, like.device()));
-    let decay = match decay {
-        Some(decay) => decay.to_device(like.device()).to_kind(Kind::Double),
-        None => Tensor::ones([like.size()[0]], (Kind::Double, like.device())),
-    };
-    decay.unsqueeze(1).pow(&exponent.unsqueeze(0)).to_kind(like.kind())
+/// Factors between the tokens of a stretch and the state before it. `c` is the running sum of the
+/// logarithms of the decay.
+struct Factors {
+    /// `exp(c_t)`: of the state before the stretch in token `t`, `[H, T, 1]`.
+    since: Tensor,
+    /// `exp(c_T - c_s)`: of token `s` in the state after the stretch, `[H, T, 1]`.
+    until: Tensor,
+    /// `exp(c_T)`: of the state before the stretch in the one after it, `[H, 1, 1]`.
+    whole: Tensor,
+}
+
+impl Factors {
+    /// Computes the factors from the logarithms of the decay, `[H, T]` in float64.
+    fn new(logs: &Tensor, kind: Kind) -> Factors {
+        let c = logs.cumsum(1, Kind::Double);
+        let all = logs.sum_dim_intlist([1].as_slice(), true, Kind::Double);
+        let [since, until, whole] =
+            [&c, &(&all - &c), &all].map(|sum| sum.exp().to_kind(kind).unsqueeze(-1));
+        Factors { since, until, whole }
+    }
 }
 
 /// Sums scores times values over each token's sequence so far, `[H, N, M + 1]`. Every sequence
@@ -97,14 +111,14 @@ fn decay_powers(decay: Option<&Tensor>, n: i64, like: &Tensor) -> Tensor {
 fn sums(
     Featurized { q, k, v }: &Featurized,
     cu_seqlens: &CuSeqlens,
-    decay: Option<&Tensor>,
+    decay: Option<Decay>,
 ) -> Tensor {
     let sequence = cu_seqlens.sequence_of();
     let sequence_of: Vec<i64> = Vec::try_from(&sequence).unwrap_or_default();
     let sequence = sequence.to_device(q.device());
-    let powers = decay.map(|decay| DecayPowers(decay_powers(Some(decay), CHUNK, q)));
     // Split and not narrow: the gradient of a split is one concatenation, that of each narrow a
     // tensor of the whole row.
+    let logs = decay.map(|decay| decay.logs(cu_seqlens.tokens(), q.device()).split(CHUNK, 1));
     let [qs, ks, vs] = [q, k, v].map(|x| x.split(CHUNK, 1));
     let mut state: Option<Tensor> = None; // of the sequence that the chunk's first token continues
     let mut parts = Vec::new();
@@ -112,12 +126,13 @@ fn sums(
         let (start, len) = (c as i64 * CHUNK, tokens.len() as i64);
         let (q, k, v) = (&qs[c], &ks[c], &vs[c]);
         let ids = sequence.narrow(0, start, len);
+        let factors = logs.as_ref().map(|logs| Factors::new(&logs[c], q.kind()));
 
         // Within the chunk: scores of tokens of one sequence, the diagonal included.
         let same = ids.unsqueeze(0).eq_tensor(&ids.unsqueeze(1)).tril(0).to_kind(q.kind());
         let mut scores = q.matmul(&k.transpose(1, 2)) * same;
-        if let Some(powers) = &powers {
-            scores *= powers.between(len);
+        if let Some(logs) = &logs {
+            scores *= sums_between(&logs[c]).exp().to_kind(q.kind());
         }
         let mut sums = scores.matmul(v); // [H, C, M + 1]
 
@@ -125,19 +140,19 @@ fn sums(
         let before = sequence_of.get((start - 1).max(0) as usize).copied().filter(|_| start > 0);
         if let (Some(state), Some(open)) = (&state, before) {
             let seen = (q * ids.eq(open).to_kind(q.kind()).unsqueeze(-1)).matmul(state);
-            sums += powers.as_ref().map_or(seen.shallow_clone(), |p| &seen * p.range(1, len));
+            sums += factors.as_ref().map_or(seen.shallow_clone(), |f| &seen * &f.since);
         }
 
         // After the chunk: the state of its last token's sequence.
         let last = tokens[tokens.len() - 1];
         let mut newest = k * ids.eq(last).to_kind(k.kind()).unsqueeze(-1);
-        if let Some(powers) = &powers {
-            newest *= powers.range(0, len).flip([1]);
+        if let Some(factors) = &factors {
+            newest *= &factors.until;
         }
         let fresh = newest.transpose(1, 2).matmul(v);
         state = Some(match state {
-            Some(state) if before == Some(last) => match &powers {
-                Some(powers) => state * powers.range(len, 1) + fresh,
+            Some(state) if before == Some(last) => match &factors {
+                Some(factors) => state * &factors.whole + fresh,
                 None => state + fresh,
             },
             _ => fresh,
@@ -147,33 +162,15 @@ fn sums(
     if parts.is_empty() { v.shallow_clone() } else { Tensor::cat(&parts, 1) }
 }
 
-/// Powers of the decay, `decay^0` to `decay^C`, `[H, C + 1]`.
-struct DecayPowers(Tensor);
-
-impl DecayPowers {
-    /// Returns `[H, len, len]`: `decay^(t - s)` for row `t` and column `s`. The values above the
-    /// diagonal are not to be used.
-    fn between(&self, len: i64) -> Tensor {
-        let index = Tensor::arange(len, (Kind::Int64, self.0.device()));
-        let distance = (index.unsqueeze(1) - index.unsqueeze(0)).clamp_min(0);
-        self.0.index_select(1, &distance.view([-1])).view([-1, len, len])
-    }
-
-    /// Returns `n` powers from `decay^first`, `[H, n, 1]`.
-    fn range(&self, first: i64, n: i64) -> Tensor {
-        self.0.narrow(1, first, n).unsqueeze(-1)
-    }
-}
-
 /// Advances `B` sequences by one token each: `q`, `k` `[B, H, D]`, `v` `[B, H, M]`. Updates the
 /// states in place and returns `[B, H, M]`.
-pub fn step(qkv: Qkv, state: &mut AttentionState, decay: Option<&Tensor>, eps: f64) -> Tensor {
+pub fn step(qkv: Qkv, state: &mut AttentionState, decay: Option<Decay>, eps: f64) -> Tensor {
     let AttentionState { s, z } = state;
     let (q, k) = (feature_map(qkv.q), feature_map(qkv.k));
     if let Some(decay) = decay {
-        let decay = decay.to_device(s.device()).to_kind(s.kind());
-        *s *= decay.view([1, -1, 1, 1]);
-        *z *= decay.view([1, -1, 1]);
+        let factors = decay.factors().to_device(s.device()).to_kind(s.kind()).unsqueeze(-1);
+        *s *= factors.unsqueeze(-1);
+        *z *= factors;
     }
     *s += k.unsqueeze(-1) * qkv.v.unsqueeze(-2);
     *z += &k;

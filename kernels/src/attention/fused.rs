@@ -9,7 +9,7 @@ use std::ptr::null_mut;
 use tch::{Kind, Tensor};
 use torch_sys::C_tensor;
 
-use super::{AttentionOptions, AttentionState, Qkv};
+use super::{AttentionOptions, AttentionState, Decay, Qkv};
 use crate::ffi::{self, outcome, owned};
 use crate::{CuSeqlens, KernelError};
 
@@ -56,7 +56,8 @@ pub fn attention_with_state(
             ffi::optional(segments.as_ref()),
             ffi::optional(options.rotary.map(|rotary| &rotary.cos)),
             ffi::optional(options.rotary.map(|rotary| &rotary.sin)),
-            ffi::optional(options.decay),
+            ffi::optional(options.decay.and_then(Decay::fixed)),
+            ffi::optional(options.decay.and_then(Decay::log)),
             options.eps,
         )
     };
@@ -131,7 +132,8 @@ fn call_packed(
             ffi::optional(segments.as_ref()),
             ffi::optional(options.rotary.map(|rotary| &rotary.cos)),
             ffi::optional(options.rotary.map(|rotary| &rotary.sin)),
-            ffi::optional(options.decay),
+            ffi::optional(options.decay.and_then(Decay::fixed)),
+            ffi::optional(options.decay.and_then(Decay::log)),
             options.eps,
         )
     };
@@ -147,9 +149,10 @@ fn call_packed(
 pub fn step(
     qkv: Qkv,
     state: &mut AttentionState,
-    decay: Option<&Tensor>,
+    decay: Option<Decay>,
     eps: f64,
 ) -> Result<Tensor, KernelError> {
+    let factors = decay.map(Decay::factors);
     let mut made = [null_mut(); 1];
     // SAFETY: all pointers are to live tensors; the states are borrowed mutably, and checked to be
     // contiguous floats.
@@ -161,7 +164,7 @@ pub fn step(
             qkv.v.as_ptr(),
             state.s.as_ptr(),
             state.z.as_ptr(),
-            ffi::optional(decay),
+            ffi::optional(factors.as_ref()),
             eps,
         )
     };
@@ -181,12 +184,16 @@ pub fn input_kind(device: tch::Device, kind: Kind) -> Kind {
     }
 }
 
-/// Returns whether these kernels run on tensors of `device` with heads of `head_dim` elements.
+/// Returns whether these kernels run on tensors of `device` with heads of `head_dim` elements and
+/// such a decay. [`chunked`](super::chunked) runs where they do not.
 #[must_use]
-pub fn is_supported(device: tch::Device, head_dim: usize) -> bool {
+pub fn is_supported(device: tch::Device, head_dim: usize, decay: Option<Decay>) -> bool {
     match device {
         tch::Device::Cpu => true,
-        tch::Device::Cuda(_) => cfg!(feature = "cuda") && head_dim <= MAX_CUDA_HEAD_DIM,
+        tch::Device::Cuda(_) => {
+            let has_tiles = head_dim <= MAX_CUDA_HEAD_DIM;
+            cfg!(feature = "cuda") && has_tiles && decay.and_then(Decay::log).is_none()
+        }
         _ => false,
     }
 }

@@ -1,17 +1,19 @@
 //! The definition: a row of scores for every token. Quadratic in length and never optimised; every
 //! other form is compared with it.
 //!
-//! For one head of one sequence, with decay `c` (1 without one):
+//! For one head of one sequence, with the logarithm `g_t` of the decay in token `t` (0 without one,
+//! the same in every token if it is fixed):
 //!
 //! ```text
-//! A_ts = c^(t - s) phi(q_t) . phi(k_s)   if s <= t, else 0      [T, T]
+//! c_t  = sum_{s<=t} g_s                                         [T]
+//! A_ts = exp(c_t - c_s) phi(q_t) . phi(k_s)   if s <= t, else 0 [T, T]
 //! d_t  = sum_s A_ts + eps                                       [T]
 //! O_t  = (sum_s A_ts v_s) / d_t                                 [T, M]
 //! ```
 
 use tch::{Kind, Tensor};
 
-use super::{AttentionOptions, Qkv, feature_map};
+use super::{AttentionOptions, Qkv, feature_map, sums_between};
 use crate::CuSeqlens;
 
 /// Computes the attention of each sequence, `[N, H, M]`.
@@ -31,10 +33,9 @@ pub fn attention(qkv: Qkv, cu_seqlens: &CuSeqlens, options: &AttentionOptions) -
     // A_ts = phi(q_t) . phi(k_s)
     let mut scores = q.matmul(&k.transpose(1, 2)) * visible; // [H, N, N]
     if let Some(decay) = options.decay {
-        // A_ts *= c^(t - s)
-        let index = Tensor::arange(cu_seqlens.tokens(), (Kind::Double, q.device()));
-        let distance = (index.unsqueeze(1) - index.unsqueeze(0)).clamp_min(0.0);
-        scores *= decay.to_kind(Kind::Double).view([-1, 1, 1]).pow(&distance).to_kind(q.kind());
+        // A_ts *= exp(c_t - c_s); the sums start with the row, as their differences do not tell
+        scores *=
+            sums_between(&decay.logs(cu_seqlens.tokens(), q.device())).exp().to_kind(q.kind());
     }
     // d_t = sum_s A_ts + eps
     let denominator = scores.sum_dim_intlist([-1].as_slice(), true, None::<Kind>) + options.eps;

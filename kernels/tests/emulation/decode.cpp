@@ -15,6 +15,7 @@ namespace decode {
 
 constexpr int THREADS = 128;
 inline float error_function(float x) { return std::erf(x); }
+inline float log_one_plus(float x) { return std::log1p(x); }
 inline float square_root(float x) { return std::sqrt(x); }
 inline double cosine(double x) { return std::cos(x); }
 inline double sine(double x) { return std::sin(x); }

@@ -3,7 +3,9 @@
 //! instructions of a warp as their documentation says. The emulation replaces tensor cores, launches
 //! and the memory model of a real GPU, so these stay untested here.
 
-use linformer_kernels::attention::{AttentionOptions, AttentionState, Qkv, chunked, fused, naive};
+use linformer_kernels::attention::{
+    AttentionOptions, AttentionState, Decay, Qkv, chunked, fused, naive,
+};
 use linformer_kernels::{CuSeqlens, Rotary};
 use tch::{Device, Kind, Tensor};
 
@@ -38,7 +40,7 @@ struct Step {
     inputs: [*const f32; 4],
     state_and_out: [*mut f32; 3],
     rows: i64,
-    heads: i64,
+    decays: i64,
     d: i64,
     m: i64,
     eps: f32,
@@ -186,8 +188,11 @@ fn expected(case: &Case) -> Vec<Tensor> {
     let (q, k, v) = (leaf(&case.q), leaf(&case.k), leaf(&case.v));
     let (s0, z0) = (leaf(&case.states[0]), leaf(&case.states[1]));
     let rotary = case.rotary.as_ref().map(Rotary::to_double);
-    let options =
-        AttentionOptions { eps: EPS, rotary: rotary.as_ref(), decay: case.decay.as_ref() };
+    let options = AttentionOptions {
+        eps: EPS,
+        rotary: rotary.as_ref(),
+        decay: case.decay.as_ref().map(Decay::Fixed),
+    };
     let initial = AttentionState { s: s0.shallow_clone(), z: z0.shallow_clone() };
     let qkv = Qkv { q: &q, k: &k, v: &v };
     let (out, last) =
@@ -321,14 +326,15 @@ fn a_step_in_place() {
         inputs: inputs.each_ref().map(|x| x.as_ptr()),
         state_and_out: made.each_mut().map(|x| x.as_mut_ptr()),
         rows,
-        heads,
+        decays: heads,
         d,
         m,
         eps: EPS as f32,
     };
     // SAFETY: every pointer is to as many numbers as the sizes say.
     unsafe { emulate_step(&raw const step) };
-    let out = chunked::step(Qkv { q: &q, k: &k, v: &v }, &mut state, Some(&left), EPS);
+    let out =
+        chunked::step(Qkv { q: &q, k: &k, v: &v }, &mut state, Some(Decay::Fixed(&left)), EPS);
     for (found, expected) in made.iter().zip([&state.s, &state.z, &out]) {
         assert!(error(&Tensor::from_slice(found), &expected.view([-1])) < 1e-5);
     }
@@ -338,7 +344,10 @@ fn a_step_in_place() {
 #[test]
 fn the_fused_form_is_the_definition() {
     let case = case(&[30, 5], 2, 16, 16, false, true);
-    let options = AttentionOptions { decay: case.decay.as_ref(), ..AttentionOptions::new(EPS) };
+    let options = AttentionOptions {
+        decay: case.decay.as_ref().map(Decay::Fixed),
+        ..AttentionOptions::new(EPS)
+    };
     let qkv = Qkv { q: &case.q, k: &case.k, v: &case.v };
     let naive = naive::attention(qkv, &case.cu_seqlens, &options);
     let mut zero = case;

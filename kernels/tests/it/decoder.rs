@@ -1,5 +1,5 @@
 use linformer_kernels::{
-    BlockWeights, Decoder, DecoderShape, DecoderWeights, LinearWeights, NormWeights,
+    BlockWeights, DecayWeights, Decoder, DecoderShape, DecoderWeights, LinearWeights, NormWeights,
 };
 
 pub(crate) const SHAPE: DecoderShape = DecoderShape {
@@ -26,7 +26,8 @@ fn values(n: usize, seed: u32) -> Vec<f32> {
     (0..n).map(|_| next()).collect()
 }
 
-/// Returns weights of a shape, with a gate and biases if it is one with LayerNorm.
+/// Returns weights of a shape, with a gate and biases if it is one with LayerNorm. The second block
+/// has its own decay.
 pub(crate) fn weights(shape: &DecoderShape) -> DecoderWeights {
     let (w, f, v) = (shape.hidden_size, shape.ffn_size, shape.vocab);
     let up = if shape.gated { 2 * f } else { f };
@@ -43,6 +44,10 @@ pub(crate) fn weights(shape: &DecoderShape) -> DecoderWeights {
         feed_norm: norm(),
         up: linear(w, up, seed + 4),
         down: linear(f, w, seed + 6),
+        decay: (seed == 20).then(|| DecayWeights {
+            proj: linear(w, shape.heads, seed + 10),
+            rate: (0..shape.heads).map(|h| 0.1 + h as f32).collect(),
+        }),
     };
     DecoderWeights {
         embed: values(v * w, 1),

@@ -1,7 +1,7 @@
 //! Tests of the kernels on a GPU, against the CPU in float64. Skipped without a GPU or without the
 //! feature `cuda`; with `LF_TEST_DEVICE=cpu` they hold the CPU's float kernels to the same.
 
-use linformer_kernels::attention::{AttentionOptions, AttentionState, Qkv, fused};
+use linformer_kernels::attention::{AttentionOptions, AttentionState, Decay, Qkv, fused};
 use linformer_kernels::conv1d::{causal_conv1d, causal_conv1d_ref};
 use linformer_kernels::{AdamW, AdamWStep, CuSeqlens, Rotary};
 use tch::{Cuda, Device, Kind, Tensor};
@@ -19,7 +19,7 @@ fn device() -> Option<Device> {
         Err(_) => {}
     }
     let gpu = Device::Cuda(0);
-    let found = fused::is_supported(gpu, 64) && Cuda::is_available();
+    let found = fused::is_supported(gpu, 64, None) && Cuda::is_available();
     if !found {
         println!("skipped: no GPU, or built without the feature cuda");
     }
@@ -107,7 +107,11 @@ fn run(case: &Case, kind: Kind, device: Device) -> Vec<Tensor> {
         .rotate
         .then(|| Rotary::new(cu_seqlens.max_position() as usize, case.d as usize, sums, device));
     let left = case.forget.then(|| decay(HEADS));
-    let options = AttentionOptions { eps: 1e-6, rotary: rotary.as_ref(), decay: left.as_ref() };
+    let options = AttentionOptions {
+        eps: 1e-6,
+        rotary: rotary.as_ref(),
+        decay: left.as_ref().map(Decay::Fixed),
+    };
     let initial = case.states.then(|| AttentionState {
         s: leaf(&numbers(&[s, HEADS, case.d, case.m], 5.0).abs(), sums, device),
         z: leaf(&numbers(&[s, HEADS, case.d], 6.0).abs(), sums, device),
@@ -255,8 +259,13 @@ fn steps_hold_to_the_cpu() {
         let mut state =
             AttentionState { s: s.copy().to_device(device), z: z.copy().to_device(device) };
         let [q, k, v] = [&q, &k, &v].map(|x| x.to_device(device));
-        let out =
-            fused::step(Qkv { q: &q, k: &k, v: &v }, &mut state, Some(&decay(2)), 1e-6).unwrap();
+        let out = fused::step(
+            Qkv { q: &q, k: &k, v: &v },
+            &mut state,
+            Some(Decay::Fixed(&decay(2))),
+            1e-6,
+        )
+        .unwrap();
         [out, state.s, state.z].map(|x| x.to_device(Device::Cpu))
     };
     for (found, expected) in step(device).iter().zip(&step(Device::Cpu)) {

@@ -66,7 +66,8 @@ void attention(const Table &table, int64_t tokens, int64_t heads, int64_t d, int
              z0 = numbers<T>(sequences * heads * d);
   std::vector<T> out(tokens * heads * m), den(heads * tokens), dq(q.size()), dk(k.size()),
       dv(v.size());
-  std::vector<T> s1(s0.size()), z1(z0.size()), ds0(s0.size()), dz0(z0.size()), decay(heads, T(0.9));
+  std::vector<T> s1(s0.size()), z1(z0.size()), ds0(s0.size()), dz0(z0.size()), decay(heads, T(0.9)),
+      log_decay(tokens * heads, T(-0.5)), dlog_decay(tokens * heads);
   auto cos = numbers<T>(tokens * (d / 2)), sin = numbers<T>(tokens * (d / 2));
   Attention<T> a{};
   a.q = q.data(), a.k = k.data(), a.v = v.data(), a.out = out.data(), a.den = den.data(),
@@ -81,6 +82,7 @@ void attention(const Table &table, int64_t tokens, int64_t heads, int64_t d, int
     a.s0 = s0.data(), a.z0 = z0.data(), a.s1 = s1.data(), a.z1 = z1.data();
     a.ds1 = s0.data(), a.dz1 = z0.data(), a.ds0 = ds0.data(), a.dz0 = dz0.data();
   }
+  if (extras & 8) a.log_decay = log_decay.data(), a.dlog_decay = dlog_decay.data();
   const auto &kernels = of(table, T());
   for (int64_t seq = 0; seq < sequences; seq++)
     for (int64_t head = 0; head < heads; head += GROUP) {
@@ -132,6 +134,7 @@ void decode(const Table &table, bool extras) {
              conv = numbers<float>(m.conv_kernel * 3 * m.hidden_size);
   const auto bias3 = numbers<float>(3 * m.hidden_size), bias_up = numbers<float>(up),
              head = numbers<float>(m.hidden_size * m.vocab);
+  const auto own_decay = numbers<float>(m.hidden_size * 16);
   const auto head_bias = numbers<float>(m.vocab);
   const std::vector<double> frequency(d / 2, 0.1);
   std::vector<Block> blocks(m.layers);
@@ -140,6 +143,7 @@ void decode(const Table &table, bool extras) {
     b.attention_norm = b.feed_norm = {vector.data(), no_bias};
     b.qkv = {qkv.data(), bias3.data()}, b.out = {square.data(), vector.data()};
     if (extras) b.gate = {square.data(), vector.data()}, b.conv = conv.data();
+    if (extras) b.decay = {own_decay.data(), vector.data()}, b.rate = vector.data();
     b.up = {wide.data(), bias_up.data()}, b.down = {down.data(), vector.data()};
   }
   m.decay = decay.data(), m.frequency = frequency.data(), m.embed = embed.data(),
@@ -165,7 +169,7 @@ void all(const Table &table) {
     for (const int64_t heads : {1, 3, 9})
       for (const auto [d, m] :
            {std::pair<int64_t, int64_t>{1, 1}, {3, 5}, {16, 16}, {17, 8}, {32, 33}})
-        for (int extras = 0; extras < 8; extras++, runs += 2) {
+        for (int extras = 0; extras < 16; extras++, runs += 2) {
           attention<float>(table, tokens, heads, d, m, extras);
           attention<double>(table, tokens, heads, d, m, extras);
         }

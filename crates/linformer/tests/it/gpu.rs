@@ -15,7 +15,7 @@ fn device() -> Option<Device> {
         Ok(other) => panic!("LF_TEST_DEVICE: expected cpu, found {other}"),
         Err(_) => {}
     }
-    let found = linformer::device("cuda").ok().filter(|&gpu| fused::is_supported(gpu, 64));
+    let found = linformer::device("cuda").ok().filter(|&gpu| fused::is_supported(gpu, 64, None));
     if found.is_none() {
         println!("skipped: no GPU, or built without the feature cuda");
     }

@@ -15,7 +15,7 @@ pub(crate) fn config() -> ModelConfig {
     ModelConfig { tied: true, ..sizes }
 }
 
-fn variants() -> [ModelConfig; 8] {
+fn variants() -> [ModelConfig; 10] {
     [
         config(),
         ModelConfig { vocab_size: 23, hidden_size: 64, layers: 2, ..ModelConfig::tiny() },
@@ -29,6 +29,8 @@ fn variants() -> [ModelConfig; 8] {
         ModelConfig { conv_kernel: 4, ..config() },
         ModelConfig { gate: true, ..config() },
         ModelConfig { decay: Decay::Fixed, heads: 4, ..config() },
+        ModelConfig { decay: Decay::Selective, ..config() },
+        ModelConfig { decay: Decay::Selective, heads: 4, conv_kernel: 3, bias: false, ..config() },
         ModelConfig {
             conv_kernel: 1,
             gate: true,

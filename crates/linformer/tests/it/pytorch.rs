@@ -29,7 +29,8 @@ fn pytorch_reads_a_model_and_scores_alike() {
         bias: false,
         ..config()
     };
-    for config in [config(), all] {
+    let selective = ModelConfig { decay: Decay::Selective, ..config() };
+    for config in [config(), all, selective] {
         let folder = tempfile::tempdir().unwrap();
         let model = model(&config);
         model.save(&folder.path().join("model.safetensors")).unwrap();

@@ -21,6 +21,8 @@ pub(super) struct Block {
     pub(super) conv: Option<Tensor>,
     /// Gate projection, `[W, W]`.
     pub(super) gate: Option<Linear>,
+    /// Decay of each token, if it is selective.
+    pub(super) decay: Option<SelectiveDecay>,
     /// Output projection of the attention, `[W, W]`.
     pub(super) out: Linear,
     pub(super) feed_norm: Norm,
@@ -29,6 +31,17 @@ pub(super) struct Block {
     /// Second matrix of the feed-forward layer.
     pub(super) down: Linear,
     pub(super) activation: Activation,
+}
+
+/// Weights of the decay that each token chooses ([`Decay::Selective`](crate::Decay::Selective)).
+#[derive(Debug)]
+pub(super) struct SelectiveDecay {
+    /// Projection of the block's input, `[H, W]`.
+    pub(super) dt_proj: Tensor,
+    /// Added to the projection, `[H]`.
+    pub(super) dt_bias: Tensor,
+    /// Logarithm of each head's factor, `[H]`.
+    pub(super) a_log: Tensor,
 }
 
 /// Linear layer: `weight` is `[outputs, inputs]`, as in PyTorch.
@@ -53,6 +66,15 @@ impl Linear {
     }
 }
 
+impl SelectiveDecay {
+    /// Computes the logarithms of the decay of inputs `[N, W]`, each below 0: `[N, H]`.
+    fn log(&self, x: &Tensor) -> Tensor {
+        // In 32 bits, whatever the kind of the product.
+        let dt = x.linear(&self.dt_proj, None::<Tensor>).to_kind(Kind::Float) + &self.dt_bias;
+        -self.a_log.exp() * dt.softplus()
+    }
+}
+
 impl Norm {
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
         let width = self.weight.size();
@@ -69,6 +91,12 @@ impl Norm {
 }
 
 impl Block {
+    /// Computes the logarithms of the decay of the block's inputs `[N, W]`, `[N, H]`; none unless
+    /// it is selective.
+    pub(super) fn log_decay(&self, x: &Tensor) -> Option<Tensor> {
+        self.decay.as_ref().map(|decay| decay.log(x))
+    }
+
     /// Multiplies the attention output by `silu(gate(x))` of the block's input, if there is a gate.
     pub(super) fn apply_gate(&self, attended: Tensor, x: &Tensor) -> Tensor {
         match &self.gate {

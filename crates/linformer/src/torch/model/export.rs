@@ -1,12 +1,12 @@
 //! Export of a model to the CPU decoder of the kernels.
 
 use linformer_kernels::{
-    BlockWeights, Decoder, DecoderShape, DecoderWeights, LinearWeights, NormWeights,
+    BlockWeights, DecayWeights, Decoder, DecoderShape, DecoderWeights, LinearWeights, NormWeights,
 };
 use tch::{Device, Tensor};
 
 use super::Model;
-use super::block::{Block, Linear, Norm};
+use super::block::{Block, Linear, Norm, SelectiveDecay};
 use crate::ModelError;
 use crate::config::{Activation, NormKind};
 
@@ -50,6 +50,17 @@ fn block_weights(block: &Block) -> Result<BlockWeights, ModelError> {
         feed_norm: norm_weights(&block.feed_norm)?,
         up: linear_weights(&block.up)?,
         down: linear_weights(&block.down)?,
+        decay: block.decay.as_ref().map(decay_weights).transpose()?,
+    })
+}
+
+fn decay_weights(decay: &SelectiveDecay) -> Result<DecayWeights, ModelError> {
+    Ok(DecayWeights {
+        proj: LinearWeights {
+            weight: to_vec_f32(&decay.dt_proj.tr())?,
+            bias: Some(to_vec_f32(&decay.dt_bias)?),
+        },
+        rate: to_vec_f32(&decay.a_log.exp())?,
     })
 }
 

@@ -10,13 +10,13 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 
 use super::Model;
-use super::block::{Block, Linear, Norm};
+use super::block::{Block, Linear, Norm, SelectiveDecay};
 use crate::ModelError;
 use crate::config::{Activation, Decay, ModelConfig, NormKind};
 
 /// Initial values of a weight.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Init {
+enum Init<'a> {
     /// Normal distribution with mean 0.
     Normal {
         /// Standard deviation, above 0.
@@ -28,6 +28,8 @@ enum Init {
     Ones,
     /// One for the last tap of a convolution and zeros for the others: output equals input.
     LastTap,
+    /// Given numbers, in row-major order.
+    Values(&'a [f64]),
 }
 
 impl Model {
@@ -81,7 +83,7 @@ impl Model {
             b.linear("head", width, vocab, 1.0)?
         };
         let rotary = RefCell::new(Rotary::new(0, config.head_dim(), Kind::Float, device));
-        let decay = (config.decay != Decay::None)
+        let decay = (config.decay == Decay::Fixed)
             .then(|| Tensor::from_slice(&config.decays()).to_kind(Kind::Float).to_device(device));
         Ok(Model {
             config: config.clone(),
@@ -132,6 +134,7 @@ impl<E, F: FnMut(&str, &[i64], Init) -> Result<Tensor, E>> Builder<'_, F> {
             } else {
                 None
             },
+            decay: self.decay(&name("attention"), width)?,
             out: self.linear(&name("attention.out"), width, width, residual)?,
             feed_norm: self.norm(&name("feed_norm"))?,
             up: self.linear(&name("feed.up"), width, up, 1.0)?,
@@ -159,6 +162,23 @@ impl<E, F: FnMut(&str, &[i64], Init) -> Result<Tensor, E>> Builder<'_, F> {
         self.tensor(&format!("{name}.weight"), &[channels, 1, taps], Init::LastTap).map(Some)
     }
 
+    /// Adds the weights of a selective decay, if the configuration has one.
+    fn decay(&mut self, name: &str, width: i64) -> Result<Option<SelectiveDecay>, E> {
+        if self.config.decay != Decay::Selective {
+            return Ok(None);
+        }
+        let heads = self.config.heads as i64;
+        let std = 1.0 / (3.0 * width as f64).sqrt();
+        let dt_proj =
+            self.tensor(&format!("{name}.dt_proj.weight"), &[heads, width], Init::Normal { std })?;
+        // softplus(dt_bias) = -ln(decay)
+        let bias: Vec<f64> =
+            self.config.decays().iter().map(|decay| (-decay.ln()).exp_m1().ln()).collect();
+        let dt_bias = self.tensor(&format!("{name}.dt_bias"), &[heads], Init::Values(&bias))?;
+        let a_log = self.tensor(&format!("{name}.A_log"), &[heads], Init::Zeros)?;
+        Ok(Some(SelectiveDecay { dt_proj, dt_bias, a_log }))
+    }
+
     fn norm(&mut self, name: &str) -> Result<Norm, E> {
         let width = self.config.hidden_size as i64;
         let weight = self.tensor(&format!("{name}.weight"), &[width], Init::Ones)?;
@@ -174,7 +194,7 @@ impl<E, F: FnMut(&str, &[i64], Init) -> Result<Tensor, E>> Builder<'_, F> {
     }
 }
 
-impl Init {
+impl Init<'_> {
     /// Returns a tensor of these values.
     fn draw(self, rng: &mut ChaCha8Rng, shape: &[i64]) -> Tensor {
         let options = (Kind::Float, Device::Cpu);
@@ -187,6 +207,7 @@ impl Init {
                 let _ = all.select(-1, -1).fill_(1.0);
                 all
             }
+            Init::Values(values) => Tensor::from_slice(values).view(shape),
         }
     }
 }

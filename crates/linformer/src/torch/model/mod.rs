@@ -7,7 +7,7 @@ mod recurrent;
 
 use std::cell::RefCell;
 
-use linformer_kernels::attention::{AttentionOptions, AttentionState, Qkv, chunked, fused};
+use linformer_kernels::attention::{AttentionOptions, AttentionState, Decay, Qkv, chunked, fused};
 use linformer_kernels::{CuSeqlens, Rotary};
 use tch::{Device, Kind, Reduction, Tensor};
 
@@ -37,7 +37,7 @@ pub struct Model {
     head: Linear,
     /// Rotary tables, which grow with the longest sequence so far.
     rotary: RefCell<Rotary>,
-    /// Factor on each head's state per token, `[H]`.
+    /// Factor on each head's state per token, `[H]`, if it is fixed.
     decay: Option<Tensor>,
 }
 
@@ -87,7 +87,7 @@ impl Model {
         for block in &self.blocks {
             // Sums, and never += on x: the gradient needs x as it was.
             let y = block.attention_norm.forward(&x);
-            let attended = self.attend(block, block.qkv.forward(&y), cu_seqlens, carry)?;
+            let attended = self.attend(block, &y, cu_seqlens, carry)?;
             x = &x + block.out.forward(&block.apply_gate(attended, &y));
             x = &x + block.feed_forward(&x);
         }
@@ -159,15 +159,17 @@ impl Model {
         Ok(Vec::try_from(&losses.to_device(Device::Cpu))?)
     }
 
-    /// Computes the convolution and the attention of a block's queries, keys and values, `[N, 3 W]`
-    /// to `[N, W]`.
+    /// Computes queries, keys and values, their convolution and the attention of a block's inputs
+    /// `[N, W]`: `[N, W]`.
     fn attend(
         &self,
         block: &Block,
-        qkv: Tensor,
+        x: &Tensor,
         cu_seqlens: &CuSeqlens,
         carry: &mut Option<StateCarry>,
     ) -> Result<Tensor, ModelError> {
+        let (qkv, log_decay) = (block.qkv.forward(x), block.log_decay(x));
+        let decay = self.decay(log_decay.as_ref());
         let kind = fused::input_kind(self.device, qkv.kind());
         let mut convolved = qkv.shallow_clone();
         if let (Some(weight), Some(alone)) = (&block.conv, block.convolve(&qkv, cu_seqlens)?) {
@@ -177,10 +179,10 @@ impl Model {
             };
         }
         let convolved = convolved.to_kind(kind);
-        let Some(carry) = carry else { return self.attention(&convolved, cu_seqlens) };
+        let Some(carry) = carry else { return self.attention(&convolved, decay, cu_seqlens) };
         let initial = carry.initial_states(block.index);
         let (attended, last) =
-            self.attention_with_state(&convolved, initial.as_ref(), cu_seqlens)?;
+            self.attention_with_state(&convolved, decay, initial.as_ref(), cu_seqlens)?;
         let past = self.config.conv_kernel.saturating_sub(1);
         carry.keep(block.index, &qkv, past, &last, cu_seqlens);
         Ok(attended)
@@ -188,12 +190,17 @@ impl Model {
 
     /// Computes the attention of whole sequences, in the kind of `qkv`: by the fused kernel if the
     /// device has one, else in libtorch operations.
-    fn attention(&self, qkv: &Tensor, cu_seqlens: &CuSeqlens) -> Result<Tensor, ModelError> {
-        if !fused::is_supported(self.device, self.config.head_dim()) {
-            return Ok(self.attention_with_state(qkv, None, cu_seqlens)?.0);
+    fn attention(
+        &self,
+        qkv: &Tensor,
+        decay: Option<Decay>,
+        cu_seqlens: &CuSeqlens,
+    ) -> Result<Tensor, ModelError> {
+        if !fused::is_supported(self.device, self.config.head_dim(), decay) {
+            return Ok(self.attention_with_state(qkv, decay, None, cu_seqlens)?.0);
         }
         let (rotary, heads) = (self.rotary.borrow(), self.config.heads as i64);
-        let options = self.attention_options(&rotary);
+        let options = self.attention_options(decay, &rotary);
         Ok(fused::attention_packed(qkv, heads, cu_seqlens, &options)?.flatten(1, 2))
     }
 
@@ -201,29 +208,36 @@ impl Model {
     fn attention_with_state(
         &self,
         qkv: &Tensor,
+        decay: Option<Decay>,
         initial: Option<&AttentionState>,
         cu_seqlens: &CuSeqlens,
     ) -> Result<(Tensor, AttentionState), ModelError> {
         let (rotary, heads) = (self.rotary.borrow(), self.config.heads as i64);
-        let options = self.attention_options(&rotary);
-        if fused::is_supported(self.device, self.config.head_dim()) {
+        let options = self.attention_options(decay, &rotary);
+        if fused::is_supported(self.device, self.config.head_dim(), decay) {
             let (attended, last) =
                 fused::attention_packed_with_state(qkv, heads, initial, cu_seqlens, &options)?;
             return Ok((attended.flatten(1, 2), last));
         }
-        let parts = qkv.view([-1, 3, heads, self.config.head_dim() as i64]);
+        // In 32 bits, since libtorch's operations would round each sum to the kind of `qkv`.
+        let parts = qkv.to_kind(Kind::Float).view([-1, 3, heads, self.config.head_dim() as i64]);
         let [q, k, v] = [0, 1, 2].map(|i| parts.select(1, i)); // each [N, H, D]
         let qkv = Qkv { q: &q, k: &k, v: &v };
         let (attended, last) = chunked::attention_with_state(qkv, initial, cu_seqlens, &options);
         Ok((attended.reshape([-1, self.config.hidden_size as i64]), last))
     }
 
-    fn attention_options<'a>(&'a self, rotary: &'a Rotary) -> AttentionOptions<'a> {
-        AttentionOptions {
-            eps: self.config.attention_eps,
-            rotary: Some(rotary),
-            decay: self.decay.as_ref(),
-        }
+    fn attention_options<'a>(
+        &self,
+        decay: Option<Decay<'a>>,
+        rotary: &'a Rotary,
+    ) -> AttentionOptions<'a> {
+        AttentionOptions { eps: self.config.attention_eps, rotary: Some(rotary), decay }
+    }
+
+    /// Returns the decay of tokens with these logarithms, or else that of the model.
+    fn decay<'a>(&'a self, log_decay: Option<&'a Tensor>) -> Option<Decay<'a>> {
+        log_decay.map(Decay::Log).or(self.decay.as_ref().map(Decay::Fixed))
     }
 
     /// Computes larger rotary tables if they have fewer positions. Sizes are powers of two, so that

@@ -37,7 +37,8 @@ impl Model {
             let [q, k] =
                 [0, 1].map(|i| self.rotary.borrow().apply_at(&qkv.select(1, i), &positions));
             let qkv = Qkv { q: &q, k: &k, v: &qkv.select(1, 2) };
-            let (decay, eps) = (self.decay.as_ref(), self.config.attention_eps);
+            let log_decay = block.log_decay(&y);
+            let (decay, eps) = (self.decay(log_decay.as_ref()), self.config.attention_eps);
             let attended = chunked::step(qkv, &mut layer.attention, decay, eps).flatten(1, 2);
             x = &x + block.out.forward(&block.apply_gate(attended, &y));
             x = &x + block.feed_forward(&x);
