@@ -11,6 +11,7 @@ mod metrics;
 mod openmp;
 mod processes;
 mod report;
+mod rows;
 mod run;
 mod score;
 mod summary;
