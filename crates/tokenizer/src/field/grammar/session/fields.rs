@@ -266,8 +266,8 @@ impl Session<'_> {
         self.state.catch_up_ns(self.delta, i64::from(more) - i64::from(back))
     }
 
-    /// Returns the least and the greatest number of ticks by which a TSval in digits may be more than
-    /// the last one.
+    /// Returns the least and the greatest number of ticks by which a TSval in digits may be more
+    /// than the last one.
     fn tsval_digits(&self) -> (u64, u64) {
         let (_, more) = self.tsval_room();
         (more.into(), MAX_TICKS.max(more.into()))
