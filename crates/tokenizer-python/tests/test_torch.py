@@ -46,10 +46,33 @@ def test_rows_are_tensors_and_workers_share_them(dataset):
     assert sorted(row["flow"].tolist() for half in halves for row in half) == loaded
 
 
-def test_scores_are_those_of_the_definition(model, tiny, docs):
+@pytest.fixture(scope="module")
+def definition(docs):
     spec = importlib.util.spec_from_file_location("read_model", docs / "read_model.py")
     definition = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(definition)
+    return definition
+
+
+@pytest.mark.parametrize("decay", ["none", "fixed", "selective"])
+@pytest.mark.parametrize("norm, activation, conv, gate, tied, bias", [("layer", "gelu", 4, True, False, False), ("rms", "swiglu", 0, False, True, True)])
+def test_every_architecture_is_that_of_the_definition(model, definition, decay, norm, activation, conv, gate, tied, bias):
+    if norm == "rms" and not hasattr(torch.nn.functional, "rms_norm"):
+        pytest.skip("this torch has no rms_norm, which the definition uses")
+    small = dict(width=64, layers=2, feed=32, vocab_size=50, decay=decay, norm=norm, activation=activation, conv=conv, gate=gate, tied=tied, bias=bias)
+    torch.manual_seed(1)
+    own = tcp_flows.Model({**model.config, **small})
+    expected = definition.Model.__new__(definition.Model)
+    with torch.no_grad():
+        for name, weight in own.named_parameters():
+            if name.endswith(("A_log", "dt_bias")):
+                weight.normal_()
+        expected.config, expected.weights = own.config, own.state_dict()
+        tokens = torch.randint(0, 50, (300,))
+        assert torch.allclose(own(tokens), expected(tokens), atol=2e-4)
+
+
+def test_scores_are_those_of_the_definition(model, tiny, definition):
     tokens = torch.randint(0, tcp_flows.VOCAB_SIZE, (400,), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = definition.Model(tiny)(tokens)

@@ -167,7 +167,12 @@ class Attention(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width, bias=bias), nn.Linear(width, width, bias=bias)
         self.gate = nn.Linear(width, width, bias=bias) if config["gate"] else None
         self.conv = nn.Conv1d(3 * width, 3 * width, self.taps, groups=3 * width, bias=False) if self.taps else None
-        self.register_buffer("decay", decays(config), persistent=False)
+        self.is_selective = config["decay"] == "selective"
+        if self.is_selective:
+            self.dt_proj = nn.Linear(width, self.heads, bias=False)
+            self.dt_bias, self.A_log = (nn.Parameter(torch.zeros(self.heads)) for _ in range(2))
+        else:
+            self.register_buffer("decay", decays(config).log(), persistent=False)
 
     def forward(self, x, place, state):  # x [B, T, width]
         batch, tokens, width = x.shape
@@ -180,27 +185,31 @@ class Attention(nn.Module):
             qkv = self.conv(padded.transpose(1, 2)).transpose(1, 2)
         q, k, v = qkv.view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # each [B, H, T, D]
         q, k = (F.elu(rotate(x, place)) + 1 for x in (q, k))
-        mixed, memory = self.mix(q, k, v, memory)
+        mixed, memory = self.mix(q, k, v, self.log_decay(x), memory)
         mixed = mixed.permute(0, 2, 1, 3).reshape(batch, tokens, width)
         if self.gate is not None:
             mixed = mixed * F.silu(self.gate(x))
         return self.out(mixed), (tail, memory)
 
-    def mix(self, q, k, v, memory):
+    def log_decay(self, x):
+        """The logarithm of what is left of a head's state after a token: float64 [B, H, T]."""
+        if not self.is_selective:
+            return self.decay[:, None].expand(len(x), -1, x.shape[1])
+        dt = self.dt_proj(x) + self.dt_bias
+        return -(self.A_log.exp() * F.softplus(dt)).double().transpose(1, 2)
+
+    def mix(self, q, k, v, log_decay, memory):
         """The decayed mean of the values before each token, weighted by q k; a last column of ones sums the weights."""
         v = torch.cat([v, torch.ones_like(v[..., :1])], -1)
         if memory is None:
             memory = v.new_zeros(*v.shape[:2], k.shape[-1], v.shape[-1])  # [B, H, D, D + 1]
         mixed = []
-        for q, k, v in zip(q.split(CHUNK, 2), k.split(CHUNK, 2), v.split(CHUNK, 2)):
-            size = q.shape[2]
-            at = torch.arange(size, dtype=torch.float64, device=q.device)
-            decay = self.decay[:, None, None]  # [H, 1, 1]
-            within = (decay ** (at[:, None] - at).clamp(min=0)).tril().to(q.dtype)
-            since = (decay ** (at[:, None] + 1)).to(q.dtype)  # [H, size, 1]
-            until = (decay ** (size - 1 - at[:, None])).to(q.dtype)
+        for q, k, v, log_decay in zip(*(x.split(CHUNK, 2) for x in (q, k, v, log_decay))):
+            total = log_decay.cumsum(-1)[..., None]  # [B, H, size, 1]: from before the chunk to after each token
+            within = (total - total.transpose(-1, -2)).tril().exp().tril().to(q.dtype)
+            since, until = total.exp().to(q.dtype), (total[..., -1:, :] - total).exp().to(q.dtype)
             sums = ((q @ k.transpose(-1, -2)) * within) @ v + (q * since) @ memory
-            memory = memory * (decay**size).to(q.dtype) + (k * until).transpose(-1, -2) @ v
+            memory = memory * since[..., -1:, :] + (k * until).transpose(-1, -2) @ v
             mixed.append(sums[..., :-1] / (sums[..., -1:] + self.eps))
         return torch.cat(mixed, 2), memory
 
@@ -252,7 +261,7 @@ def rotate(x, place):
 
 
 def decays(config):
-    """What is left of a head's state after a token: float64 [H]."""
+    """What is left of a head's state after a token, if all tokens leave the same: float64 [H]."""
     heads = config["heads"]
     if config["decay"] == "none":
         return torch.ones(heads, dtype=torch.float64)
