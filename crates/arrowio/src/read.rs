@@ -129,7 +129,8 @@ impl DatasetReader {
         };
         let mut files = VecDeque::new();
         for path in paths.iter().map(AsRef::as_ref) {
-            let of_path = if path.is_dir() { shards(path)? } else { vec![path.to_owned()] };
+            let of_path =
+                if path.is_dir() { shards(path, options.notice)? } else { vec![path.to_owned()] };
             if of_path.is_empty() {
                 return Err(none(path));
             }
@@ -490,8 +491,9 @@ pub fn is_dataset(path: &Path) -> bool {
         .is_ok_and(|batches| batches.has_column("tokens") || batches.has_column("flows"))
 }
 
-/// Finds the files of a folder's dataset, searched in depth, in sorted order.
-fn shards(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+/// Finds the files of a folder's dataset, searched in depth, in sorted order. `notice` receives
+/// a line for each file that is skipped for its name.
+fn shards(folder: &Path, notice: fn(&str)) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -499,8 +501,19 @@ fn shards(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         for entry in std::fs::read_dir(&folder).map_err(at)? {
             let entry = entry.map_err(at)?;
             let path = entry.path();
-            let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-            if entry.file_type().map_err(at)?.is_dir() && !is_hidden {
+            let name = entry.file_name();
+            if name == "_delta_log" {
+                let found = "a Delta table, whose files keep rows that it has removed";
+                return Err(ErrorKind::format("folder", "the files of a dataset", found)
+                    .at(&folder.display().to_string()));
+            }
+            let is_dir = entry.file_type().map_err(at)?.is_dir();
+            // Spark and others write no rows under such names, and skip them.
+            if name.as_encoded_bytes().starts_with(b"_") {
+                if !is_dir && is_dataset_name(&path) {
+                    notice(&format!("{}: skipped, for its name begins with _", path.display()));
+                }
+            } else if is_dir && !name.as_encoded_bytes().starts_with(b".") {
                 folders.push(path);
             } else if is_dataset_name(&path) {
                 found.push(path);

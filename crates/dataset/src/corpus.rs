@@ -215,6 +215,12 @@ impl Corpus {
         &self.sources
     }
 
+    /// Returns whether a flow names its capture. A split of flows that name none is by flow.
+    #[must_use]
+    pub fn has_captures(&self) -> bool {
+        self.sources.iter().any(|name| !name.is_empty())
+    }
+
     /// Returns a hash of the distinct flows and their order, equal on every machine and in every
     /// version. Checkpoints store it to recognize their dataset.
     #[must_use]

@@ -82,6 +82,13 @@ impl SplitDataset {
         if corpus.is_empty() {
             bail!("{}: expected flows to train on, found none", path.display());
         }
+        if !corpus.has_captures() {
+            tracing::warn!(
+                "{}: no flow names its capture (column source): flows of one capture may be on both \
+                 sides of the split",
+                path.display()
+            );
+        }
         let shares = Shares { validation: settings.validation_share, test: settings.test_share };
         let split = corpus.split(shares, settings.seed);
         let max_piece = settings.max_sequence_piece.min(settings.batch);

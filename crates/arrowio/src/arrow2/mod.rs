@@ -10,7 +10,7 @@
 //!   [`BatchRows`] iterates over their rows.
 //!
 //! arrow2's own Arrow IPC reader is not used: see [`ipc`]. Parquet pages are checked before
-//! parquet2 decodes them: see [`pages`].
+//! parquet2 decodes them, and decoded where it does not: see [`pages`] and [`plain`].
 
 mod arrays;
 mod build;
@@ -21,6 +21,7 @@ mod pages;
 mod parquet;
 mod parquet_footer;
 mod parquet_write;
+mod plain;
 mod schema;
 mod stream;
 

@@ -22,10 +22,9 @@ use parquet2::page::{
 use parquet2::read::levels::get_bit_width;
 use parquet2::schema::types::PhysicalType;
 
+use super::plain::{MAX_PAGE, as_plain, read_uleb128};
 use crate::ErrorKind;
 
-/// Maximum size of one page in octets, both in the file and once decompressed.
-const MAX_PAGE: usize = 256 << 20;
 /// Maximum size of a page header in octets. It may contain the smallest and the largest value.
 const MAX_HEADER: usize = 16 << 20;
 /// Maximum number of values in the pages of one batch: a run-length encoding repeats one value any
@@ -71,26 +70,39 @@ impl PageBudget {
 }
 
 /// Decompressed pages whose levels are at least as many as their values; any other page is an
-/// error. arrow2 would wait for more levels in an endless loop.
-pub(super) struct LevelCheckedPages<P> {
-    pub(super) pages: P,
-    pub(super) budget: Arc<PageBudget>,
+/// error. arrow2 would wait for more levels in an endless loop. Values are in an encoding that
+/// arrow2 decodes.
+pub(super) struct CheckedPages<P> {
+    pages: P,
+    budget: Arc<PageBudget>,
+    /// Current page, if its values were encoded in another way.
+    plain: Option<Page>,
+}
+
+impl<P> CheckedPages<P> {
+    /// Creates the checks of `pages`, which keep their errors in `budget`.
+    pub(super) fn new(pages: P, budget: Arc<PageBudget>) -> CheckedPages<P> {
+        CheckedPages { pages, budget, plain: None }
+    }
 }
 
 impl<P: FallibleStreamingIterator<Item = Page, Error = ParquetError>> FallibleStreamingIterator
-    for LevelCheckedPages<P>
+    for CheckedPages<P>
 {
     type Item = Page;
     type Error = ParquetError;
 
     fn advance(&mut self) -> std::result::Result<(), ParquetError> {
+        self.plain = None;
         self.pages.advance()?;
         let Some(Page::Data(page)) = self.pages.get() else { return Ok(()) };
-        check_levels(page).map_err(|kind| self.budget.keep_error(kind))
+        let plain = check_levels(page).and_then(|()| as_plain(page));
+        self.plain = plain.map_err(|kind| self.budget.keep_error(kind))?.map(Page::Data);
+        Ok(())
     }
 
     fn get(&self) -> Option<&Page> {
-        self.pages.get()
+        self.plain.as_ref().or_else(|| self.pages.get())
     }
 }
 
@@ -147,18 +159,6 @@ fn count_hybrid_rle(mut octets: &[u8], bits: usize) -> usize {
         octets = &octets[taken..];
     }
     count
-}
-
-/// Reads an unsigned LEB128 number of at most 63 bits; returns it with its length in octets.
-fn read_uleb128(octets: &[u8]) -> Option<(u64, usize)> {
-    let mut number = 0;
-    for (i, octet) in octets.iter().enumerate().take(9) {
-        number |= u64::from(octet & 0x7f) << (7 * i);
-        if octet & 0x80 == 0 {
-            return Some((number, i + 1));
-        }
-    }
-    None
 }
 
 /// Iterator over the compressed pages of one column chunk, from front to back.

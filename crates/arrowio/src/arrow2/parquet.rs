@@ -8,7 +8,7 @@ use arrow2::io::parquet::read as pq;
 use parquet2::compression::Compression;
 
 use super::extract::Columns;
-use super::pages::{LevelCheckedPages, PageBudget, PageReader};
+use super::pages::{CheckedPages, PageBudget, PageReader};
 use super::parquet_footer::{Footer, catch_panic, read_footer};
 use crate::ErrorKind;
 
@@ -96,8 +96,9 @@ impl<R: Read + Seek + Send + 'static> ParquetReader<R> {
         for field in &self.fields {
             let of_field: Vec<_> = pq::get_field_columns(metadata.columns(), &field.name);
             let [chunk] = of_field[..] else {
-                let place = format!("column {}", field.name);
-                return Err(ErrorKind::format(place, "one chunk", of_field.len().to_string()));
+                let place = format!("column {}, type", field.name);
+                let found = format!("a struct of {} columns", of_field.len());
+                return Err(ErrorKind::format(place, "numbers, text, times or one list", found));
             };
             chunks.push((field, chunk));
         }
@@ -132,10 +133,8 @@ impl<R: Read + Seek + Send + 'static> ParquetReader<R> {
         let chunk = BufReader::with_capacity(1 << 16, chunk);
         let pages = PageReader::new(chunk, metadata, budget.clone());
         let arrays = catch_panic("chunk", || {
-            let pages = LevelCheckedPages {
-                pages: pq::BasicDecompressor::new(pages, Vec::new()),
-                budget: budget.clone(),
-            };
+            let pages = pq::BasicDecompressor::new(pages, Vec::new());
+            let pages = CheckedPages::new(pages, budget.clone());
             let types = vec![&metadata.descriptor().descriptor.primitive_type];
             pq::column_iter_to_arrays(vec![pages], types, field.clone(), Some(batch_rows), rows)
         })?;

@@ -159,3 +159,22 @@ fn lz4_frames_are_of_independent_blocks_without_checksums() {
         assert_eq!(octets[at + 4] & 0b0011_0100, 0b0010_0000);
     }
 }
+
+#[test]
+fn names_that_begin_with_an_underscore_are_skipped_and_a_delta_table_is_refused() {
+    let file = file(&rows_in(FIELD), FIELD, &options(DatasetFormat::Parquet, Compression::None));
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["part-0.parquet", "_common.parquet", "_SUCCESS"] {
+        std::fs::copy(file.path(), folder.path().join(name)).unwrap();
+    }
+    std::fs::create_dir(folder.path().join("_temporary")).unwrap();
+    std::fs::copy(file.path(), folder.path().join("_temporary/part-1.parquet")).unwrap();
+    assert_eq!(open(folder.path(), None).unwrap(), rows_in(FIELD));
+    let skipped = notices_of(&folder.path().join("_common.parquet"));
+    assert_eq!(skipped, ["skipped, for its name begins with _"]);
+    std::fs::create_dir(folder.path().join("_delta_log")).unwrap();
+    let refused = open(folder.path(), None).unwrap_err().to_string();
+    let expected = "folder: expected the files of a dataset, found a Delta table, whose files keep \
+                    rows that it has removed";
+    assert_eq!(refused, format!("{}: {expected}", folder.path().display()));
+}

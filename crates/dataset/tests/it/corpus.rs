@@ -102,11 +102,14 @@ fn what_is_known_of_a_flow_comes_with_it() {
     let corpus = corpus(&rows, DatasetFormat::Parquet, Compression::Zstd);
     assert_eq!(*corpus.meta(), meta(FIELD));
     assert_eq!(corpus.sources(), ["b", "a", ""]);
+    assert!(corpus.has_captures());
     assert_eq!((0..4).map(|i| corpus.source(i)).collect::<Vec<_>>(), [0, 1, 0, 2]);
     assert_eq!(
         (0..4).map(|i| corpus.packets(i)).collect::<Vec<_>>(),
         [Some(13), Some(13), Some(13), None]
     );
+    let generated = [FlowRow { summary: None, ..flow(&[5], "") }];
+    assert!(!self::corpus(&generated, DatasetFormat::Arrow, Compression::None).has_captures());
 }
 
 #[test]
