@@ -43,8 +43,9 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = ResolutionArg::Auto)]
     pub(crate) resolution: ResolutionArg,
 
-    /// Octets to write as payload
-    #[arg(long, value_enum, default_value_t = PayloadArg::None)]
+    /// Octets to write as payload: none (headers only, with the true length of the packet), zero,
+    /// random (drawn from the seed), or the value of each octet, such as 0x41 or 65
+    #[arg(long, value_name = "none|zero|random|OCTET", default_value = DEFAULT_PAYLOAD)]
     pub(crate) payload: PayloadArg,
 
     /// Split packets that are longer than this many octets on the wire, without the link layer, as
@@ -179,8 +180,7 @@ pub(crate) fn is_gzip(path: &Path) -> bool {
 /// Unit of time in a capture: `--resolution`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum ResolutionArg {
-    /// Microseconds if the times of all flows are whole ones, else nanoseconds; nanoseconds on
-    /// stdout
+    /// Microseconds, unless a captured flow has finer times
     Auto,
     /// Microseconds, as most captures have
     Us,
@@ -188,15 +188,39 @@ pub(crate) enum ResolutionArg {
     Ns,
 }
 
+/// Payload that no tool of docs/tools.md takes for a protocol.
+const DEFAULT_PAYLOAD: &str = "0x2e";
+
 /// Octets of the payload in a capture: `--payload`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum PayloadArg {
-    /// Nothing: headers only, with the true length of the packet
+    /// Headers only, with the true length of the packet.
     None,
-    /// Zeros, as the checksums assume
-    Zero,
-    /// Random octets, drawn from the seed
+    /// Random octets, drawn from the seed.
     Random,
+    /// Octets of one value.
+    Repeated(u8),
+}
+
+impl FromStr for PayloadArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PayloadArg, String> {
+        let octet = match text {
+            "none" => return Ok(PayloadArg::None),
+            "random" => return Ok(PayloadArg::Random),
+            "zero" => Ok(0),
+            _ => match text.strip_prefix("0x") {
+                Some(digits) => u8::from_str_radix(digits, 16),
+                None => text.parse(),
+            },
+        };
+        octet.map(PayloadArg::Repeated).map_err(|_| {
+            format!(
+                "expected none, zero, random or an octet (0 to 255, 0x00 to 0xff), found '{text}'"
+            )
+        })
+    }
 }
 
 /// Number of files that flows are written to: `--split`.
@@ -323,6 +347,19 @@ mod tests {
             "4905-01-31T02:00:00Z",
         ] {
             check_time(text, None);
+        }
+    }
+
+    #[test]
+    fn payloads_are_read() {
+        let read = |text: &str| text.parse::<PayloadArg>().ok();
+        assert_eq!(read("none"), Some(PayloadArg::None));
+        assert_eq!(read("random"), Some(PayloadArg::Random));
+        for (text, octet) in [("zero", 0), ("0", 0), ("65", 65), ("0x41", 65), ("0xff", 255)] {
+            assert_eq!(read(text), Some(PayloadArg::Repeated(octet)), "{text}");
+        }
+        for text in ["", "256", "0x100", "0x", "-1", "zeros", "None"] {
+            assert_eq!(read(text), None, "{text}");
         }
     }
 

@@ -7,7 +7,7 @@ use tcpwire::EthernetRepr;
 
 use crate::args::{FrameArgs, PayloadArg};
 
-/// Encoder of packets as frames, with omitted, zero or random payload.
+/// Encoder of packets as frames, with omitted, repeated or random payload.
 pub(crate) struct PayloadFramer {
     framer: Framer,
     payload: PayloadArg,
@@ -32,6 +32,15 @@ impl PayloadFramer {
         }
     }
 
+    /// Returns the number of payload octets that the frames of a flow have.
+    pub(crate) fn payload_octets(&self, flow: &Flow) -> u64 {
+        let written = |packet: &Packet| u64::from(packet.payload_len.min(Framer::MAX_PAYLOAD));
+        match self.payload {
+            PayloadArg::None => 0,
+            _ => flow.packets.iter().map(written).sum(),
+        }
+    }
+
     /// Returns the frame's octets, and its length on the wire.
     pub(crate) fn frame(&mut self, flow: &Flow, packet: &Packet) -> (&[u8], u32) {
         let payload = match self.payload {
@@ -41,7 +50,8 @@ impl PayloadFramer {
                 self.random.fill_bytes(&mut self.filling);
                 FramePayload::Octets(&self.filling)
             }
-            PayloadArg::Random | PayloadArg::Zero => FramePayload::Zeros,
+            PayloadArg::Random => FramePayload::Repeated(0),
+            PayloadArg::Repeated(octet) => FramePayload::Repeated(octet),
         };
         self.framer.frame(flow, packet, payload)
     }

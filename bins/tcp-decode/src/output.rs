@@ -67,12 +67,10 @@ impl OutputPlan {
             }
             SplitArg::None => CaptureTarget::File(output.to_owned()),
         };
-        let resolution = match (args.resolution, &target) {
-            (ResolutionArg::Us, _) => Some(TimestampUnit::Micros),
-            (ResolutionArg::Ns, _) | (ResolutionArg::Auto, CaptureTarget::Stdout) => {
-                Some(TimestampUnit::Nanos)
-            }
-            (ResolutionArg::Auto, _) => None,
+        let resolution = match args.resolution {
+            ResolutionArg::Us => Some(TimestampUnit::Micros),
+            ResolutionArg::Ns => Some(TimestampUnit::Nanos),
+            ResolutionArg::Auto => None,
         };
         if format == CaptureFileFormat::Pcap && args.identity.start_time.0 > LAST_OF_PCAP_NS {
             anyhow::bail!(
@@ -146,6 +144,14 @@ fn names_folder(path: &Path) -> bool {
     path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
+/// Size of a capture that is complete, in octets.
+pub(crate) struct CaptureSize {
+    /// Number of octets before compression.
+    pub(crate) octets: u64,
+    /// Number of octets of the file, 0 on stdout.
+    pub(crate) on_disk: u64,
+}
+
 /// Capture that is being written.
 pub(crate) struct CaptureOutput {
     writer: CaptureWriter<OctetSink>,
@@ -214,19 +220,27 @@ impl CaptureOutput {
         self.writer.write(time_ns, wire_len, octets).with_context(|| self.name.clone())
     }
 
-    /// Completes the capture and returns its size in octets, before compression.
-    pub(crate) fn finish(self) -> anyhow::Result<u64> {
+    /// Completes the capture and returns its size.
+    pub(crate) fn finish(self) -> anyhow::Result<CaptureSize> {
         let octets = self.writer.octets();
         let mut sink = self.writer.into_inner();
         sink.flush().with_context(|| self.name.clone())?;
-        match sink {
-            OctetSink::File(file) => file.commit()?,
-            OctetSink::Gzip(packed) => {
-                packed.finish().with_context(|| self.name.clone())?.commit()?
+        let on_disk = match sink {
+            OctetSink::File(file) => {
+                file.commit()?;
+                octets
             }
-            OctetSink::Stdout(_) | OctetSink::InFolder(_) => {}
-        }
-        Ok(octets)
+            OctetSink::Gzip(packed) => {
+                let mut file = packed.finish().with_context(|| self.name.clone())?;
+                file.flush_and_sync()?;
+                let size = std::fs::metadata(file.path()).with_context(|| self.name.clone())?.len();
+                file.commit()?;
+                size
+            }
+            OctetSink::Stdout(_) => 0,
+            OctetSink::InFolder(_) => octets,
+        };
+        Ok(CaptureSize { octets, on_disk })
     }
 }
 

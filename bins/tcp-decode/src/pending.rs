@@ -23,11 +23,14 @@ pub(crate) struct PendingFlow {
     pub(crate) row: FlowRow,
     header: Option<FlowHeader>,
     decoded: Option<Box<(Flow, Synthesized)>>,
+    /// Whether the row had no start, as those of generated flows: the start is drawn.
+    start_is_drawn: bool,
 }
 
 impl From<FlowRow> for PendingFlow {
     fn from(row: FlowRow) -> PendingFlow {
-        PendingFlow { row, header: None, decoded: None }
+        let start_is_drawn = row.identity.start_ns.is_none();
+        PendingFlow { row, header: None, decoded: None, start_is_drawn }
     }
 }
 
@@ -42,10 +45,12 @@ impl PendingFlow {
         self.decoded.as_ref().map_or(0, |decoded| decoded.0.heap_octets())
     }
 
-    /// Returns whether times of the flow may be finer than microseconds.
+    /// Returns whether the capture of the flow may have had times finer than microseconds.
+    /// Generated flows have no capture.
     pub(crate) fn needs_ns(&self) -> bool {
         let unit_ns = self.header.as_ref().map_or(1, |header| header.unit_ns());
-        unit_ns % 1_000 != 0 || self.start_ns() % 1_000 != 0
+        let is_finer = unit_ns % 1_000 != 0 || self.start_ns() % 1_000 != 0;
+        is_finer && !self.start_is_drawn
     }
 
     /// Completes the identity: addresses, the client's port and the start may be set where they

@@ -115,8 +115,7 @@ fn write_separately(
             capture.write(packet.time_ns, wire_len, octets)?;
         }
         context.summary.packets += flow.packets.len() as u64;
-        context.summary.octets += capture.finish()?;
-        context.summary.files += 1;
+        context.summary.count_file(capture.finish()?);
         context.decoder.recycle(flow);
         progress.inc(1);
     }
@@ -172,8 +171,7 @@ fn write_interleaved(
     merge.write_until(None, &mut sink)?;
     let CaptureSink { context, capture, .. } = sink;
     let tables = context.finish_tables(args)?;
-    context.summary.octets += capture.finish()?;
-    context.summary.files += 1;
+    context.summary.count_file(capture.finish()?);
     Ok(tables)
 }
 

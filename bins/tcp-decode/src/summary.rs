@@ -6,6 +6,8 @@ use std::fmt;
 use clikit::text::{Rows, count, octets, percent};
 use serde::Serialize;
 
+use crate::output::CaptureSize;
+
 /// Counts of a run. The names of the fields are the keys of `--json`.
 #[derive(Serialize, Clone, PartialEq, Debug, Default)]
 pub(crate) struct Summary {
@@ -29,6 +31,10 @@ pub(crate) struct Summary {
     pub(crate) tokens: u64,
     /// Octets of the captures, before compression.
     pub(crate) octets: u64,
+    /// Octets of payload in the captures.
+    pub(crate) payload_octets: u64,
+    /// Octets that the capture files take on the disk, 0 on stdout.
+    pub(crate) octets_on_disk: u64,
     /// Number of capture files.
     pub(crate) files: u64,
     /// Flows that were written, by class.
@@ -42,6 +48,13 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
+    /// Counts a capture file.
+    pub(crate) fn count_file(&mut self, size: CaptureSize) {
+        self.octets += size.octets;
+        self.octets_on_disk += size.on_disk;
+        self.files += 1;
+    }
+
     /// Returns the number of flows left out and files lost.
     fn left_out_count(&self) -> u64 {
         self.left_out.values().sum()
@@ -84,6 +97,15 @@ impl fmt::Display for Summary {
             format!("{:.2}", self.tokens as f64 / self.packets.max(1) as f64),
         );
         rows.push("files", format!("{} ({})", count(self.files), octets(self.octets)));
+        if self.octets_on_disk > 0 && self.octets_on_disk != self.octets {
+            rows.push("  compressed", octets(self.octets_on_disk));
+        }
+        if self.payload_octets > 0 {
+            rows.push(
+                "  of it payload",
+                format!("{} (--payload none leaves it out)", octets(self.payload_octets)),
+            );
+        }
         if self.flows_in_nanoseconds > 0 {
             rows.push(
                 "times",

@@ -119,10 +119,12 @@ impl<'a> WriteContext<'a> {
             self.leave_out_named(&pending.row, reason);
             return None;
         }
+        round_times(&mut flow, format);
         self.summary.split_packets += self.mtu.map_or(0, |mtu| segment::split(&mut flow, mtu));
         self.summary.packets_over_1500 += segment::count_longer(&flow, ETHERNET_MTU);
         self.summary.repaired_packets += synthesized.repaired;
         self.summary.packets_without_times += synthesized.packets;
+        self.summary.payload_octets += self.framer.payload_octets(&flow);
         self.summary.tokens += pending.row.tokens.len() as u64;
         Some((flow, header))
     }
@@ -162,6 +164,15 @@ fn flow_name(row: &FlowRow) -> String {
                 shown(identity.server.addr)
             )
         }
+    }
+}
+
+/// Rounds the times of a flow down to the unit of the format, so that labels say them as the
+/// capture does.
+fn round_times(flow: &mut Flow, format: CaptureFormat) {
+    let unit_ns = format.unit().ns();
+    for packet in &mut flow.packets {
+        packet.time_ns -= packet.time_ns.rem_euclid(unit_ns);
     }
 }
 

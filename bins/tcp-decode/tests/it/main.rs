@@ -166,8 +166,9 @@ fn captured_flows_come_back_as_they_were_interleaved_by_time() {
         let own = seen.iter().filter(|f| [f.ends().1, f.ends().3].contains(&flow.client.port));
         for (frame, packet) in own.zip(&flow.packets) {
             assert_eq!(frame.time_ns, packet.time_ns);
-            assert_eq!(frame.octets.len() as u32, 14 + 20 + 20 + u32::from(packet.options.len));
-            assert_eq!(frame.wire_len, frame.octets.len() as u32 + packet.payload_len);
+            let header_len = 14 + 20 + 20 + usize::from(packet.options.len);
+            assert_eq!(frame.octets[header_len..], vec![b'.'; packet.payload_len as usize]);
+            assert_eq!(frame.wire_len, frame.octets.len() as u32);
             assert_eq!(frame.octets[38..42], packet.seq.0.to_be_bytes());
         }
     }
@@ -254,7 +255,7 @@ fn checksums_and_lengths_are_right_to_tshark() {
         &[captured(&flow(1001, 0, 1), 1), generated(&flow(1, 0, 1))],
         DatasetFormat::Arrow,
     );
-    for payload in ["none", "zero", "random"] {
+    for payload in ["none", "zero", "random", "0x2e", "255"] {
         for more in [&[][..], &["--vlan", "7"], &["--format", "pcapng"]] {
             let output = scratch.path_text("out.cap");
             decode(&[&[input.as_str(), &output, "--payload", payload], more].concat());
@@ -295,6 +296,57 @@ fn the_resolution_is_what_the_flows_need() {
     assert_eq!(magic(5_000, "out", &["--resolution", "ns"]), ns);
     assert_eq!(magic(5_000, "out.pcapng", &[]), ng);
     assert_eq!(magic(5_000, "out.pcapng", &["--format", "pcap"]), us);
+}
+
+#[test]
+fn generated_flows_count_microseconds_and_their_labels_too() {
+    let scratch = Scratch::new();
+    let mut finer = flow(1, 0, 1);
+    finer.packets[0].time_ns += 1;
+    let labels = scratch.path_text("labels.csv");
+    let count = |rows: &[FlowRow], options: &[&str]| {
+        let input = dataset(&scratch, rows, DatasetFormat::Arrow);
+        let output = scratch.path_text("out.pcap");
+        let (code, summary) =
+            decode(&[&[input.as_str(), &output, "--labels", &labels], options].concat());
+        assert_eq!(code, 0);
+        let magic = u32::from_le_bytes(fs::read(&output).unwrap()[..4].try_into().unwrap());
+        (magic, summary["flows_in_nanoseconds"].as_u64().unwrap(), frames_of(&output))
+    };
+    let (us, ns) = (0xa1b2_c3d4, 0xa1b2_3c4d);
+    let (magic, in_ns, seen) = count(&[generated(&finer)], &[]);
+    assert_eq!((magic, in_ns), (us, 0));
+    let line = fs::read_to_string(&labels).unwrap().lines().nth(1).unwrap().to_owned();
+    let numbers: Vec<i64> = line.split(',').filter_map(|cell| cell.parse().ok()).collect();
+    let span = seen[seen.len() - 1].time_ns - seen[0].time_ns;
+    assert!(numbers.ends_with(&[seen[0].time_ns, span]), "{line}");
+    let (magic, in_ns, seen) = count(&[generated(&finer)], &["--resolution", "ns"]);
+    assert_eq!((magic, in_ns), (ns, 0));
+    assert!(seen.iter().any(|frame| frame.time_ns % 1_000 != 0));
+    // A captured flow beside it asks for nanoseconds.
+    let (magic, in_ns, _) = count(&[generated(&finer), captured(&finer, 1)], &[]);
+    assert_eq!((magic, in_ns), (ns, 1));
+}
+
+#[test]
+fn the_summary_says_what_payload_takes_on_the_disk() {
+    let scratch = Scratch::new();
+    let input = dataset(&scratch, &[generated(&flow(1, 0, 1))], DatasetFormat::Arrow);
+    let sizes = |name: &str, options: &[&str]| {
+        let output = scratch.path_text(name);
+        let (_, summary) = decode(&[&[input.as_str(), &output], options].concat());
+        let size = |key: &str| summary[key].as_u64().unwrap();
+        assert_eq!(size("octets_on_disk"), fs::metadata(&output).unwrap().len());
+        (size("octets"), size("octets_on_disk"), size("payload_octets"))
+    };
+    let payload = flow(1, 0, 1).packets.iter().map(|p| u64::from(p.payload_len)).sum::<u64>();
+    let (whole, _, of_it) = sizes("whole.pcap", &[]);
+    let (bare, _, none) = sizes("bare.pcap", &["--payload", "none"]);
+    assert_eq!((of_it, none, whole - bare), (payload, 0, payload));
+    let (octets, on_disk, _) = sizes("packed.pcap.gz", &[]);
+    assert!(octets == whole && on_disk < octets);
+    let said = run(&[&input, &scratch.path_text("more.pcap")]);
+    assert!(text(&said.stdout).contains("(--payload none leaves it out)"), "{said:?}");
 }
 
 #[test]
@@ -347,7 +399,7 @@ fn a_stream_goes_through_pipes() {
     let child = program().args(["-", "-"]).stdin(File::open(input).unwrap()).output().unwrap();
     assert_eq!(child.status.code(), Some(0));
     assert_eq!(frames(&child.stdout).len(), 11);
-    assert_eq!(child.stdout[..4], 0xa1b2_3c4d_u32.to_le_bytes());
+    assert_eq!(child.stdout[..4], 0xa1b2_c3d4_u32.to_le_bytes());
     assert!(text(&child.stderr).contains("flows written"), "the summary goes to stderr");
 }
 

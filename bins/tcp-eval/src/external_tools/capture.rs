@@ -93,7 +93,7 @@ pub(super) fn write(path: &Path, flows: &[&Flow], fill: PayloadFill) -> anyhow::
     let mut framer = Framer::new([ethernet; 2]);
     let payload = match fill {
         PayloadFill::Omitted => FramePayload::Omitted,
-        PayloadFill::Zeros => FramePayload::Zeros,
+        PayloadFill::Zeros => FramePayload::Repeated(0),
     };
     let mut begin = START_NS;
     for (number, flow) in flows.iter().enumerate() {

@@ -9,8 +9,8 @@ use crate::{Flow, Packet};
 pub enum FramePayload<'a> {
     /// Headers alone, with the packet's payload length; checksums are those of a payload of zeros.
     Omitted,
-    /// Zeros, at most [`Framer::MAX_PAYLOAD`] of them.
-    Zeros,
+    /// Octets of one value, at most [`Framer::MAX_PAYLOAD`] of them.
+    Repeated(u8),
     /// Octets of the packet's payload length, at most [`Framer::MAX_PAYLOAD`].
     Octets(&'a [u8]),
 }
@@ -65,14 +65,16 @@ impl Framer {
         self.octets.clear();
         self.ethernet[packet.direction.index()].emit(&ip, &mut self.octets);
         let link_len = self.octets.len() as u32;
+        let len = packet.payload_len;
         let emitted = match payload {
             FramePayload::Octets(octets) => Payload::Octets(octets),
-            FramePayload::Omitted | FramePayload::Zeros => Payload::Omitted(packet.payload_len),
+            FramePayload::Omitted => Payload::Omitted { len, octet: 0 },
+            FramePayload::Repeated(octet) => Payload::Omitted { len, octet },
         };
         let wire_len = emit_packet(&ip, &self.tcp, emitted, &mut self.octets);
-        if payload == FramePayload::Zeros {
-            let written = packet.payload_len.min(Self::MAX_PAYLOAD) as usize;
-            self.octets.resize(self.octets.len() + written, 0);
+        if let FramePayload::Repeated(octet) = payload {
+            let written = len.min(Self::MAX_PAYLOAD) as usize;
+            self.octets.resize(self.octets.len() + written, octet);
         }
         (&self.octets, wire_len.saturating_add(link_len))
     }

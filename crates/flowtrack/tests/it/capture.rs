@@ -59,7 +59,8 @@ impl Talk {
         let mut octets = Vec::new();
         EthernetRepr { src: [2; 6], dst: [4; 6], vlan: self.vlan }.emit(&ip, &mut octets);
         let link_len = octets.len() as u32;
-        let wire_len = link_len + emit_packet(&ip, &tcp, Payload::Omitted(payload), &mut octets);
+        let wire_len = link_len
+            + emit_packet(&ip, &tcp, Payload::Omitted { len: payload, octet: 0 }, &mut octets);
         self.writer.write(self.now_ns, wire_len, &octets).unwrap();
         self.last = (octets, wire_len);
         self

@@ -31,6 +31,14 @@ impl Checksum {
         Checksum(self.0 + u64::from(number))
     }
 
+    /// Adds `len` octets of one value. An odd octet at the end counts as if a zero followed.
+    #[must_use]
+    pub fn with_repeated(self, octet: u8, len: u32) -> Checksum {
+        let word = u64::from(u16::from_be_bytes([octet; 2]));
+        let last = u64::from(len % 2) * u64::from(u16::from_be_bytes([octet, 0]));
+        Checksum(self.0 + word * u64::from(len / 2) + last)
+    }
+
     /// Returns the checksum, the complement of the sum.
     #[must_use]
     pub fn finish(self) -> u16 {

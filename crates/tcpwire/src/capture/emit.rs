@@ -11,9 +11,13 @@ const TCP_HEADER: usize = 20;
 /// Payload after a TCP header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Payload<'a> {
-    /// Payload of a known length whose octets are not written. The checksum is that of as many
-    /// zeros.
-    Omitted(u32),
+    /// Payload of `len` equal octets, which count in lengths and checksum and are not written.
+    Omitted {
+        /// Number of octets on the wire.
+        len: u32,
+        /// Value of each of the octets.
+        octet: u8,
+    },
     /// Payload with its octets.
     Octets(&'a [u8]),
 }
@@ -24,7 +28,7 @@ impl Payload<'_> {
     #[expect(clippy::len_without_is_empty, reason = "a length on the wire, not a collection")]
     pub fn len(self) -> u32 {
         match self {
-            Payload::Omitted(len) => len,
+            Payload::Omitted { len, .. } => len,
             Payload::Octets(octets) => octets.len() as u32,
         }
     }
@@ -72,9 +76,12 @@ pub fn emit_packet(ip: &IpRepr, tcp: &TcpRepr, payload: Payload<'_>, out: &mut V
     let start = out.len();
     tcp.emit(out);
     let mut sum = ip.pseudo_header(tcp_len).with(&out[start..start + 16]).with(&out[start + 18..]);
-    if let Payload::Octets(octets) = payload {
-        sum = sum.with(octets);
-        out.extend_from_slice(octets);
+    match payload {
+        Payload::Octets(octets) => {
+            sum = sum.with(octets);
+            out.extend_from_slice(octets);
+        }
+        Payload::Omitted { len, octet } => sum = sum.with_repeated(octet, len),
     }
     out[start + 16..start + 18].copy_from_slice(&sum.finish().to_be_bytes());
     tcp_len.saturating_add(ip.header_len() as u32)
@@ -288,14 +295,15 @@ mod tests {
         }
 
         #[test]
-        fn an_omitted_payload_counts_as_zeros(
+        fn an_omitted_payload_counts_in_the_checksum(
             ip in any_ip(),
             tcp in any_tcp(),
             len in 0..3000_u32,
+            octet in any::<u8>(),
         ) {
             let (mut head, mut whole) = (Vec::new(), Vec::new());
-            let wire_len = emit_packet(&ip, &tcp, Payload::Omitted(len), &mut head);
-            emit_packet(&ip, &tcp, Payload::Octets(&vec![0; len as usize]), &mut whole);
+            let wire_len = emit_packet(&ip, &tcp, Payload::Omitted { len, octet }, &mut head);
+            emit_packet(&ip, &tcp, Payload::Octets(&vec![octet; len as usize]), &mut whole);
             prop_assert_eq!(wire_len as usize, whole.len());
             prop_assert_eq!(head.len(), ip.header_len() + tcp.header_len());
             prop_assert_eq!(&whole[..head.len()], &head[..]);
@@ -320,8 +328,12 @@ mod tests {
     fn a_packet_beyond_16_bits_has_length_0() {
         for (payload, field) in [(65_495, 65_535), (65_496, 0), (200_000, 0)] {
             let mut octets = Vec::new();
-            let wire_len =
-                emit_packet(&v4(), &TcpRepr::default(), Payload::Omitted(payload), &mut octets);
+            let wire_len = emit_packet(
+                &v4(),
+                &TcpRepr::default(),
+                Payload::Omitted { len: payload, octet: 0 },
+                &mut octets,
+            );
             assert_eq!(wire_len, payload + 40);
             assert_eq!(Ipv4Packet::new(&octets).unwrap().get_total_length(), field);
         }

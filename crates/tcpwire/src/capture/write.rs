@@ -19,6 +19,14 @@ pub enum CaptureFormat {
 }
 
 impl CaptureFormat {
+    /// Returns the unit of the timestamps.
+    #[must_use]
+    pub fn unit(self) -> TimestampUnit {
+        match self {
+            CaptureFormat::Pcap(unit) | CaptureFormat::Pcapng(unit) => unit,
+        }
+    }
+
     /// Returns the earliest and the latest time that the format can represent, in nanoseconds since
     /// the Unix epoch.
     #[must_use]
@@ -41,7 +49,8 @@ pub enum TimestampUnit {
 
 impl TimestampUnit {
     /// Returns the unit in nanoseconds.
-    fn ns(self) -> i64 {
+    #[must_use]
+    pub fn ns(self) -> i64 {
         match self {
             TimestampUnit::Micros => 1_000,
             TimestampUnit::Nanos => 1,

@@ -46,7 +46,7 @@ fn walks_are_whole_to_those_who_watch() {
     let mut writer = CaptureWriter::new(file, format).unwrap();
     for flow in (0..WALKS).map(walk_between_hosts) {
         for packet in &flow.packets {
-            let (frame, len) = framer.frame(&flow, packet, FramePayload::Zeros);
+            let (frame, len) = framer.frame(&flow, packet, FramePayload::Repeated(0));
             writer.write(packet.time_ns, len, frame).unwrap();
         }
     }
