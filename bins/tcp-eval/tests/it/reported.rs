@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::{flows, tcp_eval, testdata, write};
+use super::{encoded_row, flows, tcp_eval, testdata, write};
 
 /// Runs tcp-eval on two sides and returns its metrics and its report.
 fn run(real: &Path, generated: &Path, report: &Path, more: &[&str]) -> (serde_json::Value, String) {
@@ -109,7 +109,7 @@ fn segments_that_are_sent_twice_are_found_by_wireshark_and_suricata() {
         }
     }
     let dataset = folder.path().join("damaged.arrow");
-    write(&dataset, &damaged);
+    write(&dataset, &damaged, encoded_row);
     let (same, page) = run(&capture, &capture, &folder.path().join("same"), &[]);
     let off = |said: &serde_json::Value, judge: &str| -> Vec<String> {
         let verdicts = said["judges"][judge]["run"]["verdicts"].as_array().unwrap();
