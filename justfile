@@ -114,7 +114,7 @@ bench-generate *ARGS:
 
 # arrowio and tcp-decode next to pyarrow on the same table: processor time, memory, ratios
 bench-datasets *ARGS:
-    PYTHONPATH="${XDG_CACHE_HOME:-$HOME/.cache}/tcp-flows/python-1" scripts/bench/datasets "$@"
+    PYTHONPATH="${XDG_CACHE_HOME:-$HOME/.cache}/tcp-flows/python-2" scripts/bench/datasets "$@"
 
 # the fused attention next to fast-transformers and to ATen operations: milliseconds, ratios, share of the peak
 bench-attention *ARGS:

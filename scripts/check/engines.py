@@ -7,7 +7,8 @@ usage: check-datasets.py DATASET...                   a file or a folder of .arr
        check-datasets.py --views FOLDER DATASET       writes it with texts and lists as views
        check-datasets.py --selections FOLDER DATASET  writes it as programs do that keep columns alone, without metadata
        check-datasets.py --document FILE PARQUET ARROW
-                        runs the queries in a document: SQL on the one folder, Python on each
+                        runs the queries in a document: SQL on the one folder, Python on each. What they write
+                        goes into the working folder. Code whose packages are not installed is named
 
 Needs pyarrow, polars and duckdb (PyPI); where one is missing the check fails. Prints a line per dataset.
 """
@@ -177,6 +178,16 @@ def selections(folder, path):
             writer.write_table(t)
         pyarrow.parquet.write_table(t, folder / f"{name}.parquet")
     pyarrow.parquet.write_table(table, folder / "int96.parquet", use_deprecated_int96_timestamps=True)
+    texts = [f.name for f in table.schema if pa.types.is_string(f.type)]
+    numbers = ["tokens.list.element", *(f.name for f in table.schema if f.name not in [*texts, "tokens"])]
+    for name, of_numbers, of_texts in (
+        ("deltas", "DELTA_BINARY_PACKED", "DELTA_BYTE_ARRAY"),
+        ("streams", "BYTE_STREAM_SPLIT", "DELTA_LENGTH_BYTE_ARRAY"),
+    ):
+        encodings = {**dict.fromkeys(numbers, of_numbers), **dict.fromkeys(texts, of_texts)}
+        for version in ("1.0", "2.0"):
+            to = folder / f"{name}-{version}.parquet"
+            pyarrow.parquet.write_table(table, to, use_dictionary=False, column_encoding=encodings, data_page_version=version)
     frame = polars.from_arrow(table)
     frame.write_ipc(folder / "polars.arrow")
     frame.write_ipc(folder / "polars-oldest.arrow", compat_level=polars.CompatLevel.oldest())
@@ -195,7 +206,10 @@ def document(path, parquet, arrow):
             sys.exit(f"{path}: no answer to: {sql}")
         print(f"{path}: SQL: {len(rows)} rows, first {rows[0]}")
     for block in re.findall(r"```python\n(.*?)```", text, re.S):
-        exec(block.replace('"set/', f'"{parquet}/').replace('"set"', f'"{arrow}"'), {})
+        try:
+            exec(block.replace('"set/', f'"{parquet}/').replace('"set"', f'"{arrow}"'), {})
+        except ModuleNotFoundError as error:
+            print(f"{path}: not run: {error.name} is not installed")
 
 
 def main():
