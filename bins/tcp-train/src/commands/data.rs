@@ -84,8 +84,8 @@ impl SplitDataset {
         }
         if !corpus.has_captures() {
             tracing::warn!(
-                "{}: no flow names its capture (column source): flows of one capture may be on both \
-                 sides of the split",
+                "{}: no flow names its capture (column source): flows of one capture may be on \
+                 both sides of the split",
                 path.display()
             );
         }
