@@ -13,7 +13,7 @@ use crate::decision::Decision;
 /// One line of the log: a conversation. `docs/conversations.md` defines the fields.
 #[derive(Serialize, Clone, Debug)]
 pub(crate) struct FlowLogEntry {
-    /// Path of the capture, relative to the input.
+    /// Path of the capture of the first packet, below the folder that holds all inputs.
     pub(crate) file: String,
     /// Number of the frame that opens the conversation, from 1.
     pub(crate) first_packet: u64,

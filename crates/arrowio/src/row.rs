@@ -61,7 +61,8 @@ pub struct FlowSummary {
     pub class: String,
     /// Evidence of which endpoint is the client: `syn`, `syn-ack`, `earlier`, `ports` or `unknown`.
     pub direction: String,
-    /// Path of the capture relative to the input; empty for generated flows.
+    /// Path of the capture of the first packet, below the folder that holds all inputs; empty for
+    /// generated flows.
     pub source: String,
     /// Frame number of the first packet in the capture, from 1; 0 for generated flows.
     pub first_frame: u64,
