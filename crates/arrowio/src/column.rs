@@ -323,8 +323,8 @@ pub const COLUMNS: &[Column] = &[
         "source",
         Utf8,
         "",
-        "path of the capture of the first packet, below the folder that holds all inputs; empty for \
-         generated flows",
+        "path of the capture of the first packet, below the folder that holds all inputs; empty \
+         for generated flows",
         source
     ),
     summary!(
