@@ -82,13 +82,6 @@ impl SplitDataset {
         if corpus.is_empty() {
             bail!("{}: expected flows to train on, found none", path.display());
         }
-        if !corpus.has_captures() {
-            tracing::warn!(
-                "{}: no flow names its capture (column source): flows of one capture may be on \
-                 both sides of the split",
-                path.display()
-            );
-        }
         let shares = Shares { validation: settings.validation_share, test: settings.test_share };
         let split = corpus.split(shares, settings.seed);
         let max_piece = settings.max_sequence_piece.min(settings.batch);
@@ -104,6 +97,11 @@ impl SplitDataset {
             split,
             corpus,
         })
+    }
+
+    /// Returns whether the split is by capture, as far as flows name theirs.
+    pub(crate) fn is_by_capture(&self) -> bool {
+        self.corpus.has_captures()
     }
 
     /// Returns the flows to train on.

@@ -32,6 +32,13 @@ pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
     }
     let data =
         SplitDataset::load(&args.input_dir, args.reading, &args.output_dir, &settings, console)?;
+    if is_writer && !data.is_by_capture() {
+        tracing::warn!(
+            "{}: no flow names its capture (column source): flows of one capture may be on both \
+             sides of the split",
+            args.input_dir.display()
+        );
+    }
     let _lock = match early_lock {
         None if is_writer => Some(folder::lock_folder(&args.output_dir)?),
         lock => lock,

@@ -4,6 +4,18 @@ use tokenizer::field::{self, vocab};
 use crate::support::{Workdir, session, stderr, tensors, write_flows};
 
 #[test]
+fn a_dataset_whose_flows_name_no_capture_is_told() {
+    let workdir = Workdir::new();
+    let output = workdir.run(
+        "train --input-dir dataset --output-dir model --config settings.toml --max-steps 1 \
+         --threads 1",
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let expected = "dataset: no flow names its capture (column source)";
+    assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+}
+
+#[test]
 fn makes_a_model_folder_and_a_summary() {
     let workdir = Workdir::new();
     let out = workdir.succeed(
