@@ -33,6 +33,12 @@ def test_every_name_has_a_docstring():
             assert getattr(tcp_flows, name).__doc__, name
 
 
+def test_programs_start_without_what_they_do_not_need():
+    code = "import sys, tcp_flows._programs; print([name for name in ('numpy', 'pyarrow', 'torch') if name in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert said.stdout == "[]\n", said.stderr
+
+
 def test_a_name_that_is_none_is_refused():
     with pytest.raises(AttributeError, match="no attribute 'encoder'"):
         tcp_flows.encoder

@@ -5,7 +5,9 @@
 docs/python.md of the repository has examples; docs/dataset.md has the columns, docs/tokens.md the tokens.
 """
 
-from ._flows import LeftOut, Packet, decode, encode, evaluate, read, stream, table, to_datasets
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from ._native import (
     BOS,
     END,
@@ -44,14 +46,26 @@ __all__ = [
 ]
 
 
+if TYPE_CHECKING:
+    from ._flows import LeftOut, Packet, decode, encode, evaluate, read, stream, table, to_datasets
+    from .model import Model
+    from .training import Flows
+
+# pyarrow and torch are imported where they are used: the programs and the grammar start without them.
+_PLACES = {
+    **dict.fromkeys(
+        ("LeftOut", "Packet", "decode", "encode", "evaluate", "read", "stream", "table", "to_datasets"), "._flows"
+    ),
+    "Flows": ".training",
+    "Model": ".model",
+}
+
+
 def __getattr__(name):
-    # torch takes seconds to import, and most uses need none of it.
-    if name == "Flows":
-        from .training import Flows
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name], __name__), name)
 
-        return Flows
-    if name == "Model":
-        from .model import Model
 
-        return Model
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__():
+    return __all__
