@@ -72,7 +72,7 @@ def decode(flows: Any, output: Path | None = None, **options: Any) -> list[Packe
         with tempfile.TemporaryDirectory(prefix="tcp-flows-") as folder:
             capture = pathlib.Path(folder, "packets.pcapng")
             _call("tcp-decode", [path, capture], {"resolution": "ns", **options})
-            return [Packet(*packet) for packet in _native.read_packets(capture)]
+            return list(map(Packet._make, _native.read_packets(capture)))
 
 
 def evaluate(real: Any, generated: Any, **options: Any) -> dict[str, Any]:
