@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ._native import BOS, Grammar
+from ._native import BOS, TOKEN_CODE, TOKEN_VERSION, VOCAB_SIZE, Grammar
 
 CHUNK = 128  # tokens that attend to each other directly; those before them act through a state
 
@@ -47,7 +47,11 @@ class Model(nn.Module):
         from safetensors.torch import load_file
 
         config = read_config(folder)
-        model = cls(config["settings"]["model"])
+        found = config["token_code"], config["token_version"], config["model"]["vocab_size"]
+        if found != (TOKEN_CODE, TOKEN_VERSION, VOCAB_SIZE):
+            expected = f"{TOKEN_CODE} version {TOKEN_VERSION} with {VOCAB_SIZE} ids"
+            raise ValueError(f"{folder}: tokens: expected {expected}, found {found[0]} version {found[1]} with {found[2]}")
+        model = cls(config["model"])
         model.load_state_dict(load_file(pathlib.Path(folder, "model.safetensors")), strict=True)
         model.folder_config = config
         return model.to(device)
