@@ -292,7 +292,11 @@ mod tests {
         octets.extend((0..8).flat_map(|i| (i64::MAX - i).to_le_bytes()));
         octets.extend([0b1000_1000, 0b1100_0110, 0b1111_1010]);
         let mut found = Vec::new();
-        deltas(&mut &octets[..], 17, |n| Ok(found.push(n))).unwrap();
+        deltas(&mut &octets[..], 17, |number| {
+            found.push(number);
+            Ok(())
+        })
+        .unwrap();
         let mut expected = vec![0_i64];
         let mut push = |delta: i64| expected.push(expected[expected.len() - 1].wrapping_add(delta));
         (0..8).for_each(|i| push(i64::MAX - i));
