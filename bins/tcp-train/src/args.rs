@@ -46,7 +46,7 @@ pub enum Command {
 /// TensorBoard, training.html with the curves, and checkpoint.safetensors, from which `resume`
 /// continues. Ctrl-C writes a checkpoint before the run ends. Processes started by torchrun, or
 /// with its variables RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, divide each step among
-/// themselves.
+/// themselves; where torchrun starts them anew, they resume.
 #[derive(clap::Args, Debug)]
 pub struct Train {
     /// The dataset: a folder, a file, or - for a stream on stdin
@@ -73,6 +73,21 @@ pub struct Train {
 
     #[command(flatten)]
     pub machine: Machine,
+}
+
+impl Train {
+    /// Returns the command line that resumes this run in its own folder.
+    #[must_use]
+    pub fn resumed(&self) -> Resume {
+        Resume {
+            checkpoint_path: self.output_dir.clone(),
+            input_dir: self.input_dir.clone(),
+            reading: self.reading,
+            output_dir: self.output_dir.clone(),
+            changes: Changes::default(),
+            machine: self.machine.clone(),
+        }
+    }
 }
 
 /// Resume a training run that was stopped.
@@ -196,7 +211,7 @@ impl From<Precision> for linformer::Precision {
 }
 
 /// Device and threads of the computation.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Machine")]
 pub struct Machine {
     /// Device to compute on: cpu, cuda or cuda:N

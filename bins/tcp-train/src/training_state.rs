@@ -40,6 +40,9 @@ pub struct TrainingState {
     /// Whether the run reached one of its limits, validated once more and wrote training.html.
     #[serde(default, rename = "ended", alias = "finished")]
     pub finished: bool,
+    /// Id of torchrun's run that wrote the state, by which its restarts know their own folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub torchrun: Option<String>,
 }
 
 /// Largest count that a checkpoint may hold: up to here, a double counts in steps of one.
@@ -62,6 +65,7 @@ impl TrainingState {
             recent_losses: VecDeque::new(),
             loss_by_field: FieldLoss::default(),
             finished: false,
+            torchrun: None,
         }
     }
 

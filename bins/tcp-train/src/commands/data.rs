@@ -6,13 +6,12 @@ use anyhow::{Context, bail};
 use arrowio::ReadOptions;
 use clikit::{Console, Unit, is_dash};
 use dataset::{
-    Corpus, CorpusOptions, NearDuplicates, Part, RowCodec, Shares, Split, TokenCheck, epoch_order,
+    Corpus, CorpusOptions, FlowPiece, NearDuplicates, Part, Row, RowCodec, Shares, Split,
+    TokenCheck, epoch_order, pack_rows, without_time,
 };
 use linformer::Batch;
-use tokenizer::field::vocab;
 use tokenizer::{FlowIdentity, field};
 
-use super::rows::{FlowPiece, Row, pack_rows};
 use crate::args::{Reading, TokenCode};
 use crate::ports::SeenServerPorts;
 use crate::settings::Settings;
@@ -196,20 +195,6 @@ impl SplitDataset {
     }
 }
 
-/// Returns the tokens of a flow without times, time stamps and the digits of both. Flows for which
-/// these tokens are equal differ in time alone.
-fn without_time(tokens: &[u16]) -> Vec<u16> {
-    let mut is_left_out = false;
-    let is_kept = |token: &u16| {
-        if vocab::DIGIT.arg(*token).is_none() {
-            is_left_out = vocab::row(*token)
-                .is_some_and(|row| ["time", "due", "timestamps"].contains(&row.field));
-        }
-        !is_left_out
-    };
-    tokens.iter().copied().filter(is_kept).collect()
-}
-
 /// Returns the number of packets of a flow: from its summary if the dataset has one, else by
 /// decoding its tokens.
 fn count_packets(corpus: &Corpus, flow: usize) -> anyhow::Result<u64> {
@@ -245,28 +230,4 @@ pub(crate) struct PartCounts {
     pub(crate) packets: u64,
     /// Number of tokens of these flows, with the first and the last of each.
     pub(crate) tokens: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{vocab, without_time};
-
-    #[test]
-    fn times_and_their_digits_do_not_count() {
-        let digit = |n| vocab::DIGIT.at(n);
-        let flow = |gap: usize| {
-            let head = [vocab::PACKET.at(3), vocab::WIN_UP.at(9), digit(7)];
-            let clock = [
-                vocab::TSVAL_FORWARD.at(0),
-                digit(1),
-                digit(gap),
-                vocab::TIME.at(gap),
-                digit(gap),
-                digit(2),
-            ];
-            [&head[..], &clock, &[vocab::PACKET.at(5), digit(1)]].concat()
-        };
-        assert_eq!(without_time(&flow(4)), without_time(&flow(90)));
-        assert_eq!(without_time(&flow(4)).len(), 5);
-    }
 }

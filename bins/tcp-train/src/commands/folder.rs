@@ -183,6 +183,11 @@ pub(crate) fn is_in_folder(checkpoint: &Path, folder: &Path) -> bool {
         .is_some_and(|parent| folder.canonicalize().is_ok_and(|folder| folder == parent))
 }
 
+/// Returns whether a folder holds the weights of a run, of a model or of a training state.
+pub(crate) fn holds_weights(folder: &Path) -> bool {
+    [MODEL, CHECKPOINT, PREVIOUS].iter().any(|name| folder.join(name).exists())
+}
+
 /// Use that a run makes of its output folder, which decides whether the folder may hold files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum FolderUse {

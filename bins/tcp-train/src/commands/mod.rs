@@ -11,7 +11,6 @@ mod metrics;
 mod openmp;
 mod processes;
 mod report;
-mod rows;
 mod run;
 mod score;
 mod summary;

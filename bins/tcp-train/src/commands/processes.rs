@@ -8,6 +8,28 @@ use linformer::{Device, ProcessGroup, ProcessInfo};
 
 use crate::args::Machine;
 
+/// Run of torchrun, which starts its processes anew where one of them fails.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Torchrun {
+    /// Id that the run keeps over its restarts.
+    pub(crate) id: String,
+    /// Whether these processes are not the first ones of the run.
+    pub(crate) is_restart: bool,
+}
+
+impl Torchrun {
+    /// Returns the run that started this process, by the variables of torchrun; `None` if the
+    /// process was started otherwise.
+    pub(crate) fn from_environment() -> Option<Torchrun> {
+        let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+        let restarts: u64 = variable("TORCHELASTIC_RESTART_COUNT")?.parse().ok()?;
+        // Runs without an id are all called `none`: their torchrun differs by its process.
+        let own = || format!("process {}", std::os::unix::process::parent_id());
+        let id = variable("TORCHELASTIC_RUN_ID").filter(|id| id != "none").unwrap_or_else(own);
+        Some(Torchrun { id, is_restart: restarts > 0 })
+    }
+}
+
 /// Process group of a run. A run of one process has none, and its sums are its own numbers.
 pub(crate) struct Processes(Option<ProcessGroup>);
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::bail;
 use clikit::text::count;
 use clikit::{Console, Progress, Unit};
+use dataset::{FlowPiece, continued_flows, split_row};
 use linformer::{Batch, CarriedStates, StepReport, TensorMemory, Trainer};
 
 use super::data::SplitDataset;
@@ -14,7 +15,6 @@ use super::memory::{peak_memory, resident_memory};
 use super::metrics::{MetricsLine, MetricsWriter};
 use super::processes::Processes;
 use super::report;
-use super::rows::{self, FlowPiece};
 use super::summary::{Loss, TrainSummary};
 use crate::config::Config;
 use crate::fields::FieldLoss;
@@ -224,7 +224,7 @@ impl<'a> Run<'a> {
         let packets = self.data.packets(row);
         let report = self.trainer.step(&micro_batches, rate, self.processes.group())?;
         if let Some(group) = self.processes.group() {
-            self.trainer.share_states(&rows::continued_flows(row), group)?;
+            self.trainer.share_states(&continued_flows(row), group)?;
         }
         self.state.row += 1;
         self.state.loss_by_field.add(micro_batches.iter().flat_map(Batch::targets), &report.losses);
@@ -259,7 +259,7 @@ impl<'a> Run<'a> {
     /// Returns the micro-batches of a row that this process computes, one after another.
     fn local_micro_batches(&self, row: &[FlowPiece]) -> Vec<Batch> {
         let own = self.state.settings.gradient_accumulation;
-        let all = rows::split_row(row, own * self.processes.size());
+        let all = split_row(row, own * self.processes.size());
         let first = self.processes.rank() * own;
         all[first..][..own].iter().map(|part| self.data.batch(part)).collect()
     }

@@ -7,13 +7,12 @@ use std::path::Path;
 use anyhow::Context;
 use clikit::text::count;
 use clikit::{Console, Unit, is_dash};
-use dataset::{Part, epoch_order};
+use dataset::{Part, Row, epoch_order};
 use linformer::{CarriedStates, Model};
 use serde::Serialize;
 
 use super::data::SplitDataset;
 use super::folder;
-use super::rows::Row;
 use crate::args::Score;
 use crate::config::Config;
 

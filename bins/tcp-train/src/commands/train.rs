@@ -6,21 +6,33 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use clikit::Console;
 use clikit::text::count;
-use linformer::{Model, Trainer};
+use linformer::{Device, Model, Trainer};
 
 use super::data::SplitDataset;
-use super::folder::{self, FolderUse, METRICS, MODEL, PREVIOUS, RotationPolicy};
-use super::processes::Processes;
+use super::folder::{self, CHECKPOINT, FolderUse, METRICS, MODEL, PREVIOUS, RotationPolicy};
+use super::processes::{Processes, Torchrun};
 use super::run::Run;
 use crate::args::{Resume, Train};
 use crate::settings::Settings;
 use crate::training_state::TrainingState;
 
-/// Trains a model from its initial weights.
+/// Trains a model from its initial weights. Processes that torchrun has started anew resume their
+/// own run instead.
 pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
+    let torchrun = Torchrun::from_environment();
+    let restart = torchrun.as_ref().filter(|run| run.is_restart);
+    if let Some(run) = restart
+        && is_of_torchrun(&args.output_dir, run)?
+    {
+        return resume(&args.resumed(), console);
+    }
     let settings = Settings::fresh(args.preset, &args.changes)?;
     clikit::warn_if_named_like_a_file(&args.output_dir, "a model is a folder");
-    let folder_use = if args.force { FolderUse::TrainWithForce } else { FolderUse::Train };
+    // The first processes of a run may end before their first checkpoint, with a configuration and
+    // empty metrics in the folder.
+    let is_begun = restart.is_some() && !folder::holds_weights(&args.output_dir);
+    let folder_use =
+        if args.force || is_begun { FolderUse::TrainWithForce } else { FolderUse::Train };
     let (processes, device) = Processes::init(&args.machine, &args.input_dir)?;
     let is_writer = processes.is_writer();
     // A folder that is there is locked first, so that a run that writes to it is named before its
@@ -48,8 +60,20 @@ pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
     }
     let model = Model::new(&settings.model, settings.seed, device)?;
     let trainer = Trainer::new(model, settings.optimizer);
-    let state = TrainingState::new(settings, data.fingerprint());
+    let mut state = TrainingState::new(settings, data.fingerprint());
+    state.torchrun = torchrun.map(|run| run.id);
     Run::new(&data, trainer, state, &args.output_dir, processes, console)?.train()
+}
+
+/// Returns whether the checkpoint in a folder was written by an earlier start of this run.
+fn is_of_torchrun(folder: &Path, run: &Torchrun) -> anyhow::Result<bool> {
+    let path = folder.join(CHECKPOINT);
+    if !path.exists() {
+        return Ok(false);
+    }
+    let (_, caller) = folder::read_checkpoint(&path, Device::Cpu)?;
+    let state = TrainingState::from_json(caller).with_context(|| path.display().to_string())?;
+    Ok(state.torchrun.as_ref() == Some(&run.id))
 }
 
 /// Resumes a run from a checkpoint, in the folder of the run or in another.

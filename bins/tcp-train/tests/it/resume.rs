@@ -292,3 +292,31 @@ fn a_run_that_fails_at_once_leaves_a_state_to_begin_from() {
         );
     }
 }
+
+/// Processes that torchrun starts anew go on with their own run, and with no other.
+#[test]
+fn a_restart_by_torchrun_goes_on_with_its_own_run() {
+    let workdir = Workdir::new();
+    workdir.succeed(&format!("{TRAIN} straight"));
+    let start = |restarts: &str, run: &str| {
+        let mut command = workdir.command(&format!("{TRAIN} model"));
+        command.env("TORCHELASTIC_RESTART_COUNT", restarts).env("TORCHELASTIC_RUN_ID", run);
+        command
+    };
+    // The first processes have left a configuration and nothing else.
+    std::fs::create_dir(workdir.path("model")).unwrap();
+    std::fs::copy(workdir.path("straight/config.json"), workdir.path("model/config.json")).unwrap();
+    assert_eq!(start("0", "one").output().unwrap().status.code(), Some(2));
+    let mut child = start("1", "one").spawn().unwrap();
+    await_steps(&workdir, "model", 3, &mut child);
+    signal(&child, "-KILL");
+    child.wait().unwrap();
+    for (restarts, run) in [("2", "another"), ("0", "one")] {
+        let refused = start(restarts, run).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{restarts} {run}");
+        assert!(stderr(&refused).contains("one that is not empty"), "{}", stderr(&refused));
+    }
+    let resumed = start("2", "one").output().unwrap();
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    same_weights(&workdir, "straight", "model");
+}
