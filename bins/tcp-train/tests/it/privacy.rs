@@ -2,10 +2,14 @@
 
 use std::path::Path;
 
+use arrowio::Tokens;
 use testkit::datasets;
-use tokenizer::{FlowIdentity, SideIdentity};
+use tokenizer::{FlowIdentity, SideIdentity, field};
 
 use crate::support::{Workdir, tensors};
+
+/// Octets of options that occur nowhere by chance.
+const DIGITS: [u8; 8] = *b"\xfe\xed\xfa\xce\xca\xfe\xd0\x0d";
 
 /// Returns an identity with values that occur nowhere by chance.
 fn identity() -> FlowIdentity {
@@ -21,15 +25,16 @@ fn identity() -> FlowIdentity {
         client_port: Some(51_966),
         client: side(41),
         server: side(42),
-        option_digits: Some(b"\xfe\xed\xfa\xce\xca\xfe\xd0\x0d".to_vec()),
+        option_digits: None,
     }
 }
 
 /// Returns the octets by which that identity would be recognised: in both byte orders, and as text.
 fn traces() -> Vec<Vec<u8>> {
     let FlowIdentity { start_ns, client, server, .. } = identity();
-    let mut numbers = vec![start_ns.unwrap().to_be_bytes().to_vec()];
-    let mut texts = vec![start_ns.unwrap().to_string()];
+    let mut numbers = vec![start_ns.unwrap().to_be_bytes().to_vec(), DIGITS.to_vec()];
+    let hex = DIGITS.iter().map(|octet| format!("{octet:02x}")).collect();
+    let mut texts = vec![start_ns.unwrap().to_string(), hex];
     for side in [client, server] {
         let Some(std::net::IpAddr::V4(addr)) = side.addr else { unreachable!() };
         numbers.push(addr.octets().to_vec());
@@ -44,11 +49,19 @@ fn traces() -> Vec<Vec<u8>> {
     numbers.into_iter().chain(reversed).chain(texts.into_iter().map(String::into_bytes)).collect()
 }
 
+/// Returns as many octets of options as a flow takes, of a pattern; `None` if it takes none.
+fn digits(tokens: &Tokens) -> Option<Vec<u8>> {
+    let Tokens::U16(tokens) = tokens else { unreachable!() };
+    let flow = field::decode(tokens, &FlowIdentity::default()).unwrap();
+    let drawn = field::encode(&flow, &mut Vec::new()).unwrap().option_digits?;
+    Some(DIGITS.iter().copied().cycle().take(drawn.len()).collect())
+}
+
 /// Writes the dataset once more, to `identified`, each flow with an identity.
 fn write_identified(workdir: &Workdir) {
     let mut rows = datasets::read(&workdir.path("dataset"));
     for row in &mut rows {
-        row.identity = identity();
+        row.identity = FlowIdentity { option_digits: digits(&row.tokens), ..identity() };
     }
     datasets::write_folder(&workdir.path("identified"), rows);
 }

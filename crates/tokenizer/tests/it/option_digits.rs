@@ -175,3 +175,17 @@ fn a_session_may_agree_on_accurate_ecn() {
     };
     assert_eq!(first_refused(&accurate_ecn_session(counters)), None);
 }
+
+#[test]
+fn a_tsval_of_a_rst_is_not_expected_in_an_echo() {
+    let stamped = |value: u8, echo: u8| vec![1, 1, 8, 10, 0, 0, 0, value, 0, 0, 0, echo];
+    // The server's last packet echoes the TSval of the client's last one.
+    let last_echo = |flags: Flags| {
+        let mut flow = flow(&[stamped(10, 0), stamped(50, 10), stamped(20, 50), stamped(60, 20)]);
+        flow.packets.iter_mut().for_each(|p| p.flags = Flags::ACK);
+        flow.packets[2].flags |= flags;
+        names(&encode(&flow).0).into_iter().rfind(|name| name.starts_with("tsecr"))
+    };
+    assert_eq!(last_echo(Flags::empty()).as_deref(), Some("tsecr(1)"));
+    assert_eq!(last_echo(Flags::RST).as_deref(), Some("tsecr.raw"));
+}

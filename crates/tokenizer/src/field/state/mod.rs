@@ -258,9 +258,12 @@ impl FlowState {
                 && seq == side.space.snd_nxt();
             side.last_echo = Some(ts.echo);
             side.clock.update(ts.value, packet.time_ns, is_noted);
-            side.recent_tsvals.push(ts.value);
-            let end = seq + i64::from(seq_len) + i64::from(packet.payload_len);
-            side.push_unacked_tsval(UnackedTsval { seq, end, value: ts.value });
+            // Who takes a RST has no connection left that could echo its TSval.
+            if !is_rst || self.is_version_1 {
+                side.recent_tsvals.push(ts.value);
+                let end = seq + i64::from(seq_len) + i64::from(packet.payload_len);
+                side.push_unacked_tsval(UnackedTsval { seq, end, value: ts.value });
+            }
         }
         // RFC 9293, section 3.10.7.4: a RST is processed before its text, which nobody receives.
         if !is_rst {
