@@ -202,18 +202,21 @@ impl Progress {
         self.watcher.observe(&Sighting::new(packet, seq, ack, shift, tsval));
     }
 
-    /// Returns the number of octets of each side that follow the octets sent, and that a packet
+    /// Returns the number of octets of a side that follow the octets sent, and that a packet
     /// without payload was behind.
-    fn owed(&self, state: &FlowState) -> [i64; 2] {
-        [0, 1].map(|d| (self.ahead[d] - state.sides[d].space.snd_nxt()).max(0))
+    fn owed(&self, state: &FlowState, side: usize) -> i64 {
+        (self.ahead[side] - state.sides[side].space.snd_nxt()).max(0)
     }
 
     /// Returns whether the session has closed in the way that its class demands, for both ends and
     /// for the watcher.
     fn is_closed(&self, class: SessionClass, state: &FlowState) -> bool {
+        if self.watcher.phase() != Phase::Closed {
+            return false;
+        }
         let [client, server] = &state.sides;
         let holes = client.space.holes() + server.space.holes();
-        if holes > 0 || self.owed(state) != [0; 2] || self.watcher.phase() != Phase::Closed {
+        if holes > 0 || self.owed(state, 0) > 0 || self.owed(state, 1) > 0 {
             return false;
         }
         if class.close == CloseKind::Reset {
@@ -300,9 +303,12 @@ impl<'a> Session<'a> {
     /// to close.
     fn spare_packets(&self) -> u64 {
         let fills = |d: Direction| -> u64 {
-            let space = &self.state.pair(d).0.space;
+            let (space, owed) = (&self.state.pair(d).0.space, self.owed(d));
+            if space.holes() == 0 && owed == 0 {
+                return 0;
+            }
             let holes = (0..space.holes()).filter_map(|k| space.hole(k));
-            let octets = holes.map(|hole| hole.end - hole.start).chain([self.owed(d)]);
+            let octets = holes.map(|hole| hole.end - hole.start).chain([owed]);
             octets.map(|octets| octets.unsigned_abs().div_ceil(MAX_PAYLOAD)).sum()
         };
         let fills = fills(Direction::Forward) + fills(Direction::Reverse);
@@ -313,7 +319,7 @@ impl<'a> Session<'a> {
     /// Returns the number of octets that side `d` has to send, since a packet of its own was
     /// captured before them.
     fn owed(&self, d: Direction) -> i64 {
-        self.progress.owed(self.state)[d.index()]
+        self.progress.owed(self.state, d.index())
     }
 
     /// Returns the sequence offset after all octets that side `d` has sent or has to send.

@@ -62,7 +62,7 @@ impl Session<'_> {
         // RFC 9293, section 3.10.7.4: an overtaken acknowledgment is a packet of its own; the next
         // one that does more acknowledges everything.
         let is_pure_ack = pattern == FlagPattern::Ack && !kind.has_payload;
-        if self.is_overtaken(d) && pattern.has_ack() && !kind.advances_ack && !is_pure_ack {
+        if !kind.advances_ack && !is_pure_ack && pattern.has_ack() && self.is_overtaken(d) {
             return false;
         }
         let is_blocked = kind.has_payload && self.usable_window(d) == 0;
@@ -90,7 +90,7 @@ impl Session<'_> {
         if self.progress.reset_by == Some(d) {
             return false;
         }
-        if self.is_closed() && self.progress.reset_by.is_none() {
+        if self.progress.reset_by.is_none() && self.is_closed() {
             // From TIME-WAIT the last acknowledgment comes again, from LAST-ACK the FIN (RFC 9293,
             // section 3.10.7.4).
             let is_fin = pattern == FlagPattern::FinAck && !kind.has_payload;
