@@ -238,7 +238,7 @@ impl<'r> MergedReader<'r> {
                 if let Some(open) = self.open[self.place].take() {
                     self.ended.push_back(open.into_end(self.place));
                 }
-            } else if open.turn <= self.others {
+            } else if self.captures == 1 || open.turn <= self.others {
                 return true;
             }
         }
