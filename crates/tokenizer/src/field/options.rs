@@ -371,9 +371,12 @@ pub(crate) fn timestamp_value(octets: &[u8]) -> Option<u32> {
     if octets.is_empty() {
         return None;
     }
-    plain_timestamps(octets)
-        .or_else(|| parse(octets, &mut Elements::default(), said_octets, |_| ()).timestamps)
-        .map(|ts| ts.value)
+    if let Some(ts) = plain_timestamps(octets) {
+        return Some(ts.value);
+    }
+    let is_wanted =
+        |o: &TcpOption<'_>| o.kind() == Some(option_kind::TIMESTAMPS) && o.data().len() == 8;
+    options(octets).find(is_wanted).map(|option| be32(option.data()))
 }
 
 /// Returns the names of a layout's elements, for the reference document.
