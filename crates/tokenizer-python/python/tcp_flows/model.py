@@ -108,7 +108,7 @@ class Model(nn.Module):
 
     def bits(self, tokens: Iterable[int]) -> float:
         """The cost of a flow in bits, as `tcp-train score` has it: -log2 of its probability after its first token."""
-        tokens = torch.as_tensor(list(tokens), device=self.embed.weight.device)
+        tokens = torch.as_tensor([int(token) for token in tokens], device=self.embed.weight.device)
         with torch.no_grad():
             nats = F.cross_entropy(self(tokens[:-1]), tokens[1:], reduction="none")
         return nats.double().sum().item() / math.log(2)
