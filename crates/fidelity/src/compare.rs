@@ -11,7 +11,6 @@ use crate::part::{Judged, Parts};
 use crate::sample::{SampleDraw, draw_sample};
 use crate::set::FlowSet;
 use crate::sets::Sets;
-use crate::validity::Validity;
 
 /// Sets of flows that a comparison takes.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +82,10 @@ pub fn compare(
     step("by length");
     let judged = [sides.real, sides.generated].map(|flows| flows.iter().map(Judged::new).collect());
     let parts = Parts { sets: &sets, draws: &draws, ids: &ids, judged, settings };
+    let [validity_real, validity_generated] = parts.validities();
+    let behaviours = parts.behaviour_rates(|_| true);
+    let by_packets = parts.by_packets(&discriminators.trees_by_packets);
+    let by_length = parts.by_length();
     step("utility");
     let utility = utility(&materials[0], ROUNDS, settings.seed);
     Ok(Comparison {
@@ -91,11 +94,11 @@ pub fn compare(
         real: size(sides.real),
         generated: size(sides.generated),
         has_reference: sides.reference.is_some(),
-        validity_real: Validity::from_flows(sides.real),
-        validity_generated: Validity::from_flows(sides.generated),
-        behaviours: parts.behaviour_rates(|_| true),
-        by_packets: parts.by_packets(&discriminators.trees_by_packets),
-        by_length: parts.by_length(),
+        validity_real,
+        validity_generated,
+        behaviours,
+        by_packets,
+        by_length,
         categorical,
         continuous,
         dependence,

@@ -10,19 +10,20 @@ use flowtrack::Flow;
 use crate::behaviour::{Behaviour, BehaviourCount, BehaviourCounts, behaviour_rates, behaviours};
 use crate::comparison::{FieldDistance, PartComparison, PartDistances, Settings};
 use crate::learn::{Discriminator, LearnerSample, ROUNDS, trees_alone};
+use crate::long_flows::LONG;
 use crate::observe::{CATEGORICAL, CONTINUOUS, ValueIds};
 use crate::sample::SampleDraw;
 use crate::set::FlowSet;
 use crate::sets::{Sets, once, packets};
-use crate::validity::validity;
+use crate::validity::{Passed, Validity, validity};
 use crate::verdicts::VerdictRate;
 
 /// Classes of flows by their number of packets, with the name of each.
 const LENGTH_CLASSES: [(&str, Range<usize>); 4] = [
     ("under 16", 0..16),
     ("16 to 127", 16..128),
-    ("128 to 1,023", 128..1_024),
-    ("1,024 and more", 1_024..usize::MAX),
+    ("128 to 1,023", 128..LONG),
+    ("1,024 and more", LONG..usize::MAX),
 ];
 
 /// Name of the part that has all flows, weighted by packets.
@@ -48,17 +49,13 @@ fn continuous_of_flows() -> Vec<usize> {
 /// Length, validity and behaviour of one flow.
 pub(crate) struct Judged {
     pub(crate) packets: usize,
-    pub(crate) is_valid: bool,
+    pub(crate) passed: Passed,
     pub(crate) behaviours: BehaviourCounts,
 }
 
 impl Judged {
     pub(crate) fn new(flow: &Flow) -> Judged {
-        Judged {
-            packets: flow.packets.len(),
-            is_valid: validity(flow).iter().all(|&passed| passed),
-            behaviours: behaviours(flow),
-        }
+        Judged { packets: flow.packets.len(), passed: validity(flow), behaviours: behaviours(flow) }
     }
 
     /// Returns the counts of behaviours with every unit as often as the flow has packets.
@@ -90,13 +87,19 @@ impl Parts<'_> {
         behaviour_rates([&counts[0], &counts[1]], |_| true, self.settings.seed)
     }
 
+    /// Returns the flows that pass each check, real and generated.
+    pub(crate) fn validities(&self) -> [Validity; 2] {
+        self.judged.each_ref().map(|flows| Validity::from_passed(flows.iter().map(|f| f.passed)))
+    }
+
     /// Returns the share of valid flows, real and generated, by a weight of each.
     fn validity(&self, weight: impl Fn(&Judged) -> usize) -> [f64; 2] {
         self.judged.each_ref().map(|flows| {
             let sum = |of: &dyn Fn(&Judged) -> bool| -> usize {
                 flows.iter().filter(|flow| of(flow)).map(&weight).sum()
             };
-            sum(&|flow| flow.is_valid) as f64 / sum(&|_| true).max(1) as f64
+            sum(&|flow| flow.passed.iter().all(|&passed| passed)) as f64
+                / sum(&|_| true).max(1) as f64
         })
     }
 

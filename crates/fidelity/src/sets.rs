@@ -107,8 +107,7 @@ impl Sets {
 
     /// Returns the range of a continuous field's values: that of the real flows.
     fn range(&self, field: usize) -> ValueRange {
-        let real = sorted_values(&self.real, &all(&self.real), field);
-        ValueRange::from_sorted(&real).unwrap_or(ValueRange { low: 0.0, high: 0.0 })
+        range_of(&sorted_values(&self.real, &all(&self.real), field))
     }
 
     pub(crate) fn categorical(
@@ -132,7 +131,7 @@ impl Sets {
                 let sorted = |set: &FlowSet, of: &[usize]| sorted_values(set, of, i);
                 let [real, generated] =
                     [&self.real, &self.generated].map(|set| sorted(set, &all(set)));
-                let range = self.range(i);
+                let range = range_of(&real);
                 ContinuousField {
                     name,
                     meaning,
@@ -276,6 +275,11 @@ fn sorted_values(set: &FlowSet, of: &[usize], field: usize) -> Vec<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values
+}
+
+/// Returns the range of sorted values; 0 to 0 of none.
+fn range_of(sorted: &[f64]) -> ValueRange {
+    ValueRange::from_sorted(sorted).unwrap_or(ValueRange { low: 0.0, high: 0.0 })
 }
 
 type Point = [f64; FEATURE_NAMES.len()];

@@ -71,12 +71,11 @@ impl Validity {
         self.all as f64 / self.flows.max(1) as f64
     }
 
-    /// Checks all flows and counts those that pass.
-    #[must_use]
-    pub fn from_flows(flows: &[Flow]) -> Validity {
-        let mut sum = Validity { flows: flows.len() as u64, ..Validity::default() };
-        for flow in flows {
-            let passed = validity(flow);
+    /// Counts the flows that pass, from the result of each.
+    pub(crate) fn from_passed(flows: impl Iterator<Item = Passed>) -> Validity {
+        let mut sum = Validity::default();
+        for passed in flows {
+            sum.flows += 1;
             for (n, ok) in sum.passed.iter_mut().zip(passed) {
                 *n += u64::from(ok);
             }
