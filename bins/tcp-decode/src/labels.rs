@@ -23,6 +23,10 @@ pub(crate) struct Label {
     pub(crate) source: String,
     /// Number of the flow's first frame in that capture, from 1; 0 if it was generated.
     pub(crate) source_frame: u64,
+    /// Class that a person gave the flow, if any.
+    pub(crate) label: Option<String>,
+    /// Unit that a split keeps together, if any.
+    pub(crate) group: Option<String>,
 }
 
 impl Label {
@@ -44,12 +48,14 @@ impl Label {
             close: or(summary.close, close),
             source: summary.source,
             source_frame: summary.first_frame,
+            label: summary.label,
+            group: summary.group,
         }
     }
 }
 
 /// Names of the columns, in the order of [`LabelRow`]'s fields.
-const HEADER: [&str; 14] = [
+const HEADER: [&str; 16] = [
     "flow",
     "file",
     "first_frame",
@@ -64,6 +70,8 @@ const HEADER: [&str; 14] = [
     "close",
     "source",
     "source_frame",
+    "label",
+    "group",
 ];
 
 /// Files that a label file may replace.
@@ -91,6 +99,8 @@ struct LabelRow<'a> {
     close: &'a str,
     source: &'a str,
     source_frame: Option<u64>,
+    label: Option<&'a str>,
+    group: Option<&'a str>,
 }
 
 /// Writer of the label file.
@@ -141,6 +151,8 @@ impl LabelWriter {
             close: &label.close,
             source: &label.source,
             source_frame: (label.source_frame != 0).then_some(label.source_frame),
+            label: label.label.as_deref(),
+            group: label.group.as_deref(),
         };
         self.writer.serialize(row).map_err(io_error).with_context(|| self.name.clone())
     }
@@ -182,12 +194,14 @@ mod tests {
             close: "say \"fin\"",
             source: "",
             source_frame: None,
+            label: Some("ssh"),
+            group: None,
         };
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.serialize(row).unwrap();
         let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
         let expected = "1,\"a,b.pcap\",2,3,2001:db8::1,4,192.0.2.1,5,-6,7,graceful,\
-                        \"say \"\"fin\"\"\",,";
+                        \"say \"\"fin\"\"\",,,ssh,";
         assert_eq!(text, format!("{}\n{expected}\n", HEADER.join(",")));
     }
 }

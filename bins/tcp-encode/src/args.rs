@@ -7,6 +7,7 @@ use clikit::{Common, read_list};
 use flowtrack::TagKinds;
 
 use crate::keep::KeepClass;
+use crate::labels::LabelFrom;
 
 /// Turns captures into a token dataset: finds TCP conversations as Wireshark does, and encodes
 /// those that --keep selects.
@@ -76,6 +77,17 @@ pub struct Args {
     /// captures become numbers, and flows with options that may hold an address are left out
     #[arg(long, value_name = "KEYFILE")]
     pub(crate) anonymize: Option<PathBuf>,
+
+    /// Label flows by a CSV file with the column `label`, and `group` if it has one. A row is about
+    /// the captures, flows or ends that its columns name: `file`; `file` and `first_frame`;
+    /// `client_addr` and `client_port`, `server_addr` and `server_port`, or both, with `start_ns`
+    /// and `duration_ns`. The narrowest row counts
+    #[arg(long, value_name = "CSV", conflicts_with = "label_from")]
+    pub(crate) labels: Option<PathBuf>,
+
+    /// Label flows by the path of their capture: a class is a folder, or a capture
+    #[arg(long, value_name = "PART")]
+    pub(crate) label_from: Option<LabelFrom>,
 
     /// Separate conversations on the same addresses and ports by VLAN tags, by virtual networks
     /// (VXLAN, Geneve, NVGRE) or by interfaces of pcapng; several with commas [default: by none, as

@@ -213,8 +213,7 @@ struct MessageSender<'r> {
 impl MessageSender<'_> {
     /// Encodes a conversation as a row. The inner error is the reason why that is not possible.
     fn encode(&mut self, wanted: &Wanted<'_>) -> anyhow::Result<Result<(), String>> {
-        let source = self.task.name_of(wanted.flow.first_frame);
-        let row = match self.encoder.encode(wanted, source) {
+        let row = match self.encoder.encode(wanted, self.task) {
             Ok(row) => row,
             Err(reason) => return Ok(Err(reason)),
         };

@@ -12,6 +12,7 @@ mod flow_log;
 mod jobs;
 mod judge;
 mod keep;
+mod labels;
 mod open_ends;
 mod options;
 mod rows;

@@ -9,6 +9,7 @@ use crate::anonymize::CryptoPan;
 use crate::args::TokenCodeArg;
 use crate::filter::PcapFilter;
 use crate::keep::KeepSet;
+use crate::labels::Labels;
 
 /// Options that all captures are read with.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct ReadOptions {
     pub(crate) flow_log: bool,
     /// Token code of the dataset.
     pub(crate) tokens: TokenCodeArg,
+    /// Labels of flows: `--labels` or `--label-from`.
+    pub(crate) labels: Option<Arc<Labels>>,
     /// Cipher that replaces addresses, with the key of `--anonymize`.
     pub(crate) anonymize: Option<CryptoPan>,
 }

@@ -13,6 +13,7 @@ use crate::anonymize;
 use crate::args::{self, Args, CompressionArg, FormatArg, TokenCodeArg};
 use crate::judge::Wanted;
 use crate::options::ReadOptions;
+use crate::task::CaptureTask;
 
 /// Encoder of conversations, which anonymizes addresses if the options say so.
 pub(crate) struct ConversationEncoder<'o> {
@@ -26,12 +27,16 @@ impl<'o> ConversationEncoder<'o> {
         ConversationEncoder { options, encoder: RowEncoder::new(options.tokens.codec()) }
     }
 
-    /// Encodes a conversation. `source` is the name of the capture of its first packet.
+    /// Encodes a conversation. `task` names the capture of its first packet.
     ///
     /// # Errors
     /// If the token code cannot represent the flow, or an option of it may hold an address that
     /// would not be anonymized. The text is the reason, for the flow log.
-    pub(crate) fn encode(&mut self, wanted: &Wanted<'_>, source: &str) -> Result<FlowRow, String> {
+    pub(crate) fn encode(
+        &mut self,
+        wanted: &Wanted<'_>,
+        task: &CaptureTask,
+    ) -> Result<FlowRow, String> {
         if self.options.anonymize.is_some() && !options_are_known(wanted.flow) {
             return Err(anonymize::OPTIONS.to_owned());
         }
@@ -40,8 +45,13 @@ impl<'o> ConversationEncoder<'o> {
             side.addr = side.addr.map(|addr| self.options.shown(addr));
         }
         let outcome = Outcome::of_captured(wanted.flow, wanted.verdict);
-        let summary = Some(summarize(wanted.flow, outcome, source));
-        Ok(FlowRow { tokens, identity, summary })
+        let first_frame = wanted.flow.first_frame;
+        let mut summary = summarize(wanted.flow, outcome, task.name_of(first_frame));
+        if let (Some(labels), Some(file)) = (&self.options.labels, task.file_of(first_frame)) {
+            let said = labels.flow(&file.label, wanted.flow);
+            (summary.label, summary.group) = (said.label, said.group);
+        }
+        Ok(FlowRow { tokens, identity, summary: Some(summary) })
     }
 }
 
@@ -106,6 +116,11 @@ pub(crate) fn meta(args: &Args) -> DatasetMeta {
     }
     if let Some(filter) = &args.filter {
         options.insert("filter".to_owned(), filter.clone());
+    }
+    if args.labels.is_some() {
+        options.insert("labels".to_owned(), "csv".to_owned());
+    } else if let Some(from) = args.label_from {
+        options.insert("label-from".to_owned(), args::names(&[from]));
     }
     if args.merge {
         options.insert("merge".to_owned(), "true".to_owned());

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use arrowio::{DatasetMeta, Tokens};
 use atomic_output::FileKind;
+use clikit::text::count;
 use clikit::{Console, InputFile, Inputs, SideOutput, Unit, is_dash};
 use dataset::{Sink, begins_like_capture};
 use flowtrack::{EndedCapture, TrackerOptions};
@@ -21,6 +22,7 @@ use crate::filter::PcapFilter;
 use crate::flow_log;
 use crate::jobs::{Message, read_all};
 use crate::keep::KeepSet;
+use crate::labels::{FileLabel, LabelRows, Labels};
 use crate::options::ReadOptions;
 use crate::rows;
 use crate::summary::Summary;
@@ -59,6 +61,7 @@ fn encode(args: &Args, console: &Console, create: &mut CreateSink<'_>) -> anyhow
     let mut read: Vec<_> = inputs.iter().map(|path| ("INPUT", path.as_path())).collect();
     read.extend(args.files_from.as_deref().map(|path| ("--files-from", path)));
     read.extend(args.anonymize.as_deref().map(|path| ("--anonymize", path)));
+    read.extend(args.labels.as_deref().map(|path| ("--labels", path)));
     clikit::ensure_distinct_paths(&read, &outputs)?;
     let to_stdout: Vec<&str> =
         outputs.iter().filter(|(_, path)| is_dash(path)).map(|(name, _)| *name).collect();
@@ -66,8 +69,8 @@ fn encode(args: &Args, console: &Console, create: &mut CreateSink<'_>) -> anyhow
         bail!("-: expected one output on stdout, found {first} and {second}");
     }
     ensure_free(args, &output)?;
-    let found = find(args, &inputs, console)?;
     let options = options(args)?;
+    let found = find(args, &inputs, options.labels.as_deref(), console)?;
     let jobs = args
         .jobs
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
@@ -87,6 +90,13 @@ fn encode(args: &Args, console: &Console, create: &mut CreateSink<'_>) -> anyhow
         console.left_out(refusal);
     }
     let summary = writer.finish()?;
+    if let Some(labels) = &options.labels {
+        labels.remarks().into_iter().for_each(|said| tracing::warn!("{said}"));
+        if summary.unlabelled > 0 {
+            let (kept, unlabelled) = (count(summary.written.flows), count(summary.unlabelled));
+            tracing::warn!("{}: {unlabelled} of {kept} flows without a label", found.shown);
+        }
+    }
     if summary.written.flows == 0 {
         tracing::warn!("{}: no flow of it is kept: {} is empty", found.shown, output.display());
     }
@@ -129,8 +139,13 @@ fn options(args: &Args) -> anyhow::Result<ReadOptions> {
     };
     let anonymize = args.anonymize.as_deref().map(CryptoPan::from_file).transpose()?;
     let filter = args.filter.as_deref().map(PcapFilter::new).transpose()?.map(Arc::new);
+    let labels = match (&args.labels, args.label_from) {
+        (Some(path), _) => Some(Labels::Rows(LabelRows::read(path)?)),
+        (None, from) => from.map(Labels::Paths),
+    };
     Ok(ReadOptions {
         keep,
+        labels: labels.map(Arc::new),
         filter,
         tracker,
         vxlan_ports: args.vxlan_port.clone(),
@@ -152,7 +167,12 @@ struct FoundCaptures {
 }
 
 /// Finds the captures of the inputs: files whose name or first octets are those of a capture.
-fn find(args: &Args, paths: &[PathBuf], console: &Console) -> anyhow::Result<FoundCaptures> {
+fn find(
+    args: &Args,
+    paths: &[PathBuf],
+    labels: Option<&Labels>,
+    console: &Console,
+) -> anyhow::Result<FoundCaptures> {
     let shown = match paths {
         [one] => one.display().to_string(),
         several => format!("{} inputs", several.len()),
@@ -166,7 +186,12 @@ fn find(args: &Args, paths: &[PathBuf], console: &Console) -> anyhow::Result<Fou
     let octets = inputs.total_size();
     let (files, unreadable) = match inputs {
         Inputs::Stdin => {
-            let file = CaptureFile { path: None, name: "-".to_owned(), size: 0 };
+            let file = CaptureFile {
+                path: None,
+                name: "-".to_owned(),
+                size: 0,
+                label: FileLabel::default(),
+            };
             let tasks = vec![CaptureTask { files: vec![file] }];
             return Ok(FoundCaptures { tasks, shown, octets: None, is_single: true });
         }
@@ -187,7 +212,8 @@ fn find(args: &Args, paths: &[PathBuf], console: &Console) -> anyhow::Result<Fou
     };
     let files = files.into_iter().enumerate().map(|(n, found)| {
         let InputFile { path, name: below, size } = found;
-        CaptureFile { path: Some(path), name: name(n, below), size }
+        let label = labels.map_or_else(FileLabel::default, |labels| labels.file(&path, &below));
+        CaptureFile { path: Some(path), name: name(n, below), size, label }
     });
     let tasks = if args.merge {
         vec![CaptureTask { files: files.collect() }]
@@ -265,15 +291,19 @@ impl OutputWriter<'_> {
     fn write(&mut self, task: &CaptureTask, message: Message) -> anyhow::Result<()> {
         match message {
             Message::Rows(rows) => {
+                let mut unlabelled = 0;
                 let outputs = self.outputs()?;
                 for row in &rows {
                     outputs.dataset.write(row)?;
+                    let is_labelled = row.summary.as_ref().is_some_and(|s| s.label.is_some());
+                    unlabelled += u64::from(!is_labelled);
                     if let (Some((stats, _)), Tokens::U16(tokens)) =
                         (&mut outputs.stats, &row.tokens)
                     {
                         stats.add(tokens);
                     }
                 }
+                self.summary.unlabelled += unlabelled;
                 Ok(())
             }
             Message::LogEntries(entries) => match &mut self.outputs()?.flow_log {

@@ -29,6 +29,8 @@ pub(crate) struct Summary {
     pub(crate) open_ends: OpenEnds,
     /// Sum of the counts of all captures.
     pub(crate) counts: EncodeCounts,
+    /// Flows of the dataset without a label.
+    pub(crate) unlabelled: u64,
     /// Size of the dataset.
     pub(crate) written: Written,
 }
@@ -71,6 +73,7 @@ impl Serialize for Summary {
         map.serialize_entry("strict", &c.strict)?;
         map.serialize_entry("flows_kept", &c.kept)?;
         map.serialize_entry("packets_kept", &c.kept_packets)?;
+        map.serialize_entry("flows_without_label", &self.unlabelled)?;
         map.serialize_entry("flows_left_out", &c.left_out)?;
         map.serialize_entry("flows_kept_without", &c.stripped)?;
         map.serialize_entry("flows_ended_early", &c.ended_early)?;

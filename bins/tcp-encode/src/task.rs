@@ -8,6 +8,8 @@ use clikit::Progress;
 use flowtrack::FrameId;
 use tcpwire::{CaptureInput, MergedReader};
 
+use crate::labels::FileLabel;
+
 /// Capture of a task.
 #[derive(Clone, Debug)]
 pub(crate) struct CaptureFile {
@@ -18,6 +20,8 @@ pub(crate) struct CaptureFile {
     pub(crate) name: String,
     /// Size in octets when it was found.
     pub(crate) size: u64,
+    /// What `--labels` or `--label-from` says of it.
+    pub(crate) label: FileLabel,
 }
 
 impl CaptureFile {
@@ -59,7 +63,12 @@ pub(crate) struct CaptureTask {
 impl CaptureTask {
     /// Returns the name of the capture that holds the first frame of a flow.
     pub(crate) fn name_of(&self, first_frame: u64) -> &str {
-        self.files.get(FrameId::of(first_frame).capture()).map_or("-", |file| &file.name)
+        self.file_of(first_frame).map_or("-", |file| &file.name)
+    }
+
+    /// Returns the capture that holds the first frame of a flow.
+    pub(crate) fn file_of(&self, first_frame: u64) -> Option<&CaptureFile> {
+        self.files.get(FrameId::of(first_frame).capture())
     }
 
     /// Begins to read the captures.
@@ -100,13 +109,15 @@ mod tests {
     fn a_file_that_has_grown_or_shrunk_is_named() {
         let scratch = Scratch::new();
         let path = scratch.write("x.pcap", b"twelve octets");
-        let change =
-            |size| CaptureFile { path: Some(path.clone()), name: String::new(), size }.change();
+        let file = |path, size| {
+            let (name, label) = (String::new(), FileLabel::default());
+            CaptureFile { path, name, size, label }
+        };
+        let change = |size| file(Some(path.clone()), size).change();
         assert_eq!(change(13), None);
         let said = change(12).unwrap();
         assert_eq!(said, "changed while it was read: expected 12 octets, found 13");
         assert!(change(14).is_some());
-        let stdin = CaptureFile { path: None, name: "-".to_owned(), size: 0 };
-        assert_eq!(stdin.change(), None);
+        assert_eq!(file(None, 0).change(), None);
     }
 }

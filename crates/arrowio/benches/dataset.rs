@@ -38,6 +38,8 @@ fn rows() -> Vec<FlowRow> {
             direction: "syn".into(),
             source: "captures/a.pcap".into(),
             first_frame: i + 1,
+            label: None,
+            group: None,
         };
         let tokens = (0..TOKENS).map(|k| (i.wrapping_mul(k) % 1024) as u16).collect();
         FlowRow { tokens: Tokens::U16(tokens), identity, summary: Some(summary) }

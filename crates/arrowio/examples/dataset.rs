@@ -201,6 +201,8 @@ fn row(i: u64) -> FlowRow {
             direction: "syn".into(),
             source: format!("captures/{}.pcap", i % 7),
             first_frame: i + 1,
+            label: (!i.is_multiple_of(3)).then(|| format!("class {}", i % 5)),
+            group: None,
         });
     }
     row

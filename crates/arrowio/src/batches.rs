@@ -41,7 +41,7 @@ impl BatchWriter {
     pub fn new(meta: &DatasetMeta) -> (BatchWriter, Batches) {
         let (to, from) = channel();
         let writer = BatchWriter {
-            batch: RecordBatchBuilder::new(&meta.token_code),
+            batch: RecordBatchBuilder::new(&meta.token_code, &[]),
             batch_tokens: WriteOptions::default().batch_tokens,
             to,
             written: Written::default(),
@@ -54,7 +54,7 @@ impl BatchWriter {
     /// # Errors
     /// If the row's tokens are not of the dataset's type.
     pub fn write(&mut self, row: &FlowRow) -> Result<(), Error> {
-        self.batch.push(row).map_err(|e| e.at(NAME))?;
+        self.batch.push(row, &[]).map_err(|e| e.at(NAME))?;
         self.written.flows += 1;
         self.written.tokens += row.tokens.len() as u64;
         if self.batch.is_full(self.batch_tokens) { self.flush_batch() } else { Ok(()) }
@@ -93,7 +93,7 @@ impl DatasetReader {
     #[must_use]
     pub fn into_stream(self) -> ArrowStream {
         let meta = self.meta().clone();
-        let batch = RecordBatchBuilder::new(&meta.token_code);
+        let batch = RecordBatchBuilder::new(&meta.token_code, &[]);
         let batch_tokens = WriteOptions::default().batch_tokens;
         ArrowStream::new(&meta, Rebatched { rows: Some(self), batch, batch_tokens })
     }
@@ -114,7 +114,7 @@ impl Iterator for Rebatched {
         let at = |e: ErrorKind| e.at(NAME);
         let rows = self.rows.as_mut()?;
         for row in rows {
-            if let Err(error) = row.and_then(|row| self.batch.push(&row).map_err(at)) {
+            if let Err(error) = row.and_then(|row| self.batch.push(&row, &[]).map_err(at)) {
                 self.rows = None;
                 return Some(Err(error));
             }

@@ -206,6 +206,26 @@ macro_rules! summary {
     };
 }
 
+/// Builds a column of text for a field of `FlowSummary` that may be absent.
+macro_rules! annotation {
+    ($name:literal, $meaning:literal, $field:ident) => {
+        Column {
+            name: $name,
+            kind: ColumnType::Utf8,
+            nullable: true,
+            unit: "",
+            meaning: $meaning,
+            get: |row| get(row.summary.as_ref().and_then(|s| s.$field.as_ref())),
+            set: |row, value| {
+                if let Some(value) = parse(value)? {
+                    row.summary.get_or_insert_with(FlowSummary::default).$field = Some(value);
+                }
+                Ok(())
+            },
+        }
+    };
+}
+
 /// All columns in the order of the schema. The first one is the tokens.
 pub const COLUMNS: &[Column] = &[
     Column {
@@ -334,6 +354,8 @@ pub const COLUMNS: &[Column] = &[
         "frame number of the first packet in the capture, from 1; 0 for generated flows",
         first_frame
     ),
+    annotation!("label", "class that a person gave the flow: `tcp-encode --labels`", label),
+    annotation!("group", "unit that a split keeps together: a person, a site, a week", group),
 ];
 
 /// Returns whether the name is that of the token column: `tokens`, or `flows` in files of

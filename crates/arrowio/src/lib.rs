@@ -63,7 +63,7 @@ pub use crate::arrow2::ArrowStream;
 pub use batches::{BatchWriter, Batches};
 pub use column::{COLUMNS, Column, ColumnType};
 pub use error::{Error, ErrorKind, Recovery};
-pub use options::{Compression, DatasetFormat, SHARDS, WriteOptions};
+pub use options::{Compression, DatasetFormat, SHARDS, VectorColumn, WriteOptions};
 pub use panics::silence_panics;
 pub use read::{DatasetReader, ReadOptions, is_dataset, is_dataset_name};
 pub use row::{DatasetMeta, FlowRow, FlowSummary, Tokens};

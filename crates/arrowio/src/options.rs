@@ -57,6 +57,16 @@ pub enum Compression {
     Zstd,
 }
 
+/// Column of vectors behind the columns of a dataset: `fixed_size_list<float>`. Readers of datasets
+/// skip it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VectorColumn {
+    /// Name of the column in the schema.
+    pub name: String,
+    /// Number of values of each vector.
+    pub len: usize,
+}
+
 /// Options of writing a dataset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WriteOptions {

@@ -66,6 +66,10 @@ pub struct FlowSummary {
     pub source: String,
     /// Frame number of the first packet in the capture, from 1; 0 for generated flows.
     pub first_frame: u64,
+    /// Class that a person gave the flow, such as an application or a device.
+    pub label: Option<String>,
+    /// Unit that a split keeps together, such as a person, a site or a week.
+    pub group: Option<String>,
 }
 
 /// One row of a dataset: a flow.

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::arrow2::{FileEncoder, RecordBatchBuilder};
-use crate::{DatasetMeta, Error, ErrorKind, FlowRow, WriteOptions};
+use crate::{DatasetMeta, Error, ErrorKind, FlowRow, VectorColumn, WriteOptions};
 
 /// Totals of a written dataset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -59,11 +59,25 @@ impl<W: Write> DatasetWriter<W> {
         meta: &DatasetMeta,
         options: &WriteOptions,
     ) -> Result<DatasetWriter<W>, Error> {
+        DatasetWriter::with_vectors(name, to, meta, options, &[])
+    }
+
+    /// Like [`new`](DatasetWriter::new), with columns of vectors behind those of a dataset.
+    ///
+    /// # Errors
+    /// If `to` cannot be written.
+    pub fn with_vectors(
+        name: &str,
+        to: W,
+        meta: &DatasetMeta,
+        options: &WriteOptions,
+        vectors: &[VectorColumn],
+    ) -> Result<DatasetWriter<W>, Error> {
         Ok(DatasetWriter {
             name: name.to_owned(),
-            batch: RecordBatchBuilder::new(&meta.token_code),
+            batch: RecordBatchBuilder::new(&meta.token_code, vectors),
             batch_tokens: options.batch_tokens,
-            encoder: FileEncoder::new(to, meta, options).map_err(|e| e.at(name))?,
+            encoder: FileEncoder::new(to, meta, options, vectors).map_err(|e| e.at(name))?,
             written: Written { files: 1, ..Written::default() },
         })
     }
@@ -73,7 +87,15 @@ impl<W: Write> DatasetWriter<W> {
     /// # Errors
     /// If the row's tokens are not of the dataset's type, or a full batch cannot be written.
     pub fn write(&mut self, row: &FlowRow) -> Result<(), Error> {
-        self.batch.push(row).map_err(|e| e.at(&self.name))?;
+        self.write_with_vectors(row, &[])
+    }
+
+    /// Adds a row with a vector for each column of vectors.
+    ///
+    /// # Errors
+    /// As [`write`](DatasetWriter::write), or if the vectors are not those of the columns.
+    pub fn write_with_vectors(&mut self, row: &FlowRow, vectors: &[&[f32]]) -> Result<(), Error> {
+        self.batch.push(row, vectors).map_err(|e| e.at(&self.name))?;
         self.written.flows += 1;
         self.written.tokens += row.tokens.len() as u64;
         if self.batch.is_full(self.batch_tokens) {
@@ -109,6 +131,7 @@ pub struct FolderWriter {
     folder: PathBuf,
     meta: DatasetMeta,
     options: WriteOptions,
+    vectors: Vec<VectorColumn>,
     shard: Option<Shard>,
     /// Totals of all finished shards.
     written: Written,
@@ -120,10 +143,22 @@ impl FolderWriter {
     /// Creates a writer of shards in an existing folder.
     #[must_use]
     pub fn new(folder: &Path, meta: &DatasetMeta, options: &WriteOptions) -> FolderWriter {
+        FolderWriter::with_vectors(folder, meta, options, &[])
+    }
+
+    /// Like [`new`](FolderWriter::new), with columns of vectors behind those of a dataset.
+    #[must_use]
+    pub fn with_vectors(
+        folder: &Path,
+        meta: &DatasetMeta,
+        options: &WriteOptions,
+        vectors: &[VectorColumn],
+    ) -> FolderWriter {
         FolderWriter {
             folder: folder.to_owned(),
             meta: meta.clone(),
             options: *options,
+            vectors: vectors.to_vec(),
             shard: None,
             written: Written::default(),
         }
@@ -134,16 +169,21 @@ impl FolderWriter {
     /// # Errors
     /// If the row's tokens are not of the dataset's type, or a shard cannot be created or written.
     pub fn write(&mut self, row: &FlowRow) -> Result<(), Error> {
-        let shard = match &mut self.shard {
+        self.write_with_vectors(row, &[])
+    }
+
+    /// Adds a row with a vector for each column of vectors.
+    ///
+    /// # Errors
+    /// As [`write`](FolderWriter::write), or if the vectors are not those of the columns.
+    pub fn write_with_vectors(&mut self, row: &FlowRow, vectors: &[&[f32]]) -> Result<(), Error> {
+        let mut shard = match self.shard.take() {
             Some(shard) => shard,
-            None => self.shard.insert(create_shard(
-                &self.folder,
-                self.written.files,
-                &self.meta,
-                &self.options,
-            )?),
+            None => self.create_shard()?,
         };
-        shard.write(row)?;
+        let written = shard.write_with_vectors(row, vectors);
+        let shard = self.shard.insert(shard);
+        written?;
         // A shard ends with a whole batch.
         if shard.batch.rows() == 0 && shard.encoder.octets() >= self.options.shard_octets {
             self.finish_shard()?;
@@ -158,7 +198,7 @@ impl FolderWriter {
     /// If a shard cannot be created or written.
     pub fn finish(mut self) -> Result<Written, Error> {
         if self.shard.is_none() && self.written.files == 0 {
-            self.shard = Some(create_shard(&self.folder, 0, &self.meta, &self.options)?);
+            self.shard = Some(self.create_shard()?);
         }
         self.finish_shard()?;
         Ok(self.written)
@@ -174,16 +214,14 @@ impl FolderWriter {
         }
         Ok(())
     }
-}
 
-fn create_shard(
-    folder: &Path,
-    number: u64,
-    meta: &DatasetMeta,
-    options: &WriteOptions,
-) -> Result<Shard, Error> {
-    let path = folder.join(format!("flows-{number:05}.{}", options.format.extension()));
-    let name = path.display().to_string();
-    let file = File::create(&path).map_err(|e| ErrorKind::from(e).at(&name))?;
-    DatasetWriter::new(&name, BufWriter::with_capacity(1 << 16, file), meta, options)
+    /// Creates the next shard.
+    fn create_shard(&self) -> Result<Shard, Error> {
+        let extension = self.options.format.extension();
+        let path = self.folder.join(format!("flows-{:05}.{extension}", self.written.files));
+        let name = path.display().to_string();
+        let file = File::create(&path).map_err(|e| ErrorKind::from(e).at(&name))?;
+        let to = BufWriter::with_capacity(1 << 16, file);
+        DatasetWriter::with_vectors(&name, to, &self.meta, &self.options, &self.vectors)
+    }
 }

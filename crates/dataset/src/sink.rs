@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use arrowio::{
     BatchWriter, Batches, Compression, DatasetFormat, DatasetMeta, DatasetWriter, FlowRow,
-    FolderWriter, SHARDS, WriteOptions, Written,
+    FolderWriter, SHARDS, VectorColumn, WriteOptions, Written,
 };
 use atomic_output::{AtomicFile, AtomicFolder, FileKind, has_name_like};
 
@@ -194,22 +194,37 @@ impl<'w> Sink<'w> {
         meta: &DatasetMeta,
         options: &SinkOptions,
     ) -> Result<Sink<'w>, SinkError> {
+        Sink::create_with_vectors(destination, meta, options, &[])
+    }
+
+    /// Like [`create`](Sink::create), with columns of vectors behind those of a dataset.
+    ///
+    /// # Errors
+    /// As [`create`](Sink::create).
+    pub fn create_with_vectors(
+        destination: Destination<'w>,
+        meta: &DatasetMeta,
+        options: &SinkOptions,
+        vectors: &[VectorColumn],
+    ) -> Result<Sink<'w>, SinkError> {
         let compression = options.compression;
         let write = |format| WriteOptions { format, compression, ..WriteOptions::default() };
         Ok(Sink(match destination {
             Destination::Stream { name, to } => {
                 let mut write = write(DatasetFormat::Stream);
                 write.batch_tokens = options.stream_batch_tokens.unwrap_or(write.batch_tokens);
-                SinkWriter::Stream(DatasetWriter::new(&name, to, meta, &write)?)
+                SinkWriter::Stream(DatasetWriter::with_vectors(&name, to, meta, &write, vectors)?)
             }
             Destination::File { path, format } => {
                 let file = AtomicFile::create(&path, DATASET_FILE.on_existing(options.force))?;
                 let name = path.display().to_string();
-                SinkWriter::File(DatasetWriter::new(&name, file, meta, &write(format))?)
+                let write = write(format);
+                SinkWriter::File(DatasetWriter::with_vectors(&name, file, meta, &write, vectors)?)
             }
             Destination::Folder { path, format } => {
                 let folder = AtomicFolder::create(&path, SHARD.on_existing(options.force))?;
-                let writer = FolderWriter::new(folder.path(), meta, &write(format));
+                let write = write(format);
+                let writer = FolderWriter::with_vectors(folder.path(), meta, &write, vectors);
                 SinkWriter::Folder(writer, folder)
             }
         }))
@@ -227,10 +242,22 @@ impl<'w> Sink<'w> {
     /// # Errors
     /// If the row is not in the dataset's token code, or a full record batch cannot be written.
     pub fn write(&mut self, row: &FlowRow) -> Result<(), SinkError> {
+        self.write_with_vectors(row, &[])
+    }
+
+    /// Adds a row with a vector for each column of vectors. A dataset in memory has none.
+    ///
+    /// # Errors
+    /// As [`write`](Sink::write), or if the vectors are not those of the columns.
+    pub fn write_with_vectors(
+        &mut self,
+        row: &FlowRow,
+        vectors: &[&[f32]],
+    ) -> Result<(), SinkError> {
         match &mut self.0 {
-            SinkWriter::Stream(writer) => writer.write(row)?,
-            SinkWriter::File(writer) => writer.write(row)?,
-            SinkWriter::Folder(writer, _) => writer.write(row)?,
+            SinkWriter::Stream(writer) => writer.write_with_vectors(row, vectors)?,
+            SinkWriter::File(writer) => writer.write_with_vectors(row, vectors)?,
+            SinkWriter::Folder(writer, _) => writer.write_with_vectors(row, vectors)?,
             SinkWriter::Memory(writer) => writer.write(row)?,
         }
         Ok(())

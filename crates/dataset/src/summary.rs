@@ -78,5 +78,7 @@ pub fn summarize(flow: &Flow, outcome: Outcome, source: &str) -> FlowSummary {
         direction: outcome.client_evidence.name().to_owned(),
         source: source.to_owned(),
         first_frame: FrameId::of(flow.first_frame).number(),
+        label: None,
+        group: None,
     }
 }

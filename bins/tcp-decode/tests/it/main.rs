@@ -42,8 +42,9 @@ fn flow(port: u16, delay_ns: i64, stretch: i64) -> Flow {
 }
 
 fn captured(flow: &Flow, frame: u64) -> FlowRow {
-    let summary =
-        FlowSummary { source: "a,b.pcap".into(), first_frame: frame, ..FlowSummary::default() };
+    let label = Some("web".to_owned());
+    let source = "a,b.pcap".to_owned();
+    let summary = FlowSummary { source, first_frame: frame, label, ..FlowSummary::default() };
     FlowRow { summary: Some(summary), ..encoded_row(flow) }
 }
 
@@ -559,7 +560,7 @@ fn split_writes_a_file_per_flow_and_labels_them() {
         written.lines().nth(2).unwrap(),
         format!(
             "2,flow-0000002.pcap,1,11,192.0.2.1,1001,198.51.100.2,80,{start},92150000,graceful,\
-             fin,\"a,b.pcap\",1"
+             fin,\"a,b.pcap\",1,web,"
         )
     );
     // Once more: the folder is there and not empty.

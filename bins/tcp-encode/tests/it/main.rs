@@ -4,6 +4,7 @@ mod anonymize;
 mod artefacts;
 mod filter;
 mod flow_log;
+mod labels;
 mod merge;
 mod not_read;
 mod one_session;

@@ -1,21 +1,21 @@
 //! Rows into the arrays of a record batch.
 
-use arrow2::array::{Array, ListArray, PrimitiveArray, Utf8Array};
+use arrow2::array::{Array, FixedSizeListArray, ListArray, PrimitiveArray, Utf8Array};
 use arrow2::bitmap::{Bitmap, MutableBitmap};
 use arrow2::chunk::Chunk;
 use arrow2::datatypes::DataType;
 use arrow2::offset::OffsetsBuffer;
 use arrow2::types::NativeType;
 
-use super::schema::{data_type, is_wide};
+use super::schema::{data_type, is_wide, vector_type};
 use crate::address::write_addr;
 use crate::column::{COLUMNS, ColumnType, Value};
-use crate::{ErrorKind, FlowRow, Tokens};
+use crate::{ErrorKind, FlowRow, Tokens, VectorColumn};
 
 /// Number of rows at which a record batch is full, however few tokens they have.
 const BATCH_ROWS: usize = 1 << 16;
 
-/// Arrays of all columns, in the order of [`COLUMNS`].
+/// Arrays of all columns, in the order of [`COLUMNS`], then those of vectors.
 pub(crate) struct RecordBatch(pub(super) Chunk<Box<dyn Array>>);
 
 /// Rows of the next record batch or Parquet row group, column by column.
@@ -26,6 +26,8 @@ pub(crate) struct RecordBatchBuilder {
     offsets: Vec<i32>,
     tokens: Tokens,
     columns: Vec<ColumnBuilder>,
+    /// Columns of vectors, with the values of all rows.
+    vectors: Vec<(VectorColumn, Vec<f32>)>,
 }
 
 /// Values of one column and their validity bits.
@@ -46,7 +48,7 @@ enum ColumnValues {
 
 impl RecordBatchBuilder {
     /// Creates a builder without rows.
-    pub(crate) fn new(token_code: &str) -> RecordBatchBuilder {
+    pub(crate) fn new(token_code: &str, vectors: &[VectorColumn]) -> RecordBatchBuilder {
         let columns = COLUMNS[1..].iter().map(|c| ColumnBuilder::new(c.kind));
         let is_wide = is_wide(token_code);
         RecordBatchBuilder {
@@ -55,6 +57,7 @@ impl RecordBatchBuilder {
             offsets: vec![0],
             tokens: if is_wide { Tokens::I32(Vec::new()) } else { Tokens::U16(Vec::new()) },
             columns: columns.collect(),
+            vectors: vectors.iter().map(|column| (column.clone(), Vec::new())).collect(),
         }
     }
 
@@ -68,11 +71,21 @@ impl RecordBatchBuilder {
         self.tokens.len() >= batch_tokens || self.rows >= BATCH_ROWS
     }
 
-    /// Appends a row.
+    /// Appends a row, with a vector for each column of vectors.
     ///
     /// # Errors
-    /// If the tokens are of another width than the dataset's, or an offset exceeds 31 bits.
-    pub(crate) fn push(&mut self, row: &FlowRow) -> Result<(), ErrorKind> {
+    /// If the tokens are of another width than the dataset's, or an offset exceeds 31 bits, or the
+    /// vectors are not those of the columns.
+    pub(crate) fn push(&mut self, row: &FlowRow, vectors: &[&[f32]]) -> Result<(), ErrorKind> {
+        let lengths = || self.vectors.iter().map(|(column, _)| column.len);
+        if !lengths().eq(vectors.iter().map(|vector| vector.len())) {
+            let expected = format!("vectors of {:?} numbers", lengths().collect::<Vec<_>>());
+            let found = vectors.iter().map(|vector| vector.len());
+            return Err(ErrorKind::format("row", expected, format!("{:?}", Vec::from_iter(found))));
+        }
+        for ((_, all), vector) in self.vectors.iter_mut().zip(vectors) {
+            all.extend_from_slice(vector);
+        }
         match (&mut self.tokens, &row.tokens) {
             (Tokens::U16(all), Tokens::U16(tokens)) => all.extend_from_slice(tokens),
             (Tokens::I32(all), Tokens::I32(tokens)) => all.extend_from_slice(tokens),
@@ -96,7 +109,8 @@ impl RecordBatchBuilder {
 
     /// Returns the rows as a record batch and starts an empty one.
     pub(crate) fn finish(&mut self) -> Result<RecordBatch, ErrorKind> {
-        let empty = RecordBatchBuilder::new(&self.token_code);
+        let columns: Vec<VectorColumn> = self.vectors.iter().map(|(c, _)| c.clone()).collect();
+        let empty = RecordBatchBuilder::new(&self.token_code, &columns);
         let full = std::mem::replace(self, empty);
         // The next batch will be about as large.
         self.offsets.reserve(full.offsets.len());
@@ -117,7 +131,13 @@ impl RecordBatchBuilder {
         let rest = rest.map(|(builder, column)| {
             builder.into_array(column.kind).map_err(|e| array_error(column.name, &e))
         });
-        let arrays: Result<Vec<_>, _> = std::iter::once(Ok(tokens.boxed())).chain(rest).collect();
+        let vectors = full.vectors.into_iter().map(|(column, values)| {
+            let values = PrimitiveArray::from_vec(values).boxed();
+            let list = FixedSizeListArray::try_new(vector_type(&column), values, None);
+            list.map(FixedSizeListArray::boxed).map_err(|e| array_error(&column.name, &e))
+        });
+        let arrays: Result<Vec<_>, _> =
+            std::iter::once(Ok(tokens.boxed())).chain(rest).chain(vectors).collect();
         Chunk::try_new(arrays?).map(RecordBatch).map_err(|e| array_error("tokens", &e))
     }
 }

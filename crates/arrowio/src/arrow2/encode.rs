@@ -11,7 +11,7 @@ use super::build::RecordBatch;
 use super::ipc::IpcWriter;
 use super::parquet_write::{footer_with_orders, row_group};
 use super::schema::schema;
-use crate::{Compression, DatasetFormat, DatasetMeta, ErrorKind, WriteOptions};
+use crate::{Compression, DatasetFormat, DatasetMeta, ErrorKind, VectorColumn, WriteOptions};
 
 /// Encoder of one file or stream in any of the formats.
 pub(crate) struct FileEncoder<W: Write> {
@@ -35,8 +35,9 @@ impl<W: Write> FileEncoder<W> {
         to: W,
         meta: &DatasetMeta,
         options: &WriteOptions,
+        vectors: &[VectorColumn],
     ) -> Result<FileEncoder<W>, ErrorKind> {
-        let schema = schema(meta);
+        let schema = schema(meta, vectors);
         let state = Arc::new(WriteState::default());
         let to = TrackedWriter { to, state: state.clone() };
         let encoder =

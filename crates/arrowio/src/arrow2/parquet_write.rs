@@ -4,7 +4,7 @@
 //! value of a `uint32` column may be exchanged, and writes no column orders, without which readers
 //! differ in what these values mean.
 
-use arrow2::array::{Array, PrimitiveArray};
+use arrow2::array::{Array, FixedSizeListArray, ListArray, PrimitiveArray};
 use arrow2::error::{Error, Result};
 use arrow2::io::parquet::write as pq;
 use parquet_format_safe::thrift::protocol::TCompactOutputProtocol;
@@ -23,6 +23,7 @@ pub(super) fn row_group(
     let columns = batch.into_arrays().into_iter().zip(types);
     pq::DynIter::new(columns.map(move |(array, of)| {
         let bounds = unsigned_bounds(&*array);
+        let array = with_offsets(array)?;
         let columns = pq::array_to_columns(array, of, options, &[pq::Encoding::Plain])?;
         // No type of a dataset's column has more than one leaf.
         let pages = columns.into_iter().flatten().map(move |page| {
@@ -35,6 +36,19 @@ pub(super) fn row_group(
         let pages = pq::Compressor::new(pq::DynIter::new(pages), options.compression, Vec::new());
         Ok(pq::DynStreamingIterator::new(map_error(pages)))
     }))
+}
+
+/// Returns vectors as lists, which Parquet has them as: arrow2 writes no others. The schema that
+/// Arrow's readers find in the file says how long they are.
+fn with_offsets(array: Box<dyn Array>) -> Result<Box<dyn Array>> {
+    let Some(vectors) = array.as_any().downcast_ref::<FixedSizeListArray>() else {
+        return Ok(array);
+    };
+    let ends = (0..=vectors.len()).map(|row| row * vectors.size());
+    let ends: std::result::Result<Vec<i32>, _> = ends.map(i32::try_from).collect();
+    let ends = ends.map_err(|_| Error::Overflow)?.try_into()?;
+    let list_type = ListArray::<i32>::default_datatype(vectors.values().data_type().clone());
+    Ok(ListArray::try_new(list_type, ends, vectors.values().clone(), None)?.boxed())
 }
 
 fn map_error(

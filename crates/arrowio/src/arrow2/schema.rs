@@ -4,7 +4,7 @@ use arrow2::datatypes::{DataType, Field, Schema, TimeUnit};
 use tokenizer::word16;
 
 use crate::column::{COLUMNS, ColumnType};
-use crate::{DatasetMeta, metadata};
+use crate::{DatasetMeta, VectorColumn, metadata};
 
 /// Returns whether tokens of this code take 32 bits: `word16`, whose ids exceed 16 bits.
 pub(super) fn is_wide(token_code: &str) -> bool {
@@ -28,11 +28,17 @@ pub(super) fn data_type(kind: ColumnType, token_code: &str) -> DataType {
     }
 }
 
-/// Returns the schema of a dataset, with its metadata.
-pub(super) fn schema(meta: &DatasetMeta) -> Schema {
+/// Returns the Arrow type of a column of vectors.
+pub(super) fn vector_type(column: &VectorColumn) -> DataType {
+    DataType::FixedSizeList(Box::new(Field::new("item", DataType::Float32, false)), column.len)
+}
+
+/// Returns the schema of a dataset, with its metadata and its columns of vectors.
+pub(super) fn schema(meta: &DatasetMeta, vectors: &[VectorColumn]) -> Schema {
     let fields =
         COLUMNS.iter().map(|c| Field::new(c.name, data_type(c.kind, &meta.token_code), c.nullable));
-    Schema { fields: fields.collect(), metadata: metadata::encode(meta) }
+    let vectors = vectors.iter().map(|c| Field::new(&c.name, vector_type(c), false));
+    Schema { fields: fields.chain(vectors).collect(), metadata: metadata::encode(meta) }
 }
 
 /// Returns the name of an Arrow type for error messages, at most 80 characters of it.

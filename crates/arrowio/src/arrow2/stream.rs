@@ -25,7 +25,7 @@ impl ArrowStream {
         meta: &DatasetMeta,
         batches: impl Iterator<Item = Result<RecordBatch, E>> + Send + 'static,
     ) -> ArrowStream {
-        let schema = schema(meta);
+        let schema = schema(meta, &[]);
         let row = DataType::Struct(schema.fields);
         let field = Field::new("", row.clone(), false).with_metadata(schema.metadata);
         let arrays = batches.map(move |batch| match batch {
@@ -92,7 +92,7 @@ mod tests {
         let written = writer.finish().unwrap();
         assert_eq!((written.flows, written.tokens), (2, 3));
         let (field, arrays) = take(batches.into_stream());
-        assert_eq!(field.metadata, schema(&meta()).metadata);
+        assert_eq!(field.metadata, schema(&meta(), &[]).metadata);
         let [Ok(array)] = &arrays[..] else { panic!("{arrays:?}") };
         let lists = array.values()[0].as_any().downcast_ref::<ListArray<i32>>().unwrap();
         let tokens = lists.values().as_any().downcast_ref::<PrimitiveArray<u16>>().unwrap();
@@ -105,8 +105,8 @@ mod tests {
 
     #[test]
     fn an_error_ends_the_stream_with_its_line() {
-        let mut batch = RecordBatchBuilder::new("field");
-        batch.push(&row(&[1])).unwrap();
+        let mut batch = RecordBatchBuilder::new("field", &[]);
+        batch.push(&row(&[1]), &[]).unwrap();
         let error = ErrorKind::format("row 1", "tokens", "none").at("a.arrow");
         let (_, arrays) = take(ArrowStream::new::<Error>(
             &meta(),

@@ -10,7 +10,7 @@ use std::io::{self, BufWriter, Cursor, Write};
 
 use arrowio::{
     CodecId, Compression, DatasetFormat, DatasetReader, DatasetWriter, ErrorKind, FlowRow,
-    FolderWriter, Tokens, WriteOptions,
+    FolderWriter, Tokens, VectorColumn, WriteOptions,
 };
 use proptest::prelude::*;
 use support::{FIELD, WORD16, file, meta, options, read_all, row, rows};
@@ -197,5 +197,25 @@ fn the_output_comes_back_from_the_writer() {
         let (counts, octets) = writer.finish().unwrap();
         assert_eq!((counts.octets, counts.files), (octets.len() as u64, 1));
         assert_eq!(octets, written(&[row(1)], &options));
+    }
+}
+
+#[test]
+fn vectors_stand_behind_the_columns_of_a_dataset() {
+    let column = VectorColumn { name: "embedding".into(), len: 3 };
+    for (format, compression) in FORMATS.into_iter().zip(COMPRESSIONS) {
+        let (meta, options) = (meta(FIELD), options(format, compression));
+        let columns = std::slice::from_ref(&column);
+        let mut writer =
+            DatasetWriter::with_vectors("memory", Vec::new(), &meta, &options, columns).unwrap();
+        let rows: Vec<FlowRow> = (1..9).map(row).collect();
+        for row in &rows {
+            writer.write_with_vectors(row, &[&[0.5, -1.0, 3.0]]).unwrap();
+        }
+        let error = writer.write_with_vectors(&rows[0], &[&[0.5]]).unwrap_err().to_string();
+        assert_eq!(error, "memory: row: expected vectors of [3] numbers, found [1]");
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&writer.finish().unwrap().1).unwrap();
+        assert_eq!(read_all(file.path(), FIELD).unwrap(), rows, "{format:?}");
     }
 }

@@ -71,6 +71,8 @@ pub(crate) fn row(n: u16) -> FlowRow {
             direction: "syn".into(),
             source: format!("folder/{n}.pcap"),
             first_frame: 1 + u64::from(n),
+            label: Some(format!("class {}", n % 3)),
+            group: Some("a".into()),
         }),
     }
 }
@@ -107,6 +109,8 @@ prop_compose! {
         direction in "[a-z-]{0,8}",
         source in ".{0,30}",
         first_frame in any::<u32>(),
+        label in of(".{0,9}"),
+        group in of("[a-z]{0,3}"),
     ) -> FlowSummary {
         FlowSummary {
             duration_ns,
@@ -120,6 +124,8 @@ prop_compose! {
             direction,
             source,
             first_frame: first_frame.into(),
+            label,
+            group,
         }
     }
 }
