@@ -9,10 +9,12 @@ Prints how many jobs failed where failure is not what the job is for.
 """
 
 import http.client
+import imaplib
 import json
 import os
 import random
 import smtplib
+import socket
 import subprocess
 import sys
 import threading
@@ -40,7 +42,9 @@ class Job:
         return self.work.get(name, otherwise)
 
     def size(self):
-        """The size of a web page's part, up to the work's "largest"."""
+        """The size of a web page's part: one of the work's "sizes", or any up to its "largest"."""
+        if "sizes" in self.work:
+            return self.rng.choice(self.work["sizes"])
         largest = self.option("largest", 45000)
         some = {octets: share for octets, share in SHARES.items() if octets <= largest}
         return self.rng.choices(list(some), list(some.values()))[0]
@@ -93,6 +97,46 @@ def http_paused(j):
         c.getresponse().read()
         j.pause(*j.option("pause", [0.05, 0.8]))
     c.close()
+
+
+def http_wget(j):
+    """wget: a file or two over one connection."""
+    urls = [f"http://{j.url_host}/f/{j.size()}" for _ in range(j.rng.choice([1, 1, 2, 4]))]
+    j.run("wget", "-q", "-T", 40, "--tries=1", f"--bind-address={j.source}", "-O", "/dev/null", *urls)
+
+
+def http_ab(j):
+    """ApacheBench: one to three requests, with or without keep-alive."""
+    keep = j.rng.choice([[], ["-k"]])
+    j.run("ab", "-q", "-d", "-s", 40, "-n", j.rng.choice([1, 2, 3]), *keep, "-B", j.source, f"http://{j.url_host}/f/{j.size()}")
+
+
+def http_login(j):
+    """Pages behind a password: the right one, or ("known" is false) wrong ones."""
+    password = "right" if j.option("known", True) else f"wrong{j.rng.randint(0, 9999)}"
+    j.curl("-u", f"user:{password}", *[f"http://{j.url_host}/private/{j.size()}" for _ in range(j.rng.choice([1, 1, 2]))])
+
+
+def http_trickle(j):
+    """A request whose lines come one by one, seconds apart."""
+    with socket.create_connection((j.host, 80), LIMIT_S, (j.source, 0)) as s:
+        s.sendall(b"GET /f/90 HTTP/1.1\r\nHost: server\r\n")
+        for k in range(j.rng.randint(5, 9)):
+            j.pause(0.8, 1.6)
+            s.sendall(f"X-{k}: {j.rng.randint(0, 99999)}\r\n".encode())
+        s.sendall(b"\r\n")
+        s.recv(4096)
+
+
+def http_beacon(j):
+    """A short report, the same every time, and a short answer."""
+    j.curl("-A", "agent", "-d", f"id=17&n={j.i:04}", f"http://{j.url_host}/app/?octets={j.rng.choice([20, 20, 20, 64])}")
+
+
+def http_upload(j):
+    """Much data to the server in one request."""
+    j.run("curl", "-s", "-m", 40, "--interface", j.source, "--data-binary", "@-", f"http://{j.url_host}/app/?octets=60",
+          stdin=os.urandom(j.rng.randint(60000, 200000)))
 
 
 def http_app(j):
@@ -159,6 +203,16 @@ def sftp(j):
         j.run("scp", "-q", *ssh_options(j), f"root@{j.url_host}:{j.work['stock']}/web/f/{j.size()}", "/dev/null")
 
 
+def ssh_wrong(j):
+    """A login with a wrong password, asked for once or up to three times."""
+    askpass = scratch(j, "askpass")
+    with open(os.open(askpass, os.O_WRONLY | os.O_CREAT, 0o700), "w") as f:
+        f.write(f"#!/bin/sh\necho wrong{j.rng.randint(0, 9999)}\n")
+    j.run("env", f"SSH_ASKPASS={askpass}", "SSH_ASKPASS_REQUIRE=force", "ssh", "-F", "none", "-o", "StrictHostKeyChecking=no", "-o",
+          "UserKnownHostsFile=/dev/null", "-o", "PubkeyAuthentication=no", "-o", f"BindAddress={j.source}", "-o",
+          f"NumberOfPasswordPrompts={j.rng.choice([1, 1, 2, 3])}", f"{j.rng.choice(['nobody', 'guest', 'operator'])}@{j.host}", "true", ok=(255,))
+
+
 def psql(j):
     """A database session: queries typed with pauses."""
     queries = ["select 1;", "select now();", f"select generate_series(1, {j.rng.choice([10, 60, 300])});", "select * from pg_class limit 20;",
@@ -214,6 +268,20 @@ def smtp_curl(j):
           "--mail-rcpt", "u@example.org", "-T", "-", stdin=b"Subject: x\r\n\r\n" + b"y" * 60 + b"\r\n")
 
 
+def imap(j):
+    """A mailbox: login, a message or two put into it, some fetched, a wait."""
+    with imaplib.IMAP4(j.host, 143, LIMIT_S) as m:
+        m.login(f"user{j.rng.randint(1, 3)}", "x")
+        for _ in range(j.rng.choice([0, 1, 1, 2])):
+            m.append("INBOX", None, None, b"Subject: x\r\n\r\n" + b"y" * j.size() + b"\r\n")
+        m.select()
+        messages = m.search(None, "ALL")[1][0].split()
+        for k in j.rng.sample(messages, min(len(messages), j.rng.choice([0, 1, 2, 4]))):
+            m.fetch(k, j.rng.choice(["(RFC822)", "(BODY.PEEK[HEADER])", "(FLAGS)"]))
+            j.pause(0.01, 0.2)
+        m.noop()
+
+
 def dns_tcp(j):
     """dig over TCP: one to six questions over one connection, or a zone transfer."""
     names = [f"{j.rng.choice('htt')}{j.rng.randint(0, 45)}.example.org" for _ in range(j.rng.choice([1, 1, 1, 2, 4, 6]))]
@@ -235,7 +303,7 @@ def scratch(j, name):
 
 
 def git_clone(j):
-    how = j.rng.choice([f"git://{j.url_host}/small.git", f"http://{j.url_host}/git/small.git"])
+    how = {"git": f"git://{j.url_host}/small.git", "http": f"http://{j.url_host}/git/small.git"}[j.rng.choice(j.option("schemes", ["git", "http"]))]
     if how.startswith("git") and j.rng.random() < 0.3:
         return j.run("git", "ls-remote", how)
     j.run("git", "clone", "-q", *([] if how.startswith("http") or j.rng.random() < 0.5 else ["--depth", "1"]), how, scratch(j, "clone"))
@@ -264,6 +332,14 @@ def mqtt(j):
     lines = [b"m" * j.rng.choice([10, 80, 900]) + b"\n" for _ in range(j.rng.randint(1, 5))]
     j.type(["mosquitto_pub", "-h", j.host, "-t", f"t{j.i}", "-l", "-q", str(j.rng.randint(0, 1))], lines, 0.05, 0.6)
     sub.wait(LIMIT_S)
+
+
+def scan(j):
+    """One port after another: connects, and leaves at once."""
+    with socket.socket(socket.AF_INET6 if j.family == "6" else socket.AF_INET) as s:
+        s.settimeout(2)
+        s.bind((j.source, 0))
+        s.connect_ex((j.host, j.rng.choice([22, 25, 53, 80, 443, j.rng.randint(1, 1024), j.rng.randint(1, 1024), j.rng.randint(1, 9999)])))
 
 
 def refused(j):

@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 
+from headers import cut
 from net import HERE, Capture, Failed, Net
 
 
@@ -127,6 +128,9 @@ class Run:
         elif self.scenario.form == "pcap.gz":
             with open(part, "wb") as out, gzip.GzipFile("", "wb", 9, out, mtime=0) as z:
                 z.write(raw.read_bytes())
+        elif self.scenario.form == "pcap.zst":
+            raw.write_bytes(cut(raw.read_bytes()))
+            self.procs.run(["zstd", "-q", "-f", "-19", raw, "-o", part])
         else:
             shutil.copyfile(raw, part)
         part.replace(target)

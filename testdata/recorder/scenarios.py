@@ -20,7 +20,7 @@ class Scenario:
     routers: list = field(default_factory=lambda: [Router()])
     snap: int = 116                     # headers with all options, IPv6 too; 96 does for IPv4
     nano: bool = False
-    form: str = "pcap"                  # pcap, pcapng, pcap.gz
+    form: str = "pcap"                  # pcap, pcapng, pcap.gz, or pcap.zst, cut behind the headers
     what: str = "tcp"                   # tcpdump's filter
     between_s: tuple = ()               # capture only from here to there; the servers' start counts
 

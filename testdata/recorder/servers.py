@@ -40,6 +40,7 @@ class Stock:
                         "-keyout", self.root / "tls.key", "-out", self.root / "tls.crt"])
         for name in ("host_key", "user_key"):
             self.procs.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.root / name])
+        write(self.root / "passwords", "user:" + self.procs.run(["openssl", "passwd", "-apr1", "right"]))
 
     def _git(self):
         work = self.root / "work"
@@ -102,7 +103,8 @@ http {{
  client_body_temp_path {t.scratch}/body; proxy_temp_path {t.scratch}/proxy; fastcgi_temp_path {t.scratch}/f; uwsgi_temp_path {t.scratch}/u; scgi_temp_path {t.scratch}/sc;
  root {stock}/web;
  ssl_certificate {stock}/tls.crt; ssl_certificate_key {stock}/tls.key; ssl_session_cache shared:s:1m;
- server {{ listen 80 fastopen=64 backlog=512; listen [::]:80 fastopen=64 backlog=512; location /app/ {{ proxy_pass http://127.0.0.1:8000; }} }}
+ server {{ listen 80 fastopen=64 backlog=512; listen [::]:80 fastopen=64 backlog=512; location /app/ {{ proxy_pass http://127.0.0.1:8000; }}
+  location /private/ {{ alias {stock}/web/f/; auth_basic private; auth_basic_user_file {stock}/passwords; }} }}
  server {{ listen 8080; listen [::]:8080; keepalive_timeout 1s; limit_rate 60k; }}
  server {{ listen 443 ssl http2; listen [::]:443 ssl http2; location /app/ {{ proxy_pass http://127.0.0.1:8000; }} }}
 }}
@@ -168,6 +170,41 @@ drop:
     start(t, ["exim4", "-C", conf, "-bdf", "-oP", spool / "pid", "-oX", "<; 0.0.0.0; ::0"], [25])
 
 
+def dovecot(t):
+    base, mail = t.scratch / "dovecot", t.scratch / "mail"
+    t.procs.run(["install", "-d", "-o", "mail", "-g", "mail", mail])
+    conf = write(t.scratch / "dovecot.conf", f"""
+base_dir = {base}
+state_dir = {base}
+log_path = /dev/stderr
+protocols = imap
+listen = *, ::
+ssl = no
+disable_plaintext_auth = no
+mail_location = maildir:{mail}/%u
+first_valid_uid = 1
+default_vsz_limit = 0
+service imap-login {{
+  chroot =
+  inet_listener imap {{
+    port = 143
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+passdb {{
+  driver = static
+  args = nopassword=y
+}}
+userdb {{
+  driver = static
+  args = uid=mail gid=mail home={mail}/%u
+}}
+""")
+    start(t, ["dovecot", "-F", "-c", conf], [143])
+
+
 def nsd(t):
     rng, zone = random.Random(7), ["$ORIGIN example.org.", "$TTL 300", "@ SOA ns a 1 60 60 60 60", "@ NS ns", "ns A 192.0.2.1"]
     for i in range(40):
@@ -223,8 +260,8 @@ seccomp_sandbox=NO
     start(t, ["vsftpd", conf], [21])
 
 
-def iperf(t):
-    start(t, ["iperf3", "-s"], [5201])
+def iperf(t, port=5201):
+    start(t, ["iperf3", "-s", "-p", port], [port])
 
 
 def mosquitto(t):
