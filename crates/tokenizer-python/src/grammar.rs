@@ -13,6 +13,7 @@ use crate::error::raised;
 /// constraint: 'session' allows whole sessions alone, 'syntax' every flow that decodes.
 /// max_packets, min_packets: bounds on the packets of a flow.
 /// steady_clock: no packet is earlier than the one before.
+/// steady_windows: no window takes back what an earlier one has offered.
 /// advisory_length: a session may have another length class than its header says.
 #[pyclass(module = "tcp_flows")]
 #[derive(Clone)]
@@ -23,13 +24,14 @@ impl Grammar {
     #[new]
     #[pyo3(signature = (
         constraint = "session", *, max_packets = None, min_packets = 0, steady_clock = false,
-        advisory_length = false,
+        steady_windows = false, advisory_length = false,
     ))]
     fn new(
         constraint: &str,
         max_packets: Option<u64>,
         min_packets: u64,
         steady_clock: bool,
+        steady_windows: bool,
         advisory_length: bool,
     ) -> PyResult<Grammar> {
         let constraint = match constraint {
@@ -45,6 +47,9 @@ impl Grammar {
         let mut grammar = field::Grammar::new(constraint, limits).with_min_packets(min_packets);
         if steady_clock {
             grammar = grammar.with_steady_clock();
+        }
+        if steady_windows {
+            grammar = grammar.with_steady_windows();
         }
         if advisory_length {
             grammar = grammar.with_advisory_length();

@@ -59,8 +59,10 @@ impl FlowFilter {
         let limits = Limits { max_packets: packets.max };
         let is_session = constrain == Constrain::Session;
         let constraint = if is_session { Constraint::Session } else { Constraint::Syntax };
-        let grammar =
-            Grammar::new(constraint, limits).with_min_packets(packets.min).with_steady_clock();
+        let grammar = Grammar::new(constraint, limits)
+            .with_min_packets(packets.min)
+            .with_steady_clock()
+            .with_steady_windows();
         FlowFilter {
             constrain,
             length,

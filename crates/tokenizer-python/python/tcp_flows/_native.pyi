@@ -26,6 +26,7 @@ class Grammar:
         max_packets: int | None = None,
         min_packets: int = 0,
         steady_clock: bool = False,
+        steady_windows: bool = False,
         advisory_length: bool = False,
     ) -> Grammar: ...
     def allowed_mask(self) -> npt.NDArray[np.bool_]:

@@ -219,6 +219,15 @@ impl PacketKind {
     pub(crate) fn is_duplicate_ack(self) -> bool {
         matches!(self.pattern, FlagPattern::Ack) && !self.has_payload && !self.advances_ack
     }
+
+    /// Returns whether a session lets a higher acknowledgment overtake this packet's.
+    pub(crate) fn may_be_overtaken(self) -> bool {
+        match self.pattern {
+            FlagPattern::Ack => true,
+            FlagPattern::PshAck => self.has_payload,
+            _ => false,
+        }
+    }
 }
 
 impl Default for PacketKind {

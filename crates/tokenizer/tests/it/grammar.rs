@@ -117,6 +117,24 @@ fn scales(flow: &Flow) -> [u8; 2] {
     }
 }
 
+/// Returns whether a side takes back a unit of its window's scale or more.
+fn takes_window_back(flow: &Flow) -> bool {
+    let scale = scales(flow);
+    let (mut acked, mut furthest) = ([0; 2], [0; 2]);
+    flow.packets.iter().any(|p| {
+        let d = p.direction.index();
+        let ack = offset(flow, p.direction.reversed(), p.ack);
+        if !p.flags.contains(Flags::ACK) || p.flags.contains(Flags::RST) || ack < acked[d] {
+            return false;
+        }
+        acked[d] = ack;
+        let shift = if p.flags.contains(Flags::SYN) { 0 } else { scale[d] };
+        let edge = ack + (i64::from(p.window) << shift);
+        furthest[d] = edge.max(furthest[d]);
+        edge + (1 << shift) <= furthest[d]
+    })
+}
+
 /// Returns whether options parse to the last octet, with the lengths that the RFCs prescribe for
 /// the common ones.
 fn well_formed(octets: &[u8]) -> bool {
@@ -160,7 +178,7 @@ fn check_session(flow: &Flow) {
     let mut last_time = p[0].time_ns;
     let mut ttls = [vec![], vec![]];
     let mut last_ts: [Option<u32>; 2] = [None; 2];
-    let (mut edge, mut latest) = ([0i64; 2], [0i64; 2]);
+    let (mut edge, mut latest, mut ahead) = ([0i64; 2], [0i64; 2], [0i64; 2]);
     let scale = scales(flow);
     for (i, p) in p.iter().enumerate() {
         assert!(
@@ -173,8 +191,10 @@ fn check_session(flow: &Flow) {
         let start = offset(flow, p.direction, p.seq);
         let end = start + i64::from(p.payload_len) + i64::from(p.flags.seq_len());
         if p.flags.contains(Flags::RST) {
-            reset = true;
+            // What arrives behind a RST is answered at its acknowledgment.
             let least = acked[o] - i64::from(fin[d] == Some(acked[o]));
+            let least = if reset { 1 } else { least };
+            reset = true;
             assert!(
                 (least..=top[d]).contains(&start),
                 "packet {i}: RST at {start}, of {least} to {}",
@@ -208,13 +228,20 @@ fn check_session(flow: &Flow) {
         assert!(fin[d].is_none_or(|f| end <= f || end == start), "packet {i}: data after the FIN");
         if p.flags.contains(Flags::ACK) {
             let ack = offset(flow, p.direction.reversed(), p.ack);
-            let is_pure_ack = p.payload_len == 0 && p.flags.bits() & 0x3f == Flags::ACK.bits();
-            assert!(ack >= acked[d] || is_pure_ack, "packet {i}: acknowledgment goes back");
+            // A FIN may be captured after the acknowledgment that follows it.
+            let may_go_back = match p.flags.contains(Flags::FIN) {
+                true => p.payload_len == 0 && end <= ahead[d],
+                false => !p.flags.contains(Flags::RST) && !p.flags.contains(Flags::SYN),
+            };
+            assert!(ack >= acked[d] || may_go_back, "packet {i}: acknowledgment goes back");
             assert!(
                 sent[o].iter().take(ack as usize).filter(|&&s| s).count() as i64 == ack,
                 "packet {i}: acknowledges what was not sent"
             );
             acked[d] = acked[d].max(ack);
+            if p.flags.bits() & 0x3f == Flags::ACK.bits() && p.payload_len == 0 {
+                ahead[d] = ahead[d].max(start);
+            }
             let shift = if p.flags.contains(Flags::SYN) { 0 } else { scale[d] };
             let right = ack + (i64::from(p.window) << shift);
             if fin[d].is_none() {
@@ -225,7 +252,9 @@ fn check_session(flow: &Flow) {
                 !is_closing || right >= top[o],
                 "packet {i}: the window is taken back while the session closes"
             );
-            latest[d] = right;
+            if !p.flags.contains(Flags::RST) {
+                latest[d] = right;
+            }
         } else {
             let is_rst = p.flags.contains(Flags::RST);
             assert!(p.ack.0 == 0 || is_rst, "packet {i}: acknowledgment without ACK");
@@ -422,6 +451,19 @@ fn a_steady_clock_goes_on() {
     let grammar = Grammar::new(Constraint::Session, Limits { max_packets: 40 });
     assert!(runs_back(grammar.clone()));
     assert!(!runs_back(grammar.with_steady_clock()));
+}
+
+#[test]
+fn steady_windows_take_nothing_back() {
+    let takes_back = |grammar: Grammar| {
+        (0..100).any(|seed| {
+            let (_, flow) = walk_through(grammar.clone(), &[], seed);
+            takes_window_back(&flow)
+        })
+    };
+    let grammar = Grammar::new(Constraint::Session, Limits { max_packets: 40 });
+    assert!(takes_back(grammar.clone()));
+    assert!(!takes_back(grammar.with_steady_windows()));
 }
 
 proptest! {

@@ -232,24 +232,59 @@ fn an_acknowledgment_may_be_captured_before_octets_of_its_side() {
 }
 
 #[test]
-fn an_acknowledgment_that_was_overtaken_has_no_payload() {
+fn an_acknowledgment_may_be_overtaken_but_not_that_of_a_fin() {
     let acked = [data(Server, Ack), NOW, acking(Client, Ack), NOW];
     let tokens = then(established(CloseKind::Graceful, WIDE), &acked);
     check(&then(tokens.clone(), &[packet(Client, Ack)]), &[(vocab::ACK_BACK.first, true)]);
-    check(&then(tokens.clone(), &[data(Client, Ack)]), &[(vocab::ACK_BACK.first, false)]);
+    check(&then(tokens.clone(), &[data(Client, Ack)]), &[(vocab::ACK_BACK.first, true)]);
+    check(&then(tokens.clone(), &[packet(Client, FinAck)]), &[(vocab::ACK_BACK.first, false)]);
     // By 1,460 octets.
     let digits = [1460 / 256, 1460 % 256].map(|digit| vocab::DIGIT.at(digit));
     let back = [&[packet(Client, Ack), vocab::ACK_BACK.first], &digits[..], &[NOW]].concat();
     check(
         &then(tokens, &back),
         &[
-            (data(Client, Ack), false),
+            (data(Client, Ack), true),
             (data(Client, Ack) + 1, true),
             (packet(Client, FinAck), false),
             (acking(Client, FinAck), true),
             (packet(Client, Ack), true),
         ],
     );
+}
+
+#[test]
+fn a_fin_may_be_captured_after_the_acknowledgment_that_follows_it() {
+    let forward = [vocab::SEQ_FORWARD.first, vocab::DIGIT.at(0), vocab::DIGIT.at(1)];
+    let fin = [packet(Server, FinAck), NOW, acking(Client, Ack)];
+    let tokens = then(established(CloseKind::Graceful, WIDE), &fin);
+    let ahead = then(tokens, &[&forward[..], &[NOW]].concat());
+    check(&ahead, &[(packet(Client, FinAck), true), (data(Client, Ack), true)]);
+    let back = [vocab::ACK_BACK.first, vocab::DIGIT.at(0), vocab::DIGIT.at(1), NOW];
+    let late = then(then(ahead, &[packet(Client, FinAck)]), &back);
+    check(&late, &[(acking(Server, Ack), true)]);
+}
+
+#[test]
+fn a_payload_may_come_again_with_new_octets_or_with_its_fin() {
+    let data_again = [data(Client, Ack), NOW, data(Client, Ack), vocab::SEQ_OLD.at(0)];
+    let tokens = then(established(CloseKind::Graceful, WIDE), &data_again);
+    check(&tokens, &[(vocab::LEN_MULTIPLE.at(0), true)]);
+    let fin = [data(Client, Ack), NOW, packet(Client, FinAck), NOW, data(Client, FinAck)];
+    let tokens = then(established(CloseKind::Graceful, WIDE), &fin);
+    check(&tokens, &[(vocab::SEQ_OLD.at(0), true), (vocab::SEQ_BACK.first, true), (NOW, false)]);
+    // Nothing but the octets up to the FIN.
+    let old = then(tokens, &[vocab::SEQ_OLD.at(0)]);
+    check(&old, &[(vocab::LEN_MULTIPLE.at(0), false), (vocab::LEN.at(0), false), (NOW, true)]);
+}
+
+#[test]
+fn what_comes_again_may_have_its_ip_identification() {
+    let counted = [data(Client, Ack), vocab::ID.at(3), NOW];
+    let sent = then(established(CloseKind::Graceful, WIDE), &[counted, counted].concat());
+    let tokens = then(sent, &[data(Client, Ack)]);
+    check(&tokens, &[(vocab::ID.at(0), false)]);
+    check(&then(tokens, &[vocab::SEQ_OLD.at(0)]), &[(vocab::ID.at(0), true)]);
 }
 
 #[test]

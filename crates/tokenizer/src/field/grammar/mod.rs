@@ -96,6 +96,7 @@ impl Grammar {
                 min: 0,
                 enforces_length: true,
                 has_steady_clock: false,
+                has_steady_windows: false,
             },
             parser: Parser::default(),
             state: None,
@@ -110,6 +111,14 @@ impl Grammar {
     #[must_use]
     pub fn with_steady_clock(mut self) -> Grammar {
         self.bounds.has_steady_clock = true;
+        self
+    }
+
+    /// Lets no window of a session take back what an earlier one has offered, by a unit of its scale
+    /// or more (RFC 9293, section 3.8.6; RFC 7323, section 2.4).
+    #[must_use]
+    pub fn with_steady_windows(mut self) -> Grammar {
+        self.bounds.has_steady_windows = true;
         self
     }
 

@@ -71,7 +71,8 @@ impl Observer {
         if !observed.was_closing && !is_probe && !observed.has(Flags::RST) {
             self.follow_sequence(observed, state);
         }
-        if !observed.has(Flags::ACK) {
+        // The side that sends a RST receives no more: its window has no meaning.
+        if !observed.has(Flags::ACK) || observed.has(Flags::RST) {
             return;
         }
         // A repeated SYN-ACK offers the same window as the first one, and an observer may have seen

@@ -207,9 +207,9 @@ impl SenderState {
         self.max_window
     }
 
-    /// Returns whether the side has sent a FIN that `peer` has acknowledged.
-    pub(crate) fn is_fin_acked_by(&self, peer: &SenderState) -> bool {
-        self.space.fin().is_some_and(|fin| peer.last_ack >= fin)
+    /// Returns whether the side has sent a FIN that is acknowledged.
+    pub(crate) fn is_fin_acked(&self) -> bool {
+        self.space.fin().is_some_and(|fin| self.space.snd_una() >= fin)
     }
 
     /// Resets the state to that before the first packet; keeps its buffers.

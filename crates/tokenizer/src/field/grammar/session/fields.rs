@@ -10,7 +10,7 @@ use super::windows::MAX_PAYLOAD;
 use super::{MAX_TTLS, Phase, Session};
 use crate::TokenId;
 use crate::field::bucket::{self, Scale, TimeTokens};
-use crate::field::delta::{FlagPattern, OptionsDelta, PacketKind, Said, SeqDelta};
+use crate::field::delta::{FlagPattern, OptionsDelta, PacketKind, Said, SeqDelta, WindowDelta};
 use crate::field::digits::DigitTarget;
 use crate::field::field_order::FieldOrder;
 use crate::field::grammar::mask::Mask;
@@ -36,6 +36,8 @@ const MAX_REPEATED_OCTETS: i64 = 1 << 24;
 const MAX_RAW: i64 = 1 << 30;
 /// Number of holes at which a side skips no further octets.
 const MAX_HOLES: usize = 16;
+/// Number of spare packets above which a packet is captured before its side's FIN.
+const SPARE_TO_OVERTAKE: u64 = 4;
 /// Least maximum segment size that a session may spell in digits.
 const MIN_MSS: u64 = 64;
 /// Greatest number of ticks by which a TSval may move on in digits.
@@ -297,13 +299,30 @@ impl Session<'_> {
         let space = &self.state.sides[d.index()].space;
         let is_fin = self.delta.kind.pattern.is_fin();
         let is_late = self.state.has_fin() && !is_fin;
-        if is_late || space.fin().is_some() || space.holes() >= MAX_HOLES {
+        if space.fin().is_some() || space.holes() >= MAX_HOLES {
             return 0;
+        }
+        if is_late {
+            return u64::from(self.may_overtake_fin(d));
         }
         // The FIN is one of the packets that close the session.
         let packets = self.spare.saturating_sub(if is_fin { 2 } else { 3 }).min(2);
         let octets = packets * MAX_PAYLOAD;
         self.usable_window(d).saturating_sub(1).min(octets).min(u16::MAX.into())
+    }
+
+    /// Returns whether the current packet of side `d` may be captured before the FIN that it follows.
+    fn may_overtake_fin(&self, d: Direction) -> bool {
+        let kind = self.delta.kind;
+        kind.pattern == FlagPattern::Ack
+            && !kind.has_payload
+            && !self.closes_by_reset()
+            && !self.progress.has_reset
+            && self.state.sides[d.index()].space.holes() == 0
+            && self.owed(d) == 0
+            // Payload may come in its place.
+            && self.right_edge(d, true) > self.end_of(d)
+            && self.spare > SPARE_TO_OVERTAKE
     }
 
     /// Returns the numbers of full segments that the next packet of side `d` may skip.
@@ -315,6 +334,14 @@ impl Session<'_> {
     /// would not take the next number.
     fn must_encode_reset(&self) -> bool {
         self.delta.kind.pattern.is_rst() && self.must_close() && self.closing_back() > 0
+    }
+
+    /// Returns whether a packet of the current side that begins at `start` may go on to the FIN that
+    /// was sent.
+    fn may_end_in_fin(&self, start: i64) -> bool {
+        let space = &self.state.sides[self.delta.kind.direction.index()].space;
+        let octets = space.fin().map_or(0, |fin| fin - 1 - start);
+        (1..=MAX_PAYLOAD as i64).contains(&octets)
     }
 
     /// Returns the distance of the number at which the watcher takes a RST from the next one.
@@ -337,14 +364,23 @@ impl Session<'_> {
             return (back, back);
         }
         let least = match pattern {
+            // RFC 9293, section 3.10.7.1: what arrives at no connection is answered by a RST at its
+            // acknowledgment, old ones too.
+            FlagPattern::Rst | FlagPattern::RstAck
+                if self.progress.has_reset && self.progress.watcher.phase() == Phase::Closed =>
+            {
+                1
+            }
             FlagPattern::Rst | FlagPattern::RstAck => least_reset(space),
             // Nobody who watches takes an acknowledgment from octets that were acknowledged.
             _ if advances_ack => space.snd_una(),
             _ => 1,
         };
-        // A payload that comes again begins before the FIN's number.
+        // A payload that comes again begins before the FIN's number, and ends there if the FIN comes
+        // with it.
         let first = 1 + u64::from(has_payload && space.fin().is_some());
-        (first, (space.snd_nxt() - least).clamp(0, u16::MAX.into()).unsigned_abs())
+        let most = if pattern.is_fin() && has_payload { MAX_PAYLOAD + 1 } else { u16::MAX.into() };
+        (first, (space.snd_nxt() - least).clamp(0, most as i64).unsigned_abs())
     }
 
     /// Returns the bounds of a distance of 32 bits from the next sequence number, for payload that
@@ -386,12 +422,20 @@ impl Session<'_> {
             return;
         }
         if pattern.is_fin() && has_payload {
-            if let Some(k) = space.outstanding().checked_sub(1) {
-                mask.set_run(
-                    vocab::SEQ_OLD.at(0) + k as TokenId,
-                    usize::from(k < vocab::SEQ_OLD.count()),
-                );
-                mask.set(vocab::SEQ_NEW.at(0));
+            for k in 0..space.outstanding() {
+                if k < vocab::SEQ_OLD.count()
+                    && space.oldest(k).is_some_and(|s| self.may_end_in_fin(s.start))
+                {
+                    mask.set(vocab::SEQ_OLD.at(k));
+                }
+                if k < vocab::SEQ_NEW.count()
+                    && space.newest(k).is_some_and(|s| self.may_end_in_fin(s.start))
+                {
+                    mask.set(vocab::SEQ_NEW.at(k));
+                }
+            }
+            if is_behind {
+                mask.set(vocab::SEQ_BACK.first);
             }
             return;
         }
@@ -457,14 +501,14 @@ impl Session<'_> {
             }
             return;
         }
-        let is_pure_ack = pattern == FlagPattern::Ack && !self.delta.kind.has_payload;
+        let may_be_overtaken = self.delta.kind.may_be_overtaken();
         if !advances_ack {
-            if is_pure_ack && self.most_ack_back(d) > 0 {
+            if (may_be_overtaken || self.is_overtaken_fin()) && self.most_ack_back(d) > 0 {
                 mask.set(vocab::ACK_BACK.first);
             }
             return;
         }
-        if self.is_overtaken(d) && !is_pure_ack {
+        if self.is_overtaken(d) && !may_be_overtaken {
             return;
         }
         if self.must_close() || (pattern.is_fin() && self.must_acknowledge_fin(d)) {
@@ -505,11 +549,18 @@ impl Session<'_> {
     /// Returns the greatest number of octets by which an acknowledgment of side `d` may be behind
     /// its last one, since it was overtaken (RFC 9293, section 3.10.7.4).
     fn most_ack_back(&self, d: Direction) -> i64 {
-        if self.must_close() || self.state.has_fin() || self.progress.has_reset {
+        let has_fin = self.state.has_fin() && !self.is_overtaken_fin();
+        if self.must_close() || has_fin || self.progress.has_reset {
             return 0;
         }
         let least = self.progress.watcher.least_ack(d.index()).max(1);
         (self.state.pair(d).0.last_ack - least).clamp(0, u16::MAX.into())
+    }
+
+    /// Returns whether the current packet is a FIN that was captured after its side's next packet.
+    fn is_overtaken_fin(&self) -> bool {
+        let kind = self.delta.kind;
+        kind.pattern.is_fin() && !kind.has_payload && self.owed(kind.direction) > 0
     }
 
     /// Iterates over the last TSvals of the receiver of the current packet.
@@ -537,8 +588,7 @@ impl Session<'_> {
 
     /// Adds payload lengths that fit into the window.
     pub(super) fn len(&self, mask: &mut Mask) {
-        let is_fixed = self.delta.is_retransmission() && self.delta.kind.pattern.is_fin();
-        if !self.delta.kind.has_payload || is_fixed {
+        if !self.delta.kind.has_payload {
             return;
         }
         let d = self.delta.kind.direction;
@@ -933,9 +983,15 @@ impl Session<'_> {
     }
 
     /// Returns whether the sender of the current packet counts its packets in the IPv4
-    /// identification, so that no two in a row have the same.
+    /// identification, so that no two in a row have the same. A network may deliver a packet twice
+    /// (RFC 6864, section 4.3), so that what comes again may have the same one.
     fn counts_ids(&self) -> bool {
-        self.progress.counts_ids[self.delta.kind.direction.index()]
+        let (delta, kind) = (self.delta, self.delta.kind);
+        let d = kind.direction.index();
+        let may_be_copy = kind.pattern.is_rst()
+            || (kind.is_duplicate_ack() && delta.window == WindowDelta::Same)
+            || self.state.decoded_seq(delta) < self.state.sides[d].space.snd_nxt();
+        self.progress.counts_ids[d] && !may_be_copy
     }
 
     /// Returns the greatest time by which the capture's clock may have run back before the current

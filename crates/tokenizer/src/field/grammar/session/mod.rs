@@ -53,6 +53,8 @@ pub(in crate::field::grammar) struct PacketBounds {
     pub(in crate::field::grammar) enforces_length: bool,
     /// Whether no packet is earlier than the one before.
     pub(in crate::field::grammar) has_steady_clock: bool,
+    /// Whether no window takes back what an earlier one has offered.
+    pub(in crate::field::grammar) has_steady_windows: bool,
 }
 
 impl PacketBounds {
@@ -126,6 +128,9 @@ pub(in crate::field::grammar) struct Progress {
     /// Highest sequence offset of each side's packets without payload: they are captured before
     /// the octets that they follow.
     ahead: [i64; 2],
+    /// Furthest right edge of the windows that each side has offered, as an offset of the other
+    /// side's space.
+    furthest_edges: [i64; 2],
     /// Highest TSval of each side's packets other than RSTs.
     highest_tsvals: [Option<u32>; 2],
     observer: Observer,
@@ -197,6 +202,12 @@ impl Progress {
             Direction::Reverse => state.window_shift(d),
         };
         let has_ack = packet.flags.contains(Flags::ACK);
+        if has_ack && !packet.flags.contains(Flags::RST) {
+            // RFC 7323, section 2.2: the window of a segment with SYN is not scaled.
+            let shift = if packet.flags.contains(Flags::SYN) { 0 } else { state.window_shift(d) };
+            let furthest = &mut self.furthest_edges[d.index()];
+            *furthest = (*furthest).max(side.last_ack + (i64::from(packet.window) << shift));
+        }
         let ack = if has_ack { side.last_ack } else { 0 };
         let tsval = (has_timestamps && state.agreed(|o| o.timestamps)).then(|| side.last_tsval());
         self.watcher.observe(&Sighting::new(packet, seq, ack, shift, tsval));
@@ -224,10 +235,10 @@ impl Progress {
         }
         // RFC 9293, section 3.6: a connection is closed when both sides have sent a FIN, and have
         // received the acknowledgment of it or a RST.
-        let is_acked = |side: &SenderState, peer: &SenderState| {
-            side.space.fin().is_some_and(|fin| self.has_reset || peer.last_ack >= fin)
+        let is_acked = |side: &SenderState| {
+            side.is_fin_acked() || (self.has_reset && side.space.fin().is_some())
         };
-        is_acked(client, server) && is_acked(server, client)
+        is_acked(client) && is_acked(server)
     }
 }
 
@@ -347,7 +358,7 @@ impl<'a> Session<'a> {
             (None, None) => matches!(phase, Phase::SynReceived | Phase::Established),
             (Some(_), None) => phase == Phase::CloseWait,
             (None, Some(_)) => matches!(phase, Phase::FinWait1 | Phase::FinWait2),
-            (Some(_), Some(_)) if server.is_fin_acked_by(client) => phase == Phase::TimeWait,
+            (Some(_), Some(_)) if server.is_fin_acked() => phase == Phase::TimeWait,
             (Some(_), Some(_)) => matches!(phase, Phase::LastAck | Phase::TimeWait),
         };
         phase != Phase::Closed && (!is_expected || is_off(0) || is_off(1))
@@ -368,9 +379,8 @@ impl<'a> Session<'a> {
         if self.closes_by_reset() {
             return 1 + u64::from(!self.progress.has_pure_ack);
         }
-        let unacked_fin = |side: &SenderState, peer: &SenderState| {
-            u64::from(side.space.fin().is_some_and(|fin| peer.last_ack < fin))
-        };
+        let unacked_fin =
+            |side: &SenderState| u64::from(side.space.fin().is_some() && !side.is_fin_acked());
         match (client.space.fin(), server.space.fin()) {
             // FIN, FIN with acknowledgment, acknowledgment; and a window update for each side whose
             // FIN does not fit into the window.
@@ -382,7 +392,7 @@ impl<'a> Session<'a> {
                         .sum::<u64>()
             }
             (Some(_), Some(_)) => {
-                let acks = unacked_fin(client, server) + unacked_fin(server, client);
+                let acks = unacked_fin(client) + unacked_fin(server);
                 (acks + is_lost).max(1 + u64::from(!self.progress.has_pure_ack))
             }
             _ => 2 + is_lost,

@@ -59,10 +59,11 @@ impl Session<'_> {
         if kind.advances_ack && !has_news && pattern != FlagPattern::Rst {
             return false;
         }
-        // RFC 9293, section 3.10.7.4: an overtaken acknowledgment is a packet of its own; the next
-        // one that does more acknowledges everything.
+        // RFC 9293, section 3.10.7.4: an overtaken acknowledgment is ignored, and what comes with it
+        // is not.
         let is_pure_ack = pattern == FlagPattern::Ack && !kind.has_payload;
-        if !kind.advances_ack && !is_pure_ack && pattern.has_ack() && self.is_overtaken(d) {
+        let is_overtaken = !kind.advances_ack && pattern.has_ack() && self.is_overtaken(d);
+        if is_overtaken && !is_pure_ack && !self.takes_overtaken(kind) {
             return false;
         }
         let is_blocked = kind.has_payload && self.usable_window(d) == 0;
@@ -99,9 +100,10 @@ impl Session<'_> {
         match (side.space.fin(), pattern.is_fin(), kind.has_payload) {
             (None, true, _) => self.allows_fin(kind),
             // RFC 9293, section 3.10.8: the segment with the FIN comes again, with its payload.
+            // With news, it carries nothing that was acknowledged.
             (Some(fin), true, true) => {
-                let last = side.space.newest(0);
-                last.is_some_and(|last| last.end == fin - 1) && side.space.snd_una() < fin
+                let first = if kind.advances_ack { side.space.snd_una() } else { 1 };
+                first < fin - 1
             }
             // With news it may make the watcher lose count, which costs another packet.
             (Some(_), true, false) => {
@@ -119,6 +121,17 @@ impl Session<'_> {
             }
             _ => kind.has_payload || pattern == FlagPattern::Ack,
         }
+    }
+
+    /// Returns whether the payload of a packet of this kind counts though its acknowledgment was
+    /// overtaken.
+    fn takes_overtaken(&self, kind: PacketKind) -> bool {
+        let side = self.state.pair(kind.direction).0;
+        kind.may_be_overtaken()
+            && !self.must_close()
+            && !self.state.has_fin()
+            && !self.progress.has_reset
+            && side.last_ack >= self.progress.watcher.least_ack(kind.direction.index())
     }
 
     /// Returns whether there are octets that a packet of this kind may carry again, or that fill a
@@ -187,7 +200,8 @@ impl Session<'_> {
         let end = side.space.snd_nxt() + i64::from(kind.has_payload);
         let is_taken =
             self.progress.watcher.takes_fin(kind.direction.index(), side.space.snd_nxt());
-        self.owed(kind.direction) == 0
+        // The number of an acknowledgment that was captured before the FIN counts it.
+        self.owed(kind.direction) <= i64::from(!kind.has_payload && peer.space.fin().is_some())
             && (is_taken || self.must_close())
             && self.right_edge(kind.direction, true) >= end
             && self.leaves_peer_able_to_close(kind)
@@ -314,7 +328,7 @@ impl Session<'_> {
                 kind.advances_ack || peer.space.fin().is_none_or(|fin| side.last_ack >= fin);
             return side.space.fin().is_none() && pattern.is_fin() && acks_fin;
         }
-        let are_acked = client.is_fin_acked_by(server) && server.is_fin_acked_by(client);
+        let are_acked = client.is_fin_acked() && server.is_fin_acked();
         match are_acked {
             true if self.progress.has_pure_ack => self.is_closing_reset(kind),
             true => is_pure_ack,

@@ -4,7 +4,7 @@ use flowtrack::Direction;
 use tcpwire::Flags;
 
 use super::Session;
-use crate::field::delta::{FlagPattern, SeqDelta};
+use crate::field::delta::{FlagPattern, PacketKind, SeqDelta};
 use crate::field::parse::ParserState;
 
 /// Greatest payload of a packet in a session, in octets: the headers fit into the same IP packet.
@@ -75,18 +75,25 @@ impl Session<'_> {
             let octets = space.hole(k.into()).map_or(0, |hole| hole.end - hole.start);
             return octets.unsigned_abs().min(MAX_PAYLOAD);
         }
-        // What comes again ends where the octets sent end.
+        // RFC 9293, section 3.8.1: what comes again may have new octets behind it, until the FIN.
         let sent = space.snd_nxt() - i64::from(space.fin().is_some());
         if seq < sent {
-            return (sent - seq).unsigned_abs().min(MAX_PAYLOAD);
+            let may_go_on = space.fin().is_none() && !self.keeps_room_for_fin;
+            let edge = if may_go_on { self.right_edge(d, false).max(sent) } else { sent };
+            return (edge - seq).unsigned_abs().min(MAX_PAYLOAD);
         }
         self.usable_window_from(d, seq).min(MAX_PAYLOAD)
     }
 
-    /// Returns the least payload of the current packet: once the session must close, one packet
-    /// fills what is missing.
+    /// Returns the least payload of the current packet: what comes again with the FIN ends there, and
+    /// once the session must close, one packet fills what is missing.
     pub(super) fn least_payload(&self) -> u64 {
         let kind = self.delta.kind;
+        let is_fin_again =
+            kind.pattern.is_fin() && self.state.sides[kind.direction.index()].space.fin().is_some();
+        if kind.has_payload && is_fin_again {
+            return self.max_payload();
+        }
         if !self.must_close() || !kind.has_payload {
             return 0;
         }
@@ -108,6 +115,27 @@ impl Session<'_> {
 
     /// Returns the least window that the current packet may offer, unscaled.
     pub(super) fn min_window(&self) -> u64 {
+        self.least_window().max(self.steady_window())
+    }
+
+    /// Returns the window, in whole units of its scale, that takes nothing back: 0 where the session
+    /// may take it back. A window that comes with an overtaken acknowledgment offers nothing.
+    fn steady_window(&self) -> u64 {
+        let PacketKind { direction: d, pattern, .. } = self.delta.kind;
+        if !self.bounds.has_steady_windows || !pattern.has_ack() || pattern.is_rst() {
+            return 0;
+        }
+        let ack = self.state.decoded_ack(self.delta);
+        if ack < self.state.pair(d).1.space.snd_una() {
+            return 0;
+        }
+        let shift = if pattern.is_syn() { 0 } else { self.state.window_shift(d) };
+        let octets = (self.progress.furthest_edges[d.index()] - ack).max(0).unsigned_abs();
+        (octets >> shift).min(u16::MAX.into())
+    }
+
+    /// Returns the least window that keeps the session able to close.
+    fn least_window(&self) -> u64 {
         let pattern = self.delta.kind.pattern;
         // A keep-alive closes no window, since observers ignore the window that it offers.
         let open = u64::from(self.delta.seq == SeqDelta::KeepAlive && self.expected_window() > 0);
