@@ -87,6 +87,11 @@ bench-data OUT="target/bench/big.pcap":
 bench-encode *ARGS:
     scripts/bench/encode "$@"
 
+# parts of tcp-encode with one and two workers, and what Ray and Dask cost for each part
+bench-parts *ARGS:
+    cargo build --release --quiet -p tcp-encode
+    BIN=target/release scripts/bench/parts "$@"
+
 # the inner loops by criterion: reader, dissector, tracker
 bench-inner:
     cargo bench -p tcpwire --bench frames

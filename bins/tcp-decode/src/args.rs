@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, ValueEnum};
 use clikit::Common;
-use dataset::{CODEC_IDS, RowCodec};
+use dataset::{CODEC_IDS, RowCodec, RunPart};
 
 use crate::networks::{CLIENT_NETS, Network, SERVER_NETS};
 
@@ -22,7 +22,8 @@ use crate::networks::{CLIENT_NETS, Network, SERVER_NETS};
     name = "tcp-decode",
     version,
     max_term_width = 110,
-    override_usage = "tcp-decode [OPTIONS] <INPUT>... <OUTPUT>"
+    override_usage = "tcp-decode [OPTIONS] <INPUT>... <OUTPUT>\n       \
+                      tcp-decode [OPTIONS] --files-from <FILE> <OUTPUT>"
 )]
 pub struct Args {
     /// INPUT: datasets, each a file or a folder of shards, or - for an Arrow IPC stream on stdin.
@@ -30,6 +31,17 @@ pub struct Args {
     /// --split, or for one `capture.pcap` in it), or - for a pcap stream on stdout
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+
+    /// Also read the datasets of a list: a path a line, or each with a NUL at its end; - for a list
+    /// on stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) files_from: Option<PathBuf>,
+
+    /// Write the I-th of N captures, for N processes on one machine or several. Each has as many
+    /// flows as the others, in the order of their starts, and the part in its name:
+    /// flows-00002-of-00004.pcap
+    #[arg(long, value_name = "I/N")]
+    pub(crate) part: Option<RunPart>,
 
     /// Token code of a dataset whose metadata name none [default: as its tokens show]
     #[arg(long, value_name = "CODE", value_parser = row_codec())]

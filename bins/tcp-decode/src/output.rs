@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use atomic_output::{AtomicFile, FileKind, has_name_like};
 use clikit::{Console, is_dash};
+use dataset::RunPart;
 use flate2::write::GzEncoder;
 use tcpwire::{CaptureFormat, CaptureWriter, TimestampUnit};
 
@@ -67,6 +68,14 @@ impl OutputPlan {
             }
             SplitArg::None => CaptureTarget::File(output.to_owned()),
         };
+        let target = match (args.part, target) {
+            (None, target) => target,
+            (Some(part), CaptureTarget::File(path)) => CaptureTarget::File(name_of(part, &path)),
+            (Some(_), _) => anyhow::bail!(
+                "{}: expected the name of a capture as OUTPUT of --part, found another",
+                output.display()
+            ),
+        };
         let resolution = match args.resolution {
             ResolutionArg::Us => Some(TimestampUnit::Micros),
             ResolutionArg::Ns => Some(TimestampUnit::Nanos),
@@ -116,6 +125,14 @@ impl OutputPlan {
             CaptureFileFormat::Pcapng => CaptureFormat::Pcapng(resolution),
         }
     }
+}
+
+/// Returns the path of a part of a capture: its name has the part before the extensions.
+fn name_of(part: RunPart, path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let plain = name.strip_suffix(".gz").unwrap_or(&name);
+    let (stem, end) = name.split_at(plain.rfind('.').unwrap_or(plain.len()));
+    path.with_file_name(format!("{}{end}", part.name(stem)))
 }
 
 /// Last time that pcap can express: its seconds have 32 bits.

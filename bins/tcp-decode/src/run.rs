@@ -27,7 +27,8 @@ use crate::write_context::{FinishedTables, WriteContext};
 pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     arrowio::silence_panics();
     let begun = Instant::now();
-    let (inputs, output) = clikit::split_paths(&args.paths, Vec::new())?;
+    let listed = args.files_from.as_deref().map(clikit::read_list).transpose()?;
+    let (inputs, output) = clikit::split_paths(&args.paths, listed.unwrap_or_default())?;
     let plan = OutputPlan::new(&args, &output)?;
     let mut outputs = vec![("OUTPUT", output.as_path())];
     outputs.extend(args.labels.as_deref().map(|path| ("--labels", path)));
@@ -35,7 +36,8 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     if is_dash(&output) && args.labels.as_deref().is_some_and(is_dash) {
         anyhow::bail!("--labels -: expected a file where the capture goes to stdout, found stdout");
     }
-    let named: Vec<_> = inputs.iter().map(|path| ("INPUT", path.as_path())).collect();
+    let mut named: Vec<_> = inputs.iter().map(|path| ("INPUT", path.as_path())).collect();
+    named.extend(args.files_from.as_deref().map(|path| ("--files-from", path)));
     clikit::ensure_distinct_paths(&named, &outputs)?;
     // A label file in the folder of `--split flow` is created in that folder's temporary.
     let elsewhere = args.labels.as_deref().filter(|path| plan.name_in_folder(path).is_none());
@@ -126,7 +128,8 @@ fn write_separately(
     Ok(tables)
 }
 
-/// Writes one capture with the packets of all flows in the order of their times.
+/// Writes one capture with the packets of all flows, or of those of a part, in the order of their
+/// times.
 fn write_interleaved(
     args: &Args,
     plan: &OutputPlan,
@@ -155,14 +158,19 @@ fn write_interleaved(
         }
     };
     let progress = context.console.progress("writing flows", Some(sorter.count()), Unit::Items);
+    let share = args.part.map_or(0..sorter.count(), |part| part.share_of(sorter.count()));
     let mut sorted = sorter.into_sorted()?;
     let mut merge = PacketMerge::new();
     let mut sink = CaptureSink { context, capture, file };
-    while let Some(mut pending) = sorted.next_flow()? {
+    for number in 0..share.end {
+        let Some(mut pending) = sorted.next_flow()? else { break };
+        progress.inc(1);
+        if number < share.start {
+            continue;
+        }
         if let Some((flow, header)) = sink.context.decode(&mut pending, format) {
             merge.push(flow, Label::new(pending.row.summary, &header));
         }
-        progress.inc(1);
         // Packets before the start of the next flow have no rival that is still to come.
         if let Some(next_ns) = sorted.next_start_ns() {
             merge.write_until(Some(next_ns), &mut sink)?;

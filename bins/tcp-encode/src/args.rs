@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use clikit::{Common, read_list};
+use dataset::RunPart;
 use flowtrack::TagKinds;
 
 use crate::keep::KeepClass;
@@ -34,9 +35,27 @@ pub struct Args {
 
     /// Read all inputs as one capture: in order of time where they overlap, such as the two
     /// directions of a tap, and one behind the other where they do not, such as the files that
-    /// tcpdump -C and -G or dumpcap -b write. Conversations go on from one file to the next
-    #[arg(long)]
-    pub(crate) merge: bool,
+    /// tcpdump -C and -G or dumpcap -b write. Conversations go on from one file to the next.
+    /// `folder` reads the captures of each folder as one: a folder for each tap
+    #[arg(long, value_name = "ALL|FOLDER", num_args = 0..=1, require_equals = true,
+        default_missing_value = "all", hide_possible_values = true)]
+    pub(crate) merge: Option<MergeArg>,
+
+    /// Encode the I-th of N parts of the inputs, for N processes on one machine or several: whole
+    /// captures, shared out by their sizes, or whole folders with --merge=folder. The first part
+    /// that begins lists the inputs for all. Parts wait in the folder OUTPUT.parts for --join
+    #[arg(long, value_name = "I/N")]
+    pub(crate) part: Option<RunPart>,
+
+    /// Do nothing where the part is there already
+    #[arg(long, requires = "part", conflicts_with = "force")]
+    pub(crate) resume: bool,
+
+    /// Make the dataset OUTPUT, the only path, of its parts: check that all are there and of the
+    /// same inputs and options, write a manifest and the checksums of the shards, and print the sum
+    /// of the summaries
+    #[arg(long, conflicts_with_all = ["part", "files_from", "flow_log", "token_table"])]
+    pub(crate) join: bool,
 
     /// Which conversations to keep; several with commas
     #[arg(long, value_name = "CLASS", value_delimiter = ',', default_value = "complete")]
@@ -131,7 +150,8 @@ pub struct Args {
 /// Usage: clap knows no list of paths with another path behind it that options may stand between.
 const USAGE: &str = "\
 tcp-encode [OPTIONS] <INPUT>... <OUTPUT>
-       tcp-encode [OPTIONS] --files-from <FILE> <OUTPUT>";
+       tcp-encode [OPTIONS] --files-from <FILE> <OUTPUT>
+       tcp-encode --join <OUTPUT>";
 
 impl Args {
     /// Returns the paths of the captures, with those of `--files-from`, and that of the dataset.
@@ -168,6 +188,15 @@ pub(crate) enum CompressionArg {
     Lz4,
     /// Zstandard: smaller files than LZ4
     Zstd,
+}
+
+/// Captures that are read as one: `--merge`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum MergeArg {
+    /// All captures of the inputs
+    All,
+    /// Captures that lie in one folder
+    Folder,
 }
 
 /// Token code of the dataset: `--tokens`.

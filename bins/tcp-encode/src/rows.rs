@@ -6,11 +6,11 @@ use std::path::Path;
 use anyhow::bail;
 use arrowio::{Compression, DatasetFormat, DatasetMeta, FlowRow};
 use clikit::{Console, is_dash};
-use dataset::{Destination, Outcome, RowCodec, RowEncoder, Sink, SinkOptions, summarize};
+use dataset::{Destination, Outcome, PartRun, RowCodec, RowEncoder, Sink, SinkOptions, summarize};
 use flowtrack::Flow;
 
 use crate::anonymize;
-use crate::args::{self, Args, CompressionArg, FormatArg, TokenCodeArg};
+use crate::args::{self, Args, CompressionArg, FormatArg, MergeArg, TokenCodeArg};
 use crate::judge::Wanted;
 use crate::options::ReadOptions;
 use crate::task::CaptureTask;
@@ -84,14 +84,29 @@ pub(crate) fn create(
     if destination.is_folder() {
         clikit::warn_if_named_like_a_file(output, DatasetFormat::FILES);
     }
-    if args.compression == Some(CompressionArg::Lz4)
-        && destination.format() == DatasetFormat::Parquet
-    {
+    let options = sink_options(args, destination.format())?;
+    Ok(Sink::create(destination, &meta(args), &options)?)
+}
+
+/// Creates a part of the dataset that the command line asks for.
+pub(crate) fn create_part(args: &Args, run: &PartRun) -> anyhow::Result<Sink<'static>> {
+    let format = format_of_folder(args);
+    let options = sink_options(args, format)?;
+    Ok(Sink::create_part(run, format, &meta(args), &options)?)
+}
+
+/// Returns the format of the files of a folder.
+pub(crate) fn format_of_folder(args: &Args) -> DatasetFormat {
+    args.format.map_or(DatasetFormat::Arrow, FormatArg::format)
+}
+
+/// Returns the options of a dataset in a format.
+pub(crate) fn sink_options(args: &Args, format: DatasetFormat) -> anyhow::Result<SinkOptions> {
+    if args.compression == Some(CompressionArg::Lz4) && format == DatasetFormat::Parquet {
         bail!("--compression lz4: expected zstd or none for Parquet, since readers disagree");
     }
     let compression = args.compression.map_or(Compression::Lz4, CompressionArg::compression);
-    let options = SinkOptions { force: args.force, stream_batch_tokens: None, compression };
-    Ok(Sink::create(destination, &meta(args), &options)?)
+    Ok(SinkOptions { force: args.force, stream_batch_tokens: None, compression })
 }
 
 /// Returns the dataset's metadata: token code, program, and the options that shape its contents.
@@ -122,8 +137,9 @@ pub(crate) fn meta(args: &Args) -> DatasetMeta {
     } else if let Some(from) = args.label_from {
         options.insert("label-from".to_owned(), args::names(&[from]));
     }
-    if args.merge {
-        options.insert("merge".to_owned(), "true".to_owned());
+    if let Some(merge) = args.merge {
+        let value = if merge == MergeArg::All { "true" } else { "folder" };
+        options.insert("merge".to_owned(), value.to_owned());
     }
     if args.anonymize.is_some() {
         options.insert("anonymize".to_owned(), "crypto-pan".to_owned());

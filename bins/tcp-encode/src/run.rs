@@ -1,7 +1,6 @@
 //! From arguments to a dataset.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,21 +8,23 @@ use anyhow::{Context, bail};
 use arrowio::{DatasetMeta, Tokens};
 use atomic_output::FileKind;
 use clikit::text::count;
-use clikit::{Console, InputFile, Inputs, SideOutput, Unit, is_dash};
-use dataset::{Sink, begins_like_capture};
+use clikit::{Console, SideOutput, Unit, is_dash};
+use dataset::{PartReport, PartRun, Sink};
 use flowtrack::{EndedCapture, TrackerOptions};
-use tcpwire::{ReadError, foreign_format};
+use tcpwire::ReadError;
 use tokenizer::field::TokenStats;
 
 use crate::anonymize::CryptoPan;
 use crate::args::{Args, TagArg};
 use crate::counts::{EncodeCounts, TaskReport};
 use crate::filter::PcapFilter;
+use crate::find::{FoundCaptures, find, is_capture_name, is_foreign};
 use crate::flow_log;
 use crate::jobs::{Message, read_all};
 use crate::keep::KeepSet;
-use crate::labels::{FileLabel, LabelRows, Labels};
+use crate::labels::{LabelRows, Labels};
 use crate::options::ReadOptions;
+use crate::parts;
 use crate::rows;
 use crate::summary::Summary;
 use crate::task::{CaptureFile, CaptureTask};
@@ -46,6 +47,9 @@ pub fn run_into(
     console: &Console,
     mut create: impl FnMut(&DatasetMeta) -> Sink<'static>,
 ) -> anyhow::Result<()> {
+    if args.part.is_some() || args.join {
+        bail!("--part: expected a folder as OUTPUT, found another sink");
+    }
     encode(&args, console, &mut |_| Ok(create(&rows::meta(&args))))
 }
 
@@ -54,6 +58,9 @@ type CreateSink<'a> = dyn FnMut(&Path) -> anyhow::Result<Sink<'static>> + 'a;
 
 /// Encodes captures into the dataset that `create` returns.
 fn encode(args: &Args, console: &Console, create: &mut CreateSink<'_>) -> anyhow::Result<()> {
+    if args.join {
+        return parts::join(args, console);
+    }
     let (inputs, output) = args.split_paths()?;
     let mut outputs = vec![("OUTPUT", output.as_path())];
     outputs.extend(args.flow_log.as_deref().map(|path| ("--flow-log", path)));
@@ -68,9 +75,15 @@ fn encode(args: &Args, console: &Console, create: &mut CreateSink<'_>) -> anyhow
     if let [first, second, ..] = to_stdout[..] {
         bail!("-: expected one output on stdout, found {first} and {second}");
     }
+    let part = parts::run_of(args, &inputs, &output)?;
+    if let Some(part) = &part
+        && parts::is_kept(args, part, console)?
+    {
+        return Ok(());
+    }
     ensure_free(args, &output)?;
     let options = options(args)?;
-    let found = find(args, &inputs, options.labels.as_deref(), console)?;
+    let found = find(args, &inputs, part.as_ref(), options.labels.as_deref(), console)?;
     let jobs = args
         .jobs
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
@@ -81,6 +94,7 @@ fn encode(args: &Args, console: &Console, create: &mut CreateSink<'_>) -> anyhow
         console,
         found: &found,
         create,
+        part: part.as_ref(),
         outputs: None,
         summary: Summary::new(args),
     };
@@ -91,13 +105,16 @@ fn encode(args: &Args, console: &Console, create: &mut CreateSink<'_>) -> anyhow
     }
     let summary = writer.finish()?;
     if let Some(labels) = &options.labels {
-        labels.remarks().into_iter().for_each(|said| tracing::warn!("{said}"));
+        if part.is_none() {
+            // A row that no flow of a part took may be about a flow of another.
+            labels.remarks().into_iter().for_each(|said| tracing::warn!("{said}"));
+        }
         if summary.unlabelled > 0 {
             let (kept, unlabelled) = (count(summary.written.flows), count(summary.unlabelled));
             tracing::warn!("{}: {unlabelled} of {kept} flows without a label", found.shown);
         }
     }
-    if summary.written.flows == 0 {
+    if summary.written.flows == 0 && !found.tasks.is_empty() {
         tracing::warn!("{}: no flow of it is kept: {} is empty", found.shown, output.display());
     }
     console.summary(&summary)
@@ -155,117 +172,6 @@ fn options(args: &Args) -> anyhow::Result<ReadOptions> {
     })
 }
 
-/// Captures that were found in the inputs.
-struct FoundCaptures {
-    tasks: Vec<CaptureTask>,
-    /// Name of the inputs in messages.
-    shown: String,
-    /// Size of all files, `None` for stdin.
-    octets: Option<u64>,
-    /// Whether the input is one capture, not a folder or several.
-    is_single: bool,
-}
-
-/// Finds the captures of the inputs: files whose name or first octets are those of a capture.
-fn find(
-    args: &Args,
-    paths: &[PathBuf],
-    labels: Option<&Labels>,
-    console: &Console,
-) -> anyhow::Result<FoundCaptures> {
-    let shown = match paths {
-        [one] => one.display().to_string(),
-        several => format!("{} inputs", several.len()),
-    };
-    let mut others = 0u64;
-    let inputs = Inputs::find_all(paths, |path| {
-        let taken = is_capture_name(path) || begins_like_capture(path) || is_foreign(path);
-        others += u64::from(!taken);
-        taken
-    })?;
-    let octets = inputs.total_size();
-    let (files, unreadable) = match inputs {
-        Inputs::Stdin => {
-            let file = CaptureFile {
-                path: None,
-                name: "-".to_owned(),
-                size: 0,
-                label: FileLabel::default(),
-            };
-            let tasks = vec![CaptureTask { files: vec![file] }];
-            return Ok(FoundCaptures { tasks, shown, octets: None, is_single: true });
-        }
-        Inputs::Files { files, unreadable } => (files, unreadable),
-    };
-    for what in unreadable {
-        console.left_out(what);
-    }
-    if others > 0 {
-        tracing::info!("{shown}: {others} files that are no captures");
-    }
-    if files.is_empty() {
-        bail!("{shown}: expected captures, found none");
-    }
-    // With --anonymize, names of files are replaced too: they may identify hosts or persons.
-    let name = |n: usize, name| {
-        if args.anonymize.is_some() { format!("capture-{:05}", n + 1) } else { name }
-    };
-    let files = files.into_iter().enumerate().map(|(n, found)| {
-        let InputFile { path, name: below, size } = found;
-        let label = labels.map_or_else(FileLabel::default, |labels| labels.file(&path, &below));
-        CaptureFile { path: Some(path), name: name(n, below), size, label }
-    });
-    let tasks = if args.merge {
-        vec![CaptureTask { files: files.collect() }]
-    } else {
-        files.map(|file| CaptureTask { files: vec![file] }).collect()
-    };
-    let is_single = matches!(paths, [one] if !one.is_dir());
-    Ok(FoundCaptures { tasks, shown, octets, is_single })
-}
-
-/// Returns whether the name is that of a capture. A file with such a name that is no capture is
-/// reported.
-fn is_capture_name(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let name = PACKED.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
-    // tcpdump -C writes x.pcap0, x.pcap1, ...; others x.pcap.1.
-    let unnumbered = name.trim_end_matches(|c: char| c.is_ascii_digit());
-    let unnumbered = unnumbered.strip_suffix('.').unwrap_or(unnumbered);
-    let has_end = |name: &str| CAPTURES.iter().any(|end| name.ends_with(end));
-    has_end(name) || has_end(unnumbered) || is_ring_name(name)
-}
-
-/// Returns whether the name is one that `dumpcap -b` gives: `x_00001_20260101120000` or, with
-/// `nametimenum`, `x_20260101120000_00001`.
-fn is_ring_name(name: &str) -> bool {
-    let mut parts = name.rsplit('_');
-    let mut digits = || {
-        let part = parts.next()?;
-        part.bytes().all(|octet| octet.is_ascii_digit()).then_some(part.len())
-    };
-    let (last, before) = (digits(), digits());
-    parts.next().is_some()
-        && matches!((last, before), (Some(14), Some(5..)) | (Some(5..), Some(14)))
-}
-
-/// Ends of the names of compressed files and archives.
-const PACKED: [&str; 11] =
-    [".gz", ".zst", ".bz2", ".xz", ".lz4", ".zip", ".7z", ".rar", ".z", ".lzma", ".lz"];
-/// Ends of the names of captures in the formats that are read, and in those of other programs.
-const CAPTURES: [&str; 16] = [
-    ".pcap", ".pcapng", ".cap", ".snoop", ".dmp", ".ntar", ".erf", ".5vw", ".bfr", ".trc", ".syc",
-    ".fdc", ".pkt", ".acp", ".tpc", ".vwr",
-];
-
-/// Returns whether a file begins like a capture format or an archive that is not read, which is
-/// reported.
-fn is_foreign(path: &Path) -> bool {
-    let mut head = [0; 16];
-    let read = File::open(path).and_then(|mut file| file.read(&mut head));
-    read.is_ok_and(|len| foreign_format(&head[..len]).is_some())
-}
-
 /// Writer of all outputs. They are created with the first message, so that an input without any
 /// capture leaves none.
 struct OutputWriter<'a> {
@@ -274,6 +180,8 @@ struct OutputWriter<'a> {
     console: &'a Console,
     found: &'a FoundCaptures,
     create: &'a mut CreateSink<'a>,
+    /// Part of the dataset that is written, if it is not the whole.
+    part: Option<&'a PartRun>,
     outputs: Option<Outputs>,
     summary: Summary,
 }
@@ -410,7 +318,10 @@ impl OutputWriter<'_> {
     /// Returns the outputs, and creates them in the first call.
     fn outputs(&mut self) -> anyhow::Result<&mut Outputs> {
         if self.outputs.is_none() {
-            let dataset = (self.create)(self.output)?;
+            let dataset = match self.part {
+                Some(part) => rows::create_part(self.args, part)?,
+                None => (self.create)(self.output)?,
+            };
             let create = |path: &Option<PathBuf>, kind: FileKind| {
                 let on_existing = kind.on_existing(self.args.force);
                 let create = |path| SideOutput::create(path, on_existing, self.console);
@@ -427,9 +338,9 @@ impl OutputWriter<'_> {
     /// Completes all outputs and gives them their names.
     ///
     /// # Errors
-    /// If no capture could be read, or an output cannot be written.
+    /// If no capture of the whole could be read, or an output cannot be written.
     fn finish(mut self) -> anyhow::Result<Summary> {
-        if self.summary.captures == 0 {
+        if self.summary.captures == 0 && self.part.is_none() {
             bail!("{}: expected captures, found none that can be read", self.found.shown);
         }
         self.outputs()?;
@@ -441,7 +352,13 @@ impl OutputWriter<'_> {
             }
             // If there is no room for one of them, the dataset does not appear either.
             side_outputs.iter_mut().try_for_each(SideOutput::flush_and_sync)?;
-            self.summary.written = outputs.dataset.finish()?;
+            match self.part {
+                Some(part) => outputs.dataset.finish_part(part, |written| {
+                    self.summary.written = written;
+                    PartReport::new(self.console.left_out_count(), &self.summary)
+                })?,
+                None => self.summary.written = outputs.dataset.finish()?,
+            }
             side_outputs.into_iter().try_for_each(SideOutput::commit)?;
         }
         Ok(self.summary)

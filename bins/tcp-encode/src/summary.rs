@@ -7,6 +7,7 @@ use arrowio::Written;
 use clikit::text::{count, octets, percent};
 use serde::Serialize;
 use serde::ser::SerializeMap;
+use serde_json::{Map, Value};
 
 use crate::args::Args;
 use crate::counts::EncodeCounts;
@@ -207,6 +208,40 @@ impl Summary {
         }
         Ok(())
     }
+}
+
+/// Completes the sum of the summaries of several parts: quotients are those of the sums.
+pub(crate) fn complete(sum: &mut Map<String, Value>) {
+    for (key, part, whole) in [
+        ("packets_twice_share", "packets_twice", "tcp_packets"),
+        ("tokens_per_packet", "tokens", "packets_kept"),
+    ] {
+        let quotient = share(number(sum, part), number(sum, whole));
+        sum.insert(key.to_owned(), quotient.into());
+    }
+}
+
+/// Prints the sum of the summaries of several parts.
+pub(crate) fn fmt_sum(sum: &Map<String, Value>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let n = |key: &str| number(sum, key);
+    let (captures, flows, kept) = (n("captures"), n("conversations"), n("flows_kept"));
+    let read = format!("{} ({})", plural(captures, "capture"), octets(n("octets_read")));
+    line(f, "read", captures, &read)?;
+    line(f, "", n("frames"), &plural(n("frames"), "frame"))?;
+    line(f, "", n("tcp_packets"), &plural(n("tcp_packets"), "TCP packet"))?;
+    line(f, "", flows, &plural(flows, "flow"))?;
+    line(f, "kept", kept, &format!("{} ({})", plural(kept, "flow"), percent(kept, flows)))?;
+    line(f, "", n("packets_kept"), &plural(n("packets_kept"), "packet"))?;
+    let per_packet = share(n("tokens"), n("packets_kept"));
+    line(f, "tokens", n("tokens"), &format!("tokens, {per_packet:.2} a packet"))?;
+    let files = n("files_written");
+    let written = format!("{} ({})", plural(files, "file"), octets(n("octets_written")));
+    line(f, "written", files, &written)
+}
+
+/// Returns the number under a key of a summary; 0 if there is none.
+fn number(sum: &Map<String, Value>, key: &str) -> u64 {
+    sum.get(key).and_then(Value::as_u64).unwrap_or(0)
 }
 
 /// Returns `n` as a share of `all`; 0 of nothing.

@@ -53,7 +53,7 @@ impl CaptureFile {
     }
 }
 
-/// Captures that are read as one: a single one, or all with `--merge`.
+/// Captures that are read as one: a single one, or with `--merge` all or those of a folder.
 #[derive(Clone, Debug)]
 pub(crate) struct CaptureTask {
     /// Captures in the order of the inputs.
@@ -69,6 +69,11 @@ impl CaptureTask {
     /// Returns the capture that holds the first frame of a flow.
     pub(crate) fn file_of(&self, first_frame: u64) -> Option<&CaptureFile> {
         self.files.get(FrameId::of(first_frame).capture())
+    }
+
+    /// Returns the size of all captures when they were found, in octets.
+    pub(crate) fn size(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
     }
 
     /// Begins to read the captures.

@@ -129,6 +129,8 @@ impl<W: Write> DatasetWriter<W> {
 /// when it is complete.
 pub struct FolderWriter {
     folder: PathBuf,
+    /// Beginning of the names of the shards.
+    stem: String,
     meta: DatasetMeta,
     options: WriteOptions,
     vectors: Vec<VectorColumn>,
@@ -156,12 +158,20 @@ impl FolderWriter {
     ) -> FolderWriter {
         FolderWriter {
             folder: folder.to_owned(),
+            stem: "flows".to_owned(),
             meta: meta.clone(),
             options: *options,
             vectors: vectors.to_vec(),
             shard: None,
             written: Written::default(),
         }
+    }
+
+    /// Names the shards `STEM-00000.arrow` and so on. The stem should begin with `flows-`, as
+    /// [`SHARDS`](crate::SHARDS) expects.
+    #[must_use]
+    pub fn with_stem(self, stem: String) -> FolderWriter {
+        FolderWriter { stem, ..self }
     }
 
     /// Adds a row.
@@ -218,7 +228,8 @@ impl FolderWriter {
     /// Creates the next shard.
     fn create_shard(&self) -> Result<Shard, Error> {
         let extension = self.options.format.extension();
-        let path = self.folder.join(format!("flows-{:05}.{extension}", self.written.files));
+        let name = format!("{}-{:05}.{extension}", self.stem, self.written.files);
+        let path = self.folder.join(name);
         let name = path.display().to_string();
         let file = File::create(&path).map_err(|e| ErrorKind::from(e).at(&name))?;
         let to = BufWriter::with_capacity(1 << 16, file);

@@ -67,21 +67,7 @@ impl AtomicFolder {
         self.sync()?;
         let AtomicFolder { target, temporary, on_existing } = self;
         let mut all = unfinished();
-        // A folder that another process has created since is exchanged only if it may be replaced;
-        // `rename` replaces an empty folder alone.
-        let replaces = matches!(on_existing, OnExisting::Replace(_)) && is_non_empty(&target);
-        let old = if replaces {
-            Some(exchange(&temporary.path, &target).map_err(Error::at(&target))?)
-        } else {
-            None
-        };
-        if old.is_none()
-            && let Err(e) = fs::rename(&temporary.path, &target)
-        {
-            drop(all);
-            check_replaceable(&target, on_existing)?;
-            return Err(Error::at(&target)(e));
-        }
+        let old = put_in_place(&temporary.path, &target, on_existing)?;
         all.remove(&temporary.path);
         let synced = sync_dir(parent(&target));
         if let Some(old) = old {
@@ -91,6 +77,31 @@ impl AtomicFolder {
         drop(all);
         synced
     }
+}
+
+/// Puts the files of a folder that is complete on the disk, and renames it to `target` as
+/// [`AtomicFolder::commit`] does. Meant for a folder that several processes have filled.
+///
+/// # Errors
+/// As [`AtomicFolder::commit`]; the folder then has its old name.
+pub fn move_folder(from: &Path, target: &Path, on_existing: OnExisting) -> Result<()> {
+    check_replaceable(target, on_existing)?;
+    sync_tree(from).map_err(Error::at(from))?;
+    let old = put_in_place(from, target, on_existing)?;
+    sync_dir(parent(target))?;
+    old.map_or(Ok(()), |old| fs::remove_dir_all(&old).map_err(Error::at(&old)))
+}
+
+/// Renames a folder to `target`. Returns the path of the folder that was there, if it had entries.
+fn put_in_place(from: &Path, target: &Path, on_existing: OnExisting) -> Result<Option<PathBuf>> {
+    // A folder that another process has created since is exchanged only if it may be replaced;
+    // `rename` replaces an empty folder alone.
+    if matches!(on_existing, OnExisting::Replace(_)) && is_non_empty(target) {
+        return exchange(from, target).map(Some).map_err(Error::at(target));
+    }
+    fs::rename(from, target).map(|()| None).map_err(|error| {
+        check_replaceable(target, on_existing).err().unwrap_or_else(|| Error::at(target)(error))
+    })
 }
 
 /// Returns whether a folder exists and has an entry.
@@ -249,6 +260,37 @@ mod tests {
         assert!(refused.to_string().contains("not empty"), "{refused}");
         assert_eq!(listing(&target), ["first"]);
         assert_eq!(listing(dir.path()), ["set"]);
+    }
+
+    #[test]
+    fn a_folder_is_moved_to_a_name_that_is_free_or_its_own_kind() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, target) = (dir.path().join("set.parts"), dir.path().join("set"));
+        let fill = |folder: &Path, name: &str| {
+            fs::create_dir_all(folder).unwrap();
+            fs::write(folder.join(name), name).unwrap();
+        };
+        let is_old = |path: &Path| path.file_name().is_some_and(|name| name == "old");
+        let old = OnExisting::Replace(FileKind { name: "an old file", is_at: is_old });
+        fill(&from, "old");
+        fs::create_dir(&target).unwrap();
+        move_folder(&from, &target, OnExisting::Fail).unwrap();
+        assert_eq!(
+            (listing(dir.path()), listing(&target)),
+            (vec!["set".into()], vec!["old".into()])
+        );
+        fill(&from, "new");
+        let refused = move_folder(&from, &target, OnExisting::Fail).unwrap_err().to_string();
+        assert!(refused.ends_with("not empty"), "{refused}");
+        assert_eq!(listing(&from), ["new"]);
+        move_folder(&from, &target, old).unwrap();
+        assert_eq!(
+            (listing(dir.path()), listing(&target)),
+            (vec!["set".into()], vec!["new".into()])
+        );
+        fill(&from, "newer");
+        move_folder(&from, &target, old).unwrap_err();
+        assert_eq!((listing(&from), listing(&target)), (vec!["newer".into()], vec!["new".into()]));
     }
 
     #[test]

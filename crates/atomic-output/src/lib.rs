@@ -55,7 +55,7 @@ mod testing;
 pub use error::{Error, Result};
 pub use existing::{FileKind, OnExisting, has_name_like};
 pub use file::{AtomicFile, check_file};
-pub use folder::{AtomicFolder, check_folder};
+pub use folder::{AtomicFolder, check_folder, move_folder};
 pub use lock::{FolderLock, lock_folder};
 pub use names::{TEMPORARY_SUFFIX, is_temporary};
 pub use temporary::remove_unfinished;

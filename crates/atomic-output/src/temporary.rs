@@ -60,7 +60,11 @@ impl Temporary {
         let mut all = unfinished();
         loop {
             let path = next_temporary(target)?;
-            let made = make(&path).map_err(failed)?;
+            let made = match make(&path) {
+                // A process of this number has left it, on another machine or in another container.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+                made => made.map_err(failed)?,
+            };
             match lock(&path) {
                 Ok(_lock) => {
                     all.insert(path.clone());
@@ -119,4 +123,27 @@ fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     fs::rename(from, to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_another_machine_has_taken_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("set");
+        let make = |path: &Path| {
+            // A folder of the same name, as a process of the same number elsewhere has made it.
+            let is_first = fs::read_dir(dir.path()).unwrap().count() == 0;
+            if is_first {
+                fs::create_dir(path).unwrap();
+            }
+            fs::create_dir(path)
+        };
+        let (temporary, ()) = Temporary::create(&target, make).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        drop(temporary);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 }

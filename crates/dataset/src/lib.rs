@@ -3,7 +3,8 @@
 //! [`RowEncoder`] and [`RowDecoder`] turn flows into rows and back in either token code,
 //! [`summarize`] computes the columns next to the tokens, [`Sink`] writes a dataset as an output
 //! that is complete or absent, [`CompleteFlows`] reads captures and datasets alike, and [`Corpus`]
-//! is a dataset as training wants it: distinct flows, split, shuffled.
+//! is a dataset as training wants it: distinct flows, split, shuffled. [`PartRun`] is one of the
+//! parts that several processes write a dataset in, and [`join`] makes one of them.
 //!
 //! A flow becomes a row, and the row the same flow:
 //!
@@ -32,6 +33,8 @@ mod corpus;
 mod hash;
 mod near_duplicates;
 mod pack;
+mod parts;
+mod shard;
 mod sink;
 mod source;
 mod split;
@@ -42,6 +45,9 @@ pub use self::codec::{CODEC_IDS, DECODED_IDS, RowCodec, RowDecoder, RowEncoder, 
 pub use self::corpus::{Corpus, CorpusError, CorpusOptions, NearDuplicates, TokenCheck};
 pub use self::near_duplicates::without_time;
 pub use self::pack::{FlowPiece, Row, continued_flows, pack_rows, split_row};
+pub use self::parts::{
+    Manifest, PartRecord, PartReport, PartRun, PartsError, RunPart, RunSettings, fingerprint, join,
+};
 pub use self::sink::{Destination, Sink, SinkError, SinkOptions};
 pub use self::source::{
     CompleteFlows, LeftOut, SourceError, begins_like_capture, is_capture, is_dataset_or_capture,

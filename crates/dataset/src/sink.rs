@@ -5,18 +5,15 @@ use std::path::{Path, PathBuf};
 
 use arrowio::{
     BatchWriter, Batches, Compression, DatasetFormat, DatasetMeta, DatasetWriter, FlowRow,
-    FolderWriter, SHARDS, VectorColumn, WriteOptions, Written,
+    FolderWriter, VectorColumn, WriteOptions, Written,
 };
-use atomic_output::{AtomicFile, AtomicFolder, FileKind, has_name_like};
+use atomic_output::{AtomicFile, AtomicFolder, FileKind};
+
+use crate::parts::{PartReport, PartRun, PartsError};
+use crate::shard::SHARD;
 
 /// Files that a dataset of one file may replace.
 const DATASET_FILE: FileKind = FileKind { name: "a dataset", is_at: arrowio::is_dataset };
-
-/// Files that a folder holds if a dataset may replace it.
-const SHARD: FileKind = FileKind {
-    name: "a dataset",
-    is_at: |path| SHARDS.iter().any(|name| has_name_like(path, name)) && arrowio::is_dataset(path),
-};
 
 /// Place that a dataset is written to, and its format there.
 pub enum Destination<'w> {
@@ -158,6 +155,9 @@ pub enum SinkError {
     /// Rows cannot be written.
     #[error(transparent)]
     Dataset(#[from] arrowio::Error),
+    /// A part of a dataset cannot be recorded.
+    #[error(transparent)]
+    Part(#[from] PartsError),
 }
 
 /// Options of [`Sink::create`], for every destination.
@@ -170,6 +170,13 @@ pub struct SinkOptions {
     pub stream_batch_tokens: Option<usize>,
     /// Compression of all columns.
     pub compression: Compression,
+}
+
+impl SinkOptions {
+    /// Returns the options of a file in a format.
+    fn write(&self, format: DatasetFormat) -> WriteOptions {
+        WriteOptions { format, compression: self.compression, ..WriteOptions::default() }
+    }
 }
 
 /// Dataset that is being written. A file or folder appears under its name only when
@@ -207,8 +214,7 @@ impl<'w> Sink<'w> {
         options: &SinkOptions,
         vectors: &[VectorColumn],
     ) -> Result<Sink<'w>, SinkError> {
-        let compression = options.compression;
-        let write = |format| WriteOptions { format, compression, ..WriteOptions::default() };
+        let write = |format| options.write(format);
         Ok(Sink(match destination {
             Destination::Stream { name, to } => {
                 let mut write = write(DatasetFormat::Stream);
@@ -228,6 +234,22 @@ impl<'w> Sink<'w> {
                 SinkWriter::Folder(writer, folder)
             }
         }))
+    }
+
+    /// Creates a part of a dataset, to be ended with [`finish_part`](Sink::finish_part).
+    ///
+    /// # Errors
+    /// If the part's folder cannot be created, or the part is there and must not be replaced.
+    pub fn create_part(
+        run: &PartRun,
+        format: DatasetFormat,
+        meta: &DatasetMeta,
+        options: &SinkOptions,
+    ) -> Result<Sink<'w>, SinkError> {
+        let folder = AtomicFolder::create(&run.path(), PartRun::on_existing(options.force))?;
+        let writer = FolderWriter::new(folder.path(), meta, &options.write(format))
+            .with_stem(run.part().shard_stem());
+        Ok(Sink(SinkWriter::Folder(writer, folder)))
     }
 
     /// Creates a dataset in memory, and the record batches that become it.
@@ -284,5 +306,22 @@ impl<'w> Sink<'w> {
                 Ok(written)
             }
         }
+    }
+    /// Writes the remaining rows and the record of the part, with the report that `report` makes of
+    /// the counts, and gives the part's folder its name.
+    ///
+    /// # Errors
+    /// As [`finish`](Sink::finish), and if the sink is not one of
+    /// [`create_part`](Sink::create_part).
+    pub fn finish_part(
+        self,
+        run: &PartRun,
+        report: impl FnOnce(Written) -> PartReport,
+    ) -> Result<(), SinkError> {
+        let SinkWriter::Folder(writer, folder) = self.0 else {
+            return Err(PartsError::refuse(&run.path(), "expected a folder for a part").into());
+        };
+        run.put_record(folder.path(), report(writer.finish()?))?;
+        Ok(folder.commit()?)
     }
 }

@@ -1,6 +1,7 @@
 //! The program from outside: what it reads, writes and says, and how it exits.
 
 mod panics;
+mod parts;
 
 use std::collections::HashSet;
 use std::fs::{self, File};

@@ -8,6 +8,7 @@ mod labels;
 mod merge;
 mod not_read;
 mod one_session;
+mod parts;
 
 use std::fs;
 use std::path::{Path, PathBuf};
