@@ -125,6 +125,10 @@ bench-datasets *ARGS:
 bench-attention *ARGS:
     scripts/bench/attention "$@"
 
+# tasks of analysis: baselines and read-outs of models, from captures to docs/benchmark.md and target/benchmark/benchmark.html
+benchmark *ARGS:
+    scripts/bench/benchmark "$@"
+
 # which parts of the model earn their place: rows of docs/results.md
 ablations *ARGS:
     scripts/bench/ablations "$@"

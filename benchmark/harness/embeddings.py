@@ -1,0 +1,150 @@
+"""What models say of flows: embeddings, bits, the captures that they were trained on, and how long a verdict takes."""
+
+import json
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+
+import features
+import flows
+import learners
+
+AT = [3, 5, 10, 20, 30]
+RANDOM = "{}, random weights"
+COLUMN = "embedding"
+
+
+def toml(settings):
+    """Settings of config.json as tcp-train's --config takes them: values, then tables."""
+    def lines(values):
+        return [f"{key} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, dict)]
+    out = lines(settings)
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            out += [f"[{key}]", *lines(value)]
+    return "\n".join(out) + "\n"
+
+
+def random_weights(model, a):
+    """A model folder with the weights that training of this model begins with: one step, too small to change any."""
+    folder, config = a.out / f"random-{model.name}", a.out / f"random-{model.name}.toml"
+    if not folder.exists():
+        settings = json.loads((model / "config.json").read_text())["settings"]
+        config.write_text(toml(settings | {"max_steps": 1, "learning_rate": 1e-30, "warm_up": 0.0, "validation_share": 0.0, "test_share": 0.0}))
+        flows.run(a.programs / "tcp-train", "train", "--quiet", "--config", config, "--input-dir", testdata(a), "--output-dir", folder, "--threads", 2)
+    return folder
+
+
+def testdata(a):
+    """The captures of testdata as a dataset: what vectors are whitened by, so that no flow that is judged has a part in it."""
+    dataset = a.out / "testdata.parquet"
+    if not dataset.exists():
+        flows.run(a.programs / "tcp-encode", "--quiet", a.testdata, dataset, accept=(0, 1))
+    return dataset
+
+
+def embed(model, dataset, target, a):
+    flows.run(a.programs / "tcp-train", "embed", model, dataset, target, "--at", ",".join(map(str, AT)), "--whiten-by", testdata(a), "--force", "--quiet",
+              "--threads", 2)
+
+
+def vectors(path, table):
+    """The columns of vectors of a file, by the number of packets ("" at the end), in the order of the table's flows."""
+    found = pq.read_table(path)
+    keys = {key: i for i, key in enumerate(zip(found["source"].to_pylist(), found["first_frame"].to_pylist()))}
+    order = [keys.get(key, -1) for key in zip(table["source"].to_pylist(), table["first_frame"].to_pylist())]
+    if -1 in order:
+        raise ValueError(f"{path}: expected an embedding of each flow, found none of {table['source'][order.index(-1)]}")
+    views = {}
+    for name in found.column_names:
+        if name == COLUMN or name.startswith(COLUMN + "_"):
+            column = found[name].combine_chunks()
+            values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+            views[name[len(COLUMN) + 1:]] = values[order].astype(np.float32)
+    return views
+
+
+def load(name, dataset, table, a, say):
+    """The vectors of each model for the flows of a dataset."""
+    found = {}
+    for model_name, folder in a.models:
+        for label, weights in ((model_name, folder), (RANDOM.format(model_name), random_weights(folder, a))):
+            say(f"{name}: embedding by {label}")
+            target = a.out / f"{name}-{label.replace(', ', '-').replace(' ', '-')}.parquet"
+            embed(weights, dataset, target, a)
+            found[label] = vectors(target, table)
+    return found
+
+
+def contamination(task, hashes, captures, a):
+    """How many of the captures that are tested each model was trained on, by the hashes in its folder."""
+    tested = {captures[i] for folds in task.tests.values() for _, test in folds for i in test}
+    out = {}
+    for name, folder in a.models:
+        listed = folder / "captures.sha256"
+        if listed.exists():
+            known = set(listed.read_text().split())
+            out[name] = [sum(hashes[capture] in known for capture in tested), len(tested)]
+    return out
+
+
+def bits(dataset, data, a, say):
+    """Bits per packet of each flow under each model."""
+    out = {}
+    numbered = a.out / "numbered.parquet"
+    table = pq.read_table(dataset)
+    at = table.schema.get_field_index("source")
+    pq.write_table(table.set_column(at, "source", [[str(i) for i in range(table.num_rows)]]).replace_schema_metadata(table.schema.metadata), numbered)
+    tokens = [np.asarray(t).tobytes() for t in data.flows["tokens"].to_numpy()]
+    for name, folder in a.models:
+        say(f"T4: bits by {name}")
+        lines = flows.run(a.programs / "tcp-train", "score", "--checkpoint-path", folder, "--input-dir", numbered, "--quiet", "--threads", 2).splitlines()
+        scored = [json.loads(line) for line in lines]
+        by_tokens = {tokens[int(s["source"])]: s["bits"] / s["packets"] for s in scored}
+        by_sequence = {data.keys[int(s["source"])]: s["bits"] / s["packets"] for s in scored}
+        # A flow that differs from many others in time alone is not scored, and gets the bits of one of them.
+        out[name] = np.array([by_tokens.get(t, by_sequence.get(k, np.nan)) for t, k in zip(tokens, data.keys)])
+        out[name] = np.where(np.isnan(out[name]), np.nanmedian(out[name]), out[name])
+    return out
+
+
+def speed(folder, captures, y, a, say):
+    """Flows and packets a second from captures to verdicts, one of the classes y of the recorded flows: by the forest, and by a
+    linear probe of each model."""
+    out = {}
+    dataset, again = a.out / "recorded.parquet", a.out / "speed.parquet"
+    table = pq.read_table(dataset)
+
+    def timed(name, verdicts):
+        say(f"speed: {name}")
+        begin = time.monotonic()
+        count = verdicts()
+        seconds = time.monotonic() - begin
+        out[name] = {"flows": table.num_rows / seconds, "packets": count / seconds}
+
+    def encoded():
+        flows.encode(a.programs, folder, captures, again)
+        return pq.read_table(again)
+
+    def by_forest():
+        packets = flows.packets(a.programs, encoded(), a.out)
+        learner.predict((features.series(packets) + features.syn_fields(packets)).values)
+        return len(packets.gap)
+
+    packets = flows.packets(a.programs, table, a.out)
+    learner = learners.fitted_forest((features.series(packets) + features.syn_fields(packets)).values, y)
+    timed("forest, SYN fields", by_forest)
+    for name, model in a.models:
+        target = a.out / "speed-embedded.parquet"
+        embed(model, dataset, target, a)
+        probe = learners.fitted_probe(vectors(target, table)[""], y)
+
+        def by_probe():
+            encoded()
+            flows.run(a.programs / "tcp-train", "embed", model, again, target, "--whiten-by", testdata(a), "--force", "--quiet", "--threads", 2)
+            probe.predict(vectors(target, table)[""])
+            return len(packets.gap)
+
+        timed(f"{name}, linear probe", by_probe)
+    return out
