@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use anyhow::Context;
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokenizer::FlowIdentity;
 use tokenizer::field::FlowHeader;
 
 use crate::args::IdentityArgs;
+use crate::hosts::{Hosts, Stack};
 use crate::networks::{CLIENT_NETS, NetworkPair, SERVER_NETS};
 use crate::ports::EphemeralPorts;
 use crate::reject_reason::RejectReason;
@@ -25,12 +26,16 @@ const ADDRESS_PAIR_TRIES: usize = 16;
 const TIME_WAIT_NS: i64 = 60_000_000_000;
 
 /// Properties of a flow that restrict its 4-tuple.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct TupleHints {
     /// Time from the first packet to the last one.
     pub(crate) duration_ns: i64,
     /// Way in which the client's system picks its port.
     pub(crate) client_ports: EphemeralPorts,
+    /// TCP stack of the client.
+    pub(crate) client: Stack,
+    /// TCP stack of the server.
+    pub(crate) server: Stack,
 }
 
 /// Draws identities, flow after flow, in the order of the dataset.
@@ -41,6 +46,8 @@ pub(crate) struct IdentitySampler {
     next_start_ns: i64,
     flows_per_second: f64,
     in_use: TuplesInUse,
+    client_hosts: Hosts,
+    server_hosts: Hosts,
 }
 
 impl IdentitySampler {
@@ -56,6 +63,8 @@ impl IdentitySampler {
             next_start_ns: args.start_time.0,
             flows_per_second: args.flows_per_second,
             in_use: TuplesInUse::default(),
+            client_hosts: Hosts::default(),
+            server_hosts: Hosts::default(),
         })
     }
 
@@ -88,7 +97,7 @@ impl IdentitySampler {
         }
         let hints = hints(identity);
         let end_ns = start_ns.saturating_add(hints.duration_ns).saturating_add(TIME_WAIT_NS);
-        Ok(self.assign_tuple(identity, header, hints.client_ports, start_ns..end_ns))
+        Ok(self.assign_tuple(identity, header, hints, start_ns..end_ns))
     }
 
     /// Returns the start of the next flow, rounded down to its unit of time, and draws the gap to
@@ -109,13 +118,13 @@ impl IdentitySampler {
         &mut self,
         identity: &mut FlowIdentity,
         header: &FlowHeader,
-        ports: EphemeralPorts,
+        hints: TupleHints,
         alive: Range<i64>,
     ) -> Option<RejectReason> {
         let given = identity.clone();
         let found = self
-            .find_new_tuple(&given, header, ports)
-            .or_else(|| self.find_free_tuple(&given, header, ports, alive.start));
+            .find_new_tuple(&given, header, &hints)
+            .or_else(|| self.find_free_tuple(&given, header, &hints, alive.start));
         let Some(tuple) = found else {
             let (clients, servers) = (
                 self.clients.of_version(header.ip_version),
@@ -131,6 +140,8 @@ impl IdentitySampler {
             ));
         };
         self.in_use.add(tuple, alive);
+        self.client_hosts.add(tuple.client, hints.client);
+        self.server_hosts.add(tuple.server, hints.server);
         identity.client.addr = Some(tuple.client);
         identity.client_port = Some(tuple.client_port);
         identity.server.addr = Some(tuple.server);
@@ -138,15 +149,25 @@ impl IdentitySampler {
     }
 
     /// Draws the address of the client and that of the server, each unless it is given.
-    fn draw_addresses(&mut self, given: &FlowIdentity, header: &FlowHeader) -> (IpAddr, IpAddr) {
+    fn draw_addresses(
+        &mut self,
+        given: &FlowIdentity,
+        header: &FlowHeader,
+        hints: &TupleHints,
+    ) -> (IpAddr, IpAddr) {
         let (clients, servers) = (
             self.clients.of_version(header.ip_version),
             self.servers.of_version(header.ip_version),
         );
-        let client =
-            given.client.addr.unwrap_or_else(|| clients.host(random_host(&mut self.random)));
-        let server =
-            given.server.addr.unwrap_or_else(|| servers.host(random_host(&mut self.random)));
+        let random = &mut self.random;
+        let client = given
+            .client
+            .addr
+            .unwrap_or_else(|| self.client_hosts.draw(&hints.client, clients, false, random));
+        let server = given
+            .server
+            .addr
+            .unwrap_or_else(|| self.server_hosts.draw(&hints.server, servers, true, random));
         (client, server)
     }
 
@@ -155,11 +176,12 @@ impl IdentitySampler {
         &mut self,
         given: &FlowIdentity,
         header: &FlowHeader,
-        ports: EphemeralPorts,
+        hints: &TupleHints,
     ) -> Option<FourTuple> {
         (0..NEW_TUPLE_TRIES).find_map(|_| {
-            let (client, server) = self.draw_addresses(given, header);
-            let client_port = given.client_port.unwrap_or_else(|| ports.sample(&mut self.random));
+            let (client, server) = self.draw_addresses(given, header, hints);
+            let client_port =
+                given.client_port.unwrap_or_else(|| hints.client_ports.sample(&mut self.random));
             let tuple = FourTuple { client, client_port, server, server_port: header.server_port };
             (client != server && self.in_use.is_new(tuple)).then_some(tuple)
         })
@@ -171,12 +193,12 @@ impl IdentitySampler {
         &mut self,
         given: &FlowIdentity,
         header: &FlowHeader,
-        ports: EphemeralPorts,
+        hints: &TupleHints,
         time_ns: i64,
     ) -> Option<FourTuple> {
-        let range = ports.range();
+        let range = hints.client_ports.range();
         (0..ADDRESS_PAIR_TRIES).find_map(|_| {
-            let (client, server) = self.draw_addresses(given, header);
+            let (client, server) = self.draw_addresses(given, header, hints);
             // The search begins at a random port and wraps around.
             let first = self.random.random_range(range.clone());
             let ports = given.client_port.map_or(range.clone(), |port| port..=port);
@@ -206,11 +228,6 @@ fn check_ip_version(identity: &FlowIdentity, header: &FlowHeader) -> Option<Reje
             message,
         ))
     })
-}
-
-/// Draws 128 bits for the host part of an address.
-fn random_host(random: &mut impl Rng) -> u128 {
-    u128::from(random.next_u64()) << 64 | u128::from(random.next_u64())
 }
 
 #[cfg(test)]
@@ -244,7 +261,12 @@ mod tests {
         ip_version: u8,
         duration_ns: i64,
     ) -> Option<RejectReason> {
-        let hints = TupleHints { duration_ns, client_ports: EphemeralPorts::Linux };
+        let hints = TupleHints {
+            duration_ns,
+            client_ports: EphemeralPorts::Linux,
+            client: Stack::default(),
+            server: Stack::default(),
+        };
         sampler.complete(identity, &header(ip_version), |_| hints).unwrap()
     }
 

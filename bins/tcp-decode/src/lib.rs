@@ -4,6 +4,7 @@
 
 mod args;
 mod frame;
+mod hosts;
 mod identity;
 mod labels;
 mod merge;

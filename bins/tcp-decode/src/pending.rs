@@ -9,10 +9,11 @@
 
 use arrowio::{FlowRow, Tokens};
 use dataset::RowDecoder;
-use flowtrack::Flow;
+use flowtrack::{Direction, Flow};
 use tokenizer::field::{self, FlowHeader};
 use tokenizer::{DecodeError, FlowIdentity, Synthesized};
 
+use crate::hosts::Stack;
 use crate::identity::TupleHints;
 use crate::ports::EphemeralPorts;
 
@@ -102,15 +103,18 @@ impl PendingDecoder {
     /// gets a duration of 0: its fault is found, and named, when it is to be written.
     pub(crate) fn tuple_hints(&mut self, pending: &mut PendingFlow) -> TupleHints {
         let column = pending.row.summary.as_ref().map(|summary| summary.duration_ns.max(0));
+        let hints = |opening: &Flow, duration_ns: i64| TupleHints {
+            duration_ns,
+            client_ports: EphemeralPorts::from_opening(opening),
+            client: Stack::from_opening(opening, Direction::Forward),
+            server: Stack::from_opening(opening, Direction::Reverse),
+        };
         if (column.is_none() || pending.decoded.is_some())
             && let Ok((flow, _)) = self.decoded(pending)
         {
-            let client_ports = EphemeralPorts::from_opening(flow);
-            let duration_ns = column.unwrap_or_else(|| duration_ns(flow));
-            return TupleHints { duration_ns, client_ports };
+            return hints(flow, column.unwrap_or_else(|| duration_ns(flow)));
         }
-        let client_ports = self.rows.decode_opening(&pending.row, EphemeralPorts::from_opening);
-        TupleHints { duration_ns: column.unwrap_or(0), client_ports }
+        self.rows.decode_opening(&pending.row, |opening| hints(opening, column.unwrap_or(0)))
     }
 
     /// Returns the packets of a flow, and counts of the values that had to be made up.

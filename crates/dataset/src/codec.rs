@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use arrowio::{CodecId, DatasetMeta, FIELD_1, FlowRow, Tokens};
-use flowtrack::Flow;
+use flowtrack::{Direction, Flow};
 use rand::Rng;
 use tcpwire::Flags;
 use tokenizer::field::{self, CloseKind, Field, FlowHeader, SessionClass, TimeUnit};
@@ -20,7 +20,8 @@ pub const DECODED_IDS: [CodecId; 3] = [RowCodec::Field.id(), FIELD_1, RowCodec::
 
 use crate::bases::draw_bases;
 
-/// Number of tokens that hold the first packet of most flows, and of every flow.
+/// Number of tokens that hold the first packet of either side in most flows, and the client's first
+/// one in every flow.
 const OPENING: usize = 32;
 const LONGEST_OPENING: usize = 256;
 
@@ -196,15 +197,17 @@ impl RowDecoder {
         self.decode_with(&row.tokens, &identity).map(|(flow, _)| flow)
     }
 
-    /// Decodes the first packets of a row's flow and returns the result of `look` on them. The flow
-    /// has no packets if the first one is not valid.
+    /// Decodes the first packets of a row's flow, up to the first one of each side if that comes
+    /// early, and returns the result of `look` on them. The flow has no packets if the first one is
+    /// not valid.
     pub fn decode_opening<T>(&mut self, row: &FlowRow, look: impl FnOnce(&Flow) -> T) -> T {
         let mut flow = self.empty_flow();
         // Tokens that are cut off are an error, with the packets before the cut decoded.
         match &row.tokens {
             Tokens::U16(tokens) => {
                 let _cut = self.field.decode(start(tokens, OPENING), &row.identity, &mut flow);
-                if flow.packets.is_empty() {
+                let has = |d| flow.packets.iter().any(|packet| packet.direction == d);
+                if !(has(Direction::Forward) && has(Direction::Reverse)) {
                     let longest = start(tokens, LONGEST_OPENING);
                     let _cut = self.field.decode(longest, &row.identity, &mut flow);
                 }
