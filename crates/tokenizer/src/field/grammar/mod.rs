@@ -114,8 +114,8 @@ impl Grammar {
         self
     }
 
-    /// Lets no window of a session take back what an earlier one has offered, by a unit of its scale
-    /// or more (RFC 9293, section 3.8.6; RFC 7323, section 2.4).
+    /// Lets no window of a session take back a unit of its scale or more of an earlier offer (RFC
+    /// 9293, section 3.8.6; RFC 7323, section 2.4).
     #[must_use]
     pub fn with_steady_windows(mut self) -> Grammar {
         self.bounds.has_steady_windows = true;

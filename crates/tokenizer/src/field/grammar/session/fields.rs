@@ -311,7 +311,8 @@ impl Session<'_> {
         self.usable_window(d).saturating_sub(1).min(octets).min(u16::MAX.into())
     }
 
-    /// Returns whether the current packet of side `d` may be captured before the FIN that it follows.
+    /// Returns whether the current packet of side `d` may be captured before the FIN that it
+    /// follows.
     fn may_overtake_fin(&self, d: Direction) -> bool {
         let kind = self.delta.kind;
         kind.pattern == FlagPattern::Ack
@@ -336,8 +337,8 @@ impl Session<'_> {
         self.delta.kind.pattern.is_rst() && self.must_close() && self.closing_back() > 0
     }
 
-    /// Returns whether a packet of the current side that begins at `start` may go on to the FIN that
-    /// was sent.
+    /// Returns whether a packet of the current side that begins at `start` may go on to the FIN
+    /// that was sent.
     fn may_end_in_fin(&self, start: i64) -> bool {
         let space = &self.state.sides[self.delta.kind.direction.index()].space;
         let octets = space.fin().map_or(0, |fin| fin - 1 - start);
@@ -376,8 +377,8 @@ impl Session<'_> {
             _ if advances_ack => space.snd_una(),
             _ => 1,
         };
-        // A payload that comes again begins before the FIN's number, and ends there if the FIN comes
-        // with it.
+        // A payload that comes again begins before the FIN's number, and ends there if the FIN
+        // comes with it.
         let first = 1 + u64::from(has_payload && space.fin().is_some());
         let most = if pattern.is_fin() && has_payload { MAX_PAYLOAD + 1 } else { u16::MAX.into() };
         (first, (space.snd_nxt() - least).clamp(0, most as i64).unsigned_abs())
@@ -984,7 +985,7 @@ impl Session<'_> {
 
     /// Returns whether the sender of the current packet counts its packets in the IPv4
     /// identification, so that no two in a row have the same. A network may deliver a packet twice
-    /// (RFC 6864, section 4.3), so that what comes again may have the same one.
+    /// (RFC 6864, section 4.3), so that a repetition may have the same one.
     fn counts_ids(&self) -> bool {
         let (delta, kind) = (self.delta, self.delta.kind);
         let d = kind.direction.index();

@@ -59,8 +59,8 @@ impl Session<'_> {
         if kind.advances_ack && !has_news && pattern != FlagPattern::Rst {
             return false;
         }
-        // RFC 9293, section 3.10.7.4: an overtaken acknowledgment is ignored, and what comes with it
-        // is not.
+        // RFC 9293, section 3.10.7.4: an overtaken acknowledgment is ignored, and its payload is
+        // not.
         let is_pure_ack = pattern == FlagPattern::Ack && !kind.has_payload;
         let is_overtaken = !kind.advances_ack && pattern.has_ack() && self.is_overtaken(d);
         if is_overtaken && !is_pure_ack && !self.takes_overtaken(kind) {

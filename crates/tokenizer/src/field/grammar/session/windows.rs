@@ -85,7 +85,7 @@ impl Session<'_> {
         self.usable_window_from(d, seq).min(MAX_PAYLOAD)
     }
 
-    /// Returns the least payload of the current packet: what comes again with the FIN ends there, and
+    /// Returns the least payload of the current packet: a repetition with the FIN ends there, and
     /// once the session must close, one packet fills what is missing.
     pub(super) fn least_payload(&self) -> u64 {
         let kind = self.delta.kind;
@@ -118,8 +118,8 @@ impl Session<'_> {
         self.least_window().max(self.steady_window())
     }
 
-    /// Returns the window, in whole units of its scale, that takes nothing back: 0 where the session
-    /// may take it back. A window that comes with an overtaken acknowledgment offers nothing.
+    /// Returns the window, in whole units of its scale, that takes nothing back: 0 where the
+    /// session may take it back. A window that comes with an overtaken acknowledgment offers nothing.
     fn steady_window(&self) -> u64 {
         let PacketKind { direction: d, pattern, .. } = self.delta.kind;
         if !self.bounds.has_steady_windows || !pattern.has_ack() || pattern.is_rst() {
