@@ -119,7 +119,7 @@ impl Session<'_> {
     }
 
     /// Returns the window, in whole units of its scale, that takes nothing back: 0 where the
-    /// session may take it back. A window that comes with an overtaken acknowledgment offers nothing.
+    /// session may take it back. A window beside an overtaken acknowledgment offers nothing.
     fn steady_window(&self) -> u64 {
         let PacketKind { direction: d, pattern, .. } = self.delta.kind;
         if !self.bounds.has_steady_windows || !pattern.has_ack() || pattern.is_rst() {
