@@ -17,9 +17,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 THREADS = 2
-# scikit-learn finds worth a warning, for each fit, that LightGBM's arrays have no names and that few labels are few.
-warnings.filterwarnings("ignore", message="X does not have valid feature names")
-warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50% of the number of samples")
+# What the libraries find worth a warning for each fit: arrays without names, few labels, many rows.
+warnings.filterwarnings("ignore", category=UserWarning, module="sklearn|joblib|lightgbm")
 
 
 def remembered(folder):

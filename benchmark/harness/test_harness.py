@@ -2,6 +2,7 @@
 
 import csv
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,10 @@ import judge
 import measure
 import report
 import tasks
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "testdata/recorder"))
+
+from headers import cut  # noqa: E402
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -133,3 +138,14 @@ def test_ngrams_leave_the_header_out():
     assert (one == other).all() and one[0, packet] == pytest.approx(np.log1p(2)) and one[0, port] == one[0, end] == 0
     first = features.ngrams([np.array([begin, packet, 600, packet, 601, end])], ids, 1).toarray()
     assert first[0, 600] > 0 and first[0, 601] == 0
+
+
+def test_packets_that_are_cut_behind_their_headers_give_the_same_tokens(tmp_path):
+    whole = (HERE.parent / "testdata/quick.pcap").read_bytes()
+    short = cut(whole)
+    assert len(short) < len(whole)
+    for name, octets in (("whole", whole), ("short", short)):
+        (tmp_path / f"{name}.pcap").write_bytes(octets)
+        flows.encode(programs(), tmp_path, [f"{name}.pcap"], tmp_path / f"{name}.parquet")
+    tables = [pq.read_table(tmp_path / f"{name}.parquet") for name in ("whole", "short")]
+    assert tables[0].num_rows == 19 and tables[0]["tokens"].equals(tables[1]["tokens"])
