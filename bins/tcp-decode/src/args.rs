@@ -85,6 +85,18 @@ pub struct Args {
     #[arg(long)]
     pub(crate) force: bool,
 
+    /// Mix the flows into this capture, by time: its frames are written as they are, and generated
+    /// flows begin at any time between its first frame and its last one, at addresses that it does
+    /// not have
+    #[arg(long, value_name = "CAPTURE",
+          conflicts_with_all = ["split", "part", "start_time", "flows_per_second"])]
+    pub(crate) into: Option<PathBuf>,
+
+    /// Also write a CSV file with a line per packet of the flows: its frame in OUTPUT, and its flow
+    /// in the order of --labels
+    #[arg(long, value_name = "FILE", conflicts_with = "split")]
+    pub(crate) packet_labels: Option<PathBuf>,
+
     /// Memory for sorting flows by time, in MiB; flows beyond it go to temporary files
     #[arg(long, value_name = "MIB", default_value_t = 64)]
     pub(crate) sort_memory: u64,

@@ -11,6 +11,7 @@ use tokenizer::FlowIdentity;
 use tokenizer::field::FlowHeader;
 
 use crate::args::IdentityArgs;
+use crate::background::Background;
 use crate::hosts::{Hosts, Stack};
 use crate::networks::{CLIENT_NETS, NetworkPair, SERVER_NETS};
 use crate::ports::EphemeralPorts;
@@ -48,14 +49,19 @@ pub(crate) struct IdentitySampler {
     in_use: TuplesInUse,
     client_hosts: Hosts,
     server_hosts: Hosts,
+    background: Option<Background>,
 }
 
 impl IdentitySampler {
-    /// Creates a sampler that starts at the seed and the start time of `args`.
+    /// Creates a sampler that starts at the seed and the start time of `args`. With a background,
+    /// flows begin within its times, and have none of its addresses.
     ///
     /// # Errors
     /// If `args` have two networks of one IP version for clients or for servers.
-    pub(crate) fn new(args: &IdentityArgs) -> anyhow::Result<IdentitySampler> {
+    pub(crate) fn new(
+        args: &IdentityArgs,
+        background: Option<Background>,
+    ) -> anyhow::Result<IdentitySampler> {
         Ok(IdentitySampler {
             random: ChaCha8Rng::seed_from_u64(args.seed),
             clients: NetworkPair::new(&args.client_net, CLIENT_NETS, "--client-net")?,
@@ -65,6 +71,7 @@ impl IdentitySampler {
             in_use: TuplesInUse::default(),
             client_hosts: Hosts::default(),
             server_hosts: Hosts::default(),
+            background,
         })
     }
 
@@ -101,8 +108,13 @@ impl IdentitySampler {
     }
 
     /// Returns the start of the next flow, rounded down to its unit of time, and draws the gap to
-    /// the one after it. Gaps are exponential: flows arrive as a Poisson process.
+    /// the one after it. Gaps are exponential: flows arrive as a Poisson process. In a background
+    /// every moment of it is as likely.
     fn next_start(&mut self, unit_ns: i64) -> anyhow::Result<i64> {
+        if let Some(background) = &self.background {
+            let start = self.random.random_range(background.first_ns..=background.last_ns);
+            return Ok(start - start.rem_euclid(unit_ns.max(1)));
+        }
         let start = self.next_start_ns;
         let gap = -(1.0 - self.random.random::<f64>()).ln() / self.flows_per_second;
         let gap_ns = (gap * 1e9) as i64;
@@ -171,6 +183,12 @@ impl IdentitySampler {
         (client, server)
     }
 
+    /// Returns whether a flow may have these addresses: two, and none of the background's.
+    fn may_meet(&self, client: IpAddr, server: IpAddr) -> bool {
+        let is_taken = |addr| self.background.as_ref().is_some_and(|b| b.has(addr));
+        client != server && !is_taken(client) && !is_taken(server)
+    }
+
     /// Draws 4-tuples until no remembered flow has one, [`NEW_TUPLE_TRIES`] times at most.
     fn find_new_tuple(
         &mut self,
@@ -183,7 +201,7 @@ impl IdentitySampler {
             let client_port =
                 given.client_port.unwrap_or_else(|| hints.client_ports.sample(&mut self.random));
             let tuple = FourTuple { client, client_port, server, server_port: header.server_port };
-            (client != server && self.in_use.is_new(tuple)).then_some(tuple)
+            (self.may_meet(client, server) && self.in_use.is_new(tuple)).then_some(tuple)
         })
     }
 
@@ -203,7 +221,8 @@ impl IdentitySampler {
             let first = self.random.random_range(range.clone());
             let ports = given.client_port.map_or(range.clone(), |port| port..=port);
             let (from, to) = (first.clamp(*ports.start(), *ports.end()), *ports.end());
-            let ports = (from..=to).chain(*ports.start()..from).filter(|_| client != server);
+            let may_meet = self.may_meet(client, server);
+            let ports = (from..=to).chain(*ports.start()..from).filter(|_| may_meet);
             let tuple = |client_port| FourTuple {
                 client,
                 client_port,
@@ -242,7 +261,7 @@ mod tests {
 
     fn sampler(options: &[&str]) -> IdentitySampler {
         let args = Args::parse_from([&["tcp-decode", "in", "out"], options].concat());
-        IdentitySampler::new(&args.identity).unwrap()
+        IdentitySampler::new(&args.identity, None).unwrap()
     }
 
     fn header(ip_version: u8) -> FlowHeader {

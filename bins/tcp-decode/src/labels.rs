@@ -27,6 +27,8 @@ pub(crate) struct Label {
     pub(crate) label: Option<String>,
     /// Unit that a split keeps together, if any.
     pub(crate) group: Option<String>,
+    /// Number of the flow in the captures, from 1; 0 until its first packet is written.
+    pub(crate) number: u64,
 }
 
 impl Label {
@@ -50,6 +52,7 @@ impl Label {
             source_frame: summary.first_frame,
             label: summary.label,
             group: summary.group,
+            number: 0,
         }
     }
 }
@@ -160,6 +163,49 @@ impl LabelWriter {
     /// Writes out the last lines and returns the output, for its commit.
     pub(crate) fn finish(self) -> anyhow::Result<SideOutput> {
         let LabelWriter { mut writer, name } = self;
+        writer.flush().with_context(|| name.clone())?;
+        writer.into_inner().map_err(|error| io::Error::other(error.to_string())).context(name)
+    }
+}
+
+/// Names of the columns of a packet label file.
+const PACKET_HEADER: [&str; 2] = ["frame", "flow"];
+
+/// Files that a packet label file may replace.
+pub(crate) const PACKET_LABELS: FileKind = FileKind {
+    name: "a packet label file",
+    is_at: |path| clikit::first_line(path).is_some_and(|line| line == PACKET_HEADER.join(",")),
+};
+
+/// Writer of the packet label file.
+pub(crate) struct PacketLabelWriter {
+    writer: csv::Writer<SideOutput>,
+    /// Name of the output for messages.
+    name: String,
+}
+
+impl PacketLabelWriter {
+    /// Creates the file and writes the names of the columns.
+    pub(crate) fn create(
+        path: &Path,
+        force: bool,
+        console: &Console,
+    ) -> anyhow::Result<PacketLabelWriter> {
+        let output = SideOutput::create(path, PACKET_LABELS.on_existing(force), console)?;
+        let name = output.name();
+        let mut writer = csv::Writer::from_writer(output);
+        writer.write_record(PACKET_HEADER).map_err(io_error).with_context(|| name.clone())?;
+        Ok(PacketLabelWriter { writer, name })
+    }
+
+    /// Writes the line of a packet: its frame in the capture and its flow, both from 1.
+    pub(crate) fn write(&mut self, frame: u64, flow: u64) -> anyhow::Result<()> {
+        self.writer.serialize((frame, flow)).map_err(io_error).with_context(|| self.name.clone())
+    }
+
+    /// Writes out the last lines and returns the output, for its commit.
+    pub(crate) fn finish(self) -> anyhow::Result<SideOutput> {
+        let PacketLabelWriter { mut writer, name } = self;
         writer.flush().with_context(|| name.clone())?;
         writer.into_inner().map_err(|error| io::Error::other(error.to_string())).context(name)
     }

@@ -3,6 +3,7 @@
 //! `main.rs` calls [`run`] with the parsed [`Args`]; the fuzz targets parse any words into them.
 
 mod args;
+mod background;
 mod frame;
 mod hosts;
 mod identity;

@@ -191,7 +191,7 @@ mod tests {
     /// packets. Returns each row with its packets, and the number of decodes.
     fn decode_all(code: CodecId, rows: Vec<FlowRow>, memory: u64) -> (Vec<(FlowRow, Flow)>, u32) {
         let args = Args::parse_from(["tcp-decode", "in", "out"]);
-        let mut sampler = IdentitySampler::new(&args.identity).unwrap();
+        let mut sampler = IdentitySampler::new(&args.identity, None).unwrap();
         let (mut sorter, mut decoder) =
             (Sorter::new(memory, &meta(code)), PendingDecoder::default());
         for row in rows {

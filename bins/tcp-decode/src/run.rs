@@ -10,8 +10,9 @@ use dataset::{DECODED_IDS, RowCodec};
 use flowtrack::{Flow, Packet};
 
 use crate::args::Args;
+use crate::background::{Background, BackgroundFrames};
 use crate::identity::IdentitySampler;
-use crate::labels::{LABELS, Label, LabelWriter};
+use crate::labels::{LABELS, Label, LabelWriter, PACKET_LABELS, PacketLabelWriter};
 use crate::merge::{PacketMerge, PacketSink};
 use crate::order::Sorter;
 use crate::output::{CAPTURE_OF_FLOW, CaptureOutput, CaptureTarget, OutputPlan};
@@ -32,11 +33,13 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let plan = OutputPlan::new(&args, &output)?;
     let mut outputs = vec![("OUTPUT", output.as_path())];
     outputs.extend(args.labels.as_deref().map(|path| ("--labels", path)));
+    outputs.extend(args.packet_labels.as_deref().map(|path| ("--packet-labels", path)));
     outputs.extend(args.reports.as_deref().map(|path| ("--reports", path)));
     if is_dash(&output) && args.labels.as_deref().is_some_and(is_dash) {
         anyhow::bail!("--labels -: expected a file where the capture goes to stdout, found stdout");
     }
     let mut named: Vec<_> = inputs.iter().map(|path| ("INPUT", path.as_path())).collect();
+    named.extend(args.into.as_deref().map(|path| ("--into", path)));
     named.extend(args.files_from.as_deref().map(|path| ("--files-from", path)));
     clikit::ensure_distinct_paths(&named, &outputs)?;
     // A label file in the folder of `--split flow` is created in that folder's temporary.
@@ -44,6 +47,9 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     plan.ensure_free(args.force)?;
     if let Some(labels) = elsewhere {
         clikit::ensure_free(labels, LABELS, args.force)?;
+    }
+    if let Some(labels) = &args.packet_labels {
+        clikit::ensure_free(labels, PACKET_LABELS, args.force)?;
     }
     if let Some(folder) = &args.reports {
         clikit::ensure_folder_free(folder, REPORT, args.force)?;
@@ -64,14 +70,24 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     };
     let labels =
         elsewhere.map(|path| LabelWriter::create(path, args.force, console)).transpose()?;
-    let reader = PendingReader::new(rows, IdentitySampler::new(&args.identity)?);
+    let background = args.into.as_deref().map(Background::survey).transpose()?;
+    let mixed = Mixed {
+        frames: background.as_ref().map(Background::frames).transpose()?,
+        needs_ns: background.as_ref().is_some_and(|background| background.needs_ns),
+    };
+    let reader = PendingReader::new(rows, IdentitySampler::new(&args.identity, background)?);
     let mut context = WriteContext::new(&args, labels, console);
+    context.packet_labels = args
+        .packet_labels
+        .as_deref()
+        .map(|path| PacketLabelWriter::create(path, args.force, console))
+        .transpose()?;
     let mut tables = match &plan.target {
         CaptureTarget::Folder(folder) => {
             write_separately(&args, &plan, folder, reader, &mut context)?
         }
         CaptureTarget::File(_) | CaptureTarget::Stdout => {
-            write_interleaved(&args, &plan, reader, &mut context)?
+            write_interleaved(&args, &plan, reader, mixed, &mut context)?
         }
     };
     tables.commit_labels()?;
@@ -134,6 +150,7 @@ fn write_interleaved(
     args: &Args,
     plan: &OutputPlan,
     mut reader: PendingReader,
+    mixed: Mixed,
     context: &mut WriteContext<'_>,
 ) -> anyhow::Result<FinishedTables> {
     let reading = context.console.progress("reading flows", None, Unit::Items);
@@ -146,7 +163,7 @@ fn write_interleaved(
         reading.inc(1);
     }
     reading.finish();
-    let format = plan.capture_format(in_ns > 0);
+    let format = plan.capture_format(in_ns > 0 || mixed.needs_ns);
     context.summary.flows_in_nanoseconds = if plan.follows_flows() { in_ns } else { 0 };
     let (capture, file) = match &plan.target {
         CaptureTarget::File(path) => {
@@ -161,7 +178,7 @@ fn write_interleaved(
     let share = args.part.map_or(0..sorter.count(), |part| part.share_of(sorter.count()));
     let mut sorted = sorter.into_sorted()?;
     let mut merge = PacketMerge::new();
-    let mut sink = CaptureSink { context, capture, file };
+    let mut sink = CaptureSink { context, capture, file, background: mixed.frames, frames: 0 };
     for number in 0..share.end {
         let Some(mut pending) = sorted.next_flow()? else { break };
         progress.inc(1);
@@ -177,10 +194,18 @@ fn write_interleaved(
         }
     }
     merge.write_until(None, &mut sink)?;
+    sink.write_background(None)?;
     let CaptureSink { context, capture, .. } = sink;
     let tables = context.finish_tables(args)?;
     context.summary.count_file(capture.finish()?);
     Ok(tables)
+}
+
+/// Capture that the flows are mixed into, if any.
+struct Mixed {
+    frames: Option<BackgroundFrames>,
+    /// Whether it needs times in nanoseconds.
+    needs_ns: bool,
 }
 
 /// Receiver of merged packets that writes them into one capture.
@@ -189,6 +214,22 @@ struct CaptureSink<'w, 'a> {
     capture: CaptureOutput,
     /// Name of the capture in the label file.
     file: String,
+    /// Frames that the packets are mixed into.
+    background: Option<BackgroundFrames>,
+    /// Number of frames written so far.
+    frames: u64,
+}
+
+impl CaptureSink<'_, '_> {
+    /// Writes the frames of the background up to a time, or all that are left.
+    fn write_background(&mut self, until_ns: Option<i64>) -> anyhow::Result<()> {
+        if let Some(background) = &mut self.background {
+            let written = background.write_until(until_ns, &mut self.capture)?;
+            self.context.summary.frames_of_background += written;
+            self.frames += written;
+        }
+        Ok(())
+    }
 }
 
 impl PacketSink<Label> for CaptureSink<'_, '_> {
@@ -199,9 +240,14 @@ impl PacketSink<Label> for CaptureSink<'_, '_> {
         label: &mut Label,
         is_first: bool,
     ) -> anyhow::Result<()> {
+        self.write_background(Some(packet.time_ns))?;
+        self.frames += 1;
         if is_first {
-            let frame = self.context.summary.packets + 1;
-            self.context.begin_flow(&self.file, frame, flow, label)?;
+            self.context.begin_flow(&self.file, self.frames, flow, label)?;
+            label.number = self.context.summary.flows_written;
+        }
+        if let Some(labels) = &mut self.context.packet_labels {
+            labels.write(self.frames, label.number)?;
         }
         let (octets, wire_len) = self.context.framer.frame(flow, packet);
         self.capture.write(packet.time_ns, wire_len, octets)?;

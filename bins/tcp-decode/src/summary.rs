@@ -17,6 +17,8 @@ pub(crate) struct Summary {
     pub(crate) flows_written: u64,
     /// Packets of the flows that were written.
     pub(crate) packets: u64,
+    /// Frames of the capture that the flows are mixed into.
+    pub(crate) frames_of_background: u64,
     /// Packets whose times are made up, since the `word16` code has none.
     pub(crate) packets_without_times: u64,
     /// Packets of the `word16` code whose options or length had to be repaired.
@@ -86,6 +88,9 @@ impl fmt::Display for Summary {
             if packets > 0 {
                 rows.push(format!("  {what}"), count(packets));
             }
+        }
+        if self.frames_of_background > 0 {
+            rows.push("frames of --into", count(self.frames_of_background));
         }
         let [least, median, q90, q99, most] = self.packets_per_flow.map(count);
         rows.push(

@@ -11,7 +11,7 @@ use tokenizer::field::FlowHeader;
 
 use crate::args::Args;
 use crate::frame::PayloadFramer;
-use crate::labels::{Label, LabelWriter};
+use crate::labels::{Label, LabelWriter, PacketLabelWriter};
 use crate::pending::{PendingDecoder, PendingFlow};
 use crate::reject_reason::RejectReason;
 use crate::reports::Reports;
@@ -24,6 +24,8 @@ pub(crate) struct WriteContext<'a> {
     pub(crate) framer: PayloadFramer,
     /// Label file, if it is wanted.
     pub(crate) labels: Option<LabelWriter>,
+    /// Packet label file, if it is wanted.
+    pub(crate) packet_labels: Option<PacketLabelWriter>,
     /// Decoder of rows, with the buffers that it reuses.
     pub(crate) decoder: PendingDecoder,
     /// Counts for the reports and the summary.
@@ -40,13 +42,15 @@ pub(crate) struct WriteContext<'a> {
 #[derive(Default)]
 pub(crate) struct FinishedTables {
     labels: Option<SideOutput>,
+    packet_labels: Option<SideOutput>,
     reports: Option<AtomicFolder>,
 }
 
 impl FinishedTables {
-    /// Gives the label file its name.
+    /// Gives the label files their names.
     pub(crate) fn commit_labels(&mut self) -> anyhow::Result<()> {
-        self.labels.take().map_or(Ok(()), SideOutput::commit)
+        self.labels.take().map_or(Ok(()), SideOutput::commit)?;
+        self.packet_labels.take().map_or(Ok(()), SideOutput::commit)
     }
 
     /// Gives the folder of reports its name.
@@ -61,6 +65,7 @@ impl<'a> WriteContext<'a> {
         WriteContext {
             framer: PayloadFramer::new(&args.frame, args.payload, args.identity.seed),
             labels,
+            packet_labels: None,
             decoder: PendingDecoder::default(),
             reports: Reports::default(),
             summary: Summary::default(),
@@ -74,9 +79,12 @@ impl<'a> WriteContext<'a> {
     pub(crate) fn finish_tables(&mut self, args: &Args) -> anyhow::Result<FinishedTables> {
         let mut labels = self.labels.take().map(LabelWriter::finish).transpose()?;
         labels.as_mut().map_or(Ok(()), SideOutput::flush_and_sync)?;
+        let packets = self.packet_labels.take().map(PacketLabelWriter::finish);
+        let mut packet_labels = packets.transpose()?;
+        packet_labels.as_mut().map_or(Ok(()), SideOutput::flush_and_sync)?;
         let reports = args.reports.as_deref();
         let reports = reports.map(|folder| self.reports.write(folder, args.force)).transpose()?;
-        Ok(FinishedTables { labels, reports })
+        Ok(FinishedTables { labels, packet_labels, reports })
     }
 
     /// Counts a flow that is left out, and prints the reason. `row` is `None` if it could not be

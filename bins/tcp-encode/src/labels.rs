@@ -39,7 +39,7 @@ impl LabelFrom {
     }
 }
 
-/// What is said of a flow. Each part may be absent.
+/// Label and group of a flow. Each may be absent.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Annotation {
     /// Class of the flow.
@@ -111,7 +111,7 @@ pub(crate) struct LabelRows {
     repeated: Vec<u64>,
 }
 
-/// What the labels of a run say of one capture.
+/// Labels of a run for one capture.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct FileLabel {
     /// Numbers of the capture in the list of `--labels`, which may name it in two ways.

@@ -20,7 +20,7 @@ pub(crate) struct CaptureFile {
     pub(crate) name: String,
     /// Size in octets when it was found.
     pub(crate) size: u64,
-    /// What `--labels` or `--label-from` says of it.
+    /// Labels that `--labels` or `--label-from` gives its flows.
     pub(crate) label: FileLabel,
 }
 
