@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 
 import detect
@@ -56,14 +57,22 @@ def captures_of(folder):
 
 
 def load(name, folder, captures, a):
-    """A dataset of captures, with its packets and the embeddings of each model."""
+    """A dataset of captures, with its packets."""
     say(f"{name}: encoding and reading")
     dataset = a.out / f"{name}.parquet"
     flows.encode(a.programs, folder, captures, dataset)
     table = pq.read_table(dataset)
     packets = flows.packets(a.programs, table, a.out)
-    found = embeddings.load(name, dataset, table, a, say)
-    return judge.Data(table, packets, features.packet_ids(ROOT / "docs/tokens.md"), found)
+    return judge.Data(table, packets, features.packet_ids(ROOT / "docs/tokens.md"))
+
+
+def judge_all(name, asked, data, hashes, run, results, a):
+    """Judges tasks on a dataset, whose flows that they ask for are embedded under a name."""
+    flows_asked = np.unique(np.concatenate([np.concatenate(pair) for task in asked for folds in task.tests.values() for pair in folds]))
+    data.embeddings = embeddings.load(name, flows_asked, data.flows, a, say)
+    for task in asked:
+        results["tasks"].append(judge.judge(task, data, run, say))
+        results["contaminated"][task.name] = embeddings.contamination(task, hashes, data.captures, a)
 
 
 def measure_all(a, results):
@@ -74,22 +83,20 @@ def measure_all(a, results):
         if a.public.is_dir():
             hashes = captures_of(a.public)
             data = load("public", a.public, hashes, a)
-            for task in tasks.public_tasks(data.flows, hashes, read_rows(a.public / "labels.csv"), HERE / "splits"):
-                if task.name in wanted:
-                    results["tasks"].append(judge.judge(task, data, run, say))
-                    results["contaminated"][task.name] = embeddings.contamination(task, hashes, data.captures, a)
+            asked = tasks.public_tasks(data.flows, hashes, read_rows(a.public / "labels.csv"), HERE / "splits")
+            judge_all("public", [task for task in asked if task.name in wanted], data, hashes, run, results, a)
         else:
             results["skipped"].append(f"T1, T2 and T5: no captures in {a.public.name}")
             say(results["skipped"][-1])
     if set(wanted) & {"T3", "T4"}:
         hashes, labels = captures_of(HERE / "captures"), read_rows(HERE / "labels.csv")
         data = load("recorded", HERE / "captures", hashes, a)
-        for task in tasks.recorded_tasks(data.flows, labels) if "T3" in wanted else []:
-            results["tasks"].append(judge.judge(task, data, run, say))
-            results["contaminated"][task.name] = embeddings.contamination(task, hashes, data.captures, a)
+        if "T3" in wanted:
+            judge_all("apps", tasks.recorded_tasks(data.flows, labels), data, hashes, run, results, a)
         if "T4" in wanted:
-            bits = embeddings.bits(a.out / "recorded.parquet", data, a, say)
-            results["detection"] = detect.detect(tasks.detection(data.flows, labels), data, bits, say)
+            task = tasks.detection(data.flows, labels)
+            data.embeddings = embeddings.load("odd", np.concatenate([task.train, task.later, task.control]), data.flows, a, say)
+            results["detection"] = detect.detect(task, data, embeddings.bits(data, a, say), say)
             answers = features.codes(tasks.column(data.flows, labels, "application"))
             results["speed"] = embeddings.speed(HERE / "captures", hashes, answers, a, say)
     results["tasks"].sort(key=lambda task: task["name"])

@@ -37,10 +37,12 @@ def random_weights(model, a):
 
 
 def testdata(a):
-    """The captures of testdata as a dataset: what vectors are whitened by, so that no flow that is judged has a part in it."""
+    """Some flows of testdata as a dataset: what vectors are whitened by, so that no flow that is judged has a part in it."""
     dataset = a.out / "testdata.parquet"
     if not dataset.exists():
-        flows.run(a.programs / "tcp-encode", "--quiet", a.testdata, dataset, accept=(0, 1))
+        flows.run(a.programs / "tcp-encode", "--quiet", "--force", a.testdata, a.out / "testdata-whole.parquet", accept=(0, 1))
+        table = pq.read_table(a.out / "testdata-whole.parquet")
+        pq.write_table(table.take(np.arange(0, table.num_rows, 5)), dataset)
     return dataset
 
 
@@ -49,31 +51,31 @@ def embed(model, dataset, target, a):
               "--threads", 2)
 
 
-def vectors(path, table):
-    """The columns of vectors of a file, by the number of packets ("" at the end), in the order of the table's flows."""
-    found = pq.read_table(path)
-    keys = {key: i for i, key in enumerate(zip(found["source"].to_pylist(), found["first_frame"].to_pylist()))}
-    order = [keys.get(key, -1) for key in zip(table["source"].to_pylist(), table["first_frame"].to_pylist())]
-    if -1 in order:
-        raise ValueError(f"{path}: expected an embedding of each flow, found none of {table['source'][order.index(-1)]}")
-    views = {}
+def vectors(path, flows, asked):
+    """The columns of vectors of a file, by the number of packets ("" at the end); zeros for the flows that were not asked for."""
+    found, views = pq.read_table(path), {}
+    if found["first_frame"].to_pylist() != flows["first_frame"].take(asked).to_pylist():
+        raise ValueError(f"{path}: expected the flows that were asked for, found others")
     for name in found.column_names:
         if name == COLUMN or name.startswith(COLUMN + "_"):
             column = found[name].combine_chunks()
             values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
-            views[name[len(COLUMN) + 1:]] = values[order].astype(np.float32)
+            views[name[len(COLUMN) + 1:]] = np.zeros((flows.num_rows, values.shape[1]), np.float32)
+            views[name[len(COLUMN) + 1:]][asked] = values
     return views
 
 
-def load(name, dataset, table, a, say):
-    """The vectors of each model for the flows of a dataset."""
-    found = {}
+def load(name, asked, flows, a, say):
+    """The vectors of each model for some flows of a dataset."""
+    found, dataset = {}, a.out / f"{name}-asked.parquet"
+    if a.models:
+        pq.write_table(flows.take(asked), dataset)
     for model_name, folder in a.models:
         for label, weights in ((model_name, folder), (RANDOM.format(model_name), random_weights(folder, a))):
             say(f"{name}: embedding by {label}")
             target = a.out / f"{name}-{label.replace(', ', '-').replace(' ', '-')}.parquet"
             embed(weights, dataset, target, a)
-            found[label] = vectors(target, table)
+            found[label] = vectors(target, flows, asked)
     return found
 
 
@@ -89,13 +91,12 @@ def contamination(task, hashes, captures, a):
     return out
 
 
-def bits(dataset, data, a, say):
+def bits(data, a, say):
     """Bits per packet of each flow under each model."""
     out = {}
-    numbered = a.out / "numbered.parquet"
-    table = pq.read_table(dataset)
-    at = table.schema.get_field_index("source")
-    pq.write_table(table.set_column(at, "source", [[str(i) for i in range(table.num_rows)]]).replace_schema_metadata(table.schema.metadata), numbered)
+    numbered, table = a.out / "numbered.parquet", data.flows
+    numbers = [[str(i) for i in range(table.num_rows)]]
+    pq.write_table(table.set_column(table.schema.get_field_index("source"), "source", numbers), numbered)
     tokens = [np.asarray(t).tobytes() for t in data.flows["tokens"].to_numpy()]
     for name, folder in a.models:
         say(f"T4: bits by {name}")
@@ -132,18 +133,18 @@ def speed(folder, captures, y, a, say):
         learner.predict((features.series(packets) + features.syn_fields(packets)).values)
         return len(packets.gap)
 
-    packets = flows.packets(a.programs, table, a.out)
+    packets, everything = flows.packets(a.programs, table, a.out), np.arange(table.num_rows)
     learner = learners.fitted_forest((features.series(packets) + features.syn_fields(packets)).values, y)
     timed("forest, SYN fields", by_forest)
     for name, model in a.models:
         target = a.out / "speed-embedded.parquet"
         embed(model, dataset, target, a)
-        probe = learners.fitted_probe(vectors(target, table)[""], y)
+        probe = learners.fitted_probe(vectors(target, table, everything)[""], y)
 
         def by_probe():
             encoded()
             flows.run(a.programs / "tcp-train", "embed", model, again, target, "--whiten-by", testdata(a), "--force", "--quiet", "--threads", 2)
-            probe.predict(vectors(target, table)[""])
+            probe.predict(vectors(target, table, everything)[""])
             return len(packets.gap)
 
         timed(f"{name}, linear probe", by_probe)

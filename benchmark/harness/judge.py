@@ -25,8 +25,8 @@ class Method:
 class Data:
     """A dataset: its flows, their packets, and the views of them that baselines take."""
 
-    def __init__(self, flows, packets, packet_ids, embeddings):
-        self.flows, self.packets, self.embeddings = flows, packets, embeddings
+    def __init__(self, flows, packets, packet_ids):
+        self.flows, self.packets, self.embeddings = flows, packets, {}
         self.captures = np.array(flows["source"].to_pylist())
         self.keys = measure.sequences(packets.direction, packets.length, packets.offsets)
         self.series, self.syn, self.whole = features.series(packets), features.syn_fields(packets), features.whole(packets)
