@@ -71,3 +71,24 @@ fn rows_label_captures_and_single_flows() {
     assert!(said.contains(&format!("{unlabelled} of {} flows without a label", flows.len())));
     assert!(said.contains("1 row about no flow that is kept, the first in line 4"), "{said}");
 }
+
+/// Each conversation of a labelled capture has the label of its row, and each row is about a flow.
+#[test]
+fn recorded_labels_are_about_the_conversations() {
+    let root = testkit::repository_root();
+    let text = fs::read_to_string(root.join("benchmark/labels.csv")).unwrap();
+    let name = "odd-home-mixed-1.pcap.zst";
+    let rows = text.lines().filter(|line| line.starts_with(name)).map(|row| format!("{row}\n"));
+    let head = text.lines().next().unwrap().replace("activity", "label");
+    let rows = format!("{head}\n{}", rows.collect::<String>());
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("in")).unwrap();
+    fs::copy(root.join("benchmark/captures").join(name), scratch.path("in").join(name)).unwrap();
+    let table = scratch.write("labels.csv", rows.as_bytes());
+    let options = ["--keep", "all", "--labels", table.to_str().unwrap()];
+    let (flows, said) = labelled(&scratch, &options);
+    assert!(said.is_empty(), "{said}");
+    let odd = flows.iter().filter(|flow| flow.label.as_deref() != Some("benign")).count();
+    assert_eq!((flows.len(), odd), (rows.lines().count() - 1, 95));
+    assert!(flows.iter().all(|flow| flow.label.is_some() && flow.group.is_some()));
+}
