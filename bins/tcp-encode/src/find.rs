@@ -46,7 +46,7 @@ struct Listed {
 pub(crate) fn find(
     args: &Args,
     paths: &[PathBuf],
-    run: Option<&PartRun>,
+    mut run: Option<&mut PartRun>,
     labels: Option<&Labels>,
     console: &Console,
 ) -> anyhow::Result<FoundCaptures> {
@@ -54,7 +54,7 @@ pub(crate) fn find(
         [one] => one.display().to_string(),
         several => format!("{} inputs", several.len()),
     };
-    let list = match run {
+    let list = match &mut run {
         None => match list(paths, &shown)? {
             Some(list) => list,
             None => {
@@ -70,7 +70,7 @@ pub(crate) fn find(
         })?,
     };
     // Of several parts the first one reports them.
-    if run.is_none_or(|run| run.part().number() == 1) {
+    if run.as_ref().is_none_or(|run| run.part().number() == 1) {
         for what in list.unreadable {
             console.left_out(what);
         }
@@ -86,7 +86,7 @@ pub(crate) fn find(
         });
     let tasks = tasks(args.merge, files.collect());
     let sizes: Vec<u64> = tasks.iter().map(CaptureTask::size).collect();
-    let share = match run {
+    let share = match &run {
         Some(run) if args.merge == Some(MergeArg::All) && run.part().of() > 1 => {
             bail!("--part: expected --merge=folder, a capture for each folder, found --merge");
         }

@@ -75,7 +75,7 @@ fn encode(args: &Args, console: &Console, create: &mut CreateSink<'_>) -> anyhow
     if let [first, second, ..] = to_stdout[..] {
         bail!("-: expected one output on stdout, found {first} and {second}");
     }
-    let part = parts::run_of(args, &inputs, &output)?;
+    let mut part = parts::run_of(args, &inputs, &output)?;
     if let Some(part) = &part
         && parts::is_kept(args, part, console)?
     {
@@ -83,7 +83,7 @@ fn encode(args: &Args, console: &Console, create: &mut CreateSink<'_>) -> anyhow
     }
     ensure_free(args, &output)?;
     let options = options(args)?;
-    let found = find(args, &inputs, part.as_ref(), options.labels.as_deref(), console)?;
+    let found = find(args, &inputs, part.as_mut(), options.labels.as_deref(), console)?;
     let jobs = args
         .jobs
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);

@@ -259,6 +259,10 @@ fn a_join_that_was_killed_is_continued() {
             fs::rename(&set, &parts).unwrap();
         }
         fs::create_dir(parts.join(".part-00002-of-00002.1-0.part")).unwrap();
+        if stage > 1 {
+            let (_, said) = run_to(2, &[&input, &set], "--part 1/2 --force");
+            assert!(said.contains("found a join that was killed: --join ends it"), "{said}");
+        }
         run_to(0, &[&set], "--join");
         assert!(rows(&set) == expected, "{stage}");
         assert_eq!(names(&set).len(), 4);
@@ -342,6 +346,15 @@ fn parts_of_other_runs_are_refused_with_both_named() {
     fs::write(&plan, text.replace("\"tcp-encode ", "\"tcp-encode 9.")).unwrap();
     refused(&[&input, &set], "--part 2/2", "expected program of part 1/2: tcp-encode 9.");
     refused(&[&set], "--join", "found that of part 1/2: tcp-encode ");
+    // Another list, as two parts could write it that begin at once where a file system has no lock.
+    fs::write(&plan, text.replace("resets.pcap", "gone.pcap")).unwrap();
+    run_to(1, &[&input, &set], "--part 2/2");
+    refused(
+        &[&set],
+        "--join",
+        "set.parts: expected part 1/2 of the list in _plan.json, found another",
+    );
+    fs::remove_dir_all(scratch.path("set.parts/part-00002-of-00002")).unwrap();
     fs::write(&plan, "{").unwrap();
     refused(&[&input, &set], "--part 2/2", "_plan.json: expected a record of a run in parts");
     fs::write(&plan, text).unwrap();

@@ -97,7 +97,7 @@ fn put_together(
 /// # Errors
 /// If one is missing, or of another run than the plan.
 fn records(folder: &Path) -> Result<Vec<(RunPart, PartRecord)>, PartsError> {
-    let Some(plan) = read::<Plan<Value>>(&folder.join(PLAN))? else {
+    let Some((plan, list)) = Plan::<Value>::read(&folder.join(PLAN))? else {
         return Err(PartsError::refuse(folder, "expected the plan of a run in parts, found none"));
     };
     let found = parts_in(folder)?;
@@ -115,6 +115,10 @@ fn records(folder: &Path) -> Result<Vec<(RunPart, PartRecord)>, PartsError> {
         };
         let (of, by) = (format!("part {}", plan.part), format!("part {part}"));
         if let Some(what) = difference((&plan.settings, &of), (&record.settings, &by)) {
+            return Err(PartsError::refuse(folder, what));
+        }
+        if record.list != list {
+            let what = format!("expected part {part} of the list in {PLAN}, found another list");
             return Err(PartsError::refuse(folder, what));
         }
         let is_of_part = |shard: &&ShardRecord| {

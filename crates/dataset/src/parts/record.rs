@@ -72,6 +72,14 @@ pub(crate) struct Plan<L> {
     pub(crate) list: L,
 }
 
+impl<L: DeserializeOwned> Plan<L> {
+    /// Reads a plan, and returns it with its fingerprint; `None` if there is none.
+    pub(crate) fn read(path: &Path) -> Result<Option<(Plan<L>, String)>, PartsError> {
+        let Some(octets) = read_octets(path)? else { return Ok(None) };
+        Ok(Some((parse(path, &octets)?, fingerprint([&octets]))))
+    }
+}
+
 /// Record of a part that is complete.
 #[derive(Clone, Serialize, Deserialize, Debug)]
 pub struct PartRecord {
@@ -79,6 +87,8 @@ pub struct PartRecord {
     pub(crate) part: String,
     /// Settings of the run.
     pub(crate) settings: RunSettings,
+    /// Fingerprint of the plan whose list the part had.
+    pub(crate) list: String,
     /// Number of items that the part has left out and named.
     pub(crate) left_out: u64,
     /// Shards of the part, in order.
@@ -152,7 +162,7 @@ impl PartRecord {
     pub(crate) fn of_folder(
         folder: &Path,
         part: RunPart,
-        settings: &RunSettings,
+        (settings, list): (&RunSettings, String),
         report: PartReport,
     ) -> Result<PartRecord, PartsError> {
         let shards = names(folder)?;
@@ -160,6 +170,7 @@ impl PartRecord {
         Ok(PartRecord {
             part: part.to_string(),
             settings: settings.clone(),
+            list,
             left_out: report.left_out,
             shards: shards.collect::<Result<_, _>>()?,
             summary: report.summary,
@@ -245,15 +256,22 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>, PartsError> {
 /// # Errors
 /// If it cannot be read, or is not of the type `T`.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, PartsError> {
-    let octets = match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        octets => octets.map_err(PartsError::at(path))?,
-    };
-    let parsed = serde_json::from_slice(&octets);
-    let refuse = |error| {
+    read_octets(path)?.map(|octets| parse(path, &octets)).transpose()
+}
+
+/// Reads a file; `None` if there is none.
+fn read_octets(path: &Path) -> Result<Option<Vec<u8>>, PartsError> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        octets => octets.map(Some).map_err(PartsError::at(path)),
+    }
+}
+
+/// Parses the JSON text of a file.
+fn parse<T: DeserializeOwned>(path: &Path, octets: &[u8]) -> Result<T, PartsError> {
+    serde_json::from_slice(octets).map_err(|error| {
         PartsError::refuse(path, format!("expected a record of a run in parts, found: {error}"))
-    };
-    parsed.map(Some).map_err(refuse)
+    })
 }
 
 /// Returns whether a file of a dataset's folder is one that a join has written.

@@ -23,6 +23,8 @@ pub struct PartRun {
     /// Folder of all parts.
     folder: PathBuf,
     settings: RunSettings,
+    /// Fingerprint of the list of the run's work, once it is known.
+    list: Option<String>,
 }
 
 /// Files that may be in the folder of a part.
@@ -42,7 +44,13 @@ impl PartRun {
         mut settings: RunSettings,
     ) -> Result<PartRun, PartsError> {
         settings.insert("number of parts".to_owned(), part.of().to_string());
-        Ok(PartRun { part, output: output.to_owned(), folder: folder_of(output)?, settings })
+        Ok(PartRun {
+            part,
+            output: output.to_owned(),
+            folder: folder_of(output)?,
+            settings,
+            list: None,
+        })
     }
 
     /// Returns the part of the run.
@@ -57,6 +65,12 @@ impl PartRun {
     /// If the part is complete, and is neither to be kept (`resume`) nor to be replaced (`force`),
     /// or if the output, the plan or a part there is one of another run.
     pub fn kept(&self, resume: bool, force: bool) -> Result<Option<PartRecord>, PartsError> {
+        let manifest = self.folder.join(MANIFEST);
+        if force && manifest.exists() {
+            let what =
+                "expected parts that are not joined, found a join that was killed: --join ends it";
+            return Err(PartsError::refuse(&manifest, what));
+        }
         // What is to be replaced may be of any run.
         let output = Some(&self.output).filter(|_| !force);
         match self.done(output)? {
@@ -80,6 +94,7 @@ impl PartRun {
                 return Ok(manifest.parts.iter().find(of_part).map(|part| PartRecord {
                     part: part.part.clone(),
                     settings: manifest.settings.clone(),
+                    list: String::new(),
                     left_out: part.left_out,
                     shards: Vec::new(),
                     summary: part.summary.clone(),
@@ -103,7 +118,7 @@ impl PartRun {
     /// # Errors
     /// If `find` fails, the plan cannot be written, or is one of another run.
     pub fn list<L: Serialize + DeserializeOwned, E: From<PartsError>>(
-        &self,
+        &mut self,
         find: impl FnOnce() -> Result<L, E>,
     ) -> Result<L, E> {
         let path = self.folder.join(PLAN);
@@ -119,20 +134,20 @@ impl PartRun {
             file.commit()
         });
         match written {
-            Ok(()) => Ok(plan.list),
-            // Another part was faster: its list counts.
-            Err(error @ atomic_output::Error::Exists(_)) => match self.planned(&path)? {
-                Some(list) => Ok(list),
-                None => Err(PartsError::from(error).into()),
-            },
+            // Where another part was faster, its list counts.
+            Ok(()) | Err(atomic_output::Error::Exists(_)) => {
+                let gone = || PartsError::refuse(&path, "expected the plan of the run, found none");
+                Ok(self.planned(&path)?.ok_or_else(gone)?)
+            }
             Err(error) => Err(PartsError::from(error).into()),
         }
     }
 
-    /// Returns the list of the plan, if there is one.
-    fn planned<L: DeserializeOwned>(&self, path: &Path) -> Result<Option<L>, PartsError> {
-        let Some(plan) = read::<Plan<L>>(path)? else { return Ok(None) };
+    /// Returns the list of the plan, if there is one, and keeps its fingerprint.
+    fn planned<L: DeserializeOwned>(&mut self, path: &Path) -> Result<Option<L>, PartsError> {
+        let Some((plan, list)) = Plan::<L>::read(path)? else { return Ok(None) };
         self.ensure_same(path, &plan.settings, &format!("part {}", plan.part))?;
+        self.list = Some(list);
         Ok(Some(plan.list))
     }
 
@@ -148,7 +163,8 @@ impl PartRun {
 
     /// Writes the record of the part into its folder, which has all shards.
     pub(crate) fn put_record(&self, folder: &Path, report: PartReport) -> Result<(), PartsError> {
-        let record = PartRecord::of_folder(folder, self.part, &self.settings, report)?;
+        let list = self.list.clone().unwrap_or_default();
+        let record = PartRecord::of_folder(folder, self.part, (&self.settings, list), report)?;
         let path = folder.join(RECORD);
         put(&path, &to_text(&path, &record)?)
     }
