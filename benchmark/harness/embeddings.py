@@ -91,12 +91,12 @@ def contamination(task, hashes, captures, a):
     return out
 
 
-def bits(data, a, say):
-    """Bits per packet of each flow under each model."""
-    out = {}
-    numbered, table = a.out / "numbered.parquet", data.flows
-    numbers = [[str(i) for i in range(table.num_rows)]]
-    pq.write_table(table.set_column(table.schema.get_field_index("source"), "source", numbers), numbered)
+def bits(data, asked, a, say):
+    """Bits per packet of some flows under each model; nan for the flows that were not asked for."""
+    out, numbered = {}, a.out / "numbered.parquet"
+    names = [[str(i) for i in asked]]
+    table = data.flows.take(asked)
+    pq.write_table(table.set_column(table.schema.get_field_index("source"), "source", names), numbered)
     tokens = [np.asarray(t).tobytes() for t in data.flows["tokens"].to_numpy()]
     for name, folder in a.models:
         say(f"T4: bits by {name}")
@@ -104,18 +104,20 @@ def bits(data, a, say):
         scored = [json.loads(line) for line in lines]
         by_tokens = {tokens[int(s["source"])]: s["bits"] / s["packets"] for s in scored}
         by_sequence = {data.keys[int(s["source"])]: s["bits"] / s["packets"] for s in scored}
+        out[name] = np.full(len(tokens), np.nan)
         # A flow that differs from many others in time alone is not scored, and gets the bits of one of them.
-        out[name] = np.array([by_tokens.get(t, by_sequence.get(k, np.nan)) for t, k in zip(tokens, data.keys)])
-        out[name] = np.where(np.isnan(out[name]), np.nanmedian(out[name]), out[name])
+        out[name][asked] = [by_tokens.get(tokens[i], by_sequence.get(data.keys[i], np.nan)) for i in asked]
+        out[name][asked] = np.where(np.isnan(out[name][asked]), np.nanmedian(out[name]), out[name][asked])
     return out
 
 
-def speed(folder, captures, y, a, say):
-    """Flows and packets a second from captures to verdicts, one of the classes y of the recorded flows: by the forest, and by a
-    linear probe of each model."""
-    out = {}
-    dataset, again = a.out / "recorded.parquet", a.out / "speed.parquet"
-    table = pq.read_table(dataset)
+def speed(folder, captures, classes, a, say):
+    """Flows and packets a second from captures to verdicts, one of the `classes` of a table of flows: by the forest, and by a linear
+    probe of each model."""
+    out, again = {}, a.out / "speed.parquet"
+    flows.encode(a.programs, folder, captures, again)
+    table = pq.read_table(again)
+    y = classes(table)
 
     def timed(name, verdicts):
         say(f"speed: {name}")
@@ -138,7 +140,7 @@ def speed(folder, captures, y, a, say):
     timed("forest, SYN fields", by_forest)
     for name, model in a.models:
         target = a.out / "speed-embedded.parquet"
-        embed(model, dataset, target, a)
+        embed(model, again, target, a)
         probe = learners.fitted_probe(vectors(target, table, everything)[""], y)
 
         def by_probe():

@@ -104,7 +104,7 @@ def sections(results):
                 "says that the detector tells networks apart."]
         yield "T4 attack and odd use", 2, text, [detection_rows(d)]
     if results.get("speed"):
-        yield "Speed", 2, ["The captures of T3 and T4, on the machine and in the minute of the run; the learner is trained beforehand."], [speed_rows(results["speed"])]
+        yield "Speed", 2, ["The captures of T4, on the machine and in the minute of the run; the learner is trained beforehand."], [speed_rows(results["speed"])]
     for line in results["skipped"]:
         yield "Not run", 2, [line + "."], []
 
