@@ -29,7 +29,7 @@ def arguments():
     a.add_argument("--programs", type=Path, required=True, help="folder of tcp-encode, tcp-decode and tcp-train")
     a.add_argument("--public", type=Path, default=ROOT.parent / "shared/data", help="captures of T1, T2 and T5, with labels.csv")
     a.add_argument("--out", type=Path, default=ROOT / "target/benchmark", help="what is made: datasets, results.json, benchmark.html")
-    a.add_argument("--doc", type=Path, help="the document that gets the tables, such as docs/benchmark.md")
+    a.add_argument("--doc", type=Path, help="the document that gets the tables, such as docs/benchmark.md, once there are results of all tasks")
     a.add_argument("--model", action="append", type=Path, dest="models", metavar="FOLDER",
                    help="a model whose embeddings are judged, and beside it its random weights; several times [default: none]")
     a.add_argument("--testdata", type=Path, default=ROOT / "testdata", help="captures that embeddings are whitened by")
@@ -115,7 +115,10 @@ def main():
         results = measure_all(a, results)
         kept.write_text(json.dumps(results, indent=1) + "\n")
     (a.out / "benchmark.html").write_text(report.page(results))
-    if a.doc:
+    judged = {task["name"][:2] for task in results["tasks"]} | ({"T4"} if results["detection"] else set())
+    if a.doc and judged < set(ALL):
+        say(f"{a.doc.name} is not written: no results of {', '.join(sorted(set(ALL) - judged))}")
+    elif a.doc:
         a.doc.write_text(report.document(results, a.doc.read_text() if a.doc.exists() else ""))
     print(report.summary(results, a.out / "benchmark.html"))
 
