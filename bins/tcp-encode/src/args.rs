@@ -132,6 +132,13 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) idle_timeout: Option<i64>,
 
+    /// Write each flow to a stream soon after its close: when this many seconds of capture time
+    /// have passed without a packet of it. Its later packets are counted as late [without a value:
+    /// 1]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, num_args = 0..=1,
+        require_equals = true, default_missing_value = "1")]
+    pub(crate) live: Option<i64>,
+
     /// Buffer at most this many mebibytes of packets and conversations per capture. At the limit,
     /// the longest idle conversation is ended as it is, and forgotten later: its next packet begins
     /// another conversation [default: no limit]

@@ -74,8 +74,9 @@ pub(crate) fn read(
     if let Some(filter) = &options.filter {
         reader.set_filter(filter.frames());
     }
+    let conversations = if options.live { 1 } else { BATCH_CONVERSATIONS };
     loop {
-        let more = reader.advance(BATCH_CONVERSATIONS, BATCH_OCTETS);
+        let more = reader.advance(conversations, BATCH_OCTETS);
         hand_over(&mut reader, handler)?;
         if !more {
             break;

@@ -20,6 +20,8 @@ use crate::task::{CaptureFile, CaptureTask};
 pub(crate) enum Message {
     /// Rows of the dataset.
     Rows(Vec<FlowRow>),
+    /// Nothing else is there yet: what was sent is to reach the output.
+    Pause,
     /// Entries of the flow log.
     LogEntries(Vec<FlowLogEntry>),
     /// End of a capture, and the change of its file since it was found.
@@ -169,7 +171,7 @@ fn read_in_one_thread(
 ) -> anyhow::Result<ReadOutcome> {
     capture::read(task.read(progress), options, &mut |tracker, batch| {
         processor.process(batch)?.into_iter().for_each(|flow| tracker.recycle(flow));
-        Ok(())
+        if options.live { processor.sender.pause() } else { Ok(()) }
     })
 }
 
@@ -191,9 +193,17 @@ fn read_in_two_threads(
                 sender.send(batch).map_err(|_| anyhow::anyhow!("the encoder has stopped"))
             })
         });
-        for batch in receiver {
+        let mut next = receiver.recv().ok();
+        while let Some(batch) = next {
             // A reader that is done needs no buffers any more.
             let _ = back.send(processor.process(batch)?);
+            next = receiver.try_recv().ok();
+            if next.is_none() {
+                if options.live {
+                    processor.sender.pause()?;
+                }
+                next = receiver.recv().ok();
+            }
         }
         reading.join().map_err(|_| anyhow::anyhow!("the reader failed"))?
     })
@@ -224,6 +234,16 @@ impl MessageSender<'_> {
             (self.send)(Message::Rows(std::mem::take(&mut self.rows)))?;
         }
         Ok(Ok(()))
+    }
+
+    /// Sends the rows so far, to reach the output before later ones are there.
+    fn pause(&mut self) -> anyhow::Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        self.tokens = 0;
+        (self.send)(Message::Rows(std::mem::take(&mut self.rows)))?;
+        (self.send)(Message::Pause)
     }
 
     /// Adds an entry of the flow log.

@@ -22,6 +22,8 @@ pub(crate) struct ReadOptions {
     pub(crate) filter: Option<Arc<PcapFilter>>,
     /// UDP ports of VXLAN besides the usual ones: `--vxlan-port`.
     pub(crate) vxlan_ports: Vec<u16>,
+    /// Whether each flow is handed over as soon as it is there: `--live`.
+    pub(crate) live: bool,
     /// Whether a flow log is written.
     pub(crate) flow_log: bool,
     /// Token code of the dataset.

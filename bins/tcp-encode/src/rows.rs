@@ -116,6 +116,9 @@ pub(crate) fn meta(args: &Args) -> DatasetMeta {
     if let Some(idle_ns) = args.idle_timeout {
         options.insert("idle-timeout-ns".to_owned(), idle_ns.to_string());
     }
+    if let Some(linger_ns) = args.live {
+        options.insert("live-ns".to_owned(), linger_ns.to_string());
+    }
     if let Some(mib) = args.max_memory {
         options.insert("max-memory-mib".to_owned(), mib.to_string());
     }

@@ -152,6 +152,8 @@ fn options(args: &Args) -> anyhow::Result<ReadOptions> {
         separate: TagArg::kinds(&args.separate),
         copy_window_ns: args.dedup.unwrap_or(defaults.copy_window_ns),
         drop_copies: args.dedup.is_some(),
+        linger_ns: args.live.unwrap_or(defaults.linger_ns),
+        linger_octets: args.live.map_or(defaults.linger_octets, |_| 0),
         ..defaults
     };
     let anonymize = args.anonymize.as_deref().map(CryptoPan::from_file).transpose()?;
@@ -167,6 +169,7 @@ fn options(args: &Args) -> anyhow::Result<ReadOptions> {
         tracker,
         vxlan_ports: args.vxlan_port.clone(),
         flow_log: args.flow_log.is_some(),
+        live: args.live.is_some(),
         tokens: args.tokens,
         anonymize,
     })
@@ -214,6 +217,7 @@ impl OutputWriter<'_> {
                 self.summary.unlabelled += unlabelled;
                 Ok(())
             }
+            Message::Pause => Ok(self.outputs()?.dataset.flush()?),
             Message::LogEntries(entries) => match &mut self.outputs()?.flow_log {
                 Some(log) => flow_log::write(log, &entries).with_context(|| log.name()),
                 None => Ok(()),

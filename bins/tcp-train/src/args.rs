@@ -37,6 +37,11 @@ pub enum Command {
     Generate(Generate),
     /// Print the probability of each flow of a dataset under a model
     Score(Score),
+    /// Give each flow of a dataset a vector
+    Embed(Embed),
+    /// Train a classifier of flows on labels, or use one
+    #[command(subcommand)]
+    Classify(Classify),
 }
 
 /// Train a model on a dataset.
@@ -332,6 +337,12 @@ pub struct Generate {
 /// probability: the length of its ideal code), `tokens`, `packets`, `copies`, `source`, and `split`
 /// (train, validation or test): the part that the flow belongs to in a training run on this dataset
 /// with the settings of the model.
+///
+/// With --calibrate, writes a line for every flow, and for a stream as soon as the flow is there.
+/// Keys: `flow` (its number, from 1), `p_value`, `bits` (given its class, its length class and the
+/// server's port), `packets`, `costliest` (the three costliest fields of single packets), `fields`
+/// (the bits of each field), and the addresses, ports, `source`, `first_frame` and `label` of the
+/// dataset.
 #[derive(clap::Args, Debug)]
 pub struct Score {
     /// A model folder, or a model or checkpoint in it
@@ -347,7 +358,179 @@ pub struct Score {
 
     /// Distinct flows to score, at most, sampled by the seed of the model [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(conflicts_with = "calibrate")]
     pub flows: Option<u64>,
+
+    /// Compare each flow with the benign flows of a dataset: of flows like these, one in a hundred
+    /// has a p-value of at most 0.01. They should be of the same network, and later ones than those
+    /// that the model has learnt
+    #[arg(long, value_name = "BENIGN")]
+    pub calibrate: Option<PathBuf>,
+
+    /// Tokens computed in parallel
+    #[arg(long, value_name = "TOKENS", default_value_t = 16_384)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+/// Give each flow of a dataset a vector.
+///
+/// Writes the dataset with a further column `embedding` (`fixed_size_list<float>`): what the model
+/// knows of a flow after its last packet. The vectors know no address; nor do they know the
+/// server's port, unless it is asked for.
+#[derive(clap::Args, Debug)]
+pub struct Embed {
+    /// A model folder, or a model or checkpoint in it
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+
+    /// The dataset: a folder, a file, or - for a stream on stdin
+    #[arg(value_name = "DATASET")]
+    pub dataset: PathBuf,
+
+    /// The dataset to create: a folder, a file if the name ends in .arrow, .arrows or .parquet, or
+    /// - for an Arrow stream on stdout
+    #[arg(value_name = "OUTPUT")]
+    pub output: PathBuf,
+
+    #[command(flatten)]
+    pub reading: Reading,
+
+    /// Also give each flow the vector that it has after a number of packets, in columns such as
+    /// `embedding_5`
+    #[arg(long, value_name = "PACKETS", value_delimiter = ',', value_parser = packets)]
+    pub at: Vec<u64>,
+
+    /// Whiten the vectors by the mean and the covariance of those of a dataset: the one that a
+    /// classifier is to learn from. Vectors then have fewer values, the most telling ones first
+    #[arg(long, value_name = "TRAINING")]
+    pub whiten_by: Option<PathBuf>,
+
+    /// Show the server's port to the model, which is hidden otherwise
+    #[arg(long)]
+    pub with_port: bool,
+
+    /// Tokens computed in parallel
+    #[arg(long, value_name = "TOKENS", default_value_t = 16_384)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+
+    /// Format of the dataset [default: by the name of the file, else arrow]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+
+    /// Replace a dataset that exists. Other files are never replaced
+    #[arg(long)]
+    pub force: bool,
+
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+/// Train a classifier of flows on labels, or use one.
+#[derive(Subcommand, Debug)]
+pub enum Classify {
+    /// Train a classifier on a dataset with labels
+    Fit(Fit),
+    /// Print the class of each flow of a dataset
+    Predict(Predict),
+}
+
+/// Train a classifier on a dataset with labels.
+///
+/// The classifier is a linear one of the vectors of `embed`; the model stays as it is. Its penalty
+/// is chosen on flows held out: those of a group, or of a capture, are all held out together. The
+/// folder holds the classifier, a copy of the model, and config.json with the classes, the splits
+/// and the figures, those of the 5 nearest neighbours beside them. Flows without a label are not
+/// read.
+#[derive(clap::Args, Debug)]
+pub struct Fit {
+    /// A model folder, or a model or checkpoint in it
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+
+    /// The dataset: a folder, a file, or - for a stream on stdin
+    #[arg(value_name = "DATASET")]
+    pub dataset: PathBuf,
+
+    /// The folder of the classifier to create
+    #[arg(value_name = "CLASSIFIER")]
+    pub output: PathBuf,
+
+    #[command(flatten)]
+    pub reading: Reading,
+
+    /// Flows that are held out together [default: group if there are two of them, else source]
+    #[arg(long, value_enum)]
+    pub split_by: Option<SplitBy>,
+
+    /// Parts that the groups are split into; each is held out once
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(value_parser = clap::value_parser!(u16).range(2..=100))]
+    pub folds: u16,
+
+    /// Numbers of packets after which there is a verdict, besides the end of the flow
+    #[arg(long, value_name = "PACKETS", value_delimiter = ',', value_parser = packets)]
+    #[arg(default_value = "3,5,10,20,30")]
+    pub at: Vec<u64>,
+
+    /// Seed of the split
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+
+    /// Show the server's port to the model, which is hidden otherwise
+    #[arg(long)]
+    pub with_port: bool,
+
+    /// Tokens computed in parallel
+    #[arg(long, value_name = "TOKENS", default_value_t = 16_384)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+
+    /// Replace a classifier that exists. Other files are never replaced
+    #[arg(long)]
+    pub force: bool,
+
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+/// Flows that a split keeps together.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SplitBy {
+    /// Those with the same `group`
+    Group,
+    /// Those of one capture
+    Source,
+}
+
+/// Print the class of each flow of a dataset.
+///
+/// Writes a line of JSON to stdout for each flow, in the order of the dataset, and for a stream as
+/// soon as the flow is there. Keys: `flow` (its number, from 1), `label` (the likeliest class),
+/// `probability`, `margin` (to the second likeliest), `settled` (the number of packets after which
+/// the verdict did not change any more), `packets`, the addresses, ports, `source` and
+/// `first_frame` of the dataset, and `known`, the flow's own label if it has one.
+#[derive(clap::Args, Debug)]
+pub struct Predict {
+    /// The folder of the classifier
+    #[arg(value_name = "CLASSIFIER")]
+    pub classifier: PathBuf,
+
+    /// The dataset: a folder, a file, or - for a stream on stdin
+    #[arg(value_name = "DATASET")]
+    pub dataset: PathBuf,
+
+    #[command(flatten)]
+    pub reading: Reading,
+
+    /// Judge each flow by its first packets alone: one of the numbers of --at of `fit`
+    #[arg(long, value_name = "PACKETS", value_parser = packets)]
+    pub first: Option<u64>,
 
     /// Tokens computed in parallel
     #[arg(long, value_name = "TOKENS", default_value_t = 16_384)]
@@ -400,6 +583,14 @@ pub enum Format {
     Arrow,
     /// Apache Parquet file format
     Parquet,
+}
+
+/// Parses a number of packets.
+fn packets(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(packets) if packets > 0 => Ok(packets),
+        _ => Err("expected a number of packets from 1".to_owned()),
+    }
 }
 
 /// Parses a length class, `4`, or a range of them, `4-6`.

@@ -29,7 +29,8 @@ pub fn field_names() -> Vec<&'static str> {
 
 /// Returns the field of each token id as an index into [`field_names`], or `None` for digits, which
 /// belong to the field of an earlier token.
-fn fields_by_token() -> Vec<Option<usize>> {
+#[must_use]
+pub fn fields_by_token() -> Vec<Option<usize>> {
     let names = field_names();
     (0..vocab::VOCAB_SIZE as u16)
         .map(|token| {

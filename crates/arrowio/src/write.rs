@@ -104,6 +104,18 @@ impl<W: Write> DatasetWriter<W> {
         Ok(())
     }
 
+    /// Writes the rows so far as a record batch, and flushes the output: they reach the reader of a
+    /// stream before later ones are there.
+    ///
+    /// # Errors
+    /// If the output cannot be written.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        if self.batch.rows() > 0 {
+            self.flush_batch()?;
+        }
+        self.encoder.flush().map_err(|e| e.at(&self.name))
+    }
+
     /// Writes the last batch and the end of the file, flushes the output, and returns it with the
     /// totals. A dataset without rows has one batch without rows.
     ///

@@ -285,6 +285,18 @@ impl<'w> Sink<'w> {
         Ok(())
     }
 
+    /// Hands the rows so far to the reader of a stream. Other destinations keep them for a whole
+    /// record batch.
+    ///
+    /// # Errors
+    /// If the rows cannot be written.
+    pub fn flush(&mut self) -> Result<(), SinkError> {
+        match &mut self.0 {
+            SinkWriter::Stream(writer) => Ok(writer.flush()?),
+            SinkWriter::File(_) | SinkWriter::Folder(..) | SinkWriter::Memory(_) => Ok(()),
+        }
+    }
+
     /// Writes the remaining rows, gives the dataset its name, and returns the counts of flows,
     /// tokens, octets and files.
     ///

@@ -11,8 +11,9 @@ mod one_session;
 mod parts;
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use assert_cmd::Command;
 use serde_json::Value;
@@ -429,5 +430,29 @@ fn completions_and_manual() {
         assert!(
             String::from_utf8(output.stdout).unwrap().contains("flow-log") || args[0] == "--man"
         );
+    }
+}
+
+#[test]
+fn a_live_flow_is_written_before_the_capture_ends() {
+    let whole = fs::read(testdata("quick.pcap")).unwrap();
+    for jobs in ["1", "2"] {
+        let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("tcp-encode"))
+            .args(["-", "-", "--live=0.001", "--jobs", jobs])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut to = child.stdin.take().unwrap();
+        // All but the last octet: the capture could go on for hours.
+        to.write_all(&whole[..whole.len() - 1]).unwrap();
+        let from = child.stdout.take().unwrap();
+        let mut rows =
+            arrowio::DatasetReader::stream("-", from, &[dataset::RowCodec::Field.id()]).unwrap();
+        assert!(rows.next().unwrap().is_ok());
+        to.write_all(&whole[whole.len() - 1..]).unwrap();
+        drop(to);
+        assert!(rows.count() > 5);
+        assert!(child.wait().unwrap().success());
     }
 }

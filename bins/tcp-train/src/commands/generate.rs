@@ -253,10 +253,17 @@ impl Output {
 
 /// Returns the format that `--format` names.
 fn asked_format(args: &Generate) -> Option<arrowio::DatasetFormat> {
-    args.format.map(|format| match format {
-        Format::Arrow => arrowio::DatasetFormat::Arrow,
-        Format::Parquet => arrowio::DatasetFormat::Parquet,
-    })
+    args.format.map(Format::dataset_format)
+}
+
+impl Format {
+    /// Returns the format of a dataset's files.
+    pub(crate) fn dataset_format(self) -> arrowio::DatasetFormat {
+        match self {
+            Format::Arrow => arrowio::DatasetFormat::Arrow,
+            Format::Parquet => arrowio::DatasetFormat::Parquet,
+        }
+    }
 }
 
 /// Returns the metadata of the dataset, which names the options that decide on its flows.

@@ -1,9 +1,15 @@
 //! The subcommands and all else that needs libtorch.
 
+mod classify;
 mod conditions;
+mod cost;
 mod data;
+mod detect;
+mod embed;
+mod embedder;
 mod events;
 mod filter;
+mod flow_rows;
 mod folder;
 mod generate;
 mod memory;
@@ -31,6 +37,11 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         Command::Train(train) => train::train(train, console),
         Command::Resume(resume) => train::resume(resume, console),
         Command::Generate(generate) => generate::generate(generate, console),
-        Command::Score(score) => score::score(score, console),
+        Command::Score(score) => match &score.calibrate {
+            Some(benign) => detect::detect(score, benign, console),
+            None => score::score(score, console),
+        },
+        Command::Embed(embed) => embed::embed(embed, console),
+        Command::Classify(classify) => classify::classify(classify, console),
     }
 }

@@ -1,5 +1,6 @@
 //! The program as a user runs it, on a small dataset.
 
+mod classify;
 mod generate;
 mod privacy;
 mod resume;

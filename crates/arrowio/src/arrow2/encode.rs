@@ -64,6 +64,17 @@ impl<W: Write> FileEncoder<W> {
         .map_err(|error| self.state.take_error(error))
     }
 
+    /// Flushes the output of an Arrow stream or file. Pages of a Parquet file wait for its end.
+    ///
+    /// # Errors
+    /// If the output cannot be written.
+    pub(crate) fn flush(&mut self) -> Result<(), ErrorKind> {
+        match &mut self.encoder {
+            FormatEncoder::Ipc(ipc) => ipc.flush().map_err(|e| self.state.take_error(e.into())),
+            FormatEncoder::Parquet(..) => Ok(()),
+        }
+    }
+
     /// Returns the number of octets written so far.
     pub(crate) fn octets(&self) -> u64 {
         self.state.octets.load(Ordering::Relaxed)

@@ -1,5 +1,6 @@
 //! The model, its training and its sampling, with plain integers.
 
+mod analysis;
 mod file;
 mod generate;
 mod gpu;

@@ -115,6 +115,14 @@ impl<W: Write> IpcWriter<W> {
         Ok(())
     }
 
+    /// Flushes the output.
+    ///
+    /// # Errors
+    /// If the output cannot be written.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+
     /// Writes the end of the stream, and of a file its footer; returns the output.
     ///
     /// # Errors

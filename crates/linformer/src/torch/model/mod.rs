@@ -6,6 +6,7 @@ mod init;
 mod recurrent;
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use linformer_kernels::attention::{AttentionOptions, AttentionState, Decay, Qkv, chunked, fused};
 use linformer_kernels::{CuSeqlens, Rotary};
@@ -39,6 +40,20 @@ pub struct Model {
     rotary: RefCell<Rotary>,
     /// Factor on each head's state per token, `[H]`, if it is fixed.
     decay: Option<Tensor>,
+}
+
+/// Sums of a model's hidden states over spans of its inputs.
+#[derive(Debug)]
+pub struct HiddenStates {
+    values: Vec<f32>,
+    width: usize,
+}
+
+impl HiddenStates {
+    /// Iterates over the sums, in the order of the spans.
+    pub fn iter(&self) -> impl Iterator<Item = &[f32]> {
+        self.values.chunks_exact(self.width)
+    }
 }
 
 impl Model {
@@ -82,6 +97,17 @@ impl Model {
         cu_seqlens: &CuSeqlens,
         carry: &mut Option<StateCarry>,
     ) -> Result<Tensor, ModelError> {
+        let x = self.residual_stream(tokens, cu_seqlens, carry)?;
+        Ok(self.head.forward(&self.norm.forward(&x)))
+    }
+
+    /// Computes the residual stream after the last block, `[N, W]`.
+    fn residual_stream(
+        &self,
+        tokens: &Tensor,
+        cu_seqlens: &CuSeqlens,
+        carry: &mut Option<StateCarry>,
+    ) -> Result<Tensor, ModelError> {
         self.grow_rotary(cu_seqlens.max_position() as usize);
         let mut x = Tensor::f_embedding(&self.embed, tokens, -1, false, false)?; // [N, W]
         for block in &self.blocks {
@@ -91,7 +117,46 @@ impl Model {
             x = &x + block.out.forward(&block.apply_gate(attended, &y));
             x = &x + block.feed_forward(&x);
         }
-        Ok(self.head.forward(&self.norm.forward(&x)))
+        Ok(x)
+    }
+
+    /// Returns the sums of the hidden states over spans of a batch's inputs. The hidden state of an
+    /// input is the residual stream after the last block, with zero mean and unit variance.
+    /// `carried` is as in [`Model::losses_with_state`].
+    ///
+    /// # Errors
+    /// If a kernel refuses its input, or `carried` lacks the state of a sequence that continues.
+    ///
+    /// # Panics
+    /// If a span ends after the inputs.
+    pub fn hidden_sums(
+        &self,
+        batch: &Batch,
+        spans: &[Range<usize>],
+        carried: &mut CarriedStates,
+    ) -> Result<HiddenStates, ModelError> {
+        let _guard = tch::no_grad_guard();
+        let mut carry = StateCarry::new(batch, carried)?;
+        let tokens = self.on_device(&batch.inputs);
+        let x = self.residual_stream(&tokens, &batch.cu_seqlens, &mut carry)?;
+        carried.update(batch, carry.map_or_else(CarriedStates::new, StateCarry::finish));
+        let width = self.config.hidden_size;
+        let shape = [width as i64];
+        let x = x.to_kind(Kind::Float).layer_norm::<Tensor>(
+            &shape,
+            None,
+            None,
+            self.config.norm_eps,
+            false,
+        );
+        let states: Vec<f32> = Vec::try_from(&x.to_device(Device::Cpu).flatten(0, 1))?;
+        let mut values = vec![0.0; spans.len() * width];
+        for (span, sum) in spans.iter().zip(values.chunks_exact_mut(width)) {
+            for state in states[span.start * width..span.end * width].chunks_exact(width) {
+                sum.iter_mut().zip(state).for_each(|(sum, value)| *sum += value);
+            }
+        }
+        Ok(HiddenStates { values, width })
     }
 
     /// Computes the mean loss in nats per target, with its gradient.
