@@ -31,13 +31,15 @@ def arguments():
     a.add_argument("--out", type=Path, default=ROOT / "target/benchmark", help="what is made: datasets, results.json, benchmark.html")
     a.add_argument("--doc", type=Path, help="the document that gets the tables, such as docs/benchmark.md, once there are results of all tasks")
     a.add_argument("--model", action="append", type=Path, dest="models", metavar="FOLDER",
-                   help="a model whose embeddings are judged, and beside it its random weights; several times [default: none]")
+                   help="a model whose embeddings are judged, and beside it its random weights; several times [default: models/tiny]")
+    a.add_argument("--no-model", action="store_true", help="judge the baselines alone")
     a.add_argument("--testdata", type=Path, default=ROOT / "testdata", help="captures that embeddings are whitened by")
     a.add_argument("--tasks", default=",".join(ALL), help="some of " + ",".join(ALL))
     a.add_argument("--write-splits", action="store_true", help="write benchmark/splits anew, and stop")
     a.add_argument("--from-results", action="store_true", help="write the tables from results.json, and judge nothing")
     a = a.parse_args()
-    a.models = [(folder.resolve().name, folder.resolve()) for folder in a.models or []]
+    folders = [] if a.no_model else a.models or [ROOT / "models/tiny"]
+    a.models = [(folder.resolve().name, folder.resolve()) for folder in folders]
     return a
 
 
