@@ -37,13 +37,12 @@ def main(path):
     parts = min(5, len(set(groups)))
     if parts < 2:
         sys.exit(f"{path}: expected flows of two groups or captures, found those of {parts}")
-    directions = min(256, vectors.shape[1], len(vectors) // 2)
     learners = {
         "linear": LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000),
         "5 nearest neighbours": KNeighborsClassifier(5),
     }
     for name, learner in learners.items():
-        pipeline = make_pipeline(PCA(directions, whiten=True, random_state=1), learner)
+        pipeline = make_pipeline(PCA(0.9999, whiten=True, svd_solver="full"), learner)
         verdicts = cross_val_predict(pipeline, vectors, labels, groups=groups, cv=GroupKFold(parts))
         print(f"{name}, {len(labels)} flows, {parts} parts of {len(set(groups))} groups held out in turn")
         print(classification_report(labels, verdicts, digits=3, zero_division=0))
