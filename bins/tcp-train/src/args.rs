@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clikit::Common;
+use dataset::RunPart;
 
 /// Trains a model on a token dataset, and generates token datasets with it.
 ///
@@ -265,6 +266,20 @@ pub struct Generate {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub packets: Option<u64>,
 
+    /// Generate the I-th of N parts of the flows, for N processes on one machine or several. The
+    /// flows of all parts are those of one run. Parts wait in the folder DATASET.parts for --join
+    #[arg(long, value_name = "I/N", conflicts_with = "packets")]
+    pub part: Option<RunPart>,
+
+    /// Do nothing where the part is there already
+    #[arg(long, requires = "part", conflicts_with = "force")]
+    pub resume: bool,
+
+    /// Make the dataset of its parts: check that all are there and of the same model and options,
+    /// write a manifest and the checksums of the shards, and print the sum of the summaries
+    #[arg(long, conflicts_with = "part")]
+    pub join: bool,
+
     /// Seed of all random numbers
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -366,6 +381,11 @@ pub struct Score {
     /// that the model has learnt
     #[arg(long, value_name = "BENIGN")]
     pub calibrate: Option<PathBuf>,
+
+    /// Score the I-th of N parts of the flows, for N processes on one machine or several. The lines
+    /// of all parts, one behind the other, are those of one run, with numbers rounded otherwise
+    #[arg(long, value_name = "I/N")]
+    pub part: Option<RunPart>,
 
     /// Tokens computed in parallel
     #[arg(long, value_name = "TOKENS", default_value_t = 16_384)]

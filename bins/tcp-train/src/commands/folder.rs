@@ -119,16 +119,21 @@ fn with_fallback_hint(error: ModelError, file: &Path, name: &str) -> anyhow::Err
     }
 }
 
-/// Reads a model from a file of weights or a training state, or from a model folder: the best
-/// weights if it has any, else the last training state.
-pub(crate) fn read_model(path: &Path, device: Device) -> anyhow::Result<Model> {
-    let file = if !path.is_dir() {
+/// Returns the file of a model: the path itself, or in a model folder the best weights if there are
+/// any, else the last training state.
+pub(crate) fn weights_at(path: &Path) -> PathBuf {
+    if !path.is_dir() {
         path.to_owned()
     } else if path.join(MODEL).exists() {
         path.join(MODEL)
     } else {
         path.join(CHECKPOINT)
-    };
+    }
+}
+
+/// Reads a model from a file of weights or a training state, or from a model folder.
+pub(crate) fn read_model(path: &Path, device: Device) -> anyhow::Result<Model> {
+    let file = weights_at(path);
     if !file.exists() {
         bail!("{}: expected a model folder, or a model or checkpoint in one", path.display());
     }

@@ -1,13 +1,15 @@
 //! The subcommand `generate`: a model to a dataset.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::time::Instant;
 
 use anyhow::bail;
 use arrowio::{Compression, DatasetMeta, FlowRow, Tokens};
 use clikit::text::count;
-use clikit::{Console, Unit, is_dash};
-use dataset::{Destination, Outcome, RowCodec, RowDecoder, Sink, SinkOptions, summarize};
+use clikit::{Console, Interrupts, Unit, is_dash};
+use dataset::{
+    Destination, Outcome, PartReport, PartRun, RowCodec, RowDecoder, Sink, SinkOptions, summarize,
+};
 use linformer::{Generated, Generator, Job, Prompt, Sampling, StopReason, TensorMemory};
 use tokenizer::{FlowIdentity, field};
 
@@ -15,6 +17,7 @@ use super::conditions::PromptConditions;
 use super::filter::{FlowFilter, LengthClass, PacketBounds};
 use super::folder;
 use super::memory::peak_memory;
+use super::parts;
 use super::summary::GenerateSummary;
 use crate::args::{Constrain, Ends, Format, Generate};
 use crate::config::Config;
@@ -32,11 +35,21 @@ const STREAM_BATCH_TOKENS: usize = 1 << 14;
 
 /// Generates flows and writes them as a dataset.
 pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()> {
+    if args.join {
+        return parts::join(args, console);
+    }
     clikit::ensure_distinct_paths(
         &[("--checkpoint-path", &args.checkpoint_path)],
         &[("--output-dir", &args.output_dir)],
     )?;
     check(args)?;
+    let run_of = |part| parts::run_of(args, part, meta(args), asked_format(args));
+    let mut part = args.part.map(run_of).transpose()?;
+    if let Some(part) = &mut part
+        && parts::is_kept(args, part, console)?
+    {
+        return Ok(());
+    }
     if !is_dash(&args.output_dir) {
         Destination::at(&args.output_dir, asked_format(args)).ensure_free(args.force)?;
     }
@@ -52,19 +65,26 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
     let packets = PacketBounds { min: args.min_packets_per_flow, max: args.max_packets_per_flow };
     let filter = |_| FlowFilter::new(args.constrain, packets, length);
     let prompts = PromptConditions::new(args).prompts(&generator, || filter(0), &sampling(args))?;
-    let mut output = Output::create(args, console)?;
+    let mut output = Output::create(args, part.as_ref(), console)?;
     let started = Instant::now();
-    let progress =
-        console.progress("generating", args.packets.or_else(|| Some(flows(args))), Unit::Items);
-    let mut summary =
-        GenerateSummary { constrain: name_of(args.constrain), ..GenerateSummary::default() };
-    let interrupts = console.catch_interrupts();
+    let progress = console.progress(
+        "generating",
+        args.packets.or_else(|| Some(count_of(sequences(args)))),
+        Unit::Items,
+    );
+    let mut summary = GenerateSummary {
+        constrain: name_of(args.constrain).to_owned(),
+        ..GenerateSummary::default()
+    };
+    // A part that is not whole is of no use.
+    let interrupts = part.is_none().then(|| console.catch_interrupts());
+    let is_interrupted = || interrupts.is_some_and(Interrupts::requested);
     let job = job(args, &generator, prompts);
     let outcome = generator.run(&job, filter, |generated, filter| {
         write_flow(&generated, &filter, &mut summary, &mut output)?;
         progress.set(if args.packets.is_some() { summary.packets } else { summary.generated });
         progress.message(format!("generating, {} packets", count(summary.packets)));
-        Ok::<_, anyhow::Error>(if interrupts.requested() || has_enough_packets(args, &summary) {
+        Ok::<_, anyhow::Error>(if is_interrupted() || has_enough_packets(args, &summary) {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
@@ -76,7 +96,13 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
     summary.peak_memory = peak_memory();
     summary.peak_tensor_memory = TensorMemory::read().peak;
     report_missing(args, &summary, console);
-    output.sink.finish()?;
+    match &part {
+        Some(part) => {
+            let left_out = console.left_out_count();
+            output.sink.finish_part(part, |_| PartReport::new(left_out, &summary))?;
+        }
+        None => drop(output.sink.finish()?),
+    }
     console.summary(&summary)
 }
 
@@ -131,9 +157,15 @@ fn warn_of_unseen_ports(args: &Generate) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the largest number of flows to generate.
-fn flows(args: &Generate) -> u64 {
-    args.flows.unwrap_or(if args.packets.is_some() { u64::MAX } else { 1000 })
+/// Returns the numbers of the flows to generate, at most.
+fn sequences(args: &Generate) -> Range<u64> {
+    let flows = args.flows.unwrap_or(if args.packets.is_some() { u64::MAX } else { 1000 });
+    args.part.map_or(0..flows, |part| part.share_of(flows))
+}
+
+/// Returns how many numbers there are.
+fn count_of(numbers: Range<u64>) -> u64 {
+    numbers.end - numbers.start
 }
 
 /// Returns whether the flows written have as many packets as `--packets` demands.
@@ -143,9 +175,10 @@ fn has_enough_packets(args: &Generate, summary: &GenerateSummary) -> bool {
 
 /// Reports flows that were not generated after an interruption, and flows that do not decode.
 fn report_missing(args: &Generate, summary: &GenerateSummary, console: &Console) {
-    if !has_enough_packets(args, summary) && summary.generated < flows(args) {
+    let flows = count_of(sequences(args));
+    if !has_enough_packets(args, summary) && summary.generated < flows {
         match args.flows {
-            Some(flows) => {
+            Some(_) => {
                 console.left_out(format!("{} flows: interrupted", count(flows - summary.generated)))
             }
             None => console.left_out("the rest: interrupted"),
@@ -166,7 +199,7 @@ fn sampling(args: &Generate) -> Sampling {
 fn job(args: &Generate, generator: &Generator, prompts: Vec<Prompt>) -> Job {
     let max_tokens = args.max_packets_per_flow.saturating_add(16).saturating_mul(TOKENS_PER_PACKET);
     Job {
-        sequences: flows(args),
+        sequences: sequences(args),
         prompts,
         sampling: sampling(args),
         seed: args.seed,
@@ -230,9 +263,24 @@ struct Output {
 
 impl Output {
     /// Creates the output that `--output-dir`, `--format` and `--force` describe.
-    fn create(args: &Generate, console: &Console) -> anyhow::Result<Output> {
+    fn create(
+        args: &Generate,
+        part: Option<&PartRun>,
+        console: &Console,
+    ) -> anyhow::Result<Output> {
         let path = args.output_dir.as_path();
         let asked = asked_format(args);
+        let options = SinkOptions {
+            force: args.force,
+            stream_batch_tokens: Some(STREAM_BATCH_TOKENS),
+            compression: Compression::Lz4,
+        };
+        let decoder = RowDecoder::default();
+        if let Some(part) = part {
+            let format = asked.unwrap_or(arrowio::DatasetFormat::Arrow);
+            let sink = Sink::create_part(part, format, &meta(args), &options)?;
+            return Ok(Output { decoder, sink });
+        }
         let destination = if is_dash(path) {
             Destination::stream("standard output", console.stdout(), asked)?
         } else {
@@ -241,13 +289,8 @@ impl Output {
         if destination.is_folder() {
             clikit::warn_if_named_like_a_file(path, arrowio::DatasetFormat::FILES);
         }
-        let options = SinkOptions {
-            force: args.force,
-            stream_batch_tokens: Some(STREAM_BATCH_TOKENS),
-            compression: Compression::Lz4,
-        };
         let sink = Sink::create(destination, &meta(args), &options)?;
-        Ok(Output { decoder: RowDecoder::default(), sink })
+        Ok(Output { decoder, sink })
     }
 }
 

@@ -15,6 +15,7 @@ mod generate;
 mod memory;
 mod metrics;
 mod openmp;
+mod parts;
 mod processes;
 mod report;
 mod run;

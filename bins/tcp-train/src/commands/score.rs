@@ -45,7 +45,11 @@ pub(crate) fn score(args: &Score, console: &Console) -> anyhow::Result<()> {
     settings.max_sequence_piece = settings.batch;
     let scratch = if is_dash(&args.input_dir) { Path::new(".") } else { &args.input_dir };
     let data = SplitDataset::load(&args.input_dir, args.reading, scratch, &settings, console)?;
-    let flows = sample(data.all(), args.flows, settings.seed);
+    let mut flows = sample(data.all(), args.flows, settings.seed);
+    if let Some(part) = args.part {
+        let tokens: Vec<u64> = flows.iter().map(|&(flow, _)| data.size(flow).0 as u64).collect();
+        flows = flows[part.share(&tokens)].to_vec();
+    }
     let indices: Vec<u32> = flows.iter().map(|&(flow, _)| flow).collect();
     let bits = bits_by_flow(&model, &data, data.pack(&indices, settings.batch), console)?;
     let mut out = std::io::BufWriter::new(console.stdout());

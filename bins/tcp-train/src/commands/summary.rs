@@ -3,7 +3,7 @@
 use std::fmt;
 
 use clikit::text::{Rows, count, percent};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::data::PartCounts;
 
@@ -123,10 +123,10 @@ impl fmt::Display for TrainSummary {
 }
 
 /// Summary of a generation run.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct GenerateSummary {
     /// Constraint on the flows, as `--constrain` spells it.
-    pub(crate) constrain: &'static str,
+    pub(crate) constrain: String,
     /// Number of flows generated.
     pub(crate) generated: u64,
     /// Number of flows written: those that decode.
@@ -161,6 +161,23 @@ impl GenerateSummary {
         self.lengths[(packets.max(1).ilog2() as usize).min(15)] += 1;
         self.longest = self.longest.max(packets);
     }
+
+    /// Adds the summary of a part of the run. Times are those of all processes together, and
+    /// memory is that of the largest one.
+    pub(crate) fn add_part(&mut self, part: GenerateSummary) {
+        self.constrain = part.constrain;
+        self.generated += part.generated;
+        self.flows += part.flows;
+        self.sessions += part.sessions;
+        self.packets += part.packets;
+        self.tokens += part.tokens;
+        self.seconds += part.seconds;
+        self.lengths.iter_mut().zip(part.lengths).for_each(|(sum, n)| *sum += n);
+        self.longest = self.longest.max(part.longest);
+        self.peak_memory = self.peak_memory.max(part.peak_memory);
+        self.peak_tensor_memory = self.peak_tensor_memory.max(part.peak_tensor_memory);
+        self.first_fault = self.first_fault.take().or(part.first_fault);
+    }
 }
 
 impl fmt::Display for GenerateSummary {
@@ -176,7 +193,7 @@ impl fmt::Display for GenerateSummary {
                 count(self.tokens)
             ),
         );
-        rows.push("constrained to", self.constrain);
+        rows.push("constrained to", &self.constrain);
         rows.push(
             "decode",
             format!("{} flows, {}", count(self.flows), percent(self.flows, self.generated)),

@@ -49,6 +49,26 @@ fn the_same_flows_whatever_batch_and_threads() {
 }
 
 #[test]
+fn parts_that_are_joined_are_the_flows_of_one_run() {
+    let workdir = Workdir::new();
+    workdir.train();
+    let whole = workdir.succeed(&format!("--json {GENERATE} --output-dir whole"));
+    for part in ["3/3", "1/3", "2/3", "2/3 --resume"] {
+        workdir.succeed(&format!("{GENERATE} --output-dir parts --part {part}"));
+    }
+    let refused = workdir.run(&format!("{GENERATE} --output-dir parts --part 1/3 --seed 2"));
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("expected --seed of part 3/3: 1; found"), "{refused:?}");
+    let sum = workdir.succeed(&format!("--json {GENERATE} --output-dir parts --join"));
+    let [whole, sum]: [serde_json::Value; 2] =
+        [whole, sum].map(|text| serde_json::from_str(&text).unwrap());
+    for key in ["generated", "flows", "sessions", "packets", "tokens", "lengths", "longest"] {
+        assert_eq!(whole[key], sum[key], "{key}");
+    }
+    assert!(datasets::read(&workdir.path("parts")) == datasets::read(&workdir.path("whole")));
+}
+
+#[test]
 fn without_constraint_the_share_of_valid_flows_is_told() {
     let workdir = Workdir::new();
     workdir.train();

@@ -37,6 +37,16 @@ fn every_flow_has_its_bits_and_its_part() {
         );
     }
     assert_eq!(lines(&workdir.succeed(&format!("{score} --flows 61"))).len(), 60);
+    let in_parts: Vec<serde_json::Value> = ["1/3", "2/3", "3/3"]
+        .iter()
+        .flat_map(|part| lines(&workdir.succeed(&format!("{score} --part {part}"))))
+        .collect();
+    assert_eq!(in_parts.len(), flows.len());
+    for (a, b) in flows.iter().zip(&in_parts) {
+        let of = |flow: &serde_json::Value| flow["bits"].as_f64().unwrap();
+        assert_eq!(a["flow"], b["flow"]);
+        assert!((of(a) / of(b) - 1.0).abs() < 1e-4, "{a} {b}");
+    }
     let small = lines(&workdir.succeed(&format!("{score} --batch 20")));
     for (a, b) in flows.iter().zip(&small) {
         let of = |flow: &serde_json::Value| flow["bits"].as_f64().unwrap();

@@ -30,7 +30,7 @@ fn job() -> Job {
     let prompts = vec![Prompt::only(vec![2, 4])];
     let (slots, threads, max_waiting_tokens) = (8, 1, 1000);
     Job {
-        sequences: 40,
+        sequences: 0..40,
         prompts,
         sampling,
         seed: 11,
@@ -93,7 +93,7 @@ fn where_nothing_may_follow_the_filter_is_blamed_and_not_the_scores() {
         endings.push(generated.stop_reason);
         Ok::<_, ModelError>(ControlFlow::Continue(()))
     };
-    generator.run(&Job { sequences: 3, ..job() }, |_| Nothing, deliver).unwrap();
+    generator.run(&Job { sequences: 0..3, ..job() }, |_| Nothing, deliver).unwrap();
     assert_eq!(endings, [StopReason::NoAllowedToken; 3]);
 }
 
@@ -104,6 +104,16 @@ fn the_same_whatever_the_slots_and_threads() {
         let found = run(&Job { slots, threads, max_waiting_tokens, ..job() });
         assert_eq!(found, expected, "{slots} slots, {threads} threads");
     }
+}
+
+#[test]
+fn jobs_with_some_of_the_indices_are_parts_of_one_job() {
+    let expected = run(&job());
+    let mut found = Vec::new();
+    for sequences in [0..7, 7..7, 7..30, 30..40] {
+        found.extend(run(&Job { sequences, threads: 2, slots: 3, ..job() }));
+    }
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -125,7 +135,7 @@ fn stops_when_told() {
         })
     };
     generator
-        .run(&Job { sequences: 1_000_000, ..job() }, |_| Even { done: false }, deliver)
+        .run(&Job { sequences: 0..1_000_000, ..job() }, |_| Even { done: false }, deliver)
         .unwrap();
     assert_eq!(seen, 5);
 }
@@ -143,7 +153,8 @@ fn beginnings_have_the_probability_of_being_drawn() {
     let found = generator.enumerate_prompts(&[2], || Even { done: false }, &sampling, wanted);
     assert_eq!(found.len(), 6);
     let prompts = vec![Prompt::only(vec![2])];
-    let free = run(&Job { sequences: 8_000, prompts, sampling, slots: 64, max_tokens: 3, ..job() });
+    let free =
+        run(&Job { sequences: 0..8_000, prompts, sampling, slots: 64, max_tokens: 3, ..job() });
     for prompt in &found {
         let share = free.iter().filter(|g| g.tokens == prompt.tokens).count() as f32 / 8_000.0;
         assert!(
@@ -154,7 +165,7 @@ fn beginnings_have_the_probability_of_being_drawn() {
         );
     }
     let drawn =
-        run(&Job { sequences: 3_000, prompts: found.clone(), sampling, max_tokens: 3, ..job() });
+        run(&Job { sequences: 0..3_000, prompts: found.clone(), sampling, max_tokens: 3, ..job() });
     let total: f32 = found.iter().map(|p| p.weight).sum();
     for prompt in &found {
         let share =

@@ -1,12 +1,15 @@
 //! Sequences to generate, and the reports on them.
 
+use std::ops::Range;
+
 use crate::sample::Sampling;
 
 /// Sequences to generate, and the resources for it.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// Largest number of sequences.
-    pub sequences: u64,
+    /// Indices of the sequences, at most. Those of several jobs that differ in this alone are the
+    /// sequences of one job with all indices.
+    pub sequences: Range<u64>,
     /// Beginnings of sequences; each sequence starts with one of them, sampled by weight.
     pub prompts: Vec<Prompt>,
     /// Settings of sampling, for all sequences.

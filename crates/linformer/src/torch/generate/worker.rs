@@ -27,9 +27,10 @@ pub(super) fn run_threads<S: Slots, F: TokenFilter + Send, E: From<ModelError>>(
     filter: impl Fn(u64) -> F + Sync,
     deliver: &mut impl FnMut(Generated, F) -> Result<ControlFlow<()>, E>,
 ) -> Result<(), E> {
-    let shared = Shared::default();
-    let threads =
-        job.threads.clamp(1, job.sequences.div_ceil(job.slots.max(1) as u64).max(1) as usize);
+    let first = job.sequences.start;
+    let shared = Shared { next: AtomicU64::new(first), ..Shared::default() };
+    let slots_needed = count(job).div_ceil(job.slots.max(1) as u64).max(1) as usize;
+    let threads = job.threads.clamp(1, slots_needed);
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel(1024);
         for _ in 0..threads {
@@ -43,12 +44,17 @@ pub(super) fn run_threads<S: Slots, F: TokenFilter + Send, E: From<ModelError>>(
             });
         }
         drop(sender);
-        let outcome = in_order(&receiver, &shared, deliver);
+        let outcome = in_order(&receiver, first, &shared, deliver);
         shared.stop.store(true, Ordering::Relaxed);
         // Workers that wait for room in the channel see the stop once it is drained.
         while receiver.recv().is_ok() {}
         outcome
     })
+}
+
+/// Returns the number of sequences of a job.
+fn count(job: &Job) -> u64 {
+    job.sequences.end.saturating_sub(job.sequences.start)
 }
 
 /// State shared by the workers and the receiver of their sequences.
@@ -62,15 +68,15 @@ struct Shared {
     stop: AtomicBool,
 }
 
-/// Delivers the received sequences in order of index; early ones wait in a map. Ends with the first
-/// error.
+/// Delivers the received sequences in order of index, from `next` on; early ones wait in a map.
+/// Ends with the first error.
 fn in_order<F, E: From<ModelError>>(
     receiver: &mpsc::Receiver<Outcome<F>>,
+    mut next: u64,
     shared: &Shared,
     deliver: &mut impl FnMut(Generated, F) -> Result<ControlFlow<()>, E>,
 ) -> Result<(), E> {
     let mut early = std::collections::BTreeMap::new();
-    let mut next = 0;
     for outcome in receiver {
         let (generated, filter) = outcome.map_err(ModelError::from)?;
         early.insert(generated.index, (generated, filter));
@@ -153,7 +159,7 @@ impl Worker<'_> {
         groups: usize,
         slots: &impl Fn(usize) -> Result<S, KernelError>,
     ) -> Result<Vec<Group<S, F>>, KernelError> {
-        let all = (self.job.slots.max(1) as u64).min(self.job.sequences) as usize;
+        let all = (self.job.slots.max(1) as u64).min(count(self.job)) as usize;
         let sizes = (0..groups).map(|i| (all + i) / groups).filter(|size| *size > 0);
         let group = |size| {
             let sequences = (0..size).map(|_| None).collect();
@@ -202,7 +208,7 @@ impl Worker<'_> {
 
     /// Returns whether every sequence of the job has started.
     fn is_exhausted(&self) -> bool {
-        self.shared.next.load(Ordering::Relaxed) >= self.job.sequences
+        self.shared.next.load(Ordering::Relaxed) >= self.job.sequences.end
     }
 
     /// Starts the next sequence, if there is one and it may start now.
@@ -213,7 +219,7 @@ impl Worker<'_> {
             return None;
         }
         let index = self.shared.next.fetch_add(1, Ordering::Relaxed);
-        if index >= self.job.sequences {
+        if index >= self.job.sequences.end {
             return None;
         }
         // A stream for each sequence: its numbers do not depend on those that others draw.
@@ -361,7 +367,7 @@ mod tests {
 
     fn job(slots: usize, threads: usize, max_waiting_tokens: usize) -> Job {
         Job {
-            sequences: 50,
+            sequences: 0..50,
             prompts: vec![Prompt::only(vec![2, 4]), Prompt::only(vec![7, 8, 9, 10])],
             sampling: Sampling::default(),
             seed: 11,
