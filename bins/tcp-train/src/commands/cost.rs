@@ -5,6 +5,7 @@ use linformer::{Batch, CarriedStates, Model, SequencePiece};
 use serde::Serialize;
 use tokenizer::field::vocab;
 
+use super::workers::Workers;
 use crate::fields::{field_names, fields_by_token};
 
 /// Number of parts of a flow that are named.
@@ -91,15 +92,17 @@ fn is_given(token: u16) -> bool {
         .any(|range| range.arg(token).is_some())
 }
 
-/// Computes the cost of flows, given by their tokens, at most `budget` tokens at once.
+/// Computes the cost of flows, given by their tokens.
 ///
 /// # Errors
 /// If the model refuses its input.
-pub(crate) fn cost(
-    model: &Model,
-    flows: &[&[u16]],
-    budget: usize,
-) -> anyhow::Result<Vec<FlowCost>> {
+pub(crate) fn cost(workers: &Workers, flows: &[&[u16]]) -> anyhow::Result<Vec<FlowCost>> {
+    workers.map(flows.iter().map(|tokens| tokens.len()), |model, group| {
+        cost_of_group(model, &flows[group], workers.batch())
+    })
+}
+
+fn cost_of_group(model: &Model, flows: &[&[u16]], budget: usize) -> anyhow::Result<Vec<FlowCost>> {
     let (names, fields) = (field_names(), fields_by_token());
     let lengths = (0..).zip(flows).map(|(flow, tokens)| (flow, tokens.len().saturating_sub(1)));
     let mut costs = vec![FlowCost::default(); flows.len()];

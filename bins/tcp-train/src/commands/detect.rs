@@ -10,12 +10,11 @@ use anyhow::{Context, bail};
 use arrowio::FlowRow;
 use clikit::text::count;
 use clikit::{Console, Unit, is_dash};
-use linformer::Model;
 use serde::Serialize;
 
 use super::cost::{FlowCost, Part, cost};
 use super::flow_rows::{FlowRows, Pace, tokens};
-use super::folder;
+use super::workers::Workers;
 use crate::args::Score;
 
 /// Line of the output, for one flow.
@@ -48,13 +47,18 @@ struct Benign(Vec<f64>);
 
 impl Benign {
     /// Reads the benign flows and their cost.
-    fn read(path: &Path, args: &Score, model: &Model, console: &Console) -> anyhow::Result<Benign> {
+    fn read(
+        path: &Path,
+        args: &Score,
+        workers: &Workers,
+        console: &Console,
+    ) -> anyhow::Result<Benign> {
         let mut rows = FlowRows::open(path, args.reading)?;
         let progress = console.progress("calibrating", None, Unit::Items);
         let mut all = Vec::new();
-        while let Some(chunk) = rows.next_chunk(args.batch as usize, Pace::Full, console) {
+        while let Some(chunk) = rows.next_chunk(workers.tokens_at_once(), Pace::Full, console) {
             let flows: Vec<&[u16]> = chunk.iter().map(tokens).collect();
-            let costs = cost(model, &flows, args.batch as usize)?;
+            let costs = cost(workers, &flows)?;
             all.extend(costs.iter().map(FlowCost::bits_per_packet));
             progress.inc(chunk.len() as u64);
         }
@@ -81,17 +85,17 @@ pub(crate) fn detect(args: &Score, benign: &Path, console: &Console) -> anyhow::
         bail!("-: expected one input on stdin, found --calibrate and --input-dir");
     }
     let device = linformer::device(&args.machine.device)?;
-    linformer::set_threads(args.machine.threads());
-    let model = folder::read_model(&args.checkpoint_path, device)?;
-    let benign = Benign::read(benign, args, &model, console)?;
+    let (threads, batch) = (args.machine.threads(), args.batch as usize);
+    let workers = Workers::new(&args.checkpoint_path, device, threads, batch)?;
+    let benign = Benign::read(benign, args, &workers, console)?;
     let mut rows = FlowRows::open(&args.input_dir, args.reading)?;
     let pace = if is_dash(&args.input_dir) { Pace::Live } else { Pace::Full };
     let progress = console.progress("scoring", None, Unit::Items);
     let mut out = std::io::BufWriter::new(console.stdout());
     let mut summary = DetectSummary { benign: benign.0.len() as u64, ..DetectSummary::default() };
-    while let Some(chunk) = rows.next_chunk(args.batch as usize, pace, console) {
+    while let Some(chunk) = rows.next_chunk(workers.tokens_at_once(), pace, console) {
         let flows: Vec<&[u16]> = chunk.iter().map(tokens).collect();
-        for (row, cost) in chunk.iter().zip(cost(&model, &flows, args.batch as usize)?) {
+        for (row, cost) in chunk.iter().zip(cost(&workers, &flows)?) {
             let p_value = benign.p_value(cost.bits_per_packet());
             summary.add(p_value);
             let text = serde_json::to_string(&line(row, summary.flows, p_value, &cost));

@@ -11,7 +11,7 @@ use tokenizer::field::PortMask;
 
 use super::embedder::{Embedder, Moments};
 use super::flow_rows::{FlowRows, Pace, tokens};
-use super::folder;
+use super::workers::Workers;
 use crate::args::{Embed, Format};
 
 /// Name of the column with the vector at the end of a flow.
@@ -33,14 +33,13 @@ pub(crate) fn embed(args: &Embed, console: &Console) -> anyhow::Result<()> {
         Destination::at(&args.output, asked).ensure_free(args.force)?;
     }
     let device = linformer::device(&args.machine.device)?;
-    linformer::set_threads(args.machine.threads());
-    let model = folder::read_model(&args.model, device)?;
+    let (threads, batch) = (args.machine.threads(), args.batch as usize);
+    let workers = Workers::new(&args.model, device, threads, batch)?;
     let port = if args.with_port { PortMask::Shown } else { PortMask::Hidden };
     let mut at = args.at.clone();
     at.sort_unstable();
     at.dedup();
-    let mut embedder =
-        Embedder::new(model, Moments { packets: at, end: true }, port, args.batch as usize);
+    let mut embedder = Embedder::new(workers, Moments { packets: at, end: true }, port);
     let whitening =
         args.whiten_by.as_deref().map(|path| whitening(path, args, &mut embedder, console));
     let whitening = whitening.transpose()?;
@@ -48,7 +47,7 @@ pub(crate) fn embed(args: &Embed, console: &Console) -> anyhow::Result<()> {
     let mut rows = FlowRows::open(&args.dataset, args.reading)?;
     let mut sink = create(args, rows.meta(), &embedder.moments, width, console)?;
     let progress = console.progress("embedding flows", None, Unit::Items);
-    while let Some(chunk) = rows.next_chunk(embedder.batch(), Pace::Full, console) {
+    while let Some(chunk) = rows.next_chunk(embedder.tokens_at_once(), Pace::Full, console) {
         let flows: Vec<&[u16]> = chunk.iter().map(tokens).collect();
         let all = embedder.embed(&flows)?.into_iter().flatten().flatten().collect::<Vec<f32>>();
         let all = match &whitening {
@@ -77,7 +76,7 @@ fn whitening(
     let moments = std::mem::replace(&mut embedder.moments, Moments { packets: vec![], end: true });
     let mut sums = WhiteningSums::new(embedder.width());
     let progress = console.progress("whitening", None, Unit::Items);
-    while let Some(chunk) = rows.next_chunk(embedder.batch(), Pace::Full, console) {
+    while let Some(chunk) = rows.next_chunk(embedder.tokens_at_once(), Pace::Full, console) {
         let flows: Vec<&[u16]> = chunk.iter().map(tokens).collect();
         let values = embedder.embed(&flows)?.into_iter().flatten().flatten().collect::<Vec<f32>>();
         sums.add(Rows { values: &values, width: embedder.width() });

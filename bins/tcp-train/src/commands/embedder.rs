@@ -7,6 +7,8 @@ use flowtrack::Direction;
 use linformer::{Batch, CarriedStates, Model, SequencePiece};
 use tokenizer::field::{PacketSpan, PortMask, packet_spans, with_masked_header};
 
+use super::workers::Workers;
+
 /// Moments of a flow at which it gets a vector.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Moments {
@@ -28,13 +30,13 @@ impl Moments {
     }
 }
 
-/// Model that gives flows their vectors.
+/// Models that give flows their vectors.
 pub(crate) struct Embedder {
-    model: Model,
+    workers: Workers,
     pub(crate) moments: Moments,
     port: PortMask,
-    /// Number of tokens computed in parallel.
-    batch: usize,
+    /// Number of values of the model's hidden state.
+    hidden: usize,
 }
 
 /// Vectors of a flow, one for each moment. A flow that ends before a moment has its last vector
@@ -43,23 +45,24 @@ pub(crate) type FlowVectors = Vec<Vec<f32>>;
 
 impl Embedder {
     /// Creates an embedder of the flows' `moments`.
-    pub(crate) fn new(model: Model, moments: Moments, port: PortMask, batch: usize) -> Embedder {
-        Embedder { model, moments, port, batch }
+    pub(crate) fn new(workers: Workers, moments: Moments, port: PortMask) -> Embedder {
+        let hidden = workers.with_model(|model| model.config().hidden_size);
+        Embedder { workers, moments, port, hidden }
     }
 
-    /// Returns the model of the embedder.
-    pub(crate) fn model(&self) -> &Model {
-        &self.model
+    /// Returns the models of the embedder.
+    pub(crate) fn workers(&self) -> &Workers {
+        &self.workers
     }
 
     /// Returns the number of values of a vector.
     pub(crate) fn width(&self) -> usize {
-        Pool::width(self.hidden())
+        Pool::width(self.hidden)
     }
 
     /// Returns the number of tokens of flows that should be embedded in one call.
-    pub(crate) fn batch(&self) -> usize {
-        self.batch
+    pub(crate) fn tokens_at_once(&self) -> usize {
+        self.workers.tokens_at_once()
     }
 
     /// Embeds flows, given by their tokens.
@@ -67,12 +70,19 @@ impl Embedder {
     /// # Errors
     /// If the model refuses its input.
     pub(crate) fn embed(&self, flows: &[&[u16]]) -> anyhow::Result<Vec<FlowVectors>> {
+        self.workers.map(flows.iter().map(|tokens| tokens.len()), |model, group| {
+            self.embed_group(model, &flows[group])
+        })
+    }
+
+    fn embed_group(&self, model: &Model, flows: &[&[u16]]) -> anyhow::Result<Vec<FlowVectors>> {
+        let batch_tokens = self.workers.batch();
         let flows: Vec<MaskedFlow> = flows.iter().map(|tokens| self.mask(tokens)).collect();
         let lengths = (0..).zip(&flows).map(|(flow, masked)| (flow, masked.predicted()));
-        let mut pools: Vec<Pool> = flows.iter().map(|_| Pool::new(self.hidden())).collect();
+        let mut pools: Vec<Pool> = flows.iter().map(|_| Pool::new(self.hidden)).collect();
         let mut vectors = vec![FlowVectors::new(); flows.len()];
         let mut carried = CarriedStates::new();
-        for row in pack_rows(lengths, self.batch, self.batch) {
+        for row in pack_rows(lengths, batch_tokens, batch_tokens) {
             let pieces = row.iter().map(|piece| flows[piece.flow as usize].piece(piece));
             let batch = Batch::pack_pieces(pieces);
             let (mut first, mut spans, mut parts) = (0, Vec::new(), Vec::new());
@@ -83,7 +93,7 @@ impl Embedder {
                 }
                 first += piece.tokens();
             }
-            let sums = self.model.hidden_sums(&batch, &spans, &mut carried)?;
+            let sums = model.hidden_sums(&batch, &spans, &mut carried)?;
             for ((flow, part), sum) in parts.into_iter().zip(sums.iter()) {
                 let pool = &mut pools[flow];
                 pool.add(&part, sum);
@@ -96,11 +106,6 @@ impl Embedder {
             vectors.resize_with(self.moments.count(), || pool.vector());
         }
         Ok(vectors)
-    }
-
-    /// Returns the number of values of the model's hidden state.
-    fn hidden(&self) -> usize {
-        self.model.config().hidden_size
     }
 
     /// Masks the header of a flow, and cuts it off after its last moment.
@@ -220,7 +225,7 @@ mod tests {
         let config = ModelConfig { vocab_size: field::VOCAB_SIZE, ..ModelConfig::tiny() };
         let model = Model::new(&config, 1, Device::Cpu).unwrap();
         let moments = Moments { packets: packets.to_vec(), end };
-        Embedder::new(model, moments, PortMask::Hidden, batch)
+        Embedder::new(Workers::of(vec![model], batch), moments, PortMask::Hidden)
     }
 
     fn tokens() -> Vec<u16> {

@@ -22,6 +22,7 @@ mod run;
 mod score;
 mod summary;
 mod train;
+mod workers;
 
 use clikit::Console;
 

@@ -7,12 +7,12 @@ use std::path::Path;
 use anyhow::Context;
 use clikit::text::count;
 use clikit::{Console, Unit, is_dash};
-use dataset::{Part, Row, epoch_order};
+use dataset::{Part, epoch_order};
 use linformer::{CarriedStates, Model};
 use serde::Serialize;
 
 use super::data::SplitDataset;
-use super::folder;
+use super::workers::Workers;
 use crate::args::Score;
 use crate::config::Config;
 
@@ -38,8 +38,8 @@ struct FlowScore<'a> {
 /// Prints a line of JSON for each flow, or for a sample of them, in the order of the dataset.
 pub(crate) fn score(args: &Score, console: &Console) -> anyhow::Result<()> {
     let device = linformer::device(&args.machine.device)?;
-    linformer::set_threads(args.machine.threads());
-    let model = folder::read_model(&args.checkpoint_path, device)?;
+    let (threads, batch) = (args.machine.threads(), args.batch as usize);
+    let workers = Workers::new(&args.checkpoint_path, device, threads, batch)?;
     let mut settings = Config::of_model(&args.checkpoint_path)?.settings;
     settings.batch = args.batch as usize;
     settings.max_sequence_piece = settings.batch;
@@ -51,12 +51,11 @@ pub(crate) fn score(args: &Score, console: &Console) -> anyhow::Result<()> {
         flows = flows[part.share(&tokens)].to_vec();
     }
     let indices: Vec<u32> = flows.iter().map(|&(flow, _)| flow).collect();
-    let bits = bits_by_flow(&model, &data, data.pack(&indices, settings.batch), console)?;
+    let bits = bits_by_flow(&workers, &data, &indices, console)?;
     let mut out = std::io::BufWriter::new(console.stdout());
-    for (flow, part) in flows {
+    for ((flow, part), bits) in flows.into_iter().zip(bits) {
         let (tokens, packets) = data.size(flow);
         let (source, copies) = data.origin(flow);
-        let bits = bits.get(&flow).copied().unwrap_or_default();
         let line = FlowScore { flow, bits, tokens, packets, copies, split: part.name(), source };
         let text = serde_json::to_string(&line).context("standard output")?;
         writeln!(out, "{text}").context("standard output")?;
@@ -82,17 +81,32 @@ fn sample(all: Vec<(u32, Part)>, max: Option<u64>, seed: u64) -> Vec<(u32, Part)
     sampled.into_iter().map(|i| all[i as usize]).collect()
 }
 
-/// Computes the negative log2 probability of each flow in the rows.
+/// Computes the negative log2 probability of each flow.
 fn bits_by_flow(
+    workers: &Workers,
+    data: &SplitDataset,
+    flows: &[u32],
+    console: &Console,
+) -> anyhow::Result<Vec<f64>> {
+    let progress = console.progress("scoring", Some(flows.len() as u64), Unit::Items);
+    let bits = workers.map(flows.iter().map(|&flow| data.size(flow).0), |model, group| {
+        let bits = bits_of_group(model, data, &flows[group], workers.batch())?;
+        progress.inc(bits.len() as u64);
+        Ok(bits)
+    });
+    progress.finish();
+    bits
+}
+
+fn bits_of_group(
     model: &Model,
     data: &SplitDataset,
-    rows: Vec<Row>,
-    console: &Console,
-) -> anyhow::Result<HashMap<u32, f64>> {
-    let progress = console.progress("scoring", Some(rows.len() as u64), Unit::Items);
-    let mut bits = HashMap::new();
+    flows: &[u32],
+    budget: usize,
+) -> anyhow::Result<Vec<f64>> {
+    let mut bits: HashMap<u32, f64> = HashMap::new();
     let mut states = CarriedStates::new();
-    for row in rows {
+    for row in data.pack(flows, budget) {
         let batch = data.batch(&row);
         let losses = model.losses_with_state(&batch, &mut states)?;
         let mut rest = &losses[..];
@@ -102,8 +116,6 @@ fn bits_by_flow(
                 own.iter().map(|&nats| f64::from(nats)).sum::<f64>() / std::f64::consts::LN_2;
             rest = others;
         }
-        progress.inc(1);
     }
-    progress.finish();
-    Ok(bits)
+    Ok(flows.iter().map(|flow| bits.get(flow).copied().unwrap_or_default()).collect())
 }

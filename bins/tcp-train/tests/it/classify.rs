@@ -55,8 +55,8 @@ fn refused(workdir: &Workdir, args: &str) -> String {
 #[test]
 fn a_dataset_is_embedded_and_else_as_it_was() {
     let workdir = workdir();
-    workdir.succeed("embed model labelled a.parquet --at 3,5 --threads 1");
-    workdir.succeed("embed model labelled b.parquet --at 3,5 --threads 1");
+    workdir.succeed("embed model labelled a.parquet --at 3,5 --batch 64 --threads 1");
+    workdir.succeed("embed model labelled b.parquet --at 3,5 --batch 64 --threads 3");
     let rows = datasets::read(&workdir.path("labelled"));
     assert_eq!(datasets::read(&workdir.path("a.parquet")), rows);
     let [a, b] = ["a.parquet", "b.parquet"].map(|name| fs::read(workdir.path(name)).unwrap());

@@ -14,6 +14,9 @@ fn every_flow_has_its_bits_and_its_part() {
     let score = "score --checkpoint-path model --input-dir dataset --threads 1";
     let flows = lines(&workdir.succeed(score));
     assert_eq!(flows.len(), 60);
+    // The same octets, whatever the threads.
+    let by_three = "score --checkpoint-path model --input-dir dataset --batch 64 --threads 3";
+    assert_eq!(workdir.succeed(&format!("{score} --batch 64")), workdir.succeed(by_three));
     for part in ["train", "validation", "test"] {
         let of = || flows.iter().filter(|flow| flow["split"] == part);
         assert_eq!(summary[part]["flows"], of().count(), "{part}");

@@ -43,7 +43,7 @@ impl Examples {
         let mut vectors = vec![Vec::new(); embedder.moments.count()];
         let (mut labels, mut groups, mut sources) = (Vec::new(), Vec::new(), Vec::new());
         let mut unlabelled = 0;
-        while let Some(chunk) = rows.next_chunk(embedder.batch(), Pace::Full, console) {
+        while let Some(chunk) = rows.next_chunk(embedder.tokens_at_once(), Pace::Full, console) {
             let all = chunk.len();
             let labelled: Vec<&FlowRow> = chunk.iter().filter(|row| label(row).is_some()).collect();
             unlabelled += (all - labelled.len()) as u64;

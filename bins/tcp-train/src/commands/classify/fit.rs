@@ -19,6 +19,7 @@ use crate::args::{Fit, SplitBy};
 use crate::commands::embed::DIRECTIONS;
 use crate::commands::embedder::{Embedder, Moments};
 use crate::commands::flow_rows::FlowRows;
+use crate::commands::workers::Workers;
 use crate::config::Config;
 
 /// Penalties that are tried.
@@ -34,14 +35,14 @@ pub(crate) fn fit(args: &Fit, console: &Console) -> anyhow::Result<()> {
     )?;
     let output = AtomicFolder::create(&args.output, folder::on_existing(args.force))?;
     let device = linformer::device(&args.machine.device)?;
-    linformer::set_threads(args.machine.threads());
-    let model = crate::commands::folder::read_model(&args.model, device)?;
+    let (threads, batch) = (args.machine.threads(), args.batch as usize);
+    let workers = Workers::new(&args.model, device, threads, batch)?;
     let mut packets = args.at.clone();
     packets.sort_unstable();
     packets.dedup();
     let port = if args.with_port { PortMask::Shown } else { PortMask::Hidden };
     let moments = Moments { packets: packets.clone(), end: true };
-    let embedder = Embedder::new(model, moments, port, args.batch as usize);
+    let embedder = Embedder::new(workers, moments, port);
     let rows = FlowRows::open(&args.dataset, args.reading)?;
     let examples = Examples::read(rows, &args.dataset, &embedder, console)?;
     let by = args.split_by.unwrap_or_else(|| examples.split_by());
@@ -83,7 +84,8 @@ pub(crate) fn fit(args: &Fit, console: &Console) -> anyhow::Result<()> {
     let classifier =
         ClassifierConfig { classes, packets, with_port: args.with_port, l2, split, held_out };
     let config = Config::of_model(&args.model)?;
-    folder::write(output, classifier, &probes, embedder.model(), &config)?;
+    let workers = embedder.workers();
+    workers.with_model(|model| folder::write(output, classifier, &probes, model, &config))?;
     console.summary(&summary)
 }
 

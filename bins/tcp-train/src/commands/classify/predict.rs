@@ -18,6 +18,7 @@ use super::folder::{self, ClassifierConfig};
 use crate::args::Predict;
 use crate::commands::embedder::{Embedder, FlowVectors, Moments};
 use crate::commands::flow_rows::{FlowRows, Pace, tokens};
+use crate::commands::workers::Workers;
 
 /// Line of the output, for one flow.
 #[derive(Serialize)]
@@ -48,15 +49,15 @@ struct Verdict<'a> {
 /// Prints the class of each flow.
 pub(crate) fn predict(args: &Predict, console: &Console) -> anyhow::Result<()> {
     let device = linformer::device(&args.machine.device)?;
-    linformer::set_threads(args.machine.threads());
     let (config, mut probes) = folder::read(&args.classifier)?;
-    let model = crate::commands::folder::read_model(&args.classifier, device)?;
+    let (threads, batch) = (args.machine.threads(), args.batch as usize);
+    let workers = Workers::new(&args.classifier, device, threads, batch)?;
     let moments = moments(args, &config)?;
     if !moments.end {
         probes.truncate(moments.packets.len());
     }
     let port = if config.with_port { PortMask::Shown } else { PortMask::Hidden };
-    let embedder = Embedder::new(model, moments, port, args.batch as usize);
+    let embedder = Embedder::new(workers, moments, port);
     let width = config.classes.len() * embedder.width();
     if probes.iter().any(|probe| probe.weight.len() != width) {
         bail!("{}: expected a classifier of its model's vectors", args.classifier.display());
@@ -67,7 +68,7 @@ pub(crate) fn predict(args: &Predict, console: &Console) -> anyhow::Result<()> {
     let progress = console.progress("judging flows", None, Unit::Items);
     let mut out = std::io::BufWriter::new(console.stdout());
     let mut summary = PredictSummary::new(&config);
-    while let Some(chunk) = rows.next_chunk(judge.embedder.batch(), pace, console) {
+    while let Some(chunk) = rows.next_chunk(judge.embedder.tokens_at_once(), pace, console) {
         for (row, opinions) in chunk.iter().zip(judge.opinions(&chunk)?) {
             let flow = summary.flows + 1;
             let at = |name: &str| config.classes.iter().position(|class| class.name == name);
