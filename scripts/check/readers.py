@@ -4,7 +4,7 @@
 usage: readers.py DATASET...      a file or a folder of .arrow, .arrows or .parquet shards each
 
 What pyarrow reads without statistics is what all others have to give. Of each Parquet column of numbers, times or text: least
-and greatest value, and the rows under three filters, in pyarrow, Polars, DuckDB, DataFusion, fastparquet and hyparquet (node).
+and greatest value, and the rows under three filters, in pyarrow, Polars, DuckDB, ClickHouse (chdb), DataFusion, fastparquet and hyparquet (node).
 Of each Arrow file: the sum of all tokens and of `client_seq_base`, in pyarrow, Polars, nanoarrow and apache-arrow (node).
 
 NODE_PATH names a folder with hyparquet, hyparquet-compressors, apache-arrow and lz4js. What is not installed is named.
@@ -33,7 +33,8 @@ def there(package):
         return None
 
 
-polars, duckdb, datafusion, fastparquet, nanoarrow = map(there, ("polars", "duckdb", "datafusion", "fastparquet", "nanoarrow"))
+polars, duckdb, datafusion, fastparquet = map(there, ("polars", "duckdb", "datafusion", "fastparquet"))
+chdb, nanoarrow = map(there, ("chdb", "nanoarrow"))
 
 
 def has_node(package):
@@ -91,6 +92,21 @@ def duckdb_answers(path, times):
         return duckdb.sql(f"select {select} from read_parquet('{path}') where {where}").fetchall()[0]
 
     return by_sql(query, lambda name: f"epoch_ns({name})" if name in times else name)
+
+
+def clickhouse_answers(path, times):
+    def query(select, where):
+        said = chdb.query(f"select {select} from file('{path}', Parquet) where {where}", "JSONCompact")
+        return json.loads(str(said))["data"][0]
+
+    # JSON has integers of 64 bits as texts.
+    whole = by_sql(query, lambda name: f"toUnixTimestamp64Nano({name})" if name in times else name)
+
+    def answers(name, value):
+        found = whole(name, value)
+        return {at: int(n) if isinstance(value, int) else n for at, n in found.items()}
+
+    return answers
 
 
 def datafusion_answers(path, times):
@@ -177,6 +193,7 @@ PARQUET = {
     "pyarrow": (pa, pyarrow_answers),
     "polars": (polars, polars_answers),
     "duckdb": (duckdb, duckdb_answers),
+    "chdb": (chdb, clickhouse_answers),
     "datafusion": (datafusion, datafusion_answers),
     "fastparquet": (fastparquet, fastparquet_answers),
     "hyparquet": (has_node("hyparquet"), hyparquet_answers),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::bail;
 use arrowio::{Compression, DatasetMeta, VectorColumn};
 use clikit::{Console, Unit, is_dash};
 use dataset::{Destination, Sink, SinkOptions};
@@ -25,6 +26,9 @@ pub(crate) const DIRECTIONS: usize = 256;
 
 /// Embeds the flows of a dataset.
 pub(crate) fn embed(args: &Embed, console: &Console) -> anyhow::Result<()> {
+    if is_dash(&args.dataset) && args.whiten_by.as_deref().is_some_and(is_dash) {
+        bail!("-: expected one input on stdin, found DATASET and --whiten-by");
+    }
     let mut inputs = vec![("MODEL", args.model.as_path()), ("DATASET", &args.dataset)];
     inputs.extend(args.whiten_by.as_deref().map(|path| ("--whiten-by", path)));
     clikit::ensure_distinct_paths(&inputs, &[("OUTPUT", &args.output)])?;

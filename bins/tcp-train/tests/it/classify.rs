@@ -61,6 +61,8 @@ fn a_dataset_is_embedded_and_else_as_it_was() {
     assert_eq!(datasets::read(&workdir.path("a.parquet")), rows);
     let [a, b] = ["a.parquet", "b.parquet"].map(|name| fs::read(workdir.path(name)).unwrap());
     assert!(a == b, "the same octets");
+    let said = refused(&workdir, "embed model - x.arrow --whiten-by -");
+    assert!(said.contains("expected one input on stdin"), "{said}");
     let said = refused(&workdir, "embed model labelled a.parquet");
     assert!(said.contains("a.parquet"), "{said}");
 }
