@@ -89,7 +89,7 @@ struct LabelRow {
 #[derive(Debug)]
 pub(crate) enum Labels {
     /// Rows of a file: `--labels`.
-    Rows(LabelRows),
+    Rows(Box<LabelRows>),
     /// Parts of paths: `--label-from`.
     Paths(LabelFrom),
 }
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn rows_that_no_flow_took_and_repeated_rows_are_said() {
-        let labels = Labels::Rows(rows("file,label\na,x\nb,x\na,x\n").unwrap());
+        let labels = Labels::Rows(Box::new(rows("file,label\na,x\nb,x\na,x\n").unwrap()));
         let flow = tokenizer::field::doc::worked_flow();
         labels.flow(&labels.file(Path::new("nowhere"), "b"), &flow);
         let said = labels.remarks().join("\n");

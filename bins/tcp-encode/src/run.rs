@@ -154,12 +154,11 @@ fn options(args: &Args) -> anyhow::Result<ReadOptions> {
         drop_copies: args.dedup.is_some(),
         linger_ns: args.live.unwrap_or(defaults.linger_ns),
         linger_octets: args.live.map_or(defaults.linger_octets, |_| 0),
-        ..defaults
     };
     let anonymize = args.anonymize.as_deref().map(CryptoPan::from_file).transpose()?;
     let filter = args.filter.as_deref().map(PcapFilter::new).transpose()?.map(Arc::new);
     let labels = match (&args.labels, args.label_from) {
-        (Some(path), _) => Some(Labels::Rows(LabelRows::read(path)?)),
+        (Some(path), _) => Some(Labels::Rows(Box::new(LabelRows::read(path)?))),
         (None, from) => from.map(Labels::Paths),
     };
     Ok(ReadOptions {
