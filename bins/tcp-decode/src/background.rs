@@ -27,6 +27,8 @@ pub(crate) struct Background {
     pub(crate) last_ns: i64,
     /// Whether a time is finer than microseconds.
     pub(crate) needs_ns: bool,
+    /// Greatest number of an interface, from 0.
+    interface: u32,
 }
 
 impl Background {
@@ -42,6 +44,7 @@ impl Background {
             first_ns: i64::MAX,
             last_ns: i64::MIN,
             needs_ns: false,
+            interface: 0,
         };
         let mut reader = open(path)?;
         while let Some(frame) = reader.next_frame().with_context(|| path.display().to_string())? {
@@ -52,6 +55,10 @@ impl Background {
             "{}: expected frames to mix flows into, found none",
             path.display()
         );
+        if background.interface > 0 {
+            let interfaces = background.interface + 1;
+            tracing::warn!("{}: its {interfaces} interfaces become one", path.display());
+        }
         Ok(background)
     }
 
@@ -70,6 +77,7 @@ impl Background {
         );
         self.first_ns = self.first_ns.min(frame.time_ns);
         self.last_ns = self.last_ns.max(frame.time_ns);
+        self.interface = self.interface.max(frame.interface);
         self.needs_ns |= frame.time_ns % 1_000 != 0;
         self.addresses.extend(ip_addresses(frame.data).into_iter().flatten());
         Ok(())

@@ -38,6 +38,9 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     if is_dash(&output) && args.labels.as_deref().is_some_and(is_dash) {
         anyhow::bail!("--labels -: expected a file where the capture goes to stdout, found stdout");
     }
+    if args.packet_labels.as_deref().is_some_and(is_dash) {
+        anyhow::bail!("--packet-labels -: expected a file, found stdout");
+    }
     let mut named: Vec<_> = inputs.iter().map(|path| ("INPUT", path.as_path())).collect();
     named.extend(args.into.as_deref().map(|path| ("--into", path)));
     named.extend(args.files_from.as_deref().map(|path| ("--files-from", path)));

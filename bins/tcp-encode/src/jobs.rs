@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use arrowio::FlowRow;
 use clikit::Progress;
@@ -193,20 +193,34 @@ fn read_in_two_threads(
                 sender.send(batch).map_err(|_| anyhow::anyhow!("the encoder has stopped"))
             })
         });
-        let mut next = receiver.recv().ok();
-        while let Some(batch) = next {
-            // A reader that is done needs no buffers any more.
-            let _ = back.send(processor.process(batch)?);
-            next = receiver.try_recv().ok();
-            if next.is_none() {
-                if options.live {
-                    processor.sender.pause()?;
-                }
-                next = receiver.recv().ok();
-            }
-        }
-        reading.join().map_err(|_| anyhow::anyhow!("the reader failed"))?
+        let processed = process_all(receiver, &back, options, processor);
+        let read = reading.join().map_err(|_| anyhow::anyhow!("the reader failed"));
+        processed?;
+        read?
     })
+}
+
+/// Processes batches until there are no more. Behind an error the receiver is gone, so that the
+/// reader does not wait for room in the queue.
+fn process_all(
+    batches: Receiver<ConversationBatch>,
+    back: &Sender<Vec<Flow>>,
+    options: &ReadOptions,
+    processor: &mut BatchProcessor<'_>,
+) -> anyhow::Result<()> {
+    let mut next = batches.recv().ok();
+    while let Some(batch) = next {
+        // A reader that is done needs no buffers any more.
+        let _ = back.send(processor.process(batch)?);
+        next = batches.try_recv().ok();
+        if next.is_none() {
+            if options.live {
+                processor.sender.pause()?;
+            }
+            next = batches.recv().ok();
+        }
+    }
+    Ok(())
 }
 
 /// Encoder that collects rows and log entries into messages, and sends those.

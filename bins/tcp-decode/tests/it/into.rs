@@ -107,6 +107,7 @@ fn captures_that_flows_do_not_fit_into_are_refused() {
     check(&real, &["--split", "flow"], "cannot be used with");
     check(&real, &["--start-time", "5"], "cannot be used with");
     check(&mixed, &[], "mixed.pcap");
+    check(&real, &["--packet-labels", "-"], "--packet-labels -: expected a file, found stdout");
     let other = scratch.path_text("other.csv");
     fs::write(&other, "a,b\n").unwrap();
     check(&real, &["--packet-labels", &other, "--force"], "other.csv");

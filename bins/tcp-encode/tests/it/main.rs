@@ -11,9 +11,10 @@ mod one_session;
 mod parts;
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use serde_json::Value;
@@ -430,6 +431,30 @@ fn completions_and_manual() {
         assert!(
             String::from_utf8(output.stdout).unwrap().contains("flow-log") || args[0] == "--man"
         );
+    }
+}
+
+#[test]
+fn a_live_run_ends_when_nobody_reads_any_more() {
+    let resets = testdata("resets.pcap");
+    for jobs in ["1", "2"] {
+        let mut running = std::process::Command::new(assert_cmd::cargo::cargo_bin("tcp-encode"))
+            .args([resets.as_os_str(), "-".as_ref(), "--live".as_ref(), "--jobs".as_ref()])
+            .arg(jobs)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut head = [0; 100];
+        running.stdout.take().unwrap().read_exact(&mut head).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while running.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                running.kill().unwrap();
+                panic!("{jobs} jobs: still running");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

@@ -80,14 +80,19 @@ fn whitening(
     let moments = std::mem::replace(&mut embedder.moments, Moments { packets: vec![], end: true });
     let mut sums = WhiteningSums::new(embedder.width());
     let progress = console.progress("whitening", None, Unit::Items);
+    let mut read = 0;
     while let Some(chunk) = rows.next_chunk(embedder.tokens_at_once(), Pace::Full, console) {
         let flows: Vec<&[u16]> = chunk.iter().map(tokens).collect();
         let values = embedder.embed(&flows)?.into_iter().flatten().flatten().collect::<Vec<f32>>();
         sums.add(Rows { values: &values, width: embedder.width() });
+        read += chunk.len();
         progress.inc(chunk.len() as u64);
     }
     progress.finish();
     embedder.moments = moments;
+    if read == 0 {
+        bail!("{}: expected flows to whiten by, found none", path.display());
+    }
     Ok(sums.finish(DIRECTIONS)?)
 }
 
