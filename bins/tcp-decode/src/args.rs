@@ -85,8 +85,8 @@ pub struct Args {
     #[arg(long)]
     pub(crate) force: bool,
 
-    /// Mix the flows into this capture, by time: its frames are written as they are (octets, lengths
-    /// and times; several interfaces become one, and comments are left out), and generated
+    /// Mix the flows into this capture, by time: its frames are written as they are (octets,
+    /// lengths and times; several interfaces become one, comments are left out), and generated
     /// flows begin at any time between its first frame and its last one, at addresses that it does
     /// not have
     #[arg(long, value_name = "CAPTURE",
