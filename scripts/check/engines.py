@@ -6,6 +6,8 @@ usage: check-datasets.py DATASET...                   a file or a folder of .arr
        check-datasets.py --wrong-cells FOLDER DATASET  writes it with four cells of other types' values, in both formats
        check-datasets.py --views FOLDER DATASET       writes it with texts and lists as views
        check-datasets.py --selections FOLDER DATASET  writes it as programs do that keep columns alone, without metadata
+       check-datasets.py --structs FOLDER DATASET     writes the tokens in a struct
+       check-datasets.py --ray FOLDER DATASET         writes tokens and source of Parquet by Ray Data, out of NumPy arrays
        check-datasets.py --document FILE PARQUET ARROW
                         runs the queries in a document: SQL on the one folder, Python on each. What they write
                         goes into the working folder. Code whose packages are not installed is named
@@ -197,6 +199,37 @@ def selections(folder, path):
     duckdb.sql(f"copy (select * from starts) to '{folder / 'duckdb.parquet'}' (format parquet)")
 
 
+def structs(folder, path):
+    """Tokens and their number in a struct: as a ragged tensor, which is read, and under other names, which is refused."""
+    files, kind = shards(path)
+    table = pyarrow.dataset.dataset([str(f) for f in files], format=kind).to_table()
+    folder.mkdir(parents=True, exist_ok=True)
+    tokens = table["tokens"].combine_chunks()
+    shape = pyarrow.array([[n.as_py()] for n in pyarrow.compute.list_value_length(tokens)], pyarrow.list_(pyarrow.int64()))
+    for name, names in (("tensors", ["data", "shape"]), ("others", ["ids", "count"])):
+        column = pyarrow.StructArray.from_arrays([tokens, shape], names)
+        pyarrow.parquet.write_table(table.set_column(0, "tokens", column), folder / f"{name}.parquet")
+
+
+def by_ray(folder, path):
+    """The dataset as Ray Data writes what was in NumPy arrays: ragged tensors, a struct of values and shape. The same columns
+    by pyarrow stand beside the dataset."""
+    import ray.data
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    columns = ["tokens", "source"]
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(path, columns=columns), path.with_suffix(".parquet"))
+    rows = ray.data.read_parquet(str(path), columns=columns)
+    rows.map_batches(lambda batch: batch, batch_format="numpy").write_parquet(str(folder))
+    ray.shutdown()
+    kinds = {pyarrow.parquet.read_schema(file).field("tokens").type for file in folder.glob("*.parquet")}
+    [kind] = [getattr(kind, "storage_type", kind) for kind in kinds]
+    if not pyarrow.types.is_struct(kind):
+        sys.exit(f"{folder}: expected tokens as a struct, found {kind}")
+    print(f"{folder}: tokens are {kind}")
+
+
 def document(path, parquet, arrow):
     """Runs the document's queries where they say `set`: each must run and answer something."""
     text = path.read_text()
@@ -219,6 +252,8 @@ def main():
     ap.add_argument("--wrong-cells", type=Path, metavar="FOLDER")
     ap.add_argument("--views", type=Path, metavar="FOLDER")
     ap.add_argument("--selections", type=Path, metavar="FOLDER")
+    ap.add_argument("--structs", type=Path, metavar="FOLDER")
+    ap.add_argument("--ray", type=Path, metavar="FOLDER")
     ap.add_argument("--document", type=Path, metavar="FILE")
     a = ap.parse_args()
     if a.document:
@@ -230,6 +265,10 @@ def main():
             wrong_cells(a.wrong_cells, path)
         elif a.views:
             views(a.views, path)
+        elif a.structs:
+            structs(a.structs, path)
+        elif a.ray:
+            by_ray(a.ray, path)
         elif a.selections:
             selections(a.selections, path)
         else:

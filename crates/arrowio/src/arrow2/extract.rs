@@ -11,6 +11,7 @@ use arrow2::offset::{Offset, OffsetsBuffer};
 
 use super::arrays::{Integers, Mismatch, TextArray};
 use super::schema::{is_wide, type_name};
+use super::tensor::lists_of;
 use crate::column::{COLUMNS, ColumnType, Value, is_tokens};
 use crate::{ErrorKind, FlowRow, Tokens};
 
@@ -141,7 +142,8 @@ impl Iterator for BatchRows {
 impl TokenLists {
     fn new(array: &dyn Array, token_code: &str) -> Result<TokenLists, ErrorKind> {
         let (offsets, values) = lists(array)?;
-        let validity = array.validity().filter(|v| v.unset_bits() > 0).cloned();
+        let inner = lists_of(array).and_then(|lists| lists.validity());
+        let validity = combine_validities(array.validity(), inner).filter(|v| v.unset_bits() > 0);
         let values = TokenValues::new(values, is_wide(token_code))?;
         Ok(TokenLists { offsets, validity, values })
     }
@@ -181,8 +183,9 @@ impl TokenValues {
     }
 }
 
-/// Returns the offsets and the values of an array of lists.
+/// Returns the offsets and the values of an array of lists, or of ragged tensors.
 fn lists(array: &dyn Array) -> Result<(Vec<usize>, &dyn Array), ErrorKind> {
+    let array = lists_of(array).unwrap_or(array);
     let any = array.as_any();
     if let Some(list) = any.downcast_ref::<ListArray<i32>>() {
         Ok((to_usize(list.offsets()), &**list.values()))
@@ -198,6 +201,14 @@ fn lists(array: &dyn Array) -> Result<(Vec<usize>, &dyn Array), ErrorKind> {
 fn integers(array: &dyn Array) -> Result<Integers, ErrorKind> {
     Integers::new(array)
         .ok_or_else(|| ErrorKind::format("type", "integers", type_name(array.data_type())))
+}
+
+/// Returns the bits that are set in both; an absent bitmap has all set.
+fn combine_validities(a: Option<&Bitmap>, b: Option<&Bitmap>) -> Option<Bitmap> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a & b),
+        (a, b) => a.or(b).cloned(),
+    }
 }
 
 fn to_usize<O: Offset>(offsets: &OffsetsBuffer<O>) -> Vec<usize> {

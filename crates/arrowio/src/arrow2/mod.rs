@@ -24,6 +24,7 @@ mod parquet_write;
 mod plain;
 mod schema;
 mod stream;
+mod tensor;
 
 pub(crate) use build::{RecordBatch, RecordBatchBuilder};
 pub(crate) use encode::FileEncoder;

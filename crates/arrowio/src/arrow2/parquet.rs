@@ -10,6 +10,7 @@ use parquet2::compression::Compression;
 use super::extract::Columns;
 use super::pages::{CheckedPages, PageBudget, PageReader};
 use super::parquet_footer::{Footer, catch_panic, read_footer};
+use super::tensor::{TENSOR_DATA, is_tensor};
 use crate::ErrorKind;
 
 type Result<T> = std::result::Result<T, ErrorKind>;
@@ -94,11 +95,15 @@ impl<R: Read + Seek + Send + 'static> ParquetReader<R> {
         let rows = metadata.num_rows();
         let mut chunks = Vec::with_capacity(self.fields.len());
         for field in &self.fields {
-            let of_field: Vec<_> = pq::get_field_columns(metadata.columns(), &field.name);
+            let mut of_field: Vec<_> = pq::get_field_columns(metadata.columns(), &field.name);
+            if is_tensor(field) {
+                of_field.retain(|chunk| is_tensor_data(chunk));
+            }
             let [chunk] = of_field[..] else {
                 let place = format!("column {}, type", field.name);
                 let found = format!("a struct of {} columns", of_field.len());
-                return Err(ErrorKind::format(place, "numbers, text, times or one list", found));
+                let expected = "a column of its own for each: numbers, text, times or one list";
+                return Err(ErrorKind::format(place, expected, found));
             };
             chunks.push((field, chunk));
         }
@@ -186,6 +191,11 @@ impl<R: Read + Seek> Read for ColumnChunkReader<R> {
         self.left -= read as u64;
         Ok(read)
     }
+}
+
+/// Returns whether a chunk holds the values of a tensor, not its shape.
+fn is_tensor_data(chunk: &pq::ColumnChunkMetaData) -> bool {
+    chunk.descriptor().path_in_schema.get(1).is_some_and(|name| name == TENSOR_DATA)
 }
 
 /// Checks that the columns are compressed in ways that are decompressed here.

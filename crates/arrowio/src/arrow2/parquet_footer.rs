@@ -12,6 +12,7 @@ use arrow2::datatypes::{DataType, Field};
 use arrow2::io::parquet::read as pq;
 
 use super::ipc::{FieldType, read_schema};
+use super::tensor::data_alone;
 use crate::ErrorKind;
 use crate::panics::with_silent_panics;
 
@@ -69,7 +70,8 @@ pub(super) fn read_footer(
         Ok((metadata, names, fields))
     })?;
     let durations = durations(&metadata);
-    let fields = fields.into_iter().map(|field| with_duration(field, &durations)).collect();
+    let fields = fields.into_iter().map(|field| with_duration(data_alone(field), &durations));
+    let fields = fields.collect();
     Ok(Footer { metadata, names, fields })
 }
 
