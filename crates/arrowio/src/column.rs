@@ -25,6 +25,10 @@ pub enum ColumnType {
     UInt64,
     /// Text in UTF-8, with 32-bit offsets.
     Utf8,
+    /// List of texts, without nulls among them.
+    Utf8List,
+    /// List of unsigned integers of 64 bits, without nulls among them.
+    UInt64List,
 }
 
 impl ColumnType {
@@ -40,6 +44,19 @@ impl ColumnType {
             ColumnType::UInt32 => "uint32",
             ColumnType::UInt64 => "uint64",
             ColumnType::Utf8 => "utf8",
+            ColumnType::Utf8List => "list<utf8>",
+            ColumnType::UInt64List => "list<uint64>",
+        }
+    }
+}
+
+impl ColumnType {
+    /// Returns the type of the values of a list; `None` for other types and the tokens.
+    pub(crate) fn item(self) -> Option<ColumnType> {
+        match self {
+            ColumnType::Utf8List => Some(ColumnType::Utf8),
+            ColumnType::UInt64List => Some(ColumnType::UInt64),
+            _ => None,
         }
     }
 }
@@ -52,6 +69,8 @@ pub(crate) enum Value<'a> {
     Text(Cow<'a, str>),
     /// An address to write as text. Cells that are read have `Text` instead.
     Addr(IpAddr),
+    /// Values of a list, none of them a list or null.
+    List(Vec<Value<'a>>),
 }
 
 impl Value<'_> {
@@ -62,13 +81,14 @@ impl Value<'_> {
             Value::Int(v) => v.to_string(),
             Value::Addr(addr) => addr.to_string(),
             Value::Text(text) => format!("'{}'", text.chars().take(60).collect::<String>()),
+            Value::List(values) => format!("a list of {}", values.len()),
         }
     }
 }
 
-/// One column of a dataset.
-#[derive(Clone, Copy, Debug)]
-pub struct Column {
+/// One column of a dataset, or of another table whose rows are `R`.
+#[derive(Debug)]
+pub struct Column<R: 'static = FlowRow> {
     /// Name of the column in the schema.
     pub name: &'static str,
     /// Arrow type of the column.
@@ -80,13 +100,13 @@ pub struct Column {
     /// Meaning of the values, as `docs/dataset.md` states it.
     pub meaning: &'static str,
     /// Returns the column's value of a row.
-    pub(crate) get: fn(&FlowRow) -> Value<'_>,
+    pub(crate) get: fn(&R) -> Value<'_>,
     /// Stores a value in a row; an error is the expected kind of value.
-    pub(crate) set: fn(&mut FlowRow, &Value<'_>) -> Result<(), &'static str>,
+    pub(crate) set: fn(&mut R, &Value<'_>) -> Result<(), &'static str>,
 }
 
 /// Rust type of the values of a column.
-trait CellValue: Sized {
+pub(crate) trait CellValue: Sized {
     const EXPECTED: &'static str;
     fn to_value(&self) -> Value<'_>;
     fn from_value(value: &Value<'_>) -> Option<Self>;
@@ -154,11 +174,39 @@ impl CellValue for Vec<u8> {
     }
 }
 
-fn get<T: CellValue>(field: Option<&T>) -> Value<'_> {
+impl<T: CellValue> CellValue for Vec<T>
+where
+    T: ListItem,
+{
+    const EXPECTED: &'static str = T::LIST;
+    fn to_value(&self) -> Value<'_> {
+        Value::List(self.iter().map(CellValue::to_value).collect())
+    }
+    fn from_value(value: &Value<'_>) -> Option<Self> {
+        let Value::List(values) = value else { return None };
+        values.iter().map(T::from_value).collect()
+    }
+}
+
+/// Rust type of the values of a list in a cell.
+trait ListItem {
+    /// Expected content of the list.
+    const LIST: &'static str;
+}
+
+impl ListItem for IpAddr {
+    const LIST: &'static str = "a list of IP addresses";
+}
+
+impl ListItem for u64 {
+    const LIST: &'static str = "a list of numbers of 64 bits";
+}
+
+pub(crate) fn get<T: CellValue>(field: Option<&T>) -> Value<'_> {
     field.map_or(Value::Null, CellValue::to_value)
 }
 
-fn parse<T: CellValue>(value: &Value<'_>) -> Result<Option<T>, &'static str> {
+pub(crate) fn parse<T: CellValue>(value: &Value<'_>) -> Result<Option<T>, &'static str> {
     match value {
         Value::Null => Ok(None),
         value => T::from_value(value).map(Some).ok_or(T::EXPECTED),

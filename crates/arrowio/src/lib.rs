@@ -29,6 +29,9 @@
 //! # Ok::<(), arrowio::Error>(())
 //! ```
 //!
+//! A second table beside a dataset names the hosts of its flows: [`HostRow`], [`write_hosts`],
+//! [`read_hosts`].
+//!
 //! # Malformed files
 //!
 //! A reader accepts any octets and returns rows or an [`Error`] with the place in the file; its
@@ -51,6 +54,8 @@ mod arrow2;
 mod batches;
 mod column;
 mod error;
+mod host;
+mod hosts_table;
 mod metadata;
 mod options;
 mod panics;
@@ -63,6 +68,8 @@ pub use crate::arrow2::ArrowStream;
 pub use batches::{BatchWriter, Batches};
 pub use column::{COLUMNS, Column, ColumnType};
 pub use error::{Error, ErrorKind, Recovery};
+pub use host::{HOST_COLUMNS, HostRow};
+pub use hosts_table::{is_hosts, read_hosts, write_hosts};
 pub use options::{Compression, DatasetFormat, SHARDS, VectorColumn, WriteOptions};
 pub use panics::silence_panics;
 pub use read::{DatasetReader, ReadOptions, is_dataset, is_dataset_name};

@@ -12,7 +12,7 @@ use crate::arrow2::{
 };
 use crate::column::{is_known, known_names_in_other_case};
 use crate::token_code::{self, CodecId, TokenCodeSource};
-use crate::{DatasetMeta, Error, ErrorKind, FlowRow, Recovery, metadata};
+use crate::{DatasetMeta, Error, ErrorKind, FlowRow, HOST_COLUMNS, Recovery, metadata};
 
 /// Options of reading a dataset.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +87,7 @@ struct Source {
 }
 
 /// Record batches of one file or stream.
-enum Batches {
+pub(crate) enum Batches {
     Ipc {
         reader: Box<IpcReader>,
         /// Error at the end of the file, returned after the batches before it.
@@ -183,7 +183,7 @@ impl DatasetReader {
             } else {
                 Box::new(std::io::Cursor::new(head).chain(input))
             };
-            Batches::stream(input, None)
+            Batches::stream(input, None, is_known)
         };
         let batches = open().map_err(|e| e.at(name))?;
         let mut acceptance = Acceptance::new(options);
@@ -263,16 +263,18 @@ impl Batches {
     fn stream(
         input: Box<dyn Read + Send>,
         ending: Option<ErrorKind>,
+        wanted: fn(&str) -> bool,
     ) -> Result<Batches, ErrorKind> {
-        let reader = IpcReader::stream(input, is_known)?;
+        let reader = IpcReader::stream(input, wanted)?;
         Ok(Batches::Ipc { reader: Box::new(reader), ending })
     }
 
-    fn open(path: &Path) -> Result<Batches, ErrorKind> {
+    /// Opens a file, of which the columns are read whose names are `wanted`.
+    pub(crate) fn open(path: &Path, wanted: fn(&str) -> bool) -> Result<Batches, ErrorKind> {
         let mut file = File::open(path)?;
         let head = read_head(&mut file)?;
         if head.starts_with(PARQUET_MAGIC) {
-            return ParquetReader::new(file, is_known).map(|r| Batches::Parquet(Box::new(r)));
+            return ParquetReader::new(file, wanted).map(|r| Batches::Parquet(Box::new(r)));
         }
         if head.starts_with(b"FEA1") {
             let found = "Feather version 1, which pyarrow reads and writes again as version 2";
@@ -280,7 +282,7 @@ impl Batches {
         }
         let mut ending = None;
         if head.starts_with(FILE_MAGIC) {
-            match IpcReader::file(file.try_clone()?, is_known) {
+            match IpcReader::file(file.try_clone()?, wanted) {
                 Ok(reader) => {
                     return Ok(Batches::Ipc { reader: Box::new(reader), ending: None });
                 }
@@ -292,7 +294,7 @@ impl Batches {
         } else {
             file.rewind()?;
         }
-        Batches::stream(Box::new(BufReader::with_capacity(1 << 16, file)), ending)
+        Batches::stream(Box::new(BufReader::with_capacity(1 << 16, file)), ending, wanted)
     }
 
     fn metadata(&self) -> &[(String, String)] {
@@ -310,6 +312,17 @@ impl Batches {
         }
     }
 
+    /// Returns whether there is a column of tokens. That of tcpflowgen has the name of a column of
+    /// hosts tables.
+    fn has_tokens(&self) -> bool {
+        self.has_column("tokens") || self.has_column("flows") && !self.is_hosts()
+    }
+
+    /// Returns whether the columns are those of a hosts table.
+    pub(crate) fn is_hosts(&self) -> bool {
+        HOST_COLUMNS.iter().all(|column| column.nullable || self.has_column(column.name))
+    }
+
     fn has_column(&self, name: &str) -> bool {
         self.names().contains(&name)
     }
@@ -324,15 +337,20 @@ impl Batches {
                 return Err(ErrorKind::format(place, "one of this name", count.to_string()));
             }
         }
-        if self.has_column("tokens") || self.has_column("flows") {
+        if self.has_tokens() {
             return Ok(());
         }
         let similar = names.iter().find(|name| name.eq_ignore_ascii_case("tokens"));
-        let found = similar.map_or("none".to_owned(), |name| format!("one named {name}"));
+        let found = match similar {
+            Some(name) => format!("one named {name}"),
+            None if self.is_hosts() => "those of a hosts table".to_owned(),
+            None => "none".to_owned(),
+        };
         Err(ErrorKind::format("schema", "a column named tokens or flows", found))
     }
 
-    fn next_batch(&mut self) -> Result<Option<Columns>, ErrorKind> {
+    /// Reads the wanted columns of the next rows; `None` at the end.
+    pub(crate) fn next_batch(&mut self) -> Result<Option<Columns>, ErrorKind> {
         match self {
             Batches::Ipc { reader, ending } => match reader.next_batch()? {
                 Some(batch) => Ok(Some(batch)),
@@ -346,7 +364,7 @@ impl Batches {
 impl Source {
     fn open(path: &Path, acceptance: &mut Acceptance) -> Result<(DatasetMeta, Source), Error> {
         let name = path.display().to_string();
-        let batches = Batches::open(path).map_err(|e| e.at(&name))?;
+        let batches = Batches::open(path, is_known).map_err(|e| e.at(&name))?;
         Source::new(name, batches, acceptance)
     }
 
@@ -487,8 +505,7 @@ pub fn is_dataset_name(path: &Path) -> bool {
 /// Returns whether the file at a path holds a dataset: Arrow or Parquet with a column of tokens.
 #[must_use]
 pub fn is_dataset(path: &Path) -> bool {
-    Batches::open(path)
-        .is_ok_and(|batches| batches.has_column("tokens") || batches.has_column("flows"))
+    Batches::open(path, is_known).is_ok_and(|batches| batches.has_tokens())
 }
 
 /// Finds the files of a folder's dataset, searched in depth, in sorted order. `notice` receives

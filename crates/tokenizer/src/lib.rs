@@ -80,6 +80,7 @@
 mod code;
 mod error;
 pub mod field;
+pub mod host;
 mod identity;
 pub mod word16;
 

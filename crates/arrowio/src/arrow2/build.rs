@@ -10,7 +10,7 @@ use arrow2::types::NativeType;
 use super::schema::{data_type, is_wide, vector_type};
 use crate::address::write_addr;
 use crate::column::{COLUMNS, ColumnType, Value};
-use crate::{ErrorKind, FlowRow, Tokens, VectorColumn};
+use crate::{ErrorKind, FlowRow, HOST_COLUMNS, HostRow, Tokens, VectorColumn};
 
 /// Number of rows at which a record batch is full, however few tokens they have.
 const BATCH_ROWS: usize = 1 << 16;
@@ -44,6 +44,21 @@ struct ColumnBuilder {
 enum ColumnValues {
     Int(Vec<i64>),
     Text { octets: Vec<u8>, ends: Vec<i32> },
+    Lists { items: Box<ColumnBuilder>, item: ColumnType, ends: Vec<i32> },
+}
+
+/// Returns the rows of a hosts table as a record batch.
+///
+/// # Errors
+/// If an offset exceeds 31 bits.
+pub(crate) fn host_batch(rows: &[HostRow]) -> Result<RecordBatch, ErrorKind> {
+    let arrays = HOST_COLUMNS.iter().map(|column| {
+        let mut builder = ColumnBuilder::new(column.kind);
+        rows.iter().try_for_each(|row| builder.push(&(column.get)(row)))?;
+        builder.into_array(column.kind).map_err(|e| array_error(column.name, &e))
+    });
+    let arrays: Result<Vec<_>, _> = arrays.collect();
+    Chunk::try_new(arrays?).map(RecordBatch).map_err(|e| array_error(HOST_COLUMNS[0].name, &e))
 }
 
 impl RecordBatchBuilder {
@@ -142,6 +157,18 @@ impl RecordBatchBuilder {
     }
 }
 
+/// Returns the end of a row's values as Arrow's offsets are: signed, of 32 bits.
+fn end_of(what: &str, end: usize) -> Result<i32, ErrorKind> {
+    let expected = format!("at most 2147483647 {what} in a batch");
+    i32::try_from(end).map_err(|_| ErrorKind::format("record batch", expected, end.to_string()))
+}
+
+impl ColumnValues {
+    fn lists_of(item: ColumnType) -> ColumnValues {
+        ColumnValues::Lists { items: Box::new(ColumnBuilder::new(item)), item, ends: vec![0] }
+    }
+}
+
 fn array_error(column: &str, error: &arrow2::error::Error) -> ErrorKind {
     ErrorKind::format(format!("column {column}"), "a valid array", error.to_string())
 }
@@ -150,6 +177,8 @@ impl ColumnBuilder {
     fn new(kind: ColumnType) -> ColumnBuilder {
         let values = match kind {
             ColumnType::Utf8 => ColumnValues::Text { octets: Vec::new(), ends: vec![0] },
+            ColumnType::Utf8List => ColumnValues::lists_of(ColumnType::Utf8),
+            ColumnType::UInt64List => ColumnValues::lists_of(ColumnType::UInt64),
             _ => ColumnValues::Int(Vec::new()),
         };
         ColumnBuilder { values, rows: 0, validity: None }
@@ -172,13 +201,15 @@ impl ColumnBuilder {
                 match value {
                     Value::Text(text) => octets.extend_from_slice(text.as_bytes()),
                     Value::Addr(addr) => write_addr(*addr, octets),
-                    Value::Int(_) | Value::Null => {}
+                    Value::Int(_) | Value::Null | Value::List(_) => {}
                 }
-                let end = i32::try_from(octets.len()).map_err(|_| {
-                    let found = octets.len().to_string();
-                    ErrorKind::format("text", "at most 2147483647 octets of it in a batch", found)
-                })?;
-                ends.push(end);
+                ends.push(end_of("octets of text", octets.len())?);
+            }
+            ColumnValues::Lists { items, ends, .. } => {
+                if let Value::List(values) = value {
+                    values.iter().try_for_each(|value| items.push(value))?;
+                }
+                ends.push(end_of("values of lists", items.rows)?);
             }
         }
         Ok(())
@@ -203,6 +234,11 @@ impl ColumnBuilder {
                     Utf8Array::try_new(DataType::Utf8, ends.try_into()?, octets.into(), validity)?;
                 return Ok(text.boxed());
             }
+            ColumnValues::Lists { items, item, ends } => {
+                let items = items.into_array(item)?;
+                let (of, ends) = (data_type(kind, ""), ends.try_into()?);
+                return Ok(ListArray::try_new(of, ends, items, validity)?.boxed());
+            }
         };
         Ok(match kind {
             ColumnType::UInt8 => narrow(&all, validity, |v| v as u8)?.boxed(),
@@ -210,9 +246,11 @@ impl ColumnBuilder {
             ColumnType::UInt32 => narrow(&all, validity, |v| v as u32)?.boxed(),
             ColumnType::UInt64 => narrow(&all, validity, |v| v as u64)?.boxed(),
             ColumnType::Timestamp => narrow(&all, validity, |v| v)?.to(data_type(kind, "")).boxed(),
-            ColumnType::Int64 | ColumnType::Tokens | ColumnType::Utf8 => {
-                narrow(&all, validity, |v| v)?.boxed()
-            }
+            ColumnType::Int64
+            | ColumnType::Tokens
+            | ColumnType::Utf8
+            | ColumnType::Utf8List
+            | ColumnType::UInt64List => narrow(&all, validity, |v| v)?.boxed(),
         })
     }
 }

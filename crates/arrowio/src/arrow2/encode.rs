@@ -10,7 +10,7 @@ use arrow2::io::parquet::write as parquet;
 use super::build::RecordBatch;
 use super::ipc::IpcWriter;
 use super::parquet_write::{footer_with_orders, row_group};
-use super::schema::schema;
+use super::schema::{hosts_schema, schema};
 use crate::{Compression, DatasetFormat, DatasetMeta, ErrorKind, VectorColumn, WriteOptions};
 
 /// Encoder of one file or stream in any of the formats.
@@ -37,11 +37,30 @@ impl<W: Write> FileEncoder<W> {
         options: &WriteOptions,
         vectors: &[VectorColumn],
     ) -> Result<FileEncoder<W>, ErrorKind> {
-        let schema = schema(meta, vectors);
+        FileEncoder::with_schema(to, &schema(meta, vectors), options)
+    }
+
+    /// Writes the start of a file of a hosts table.
+    ///
+    /// # Errors
+    /// If `to` cannot be written.
+    pub(crate) fn of_hosts(
+        to: W,
+        tool: &str,
+        options: &WriteOptions,
+    ) -> Result<FileEncoder<W>, ErrorKind> {
+        FileEncoder::with_schema(to, &hosts_schema(tool), options)
+    }
+
+    fn with_schema(
+        to: W,
+        schema: &Schema,
+        options: &WriteOptions,
+    ) -> Result<FileEncoder<W>, ErrorKind> {
         let state = Arc::new(WriteState::default());
         let to = TrackedWriter { to, state: state.clone() };
         let encoder =
-            FormatEncoder::new(to, &schema, options).map_err(|error| state.take_error(error))?;
+            FormatEncoder::new(to, schema, options).map_err(|error| state.take_error(error))?;
         Ok(FileEncoder { state, encoder })
     }
 

@@ -13,7 +13,7 @@ use super::arrays::{Integers, Mismatch, TextArray};
 use super::schema::{is_wide, type_name};
 use super::tensor::lists_of;
 use crate::column::{COLUMNS, ColumnType, Value, is_tokens};
-use crate::{ErrorKind, FlowRow, Tokens};
+use crate::{ErrorKind, FlowRow, HOST_COLUMNS, HostRow, Tokens};
 
 /// Names and arrays of the columns of one record batch.
 pub(crate) type Columns = Vec<(String, Box<dyn Array>)>;
@@ -54,6 +54,49 @@ enum ColumnReader {
         factor: i64,
     },
     Text(TextArray),
+    Lists {
+        /// Start of each row's values, and the end of the last one.
+        offsets: Vec<usize>,
+        validity: Option<Bitmap>,
+        items: Box<ColumnReader>,
+    },
+}
+
+/// Returns the rows of a batch of a hosts table; columns of unknown names are ignored.
+///
+/// # Errors
+/// If a column that is not nullable is missing, a column has the wrong type, lengths differ, or a
+/// cell is none of its column.
+pub(crate) fn host_rows(arrays: &Columns) -> Result<Vec<HostRow>, ErrorKind> {
+    let rows = arrays.first().map_or(0, |(_, array)| array.len());
+    let mut hosts = vec![HostRow::default(); rows];
+    for column in HOST_COLUMNS {
+        let place = || format!("column {}", column.name);
+        let Some((_, array)) = arrays.iter().find(|(name, _)| name == column.name) else {
+            if column.nullable {
+                continue;
+            }
+            return Err(ErrorKind::format("columns", format!("one named {}", column.name), "none"));
+        };
+        let values = ColumnReader::new(&**array, column.kind).map_err(|e| e.within(&place()))?;
+        let Some(values) = values else { continue };
+        if values.len() != rows {
+            return Err(ErrorKind::format(
+                place(),
+                format!("{rows} rows"),
+                values.len().to_string(),
+            ));
+        }
+        for (row, host) in hosts.iter_mut().enumerate() {
+            let set = values.get(row).and_then(|value| {
+                (column.set)(host, &value).map_err(|expected| (expected, value.shown()))
+            });
+            set.map_err(|(expected, found)| {
+                ErrorKind::format(format!("{}, row {row}", place()), expected, found)
+            })?;
+        }
+    }
+    Ok(hosts)
 }
 
 impl BatchRows {
@@ -193,7 +236,7 @@ fn lists(array: &dyn Array) -> Result<(Vec<usize>, &dyn Array), ErrorKind> {
         Ok((to_usize(list.offsets()), &**list.values()))
     } else {
         let found = type_name(array.data_type());
-        Err(ErrorKind::format("type", "a list of integers", found))
+        Err(ErrorKind::format("type", "a list", found))
     }
 }
 
@@ -239,6 +282,12 @@ impl ColumnReader {
             let text = TextArray::new(array).ok_or_else(wrong)?;
             return Ok(Some(ColumnReader::Text(text)));
         }
+        if let Some(item) = kind.item() {
+            let (offsets, values) = lists(array)?;
+            let validity = array.validity().filter(|v| v.unset_bits() > 0).cloned();
+            let items = ColumnReader::new(values, item)?.ok_or_else(wrong)?;
+            return Ok(Some(ColumnReader::Lists { offsets, validity, items: Box::new(items) }));
+        }
         let factor = match (kind, array.data_type()) {
             (ColumnType::Timestamp, DataType::Timestamp(unit, _)) => ns_per(*unit),
             (ColumnType::Int64, DataType::Duration(unit)) => ns_per(*unit),
@@ -252,6 +301,7 @@ impl ColumnReader {
         match self {
             ColumnReader::Int { array, .. } => array.len(),
             ColumnReader::Text(text) => text.len(),
+            ColumnReader::Lists { offsets, .. } => offsets.len() - 1,
         }
     }
 
@@ -261,6 +311,13 @@ impl ColumnReader {
             ColumnReader::Text(text) => {
                 let text = text.get(row)?;
                 return Ok(text.map_or(Value::Null, |text| Value::Text(Cow::Borrowed(text))));
+            }
+            ColumnReader::Lists { offsets, validity, items } => {
+                if validity.as_ref().is_some_and(|bits| !bits.get_bit(row)) {
+                    return Ok(Value::Null);
+                }
+                let values = (offsets[row]..offsets[row + 1]).map(|at| items.get(at));
+                return Ok(Value::List(values.collect::<Result<_, _>>()?));
             }
         };
         match array.get(row)? {

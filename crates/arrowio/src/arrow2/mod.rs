@@ -26,9 +26,9 @@ mod schema;
 mod stream;
 mod tensor;
 
-pub(crate) use build::{RecordBatch, RecordBatchBuilder};
+pub(crate) use build::{RecordBatch, RecordBatchBuilder, host_batch};
 pub(crate) use encode::FileEncoder;
-pub(crate) use extract::{BatchRows, Columns};
+pub(crate) use extract::{BatchRows, Columns, host_rows};
 pub(crate) use ipc::{CONTINUATION, FILE_MAGIC, IpcReader, is_stream_inside};
 pub(crate) use parquet::ParquetReader;
 pub(crate) use parquet_footer::MAGIC as PARQUET_MAGIC;

@@ -2,6 +2,7 @@
 
 mod foreign;
 mod hostile;
+mod hosts;
 mod reference;
 mod seeds;
 mod support;

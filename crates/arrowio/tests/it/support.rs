@@ -77,7 +77,7 @@ pub(crate) fn row(n: u16) -> FlowRow {
     }
 }
 
-fn addr() -> impl Strategy<Value = IpAddr> {
+pub(crate) fn addr() -> impl Strategy<Value = IpAddr> {
     prop_oneof![
         any::<u32>().prop_map(|a| IpAddr::V4(Ipv4Addr::from_bits(a))),
         any::<u128>().prop_map(|a| IpAddr::V6(Ipv6Addr::from_bits(a))),

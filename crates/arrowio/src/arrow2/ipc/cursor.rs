@@ -117,9 +117,11 @@ impl<'a> BatchCursor<'a> {
             FieldType::ListView { is_large: true, child } => {
                 self.list_views::<i64>(child).map(Some)
             }
-            FieldType::Other { name, .. } => {
-                Err(ErrorKind::format("type", "integers, text, times or lists of integers", *name))
-            }
+            FieldType::Other { name, .. } => Err(ErrorKind::format(
+                "type",
+                "integers, text, times or lists of integers or text",
+                *name,
+            )),
         }
     }
 
@@ -423,9 +425,12 @@ impl BatchCursor<'_> {
             FieldType::Int(_) | FieldType::Float { .. } | FieldType::Decimal(_) => {
                 self.numbers(child)
             }
+            FieldType::Text { is_large: false } => self.utf8::<i32>().map(Utf8Array::boxed),
+            FieldType::Text { is_large: true } => self.utf8::<i64>().map(Utf8Array::boxed),
+            FieldType::TextView => self.text_views().map(Utf8Array::boxed),
             _ => {
                 let found = format!("a list of {}", child.name());
-                Err(ErrorKind::format("type", "a list of integers", found))
+                Err(ErrorKind::format("type", "a list of integers or text", found))
             }
         }
     }
