@@ -135,6 +135,16 @@ pub(crate) struct IdentityArgs {
     #[arg(long, value_name = "RATE", default_value = "10", value_parser = rate)]
     pub(crate) flows_per_second: f64,
 
+    /// Average number of flows of a client: later ones have its ports and clock, and most go to
+    /// servers that it used before. With 1 almost every flow has a client of its own
+    #[arg(long, value_name = "N", default_value = "1", value_parser = flows_per_client)]
+    pub(crate) flows_per_client: f64,
+
+    /// Hosts of the dataset, which tcp-encode --traces and tcp-train generate --trace write: flows
+    /// of a host get its addresses, ports, clock and IP identifications
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hosts: Option<PathBuf>,
+
     /// Seed of all random values: the same seed, dataset and options give the same capture
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -262,6 +272,14 @@ fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if rate > 0.0 && f64::is_finite(rate) => Ok(rate),
         _ => Err("expected a number above 0".into()),
+    }
+}
+
+/// Parses a number of flows: finite, at least 1.
+fn flows_per_client(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(flows) if flows >= 1.0 && f64::is_finite(flows) => Ok(flows),
+        _ => Err("expected a number from 1 on".into()),
     }
 }
 

@@ -9,102 +9,165 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokenizer::FlowIdentity;
 use tokenizer::field::FlowHeader;
+use tokenizer::host::{HostRole, HostSystem};
 
 use crate::args::IdentityArgs;
 use crate::background::Background;
-use crate::hosts::{Hosts, Stack};
-use crate::networks::{CLIENT_NETS, NetworkPair, SERVER_NETS};
+use crate::habits::Policies;
+use crate::host_table::HostTable;
+use crate::hosts::Hosts;
+use crate::machine::{FlowSide, HostClock, Machine, MachineId};
+use crate::networks::{CLIENT_NETS, Network, NetworkPair, SERVER_NETS};
 use crate::ports::EphemeralPorts;
 use crate::reject_reason::RejectReason;
+use crate::stack::Stack;
 use crate::tuples::{FourTuple, TuplesInUse};
 
 /// Number of 4-tuples drawn in search of a new one, before one that an earlier flow had is reused.
-const NEW_TUPLE_TRIES: usize = 100;
+const NEW_TUPLE_TRIES: u16 = 100;
 /// Number of address pairs whose ports are then searched for a free 4-tuple.
 const ADDRESS_PAIR_TRIES: usize = 16;
 /// Time that a 4-tuple stays in use after the last packet of its flow: Linux's TIME-WAIT state (RFC
 /// 9293, section 3.6.1).
 const TIME_WAIT_NS: i64 = 60_000_000_000;
+/// Share of the later flows of a client that go to a server and port that it used before: 0.77 in
+/// captures of which hosts have a median of four flows.
+const PAIR_AGAIN_SHARE: f64 = 0.77;
+/// Number of clients of a stack drawn in search of one that used a server like that of the flow.
+const PAIR_AGAIN_TRIES: usize = 16;
 
-/// Properties of a flow that restrict its 4-tuple.
+/// What the first packets of a flow, and its columns, tell of one side.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct SideHints {
+    /// TCP stack of the side.
+    pub(crate) stack: Stack,
+    /// Time from the start of the flow to the side's first packet with a TSval.
+    pub(crate) first_ts_ns: i64,
+    /// Number of packets, as far as it is known.
+    pub(crate) packets: u64,
+}
+
+/// Properties of a flow that decide between identities.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct TupleHints {
-    /// Time from the first packet to the last one.
-    pub(crate) duration_ns: i64,
-    /// Way in which the client's system picks its port.
+pub(crate) struct FlowHints {
+    /// Range of ports that the client's system picks from.
     pub(crate) client_ports: EphemeralPorts,
-    /// TCP stack of the client.
-    pub(crate) client: Stack,
-    /// TCP stack of the server.
-    pub(crate) server: Stack,
+    /// System that the client's SYN shows.
+    pub(crate) system: Option<HostSystem>,
+    /// Side of the client.
+    pub(crate) client: SideHints,
+    /// Side of the server.
+    pub(crate) server: SideHints,
+}
+
+/// Ends of a flow that was drawn, and the machines behind them.
+#[derive(Clone, Copy)]
+struct Ends {
+    tuple: FourTuple,
+    client: MachineId,
+    server: MachineId,
 }
 
 /// Draws identities, flow after flow, in the order of the dataset.
 pub(crate) struct IdentitySampler {
+    seed: u64,
     random: ChaCha8Rng,
     clients: NetworkPair,
     servers: NetworkPair,
+    start_ns: i64,
     next_start_ns: i64,
     flows_per_second: f64,
+    /// Share of flows whose client has flows already.
+    known_client_share: f64,
     in_use: TuplesInUse,
     client_hosts: Hosts,
     server_hosts: Hosts,
     background: Option<Background>,
+    table: Option<HostTable>,
 }
 
 impl IdentitySampler {
     /// Creates a sampler that starts at the seed and the start time of `args`. With a background,
-    /// flows begin within its times, and have none of its addresses.
+    /// flows begin within its times, and have none of its addresses; with a table, flows of a host
+    /// have its addresses and policies.
     ///
     /// # Errors
     /// If `args` have two networks of one IP version for clients or for servers.
     pub(crate) fn new(
         args: &IdentityArgs,
         background: Option<Background>,
+        table: Option<HostTable>,
     ) -> anyhow::Result<IdentitySampler> {
         Ok(IdentitySampler {
+            seed: args.seed,
             random: ChaCha8Rng::seed_from_u64(args.seed),
             clients: NetworkPair::new(&args.client_net, CLIENT_NETS, "--client-net")?,
             servers: NetworkPair::new(&args.server_net, SERVER_NETS, "--server-net")?,
+            start_ns: args.start_time.0,
             next_start_ns: args.start_time.0,
             flows_per_second: args.flows_per_second,
+            known_client_share: 1.0 - 1.0 / args.flows_per_client,
             in_use: TuplesInUse::default(),
             client_hosts: Hosts::default(),
             server_hosts: Hosts::default(),
             background,
+            table,
         })
     }
 
-    /// Draws the values that `identity` lacks, or returns why the flow cannot be written.
+    /// Draws the values that `identity`, of a row of the dataset from 0, lacks: returns the 4-tuple
+    /// of a flow that got it here, or why the flow cannot be written.
     ///
     /// A flow with both addresses comes from a capture: only its start is drawn if it is unknown,
     /// and a base that its packets never needed stays unknown. `hints` is called for other flows
-    /// alone, with an identity that is complete but for addresses and client port.
+    /// alone.
     ///
     /// # Errors
-    /// If the start is later than the 64-bit clock can express.
+    /// If the start is later than the 64-bit clock can express, or the hosts table says another
+    /// address than the row.
     pub(crate) fn complete(
         &mut self,
+        row: u64,
         identity: &mut FlowIdentity,
         header: &FlowHeader,
-        hints: impl FnOnce(&FlowIdentity) -> TupleHints,
-    ) -> anyhow::Result<Option<RejectReason>> {
+        hints: impl FnOnce() -> FlowHints,
+    ) -> anyhow::Result<Result<Option<FourTuple>, RejectReason>> {
         if let Some(rejected) = check_ip_version(identity, header) {
-            return Ok(Some(rejected));
+            return Ok(Err(rejected));
+        }
+        if let Some(table) = &mut self.table {
+            table.seek(row);
+            table.check_addresses(row, identity)?;
         }
         let start_ns = match identity.start_ns {
             Some(start_ns) => start_ns,
             None => *identity.start_ns.insert(self.next_start(header.unit_ns())?),
         };
         if identity.client.addr.is_some() && identity.server.addr.is_some() {
-            return Ok(None);
+            return Ok(Ok(None));
         }
-        for side in [&mut identity.client, &mut identity.server] {
-            dataset::draw_bases(side, header.ip_version, &mut self.random);
-        }
-        let hints = hints(identity);
-        let end_ns = start_ns.saturating_add(hints.duration_ns).saturating_add(TIME_WAIT_NS);
-        Ok(self.assign_tuple(identity, header, hints, start_ns..end_ns))
+        let hints = hints();
+        let Some(ends) = self.find_ends(identity, header, &hints, start_ns) else {
+            return Ok(Err(self.none_is_free(header)));
+        };
+        identity.client.addr = Some(ends.tuple.client);
+        identity.client_port = Some(ends.tuple.client_port);
+        identity.server.addr = Some(ends.tuple.server);
+        self.fill_sides(identity, header, &hints, ends, start_ns);
+        Ok(Ok(Some(ends.tuple)))
+    }
+
+    /// Records that a flow has a 4-tuple from its first packet to its last one.
+    pub(crate) fn occupy(&mut self, tuple: FourTuple, packets: Range<i64>) {
+        self.in_use.add(tuple, packets.start..packets.end.saturating_add(TIME_WAIT_NS));
+    }
+
+    /// Checks that the hosts table has no flows beyond the rows of the dataset.
+    ///
+    /// # Errors
+    /// If it has.
+    pub(crate) fn check_rows(&self, rows: u64) -> anyhow::Result<()> {
+        self.table.as_ref().map_or(Ok(()), |table| table.check_rows(rows))
     }
 
     /// Returns the start of the next flow, rounded down to its unit of time, and draws the gap to
@@ -124,40 +187,62 @@ impl IdentitySampler {
         Ok(start - start.rem_euclid(unit_ns.max(1)))
     }
 
-    /// Assigns addresses and a client port, in use during `alive`: a 4-tuple that no remembered
-    /// flow has, or else one whose flow is over. Returns the reason if the networks have none.
-    fn assign_tuple(
+    /// Returns addresses and a client port at `start_ns`: a 4-tuple that no remembered flow has, or
+    /// else one whose flow is over; `None` if the networks have none.
+    fn find_ends(
         &mut self,
-        identity: &mut FlowIdentity,
+        given: &FlowIdentity,
         header: &FlowHeader,
-        hints: TupleHints,
-        alive: Range<i64>,
-    ) -> Option<RejectReason> {
-        let given = identity.clone();
-        let found = self
-            .find_new_tuple(&given, header, &hints)
-            .or_else(|| self.find_free_tuple(&given, header, &hints, alive.start));
-        let Some(tuple) = found else {
-            let (clients, servers) = (
-                self.clients.of_version(header.ip_version),
-                self.servers.of_version(header.ip_version),
-            );
-            let message = format!(
-                "addresses and ports: expected free ones in {clients} and {servers}, found none"
-            );
-            return Some(RejectReason::new(
-                "addresses and ports",
-                "none is free in the networks",
-                message,
-            ));
-        };
-        self.in_use.add(tuple, alive);
-        self.client_hosts.add(tuple.client, hints.client);
-        self.server_hosts.add(tuple.server, hints.server);
-        identity.client.addr = Some(tuple.client);
-        identity.client_port = Some(tuple.client_port);
-        identity.server.addr = Some(tuple.server);
-        None
+        hints: &FlowHints,
+        start_ns: i64,
+    ) -> Option<Ends> {
+        let mut given = given.clone();
+        self.assign_hosts(&mut given, header, hints);
+        self.find_new_tuple(&given, header, hints)
+            .or_else(|| self.find_free_tuple(&given, header, hints, start_ns))
+    }
+
+    fn none_is_free(&self, header: &FlowHeader) -> RejectReason {
+        let [clients, servers] =
+            [&self.clients, &self.servers].map(|networks| networks.of_version(header.ip_version));
+        let message = format!(
+            "addresses and ports: expected free ones in {clients} and {servers}, found none"
+        );
+        RejectReason::new("addresses and ports", "none is free in the networks", message)
+    }
+
+    /// Gives the addresses of the hosts that the table has for the flow, each unless it is given. A
+    /// host without an address of the IP version gets one.
+    fn assign_hosts(&mut self, given: &mut FlowIdentity, header: &FlowHeader, hints: &FlowHints) {
+        let Some(table) = &mut self.table else { return };
+        for (role, networks, hosts, side, stack) in [
+            (
+                HostRole::Client,
+                &self.clients,
+                &self.client_hosts,
+                &mut given.client,
+                &hints.client.stack,
+            ),
+            (
+                HostRole::Server,
+                &self.servers,
+                &self.server_hosts,
+                &mut given.server,
+                &hints.server.stack,
+            ),
+        ] {
+            let Some(number) = table.host(role) else { continue };
+            let network = networks.of_version(header.ip_version);
+            let mut random = MachineId::Number(number).random(self.seed, Some(network.addr));
+            let is_free = |addr| !self.background.as_ref().is_some_and(|b| b.has(addr));
+            let drawn = || {
+                let mut draws =
+                    (0..NEW_TUPLE_TRIES).map(|_| hosts.draw(stack, network, false, &mut random));
+                draws.find(|addr| is_free(*addr))
+            };
+            let addr = side.addr.or_else(|| table.addr(number, header.ip_version, drawn));
+            side.addr = addr;
+        }
     }
 
     /// Draws the address of the client and that of the server, each unless it is given.
@@ -165,22 +250,56 @@ impl IdentitySampler {
         &mut self,
         given: &FlowIdentity,
         header: &FlowHeader,
-        hints: &TupleHints,
+        hints: &FlowHints,
     ) -> (IpAddr, IpAddr) {
-        let (clients, servers) = (
-            self.clients.of_version(header.ip_version),
-            self.servers.of_version(header.ip_version),
-        );
+        let [clients, servers] =
+            [&self.clients, &self.servers].map(|networks| networks.of_version(header.ip_version));
+        let known = match given.client.addr {
+            None => self.draw_known_client(clients, header, hints),
+            Some(client) => Some((client, None)),
+        };
         let random = &mut self.random;
-        let client = given
-            .client
-            .addr
-            .unwrap_or_else(|| self.client_hosts.draw(&hints.client, clients, false, random));
-        let server = given
-            .server
-            .addr
-            .unwrap_or_else(|| self.server_hosts.draw(&hints.server, servers, true, random));
+        let (client, again) = known.unwrap_or_else(|| {
+            (self.client_hosts.draw(&hints.client.stack, clients, false, random), None)
+        });
+        let server =
+            given.server.addr.or(again).unwrap_or_else(|| {
+                self.server_hosts.draw(&hints.server.stack, servers, true, random)
+            });
         (client, server)
+    }
+
+    /// Draws a client that has flows already, and mostly a server that it used; `None` for a client
+    /// of its own.
+    fn draw_known_client(
+        &mut self,
+        network: Network,
+        header: &FlowHeader,
+        hints: &FlowHints,
+    ) -> Option<(IpAddr, Option<IpAddr>)> {
+        let known = self.client_hosts.known(&hints.client.stack, network);
+        let random = &mut self.random;
+        if known.is_empty() || !random.random_bool(self.known_client_share) {
+            return None;
+        }
+        let tries = if random.random_bool(PAIR_AGAIN_SHARE) { PAIR_AGAIN_TRIES } else { 0 };
+        let some: Vec<IpAddr> =
+            (0..=tries).map(|_| known[random.random_range(0..known.len())]).collect();
+        let again = some[..tries].iter().find_map(|client| {
+            Some((*client, Some(self.recent_server(*client, header, &hints.server.stack)?)))
+        });
+        again.or(Some((some[tries], None)))
+    }
+
+    /// Returns the server of this stack that a client went to last, at the port of a flow.
+    fn recent_server(&self, client: IpAddr, header: &FlowHeader, stack: &Stack) -> Option<IpAddr> {
+        let mut recent = self.client_hosts.get(MachineId::Addr(client))?.recent_servers();
+        let fits = |addr| {
+            let machine = self.server_hosts.get(MachineId::Addr(addr));
+            machine.is_some_and(|machine| machine.stack == *stack)
+        };
+        let found = recent.find(|(addr, port)| *port == header.server_port && fits(*addr));
+        found.map(|(addr, _)| addr)
     }
 
     /// Returns whether a flow may have these addresses: two, and none of the background's.
@@ -189,20 +308,51 @@ impl IdentitySampler {
         client != server && !is_taken(client) && !is_taken(server)
     }
 
+    /// Returns the machine behind an address in the current flow.
+    fn machine_id(&self, role: HostRole, addr: IpAddr) -> MachineId {
+        let number = self.table.as_ref().and_then(|table| table.host(role));
+        number.map_or(MachineId::Addr(addr), MachineId::Number)
+    }
+
+    /// Returns the machines behind the addresses of a 4-tuple.
+    fn ends(&self, tuple: FourTuple) -> Ends {
+        Ends {
+            tuple,
+            client: self.machine_id(HostRole::Client, tuple.client),
+            server: self.machine_id(HostRole::Server, tuple.server),
+        }
+    }
+
     /// Draws 4-tuples until no remembered flow has one, [`NEW_TUPLE_TRIES`] times at most.
     fn find_new_tuple(
         &mut self,
         given: &FlowIdentity,
         header: &FlowHeader,
-        hints: &TupleHints,
-    ) -> Option<FourTuple> {
-        (0..NEW_TUPLE_TRIES).find_map(|_| {
+        hints: &FlowHints,
+    ) -> Option<Ends> {
+        (0..NEW_TUPLE_TRIES).find_map(|tries| {
             let (client, server) = self.draw_addresses(given, header, hints);
-            let client_port =
-                given.client_port.unwrap_or_else(|| hints.client_ports.sample(&mut self.random));
+            let client_port = match given.client_port {
+                Some(port) => port,
+                None => self.next_port(client, server, hints, tries),
+            };
             let tuple = FourTuple { client, client_port, server, server_port: header.server_port };
-            (self.may_meet(client, server) && self.in_use.is_new(tuple)).then_some(tuple)
+            (self.may_meet(client, server) && self.in_use.is_new(tuple)).then(|| self.ends(tuple))
         })
+    }
+
+    /// Returns the port that a client takes next, after `tries` that did not serve.
+    fn next_port(&mut self, client: IpAddr, server: IpAddr, hints: &FlowHints, tries: u16) -> u16 {
+        let id = self.machine_id(HostRole::Client, client);
+        let new;
+        let machine = match self.client_hosts.get(id) {
+            Some(machine) => machine,
+            None => {
+                new = self.new_machine(HostRole::Client, id, hints, self.start_ns);
+                &new
+            }
+        };
+        machine.next_port(hints.client_ports, server, tries, &mut self.random)
     }
 
     /// Searches all ports of [`ADDRESS_PAIR_TRIES`] pairs of addresses for a 4-tuple that is free
@@ -211,9 +361,9 @@ impl IdentitySampler {
         &mut self,
         given: &FlowIdentity,
         header: &FlowHeader,
-        hints: &TupleHints,
+        hints: &FlowHints,
         time_ns: i64,
-    ) -> Option<FourTuple> {
+    ) -> Option<Ends> {
         let range = hints.client_ports.range();
         (0..ADDRESS_PAIR_TRIES).find_map(|_| {
             let (client, server) = self.draw_addresses(given, header, hints);
@@ -229,8 +379,67 @@ impl IdentitySampler {
                 server,
                 server_port: header.server_port,
             };
-            ports.map(tuple).find(|tuple| self.in_use.is_free(*tuple, time_ns))
+            let free = ports.map(tuple).find(|tuple| self.in_use.is_free(*tuple, time_ns));
+            free.map(|tuple| self.ends(tuple))
         })
+    }
+
+    /// Creates a machine with the policies of the table, and drawn ones where it has none.
+    fn new_machine(
+        &self,
+        role: HostRole,
+        id: MachineId,
+        hints: &FlowHints,
+        start_ns: i64,
+    ) -> Machine {
+        let mut random = id.random(self.seed, None);
+        let (side, policies) = match role {
+            HostRole::Client => (&hints.client, Policies::of_client(hints.system, &mut random)),
+            HostRole::Server => (&hints.server, Policies::of_server(&mut random)),
+        };
+        let clock = HostClock { base: None, origin_ns: self.start_ns, tick_ns: side.stack.tick_ns };
+        let machine = Machine::new(id, side.stack.clone(), policies, clock);
+        match (id, &self.table) {
+            (MachineId::Number(number), Some(table)) => machine.told(table.row(number), start_ns),
+            _ => machine,
+        }
+    }
+
+    /// Fills in the bases of both sides, as their machines count.
+    fn fill_sides(
+        &mut self,
+        identity: &mut FlowIdentity,
+        header: &FlowHeader,
+        hints: &FlowHints,
+        ends: Ends,
+        start_ns: i64,
+    ) {
+        let tuple = ends.tuple;
+        for (role, id, peer, hints_of, side) in [
+            (HostRole::Client, ends.client, tuple.server, &hints.client, &mut identity.client),
+            (HostRole::Server, ends.server, tuple.client, &hints.server, &mut identity.server),
+        ] {
+            let new = self.new_machine(role, id, hints, start_ns);
+            let hosts = match role {
+                HostRole::Client => &mut self.client_hosts,
+                HostRole::Server => &mut self.server_hosts,
+            };
+            if let (MachineId::Number(_), Some(addr)) = (id, side.addr) {
+                // The address belongs to this machine: no other one draws it.
+                hosts.machine(MachineId::Addr(addr), || new.clone());
+            }
+            let machine = hosts.machine(id, || new);
+            if role == HostRole::Client {
+                machine.note_flow(tuple.client_port, tuple.server, tuple.server_port);
+            }
+            let flow = FlowSide {
+                ip_version: header.ip_version,
+                peer,
+                first_ts_ns: start_ns.saturating_add(hints_of.first_ts_ns),
+                packets: hints_of.packets,
+            };
+            machine.fill(side, &flow, self.seed, &mut self.random);
+        }
     }
 }
 
@@ -254,6 +463,7 @@ mod tests {
     use std::collections::HashSet;
 
     use clap::Parser;
+    use flowtrack::{Direction, Flow};
     use tokenizer::field::TimeUnit;
 
     use super::*;
@@ -261,7 +471,7 @@ mod tests {
 
     fn sampler(options: &[&str]) -> IdentitySampler {
         let args = Args::parse_from([&["tcp-decode", "in", "out"], options].concat());
-        IdentitySampler::new(&args.identity, None).unwrap()
+        IdentitySampler::new(&args.identity, None, None).unwrap()
     }
 
     fn header(ip_version: u8) -> FlowHeader {
@@ -280,13 +490,22 @@ mod tests {
         ip_version: u8,
         duration_ns: i64,
     ) -> Option<RejectReason> {
-        let hints = TupleHints {
-            duration_ns,
+        let stack = Stack::from_opening(&Flow::empty(), Direction::Forward, 1_000_000);
+        let side = || SideHints { stack: stack.clone(), ..SideHints::default() };
+        let hints = FlowHints {
             client_ports: EphemeralPorts::Linux,
-            client: Stack::default(),
-            server: Stack::default(),
+            system: Some(HostSystem::Linux5),
+            client: side(),
+            server: side(),
         };
-        sampler.complete(identity, &header(ip_version), |_| hints).unwrap()
+        let drawn = sampler.complete(0, identity, &header(ip_version), || hints).unwrap();
+        let tuple = match drawn {
+            Ok(tuple) => tuple?,
+            Err(reason) => return Some(reason),
+        };
+        let start_ns = identity.start_ns.unwrap();
+        sampler.occupy(tuple, start_ns..start_ns + duration_ns);
+        None
     }
 
     fn try_draw(
@@ -316,12 +535,41 @@ mod tests {
     fn some_clocks_count_from_the_start_of_their_machine() {
         let mut sampler = sampler(&[]);
         let bases: Vec<_> =
-            (0..4_000).map(|_| drawn(&mut sampler, 4).server.ts_base.unwrap()).collect();
+            (0..4_000).map(|_| drawn(&mut sampler, 4).client.ts_base.unwrap()).collect();
         // Of those from the start 63 %, of the others 0.3 %.
         let early = bases.iter().filter(|base| **base < 14_000_000).count();
         assert!((270..420).contains(&early), "{early}");
         let late = bases.iter().filter(|base| **base > 1 << 31).count();
         assert!((1_600..2_000).contains(&late), "{late}");
+    }
+
+    #[test]
+    fn clients_have_as_many_flows_as_asked_for_and_go_back_to_servers() {
+        let counts = |flows_per_client: &str| {
+            let mut sampler = sampler(&["--flows-per-client", flows_per_client]);
+            let drawn: Vec<_> = (0..2_000).map(|_| drawn(&mut sampler, 4)).collect();
+            let clients: HashSet<_> = drawn.iter().map(|of| of.client.addr).collect();
+            let pairs: HashSet<_> =
+                drawn.iter().map(|of| (of.client.addr, of.server.addr)).collect();
+            (clients.len(), drawn.len() - pairs.len())
+        };
+        let (clients, again) = counts("1");
+        assert!(clients > 1_900 && again < 10, "{clients} {again}");
+        let (clients, again) = counts("10");
+        assert!((150..250).contains(&clients) && (1_250..1_600).contains(&again), "{again}");
+    }
+
+    #[test]
+    fn flows_of_a_client_have_its_clock_and_ports() {
+        let mut sampler = sampler(&["--client-net", "10.0.0.1/32", "--server-net", "10.0.0.2/32"]);
+        let drawn: Vec<_> = (0..50).map(|_| drawn(&mut sampler, 4)).collect();
+        let on_line = drawn.windows(2).filter(|of| {
+            let ticks = (of[1].start_ns.unwrap() - of[0].start_ns.unwrap()) / 1_000_000;
+            let [a, b] = [0, 1].map(|i| of[i].client.ts_base.unwrap());
+            i64::from(b.wrapping_sub(a)).abs_diff(ticks) <= 1
+        });
+        // Of Linux hosts 95 in 100 have a clock for each pair.
+        assert_eq!(on_line.count(), 49);
     }
 
     #[test]

@@ -9,13 +9,15 @@
 
 use arrowio::{FlowRow, Tokens};
 use dataset::RowDecoder;
-use flowtrack::{Direction, Flow};
+use flowtrack::{Direction, Flow, Packet};
+use tcpwire::{option_kind, options};
 use tokenizer::field::{self, FlowHeader};
+use tokenizer::host::HostSystem;
 use tokenizer::{DecodeError, FlowIdentity, Synthesized};
 
-use crate::hosts::Stack;
-use crate::identity::TupleHints;
+use crate::identity::{FlowHints, SideHints};
 use crate::ports::EphemeralPorts;
+use crate::stack::Stack;
 
 /// Row of a dataset, with everything that was decoded of it so far.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -96,25 +98,40 @@ impl PendingDecoder {
         Ok(*pending.header.insert(header))
     }
 
-    /// Returns the properties of a generated flow that restrict its 4-tuple.
-    ///
-    /// The duration is the dataset's column. A row without that column is decoded, which takes the
-    /// sequence number, timestamp and IP ID bases from its identity. A row that does not decode
-    /// gets a duration of 0: its fault is found, and named, when it is to be written.
-    pub(crate) fn tuple_hints(&mut self, pending: &mut PendingFlow) -> TupleHints {
-        let column = pending.row.summary.as_ref().map(|summary| summary.duration_ns.max(0));
-        let hints = |opening: &Flow, duration_ns: i64| TupleHints {
-            duration_ns,
-            client_ports: EphemeralPorts::from_opening(opening),
-            client: Stack::from_opening(opening, Direction::Forward),
-            server: Stack::from_opening(opening, Direction::Reverse),
+    /// Returns the properties of a generated flow that decide between identities, as the first
+    /// packets and the dataset's columns tell them. A row that does not decode has none: its fault
+    /// is found, and named, when it is to be written.
+    pub(crate) fn hints(&mut self, pending: &mut PendingFlow, header: &FlowHeader) -> FlowHints {
+        // The length class says how many packets there are on both sides, by a factor of two.
+        let about = (3_u64 << header.length_class.min(32)) / 4;
+        let packets = pending.row.summary.as_ref().map_or([about; 2], |summary| summary.packets);
+        let hints = |opening: &Flow| {
+            let side = |d: Direction| SideHints {
+                stack: Stack::from_opening(opening, d, header.ts_clocks[d.index()].tick_ns()),
+                first_ts_ns: first_ts_ns(opening, d),
+                packets: packets[d.index()],
+            };
+            let syn = opening.packets.first();
+            FlowHints {
+                client_ports: EphemeralPorts::from_opening(opening),
+                system: syn.and_then(|syn| HostSystem::of_syn(syn, opening.options_of(syn))),
+                client: side(Direction::Forward),
+                server: side(Direction::Reverse),
+            }
         };
-        if (column.is_none() || pending.decoded.is_some())
-            && let Ok((flow, _)) = self.decoded(pending)
-        {
-            return hints(flow, column.unwrap_or_else(|| duration_ns(flow)));
+        match &pending.decoded {
+            Some(decoded) => hints(&decoded.0),
+            None => self.rows.decode_opening(&pending.row, hints),
         }
-        self.rows.decode_opening(&pending.row, |opening| hints(opening, column.unwrap_or(0)))
+    }
+
+    /// Returns the time from the first packet to the last one: the dataset's column, or else that
+    /// of the packets. A row that does not decode has a duration of 0.
+    pub(crate) fn duration_ns(&mut self, pending: &mut PendingFlow) -> i64 {
+        match &pending.row.summary {
+            Some(summary) => summary.duration_ns.max(0),
+            None => self.decoded(pending).map_or(0, |(flow, _)| duration_ns(flow)),
+        }
     }
 
     /// Returns the packets of a flow, and counts of the values that had to be made up.
@@ -154,6 +171,18 @@ impl PendingDecoder {
     }
 }
 
+/// Returns the time from the earliest packet to the first one of a side that has a TSval; 0 if none
+/// has.
+fn first_ts_ns(opening: &Flow, d: Direction) -> i64 {
+    let has_tsval = |packet: &&Packet| {
+        let mut kinds = options(opening.options_of(packet)).map(|option| option.kind());
+        packet.direction == d && kinds.any(|kind| kind == Some(option_kind::TIMESTAMPS))
+    };
+    let first = opening.packets.iter().find(has_tsval);
+    let start = opening.times_ns().map_or(0, |(first, _)| first);
+    first.map_or(0, |packet| packet.time_ns.saturating_sub(start))
+}
+
 /// Returns the time from the earliest packet to the latest one.
 fn duration_ns(flow: &Flow) -> i64 {
     flow.times_ns().map_or(0, |(first, last)| last.saturating_sub(first))
@@ -191,21 +220,18 @@ mod tests {
     /// packets. Returns each row with its packets, and the number of decodes.
     fn decode_all(code: CodecId, rows: Vec<FlowRow>, memory: u64) -> (Vec<(FlowRow, Flow)>, u32) {
         let args = Args::parse_from(["tcp-decode", "in", "out"]);
-        let mut sampler = IdentitySampler::new(&args.identity, None).unwrap();
+        let mut sampler = IdentitySampler::new(&args.identity, None, None).unwrap();
         let (mut sorter, mut decoder) =
             (Sorter::new(memory, &meta(code)), PendingDecoder::default());
         for row in rows {
             let mut pending = PendingFlow::from(row);
             let header = decoder.header(&mut pending).unwrap();
             let mut identity = pending.row.identity.clone();
-            let rejected = sampler
-                .complete(&mut identity, &header, |drawn| {
-                    pending.set_identity(drawn.clone());
-                    decoder.tuple_hints(&mut pending)
-                })
-                .unwrap();
-            assert_eq!(rejected, None);
+            let hints = || decoder.hints(&mut pending, &header);
+            let drawn = sampler.complete(0, &mut identity, &header, hints).unwrap().unwrap();
             pending.set_identity(identity);
+            assert!(drawn.is_some());
+            decoder.duration_ns(&mut pending);
             sorter.push(pending).unwrap();
         }
         let mut sorted = sorter.into_sorted().unwrap();

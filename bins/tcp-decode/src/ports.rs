@@ -47,6 +47,13 @@ impl EphemeralPorts {
         }
     }
 
+    /// Returns the port `step` behind one, in the range; of its end the first port is next.
+    pub(crate) fn after(self, port: u16, step: u16) -> u16 {
+        let (first, last) = (u32::from(*self.range().start()), u32::from(*self.range().end()));
+        let at = u32::from(port).saturating_sub(first) + u32::from(step);
+        (first + at % (last - first + 1)) as u16
+    }
+
     /// Draws a port as the system would pick it.
     pub(crate) fn sample(self, random: &mut impl Rng) -> u16 {
         let port = random.random_range(self.range());
@@ -93,6 +100,18 @@ mod tests {
             dont_fragment: true,
             direction: flowtrack::Direction::Forward,
         }
+    }
+
+    #[test]
+    fn the_first_port_comes_after_the_last_one() {
+        let after = |port, step| EphemeralPorts::Linux.after(port, step);
+        assert_eq!(
+            [after(40_000, 2), after(60_999, 1), after(60_998, 4)],
+            [40_002, 32_768, 32_770]
+        );
+        // A port that a hosts table gives may lie elsewhere.
+        assert_eq!(after(1_024, 2), 32_770);
+        assert_eq!(EphemeralPorts::Dynamic.after(65_535, 1), 49_152);
     }
 
     #[test]

@@ -11,12 +11,14 @@ use crate::write_context::WriteContext;
 pub(crate) struct PendingReader {
     rows: DatasetReader,
     sampler: IdentitySampler,
+    /// Whether the rest of a file could not be read.
+    is_cut: bool,
 }
 
 impl PendingReader {
     /// Creates a reader of `rows`, whose generated flows get their identities from `sampler`.
     pub(crate) fn new(rows: DatasetReader, sampler: IdentitySampler) -> PendingReader {
-        PendingReader { rows, sampler }
+        PendingReader { rows, sampler, is_cut: false }
     }
 
     /// Returns the metadata of the dataset.
@@ -32,7 +34,12 @@ impl PendingReader {
     ) -> anyhow::Result<Option<PendingFlow>> {
         loop {
             let row = match self.rows.next() {
-                None => return Ok(None),
+                None => {
+                    if !self.is_cut {
+                        self.sampler.check_rows(context.summary.flows_read)?;
+                    }
+                    return Ok(None);
+                }
                 Some(Ok(row)) => row,
                 Some(Err(error)) => {
                     let reason = RejectReason::from(&error);
@@ -40,6 +47,7 @@ impl PendingReader {
                         context.summary.flows_read += 1;
                         context.leave_out(None, &reason);
                     } else {
+                        self.is_cut = true;
                         context.leave_out_rest(&reason);
                     }
                     continue;
@@ -58,16 +66,18 @@ impl PendingReader {
                 }
             };
             let mut identity = flow.row.identity.clone();
-            let rejected = self.sampler.complete(&mut identity, &header, |drawn| {
-                flow.set_identity(drawn.clone());
-                context.decoder.tuple_hints(&mut flow)
-            })?;
-            match rejected {
-                None => {
+            let number = context.summary.flows_read - 1;
+            let hints = || context.decoder.hints(&mut flow, &header);
+            match self.sampler.complete(number, &mut identity, &header, hints)? {
+                Err(reason) => context.leave_out_named(&flow.row, reason),
+                Ok(drawn) => {
                     flow.set_identity(identity);
+                    if let Some(tuple) = drawn {
+                        let end = flow.start_ns() + context.decoder.duration_ns(&mut flow);
+                        self.sampler.occupy(tuple, flow.start_ns()..end);
+                    }
                     return Ok(Some(flow));
                 }
-                Some(reason) => context.leave_out_named(&flow.row, reason),
             }
         }
     }

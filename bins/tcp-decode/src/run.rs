@@ -11,6 +11,7 @@ use flowtrack::{Flow, Packet};
 
 use crate::args::Args;
 use crate::background::{Background, BackgroundFrames};
+use crate::host_table::HostTable;
 use crate::identity::IdentitySampler;
 use crate::labels::{LABELS, Label, LabelWriter, PACKET_LABELS, PacketLabelWriter};
 use crate::merge::{PacketMerge, PacketSink};
@@ -43,6 +44,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     }
     let mut named: Vec<_> = inputs.iter().map(|path| ("INPUT", path.as_path())).collect();
     named.extend(args.into.as_deref().map(|path| ("--into", path)));
+    named.extend(args.identity.hosts.as_deref().map(|path| ("--hosts", path)));
     named.extend(args.files_from.as_deref().map(|path| ("--files-from", path)));
     clikit::ensure_distinct_paths(&named, &outputs)?;
     // A label file in the folder of `--split flow` is created in that folder's temporary.
@@ -78,7 +80,9 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         frames: background.as_ref().map(Background::frames).transpose()?,
         needs_ns: background.as_ref().is_some_and(|background| background.needs_ns),
     };
-    let reader = PendingReader::new(rows, IdentitySampler::new(&args.identity, background)?);
+    let hosts = args.identity.hosts.as_deref().map(HostTable::read).transpose()?;
+    let sampler = IdentitySampler::new(&args.identity, background, hosts)?;
+    let reader = PendingReader::new(rows, sampler);
     let mut context = WriteContext::new(&args, labels, console);
     context.packet_labels = args
         .packet_labels

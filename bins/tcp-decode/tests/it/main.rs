@@ -1,5 +1,6 @@
 //! The program from outside: what it reads, writes and says, and how it exits.
 
+mod hosts;
 mod into;
 mod panics;
 mod parts;
