@@ -61,10 +61,11 @@ pub(crate) const EVEN_STEPS: &[(u16, u32)] =
 /// Steps between the ports of two flows, with their weights: Windows and Apple's systems.
 pub(crate) const STEPS: &[(u16, u32)] = &[(1, 87), (2, 8), (3, 2), (6, 2), (20, 1)];
 
-/// Habits of servers that answer five flows or more.
+/// Habits of servers, as shares of their flows: of those with timestamps 61 in 100 lie on the line
+/// of the server's flow before.
 const SERVERS: Habits = Habits {
     ports: &[(PortPolicy::Random, 1)],
-    ts: &[(TsPolicy::Connection, 136), (TsPolicy::Host, 71)],
+    ts: &[(TsPolicy::Host, 61), (TsPolicy::Connection, 39)],
     ids: &[(IdPolicy::Connection, 75), (IdPolicy::Zero, 25)],
 };
 

@@ -36,7 +36,7 @@ const PAIR_AGAIN_SHARE: f64 = 0.77;
 /// Number of clients of a stack drawn in search of one that used a server like that of the flow.
 const PAIR_AGAIN_TRIES: usize = 16;
 
-/// What the first packets of a flow, and its columns, tell of one side.
+/// Properties of one side that the first packets of a flow and its columns tell.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct SideHints {
     /// TCP stack of the side.

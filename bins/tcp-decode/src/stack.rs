@@ -43,14 +43,13 @@ impl Stack {
 
     /// Returns how much a machine would change that shows first one stack and then the other.
     pub(crate) fn distance(&self, other: &Stack) -> u32 {
-        // Machines behind one address, such as those of a balancer, are a few hops apart.
-        let hops = u32::from(self.ttl.abs_diff(other.ttl));
         let differs = |differs: bool, weight: u32| if differs { weight } else { 0 };
-        differs(self.option_kinds != other.option_kinds, 32)
-            + if hops > 3 { 32 } else { hops }
+        // Machines behind one address, such as those of a balancer, are a few hops apart.
+        6 * u32::from(self.ttl.abs_diff(other.ttl)).min(6)
+            + differs(self.option_kinds != other.option_kinds, 32)
             + differs(self.mss != other.mss, 16)
             + differs(self.tick_ns != other.tick_ns, 8)
-            + differs(self.window_scale != other.window_scale, 8)
-            + differs(self.window != other.window, 4)
+            + differs(self.window_scale != other.window_scale, 4)
+            + differs(self.window != other.window, 2)
     }
 }

@@ -43,6 +43,12 @@ pub struct Args {
     #[arg(long, value_name = "JSONL", requires = "likelihood")]
     pub(crate) likelihood_held_out: Option<PathBuf>,
 
+    /// Also compare traces: what hosts do over several flows, of all flows that begin with a SYN.
+    /// REAL is several captures, or a dataset of them; generated flows have addresses from
+    /// tcp-decode
+    #[arg(long)]
+    pub(crate) traces: bool,
+
     /// Token code of a dataset whose metadata name none [default: as its tokens show]
     #[arg(long, value_name = "CODE", value_parser = row_codec())]
     pub(crate) token_code: Option<RowCodec>,

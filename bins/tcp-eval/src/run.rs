@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use atomic_output::{AtomicFolder, FileKind};
 use clikit::{Console, Unit};
-use fidelity::{FlowSets, Settings, membership, targets};
+use fidelity::{FlowSets, Settings, TraceSides, membership, targets};
 
 use crate::args::Args;
 use crate::external_tools::{self, ToolReports};
@@ -69,17 +69,27 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     let membership = membership.transpose()?;
     let settings = Settings { seed: args.seed, repeats: args.repeats, ..Settings::default() };
     let sides = FlowSets {
-        real: &real.flows,
-        generated: &generated.flows,
-        reference: reference.as_ref().map(|side| &side.flows[..]),
-        training: training.as_ref().map(|side| &side.flows[..]),
+        real: &real.complete.flows,
+        generated: &generated.complete.flows,
+        reference: reference.as_ref().map(|side| &side.complete.flows[..]),
+        training: training.as_ref().map(|side| &side.complete.flows[..]),
         has_identifiers: [Some(&real), Some(&generated), reference.as_ref()]
             .iter()
             .flatten()
-            .all(|s| s.missing_identity == 0),
+            .all(|side| side.complete.missing_identity == 0),
     };
     let progress = console.progress("comparing", None, Unit::Items);
+    let traces = args.traces.then(|| {
+        let sides = TraceSides {
+            real: &real.traces,
+            generated: &generated.traces,
+            reference: reference.as_ref().map(|side| &side.traces),
+        };
+        fidelity::compare_traces(&sides, args.repeats, args.seed, |what| progress.message(what))
+    });
+    let traces = traces.transpose()?;
     let found = fidelity::compare(&sides, settings, |what| progress.message(what))?;
+    let (real, generated) = (real.complete, generated.complete);
     let tool_reports = if args.no_judges {
         ToolReports::not_run()
     } else {
@@ -87,13 +97,15 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
         external_tools::run(&real.flows, &generated.flows, args.seed)
     };
     progress.finish();
-    let targets = targets(&found, tool_reports.rates().as_deref());
+    let mut targets = targets(&found, tool_reports.rates().as_deref());
+    targets.extend(traces.as_ref().map(fidelity::trace_targets).into_iter().flatten());
     let summary = Summary {
         not_compared: [real.incomplete, generated.incomplete],
         found,
         targets,
         tool_reports,
         membership,
+        traces,
     };
     if let Some(folder) = &args.output {
         let names = [&args.real, &args.generated].map(|path| path.display().to_string());

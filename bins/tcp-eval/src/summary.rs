@@ -4,8 +4,8 @@ use std::fmt;
 
 use clikit::text::{Rows, count};
 use fidelity::{
-    CHECKS, Comparison, Discriminator, Interval, Measurement, Membership, PartComparison, Target,
-    Validity, VerdictRate,
+    CHECKS, Comparison, Damage, Discriminator, Interval, Measurement, Membership, PartComparison,
+    Target, TraceComparison, TraceUnit, Validity, VerdictRate,
 };
 use serde::Serialize;
 
@@ -27,6 +27,8 @@ pub(crate) struct Summary {
     pub(crate) tool_reports: ToolReports,
     /// Membership inference by the model's likelihood, with `--likelihood`.
     pub(crate) membership: Option<Membership>,
+    /// Distances between traces, with `--traces`.
+    pub(crate) traces: Option<TraceComparison>,
 }
 
 /// Distance from the floor, in bits, above which a categorical field is off.
@@ -102,6 +104,7 @@ impl fmt::Display for Summary {
             rows.push(name, against(value, None));
         }
         self.push_learnt(&mut rows);
+        self.push_traces(&mut rows);
         self.push_verdicts(&mut rows);
         let met = self.targets.iter().filter(|t| t.is_met).count();
         rows.push("targets met", format!("{met} of {}", self.targets.len()));
@@ -131,6 +134,53 @@ impl Summary {
                 rows.push(format!("  {}", verdict.name), rates(verdict));
             }
         }
+    }
+
+    /// Adds the measures of traces.
+    fn push_traces(&self, rows: &mut Rows) {
+        let Some(found) = &self.traces else { return };
+        for (side, [captures, clients, flows]) in
+            [("traces, real", found.real), ("traces, generated", found.generated)]
+        {
+            let [captures, clients, flows] = [captures, clients, flows].map(|n| count(n as u64));
+            rows.push(side, format!("{captures} captures, {clients} clients, {flows} flows"));
+        }
+        let damages = Damage::ALL.map(Damage::name).join(", ");
+        rows.push("distances", format!("generated [95 %] (floor); real with {damages}"));
+        for measure in &found.measures {
+            let near = match measure.unit {
+                TraceUnit::Bits => NEAR_BITS,
+                TraceUnit::Decades => NEAR_DECADES,
+            };
+            let value = Measurement { generated: measure.generated, floor: measure.floor };
+            let damaged: Vec<String> = measure.damaged.iter().map(|d| format!("{d:.3}")).collect();
+            rows.push(
+                format!("  {}", measure.name),
+                format!("{}; {}", against(&value, Some(near)), damaged.join(" ")),
+            );
+        }
+        let Some(trees) = &found.trees else {
+            let few = "not measured: expected 20 windows of ten flows of a client on each side";
+            rows.push("windows, AUC", few.to_owned());
+            return;
+        };
+        let line = |generated, floor, damaged: &[Interval; 2]| {
+            let value = against(&Measurement { generated, floor }, None);
+            format!("{value}; {:.3} {:.3}", damaged[0].value, damaged[1].value)
+        };
+        let [real, generated] = trees.windows.map(|n| count(n as u64));
+        let windows =
+            format!("{real} real windows of ten flows of a client, {generated} generated");
+        rows.push("windows, AUC", windows);
+        rows.push("  trees", line(trees.generated, trees.floor, &trees.damaged));
+        rows.push(
+            "  trees, with identifiers",
+            line(
+                trees.generated_with_identifiers,
+                trees.floor_with_identifiers,
+                &trees.damaged_with_identifiers,
+            ),
+        );
     }
 
     /// Adds the measures that learn.

@@ -123,10 +123,31 @@ impl CompleteFlows {
     /// # Errors
     /// If the file cannot be opened, or is a dataset in another token code than `field`.
     pub fn add_file(&mut self, path: &Path) -> Result<Vec<LeftOut>, SourceError> {
-        if arrowio::is_dataset_name(path) { self.add_dataset(path) } else { self.add_capture(path) }
+        self.add_file_with(path, |_, _| {})
     }
 
-    fn add_dataset(&mut self, path: &Path) -> Result<Vec<LeftOut>, SourceError> {
+    /// Adds the complete flows of a file, and calls `each` with every flow that has its addresses,
+    /// complete or not, and the name of its capture.
+    ///
+    /// # Errors
+    /// Like [`add_file`](CompleteFlows::add_file).
+    pub fn add_file_with(
+        &mut self,
+        path: &Path,
+        each: impl FnMut(&str, &Flow),
+    ) -> Result<Vec<LeftOut>, SourceError> {
+        if arrowio::is_dataset_name(path) {
+            self.add_dataset(path, each)
+        } else {
+            self.add_capture(path, each)
+        }
+    }
+
+    fn add_dataset(
+        &mut self,
+        path: &Path,
+        mut each: impl FnMut(&str, &Flow),
+    ) -> Result<Vec<LeftOut>, SourceError> {
         let mut left_out = Vec::new();
         let mut decoder = RowDecoder::default();
         let options = ReadOptions {
@@ -143,13 +164,18 @@ impl CompleteFlows {
                 }
             };
             match decoder.decode_with_drawn_bases(&row, &mut self.random) {
-                Ok(flow) => match flow.verdict() {
-                    Some((verdict, _)) => {
-                        self.missing_identity += u64::from(row.identity.client_port.is_none());
-                        self.push(flow, verdict.class);
+                Ok(flow) => {
+                    if row.identity.client.addr.is_some() && row.identity.server.addr.is_some() {
+                        each(row.summary.as_ref().map_or("", |summary| &summary.source), &flow);
                     }
-                    None => self.incomplete += 1,
-                },
+                    match flow.verdict() {
+                        Some((verdict, _)) => {
+                            self.missing_identity += u64::from(row.identity.client_port.is_none());
+                            self.push(flow, verdict.class);
+                        }
+                        None => self.incomplete += 1,
+                    }
+                }
                 Err(error) => {
                     left_out.push(LeftOut::Tokens { path: path.to_owned(), row: number, error });
                 }
@@ -158,7 +184,11 @@ impl CompleteFlows {
         Ok(left_out)
     }
 
-    fn add_capture(&mut self, path: &Path) -> Result<Vec<LeftOut>, SourceError> {
+    fn add_capture(
+        &mut self,
+        path: &Path,
+        mut each: impl FnMut(&str, &Flow),
+    ) -> Result<Vec<LeftOut>, SourceError> {
         let file = File::open(path)
             .map_err(|source| SourceError::Open { path: path.to_owned(), source })?;
         let damaged = |damage| vec![LeftOut::Frames { path: path.to_owned(), damage }];
@@ -168,10 +198,12 @@ impl CompleteFlows {
             Err(damage) => return Ok(damaged(damage)),
         };
         let mut left_out = Vec::new();
+        let name = path.display().to_string();
         for conversation in reader {
             match conversation {
                 Ok(FinishedConversation { flow: Some(flow), verdict, .. }) => {
-                    self.push(flow, verdict.class)
+                    each(&name, &flow);
+                    self.push(flow, verdict.class);
                 }
                 Ok(_) => self.incomplete += 1,
                 Err(damage) => left_out = damaged(damage),

@@ -54,6 +54,7 @@ mod sample;
 mod set;
 mod sets;
 mod targets;
+mod traces;
 mod validity;
 mod verdicts;
 
@@ -70,6 +71,10 @@ pub use learn::{Discriminator, Discriminators, FeatureAuc, HeldOut, Utility, auc
 pub use likelihood::{Membership, membership};
 pub use observe::{CATEGORICAL, CONTINUOUS, FieldUnit, Observed};
 pub use sample::Interval;
-pub use targets::{Target, targets};
+pub use targets::{Target, targets, trace_targets};
+pub use traces::{
+    Burstiness, Damage, TraceComparison, TraceError, TraceFlow, TraceMeasure, TraceSides,
+    TraceTrees, TraceUnit, Traces, compare_traces,
+};
 pub use validity::{CHECKS, Check, Validity, validity};
 pub use verdicts::{VerdictCounts, VerdictRate, rates};

@@ -2,6 +2,7 @@
 
 use crate::behaviour::{LONG_FLOW, REPETITION};
 use crate::comparison::Comparison;
+use crate::traces::TraceComparison;
 use crate::verdicts::VerdictRate;
 
 /// Target: a bound, the value found, and whether it is met.
@@ -148,6 +149,43 @@ pub fn targets(found: &Comparison, verdicts: Option<&[VerdictRate]>) -> Vec<Targ
             "share of flows that are in the training data, as real ones are",
             copies.generated.value,
             copies.floor.value,
+        ));
+    }
+    targets
+}
+
+/// Returns the targets for traces, in the order of the report.
+#[must_use]
+pub fn trace_targets(found: &TraceComparison) -> Vec<Target> {
+    let near = |name: &'static str, what: &str, bound: f64| {
+        let measure = found.measures.iter().find(|measure| measure.name == name)?;
+        let what = format!("traces: {what}: the floor and {bound}");
+        Some(Target::at_most(name, &what, measure.generated.value, measure.floor.value + bound))
+    };
+    let mut targets: Vec<Target> = [
+        near("destination", "JSD of destinations in bits", 0.02),
+        near("syn_as_before", "JSD of SYNs as the last one in bits", 0.02),
+        near("gap_per_client", "W1 of gaps between starts in decades", 0.05),
+        near("open_per_client", "W1 of open flows in decades", 0.05),
+        near("burstiness", "difference of burstiness in decades", 0.1),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    targets.push(Target::at_most(
+        "round trips of a pair",
+        "traces: mean factor between handshake times of a pair in decades",
+        found.rtt_in_pair[1],
+        0.2,
+    ));
+    if let Some(trees) = &found.trees {
+        let (trees, more) = (trees.generated.value, trees.generated_with_identifiers.value);
+        targets.push(Target::at_most("windows", "traces: AUC of trees on windows", trees, 0.7));
+        targets.push(Target::at_most(
+            "identifiers",
+            "traces: AUC with ports, identifications and TSvals: that without and 0.05",
+            more,
+            trees + 0.05,
         ));
     }
     targets

@@ -1,7 +1,7 @@
-//! Histograms of real and generated values in one chart, as SVG.
+//! Charts of real and generated values, as SVG: histograms, and the burstiness of starts.
 
 use anyhow::anyhow;
-use fidelity::ContinuousField;
+use fidelity::{Burstiness, ContinuousField};
 use plotters::prelude::*;
 
 /// Width and height in CSS pixels: the width fits the screen of a phone.
@@ -57,6 +57,50 @@ fn draw(svg: &mut String, field: &ContinuousField) -> Outcome {
     chart.draw_series(AreaSeries::new(outline(&histogram.real), 0.0, REAL.mix(0.35)))?;
     chart.draw_series(LineSeries::new(outline(&histogram.real), REAL.stroke_width(1)))?;
     chart.draw_series(LineSeries::new(outline(&histogram.generated), GENERATED.stroke_width(2)))?;
+    area.present()
+}
+
+/// Draws the curves of burstiness: the index of dispersion by the width of the bins. Real traces
+/// with Poisson starts are a thin line.
+///
+/// # Errors
+/// If plotters cannot draw them.
+pub(super) fn burstiness(found: &Burstiness) -> anyhow::Result<String> {
+    let mut svg = String::new();
+    draw_curves(&mut svg, found).map_err(|error| anyhow!("burstiness: {error}"))?;
+    Ok(svg)
+}
+
+/// Draws the curves of burstiness into `svg`.
+fn draw_curves(svg: &mut String, found: &Burstiness) -> Outcome {
+    let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    area.fill(&WHITE)?;
+    let curves =
+        [(&found.poisson, REAL, 1), (&found.real, REAL, 3), (&found.generated, GENERATED, 2)];
+    let values = || curves.iter().flat_map(|(curve, ..)| curve.iter().flatten().copied());
+    let (low, high) = (values().fold(0.5, f64::min).max(0.01), values().fold(2.0, f64::max));
+    let scales = &found.scales_s;
+    let (first, last) =
+        (scales.first().copied().unwrap_or(0.01), scales.last().copied().unwrap_or(100.0));
+    let mut chart =
+        ChartBuilder::on(&area)
+            .margin(8)
+            .x_label_area_size(26)
+            .y_label_area_size(44)
+            .build_cartesian_2d((first..last * 1.01).log_scale(), (low..high * 1.1).log_scale())?;
+    chart
+        .configure_mesh()
+        .disable_mesh()
+        .x_labels(5)
+        .y_labels(4)
+        .x_label_formatter(&|s: &f64| time((s * 1e6 + 1.0).log10()))
+        .y_label_formatter(&|y: &f64| format!("{y:.1}"))
+        .label_style(("sans-serif", 13))
+        .draw()?;
+    for (curve, colour, width) in curves {
+        let points = scales.iter().zip(curve).filter_map(|(x, y)| Some((*x, (*y)?.max(low))));
+        chart.draw_series(LineSeries::new(points, colour.stroke_width(width)).point_size(width))?;
+    }
     area.present()
 }
 

@@ -6,8 +6,8 @@ mod diagram;
 use anyhow::Context;
 use clikit::text::count;
 use fidelity::{
-    BEHAVIOURS, Behaviour, CHECKS, CategoricalField, Comparison, Interval, Measurement,
-    PartComparison, VerdictRate,
+    BEHAVIOURS, Behaviour, CHECKS, CategoricalField, Comparison, Damage, Interval, Measurement,
+    PartComparison, TraceComparison, TraceMeasure, TraceUnit, ValueShares, VerdictRate,
 };
 use flowtrack::Flow;
 use minijinja::{AutoEscape, Environment, Value, context};
@@ -62,6 +62,7 @@ pub(crate) fn render(
         judges => tools(&summary.tool_reports),
         learnt => learnt(summary),
         diversity => diversity(found),
+        traces => summary.traces.as_ref().map(traces).transpose()?,
         text => summary.to_string(),
     };
     page.render(values).context(REPORT)
@@ -210,12 +211,18 @@ fn bars(
     context! { name, real => width(real), generated => width(generated), texts, is_off }
 }
 
+/// Returns the bars of values with their shares.
+fn share_bars(top: &[ValueShares]) -> Vec<Value> {
+    let scale = top.iter().map(|of| of.real.max(of.generated)).fold(0.0, f64::max);
+    let bar = |of: &ValueShares| {
+        let shares = [of.real, of.generated];
+        bars(&of.value, shares, scale, shares.map(percent), false)
+    };
+    top.iter().map(bar).collect()
+}
+
 /// Returns the bars of a categorical field.
 fn field(field: &CategoricalField) -> Value {
-    let scale = field.top.iter().map(|b| b.real.max(b.generated)).fold(0.0, f64::max);
-    let values = field.top.iter().map(|b| {
-        bars(&b.value, [b.real, b.generated], scale, [percent(b.real), percent(b.generated)], false)
-    });
     let against = &field.jsd_bits;
     context! {
         name => field.name,
@@ -223,7 +230,7 @@ fn field(field: &CategoricalField) -> Value {
         value => line(against),
         is_off => against.generated.value > against.floor.value + NEAR_BITS,
         more => field.values.saturating_sub(field.top.len()),
-        bars => values.collect::<Vec<_>>(),
+        bars => share_bars(&field.top),
     }
 }
 
@@ -298,6 +305,63 @@ fn learnt(summary: &Summary) -> Vec<Value> {
         rows.push(row("membership", interval(&m.auc), "0.5".to_owned(), meaning));
     }
     rows
+}
+
+/// Returns the values of the section on traces.
+fn traces(found: &TraceComparison) -> anyhow::Result<Value> {
+    let number = |value: &f64| format!("{value:.3}");
+    let row_of = |measure: &TraceMeasure| {
+        let (unit, near) = match measure.unit {
+            TraceUnit::Bits => ("bits", NEAR_BITS),
+            TraceUnit::Decades => ("decades", NEAR_DECADES),
+        };
+        context! {
+            name => measure.name,
+            meaning => format!("{}, {unit}", measure.meaning),
+            generated => interval(&measure.generated),
+            floor => number(&measure.floor.value),
+            damaged => measure.damaged.iter().map(number).collect::<Vec<_>>(),
+            is_off => measure.generated.value > measure.floor.value + near,
+        }
+    };
+    let mut rows: Vec<Value> = found.measures.iter().map(row_of).collect();
+    if let Some(trees) = &found.trees {
+        let auc = |name, meaning, generated: &Interval, floor: &Interval, damaged: [&str; 4]| {
+            let (generated, floor) = (interval(generated), number(&floor.value));
+            context! { name, meaning, generated, floor, damaged, is_off => false }
+        };
+        let [starts, dealt] = trees.damaged.map(|auc| number(&auc.value));
+        let [ports, counters] = trees.damaged_with_identifiers.map(|auc| number(&auc.value));
+        rows.push(auc(
+            "trees",
+            "boosted trees on windows of ten flows of a client, AUC",
+            &trees.generated,
+            &trees.floor,
+            [&starts, &dealt, "", ""],
+        ));
+        rows.push(auc(
+            "trees, with identifiers",
+            "given relations of ports, identifications and TSvals as well, AUC",
+            &trees.generated_with_identifiers,
+            &trees.floor_with_identifiers,
+            ["", "", &ports, &counters],
+        ));
+    }
+    let sizes = [found.real, found.generated].map(|[captures, clients, flows]| {
+        let [captures, clients, flows] = [captures, clients, flows].map(|n| count(n as u64));
+        format!("{captures} captures, {clients} clients, {flows} flows")
+    });
+    let kinds = found.measures.iter().filter(|measure| !measure.top.is_empty()).map(|measure| {
+        let (name, meaning) = (measure.name, measure.meaning);
+        context! { name, meaning, bars => share_bars(&measure.top) }
+    });
+    Ok(context! {
+        rows,
+        sizes,
+        kinds => kinds.collect::<Vec<_>>(),
+        damages => Damage::ALL.map(Damage::name),
+        svg => chart::burstiness(&found.burstiness)?,
+    })
 }
 
 /// Returns the rows of diversity, dependence and memorisation.

@@ -1,6 +1,7 @@
 //! The program on real captures.
 
 mod reported;
+mod traces;
 
 use std::path::Path;
 

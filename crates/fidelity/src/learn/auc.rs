@@ -60,6 +60,38 @@ pub(crate) fn bootstrap_auc(
     Interval { value, low: spread.low, high: spread.high }
 }
 
+/// Returns the mean AUC of folds, with a bootstrap over units: those of a fold's scores, of
+/// negative and of positive members.
+pub(crate) fn bootstrap_units(
+    folds: &[(WeightedScores, [Vec<usize>; 2])],
+    rounds: u32,
+    random: &mut ChaCha8Rng,
+) -> Interval {
+    let mean = |of: &[WeightedScores]| {
+        of.iter().map(|[a, b]| weighted_auc(a, b)).sum::<f64>() / of.len().max(1) as f64
+    };
+    let scores: Vec<WeightedScores> = folds.iter().map(|(scores, _)| scores.clone()).collect();
+    let mut again = |scores: &[[f64; 2]], units: &[usize]| -> Vec<[f64; 2]> {
+        let mut distinct = units.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let mut times = vec![0.0; distinct.len()];
+        (0..distinct.len()).for_each(|_| times[random.random_range(0..distinct.len())] += 1.0);
+        let drawn = |unit: usize| distinct.binary_search(&unit).map_or(0.0, |at| times[at]);
+        scores.iter().zip(units).map(|(&[s, w], &unit)| [s, w * drawn(unit)]).collect()
+    };
+    let repeated: Vec<f64> = (0..rounds.max(1))
+        .map(|_| {
+            let one = |(scores, units): &(WeightedScores, [Vec<usize>; 2])| {
+                [again(&scores[0], &units[0]), again(&scores[1], &units[1])]
+            };
+            mean(&folds.iter().map(one).collect::<Vec<_>>())
+        })
+        .collect();
+    let spread = Interval::from_repeats(&repeated);
+    Interval { value: mean(&scores), low: spread.low, high: spread.high }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -76,6 +108,16 @@ mod tests {
         assert_eq!(auc(&[], &[1.0]), 0.5);
         // A weight of 2 is the score twice.
         assert_eq!(weighted_auc(&[[1.0, 2.0], [3.0, 1.0]], &[[2.0, 1.0]]), 2.0 / 3.0);
+    }
+
+    #[test]
+    fn units_are_drawn_as_a_whole() {
+        let mut random = rand::SeedableRng::seed_from_u64(1);
+        // One of two units of the positive members is told apart, the other one is not.
+        let scores = [vec![[1.0, 1.0]; 4], [[2.0, 1.0], [0.0, 1.0]].repeat(10)];
+        let units = [vec![0, 1, 2, 3], [0, 1].repeat(10)];
+        let found = bootstrap_units(&[(scores, units)], 200, &mut random);
+        assert_eq!((found.low, found.value, found.high), (0.0, 0.5, 1.0));
     }
 
     proptest! {

@@ -9,10 +9,11 @@ mod trees;
 mod utility;
 
 pub use auc::auc;
-pub(crate) use auc::bootstrap_auc;
+pub(crate) use auc::{WeightedScores, bootstrap_auc, bootstrap_units};
 pub use discriminate::{Discriminator, Discriminators, FeatureAuc, HeldOut};
 pub(crate) use discriminate::{discriminate, trees_alone};
 pub(crate) use features::{LearnerInput, learner_input};
+pub(crate) use trees::{FeatureRow, learn_and_score};
 pub use utility::Utility;
 pub(crate) use utility::utility;
 

@@ -2,6 +2,7 @@
 //! should find it.
 
 mod learnt;
+mod traces;
 
 use std::sync::LazyLock;
 
