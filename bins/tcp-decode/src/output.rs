@@ -1,11 +1,11 @@
 //! Captures that are written: their targets, formats and files.
 
-use std::io::{self, BufWriter, Stdout, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use atomic_output::{AtomicFile, FileKind, has_name_like};
-use clikit::{Console, is_dash};
+use clikit::{Console, Stdout, is_dash};
 use dataset::RunPart;
 use flate2::write::GzEncoder;
 use tcpwire::{CaptureFormat, CaptureWriter, TimestampUnit};

@@ -66,7 +66,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
     };
     let rows = match &inputs[..] {
         [input] if is_dash(input) => {
-            DatasetReader::stream_with("standard input", std::io::stdin(), &read)?
+            DatasetReader::stream_with("standard input", console.stdin(), &read)?
         }
         inputs if inputs.iter().any(|input| is_dash(input)) => {
             anyhow::bail!("-: expected stdin as the only input, found {} inputs", inputs.len())

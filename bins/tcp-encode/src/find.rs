@@ -59,7 +59,7 @@ pub(crate) fn find(
             Some(list) => list,
             None => {
                 let (name, label) = ("-".to_owned(), FileLabel::default());
-                let file = CaptureFile { path: None, name, size: 0, label };
+                let file = CaptureFile { path: None, stdin: console.stdin(), name, size: 0, label };
                 let tasks = vec![CaptureTask { files: vec![file] }];
                 return Ok(FoundCaptures { tasks, shown, octets: None, is_single: true });
             }
@@ -82,7 +82,8 @@ pub(crate) fn find(
     let files =
         list.files.into_iter().enumerate().map(|(n, Listed { path, name: below, size })| {
             let label = labels.map_or_else(FileLabel::default, |labels| labels.file(&path, &below));
-            CaptureFile { path: Some(path), name: name(n, below), size, label }
+            let name = name(n, below);
+            CaptureFile { path: Some(path), stdin: console.stdin(), name, size, label }
         });
     let tasks = tasks(args.merge, files.collect());
     let sizes: Vec<u64> = tasks.iter().map(CaptureTask::size).collect();

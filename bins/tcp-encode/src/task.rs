@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use clikit::Progress;
+use clikit::{Progress, Stdin};
 use flowtrack::FrameId;
 use tcpwire::{CaptureInput, MergedReader};
 
@@ -15,6 +15,8 @@ use crate::labels::FileLabel;
 pub(crate) struct CaptureFile {
     /// Path of the file; `None` for stdin.
     pub(crate) path: Option<PathBuf>,
+    /// Standard input, which a capture without a path is read from.
+    pub(crate) stdin: Stdin,
     /// Name in the flow log and the dataset: a path relative to the inputs, or a number with
     /// `--anonymize`.
     pub(crate) name: String,
@@ -42,7 +44,7 @@ impl CaptureFile {
     fn open<'p>(&self, progress: Option<&'p Progress>) -> io::Result<CaptureInput<'p>> {
         let Some(path) = &self.path else {
             return Ok(CaptureInput::Stream(Box::new(CountingReader {
-                input: io::stdin(),
+                input: self.stdin.clone(),
                 progress,
             })));
         };
@@ -116,7 +118,7 @@ mod tests {
         let path = scratch.write("x.pcap", b"twelve octets");
         let file = |path, size| {
             let (name, label) = (String::new(), FileLabel::default());
-            CaptureFile { path, name, size, label }
+            CaptureFile { path, stdin: Stdin::default(), name, size, label }
         };
         let change = |size| file(Some(path.clone()), size).change();
         assert_eq!(change(13), None);

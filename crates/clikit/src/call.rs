@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use crate::console::Collected;
-use crate::{Cli, Console};
+use crate::{Cli, Console, Streams};
 
 /// Everything that a run says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,12 +15,14 @@ pub struct Called {
 }
 
 /// Calls `run` with the command line `words` (the program's name, then its arguments), and returns
-/// its summary and messages in place of printing them. Signals stay as they are.
+/// its summary and messages in place of printing them. Data of `-` are in `streams`. Signals stay
+/// as they are.
 ///
 /// # Errors
 /// If the command line is wrong, which a line says, or `run` fails.
 pub fn call<A: Cli>(
     words: &[OsString],
+    streams: Streams,
     run: impl FnOnce(A, &Console) -> anyhow::Result<()>,
 ) -> anyhow::Result<Called> {
     let args = A::try_parse_from(words).map_err(|error| {
@@ -31,7 +33,7 @@ pub fn call<A: Cli>(
     })?;
     let collected = Collected::default();
     let name = A::command().get_name().to_owned();
-    let (console, messages) = Console::collecting(&name, args.common(), &collected);
+    let (console, messages) = Console::collecting(&name, args.common(), &collected, streams);
     tracing::subscriber::with_default(messages, || run(args, &console))?;
     console.close();
     let (messages, summary) = collected.take();
@@ -40,8 +42,11 @@ pub fn call<A: Cli>(
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::sync::{Arc, Mutex};
+
     use super::*;
-    use crate::Common;
+    use crate::{Common, Stdin, Stdout};
 
     /// Counts to a number.
     #[derive(clap::Parser)]
@@ -60,7 +65,7 @@ mod tests {
 
     fn count(words: &[&str]) -> anyhow::Result<Called> {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-        call(&words, |args: Args, console| {
+        call(&words, Streams::default(), |args: Args, console| {
             anyhow::ensure!(args.to < 100, "expected less than 100, found {}", args.to);
             tracing::warn!("slow");
             tracing::info!("not said");
@@ -79,6 +84,38 @@ mod tests {
         );
         let many = count(&["count", "60"]).unwrap().messages;
         assert_eq!(many.last().unwrap(), "count: left out: 10 more");
+    }
+
+    #[test]
+    fn data_pass_through_the_streams_of_the_caller() {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let streams = Streams {
+            stdin: Stdin::new(&b"abc"[..]),
+            stdout: Stdout::new(Shared(written.clone())),
+        };
+        let words: Vec<OsString> = ["count", "2"].map(OsString::from).into();
+        let called = call(&words, streams, |args: Args, console| {
+            let mut read = Vec::new();
+            console.stdin().take(args.to).read_to_end(&mut read)?;
+            console.stdin().read_to_end(&mut read)?;
+            console.stdout().write_all(&read)?;
+            console.summary(&read.len())
+        });
+        assert_eq!(called.unwrap().summary, "3");
+        assert_eq!(*written.lock().unwrap(), b"abc");
+    }
+
+    /// Writer whose octets are seen while it is written to.
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(octets)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 
     #[test]

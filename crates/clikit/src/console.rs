@@ -1,7 +1,7 @@
 //! Terminal output of a run: messages and progress on stderr, the summary on stdout.
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, Stdout, Write};
+use std::io::{self, BufWriter, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +14,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::{Common, Interrupts, Progress, Unit, interrupt, stderr};
+use crate::{Common, Interrupts, Progress, Stdin, Stdout, Streams, Unit, interrupt, stderr};
 
 /// Number of items left out that are named in a line each; later ones are only counted.
 const MAX_NAMED: u64 = 50;
@@ -31,6 +31,7 @@ pub struct Console {
     stdout_is_data: AtomicBool,
     /// Receiver of everything that would be printed; `None` prints it.
     collected: Option<Collected>,
+    streams: Streams,
 }
 
 /// Messages and summary of a run that prints nothing.
@@ -69,18 +70,21 @@ impl Console {
             left_out: AtomicU64::new(0),
             stdout_is_data: AtomicBool::new(false),
             collected: None,
+            streams: Streams::default(),
         }
     }
 
-    /// Creates a console that prints nothing and collects instead, and the subscriber of the
-    /// messages that the run sends through `tracing`.
+    /// Creates a console that prints nothing and collects instead, with data in `streams`, and the
+    /// subscriber of the messages that the run sends through `tracing`.
     pub(crate) fn collecting(
         name: &str,
         common: &Common,
         collected: &Collected,
+        streams: Streams,
     ) -> (Console, impl Subscriber + Send + Sync) {
         let quiet = Common { quiet: true, json: true, verbose: 0, ..common.clone() };
-        let console = Console { collected: Some(collected.clone()), ..Console::new(name, &quiet) };
+        let collected_by = Some(collected.clone());
+        let console = Console { collected: collected_by, streams, ..Console::new(name, &quiet) };
         let to = collected.clone();
         let messages = tracing_subscriber::fmt()
             .with_max_level(LevelFilter::WARN)
@@ -115,11 +119,17 @@ impl Console {
         Progress::new((!self.quiet).then(|| self.bars.clone()), what, total, unit)
     }
 
+    /// Returns stdin.
+    #[must_use]
+    pub fn stdin(&self) -> Stdin {
+        self.streams.stdin.clone()
+    }
+
     /// Returns stdout as a buffered writer for data. The summary goes to stderr from then on.
     #[must_use]
     pub fn stdout(&self) -> BufWriter<Stdout> {
         self.stdout_is_data.store(true, Ordering::Relaxed);
-        BufWriter::with_capacity(1 << 16, io::stdout())
+        BufWriter::with_capacity(1 << 16, self.streams.stdout.clone())
     }
 
     /// Reports an item that was left out (`path: what, where, expected, found`) on stderr. The exit

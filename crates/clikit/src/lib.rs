@@ -58,6 +58,7 @@ mod paths;
 mod progress;
 mod side_output;
 mod stderr;
+mod streams;
 pub mod text;
 
 pub use args::{Cli, Common};
@@ -72,3 +73,4 @@ pub use paths::{
 };
 pub use progress::{Progress, Unit};
 pub use side_output::SideOutput;
+pub use streams::{Stdin, Stdout, Streams};

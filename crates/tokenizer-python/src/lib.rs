@@ -31,9 +31,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<grammar::Grammar>()?;
     module.add_class::<stream::Stream>()?;
     module.add_function(wrap_pyfunction!(grammar::describe, module)?)?;
-    module.add_function(wrap_pyfunction!(packets::read_packets, module)?)?;
-    module.add_function(wrap_pyfunction!(packets::write_packets, module)?)?;
     module.add_function(wrap_pyfunction!(programs::call, module)?)?;
+    module.add_function(wrap_pyfunction!(programs::decode, module)?)?;
     module.add_function(wrap_pyfunction!(programs::encode, module)?)?;
     module.add_function(wrap_pyfunction!(programs::main, module)?)?;
     module.add_function(wrap_pyfunction!(stream::columns, module)?)?;

@@ -1,5 +1,6 @@
 """Captures to tables to packets, on recorded traffic."""
 
+import struct
 import threading
 
 import numpy
@@ -7,7 +8,6 @@ import pyarrow
 import pytest
 
 import tcp_flows
-from tcp_flows import _native
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +41,35 @@ def test_options_are_those_of_the_program(testdata):
         tcp_flows.encode(testdata / "quick.pcap", keep="half")
 
 
-def test_packets_give_the_flows_of_their_capture(table, testdata):
-    packets = _native.read_packets(testdata / "quick.pcap")
-    again = tcp_flows.encode(packets)
-    for name in table.column_names:
-        assert name == "source" or again[name].equals(table[name]), name
+def test_packets_give_the_flows_of_their_capture(table, testdata, tmp_path):
+    packets = frames_of(testdata / "quick.pcap")
+    for given in (packets, iter(packets)):
+        again = tcp_flows.encode(given)
+        for name in table.column_names:
+            assert name == "source" or again[name].equals(table[name]), name
+    summary = tcp_flows.encode(packets, tmp_path / "again.arrow")
+    assert summary["flows_kept"] == table.num_rows
+
+
+def test_an_exception_between_packets_is_raised(testdata):
+    def broken():
+        yield from frames_of(testdata / "quick.pcap")[:20]
+        raise KeyError("no more")
+
+    with pytest.raises(KeyError, match="no more"):
+        tcp_flows.encode(broken())
+
+
+def frames_of(capture):
+    """The frames of a pcap of microseconds as tuples of time, octets and length."""
+    octets = capture.read_bytes()
+    assert octets[:4] == b"\xd4\xc3\xb2\xa1"
+    frames, at = [], 24
+    while at < len(octets):
+        seconds, micros, captured, length = struct.unpack_from("<IIII", octets, at)
+        at += 16 + captured
+        frames.append((seconds * 10**9 + micros * 1000, octets[at - captured : at], length))
+    return frames
 
 
 def test_flows_come_back(table, tmp_path):

@@ -140,6 +140,11 @@ impl<W: Write> CaptureWriter<W> {
         self.octets
     }
 
+    /// Returns the output, such as to take away what was written to memory.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.to
+    }
+
     /// Returns the output, without flushing it.
     pub fn into_inner(self) -> W {
         self.to

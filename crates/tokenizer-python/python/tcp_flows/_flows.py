@@ -50,12 +50,15 @@ def encode(packets: Path | list[Path] | Iterable[tuple], output: Path | None = N
     Without output, returns a pyarrow.Table with the columns of docs/dataset.md, whose memory is that of the encoder. With
     output, writes the dataset and returns tcp-encode's summary as a dict.
     """
-    with _as_captures(packets) as paths:
-        if output is not None:
-            return _call("tcp-encode", [*paths, output], options)
-        rows, _, messages = _native.encode(_words("tcp-encode", [*paths, "-"], options))
-        _warn(messages)
-        return pyarrow.RecordBatchReader.from_stream(rows).read_all()
+    paths, packets = ([packets], None) if _is_path(packets) else ([], packets)
+    if isinstance(packets, (list, tuple)) and packets and all(map(_is_path, packets)):
+        paths, packets = list(packets), None
+    paths = paths or ["-"]
+    if output is not None:
+        return _call("tcp-encode", [*paths, output], options, packets)
+    rows, _, messages = _native.encode(_words("tcp-encode", [*paths, "-"], options), packets)
+    _warn(messages)
+    return pyarrow.RecordBatchReader.from_stream(rows).read_all()
 
 
 def decode(flows: Any, output: Path | None = None, **options: Any) -> list[Packet] | dict[str, Any]:
@@ -71,11 +74,11 @@ def decode(flows: Any, output: Path | None = None, **options: Any) -> list[Packe
     with _as_dataset(flows) as path:
         if output is not None:
             return _call("tcp-decode", [path, output], options)
-        with tempfile.TemporaryDirectory(prefix="tcp-flows-") as folder:
-            capture = pathlib.Path(folder, "packets.pcapng")
-            _call("tcp-decode", [path, capture], {"resolution": "ns", **options})
-            with _without_collection():
-                return list(map(tuple.__new__, itertools.repeat(Packet), _native.read_packets(capture)))
+        with _without_collection():
+            options = {"format": "pcapng", "resolution": "ns", **options}
+            packets, messages = _native.decode(_words("tcp-decode", [path, "-"], options))
+            _warn(messages)
+            return list(map(tuple.__new__, itertools.repeat(Packet), packets))
 
 
 def evaluate(real: Any, generated: Any, **options: Any) -> dict[str, Any]:
@@ -178,8 +181,8 @@ def _words(program: str, paths: list[Path], options: dict[str, Any]) -> list[str
     return [*words, "--", *map(os.fspath, paths)]
 
 
-def _call(program: str, paths: list[Path], options: dict[str, Any]) -> dict[str, Any]:
-    summary, messages = _native.call(_words(program, paths, options))
+def _call(program: str, paths: list[Path], options: dict[str, Any], packets: Iterable[tuple] | None = None) -> dict[str, Any]:
+    summary, messages = _native.call(_words(program, paths, options), packets)
     _warn(messages)
     return json.loads(summary)
 
@@ -203,20 +206,6 @@ def _without_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-@contextlib.contextmanager
-def _as_captures(packets: Path | list[Path] | Iterable[tuple]) -> Iterator[list[Path]]:
-    if _is_path(packets):
-        yield [packets]
-        return
-    if isinstance(packets, (list, tuple)) and packets and all(map(_is_path, packets)):
-        yield list(packets)
-        return
-    with tempfile.TemporaryDirectory(prefix="tcp-flows-") as folder:
-        path = pathlib.Path(folder, "packets.pcapng")
-        _native.write_packets(path, packets)
-        yield [path]
 
 
 @contextlib.contextmanager
