@@ -119,7 +119,7 @@ impl Console {
         Progress::new((!self.quiet).then(|| self.bars.clone()), what, total, unit)
     }
 
-    /// Returns stdin.
+    /// Returns stdin, which each call shares.
     #[must_use]
     pub fn stdin(&self) -> Stdin {
         self.streams.stdin.clone()

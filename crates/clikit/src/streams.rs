@@ -13,7 +13,7 @@ pub struct Stdin(Arc<Mutex<dyn Read + Send>>);
 #[derive(Clone)]
 pub struct Stdout(Arc<Mutex<dyn Write + Send>>);
 
-/// What a run reads and writes in place of the process's own streams.
+/// Streams of a run, in place of the process's own.
 #[derive(Clone, Debug, Default)]
 pub struct Streams {
     /// Octets that `-` reads.

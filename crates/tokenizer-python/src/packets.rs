@@ -18,7 +18,7 @@ const CHUNK: usize = 1 << 18;
 /// Chunks that may wait for their reader.
 const CHUNKS_WAITING: usize = 4;
 
-/// Exception that ended an iteration over packets, for whoever called the program.
+/// Exception that ended an iteration over packets, for the caller of the program.
 #[derive(Clone, Default)]
 pub(crate) struct Raised(Arc<Mutex<Option<PyErr>>>);
 
@@ -37,7 +37,7 @@ struct PacketCapture {
     writer: CaptureWriter<Vec<u8>>,
     /// Number of octets of the writer that were read.
     read: usize,
-    /// Number of packets.
+    /// Number of packets that were written.
     count: u64,
     raised: Raised,
 }

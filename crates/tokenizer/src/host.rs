@@ -69,7 +69,7 @@ named! {
         Pair = "pair",
         /// An offset for each connection.
         Connection = "connection",
-        /// Packets without timestamps.
+        /// No clock: packets have no timestamps.
         None = "none",
     }
 }
