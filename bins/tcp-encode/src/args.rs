@@ -54,7 +54,7 @@ pub struct Args {
     /// Make the dataset OUTPUT, the only path, of its parts: check that all are there and of the
     /// same inputs and options, write a manifest and the checksums of the shards, and print the sum
     /// of the summaries
-    #[arg(long, conflicts_with_all = ["part", "files_from", "flow_log", "token_table"])]
+    #[arg(long, conflicts_with_all = ["part", "files_from", "flow_log", "token_table", "traces"])]
     pub(crate) join: bool,
 
     /// Which conversations to keep; several with commas
@@ -77,6 +77,12 @@ pub struct Args {
     /// stdout
     #[arg(long, value_name = "FILE")]
     pub flow_log: Option<PathBuf>,
+
+    /// Write a table of the hosts: their addresses, their flows in order of time, and the policies of
+    /// their numbers where five flows or more tell them; Arrow or Parquet by its name. Who went
+    /// where in which order is a person's
+    #[arg(long, value_name = "HOSTS", conflicts_with = "part")]
+    pub traces: Option<PathBuf>,
 
     /// Write a table of the cost of each field in the `field` code: tokens and bits per packet
     #[arg(long, value_name = "FILE")]

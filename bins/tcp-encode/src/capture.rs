@@ -1,6 +1,7 @@
 //! The captures of a task: read, dissected, tracked.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use flowtrack::{
     ConversationSummary, EndedCapture, FinishedConversation, Flow, FlowReader, Tracker,
@@ -15,6 +16,8 @@ pub(crate) struct ReadOutcome {
     pub(crate) copies: u64,
     /// Fragments of datagrams that no capture of several completes, by reason.
     pub(crate) lost_fragments: BTreeMap<SkipReason, u64>,
+    /// Link-layer addresses of the addresses that opened conversations, for a hosts table.
+    pub(crate) senders: BTreeMap<IpAddr, [u8; 6]>,
     /// Tracker, with the summaries of conversations that are not forgotten.
     pub(crate) tracker: Tracker,
 }
@@ -74,6 +77,9 @@ pub(crate) fn read(
     if let Some(filter) = &options.filter {
         reader.set_filter(filter.frames());
     }
+    if options.traces {
+        reader.keep_senders();
+    }
     let conversations = if options.live { 1 } else { BATCH_CONVERSATIONS };
     loop {
         let more = reader.advance(conversations, BATCH_OCTETS);
@@ -86,8 +92,9 @@ pub(crate) fn read(
     let mut lost_fragments = counts.skipped;
     // A single capture counts its own.
     lost_fragments.retain(|reason, _| !is_single && matches!(reason, SkipReason::LostFragment(_)));
+    let senders = reader.take_senders();
     let (tracker, _) = reader.into_parts();
-    Ok(ReadOutcome { copies: counts.copies, lost_fragments, tracker })
+    Ok(ReadOutcome { copies: counts.copies, lost_fragments, senders, tracker })
 }
 
 /// Hands over all captures that have ended, and all conversations that the tracker has finished or

@@ -1,6 +1,7 @@
 //! Counts of a capture, and its report.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use flowtrack::CaptureCounts;
 use tcpwire::SkipReason;
@@ -125,4 +126,6 @@ pub(crate) struct TaskReport {
     pub(crate) lost_fragments: BTreeMap<SkipReason, u64>,
     /// Conversations that may go on in another capture.
     pub(crate) open_ends: OpenEnds,
+    /// Link-layer addresses of the addresses that opened conversations, as outputs show these.
+    pub(crate) senders: BTreeMap<IpAddr, [u8; 6]>,
 }

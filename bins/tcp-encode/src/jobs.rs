@@ -4,7 +4,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
-use arrowio::FlowRow;
 use clikit::Progress;
 use flowtrack::{EndedCapture, Flow};
 
@@ -13,13 +12,13 @@ use crate::counts::TaskReport;
 use crate::flow_log::FlowLogEntry;
 use crate::judge::{ConversationJudge, Wanted};
 use crate::options::ReadOptions;
-use crate::rows::ConversationEncoder;
+use crate::rows::{ConversationEncoder, EncodedFlow};
 use crate::task::{CaptureFile, CaptureTask};
 
 /// Result of a task, in parts: rows, entries of the flow log and ends of captures, then the report.
 pub(crate) enum Message {
     /// Rows of the dataset.
-    Rows(Vec<FlowRow>),
+    Rows(Vec<EncodedFlow>),
     /// Nothing else is there yet: what was sent is to reach the output.
     Pause,
     /// Entries of the flow log.
@@ -227,7 +226,7 @@ fn process_all(
 struct MessageSender<'r> {
     task: &'r CaptureTask,
     encoder: ConversationEncoder<'r>,
-    rows: Vec<FlowRow>,
+    rows: Vec<EncodedFlow>,
     /// Number of tokens in `rows`.
     tokens: usize,
     log_entries: Vec<FlowLogEntry>,
@@ -241,7 +240,7 @@ impl MessageSender<'_> {
             Ok(row) => row,
             Err(reason) => return Ok(Err(reason)),
         };
-        self.tokens += row.tokens.len();
+        self.tokens += row.row.tokens.len();
         self.rows.push(row);
         if self.tokens >= TOKENS_PER_MESSAGE {
             self.tokens = 0;

@@ -148,7 +148,9 @@ impl<'c> ConversationJudge<'c> {
     pub(crate) fn into_report(self, read: ReadOutcome) -> TaskReport {
         let counts = EncodeCounts { copies: read.copies, ..self.counts };
         let (lost_fragments, open_ends) = (read.lost_fragments, self.open_ends);
-        TaskReport { counts, lost_fragments, open_ends }
+        let senders = read.senders.into_iter();
+        let senders = senders.map(|(addr, sender)| (self.options.shown(addr), sender)).collect();
+        TaskReport { counts, lost_fragments, open_ends, senders }
     }
 }
 

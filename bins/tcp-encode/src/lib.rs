@@ -10,6 +10,7 @@ mod decision;
 mod filter;
 mod find;
 mod flow_log;
+mod hosts;
 mod jobs;
 mod judge;
 mod keep;

@@ -26,6 +26,8 @@ pub(crate) struct ReadOptions {
     pub(crate) live: bool,
     /// Whether a flow log is written.
     pub(crate) flow_log: bool,
+    /// Whether a hosts table is written.
+    pub(crate) traces: bool,
     /// Token code of the dataset.
     pub(crate) tokens: TokenCodeArg,
     /// Labels of flows: `--labels` or `--label-from`.

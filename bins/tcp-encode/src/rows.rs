@@ -6,7 +6,9 @@ use std::path::Path;
 use anyhow::bail;
 use arrowio::{Compression, DatasetFormat, DatasetMeta, FlowRow};
 use clikit::{Console, is_dash};
-use dataset::{Destination, Outcome, PartRun, RowCodec, RowEncoder, Sink, SinkOptions, summarize};
+use dataset::{
+    Destination, FlowTraits, Outcome, PartRun, RowCodec, RowEncoder, Sink, SinkOptions, summarize,
+};
 use flowtrack::Flow;
 
 use crate::anonymize;
@@ -14,6 +16,12 @@ use crate::args::{self, Args, CompressionArg, FormatArg, MergeArg, TokenCodeArg}
 use crate::judge::Wanted;
 use crate::options::ReadOptions;
 use crate::task::CaptureTask;
+
+/// Flow that is encoded, with what it shows of its hosts if a hosts table is written.
+pub(crate) struct EncodedFlow {
+    pub(crate) row: FlowRow,
+    pub(crate) traits: Option<FlowTraits>,
+}
 
 /// Encoder of conversations, which anonymizes addresses if the options say so.
 pub(crate) struct ConversationEncoder<'o> {
@@ -36,7 +44,7 @@ impl<'o> ConversationEncoder<'o> {
         &mut self,
         wanted: &Wanted<'_>,
         task: &CaptureTask,
-    ) -> Result<FlowRow, String> {
+    ) -> Result<EncodedFlow, String> {
         if self.options.anonymize.is_some() && !options_are_known(wanted.flow) {
             return Err(anonymize::OPTIONS.to_owned());
         }
@@ -51,7 +59,8 @@ impl<'o> ConversationEncoder<'o> {
             let said = labels.flow(&file.label, wanted.flow);
             (summary.label, summary.group) = (said.label, said.group);
         }
-        Ok(FlowRow { tokens, identity, summary: Some(summary) })
+        let traits = self.options.traces.then(|| FlowTraits::of(wanted.flow));
+        Ok(EncodedFlow { row: FlowRow { tokens, identity, summary: Some(summary) }, traits })
     }
 }
 

@@ -9,7 +9,7 @@ use arrowio::{DatasetMeta, Tokens};
 use atomic_output::FileKind;
 use clikit::text::count;
 use clikit::{Console, SideOutput, Unit, is_dash};
-use dataset::{PartReport, PartRun, Sink};
+use dataset::{HostTable, PartReport, PartRun, Sink};
 use flowtrack::{EndedCapture, TrackerOptions};
 use tcpwire::ReadError;
 use tokenizer::field::TokenStats;
@@ -20,12 +20,13 @@ use crate::counts::{EncodeCounts, TaskReport};
 use crate::filter::PcapFilter;
 use crate::find::{FoundCaptures, find, is_capture_name, is_foreign};
 use crate::flow_log;
+use crate::hosts;
 use crate::jobs::{Message, read_all};
 use crate::keep::KeepSet;
 use crate::labels::{LabelRows, Labels};
 use crate::options::ReadOptions;
 use crate::parts;
-use crate::rows;
+use crate::rows::{self, EncodedFlow};
 use crate::summary::Summary;
 use crate::task::{CaptureFile, CaptureTask};
 
@@ -65,6 +66,7 @@ fn encode(args: &Args, console: &Console, create: &mut CreateSink<'_>) -> anyhow
     let mut outputs = vec![("OUTPUT", output.as_path())];
     outputs.extend(args.flow_log.as_deref().map(|path| ("--flow-log", path)));
     outputs.extend(args.token_table.as_deref().map(|path| ("--token-table", path)));
+    outputs.extend(args.traces.as_deref().map(|path| ("--traces", path)));
     let mut read: Vec<_> = inputs.iter().map(|path| ("INPUT", path.as_path())).collect();
     read.extend(args.files_from.as_deref().map(|path| ("--files-from", path)));
     read.extend(args.anonymize.as_deref().map(|path| ("--anonymize", path)));
@@ -74,6 +76,9 @@ fn encode(args: &Args, console: &Console, create: &mut CreateSink<'_>) -> anyhow
         outputs.iter().filter(|(_, path)| is_dash(path)).map(|(name, _)| *name).collect();
     if let [first, second, ..] = to_stdout[..] {
         bail!("-: expected one output on stdout, found {first} and {second}");
+    }
+    if let Some(hosts) = &args.traces {
+        hosts::ensure_apart(hosts, &output)?;
     }
     let mut part = parts::run_of(args, &inputs, &output)?;
     if let Some(part) = &part
@@ -123,6 +128,9 @@ fn encode(args: &Args, console: &Console, create: &mut CreateSink<'_>) -> anyhow
 /// Files that `--flow-log` may replace: their first line is a conversation.
 const FLOW_LOG: FileKind = FileKind { name: "a flow log", is_at: flow_log::is_log };
 
+/// Files that `--traces` may replace: they have the columns of a hosts table.
+const HOSTS: FileKind = FileKind { name: "a hosts table", is_at: arrowio::is_hosts };
+
 /// Files that `--token-table` may replace: their first line names its columns.
 const TOKEN_TABLE: FileKind = FileKind {
     name: "a table of tokens",
@@ -135,7 +143,9 @@ const TOKEN_TABLE: FileKind = FileKind {
 /// Fails if an output is there that the run may not replace, before it reads any capture.
 fn ensure_free(args: &Args, output: &Path) -> anyhow::Result<()> {
     rows::ensure_free(args, output)?;
-    for (path, kind) in [(&args.flow_log, FLOW_LOG), (&args.token_table, TOKEN_TABLE)] {
+    for (path, kind) in
+        [(&args.flow_log, FLOW_LOG), (&args.token_table, TOKEN_TABLE), (&args.traces, HOSTS)]
+    {
         path.as_deref().map_or(Ok(()), |path| clikit::ensure_free(path, kind, args.force))?;
     }
     Ok(())
@@ -169,6 +179,7 @@ fn options(args: &Args) -> anyhow::Result<ReadOptions> {
         vxlan_ports: args.vxlan_port.clone(),
         flow_log: args.flow_log.is_some(),
         live: args.live.is_some(),
+        traces: args.traces.is_some(),
         tokens: args.tokens,
         anonymize,
     })
@@ -194,6 +205,8 @@ struct Outputs {
     flow_log: Option<SideOutput>,
     /// Costs of the tokens by field, and the table that they are written to.
     stats: Option<(TokenStats, SideOutput)>,
+    /// Hosts of the rows, and the table that they are written to.
+    hosts: Option<(HostTable, SideOutput)>,
 }
 
 impl OutputWriter<'_> {
@@ -203,8 +216,11 @@ impl OutputWriter<'_> {
             Message::Rows(rows) => {
                 let mut unlabelled = 0;
                 let outputs = self.outputs()?;
-                for row in &rows {
+                for EncodedFlow { row, traits } in &rows {
                     outputs.dataset.write(row)?;
+                    if let (Some((hosts, _)), Some(traits)) = (&mut outputs.hosts, traits) {
+                        hosts.add(row, traits);
+                    }
                     let is_labelled = row.summary.as_ref().is_some_and(|s| s.label.is_some());
                     unlabelled += u64::from(!is_labelled);
                     if let (Some((stats, _)), Tokens::U16(tokens)) =
@@ -226,6 +242,9 @@ impl OutputWriter<'_> {
                 self.finish_capture(file, *ended, change)
             }
             Message::Report(report) => {
+                if let Some(Outputs { hosts: Some((hosts, _)), .. }) = &mut self.outputs {
+                    hosts.end_capture(&report.senders);
+                }
                 self.finish_task(task, *report);
                 Ok(())
             }
@@ -333,7 +352,9 @@ impl OutputWriter<'_> {
             let flow_log = create(&self.args.flow_log, FLOW_LOG)?;
             let table = create(&self.args.token_table, TOKEN_TABLE)?;
             let stats = table.map(|file| (TokenStats::default(), file));
-            self.outputs = Some(Outputs { dataset, flow_log, stats });
+            let hosts = create(&self.args.traces, HOSTS)?;
+            let hosts = hosts.map(|file| (HostTable::default(), file));
+            self.outputs = Some(Outputs { dataset, flow_log, stats, hosts });
         }
         self.outputs.as_mut().context("the outputs are closed")
     }
@@ -352,6 +373,9 @@ impl OutputWriter<'_> {
             if let Some((stats, mut table)) = outputs.stats {
                 writeln!(table, "{stats}").with_context(|| table.name())?;
                 side_outputs.push(table);
+            }
+            if let Some((hosts, table)) = outputs.hosts {
+                side_outputs.push(hosts::write(hosts, table, self.args)?);
             }
             // If there is no room for one of them, the dataset does not appear either.
             side_outputs.iter_mut().try_for_each(SideOutput::flush_and_sync)?;

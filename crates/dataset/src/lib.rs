@@ -31,6 +31,7 @@ mod bases;
 mod codec;
 mod corpus;
 mod hash;
+mod hosts;
 mod near_duplicates;
 mod pack;
 mod parts;
@@ -43,6 +44,7 @@ mod summary;
 pub use self::bases::draw_bases;
 pub use self::codec::{CODEC_IDS, DECODED_IDS, RowCodec, RowDecoder, RowEncoder, header_of};
 pub use self::corpus::{Corpus, CorpusError, CorpusOptions, NearDuplicates, TokenCheck};
+pub use self::hosts::{FlowTraits, HostTable};
 pub use self::near_duplicates::without_time;
 pub use self::pack::{FlowPiece, Row, continued_flows, pack_rows, split_row};
 pub use self::parts::{

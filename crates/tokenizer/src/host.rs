@@ -1,6 +1,7 @@
 //! How a host gives numbers to its flows: names of policies, and the system that a SYN shows.
 
 use flowtrack::Packet;
+use tcpwire::{TcpOption, option_kind};
 
 /// Defines an enum whose values have names in files.
 macro_rules! named {
@@ -114,16 +115,6 @@ named! {
     }
 }
 
-/// Kinds of TCP options (IANA).
-mod kind {
-    pub(super) const END: u8 = 0;
-    pub(super) const NOP: u8 = 1;
-    pub(super) const MSS: u8 = 2;
-    pub(super) const SCALE: u8 = 3;
-    pub(super) const SACK: u8 = 4;
-    pub(super) const TS: u8 = 8;
-}
-
 impl HostSystem {
     /// Returns the system that a SYN shows, with its option octets; `None` if the SYN is that of
     /// none.
@@ -139,13 +130,19 @@ impl HostSystem {
     /// ```
     #[must_use]
     pub fn of_syn(syn: &Packet, options: &[u8]) -> Option<HostSystem> {
-        use kind::{END, MSS, NOP, SACK, SCALE, TS};
-        let (kinds, mss) = kinds(options);
+        use option_kind::{
+            END_OF_LIST as END, MSS, NOP, SACK_PERMITTED as SACK, TIMESTAMPS as TS,
+            WINDOW_SCALE as SCALE,
+        };
+        let mss = tcpwire::options(options).find(|option| option.kind() == Some(MSS));
+        let mss = mss.and_then(|option| Some(u16::from_be_bytes(*option.data().first_chunk()?)));
+        let mss = mss.unwrap_or(0).max(1);
+        let kinds: Vec<u8> = tcpwire::options(options).filter_map(TcpOption::kind).collect();
         let is_low = syn.ttl <= 64;
         match kinds[..] {
             [MSS, SACK, TS, NOP, SCALE] if is_low => {
                 let window = u32::from(syn.window);
-                match (window / u32::from(mss.max(1)), window) {
+                match (window / u32::from(mss), window) {
                     (_, 65_535) => Some(HostSystem::Android),
                     (44..=46, _) => Some(HostSystem::Linux5),
                     (20, _) => Some(HostSystem::Linux4),
@@ -154,7 +151,7 @@ impl HostSystem {
                     _ => None,
                 }
             }
-            [MSS, NOP, SCALE, NOP, NOP, TS, SACK, END, END] => Some(HostSystem::Apple),
+            [MSS, NOP, SCALE, NOP, NOP, TS, SACK, END] => Some(HostSystem::Apple),
             [MSS, NOP, SCALE, NOP, NOP, SACK] | [MSS, NOP, NOP, SACK] => {
                 Some(if is_low { HostSystem::NoTimestamps } else { HostSystem::Windows })
             }
@@ -165,19 +162,38 @@ impl HostSystem {
     }
 }
 
-/// Returns the kinds of options in order, and the MSS, 0 if there is none.
-fn kinds(options: &[u8]) -> (Vec<u8>, u16) {
-    let (mut kinds, mut mss, mut at) = (Vec::new(), 0, 0);
-    while let Some(&kind) = options.get(at) {
-        kinds.push(kind);
-        if matches!(kind, kind::END | kind::NOP) {
-            at += 1;
-            continue;
-        }
-        if let (kind::MSS, Some(&[high, low])) = (kind, options.get(at + 2..at + 4)) {
-            mss = u16::from_be_bytes([high, low]);
-        }
-        at += usize::from(options.get(at + 1).copied().unwrap_or(0)).max(2);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systems_are_those_of_their_syns() {
+        let check = |ttl, window, options: &[u8], expected| {
+            let syn = Packet { ttl, window, ..crate::field::doc::worked_flow().packets[0] };
+            assert_eq!(HostSystem::of_syn(&syn, options), expected);
+        };
+        let linux = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
+        check(64, 64_240, &linux, Some(HostSystem::Linux5));
+        check(50, 29_200, &linux, Some(HostSystem::Linux4));
+        check(64, 14_600, &linux, Some(HostSystem::Linux3));
+        check(64, 5_840, &linux, Some(HostSystem::Linux26));
+        check(64, 65_535, &linux, Some(HostSystem::Android));
+        check(64, 20_000, &linux, None);
+        let windows = [2, 4, 5, 180, 1, 3, 3, 8, 1, 1, 4, 2];
+        check(128, 64_240, &windows, Some(HostSystem::Windows));
+        check(64, 64_240, &windows, Some(HostSystem::NoTimestamps));
+        let apple = [2, 4, 5, 180, 1, 3, 3, 6, 1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 4, 2, 0, 0];
+        check(64, 65_535, &apple, Some(HostSystem::Apple));
+        check(255, 5_840, &[2, 4, 5, 180], Some(HostSystem::Bare));
+        check(255, 1024, &[], Some(HostSystem::Bare));
     }
-    (kinds, mss)
+
+    #[test]
+    fn every_value_has_a_name_of_its_own() {
+        for policy in IdPolicy::ALL {
+            assert_eq!(IdPolicy::from_name(policy.name()), Some(*policy));
+        }
+        assert_eq!(PortPolicy::from_name("even_step"), Some(PortPolicy::EvenStep));
+        assert_eq!(TsPolicy::from_name("Host"), None);
+    }
 }

@@ -9,6 +9,7 @@ mod merge;
 mod not_read;
 mod one_session;
 mod parts;
+mod traces;
 
 use std::fs;
 use std::io::{Read as _, Write as _};

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
+use std::net::IpAddr;
 
 use tcpwire::{
-    CaptureEnd, CaptureReader, Dissector, Frame, MergedReader, ReadError, SkipReason,
+    CaptureEnd, CaptureReader, Dissector, Flags, Frame, MergedReader, ReadError, SkipReason,
     TimestampResolution,
 };
 
@@ -71,6 +72,9 @@ pub struct FlowReader<'r> {
     ended: VecDeque<EndedCapture>,
     /// Sum of the counts of all captures that have ended.
     ended_counts: CaptureCounts,
+    /// Link-layer addresses of the addresses that sent a SYN, if they are asked for. `None`: an
+    /// address has several.
+    senders: Option<BTreeMap<IpAddr, Option<[u8; 6]>>>,
     state: State,
 }
 
@@ -117,6 +121,7 @@ impl<'r> FlowReader<'r> {
             open: Vec::new(),
             ended: VecDeque::new(),
             ended_counts: CaptureCounts::default(),
+            senders: None,
             state: State::Reading,
         }
     }
@@ -124,6 +129,19 @@ impl<'r> FlowReader<'r> {
     /// Passes over the frames that `filter` does not take, from the next one on.
     pub fn set_filter(&mut self, filter: impl FnMut(&Frame<'_>) -> bool + Send + 'r) {
         self.filter = Some(Box::new(filter));
+    }
+
+    /// Keeps the link-layer address of each IP address that opens a conversation, from the next
+    /// frame on.
+    pub fn keep_senders(&mut self) {
+        self.senders = Some(BTreeMap::new());
+    }
+
+    /// Returns the link-layer addresses of the IP addresses that opened conversations and sent from
+    /// one of them alone; none without [`keep_senders`](Self::keep_senders).
+    pub fn take_senders(&mut self) -> BTreeMap<IpAddr, [u8; 6]> {
+        let senders = self.senders.take().unwrap_or_default();
+        senders.into_iter().filter_map(|(addr, sender)| Some((addr, sender?))).collect()
     }
 
     /// Reads frames until `conversations` finished ones wait in the tracker, or the flows of
@@ -175,6 +193,13 @@ impl<'r> FlowReader<'r> {
             counts.finer_times += u64::from(frame.resolution == TimestampResolution::Finer);
             let id = FrameId::new(current.capture(), frame.number);
             let tracked = self.dissector.dissect_with(&frame, |segment| {
+                if let Some(senders) = &mut self.senders
+                    && segment.tcp.flags & (Flags::SYN | Flags::ACK) == Flags::SYN
+                {
+                    let sender = frame.sender();
+                    let known = senders.entry(segment.ip.src()).or_insert(sender);
+                    *known = known.filter(|known| Some(*known) == sender);
+                }
                 self.tracker.push(frame.time_ns, id.bits(), segment)
             });
             match tracked {

@@ -59,6 +59,21 @@ pub struct Frame<'a> {
     pub data: &'a [u8],
 }
 
+impl Frame<'_> {
+    /// Returns the link-layer address of the frame's sender: that of Ethernet, or six octets in a
+    /// Linux cooked header. Other link layers give none.
+    #[must_use]
+    pub fn sender(&self) -> Option<[u8; 6]> {
+        let at = match self.link {
+            LinkType::ETHERNET => 6,
+            LinkType::LINUX_SLL if self.data.get(4..6)? == [0, 6] => 6,
+            LinkType::LINUX_SLL2 if *self.data.get(11)? == 6 => 12,
+            _ => return None,
+        };
+        self.data.get(at..)?.first_chunk().copied()
+    }
+}
+
 /// Error in reading a capture. Offsets count octets after decompression.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
