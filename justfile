@@ -67,6 +67,10 @@ test-python *ARGS:
 docs-tokens:
     cargo run -q -p tokenizer --example tokens_doc > target/tokens.md && mv target/tokens.md docs/tokens.md
 
+# write docs/skeleton.md from the table of token ids of skeletons
+docs-skeleton:
+    cargo run -q -p tokenizer --example skeleton_doc > target/skeleton.md && mv target/skeleton.md docs/skeleton.md
+
 # our conversations against tshark's, over folders of captures
 conversations *FOLDERS="testdata":
     cargo build --release --quiet -p tcp-encode

@@ -40,6 +40,7 @@ mod sink;
 mod source;
 mod split;
 mod summary;
+mod traces;
 
 pub use self::bases::draw_bases;
 pub use self::codec::{CODEC_IDS, DECODED_IDS, RowCodec, RowDecoder, RowEncoder, header_of};
@@ -56,3 +57,4 @@ pub use self::source::{
 };
 pub use self::split::{Part, Shares, Split, epoch_order};
 pub use self::summary::{Outcome, summarize};
+pub use self::traces::{Trace, TraceError, TraceFlows, TracedHost};

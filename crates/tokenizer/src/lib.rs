@@ -82,6 +82,7 @@ mod error;
 pub mod field;
 pub mod host;
 mod identity;
+pub mod skeleton;
 pub mod word16;
 
 pub use code::{Synthesized, TokenCode};

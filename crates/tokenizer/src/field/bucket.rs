@@ -24,15 +24,15 @@ pub(crate) const fn digits_for(max: u64) -> u8 {
 
 /// Octaves from `2^low` up to `2^high`, each of them cut into `2^cut` buckets of equal width.
 #[derive(Clone, Copy)]
-struct Span {
-    low: u32,
-    high: u32,
-    cut: u32,
+pub(crate) struct Span {
+    pub(crate) low: u32,
+    pub(crate) high: u32,
+    pub(crate) cut: u32,
 }
 
 /// Values below the first span of a scale.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Below {
+pub(crate) enum Below {
     /// A bucket for each of them.
     Exact,
     /// One bucket for the origin, and one for all others.
@@ -68,7 +68,7 @@ pub(crate) struct Scale {
 
 impl Scale {
     /// Creates the scale of these spans, each of which begins where the one before ends.
-    const fn new(origin: u64, below: Below, spans: &[Span], end: u64) -> Scale {
+    pub(crate) const fn new(origin: u64, below: Below, spans: &[Span], end: u64) -> Scale {
         let low = spans[0].low;
         let mut octaves = [Octave { before: 0, cut: 0 }; 64];
         let mut before = match below {
@@ -175,7 +175,7 @@ pub(crate) const WINDOW_STEPS: Scale =
     Scale::new(1, Below::Exact, &[Span { low: 2, high: 16, cut: 0 }], 0);
 
 /// End of the last bucket of a time, which begins at 73 minutes.
-const END_OF_TIME: u64 = 1 << 63;
+pub(crate) const END_OF_TIME: u64 = 1 << 63;
 
 /// Scale of gaps, in nanoseconds. Octaves are cut where that saves most digits of flows in
 /// microseconds: into buckets of at most 1, 256 or 65,536 of them.

@@ -17,14 +17,14 @@
 //! }
 //! ```
 
-mod bucket;
+pub(crate) mod bucket;
 mod codec;
-mod delta;
-mod digits;
+pub(crate) mod delta;
+pub(crate) mod digits;
 pub mod doc;
 mod field_order;
 mod grammar;
-mod header;
+pub(crate) mod header;
 mod header_pattern;
 mod options;
 mod outline;

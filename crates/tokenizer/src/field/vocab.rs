@@ -98,6 +98,8 @@ macro_rules! table {
     };
 }
 
+pub(crate) use table;
+
 table! {
     0, TABLE, VOCAB_SIZE, "Every row of the table, in order of ids.";
     BOS_, 1, "begin", "flow", "0", "beginning of the flow";

@@ -9,6 +9,7 @@ mod privacy;
 mod roundtrip;
 mod seeds;
 mod session_rules;
+mod skeleton;
 mod stats;
 mod watcher;
 mod word16;

@@ -1,7 +1,7 @@
 //! The inputs that fuzzing began with, and those that it found: the files of `fuzz/seeds/tokens`.
 
 use tokenizer::field::{self, Constraint, Grammar, Limits};
-use tokenizer::{EncodeError, FlowIdentity, word16};
+use tokenizer::{EncodeError, FlowIdentity, skeleton, word16};
 
 #[test]
 fn tokens() {
@@ -19,6 +19,24 @@ fn tokens() {
         decoded += [ids, old].iter().filter(|ids| there_and_back(ids)).count();
     }
     assert!(decoded > 20, "{decoded}");
+}
+
+#[test]
+fn skeletons() {
+    let mut whole = 0;
+    for seed in testkit::fuzz_seeds("skeleton") {
+        let octets = std::fs::read(seed).unwrap();
+        let ids: Vec<u16> =
+            octets.chunks_exact(2).map(|o| u16::from_le_bytes([o[0], o[1]]) % 900).collect();
+        let mut parser = skeleton::Parser::new(3);
+        let taken = ids.iter().all(|id| {
+            let allowed = parser.allowed_next().contains(*id);
+            assert_eq!(parser.push(*id).is_ok(), allowed);
+            allowed
+        });
+        whole += usize::from(taken && parser.is_done());
+    }
+    assert!(whole > 0);
 }
 
 /// Returns whether `ids` decode. What decodes encodes again, into tokens that the syntax allows.
