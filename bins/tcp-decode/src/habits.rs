@@ -55,9 +55,10 @@ pub(crate) fn weighted<T: Copy>(of: &[(T, u32)], random: &mut impl Rng) -> T {
     drawn.unwrap_or(&of[0]).0
 }
 
-/// Steps between the ports of two flows to one destination, with their weights: Linux since 4.2.
+/// Steps between the ports of two flows to one destination, with their weights: Linux since 4.2, of
+/// which later kernels draw the step.
 pub(crate) const EVEN_STEPS: &[(u16, u32)] =
-    &[(2, 47), (4, 14), (6, 11), (8, 4), (10, 7), (12, 3), (14, 2), (16, 2), (24, 4), (40, 6)];
+    &[(2, 34), (4, 13), (6, 11), (8, 7), (10, 9), (12, 6), (14, 6), (16, 5), (24, 4), (40, 5)];
 /// Steps between the ports of two flows, with their weights: Windows and Apple's systems.
 pub(crate) const STEPS: &[(u16, u32)] = &[(1, 87), (2, 8), (3, 2), (6, 2), (20, 1)];
 
@@ -94,7 +95,7 @@ fn clients(system: Option<HostSystem>) -> Habits {
             ids: &[(Id::Connection, 1)],
         },
         Some(System::Linux26) => Habits {
-            ports: &[(Port::EvenStep, 17), (Port::Random, 7)],
+            ports: &[(Port::PlusOne, 17), (Port::Random, 7)],
             ts: &[(Ts::Host, 21)],
             ids: &[(Id::Connection, 1)],
         },
@@ -108,10 +109,9 @@ fn clients(system: Option<HostSystem>) -> Habits {
             ts: &[(Ts::None, 90), (Ts::Host, 1)],
             ids: &[(Id::Destination, 33), (Id::Global, 33)],
         },
-        // Clocks of 2020 to 2026.
         Some(System::Apple) => Habits {
             ports: &[(Port::PlusOne, 42), (Port::Random, 5)],
-            ts: &[(Ts::Connection, 13), (Ts::Host, 2)],
+            ts: &[(Ts::Host, 22), (Ts::Connection, 12)],
             ids: &[(Id::Zero, 34), (Id::Random, 13)],
         },
         Some(System::NoTimestamps) => Habits {
@@ -124,10 +124,11 @@ fn clients(system: Option<HostSystem>) -> Habits {
             ts: &[(Ts::None, 8), (Ts::Host, 3)],
             ids: &[(Id::Global, 4), (Id::Connection, 4)],
         },
+        // Mostly Linux with another window.
         None => Habits {
-            ports: &[(Port::Random, 1)],
-            ts: &[(Ts::Host, 1), (Ts::Connection, 1)],
-            ids: &[(Id::Connection, 1)],
+            ports: &[(Port::EvenStep, 13), (Port::PlusOne, 2), (Port::Random, 2)],
+            ts: &[(Ts::Host, 12), (Ts::Pair, 4)],
+            ids: &[(Id::Connection, 16), (Id::Global, 1)],
         },
     }
 }

@@ -108,7 +108,7 @@ mod tests {
         let id = MachineId::Addr(addr);
         let policies = Policies::of_server(&mut ChaCha8Rng::seed_from_u64(1));
         let clock = HostClock { base: None, origin_ns: 0, tick_ns: 1 };
-        hosts.machine(id, || Machine::new(id, stack.clone(), policies, clock));
+        hosts.machine(id, || Machine::new(id, stack.clone(), policies, false, clock));
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(crate) struct SideHints {
 pub(crate) struct FlowHints {
     /// Range of ports that the client's system picks from.
     pub(crate) client_ports: EphemeralPorts,
-    /// System that the client's SYN shows.
+    /// System that the client's SYN shows, if the flow has one.
     pub(crate) system: Option<HostSystem>,
     /// Side of the client.
     pub(crate) client: SideHints,
@@ -398,7 +398,8 @@ impl IdentitySampler {
             HostRole::Server => (&hints.server, Policies::of_server(&mut random)),
         };
         let clock = HostClock { base: None, origin_ns: self.start_ns, tick_ns: side.stack.tick_ns };
-        let machine = Machine::new(id, side.stack.clone(), policies, clock);
+        let is_guess = role == HostRole::Client && hints.system.is_none();
+        let machine = Machine::new(id, side.stack.clone(), policies, is_guess, clock);
         match (id, &self.table) {
             (MachineId::Number(number), Some(table)) => machine.told(table.row(number), start_ns),
             _ => machine,
@@ -428,7 +429,8 @@ impl IdentitySampler {
                 // The address belongs to this machine: no other one draws it.
                 hosts.machine(MachineId::Addr(addr), || new.clone());
             }
-            let machine = hosts.machine(id, || new);
+            let machine = hosts.machine(id, || new.clone());
+            machine.settle(&new);
             if role == HostRole::Client {
                 machine.note_flow(tuple.client_port, tuple.server, tuple.server_port);
             }

@@ -89,6 +89,8 @@ pub(crate) struct Machine {
     /// Stack of the machine.
     pub(crate) stack: Stack,
     policies: Policies,
+    /// Whether no flow has shown the machine's system.
+    is_guess: bool,
     clock: HostClock,
     last_port: Option<u16>,
     last_id: Option<u16>,
@@ -102,12 +104,14 @@ impl Machine {
         id: MachineId,
         stack: Stack,
         policies: Policies,
+        is_guess: bool,
         clock: HostClock,
     ) -> Machine {
         Machine {
             id,
             stack,
             policies,
+            is_guess,
             clock,
             last_port: None,
             last_id: None,
@@ -134,6 +138,14 @@ impl Machine {
         self.last_port = host.port_next.map(|port| port.wrapping_sub(1));
         self.last_id = host.id_next.map(|id| id.wrapping_sub(1));
         self
+    }
+
+    /// Takes over the policies of `known`, the same machine as a flow shows it that has a SYN, if no
+    /// flow had one.
+    pub(crate) fn settle(&mut self, known: &Machine) {
+        if self.is_guess && !known.is_guess {
+            (self.policies, self.is_guess) = (known.policies, false);
+        }
     }
 
     /// Returns the port of the next flow to a server. `tries` is the number of ports that did not
@@ -238,7 +250,7 @@ mod tests {
         let clock = HostClock { base: None, origin_ns: 0, tick_ns: 4_000_000 };
         let policies = Policies { ports, ts, ids };
         let id = MachineId::Addr("192.0.2.99".parse().unwrap());
-        Machine::new(id, Stack::default(), policies, clock)
+        Machine::new(id, Stack::default(), policies, false, clock)
     }
 
     /// Ports of flows that go to both servers in turn.
@@ -314,6 +326,18 @@ mod tests {
         assert!(steps(IdPolicy::Destination, 2).iter().all(|step| *step == 10));
         assert!(steps(IdPolicy::Destination, 1).iter().any(|step| *step > 64));
         assert!(steps(IdPolicy::Connection, 1).iter().any(|step| *step > 64));
+    }
+
+    #[test]
+    fn the_first_syn_tells_the_policies() {
+        let mut guess = machine(PortPolicy::Random, TsPolicy::None, IdPolicy::Zero);
+        guess.is_guess = true;
+        let known = machine(PortPolicy::PlusOne, TsPolicy::Pair, IdPolicy::Global);
+        guess.settle(&known);
+        assert_eq!(guess.policies, known.policies);
+        let other = machine(PortPolicy::Fixed, TsPolicy::Host, IdPolicy::Zero);
+        guess.settle(&other);
+        assert_eq!(guess.policies, known.policies);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 use arrowio::{FlowRow, Tokens};
 use dataset::RowDecoder;
 use flowtrack::{Direction, Flow, Packet};
-use tcpwire::{option_kind, options};
+use tcpwire::{Flags, option_kind, options};
 use tokenizer::field::{self, FlowHeader};
 use tokenizer::host::HostSystem;
 use tokenizer::{DecodeError, FlowIdentity, Synthesized};
@@ -111,7 +111,8 @@ impl PendingDecoder {
                 first_ts_ns: first_ts_ns(opening, d),
                 packets: packets[d.index()],
             };
-            let syn = opening.packets.first();
+            let first = opening.packets.first();
+            let syn = first.filter(|p| p.flags & (Flags::SYN | Flags::ACK) == Flags::SYN);
             FlowHints {
                 client_ports: EphemeralPorts::from_opening(opening),
                 system: syn.and_then(|syn| HostSystem::of_syn(syn, opening.options_of(syn))),
@@ -265,6 +266,29 @@ mod tests {
         let mut rows = generated(FIELD, 5);
         rows.iter_mut().for_each(|row| row.summary = Some(FlowSummary::default()));
         assert_eq!(decode_all(FIELD, rows, u64::MAX).1, 5);
+    }
+
+    #[test]
+    fn a_clock_is_read_when_its_side_first_shows_it() {
+        let mut pending = PendingFlow::from(generated(FIELD, 1).remove(0));
+        let mut decoder = PendingDecoder::default();
+        let header = decoder.header(&mut pending).unwrap();
+        let hints = decoder.hints(&mut pending, &header);
+        let flow = field::doc::worked_flow();
+        let answer = flow.packets.iter().find(|p| p.direction == Direction::Reverse).unwrap();
+        let after_ns = answer.time_ns - flow.packets[0].time_ns;
+        assert_eq!((hints.client.first_ts_ns, hints.server.first_ts_ns), (0, after_ns));
+        assert!(after_ns > 0 && hints.client.packets > 0);
+        assert_eq!(hints.system, Some(HostSystem::Linux5));
+        // Without its SYN a flow shows no system.
+        let mut later = flow.clone();
+        later.packets.remove(0);
+        let mut tokens = Vec::new();
+        field::encode(&later, &mut tokens).unwrap();
+        pending.row.tokens = Tokens::U16(tokens);
+        let mut pending = PendingFlow::from(pending.row);
+        let header = decoder.header(&mut pending).unwrap();
+        assert_eq!(decoder.hints(&mut pending, &header).system, None);
     }
 
     #[test]

@@ -192,7 +192,9 @@ const MOST_ID_STEP: u16 = 64;
 fn ids_relation(marks: &SideMarks, last: &SideMarks, pair: Option<&SideMarks>) -> Extent {
     let Some((first, _)) = marks.ids else { return Extent::Absent };
     let follows = |before: &SideMarks| {
-        before.ids.map(|(_, id)| (1..=MOST_ID_STEP).contains(&first.wrapping_sub(id)))
+        // A flow that is still open may count on after the new one has begun.
+        let near = |id: u16| (1..=MOST_ID_STEP).contains(&first.wrapping_sub(id));
+        before.ids.map(|(first, last)| near(first) || near(last))
     };
     extent(follows(last), pair.map(|pair| follows(pair) == Some(true)))
 }
