@@ -36,6 +36,7 @@ fn main() {
             "-mprefer-vector-width=512",
         ];
         compile_kernel("cpu_avx512", &avx512);
+        compile_kernel("cpu_avx512_bf16", &[&avx512[..], &["-mavx512bf16"]].concat());
     }
     let cuda = env::var_os("CARGO_FEATURE_CUDA").is_some().then(cuda_home);
     if let Some(home) = &cuda {
@@ -155,6 +156,7 @@ fn compile_shim(lib: &Path, cuda: Option<&Path>) {
             "csrc/allocator.cpp",
             "csrc/attention.cpp",
             "csrc/convolution.cpp",
+            "csrc/linear.cpp",
             "csrc/process_group.cpp",
         ])
         .compile("lf_shim");

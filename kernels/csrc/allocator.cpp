@@ -46,9 +46,9 @@ namespace lf {
 
 bool use_tensor_heap() {
   static TensorHeap heap;
-  // Milliseconds until free memory is returned to the system: the next training step allocates most
-  // of a step's tensors again.
-  mi_option_set_default(mi_option_purge_delay, 10000);
+  // Milliseconds until the memory that is free at that time is returned to the system. The next
+  // training step allocates most of a step's tensors again, and the kernel clears what it gives.
+  mi_option_set_default(mi_option_purge_delay, 60000);
   c10::SetCPUAllocator(&heap);
   return true;
 }

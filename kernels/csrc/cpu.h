@@ -47,6 +47,27 @@ struct Convolution {
   float *dx, *dw;  // dw [taps, channels]
 };
 
+// Products of linear layers over rows of floats (cpu_linear.inl). Packed operands and scratch
+// memory are counted in units of 4 octets.
+struct LinearTable {
+  int64_t per_unit;  // floats of the depth in a unit
+  int64_t chunk;     // units of the depth that an outer product's operands are packed by
+  int64_t cols;      // packed columns are a multiple of this
+  int64_t block;     // rows that row_products has scratch memory for
+  // Packs x[depth, cols], rows `row` apart, with room for `lines` units in each panel.
+  void (*pack_left)(const float *x, int64_t depth, int64_t cols, int64_t row, int64_t lines,
+                    float *out);
+  void (*pack_right)(const float *x, int64_t depth, int64_t cols, int64_t row, int64_t lines,
+                     float *out);
+  void (*pack_transposed)(const float *x, int64_t depth, int64_t cols, int64_t row, float *out);
+  void (*row_products)(const float *x, int64_t rows, int64_t depth, const float *right,
+                       int64_t cols, const float *bias, const float *residual, float *y,
+                       float *scratch);
+  void (*outer_product)(const float *left, int64_t rows, const float *right, int64_t cols,
+                        int64_t depth, int64_t from, int64_t to, float *y);
+  void (*column_sums)(const float *x, int64_t rows, int64_t cols, float *sums);
+};
+
 // Weights of a decoder-only model. W: hidden_size, F: ffn_size. Each matrix is [inputs, outputs] in
 // panels of 32 columns (see `linear`).
 struct Norm {
@@ -74,6 +95,8 @@ struct Model {
   const Block *blocks;
   Norm norm;
   Linear head;
+  // Products with all matrices but those of decays, which it has packed; null: of floats.
+  const LinearTable *products;
 };
 
 template <class T>
@@ -85,6 +108,7 @@ struct AttentionTable {
 
 struct Table {
   const char *name;
+  const LinearTable *linear;  // null: libtorch's products are as fast
   AttentionTable<float> f32;
   AttentionTable<double> f64;
   // Convolves channels [from, to), multiples of 16 except the last, of all sequences.
@@ -103,6 +127,16 @@ struct Table {
   // pass.
   void (*step)(int64_t d, int64_t m, const float *q, const float *k, const float *v, float decay,
                float eps, float *s, float *z, float *out, float *scratch);
+  // SwiGLU of up[rows, 2 feed], gates before values: out[rows, feed]. The gradient of up from that
+  // of out.
+  void (*swiglu)(const float *up, int64_t rows, int64_t feed, float *out);
+  void (*swiglu_back)(const float *up, const float *dout, int64_t rows, int64_t feed, float *dup);
+  // Cross entropy of scores[rows, vocab] in nats, and the logarithm of the sum of each row's
+  // exponentials. The gradient of the scores, which may be the scores themselves.
+  void (*cross_entropy)(const float *scores, const int64_t *targets, int64_t rows, int64_t vocab,
+                        float *losses, float *log_sums);
+  void (*cross_entropy_back)(const float *scores, const int64_t *targets, const float *log_sums,
+                             const float *dlosses, int64_t rows, int64_t vocab, float *dscores);
   // Does `rounds` rounds of fused multiply-adds in registers and returns their number.
   int64_t (*multiply_adds)(int64_t rounds, float *sink);
 };
@@ -111,6 +145,7 @@ extern const Table table_baseline;
 #if defined(__x86_64__)
 extern const Table table_avx2;
 extern const Table table_avx512;
+extern const LinearTable linear_avx512, linear_avx512_bf16;
 #endif
 
 }  // namespace lf

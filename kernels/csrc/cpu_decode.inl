@@ -176,11 +176,28 @@ void convolve_step(const float *w, int64_t taps, int64_t width, float *past, flo
   }
 }
 
+// Returns the scratch memory of a product of the model.
+int64_t product_scratch(const Model &model) {
+  const int64_t depth =
+      model.hidden_size > model.ffn_size ? model.hidden_size : model.ffn_size;
+  return model.products ? model.products->block * padded(depth) : 0;
+}
+
 int64_t decode_scratch(const Model &model, int64_t rows) {
   const int64_t d = model.hidden_size / model.heads;
   return rows * (7 * model.hidden_size + (model.gated ? 2 : 1) * model.ffn_size + d +
                  padded(model.heads)) +
-         4 * padded(d) + 64;
+         4 * padded(d) + product_scratch(model) + 64;
+}
+
+// Like `linear`, with a matrix that the model's products have packed, if it has some.
+void project(const Model &model, const Linear &l, int64_t rows, int64_t inputs, int64_t outputs,
+             const float *x, float *y, bool add, float *scratch) {
+  if (model.products)
+    model.products->row_products(x, rows, inputs, l.weight, outputs, l.bias, add ? y : nullptr, y,
+                                 scratch);
+  else
+    linear(l, rows, inputs, outputs, x, y, add);
 }
 
 // Buffers of one step of a model, by row.
@@ -247,28 +264,28 @@ void decode(const Model &model, int64_t rows, int64_t slots, const int32_t *slot
   float *x = aligned(scratch), *y = x + rows * width, *qkv = y + rows * width,
         *mixed = qkv + rows * 3 * width, *gate = mixed + rows * width, *up = gate + rows * width,
         *angle = up + rows * up_width, *left = angle + rows * d,
-        *pair = left + rows * padded(model.heads);
+        *pair = left + rows * padded(model.heads), *product = pair + 4 * padded(d);
   const Rows r{rows, slots, slot, s, z, past, x, y, qkv, mixed, up, angle, left, pair};
   embed(model, tokens, positions, r);
   for (int64_t l = 0; l < model.layers; l++) {
     const Block &b = model.blocks[l];
     normalise(b.attention_norm, model.rms, model.norm_eps, rows, width, x, y);
-    linear(b.qkv, rows, width, 3 * width, y, qkv, false);
+    project(model, b.qkv, rows, width, 3 * width, y, qkv, false, product);
     decays(model, b, r);
     mix(model, b, l, r);
     if (b.gate.weight) {
-      linear(b.gate, rows, width, width, y, gate, false);
+      project(model, b.gate, rows, width, width, y, gate, false, product);
       for (int64_t j = 0; j < rows * width; j += W<float>)
         store(mixed + j, load(mixed + j) * silu(load(gate + j)));
     }
-    linear(b.out, rows, width, width, mixed, x, true);
+    project(model, b.out, rows, width, width, mixed, x, true, product);
     normalise(b.feed_norm, model.rms, model.norm_eps, rows, width, x, y);
-    linear(b.up, rows, width, up_width, y, up, false);
+    project(model, b.up, rows, width, up_width, y, up, false, product);
     activate(model.gated, rows, model.ffn_size, up);
-    linear(b.down, rows, model.ffn_size, width, up, x, true);
+    project(model, b.down, rows, model.ffn_size, width, up, x, true, product);
   }
   normalise(model.norm, model.rms, model.norm_eps, rows, width, x, y);
-  linear(model.head, rows, width, model.vocab, y, logits, false);
+  project(model, model.head, rows, width, model.vocab, y, logits, false, product);
 }
 
 // Ten independent chains of multiply-adds: the peak rate of the machine.

@@ -11,6 +11,7 @@
 #include <torch/headeronly/version.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 
 static_assert(TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR == 11,
@@ -22,9 +23,14 @@ thread_local std::string last_error;
 
 namespace {
 
+// Returns the best table of this machine that ATEN_CPU_CAPABILITY, libtorch's limit for its own
+// kernels, allows.
 const Table *best_table() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+  const char *limit = std::getenv("ATEN_CPU_CAPABILITY");
+  const bool avx2_at_most = limit && !std::strcmp(limit, "avx2");
+  if (limit && !std::strcmp(limit, "default")) return &table_baseline;
+  if (!avx2_at_most && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
     return &table_avx512;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &table_avx2;
@@ -43,6 +49,15 @@ const Table *table() {
   const Table *now = chosen.load();
   if (!now) chosen.store(now = best_table());
   return now;
+}
+
+const LinearTable *bf16_products() {
+#if defined(__x86_64__)
+  static const bool supported = __builtin_cpu_supports("avx512bf16");
+  return supported && table() == &table_avx512 ? &linear_avx512_bf16 : nullptr;
+#else
+  return nullptr;
+#endif
 }
 
 CuSeqlens checked_cu_seqlens(const Tensor &cu_seqlens, const Tensor &starts, int64_t tokens) {
@@ -270,6 +285,15 @@ const cuda::decode::Api *lf_decode_api() {
 #else
   return nullptr;
 #endif
+}
+
+// Products of a model's matrices in bfloat16; null: this processor lacks them.
+const LinearTable *lf_bf16_products() { return bf16_products(); }
+
+// Packs weight[inputs, outputs] for lf_bf16_products, which must be there: (inputs + 1) / 2 units
+// of each output, of which there are a multiple of 32.
+void lf_pack_bf16(const float *weight, int64_t inputs, int64_t outputs, float *out) {
+  bf16_products()->pack_right(weight, inputs, outputs, outputs, (inputs + 1) / 2, out);
 }
 
 // Floats of scratch memory that lf_decode needs.

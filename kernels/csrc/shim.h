@@ -18,6 +18,10 @@ using Maybe = std::optional<Tensor>;
 // Returns the CPU kernels in use.
 const Table *table();
 
+// Returns the products of linear layers in bfloat16; null: this machine lacks them, or kernels
+// without AVX-512 were chosen.
+const LinearTable *bf16_products();
+
 // Allocates CPU tensors in a heap of their own from now on. Returns true.
 bool use_tensor_heap();
 

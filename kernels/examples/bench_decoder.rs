@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use linformer_kernels::{
     BlockWeights, Decoder, DecoderShape, DecoderWeights, DeviceDecoder, KernelError, LinearWeights,
-    NormWeights,
+    NormWeights, WeightKind,
 };
 
 const SHAPE: DecoderShape = DecoderShape {
@@ -30,7 +30,7 @@ const GROUPS: usize = 2;
 fn main() -> Result<(), KernelError> {
     let args: Vec<f64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
     let all = std::thread::available_parallelism().map_or(1, usize::from);
-    let decoder = Decoder::new(SHAPE, weights())?;
+    let decoder = Decoder::new(SHAPE, weights(), WeightKind::Float)?;
     let time = Duration::from_secs_f64(args.first().copied().unwrap_or(1.0));
     let rate = measure(all, time, |until| on_the_cpu(&decoder, 64, until));
     println!("CPU, {all} threads of 64 slots: {rate:.0} tokens/s");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::ffi::{self, CBlock, CLinear, CModel, CNorm};
 use crate::rows::Rows;
-use crate::{KernelError, Rotary};
+use crate::{KernelError, Rotary, layers};
 
 /// Architecture of a model: sizes and kinds of layers.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -100,10 +100,21 @@ pub struct DecoderWeights {
     pub head: LinearWeights,
 }
 
+/// Kind of a decoder's matrices. Everything else is float: sums, states, normalisations and biases.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum WeightKind {
+    /// Floats of 32 bits.
+    #[default]
+    Float,
+    /// bfloat16, to which the other factor of each product is rounded too.
+    Bf16,
+}
+
 /// Model that runs one token at a time. Clones share the weights.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     shape: DecoderShape,
+    kind: WeightKind,
     weights: Arc<DecoderWeights>,
     frequencies: Arc<Vec<f64>>,
 }
@@ -119,17 +130,27 @@ impl Decoder {
     /// Creates a decoder, after checking that the weights have the sizes of `shape`.
     ///
     /// # Errors
-    /// With the first size that differs.
-    pub fn new(shape: DecoderShape, mut weights: DecoderWeights) -> Result<Decoder, KernelError> {
+    /// With the first size that differs, or if this processor has no products of the kind.
+    pub fn new(
+        shape: DecoderShape,
+        mut weights: DecoderWeights,
+        kind: WeightKind,
+    ) -> Result<Decoder, KernelError> {
+        if kind == WeightKind::Bf16 && !layers::has_bf16() {
+            return Err(KernelError::Refused {
+                operator: "decoder",
+                message: "weights in bfloat16 need a processor with AVX512_BF16".to_owned(),
+            });
+        }
         check_shape(&shape)?;
         check_weights(&shape, &weights)?;
         pad_columns(&mut weights.head, shape.vocab);
         for decay in weights.blocks.iter_mut().filter_map(|block| block.decay.as_mut()) {
             pad_columns(&mut decay.proj, shape.heads);
         }
-        pack_all(&shape, &mut weights);
+        pack_all(&shape, &mut weights, kind);
         let frequencies = Rotary::frequencies(shape.hidden_size / shape.heads);
-        Ok(Decoder { shape, weights: Arc::new(weights), frequencies: Arc::new(frequencies) })
+        Ok(Decoder { shape, kind, weights: Arc::new(weights), frequencies: Arc::new(frequencies) })
     }
 
     /// Allocates the memory of `slots` sequences, each at its start and without a token.
@@ -185,6 +206,12 @@ impl Decoder {
                 );
             }
         });
+    }
+
+    /// Returns the kind of the matrices.
+    #[must_use]
+    pub fn kind(&self) -> WeightKind {
+        self.kind
     }
 
     /// Returns the number of token ids.
@@ -243,6 +270,11 @@ impl Decoder {
             blocks: blocks.as_ptr(),
             norm: c_norm(&self.weights.norm),
             head: c_linear(&self.weights.head),
+            products: match self.kind {
+                WeightKind::Float => std::ptr::null(),
+                // SAFETY: plain numbers.
+                WeightKind::Bf16 => unsafe { ffi::lf_bf16_products() },
+            },
         })
     }
 }
@@ -396,16 +428,37 @@ fn pad_columns(linear: &mut LinearWeights, outputs: usize) {
 }
 
 /// Lays out each matrix in the panels that the kernel reads.
-fn pack_all(shape: &DecoderShape, weights: &mut DecoderWeights) {
+fn pack_all(shape: &DecoderShape, weights: &mut DecoderWeights, kind: WeightKind) {
+    let pack_product = |linear: &mut LinearWeights, inputs| match kind {
+        WeightKind::Float => pack(linear, inputs),
+        WeightKind::Bf16 => pack_bf16(linear, inputs),
+    };
     for block in &mut weights.blocks {
-        pack(&mut block.qkv, shape.hidden_size);
-        block.gate.iter_mut().for_each(|gate| pack(gate, shape.hidden_size));
-        pack(&mut block.out, shape.hidden_size);
-        pack(&mut block.up, shape.hidden_size);
-        pack(&mut block.down, shape.ffn_size);
+        pack_product(&mut block.qkv, shape.hidden_size);
+        block.gate.iter_mut().for_each(|gate| pack_product(gate, shape.hidden_size));
+        pack_product(&mut block.out, shape.hidden_size);
+        pack_product(&mut block.up, shape.hidden_size);
+        pack_product(&mut block.down, shape.ffn_size);
         block.decay.iter_mut().for_each(|decay| pack(&mut decay.proj, shape.hidden_size));
     }
-    pack(&mut weights.head, shape.hidden_size);
+    pack_product(&mut weights.head, shape.hidden_size);
+}
+
+/// Rounds `[inputs, outputs]` to bfloat16, in the layout of the kernel's products.
+fn pack_bf16(linear: &mut LinearWeights, inputs: usize) {
+    let outputs = linear.weight.len() / inputs;
+    let mut packed = vec![0.0; inputs.div_ceil(2) * outputs.next_multiple_of(PANEL)];
+    // SAFETY: `new` has checked that the processor has the products; `packed` has a unit for each
+    // pair of inputs and each output, rounded up to whole panels.
+    unsafe {
+        ffi::lf_pack_bf16(
+            linear.weight.as_ptr(),
+            inputs as i64,
+            outputs as i64,
+            packed.as_mut_ptr(),
+        );
+    }
+    linear.weight = packed;
 }
 
 /// Converts `[inputs, outputs]` to panels of columns, each `[inputs, 32]` and contiguous; the last

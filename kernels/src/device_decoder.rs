@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::ffi::{self, CDecodeApi};
 use crate::rows::Rows;
-use crate::{Decoder, KernelError};
+use crate::{Decoder, KernelError, WeightKind};
 
 /// Model whose weights are on a GPU. Clones share them.
 #[derive(Clone, Debug)]
@@ -43,7 +43,8 @@ impl DeviceDecoder {
     /// Copies a model to GPU number `device`. Returns `None` if this was built without CUDA.
     ///
     /// # Errors
-    /// If the GPU lacks memory, or the kernels do not support the model's heads.
+    /// If the GPU lacks memory, the kernels do not support the model's heads, or the decoder's
+    /// weights are bfloat16.
     pub fn new(decoder: &Decoder, device: usize) -> Result<Option<DeviceDecoder>, KernelError> {
         // SAFETY: the pointer is null or to a table that lives as long as the program.
         let Some(api) = (unsafe { ffi::lf_decode_api().as_ref() }) else { return Ok(None) };
@@ -60,6 +61,12 @@ impl DeviceDecoder {
         device: usize,
         api: &'static CDecodeApi,
     ) -> Result<DeviceDecoder, KernelError> {
+        if decoder.kind() != WeightKind::Float {
+            return Err(KernelError::Refused {
+                operator: "decoder",
+                message: "weights in bfloat16 are for the CPU".to_owned(),
+            });
+        }
         let (vocab, padded_vocab) = (decoder.vocab(), decoder.padded_vocab());
         let made = decoder.with_model(|model| {
             // SAFETY: the model's pointers are to memory that `decoder` holds, of the sizes that

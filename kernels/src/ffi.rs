@@ -59,6 +59,14 @@ pub(crate) struct CModel {
     pub(crate) blocks: *const CBlock,
     pub(crate) norm: CNorm,
     pub(crate) head: CLinear,
+    pub(crate) products: *const CLinearTable,
+}
+
+/// Opaque `lf::LinearTable` of `csrc/cpu.h`.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct CLinearTable {
+    _opaque: [u8; 0],
 }
 
 /// Functions of the decoder on a device: `lf::cuda::decode::Api` of `csrc/cuda/decode.h`.
@@ -96,8 +104,8 @@ pub(crate) struct CGpuTimer {
 }
 
 // SAFETY: the declarations are those of `csrc/shim.cpp`, `csrc/attention.cpp`,
-// `csrc/convolution.cpp`, `csrc/allocator.cpp` and `csrc/process_group.cpp`. No exception crosses
-// any of them.
+// `csrc/convolution.cpp`, `csrc/linear.cpp`, `csrc/allocator.cpp` and `csrc/process_group.cpp`. No
+// exception crosses any of them.
 unsafe extern "C" {
     pub(crate) fn lf_group_init(
         out: *mut *mut CProcessGroup,
@@ -171,6 +179,21 @@ unsafe extern "C" {
         cu_seqlens: *const C_tensor,
         segments: *const C_tensor,
     ) -> i32;
+    pub(crate) fn lf_has_products(bf16: i32) -> i32;
+    pub(crate) fn lf_linear(
+        out: *mut *mut C_tensor,
+        x: *const C_tensor,
+        w: *const C_tensor,
+        bias: *const C_tensor,
+        residual: *const C_tensor,
+        bf16: i32,
+    ) -> i32;
+    pub(crate) fn lf_swiglu(out: *mut *mut C_tensor, up: *const C_tensor) -> i32;
+    pub(crate) fn lf_cross_entropy(
+        out: *mut *mut C_tensor,
+        scores: *const C_tensor,
+        targets: *const C_tensor,
+    ) -> i32;
     pub(crate) fn lf_fill_outputs(on: i32);
     pub(crate) fn lf_gpu_timer_start(out: *mut *mut CGpuTimer) -> i32;
     pub(crate) fn lf_gpu_timer_stop(timer: *mut CGpuTimer, microseconds: *mut f64) -> i32;
@@ -195,6 +218,8 @@ unsafe extern "C" {
         max_norm: f64,
         norm: *mut f64,
     ) -> i32;
+    pub(crate) fn lf_bf16_products() -> *const CLinearTable;
+    pub(crate) fn lf_pack_bf16(weight: *const f32, inputs: i64, outputs: i64, out: *mut f32);
     pub(crate) fn lf_decode_api() -> *const CDecodeApi;
     pub(crate) fn lf_decode_scratch(model: *const CModel, rows: i64) -> i64;
     pub(crate) fn lf_decode(

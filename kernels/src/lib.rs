@@ -47,6 +47,7 @@ mod decoder;
 mod device_decoder;
 mod error;
 mod ffi;
+pub mod layers;
 mod memory;
 mod optimizer;
 mod process_group;
@@ -59,7 +60,7 @@ pub use autocast::Bf16Autocast;
 pub use cu_seqlens::CuSeqlens;
 pub use decoder::{
     BlockWeights, DecayWeights, Decoder, DecoderShape, DecoderState, DecoderWeights, LinearWeights,
-    NormWeights,
+    NormWeights, WeightKind,
 };
 pub use device_decoder::{DeviceDecoder, DeviceSlots};
 pub use error::KernelError;

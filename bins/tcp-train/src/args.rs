@@ -189,7 +189,8 @@ pub struct Changes {
     #[arg(long, value_name = "N")]
     pub patience: Option<u64>,
 
-    /// Number format of matrix products; bf16 is for GPUs
+    /// Number format of matrix products; bf16 is faster on GPUs, and on
+    /// processors with AVX512_BF16
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
 
@@ -199,9 +200,10 @@ pub struct Changes {
 }
 
 /// Number format of matrix products.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Precision {
     /// 32-bit floating point numbers
+    #[default]
     F32,
     /// bfloat16; weights and moments stay in 32 bits
     Bf16,
@@ -341,6 +343,11 @@ pub struct Generate {
     #[arg(long)]
     pub force: bool,
 
+    /// Number format of matrix products on the CPU; bf16 is faster and needs a processor with
+    /// AVX512_BF16. A seed gives other flows in it
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    pub precision: Precision,
+
     #[command(flatten)]
     pub machine: Machine,
 }
@@ -391,6 +398,10 @@ pub struct Score {
     #[arg(long, value_name = "TOKENS", default_value_t = 16_384)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: u32,
+
+    /// Number format of matrix products; bf16 is faster on GPUs, and on processors with AVX512_BF16
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    pub precision: Precision,
 
     #[command(flatten)]
     pub machine: Machine,

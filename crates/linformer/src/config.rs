@@ -1,5 +1,7 @@
 //! Configurations of models and of the optimizer, written as JSON next to the weights.
 
+use std::fmt::{self, Display, Formatter};
+
 use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
@@ -237,8 +239,17 @@ pub enum Precision {
     /// IEEE 754 binary32, on every device.
     #[default]
     F32,
-    /// bfloat16, which is faster on GPUs that have it.
+    /// bfloat16, which is faster on GPUs and processors that have it.
     Bf16,
+}
+
+impl Display for Precision {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        })
+    }
 }
 
 #[cfg(test)]

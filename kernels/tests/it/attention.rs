@@ -9,7 +9,7 @@ const EPS: f64 = 1e-6;
 const PLAIN: AttentionOptions = AttentionOptions { eps: EPS, rotary: None, decay: None };
 
 /// Lock of the tests that choose an instruction set or compare bits.
-static CHOICE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+pub(crate) static CHOICE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// Input of one comparison of forms.
 struct Case {
@@ -64,7 +64,7 @@ fn run_decaying(
 }
 
 /// Computes the gradients under an output gradient that is nowhere uniform.
-fn differentiate(out: &Tensor) {
+pub(crate) fn differentiate(out: &Tensor) {
     let kind = out.kind();
     // Computed and not random: libtorch's generator is shared with the tests that run at this time.
     let noise = ((Tensor::arange(out.numel() as i64, (Kind::Double, Device::Cpu)) * 12.9898).sin()

@@ -1,5 +1,6 @@
 use linformer_kernels::{
     BlockWeights, DecayWeights, Decoder, DecoderShape, DecoderWeights, LinearWeights, NormWeights,
+    WeightKind,
 };
 
 pub(crate) const SHAPE: DecoderShape = DecoderShape {
@@ -76,7 +77,7 @@ fn scores(decoder: &Decoder, tokens: &[u16], slot: usize, slots: usize) -> Vec<V
 
 #[test]
 fn a_slot_knows_nothing_of_the_others() {
-    let decoder = Decoder::new(SHAPE, weights(&SHAPE)).unwrap();
+    let decoder = Decoder::new(SHAPE, weights(&SHAPE), WeightKind::Float).unwrap();
     let tokens = [1, 5, 36, 0, 9, 9, 2];
     let alone = scores(&decoder, &tokens, 0, 1);
     assert_eq!(alone, scores(&decoder, &tokens, 13, 21));
@@ -85,7 +86,7 @@ fn a_slot_knows_nothing_of_the_others() {
 
 #[test]
 fn a_reset_slot_starts_afresh() {
-    let decoder = Decoder::new(SHAPE, weights(&SHAPE)).unwrap();
+    let decoder = Decoder::new(SHAPE, weights(&SHAPE), WeightKind::Float).unwrap();
     let mut state = decoder.state(3);
     let first = |decoder: &Decoder, state: &mut linformer_kernels::DecoderState| {
         state.set_token(1, 4);
@@ -103,6 +104,6 @@ fn a_reset_slot_starts_afresh() {
 fn weights_of_another_size_are_refused() {
     let mut wrong = weights(&SHAPE);
     wrong.blocks[1].down.weight.pop();
-    let error = Decoder::new(SHAPE, wrong).unwrap_err().to_string();
+    let error = Decoder::new(SHAPE, wrong, WeightKind::Float).unwrap_err().to_string();
     assert_eq!(error, "blocks.1.down: expected 1536 values, found 1535 values");
 }

@@ -2,7 +2,7 @@
 //! for the CPU.
 
 use linformer_kernels::testing::CDecodeApi;
-use linformer_kernels::{Decoder, DecoderShape, DeviceDecoder, DeviceSlots};
+use linformer_kernels::{Decoder, DecoderShape, DeviceDecoder, DeviceSlots, WeightKind};
 
 use crate::decoder::{SHAPE, weights};
 
@@ -32,7 +32,7 @@ fn token(shape: &DecoderShape, slot: usize, t: usize) -> u16 {
 
 /// Compares the scores of all slots with those of the CPU over some steps.
 fn check(device: impl Fn(&Decoder) -> DeviceDecoder, shape: DecoderShape, slots: usize) {
-    let cpu = Decoder::new(shape, weights(&shape)).unwrap();
+    let cpu = Decoder::new(shape, weights(&shape), WeightKind::Float).unwrap();
     let mut expected = cpu.state(slots);
     let mut found = device(&cpu).slots(slots).unwrap();
     for t in 0..8 {
@@ -100,12 +100,15 @@ fn check_independence(decoder: &DeviceDecoder) {
 
 #[test]
 fn a_slot_knows_nothing_of_the_others_nor_of_its_past() {
-    check_independence(&emulated(&Decoder::new(SHAPE, weights(&SHAPE)).unwrap()).unwrap());
+    check_independence(
+        &emulated(&Decoder::new(SHAPE, weights(&SHAPE), WeightKind::Float).unwrap()).unwrap(),
+    );
 }
 
 #[test]
 fn too_little_memory_is_told_with_what_is_there() {
-    let decoder = emulated(&Decoder::new(SHAPE, weights(&SHAPE)).unwrap()).unwrap();
+    let decoder =
+        emulated(&Decoder::new(SHAPE, weights(&SHAPE), WeightKind::Float).unwrap()).unwrap();
     let held = decoder.slots(9).unwrap();
     let error = decoder.slots(9_000).unwrap_err().to_string();
     let start = "decoder on the GPU: memory for 9000 sequences: expected ";
@@ -117,14 +120,16 @@ fn too_little_memory_is_told_with_what_is_there() {
 #[test]
 fn heads_that_do_not_fit_are_refused() {
     let shape = DecoderShape { hidden_size: 1040, heads: 1, ffn_size: 16, ..SHAPE };
-    let error = emulated(&Decoder::new(shape, weights(&shape)).unwrap()).unwrap_err();
+    let error =
+        emulated(&Decoder::new(shape, weights(&shape), WeightKind::Float).unwrap()).unwrap_err();
     assert_eq!(error, "decoder on the GPU: expected heads of at most 1024, found 1040");
 }
 
 #[test]
 #[should_panic(expected = "scores are those of a finished step")]
 fn scores_of_a_running_step_are_not_lent() {
-    let decoder = emulated(&Decoder::new(SHAPE, weights(&SHAPE)).unwrap()).unwrap();
+    let decoder =
+        emulated(&Decoder::new(SHAPE, weights(&SHAPE), WeightKind::Float).unwrap()).unwrap();
     let mut slots = decoder.slots(1).unwrap();
     slots.set_token(0, 1);
     slots.begin().unwrap();
@@ -133,7 +138,9 @@ fn scores_of_a_running_step_are_not_lent() {
 
 /// Tests of the decoder on a GPU.
 mod gpu {
-    use super::{Decoder, DeviceDecoder, SHAPE, check_independence, check_shapes, weights};
+    use super::{
+        Decoder, DeviceDecoder, SHAPE, WeightKind, check_independence, check_shapes, weights,
+    };
 
     /// Returns the decoder on the first GPU, or `None` with a message where there is none.
     #[expect(clippy::print_stdout, reason = "says what it skipped")]
@@ -148,21 +155,25 @@ mod gpu {
 
     #[test]
     fn scores_are_those_of_the_cpu() {
-        if on_gpu(&Decoder::new(SHAPE, weights(&SHAPE)).unwrap()).is_some() {
+        if on_gpu(&Decoder::new(SHAPE, weights(&SHAPE), WeightKind::Float).unwrap()).is_some() {
             check_shapes(|decoder| on_gpu(decoder).unwrap());
         }
     }
 
     #[test]
     fn a_slot_knows_nothing_of_the_others_nor_of_its_past() {
-        if let Some(decoder) = on_gpu(&Decoder::new(SHAPE, weights(&SHAPE)).unwrap()) {
+        if let Some(decoder) =
+            on_gpu(&Decoder::new(SHAPE, weights(&SHAPE), WeightKind::Float).unwrap())
+        {
             check_independence(&decoder);
         }
     }
 
     #[test]
     fn too_little_memory_is_told_with_what_is_there() {
-        if let Some(decoder) = on_gpu(&Decoder::new(SHAPE, weights(&SHAPE)).unwrap()) {
+        if let Some(decoder) =
+            on_gpu(&Decoder::new(SHAPE, weights(&SHAPE), WeightKind::Float).unwrap())
+        {
             let error = decoder.slots(100_000_000).unwrap_err().to_string();
             assert!(error.contains("memory for 100000000 sequences: expected "), "{error}");
             decoder.slots(9).unwrap();

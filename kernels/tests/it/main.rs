@@ -6,5 +6,6 @@ mod cuda;
 mod decoder;
 mod device_decoder;
 mod gpu;
+mod layers;
 mod memory;
 mod optimizer;

@@ -56,7 +56,7 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
     let device = linformer::device(&args.machine.device)?;
     let model = folder::read_model(&args.checkpoint_path, linformer::Device::Cpu)?;
     warn_of_unseen_ports(args)?;
-    let generator = generator(device, model.decoder()?)?;
+    let generator = generator(device, model.decoder(args.precision.into())?)?;
     drop(model);
     // Without --length-class, a flow ends where the model ends it, even in another class than the
     // one in its header.

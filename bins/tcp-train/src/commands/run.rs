@@ -7,7 +7,7 @@ use anyhow::bail;
 use clikit::text::count;
 use clikit::{Console, Progress, Unit};
 use dataset::{FlowPiece, continued_flows, split_row};
-use linformer::{Batch, CarriedStates, StepReport, TensorMemory, Trainer};
+use linformer::{Batch, CarriedStates, Precision, StepReport, TensorMemory, Trainer};
 
 use super::data::SplitDataset;
 use super::folder::{self, CHECKPOINT, MODEL, PREVIOUS, RotationPolicy};
@@ -91,7 +91,17 @@ impl<'a> Run<'a> {
         let all_epochs = settings.epochs.saturating_mul(rows);
         let planned =
             if settings.max_steps > 0 { settings.max_steps.min(all_epochs) } else { all_epochs };
-        tracing::info!("{} weights, at most {planned} steps", trainer.model().num_parameters());
+        if settings.precision == Precision::Bf16 && !trainer.has_fast_bf16() {
+            tracing::warn!(
+                "this processor has no AVX512_BF16, so that bf16 is slower than f32 here"
+            );
+        }
+        tracing::info!(
+            "{} weights, at most {planned} steps, products in {} by {}",
+            trainer.model().num_parameters(),
+            settings.precision,
+            trainer.engine()
+        );
         Ok(Run {
             data,
             trainer,

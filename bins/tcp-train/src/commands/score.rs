@@ -39,7 +39,8 @@ struct FlowScore<'a> {
 pub(crate) fn score(args: &Score, console: &Console) -> anyhow::Result<()> {
     let device = linformer::device(&args.machine.device)?;
     let (threads, batch) = (args.machine.threads(), args.batch as usize);
-    let workers = Workers::new(&args.checkpoint_path, device, threads, batch)?;
+    let workers = Workers::new(&args.checkpoint_path, device, threads, batch)?
+        .with_precision(args.precision.into());
     let mut settings = Config::of_model(&args.checkpoint_path)?.settings;
     settings.batch = args.batch as usize;
     settings.max_sequence_piece = settings.batch;

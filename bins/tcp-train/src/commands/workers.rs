@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use linformer::{Device, Model};
+use anyhow::anyhow;
+use linformer::{Device, Model, Precision};
 
 use super::folder;
 
@@ -18,6 +19,7 @@ pub(crate) struct Workers {
     models: Vec<Mutex<Model>>,
     /// Number of tokens computed in parallel, which a group of flows has at least.
     batch: usize,
+    precision: Precision,
 }
 
 impl Workers {
@@ -39,7 +41,16 @@ impl Workers {
 
     /// Creates the workers of these models.
     pub(crate) fn of(models: Vec<Model>, batch: usize) -> Workers {
-        Workers { models: models.into_iter().map(Mutex::new).collect(), batch }
+        Workers {
+            models: models.into_iter().map(Mutex::new).collect(),
+            batch,
+            precision: Precision::F32,
+        }
+    }
+
+    /// Sets the precision of matrix products.
+    pub(crate) fn with_precision(self, precision: Precision) -> Workers {
+        Workers { precision, ..self }
     }
 
     /// Calls `look` with one of the models.
@@ -72,14 +83,19 @@ impl Workers {
         let done: Vec<Mutex<Option<anyhow::Result<Vec<R>>>>> =
             groups.iter().map(|_| Mutex::new(None)).collect();
         let (groups, next_group, all, call) = (&groups, &next, &done, &work);
+        let precision = self.precision;
         std::thread::scope(|scope| {
             for model in self.models.iter().take(groups.len()) {
                 scope.spawn(move || {
                     let model = model.lock().unwrap_or_else(PoisonError::into_inner);
+                    let products = precision.enable(model.device());
                     loop {
                         let at = next_group.fetch_add(1, Ordering::Relaxed);
                         let Some(group) = groups.get(at) else { break };
-                        let result = call(&model, group.clone());
+                        let result = match &products {
+                            Ok(_) => call(&model, group.clone()),
+                            Err(error) => Err(anyhow!("{error}")),
+                        };
                         *all[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
                     }
                 });

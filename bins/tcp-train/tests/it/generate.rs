@@ -40,12 +40,25 @@ fn every_flow_is_a_whole_session() {
 fn the_same_flows_whatever_batch_and_threads() {
     let workdir = Workdir::new();
     workdir.train();
-    workdir.succeed(&format!("{GENERATE} --output-dir a --batch 64 --threads 1"));
-    workdir.succeed(&format!("{GENERATE} --output-dir b --batch 3 --threads 4"));
-    workdir.succeed(&format!("{GENERATE} --output-dir c --seed 2"));
+    same_flows(&workdir, "f32");
+    if linformer_kernels::layers::has_bf16() {
+        same_flows(&workdir, "bf16");
+    } else {
+        let output = workdir.run(&format!("{GENERATE} --output-dir a --precision bf16"));
+        assert_eq!(output.status.code(), Some(2));
+        let expected = "weights in bfloat16 need a processor with AVX512_BF16";
+        assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+    }
+}
+
+fn same_flows(workdir: &Workdir, precision: &str) {
+    let generate = format!("{GENERATE} --force --precision {precision}");
+    workdir.succeed(&format!("{generate} --output-dir a --batch 64 --threads 1"));
+    workdir.succeed(&format!("{generate} --output-dir b --batch 3 --threads 4"));
+    workdir.succeed(&format!("{generate} --output-dir c --seed 2"));
     let [a, b, c] = ["a", "b", "c"].map(|name| datasets::read(&workdir.path(name)));
-    assert!(a == b);
-    assert!(a != c);
+    assert!(a == b, "{precision}");
+    assert!(a != c, "{precision}");
 }
 
 #[test]

@@ -40,9 +40,16 @@ fn signal(child: &Child, name: &str) {
 
 #[test]
 fn killed_and_resumed_is_the_same_bit_for_bit() {
+    for precision in ["f32", "bf16"] {
+        killed_and_resumed(precision);
+    }
+}
+
+fn killed_and_resumed(precision: &str) {
     let workdir = Workdir::new();
-    workdir.succeed(&format!("{TRAIN} straight"));
-    let mut child = workdir.command(&format!("{TRAIN} killed")).spawn().unwrap();
+    let train = |folder: &str| format!("{TRAIN} {folder} --precision {precision}");
+    workdir.succeed(&train("straight"));
+    let mut child = workdir.command(&train("killed")).spawn().unwrap();
     await_steps(&workdir, "killed", 7, &mut child);
     signal(&child, "-KILL");
     child.wait().unwrap();

@@ -17,6 +17,11 @@ fn every_flow_has_its_bits_and_its_part() {
     // The same octets, whatever the threads.
     let by_three = "score --checkpoint-path model --input-dir dataset --batch 64 --threads 3";
     assert_eq!(workdir.succeed(&format!("{score} --batch 64")), workdir.succeed(by_three));
+    let in_bf16 = lines(&workdir.succeed(&format!("{score} --precision bf16")));
+    for (a, b) in flows.iter().zip(&in_bf16) {
+        let of = |flow: &serde_json::Value| flow["bits"].as_f64().unwrap();
+        assert!(of(a) != of(b) && (of(a) / of(b) - 1.0).abs() < 1e-2, "{a} {b}");
+    }
     for part in ["train", "validation", "test"] {
         let of = || flows.iter().filter(|flow| flow["split"] == part);
         assert_eq!(summary[part]["flows"], of().count(), "{part}");

@@ -232,3 +232,30 @@ fn settings_beyond_sense_are_refused_by_name() {
         assert!(stderr(&output).contains(named), "{set}: {}", stderr(&output));
     }
 }
+
+#[test]
+fn trains_without_avx512() {
+    let workdir = Workdir::new();
+    for precision in ["f32", "bf16"] {
+        let trained = |name: &str, limits: &[(&str, &str)]| {
+            let args = format!(
+                "-v --json train --input-dir dataset --output-dir {name}-{precision} --config \
+                 settings.toml --max-steps 10 --threads 1 --precision {precision}"
+            );
+            let output = workdir.command(&args).envs(limits.iter().copied()).output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+            let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            let bits = summary["validation_loss"]["bits_per_packet"].as_f64().unwrap();
+            (bits, stderr(&output))
+        };
+        let (best, _) = trained("best", &[]);
+        let avx2 = [
+            ("ATEN_CPU_CAPABILITY", "avx2"),
+            ("ONEDNN_MAX_CPU_ISA", "AVX2"),
+            ("MKL_ENABLE_INSTRUCTIONS", "AVX2"),
+        ];
+        let (bits, log) = trained("avx2", &avx2);
+        assert!(log.contains(&format!("products in {precision} by libtorch")), "{log}");
+        assert!((bits / best - 1.0).abs() < 3e-3, "{precision}: {bits} bits, {best} with all");
+    }
+}

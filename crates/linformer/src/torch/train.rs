@@ -1,6 +1,6 @@
 //! One training step: loss, gradients, clipping, AdamW.
 
-use linformer_kernels::{AdamW, AdamWStep, Bf16Autocast, ProcessGroup, clip_grad_norm};
+use linformer_kernels::{AdamW, AdamWStep, ProcessGroup, clip_grad_norm, layers};
 use tch::{Device, Kind, Tensor};
 
 use super::{Batch, CarriedStates, Model};
@@ -75,6 +75,18 @@ impl Trainer {
     /// Sets the precision of matrix products from the next step on.
     pub fn set_precision(&mut self, precision: Precision) {
         self.precision = precision;
+    }
+
+    /// Returns who computes the matrix products: an instruction set of this processor, or libtorch.
+    #[must_use]
+    pub fn engine(&self) -> &'static str {
+        layers::engine(self.model.device(), self.precision == Precision::Bf16)
+    }
+
+    /// Returns whether the device has products in bfloat16 that are faster than those in float.
+    #[must_use]
+    pub fn has_fast_bf16(&self) -> bool {
+        self.model.device().is_cuda() || layers::has_bf16()
     }
 
     /// Copies the weights and moments of rank 0 to all processes of the group.
@@ -175,10 +187,7 @@ impl Trainer {
 
     /// Computes the loss of each target in the trainer's precision, and the states after the part.
     fn token_losses(&self, part: &Batch) -> Result<(Tensor, CarriedStates), ModelError> {
-        let _autocast = match self.precision {
-            Precision::F32 => None,
-            Precision::Bf16 => Some(Bf16Autocast::enable(self.model.device())?),
-        };
+        let _products = self.precision.enable(self.model.device())?;
         self.model.token_losses(part, &self.carried)
     }
 

@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 
 use linformer::{
-    Device, Generated, Generator, Job, Model, ModelError, PrefixMatch, Prompt, Sampling,
+    Device, Generated, Generator, Job, Model, ModelError, Precision, PrefixMatch, Prompt, Sampling,
     StopReason, TokenFilter,
 };
 
@@ -42,8 +42,9 @@ fn job() -> Job {
 }
 
 fn run(job: &Job) -> Vec<Generated> {
-    let generator =
-        Generator::new(Model::new(&config(), 3, Device::Cpu).unwrap().decoder().unwrap());
+    let generator = Generator::new(
+        Model::new(&config(), 3, Device::Cpu).unwrap().decoder(Precision::F32).unwrap(),
+    );
     let mut all = Vec::new();
     let deliver = |generated, _| {
         all.push(generated);
@@ -86,8 +87,9 @@ impl TokenFilter for Nothing {
 
 #[test]
 fn where_nothing_may_follow_the_filter_is_blamed_and_not_the_scores() {
-    let generator =
-        Generator::new(Model::new(&config(), 3, Device::Cpu).unwrap().decoder().unwrap());
+    let generator = Generator::new(
+        Model::new(&config(), 3, Device::Cpu).unwrap().decoder(Precision::F32).unwrap(),
+    );
     let mut endings = Vec::new();
     let deliver = |generated: Generated, _| {
         endings.push(generated.stop_reason);
@@ -123,8 +125,9 @@ fn another_seed_is_another_result() {
 
 #[test]
 fn stops_when_told() {
-    let generator =
-        Generator::new(Model::new(&config(), 3, Device::Cpu).unwrap().decoder().unwrap());
+    let generator = Generator::new(
+        Model::new(&config(), 3, Device::Cpu).unwrap().decoder(Precision::F32).unwrap(),
+    );
     let mut seen = 0;
     let deliver = |_, _| {
         seen += 1;
@@ -142,8 +145,9 @@ fn stops_when_told() {
 
 #[test]
 fn beginnings_have_the_probability_of_being_drawn() {
-    let generator =
-        Generator::new(Model::new(&config(), 3, Device::Cpu).unwrap().decoder().unwrap());
+    let generator = Generator::new(
+        Model::new(&config(), 3, Device::Cpu).unwrap().decoder(Precision::F32).unwrap(),
+    );
     let sampling = Sampling { temperature: 0.3, ..Sampling::default() };
     let wanted = |tokens: &[u16]| match tokens {
         [2, 4 | 6] => PrefixMatch::Partial,

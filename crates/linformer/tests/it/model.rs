@@ -1,5 +1,6 @@
 use linformer::{
-    Activation, Batch, CarriedStates, Decay, Device, Model, ModelConfig, NormKind, SequencePiece,
+    Activation, Batch, CarriedStates, Decay, Device, Model, ModelConfig, NormKind, Precision,
+    SequencePiece,
 };
 use tch::{Kind, Tensor};
 
@@ -79,7 +80,7 @@ fn recurrent_equals_parallel() {
         let expected = parallel(&model, &tokens);
         let mut state = model.recurrent_state(1);
         for (t, &token) in tokens.iter().enumerate() {
-            let found = model.step(&Tensor::from_slice(&[i64::from(token)]), &mut state);
+            let found = model.step(&Tensor::from_slice(&[i64::from(token)]), &mut state).unwrap();
             assert!(close(&found, &expected.narrow(0, t as i64, 1)), "{config:?}: token {t}");
         }
     }
@@ -91,7 +92,7 @@ fn decoder_equals_parallel() {
         let model = model(&config);
         let tokens = tokens(70);
         let expected = parallel(&model, &tokens);
-        let decoder = model.decoder().unwrap();
+        let decoder = model.decoder(Precision::F32).unwrap();
         let mut state = decoder.state(1);
         for (t, &token) in tokens.iter().enumerate() {
             state.set_token(0, token);
@@ -217,4 +218,38 @@ fn impossible_sizes_are_refused() {
         error,
         "model configuration: heads: expected a number that divides half the width, found 3"
     );
+}
+
+/// In bfloat16, the decoder and the layers round at the same places: the scores differ by the order
+/// of sums alone.
+#[test]
+#[expect(clippy::print_stdout, reason = "says what it skipped")]
+fn decoder_in_bfloat16_equals_parallel_in_bfloat16() {
+    if !linformer_kernels::layers::has_bf16() {
+        println!("skipped: this processor has no AVX512_BF16");
+        return;
+    }
+    for config in variants() {
+        let model = model(&config);
+        let tokens = tokens(70);
+        let exact = parallel(&model, &tokens);
+        let expected = {
+            let _bf16 = Precision::Bf16.enable(Device::Cpu).unwrap();
+            parallel(&model, &tokens)
+        };
+        let size = exact.square().mean(Kind::Float).sqrt();
+        let rounding = f64::try_from((&expected - &exact).abs().max() / &size).unwrap();
+        assert!(rounding > 1e-4, "{config:?}: it is another precision, {rounding}");
+        let decoder = model.decoder(Precision::Bf16).unwrap();
+        let mut state = decoder.state(1);
+        let mut mean = 0.0;
+        for (t, &token) in tokens.iter().enumerate() {
+            state.set_token(0, token);
+            decoder.step(&mut state);
+            let found = Tensor::from_slice(decoder.logits(&state, 0));
+            let apart = (found - expected.get(t as i64)).square().mean(Kind::Float).sqrt();
+            mean += f64::try_from(apart / &size).unwrap() / tokens.len() as f64;
+        }
+        assert!(mean < 5e-3, "{config:?}: {mean} of the scores");
+    }
 }

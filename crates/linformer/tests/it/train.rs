@@ -1,4 +1,4 @@
-use linformer::{Batch, Device, Model, ModelConfig, Optimizer, SequencePiece, Trainer};
+use linformer::{Batch, Device, Model, ModelConfig, Optimizer, Precision, SequencePiece, Trainer};
 
 use crate::model::config;
 
@@ -29,16 +29,25 @@ fn learns_to_count() {
 
 #[test]
 fn stopped_and_loaded_goes_on_bit_for_bit() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        stopped_and_loaded(precision);
+    }
+}
+
+fn stopped_and_loaded(precision: Precision) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint.safetensors");
     let mut straight = trainer();
     let mut first = trainer();
+    straight.set_precision(precision);
+    first.set_precision(precision);
     for i in 0..4 {
         straight.step(&[batch(i)], 1e-3, None).unwrap();
         first.step(&[batch(i)], 1e-3, None).unwrap();
     }
     first.save(&path, &serde_json::json!({ "cursor": 4 })).unwrap();
     let (mut second, caller) = Trainer::load(&path, Device::Cpu).unwrap();
+    second.set_precision(precision);
     assert_eq!(caller["cursor"], 4);
     for i in 4..8 {
         let a = straight.step(&[batch(i)], 1e-3, None).unwrap();
@@ -138,7 +147,7 @@ fn in_parts_is_as_at_once() {
 #[test]
 fn bfloat16_learns_the_same() {
     let (mut full, mut half) = (trainer(), trainer());
-    half.set_precision(linformer::Precision::Bf16);
+    half.set_precision(Precision::Bf16);
     for i in 0..40 {
         let a = full.step(&[batch(i)], 3e-3, None).unwrap();
         let b = half.step(&[batch(i)], 3e-3, None).unwrap();

@@ -290,7 +290,7 @@ mod tests {
     use super::super::job::{Generated, Job, Prompt};
     use super::super::steps::{CpuSlots, Slots};
     use super::run_threads;
-    use crate::{Model, ModelConfig, ModelError, Sampling, TokenFilter};
+    use crate::{Model, ModelConfig, ModelError, Precision, Sampling, TokenFilter};
 
     /// Filter that allows every token; token 0 ends the sequence.
     struct Any {
@@ -362,7 +362,7 @@ mod tests {
             ffn_size: 32,
             ..ModelConfig::tiny()
         };
-        Model::new(&sizes, 3, Device::Cpu).unwrap().decoder().unwrap()
+        Model::new(&sizes, 3, Device::Cpu).unwrap().decoder(Precision::F32).unwrap()
     }
 
     fn job(slots: usize, threads: usize, max_waiting_tokens: usize) -> Job {

@@ -2,7 +2,7 @@
 
 use linformer_kernels::CuSeqlens;
 use linformer_kernels::attention::fused;
-use linformer_kernels::conv1d;
+use linformer_kernels::{conv1d, layers};
 use tch::{Kind, Tensor};
 
 use crate::ModelError;
@@ -61,8 +61,13 @@ pub(super) struct Norm {
 }
 
 impl Linear {
-    pub(super) fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, self.bias.as_ref())
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
+        Ok(layers::linear(x, &self.weight, self.bias.as_ref(), None)?)
+    }
+
+    /// Computes the layer of `x` and adds it to `residual`.
+    pub(super) fn forward_to(&self, residual: &Tensor, x: &Tensor) -> Result<Tensor, ModelError> {
+        Ok(layers::linear(x, &self.weight, self.bias.as_ref(), Some(residual))?)
     }
 }
 
@@ -98,10 +103,10 @@ impl Block {
     }
 
     /// Multiplies the attention output by `silu(gate(x))` of the block's input, if there is a gate.
-    pub(super) fn apply_gate(&self, attended: Tensor, x: &Tensor) -> Tensor {
+    fn apply_gate(&self, attended: Tensor, x: &Tensor) -> Result<Tensor, ModelError> {
         match &self.gate {
-            Some(gate) => attended * gate.forward(x).silu(),
-            None => attended,
+            Some(gate) => Ok(attended * gate.forward(x)?.silu()),
+            None => Ok(attended),
         }
     }
 
@@ -129,16 +134,24 @@ impl Block {
         (window * weight.select(1, 0).tr()).sum_dim_intlist([1].as_slice(), false, Kind::Float)
     }
 
-    /// Computes the feed-forward layer of `x`, `[.., W]`, for the residual stream.
-    pub(super) fn feed_forward(&self, x: &Tensor) -> Tensor {
-        let up = self.up.forward(&self.feed_norm.forward(x));
+    /// Computes the residual stream after the attention: `x`, `[N, W]`, and the output projection
+    /// of what was attended for the block's input `y`.
+    pub(super) fn add_attended(
+        &self,
+        x: &Tensor,
+        attended: Tensor,
+        y: &Tensor,
+    ) -> Result<Tensor, ModelError> {
+        self.out.forward_to(x, &self.apply_gate(attended, y)?)
+    }
+
+    /// Computes the residual stream after the feed-forward layer of `x`, `[N, W]`.
+    pub(super) fn feed_forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
+        let up = self.up.forward(&self.feed_norm.forward(x))?;
         let active = match self.activation {
             Activation::Gelu => up.gelu("none"),
-            Activation::Swiglu => {
-                let halves = up.chunk(2, -1);
-                halves[0].silu() * &halves[1]
-            }
+            Activation::Swiglu => layers::swiglu(&up)?,
         };
-        self.down.forward(&active)
+        self.down.forward_to(x, &active)
     }
 }

@@ -2,20 +2,21 @@
 
 use linformer_kernels::{
     BlockWeights, DecayWeights, Decoder, DecoderShape, DecoderWeights, LinearWeights, NormWeights,
+    WeightKind,
 };
 use tch::{Device, Tensor};
 
 use super::Model;
 use super::block::{Block, Linear, Norm, SelectiveDecay};
 use crate::ModelError;
-use crate::config::{Activation, NormKind};
+use crate::config::{Activation, NormKind, Precision};
 
 impl Model {
-    /// Copies the model into a decoder for the CPU.
+    /// Copies the model into a decoder for the CPU, with matrices of this precision.
     ///
     /// # Errors
-    /// If the decoder does not support the architecture.
-    pub fn decoder(&self) -> Result<Decoder, ModelError> {
+    /// If the decoder does not support the architecture, or this processor not the precision.
+    pub fn decoder(&self, precision: Precision) -> Result<Decoder, ModelError> {
         let shape = DecoderShape {
             vocab: self.config.vocab_size,
             hidden_size: self.config.hidden_size,
@@ -34,7 +35,11 @@ impl Model {
             norm: norm_weights(&self.norm)?,
             head: linear_weights(&self.head)?,
         };
-        Ok(Decoder::new(shape, weights)?)
+        let kind = match precision {
+            Precision::F32 => WeightKind::Float,
+            Precision::Bf16 => WeightKind::Bf16,
+        };
+        Ok(Decoder::new(shape, weights, kind)?)
     }
 }
 

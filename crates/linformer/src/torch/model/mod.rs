@@ -9,8 +9,8 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use linformer_kernels::attention::{AttentionOptions, AttentionState, Decay, Qkv, chunked, fused};
-use linformer_kernels::{CuSeqlens, Rotary};
-use tch::{Device, Kind, Reduction, Tensor};
+use linformer_kernels::{CuSeqlens, Rotary, layers};
+use tch::{Device, Kind, Tensor};
 
 use block::{Block, Linear, Norm};
 pub use recurrent::RecurrentState;
@@ -98,7 +98,7 @@ impl Model {
         carry: &mut Option<StateCarry>,
     ) -> Result<Tensor, ModelError> {
         let x = self.residual_stream(tokens, cu_seqlens, carry)?;
-        Ok(self.head.forward(&self.norm.forward(&x)))
+        self.head.forward(&self.norm.forward(&x))
     }
 
     /// Computes the residual stream after the last block, `[N, W]`.
@@ -111,11 +111,10 @@ impl Model {
         self.grow_rotary(cu_seqlens.max_position() as usize);
         let mut x = Tensor::f_embedding(&self.embed, tokens, -1, false, false)?; // [N, W]
         for block in &self.blocks {
-            // Sums, and never += on x: the gradient needs x as it was.
             let y = block.attention_norm.forward(&x);
             let attended = self.attend(block, &y, cu_seqlens, carry)?;
-            x = &x + block.out.forward(&block.apply_gate(attended, &y));
-            x = &x + block.feed_forward(&x);
+            x = block.add_attended(&x, attended, &y)?;
+            x = block.feed_forward(&x)?;
         }
         Ok(x)
     }
@@ -176,13 +175,7 @@ impl Model {
         let mut carry = StateCarry::new(batch, carried)?;
         let [inputs, targets] = [&batch.inputs, &batch.targets].map(|ids| self.on_device(ids));
         let scores = self.forward_with_state(&inputs, &batch.cu_seqlens, &mut carry)?;
-        let losses = scores.to_kind(Kind::Float).f_cross_entropy_loss::<Tensor>(
-            &targets,
-            None,
-            Reduction::None,
-            -100, // PyTorch's default for targets to ignore, of which there are none
-            0.0,
-        )?;
+        let losses = layers::cross_entropy(&scores, &targets)?;
         Ok((losses, carry.map_or_else(CarriedStates::new, StateCarry::finish)))
     }
 
@@ -233,7 +226,7 @@ impl Model {
         cu_seqlens: &CuSeqlens,
         carry: &mut Option<StateCarry>,
     ) -> Result<Tensor, ModelError> {
-        let (qkv, log_decay) = (block.qkv.forward(x), block.log_decay(x));
+        let (qkv, log_decay) = (block.qkv.forward(x)?, block.log_decay(x));
         let decay = self.decay(log_decay.as_ref());
         let kind = fused::input_kind(self.device, qkv.kind());
         let mut convolved = qkv.shallow_clone();
