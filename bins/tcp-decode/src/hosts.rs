@@ -9,7 +9,7 @@ use crate::machine::{Machine, MachineId};
 use crate::networks::Network;
 use crate::stack::Stack;
 
-/// Greatest number of machines that are remembered.
+/// Greatest number of machines that are remembered, but for those of a hosts table.
 const REMEMBERED_HOSTS: usize = 1 << 16;
 /// Number of addresses drawn in search of one whose machine has the stack.
 const TRIES: usize = 64;
@@ -75,7 +75,8 @@ impl Hosts {
         id: MachineId,
         create: impl FnOnce() -> Machine,
     ) -> &mut Machine {
-        if self.machines.len() >= REMEMBERED_HOSTS && !self.machines.contains_key(&id) {
+        let is_many = matches!(id, MachineId::Addr(_)) && self.machines.len() >= REMEMBERED_HOSTS;
+        if is_many && !self.machines.contains_key(&id) {
             return self.spare.insert(create());
         }
         let addresses = &mut self.addresses;

@@ -392,17 +392,22 @@ impl IdentitySampler {
         hints: &FlowHints,
         start_ns: i64,
     ) -> Machine {
+        let told = match (id, &self.table) {
+            (MachineId::Number(number), Some(table)) => Some(table.row(number)),
+            _ => None,
+        };
+        let system = told.and_then(|host| host.system).or(hints.system);
         let mut random = id.random(self.seed, None);
         let (side, policies) = match role {
-            HostRole::Client => (&hints.client, Policies::of_client(hints.system, &mut random)),
+            HostRole::Client => (&hints.client, Policies::of_client(system, &mut random)),
             HostRole::Server => (&hints.server, Policies::of_server(&mut random)),
         };
         let clock = HostClock { base: None, origin_ns: self.start_ns, tick_ns: side.stack.tick_ns };
-        let is_guess = role == HostRole::Client && hints.system.is_none();
+        let is_guess = role == HostRole::Client && system.is_none();
         let machine = Machine::new(id, side.stack.clone(), policies, is_guess, clock);
-        match (id, &self.table) {
-            (MachineId::Number(number), Some(table)) => machine.told(table.row(number), start_ns),
-            _ => machine,
+        match told {
+            Some(host) => machine.told(host, start_ns),
+            None => machine,
         }
     }
 

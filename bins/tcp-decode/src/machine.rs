@@ -140,8 +140,8 @@ impl Machine {
         self
     }
 
-    /// Takes over the policies of `known`, the same machine as a flow shows it that has a SYN, if no
-    /// flow had one.
+    /// Takes over the policies of `known`, the same machine as a flow with a SYN shows it, if no
+    /// flow had one before.
     pub(crate) fn settle(&mut self, known: &Machine) {
         if self.is_guess && !known.is_guess {
             (self.policies, self.is_guess) = (known.policies, false);

@@ -17,6 +17,10 @@ use crate::summary::Summary;
 /// Name of the file with the summary of a comparison.
 const METRICS: &str = "metrics.json";
 
+/// Least number of draws behind the values of traces: one draw of halves of the captures says
+/// little.
+const LEAST_TRACE_DRAWS: u32 = 8;
+
 /// Files that a folder holds if a report may replace it.
 const REPORT_FILE: FileKind = FileKind { name: "a report", is_at: is_report_file };
 
@@ -79,13 +83,14 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<()> {
             .all(|side| side.complete.missing_identity == 0),
     };
     let progress = console.progress("comparing", None, Unit::Items);
+    let draws = args.repeats.max(LEAST_TRACE_DRAWS);
     let traces = args.traces.then(|| {
         let sides = TraceSides {
             real: &real.traces,
             generated: &generated.traces,
             reference: reference.as_ref().map(|side| &side.traces),
         };
-        fidelity::compare_traces(&sides, args.repeats, args.seed, |what| progress.message(what))
+        fidelity::compare_traces(&sides, draws, args.seed, |what| progress.message(what))
     });
     let traces = traces.transpose()?;
     let found = fidelity::compare(&sides, settings, |what| progress.message(what))?;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use arrowio::{DatasetFormat, HostRow, WriteOptions, write_hosts};
 use testkit::Scratch;
-use tokenizer::host::{HostRole, PortPolicy, TsPolicy};
+use tokenizer::host::{HostRole, HostSystem, PortPolicy, TsPolicy};
 
 use crate::{captured, dataset, decode, flow, generated, run, text};
 
@@ -72,6 +72,30 @@ fn flows_of_a_host_have_its_address_and_its_ports() {
     let before = fs::read(&out).unwrap();
     assert_eq!(decode(&[&args[..], &["--sort-memory", "0"]].concat()).0, 0);
     assert!(fs::read(&out).unwrap() == before, "the same input gives the same octets");
+}
+
+#[test]
+fn a_host_without_policies_has_those_of_its_system() {
+    let scratch = Scratch::new();
+    let rows: Vec<_> = (0..20).map(|_| generated(&flow(1, 0, 1))).collect();
+    let set = dataset(&scratch, &rows, DatasetFormat::Arrow);
+    // The SYNs are those of Linux, which mostly has random ports or even steps.
+    let mut windows = 0;
+    for seed in ["1", "2", "3", "4", "5"] {
+        let host = HostRow {
+            system: Some(HostSystem::Windows),
+            ..host(HostRole::Client, &(0..20).collect::<Vec<_>>())
+        };
+        let table = table(&scratch, vec![host]);
+        let (out, csv) = (scratch.path_text("out.pcap"), scratch.path_text("labels.csv"));
+        decode(&[&set, &out, "--hosts", &table, "--labels", &csv, "--seed", seed]);
+        let flows = labels(&csv);
+        let ports: Vec<i32> =
+            flows.iter().map(|line| line["client_port"].parse().unwrap()).collect();
+        let steps = ports.windows(2).filter(|pair| pair[1] - pair[0] == 1).count();
+        windows += usize::from(steps > 10);
+    }
+    assert!(windows >= 4, "{windows}");
 }
 
 #[test]

@@ -176,8 +176,11 @@ pub fn compare_traces(
         traces.captures.iter().map(|capture| observe(capture)).collect()
     };
     let [real, floor, generated] = [sides.real, other, sides.generated].map(observed);
-    let damaged_traces = Damage::ALL.map(|damage| damage.apply(other, seed));
-    let damaged = damaged_traces.each_ref().map(observed);
+    // One damaged copy of the flows is in memory at a time.
+    let damaged = Damage::ALL.map(|damage| {
+        let traces = damage.apply(other, seed);
+        (observed(&traces), windows(&traces))
+    });
     let drawn = draw_halves(sides, draws, seed);
     let range = ranges(&real);
     let distances = |of: &Side, captures: &dyn Fn(&Draw) -> &Vec<usize>| -> Vec<Vec<f64>> {
@@ -186,7 +189,7 @@ pub fn compare_traces(
     };
     let to_generated = distances(&generated, &|draw| &draw.generated);
     let to_floor = distances(&floor, &|draw| &draw.floor);
-    let to_damaged = damaged.each_ref().map(|of| distances(of, &|draw| &draw.floor));
+    let to_damaged = damaged.each_ref().map(|(of, _)| distances(of, &|draw| &draw.floor));
     let of_measure = |all: &[Vec<f64>], i: usize| -> Vec<f64> {
         all.iter().map(|distances| distances[i]).collect()
     };
@@ -204,7 +207,8 @@ pub fn compare_traces(
     });
     let measures = measures.collect();
     step("windows of flows");
-    let trees = trees(sides, other, &damaged_traces, &drawn, seed);
+    let damaged_windows = damaged.each_ref().map(|(_, windows)| &windows[..]);
+    let trees = trees(sides, other, damaged_windows, &drawn, seed);
     Ok(TraceComparison {
         real: sides.real.counts(),
         generated: sides.generated.counts(),
@@ -214,7 +218,7 @@ pub fn compare_traces(
             scales_s: SCALES_NS.iter().map(|ns| *ns as f64 / 1e9).collect(),
             real: curve(&real.iter().collect::<Vec<_>>()),
             generated: curve(&generated.iter().collect::<Vec<_>>()),
-            poisson: curve(&damaged[0].iter().collect::<Vec<_>>()),
+            poisson: curve(&damaged[0].0.iter().collect::<Vec<_>>()),
         },
         rtt_in_pair: [&real, &generated].map(mean_rtt_step),
         trees,
@@ -357,12 +361,11 @@ fn mean_rtt_step(side: &Side) -> f64 {
 fn trees(
     sides: &TraceSides<'_>,
     other: &Traces,
-    damaged: &[Traces; Damage::ALL.len()],
+    damaged: [&[Window]; Damage::ALL.len()],
     draws: &[Draw],
     seed: u64,
 ) -> Option<TraceTrees> {
     let [real, floor, generated] = [sides.real, other, sides.generated].map(windows);
-    let damaged = damaged.each_ref().map(windows);
     if real.len().min(floor.len()).min(generated.len()) < LEAST_WINDOWS {
         return None;
     }
@@ -391,9 +394,9 @@ fn trees(
         windows: [real.len(), generated.len()],
         generated: to_generated(behaviour),
         floor: to_floor(&floor, behaviour),
-        damaged: [0, 1].map(|i: usize| to_floor(&damaged[i], behaviour)),
+        damaged: [0, 1].map(|i: usize| to_floor(damaged[i], behaviour)),
         generated_with_identifiers: to_generated(identifiers),
         floor_with_identifiers: to_floor(&floor, identifiers),
-        damaged_with_identifiers: [2, 3].map(|i: usize| to_floor(&damaged[i], identifiers)),
+        damaged_with_identifiers: [2, 3].map(|i: usize| to_floor(damaged[i], identifiers)),
     })
 }

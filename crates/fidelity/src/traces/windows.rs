@@ -4,7 +4,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::flow::{TraceFlow, Traces};
+use super::flow::{Client, TraceFlow, Traces};
 use super::observe::{DESTINATIONS, Extent, PORT_STEPS, Relation, open_at_starts, relate};
 use crate::learn::{FeatureRow, WeightedScores, bootstrap_units, learn_and_score};
 use crate::observe::decades;
@@ -14,6 +14,8 @@ use crate::sample::Interval;
 pub(super) const WINDOW: usize = 10;
 /// Greatest number of windows of a client.
 const MOST_WINDOWS: usize = 6;
+/// Number of windows of a side from which on some clients alone have theirs taken.
+const MANY_WINDOWS: usize = 12_000;
 /// Greatest number of windows of a side that trees learn from.
 const MOST_LEARNT: usize = 1_200;
 /// Number of parts of the units that take turns at being held out.
@@ -34,15 +36,22 @@ pub(super) struct Window {
 /// its clients.
 pub(super) fn windows(traces: &Traces) -> Vec<Window> {
     let has_one = traces.captures.len() == 1;
+    let of_client = |client: &Client| (client.len() / WINDOW).min(MOST_WINDOWS);
+    let all: usize = traces.captures.iter().flatten().map(of_client).sum();
+    // Every client, or every second one, or every third one, ...
+    let apart = all.div_ceil(MANY_WINDOWS).max(1);
+    let clients = traces.captures.iter().enumerate().flat_map(|(capture, clients)| {
+        clients.iter().enumerate().map(move |(number, client)| (capture, number, client))
+    });
     let mut found = Vec::new();
-    for (capture, clients) in traces.captures.iter().enumerate() {
-        for (number, client) in clients.iter().enumerate() {
-            let unit = if has_one { number } else { capture };
-            let related = relate(client);
-            let flows = client.chunks_exact(WINDOW).zip(related.chunks_exact(WINDOW));
-            let of_client = flows.take(MOST_WINDOWS);
-            found.extend(of_client.map(|(flows, related)| window(unit, flows, related)));
-        }
+    for (capture, number, client) in
+        clients.filter(|(.., client)| of_client(client) > 0).step_by(apart)
+    {
+        let unit = if has_one { number } else { capture };
+        let related = relate(client);
+        let flows = client.chunks_exact(WINDOW).zip(related.chunks_exact(WINDOW));
+        let of_client = flows.take(MOST_WINDOWS);
+        found.extend(of_client.map(|(flows, related)| window(unit, flows, related)));
     }
     found
 }
@@ -192,4 +201,39 @@ fn score(
     let mut firsts: Vec<[f64; 2]> = scores.into_iter().map(|score| [score, 1.0]).collect();
     let seconds = firsts.split_off(tried[0].len());
     ([firsts, seconds], units)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    #[test]
+    fn of_many_clients_some_are_taken() {
+        let addr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let flow = TraceFlow {
+            start_ns: 0,
+            duration_ns: 0,
+            client: addr,
+            client_port: 1,
+            server: addr,
+            server_port: 1,
+            packets: 1,
+            octets: [0; 2],
+            syn: 0,
+            answer: None,
+            handshake_ns: None,
+            sides: Default::default(),
+        };
+        let of = |clients: usize| {
+            let mut traces = Traces::default();
+            traces.captures = vec![vec![vec![flow; 5 * WINDOW]; clients]];
+            windows(&traces)
+        };
+        assert_eq!(of(100).len(), 500);
+        let many = of(5_000);
+        assert!((8_000..=MANY_WINDOWS).contains(&many.len()), "{}", many.len());
+        assert!(many.iter().any(|window| window.unit > 4_900));
+    }
 }
