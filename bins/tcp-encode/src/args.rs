@@ -78,8 +78,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub flow_log: Option<PathBuf>,
 
-    /// Write a table of the hosts: their addresses, their flows in order of time, and the policies of
-    /// their numbers where five flows or more tell them; Arrow or Parquet by its name. Who went
+    /// Write a table of the hosts: their addresses, their flows in order of time, and the policies
+    /// of their numbers where five flows or more tell them; Arrow or Parquet by its name. Who went
     /// where in which order is a person's
     #[arg(long, value_name = "HOSTS", conflicts_with = "part")]
     pub traces: Option<PathBuf>,

@@ -22,7 +22,7 @@ struct Symbol {
     digits: u32,
     /// Bits of the place in the half octave.
     place_bits: f64,
-    /// What the token is predicted from, the narrowest context first.
+    /// Contexts that the token is predicted from, the narrowest one first.
     contexts: Vec<Vec<u16>>,
 }
 

@@ -26,7 +26,7 @@ pub struct TracedHost {
     pub flows: Vec<u64>,
     /// Number of servers of the trace that the hosts before have used.
     pub shared: u32,
-    /// What the host does.
+    /// Flows of the host, as the skeleton code has them.
     pub skeleton: HostSkeleton,
 }
 
@@ -40,7 +40,7 @@ pub enum TraceError {
         host: u32,
         /// Row that the host names.
         flow: u64,
-        /// Number of rows.
+        /// Number of rows in the dataset.
         rows: u64,
     },
     /// A flow is none of the host that names it.

@@ -1,5 +1,5 @@
-//! Policies of a host, by the numbers of its flows. A policy that the numbers do not tell apart from
-//! another one is none.
+//! Policies of a host, by the numbers of its flows. A policy that the numbers do not tell apart
+//! from another one is none.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! What a flow shows of how its two hosts number their packets.
+//! Numbers of a flow's packets that show how its two hosts number them.
 
 use flowtrack::{Direction, Flow, Packet};
 use tcpwire::{Flags, option_kind};

@@ -1,5 +1,6 @@
 //! Hosts into tokens and back.
 
+use super::error::SkeletonError;
 use super::host::{Anchor, FlowHead, HostSkeleton, SkeletonFlow, Syn};
 use super::parse::{Parser, Step};
 use super::state::{Destination, HostState};
@@ -8,52 +9,6 @@ use crate::TokenId;
 use crate::field::bucket::digits_for;
 use crate::field::vocab::TokenRange;
 use crate::field::{CloseKind, TimeUnit, header, vocab as field};
-
-/// Reason for which a host cannot be encoded, or tokens cannot be decoded.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum SkeletonError {
-    /// The host has no flow, so that it has no SYN either.
-    #[error("the host has no flows")]
-    Empty,
-    /// A flow holds a value that the code does not express.
-    #[error("flow {index} of the host (from 0): expected {expected}, found {found}")]
-    Flow {
-        /// Index of the flow, counted from 0.
-        index: usize,
-        /// Values that the code expresses.
-        expected: &'static str,
-        /// Value of the flow.
-        found: String,
-    },
-    /// A token that may not follow the ones before it.
-    #[error("token {index} (from 0): expected {expected}, found {found} ({meaning})")]
-    Misplaced {
-        /// Index of the token, counted from 0.
-        index: usize,
-        /// Kind of tokens that may stand at this index.
-        expected: &'static str,
-        /// Id of the token found.
-        found: TokenId,
-        /// Name of the token found.
-        meaning: String,
-    },
-    /// The tokens end before the host does.
-    #[error("token {index} (from 0): expected {expected}, found the end of the tokens")]
-    Truncated {
-        /// Number of tokens.
-        index: usize,
-        /// Kind of tokens that may stand at this index.
-        expected: &'static str,
-    },
-    /// There are other ends than the tokens have flows.
-    #[error("ends of the host's flows: expected {expected}, found {found}")]
-    Ends {
-        /// Number of flows in the tokens.
-        expected: usize,
-        /// Number of ends.
-        found: usize,
-    },
-}
 
 /// Encodes a host: appends its tokens to `out`. `shared` is the number of servers that the hosts
 /// before it in the trace have used.
@@ -86,6 +41,7 @@ fn encode_all(
     writer.version(first.syn.is_v6);
     writer.gap(vocab::WHILE, host.since_ns, 0)?;
     writer.syn(&first.syn, 0)?;
+    // The first flow finds its SYN there, as if a flow with it had been before.
     state.begin(&first.syn);
     let mut before: Option<&SkeletonFlow> = None;
     for (index, flow) in host.flows.iter().enumerate() {
@@ -186,6 +142,7 @@ impl Writer<'_> {
             .destination(head.server, head.port)
             .ok_or_else(|| wrong(index, "servers numbered by first use", head.server))?;
         self.destination(destination, head.port, state, index)?;
+        // Nearly all flows of a pair have one SYN, which takes no token.
         if state.expected_syn(destination) != Some(&head.syn) {
             match state.syn_rank(&head.syn).filter(|rank| *rank < vocab::SYN.count()) {
                 Some(rank) => self.out.push(vocab::SYN.at(rank)),
@@ -267,6 +224,7 @@ pub fn decode(
     }
     let mut flows: Vec<SkeletonFlow> = Vec::with_capacity(heads.len());
     for (head, end_ns) in heads.into_iter().zip(ends_ns) {
+        // A gap counts from a flow that is placed already.
         let before = flows.last().map_or((0, 0), |flow| (flow.start_ns, flow.end_ns));
         flows.push(SkeletonFlow {
             start_ns: head.start_ns(before),

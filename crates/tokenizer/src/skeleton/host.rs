@@ -3,7 +3,8 @@
 use crate::TokenId;
 use crate::field::{SessionClass, TimeUnit, vocab as field};
 
-/// SYN of a host: the tokens of the flow code that a flow's first packet begins with, up to its TTL.
+/// SYN of a host: the tokens of the flow code that a flow's first packet begins with, up to its
+/// TTL.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Syn {
     /// Whether the flow has IPv6 addresses.
@@ -106,6 +107,7 @@ pub fn syn_of(tokens: &[TokenId]) -> Option<Syn> {
     if !is_syn(tokens[start]) {
         return None;
     }
+    // Identification, flow label and time are last in a packet, and are not the SYN's habit.
     let rest = &tokens[start..];
     let is_after_ttl =
         |token: &TokenId| *token >= field::DF.first && field::DIGIT.arg(*token).is_none();

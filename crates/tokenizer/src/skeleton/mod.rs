@@ -35,6 +35,7 @@
 
 mod code;
 pub mod doc;
+mod error;
 mod host;
 mod mask;
 mod parse;
@@ -42,7 +43,8 @@ mod state;
 mod time;
 pub mod vocab;
 
-pub use code::{SkeletonError, decode, encode};
+pub use code::{decode, encode};
+pub use error::SkeletonError;
 pub use host::{Anchor, FlowHead, HostSkeleton, SkeletonFlow, Syn, syn_of};
 pub use mask::Mask;
 pub use parse::{Parser, Step};

@@ -1,6 +1,6 @@
 //! The grammar of a host: which tokens may come next, and what those so far say.
 
-use super::code::SkeletonError;
+use super::error::SkeletonError;
 use super::host::{Anchor, FlowHead, Syn, is_syn};
 use super::mask::Mask;
 use super::state::{Destination, HostState};
@@ -16,7 +16,7 @@ use crate::field::{
 /// Result of a token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// The host goes on.
+    /// The token is within a flow, or before the first one.
     More,
     /// The token was the last one of a flow.
     Flow(Box<FlowHead>),
@@ -240,6 +240,7 @@ impl Parser {
         let said = said.iter().filter(|token| field::PACKET.arg(*token).is_none());
         said.filter_map(vocab::from_field).for_each(|id| mask.set(id));
         if may_end(grammar) {
+            // What follows the SYN depends on the flows so far alone.
             let next = Parser { state: self.after_syn(), ..Parser::at(&self.host) };
             for token in next.allowed_next().iter() {
                 mask.set(token);
@@ -358,6 +359,7 @@ impl Parser {
 
     fn read_version(&mut self, said: Option<TokenId>) {
         let version = said.and_then(|said| field::FLOW.arg(said)).unwrap_or(0);
+        // A host says its unit once; another SYN may have the other IP version.
         let is_first = self.since_ns.is_none();
         if is_first {
             self.unit = TimeUnit::ALL[version % 2];
@@ -381,7 +383,7 @@ impl Parser {
             self.state = State::Syn;
             return Step::More;
         }
-        // The token is the first one behind the SYN.
+        // The token is the first one behind the SYN: the mask has no other here.
         if let Some((_, syn)) = self.spelled.take() {
             if self.anchor == Anchor::First {
                 self.host.begin(&syn);
@@ -410,6 +412,7 @@ impl Parser {
             self.state = State::Port;
             return;
         };
+        // The mask offers no raw destination where nothing is known: then the bound is unused.
         let max = count.saturating_sub(1);
         self.digits = Digits { left: 3, max, ..Digits::default() };
         self.state = State::Digits(number);
@@ -462,6 +465,7 @@ impl Parser {
         let port = port.unwrap_or(self.port);
         let expected = || self.host.expected_syn(destination).cloned();
         let none = Syn { is_v6: false, tokens: Vec::new() };
+        // A SYN that is not said is the expected one.
         let syn = self.syn.take().or_else(expected).unwrap_or(none);
         let (anchor, class) = (self.anchor, self.class);
         let head = FlowHead { anchor, gap_ns: self.gap_ns, server, port, syn, class, length_class };
@@ -486,6 +490,7 @@ fn syn_grammar(is_v6: bool, unit: TimeUnit) -> Grammar {
 
 /// Returns whether the packet's tokens may go on with its time: then no option is unfinished.
 fn may_end(grammar: &Grammar) -> bool {
+    // Where a time may come next, no field is unfinished; digits of one may be.
     let said = grammar.allowed_next();
     said.contains(field::TIME.at(0)) && !said.contains(field::DIGIT.at(0))
 }

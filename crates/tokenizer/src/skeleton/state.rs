@@ -1,4 +1,4 @@
-//! What a host has done so far: the state that encoder and decoder share.
+//! State of a host that encoder and decoder share: its pairs, servers and SYNs so far.
 
 use super::host::{FlowHead, Syn};
 
@@ -145,6 +145,7 @@ impl HostState {
 
     /// Adds a SYN of the host, or marks it as the last used one.
     fn use_syn(&mut self, syn: &Syn) -> usize {
+        // A host has few SYNs, most have one: a search is as fast as a table.
         let known = self.syns.iter().position(|known| known == syn);
         let index = known.unwrap_or_else(|| {
             self.syns.push(syn.clone());
@@ -164,6 +165,7 @@ impl HostState {
         let syn = self.use_syn(&head.syn);
         let known = self.servers.iter().position(|server| server.number == head.server);
         let server = known.unwrap_or_else(|| {
+            // Servers of hosts before have the lower numbers.
             self.new += u32::from(head.server >= self.shared);
             self.servers.push(Server { number: head.server, syn });
             self.servers.len() - 1
@@ -192,6 +194,7 @@ fn rank(last: &[usize], index: usize) -> usize {
 
 /// Marks an index as the last used one.
 fn touch(last: &mut Vec<usize>, index: usize) {
+    // The order of all others stays.
     last.retain(|known| *known != index);
     last.push(index);
 }

@@ -17,7 +17,8 @@ table! {
     WHILE, 97, "while", "gap", "by bucket",
         "start: time since the start of the flow before, or of the host before, by bucket";
     PAIR, 8, "pair", "destination", "0", "server and port of the k-th last pair";
-    PAIR_RAW, 1, "pair.raw", "destination", "3", "server and port: pair of this number, by first use";
+    PAIR_RAW, 1, "pair.raw", "destination", "3",
+        "server and port: pair of this number, by first use";
     SERVER, 4, "server", "destination", "0", "the k-th last server; a port follows";
     SERVER_RAW, 1, "server.raw", "destination", "3",
         "server of this number, by first use; a port follows";
