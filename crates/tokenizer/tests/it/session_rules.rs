@@ -278,6 +278,70 @@ fn a_payload_may_come_again_with_new_octets_or_with_its_fin() {
     check(&old, &[(vocab::LEN_MULTIPLE.at(0), false), (vocab::LEN.at(0), false), (NOW, true)]);
 }
 
+/// Returns the tokens of a SYN and a SYN-ACK that agree on SACK and on timestamps, with wide
+/// windows, and of the ACK behind them.
+fn established_with_sack() -> Vec<TokenId> {
+    let offer = [WIDE, vocab::LAYOUT.at(19), vocab::MSS.at(0)];
+    let syn = [&[packet(Client, Syn)], &offer[..], &[NOW]].concat();
+    let syn_ack = [&[acking(Server, SynAck)], &offer[..], &[NOW]].concat();
+    let ack = [acking(Client, Ack), NOW];
+    [&header(CloseKind::Graceful)[..], &syn, &syn_ack, &ack].concat()
+}
+
+#[test]
+fn sack_blocks_may_stand_in_front_of_their_padding_or_in_a_list() {
+    let behind = [data(Client, Ack), vocab::SEQ_SKIP.at(0), NOW, packet(Server, Ack)];
+    let nothing = [data(Client, Ack), NOW, acking(Server, Ack)];
+    let padded = vocab::LAYOUT.at(22);
+    let tokens = then(established_with_sack(), &behind);
+    check(&tokens, &[(padded, true), (vocab::OPT_LIST.first, true)]);
+    // Without timestamps first, since each packet has them (RFC 7323, section 3.2).
+    let list = then(tokens, &[vocab::OPT_LIST.first]);
+    check(&list, &[(vocab::OPT_SACK.at(2), true), (vocab::OPT_SACK.at(3), false)]);
+    let listed = then(list, &[vocab::OPT_TS.first, vocab::OPT_SACK.at(0)]);
+    let block = then(listed, &[vocab::SACK_AT.at(0), vocab::SACK_COUNT.at(0)]);
+    check(&block, &[(vocab::OPT_SACK.at(0), false), (vocab::OPT_NOP.first, true)]);
+    // Octets below the acknowledgment came twice, in one block.
+    let below = then(then(established_with_sack(), &nothing), &[vocab::OPT_LIST.first]);
+    check(&below, &[(vocab::OPT_SACK.at(0), true), (vocab::OPT_SACK.at(1), false)]);
+    let plain = then(established(CloseKind::Graceful, WIDE), &behind);
+    check(&plain, &[(padded, false), (vocab::OPT_LIST.first, false)]);
+}
+
+#[test]
+fn a_later_sack_block_may_be_of_what_came_twice_above_the_acknowledgment() {
+    let again = [data(Client, Ack), vocab::SEQ_OLD.at(0), NOW];
+    let twice = [&[data(Client, Ack), vocab::SEQ_SKIP.at(0), NOW], &again[..]].concat();
+    let tokens = then(established_with_sack(), &twice);
+    let block = [vocab::SACK_AT.at(0), vocab::SACK_COUNT.at(0)];
+    let second = [&[packet(Server, Ack), vocab::LAYOUT.at(7)], &block[..]].concat();
+    check(&then(tokens, &second), &[(vocab::SACK_DUP.at(0), true), (vocab::SACK_DUP.at(1), false)]);
+    // What came twice is acknowledged.
+    let below = [&[data(Client, Ack), NOW], &again[..], &[acking(Server, Ack), NOW]].concat();
+    let skip = [data(Client, Ack), vocab::SEQ_SKIP.at(0), NOW];
+    let tokens = then(established_with_sack(), &[&below[..], &skip].concat());
+    check(&then(tokens, &second), &[(vocab::SACK_DUP.at(0), false)]);
+}
+
+#[test]
+fn old_octets_may_carry_a_new_acknowledgment_until_the_first_fin() {
+    let acked = [data(Client, Ack), NOW, acking(Server, Ack), NOW, data(Server, Ack), NOW];
+    let tokens = then(established(CloseKind::Graceful, WIDE), &acked);
+    let old = data(Client, Ack) + 1;
+    check(&then(tokens.clone(), &[old]), &[(vocab::SEQ_BACK.first, true)]);
+    let fin = then(tokens, &[packet(Server, FinAck), NOW, old]);
+    check(&fin, &[(vocab::SEQ_BACK.first, false)]);
+}
+
+#[test]
+fn what_fills_a_hole_may_go_on_over_what_came() {
+    let skip = [data(Client, Ack), vocab::SEQ_SKIP.at(0), NOW];
+    let fill = [data(Client, Ack), vocab::SEQ_HOLE.at(0)];
+    let tokens = then(established(CloseKind::Graceful, WIDE), &[&skip[..], &fill].concat());
+    // Two segments of 1,460 octets: the hole and the payload behind it.
+    check(&tokens, &[(vocab::LEN_MULTIPLE.at(0), true), (vocab::LEN_MULTIPLE.at(1), false)]);
+}
+
 #[test]
 fn what_comes_again_may_have_its_ip_identification() {
     let counted = [data(Client, Ack), vocab::ID.at(3), NOW];

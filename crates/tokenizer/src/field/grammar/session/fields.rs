@@ -38,6 +38,8 @@ const MAX_RAW: i64 = 1 << 30;
 const MAX_HOLES: usize = 16;
 /// Number of spare packets above which a packet is captured before its side's FIN.
 const SPARE_TO_OVERTAKE: u64 = 4;
+/// Index in [`LAYOUTS`] of timestamps and one SACK block in front of their padding.
+const SACK_BEFORE_PADDING: usize = 22;
 /// Least maximum segment size that a session may spell in digits.
 const MIN_MSS: u64 = 64;
 /// Greatest number of ticks by which a TSval may move on in digits.
@@ -373,8 +375,9 @@ impl Session<'_> {
                 1
             }
             FlagPattern::Rst | FlagPattern::RstAck => least_reset(space),
-            // Nobody who watches takes an acknowledgment from octets that were acknowledged.
-            _ if advances_ack => space.snd_una(),
+            // Nobody who watches takes an acknowledgment from octets that were acknowledged: it has
+            // to come again.
+            _ if advances_ack && self.needs_each_ack() => space.snd_una(),
             _ => 1,
         };
         // A payload that comes again begins before the FIN's number, and ends there if the FIN
@@ -384,12 +387,18 @@ impl Session<'_> {
         (first, (space.snd_nxt() - least).clamp(0, most as i64).unsigned_abs())
     }
 
+    /// Returns whether each acknowledgment has to be one that observers take: while the session
+    /// closes.
+    fn needs_each_ack(&self) -> bool {
+        self.state.has_fin() || self.progress.has_reset || self.must_close()
+    }
+
     /// Returns the bounds of a distance of 32 bits from the next sequence number, for payload that
     /// comes again from further behind than 16 bits say.
     fn raw_back(&self) -> Option<(u64, u64)> {
         let PacketKind { direction: d, advances_ack, .. } = self.delta.kind;
         let space = &self.state.sides[d.index()].space;
-        let least = if advances_ack { space.snd_una() } else { 1 };
+        let least = if advances_ack && self.needs_each_ack() { space.snd_una() } else { 1 };
         let back = (space.snd_nxt() - least).clamp(0, MAX_RAW).unsigned_abs();
         let range = ((1 << 32) - back, (1 << 32) - (u64::from(u16::MAX) + 1));
         (range.0 <= range.1).then_some(range)
@@ -794,8 +803,13 @@ impl Session<'_> {
                 let (first, most) = if has_timestamps { (6, 3) } else { (2, 4) };
                 let above = if self.sackable_octets() > 0 { most } else { 0 };
                 let below = usize::from(self.repeatable_octets() > 0);
-                if self.state.agreed(|o| o.sack) {
-                    mask.set_run(vocab::LAYOUT.at(first), above.max(below));
+                let blocks = if self.state.agreed(|o| o.sack) { above.max(below) } else { 0 };
+                mask.set_run(vocab::LAYOUT.at(first), blocks);
+                if blocks > 0 {
+                    mask.set(vocab::OPT_LIST.first);
+                }
+                if blocks > 0 && has_timestamps {
+                    mask.set(vocab::LAYOUT.at(SACK_BEFORE_PADDING));
                 }
                 if self.may_carry_counters() {
                     mask.set(vocab::OPT_LIST.first);
@@ -821,14 +835,25 @@ impl Session<'_> {
         }
     }
 
-    /// Adds the elements of a list of options with counters of Accurate ECN behind the SYNs:
-    /// timestamps, if both sides have them (RFC 7323, section 3.2), then one option of counters.
-    fn counter_elements(&self, mask: &mut Mask) {
+    /// Adds the elements of a list of options behind the SYNs: timestamps, if both sides have them
+    /// (RFC 7323, section 3.2), blocks of SACK, counters of Accurate ECN.
+    fn elements_behind_syns(&self, mask: &mut Mask) {
         let total = self.parser.option_room();
         let lacks_timestamps = self.state.agreed(|o| o.timestamps) && !self.parser.has_timestamps();
+        let list = &self.delta.elements.list;
         let has_counters =
-            self.delta.elements.list.iter().any(|e| matches!(e, Element::Raw { .. }));
+            !self.may_carry_counters() || list.iter().any(|e| matches!(e, Element::Raw { .. }));
         let reserved = if lacks_timestamps { Element::Ts.octets() } else { 0 };
+        let may_sack =
+            self.state.agreed(|o| o.sack) && !list.iter().any(|e| matches!(e, Element::Sack(_)));
+        if may_sack {
+            let most = match self.sackable_octets() > 0 {
+                true => vocab::OPT_SACK.count(),
+                false => usize::from(self.repeatable_octets() > 0),
+            };
+            let fits = |&n: &u8| reserved + Element::Sack(n).octets() <= total;
+            mask.set_first(vocab::OPT_SACK, (1..=most as u8).take_while(fits).count());
+        }
         if total > reserved {
             mask.set(vocab::OPT_NOP.first);
         }
@@ -846,7 +871,7 @@ impl Session<'_> {
     /// twice.
     pub(super) fn elements(&self, mask: &mut Mask) {
         if !self.delta.kind.pattern.is_syn() {
-            return self.counter_elements(mask);
+            return self.elements_behind_syns(mask);
         }
         let total = self.parser.option_room();
         let reserved = if self.lacks_fast_open() { FAST_OPEN_OCTETS } else { 0 };
@@ -963,8 +988,14 @@ impl Session<'_> {
         if self.sackable_octets() > 0 || (is_first && self.repeatable_octets() > 0) {
             mask.set(vocab::SACK_RAW.first);
         }
-        if is_first {
-            mask.set_first(vocab::SACK_DUP, self.peer_space().repeated().count());
+        // Of what came twice, later blocks hold what is above the acknowledgment (RFC 2018, section
+        // 4).
+        let ack = self.state.decoded_ack(self.delta);
+        let end = self.peer_space().snd_nxt();
+        for (k, range) in self.peer_space().repeated().enumerate() {
+            if is_first || (range.start > ack && range.end <= end) {
+                mask.set(vocab::SACK_DUP.at(k));
+            }
         }
     }
 

@@ -72,7 +72,12 @@ impl Session<'_> {
         }
         let space = &self.state.sides[d.index()].space;
         if let SeqDelta::FillHole(k) = self.delta.seq {
-            let octets = space.hole(k.into()).map_or(0, |hole| hole.end - hole.start);
+            // RFC 9293, section 3.8.1: a segment that fills a hole may go on over what came.
+            let end = space.snd_nxt() - i64::from(space.fin().is_some());
+            let octets = space.hole(k.into()).map_or(0, |hole| match self.must_close() {
+                true => hole.end - hole.start,
+                false => end - hole.start,
+            });
             return octets.unsigned_abs().min(MAX_PAYLOAD);
         }
         // RFC 9293, section 3.8.1: what comes again may have new octets behind it, until the FIN.
