@@ -58,6 +58,8 @@ def main(out):
     complete = c["flows_kept"]
     rows.append(("", f"{complete:,} ({share(complete, c['conversations'])}) complete when the capture is read again"))
     rows.append(("capture", f"{d['packets']:,} packets in {out / 'generated.pcap'}"))
+    if (out / "trace.svg").exists():
+        rows.append(("  flows over time", str(out / "trace.svg")))
     rows += compared(out)
     width = max(len(head) for head, _ in rows) + 2
     print()

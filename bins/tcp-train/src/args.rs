@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use clikit::Common;
 use dataset::RunPart;
 
+use crate::level::Level;
+
 /// Trains a model on a token dataset, and generates token datasets with it.
 ///
 /// Exit codes: 0 all done; 1 done, but something was left out and named (a training run that was
@@ -62,6 +64,14 @@ pub struct Train {
     #[command(flatten)]
     pub reading: Reading,
 
+    /// Sequences that the model learns
+    #[arg(long, value_enum, default_value = "flow")]
+    pub level: Level,
+
+    /// The hosts table of the dataset, for --level trace: `tcp-encode --traces`
+    #[arg(long, value_name = "HOSTS", required_if_eq("level", "trace"))]
+    pub traces: Option<PathBuf>,
+
     /// The model folder to create
     #[arg(long, alias = "output_dir", value_name = "FOLDER")]
     pub output_dir: PathBuf,
@@ -89,6 +99,7 @@ impl Train {
             checkpoint_path: self.output_dir.clone(),
             input_dir: self.input_dir.clone(),
             reading: self.reading,
+            traces: self.traces.clone(),
             output_dir: self.output_dir.clone(),
             changes: Changes::default(),
             machine: self.machine.clone(),
@@ -112,6 +123,10 @@ pub struct Resume {
 
     #[command(flatten)]
     pub reading: Reading,
+
+    /// The hosts table of the dataset, for a model of --level trace
+    #[arg(long, value_name = "HOSTS")]
+    pub traces: Option<PathBuf>,
 
     /// The model folder to write: that of the stopped run, or another
     #[arg(long, alias = "output_dir", value_name = "FOLDER")]
@@ -267,6 +282,26 @@ pub struct Generate {
     /// is whole and may exceed it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub packets: Option<u64>,
+
+    /// Generate a trace: hosts by this model of `train --level trace`, each with its flows by the
+    /// model of --checkpoint-path. Rows are in order of their starts; the second flow to a server
+    /// is answered as the first one was
+    #[arg(long, value_name = "MODEL", requires = "traces")]
+    pub trace: Option<PathBuf>,
+
+    /// The hosts table of the trace to write, for `tcp-decode --hosts`: Arrow or Parquet by its
+    /// name
+    #[arg(long, value_name = "HOSTS", requires = "trace")]
+    pub traces: Option<PathBuf>,
+
+    /// Hosts of the trace [default: 100, or as many as --flows and --duration need]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(requires = "trace")]
+    pub hosts: Option<u64>,
+
+    /// Time in which the flows of the trace start: 30s, 10m, 1h
+    #[arg(long, value_name = "TIME", value_parser = duration_ns, requires = "trace")]
+    pub duration: Option<i64>,
 
     /// Generate the I-th of N parts of the flows, for N processes on one machine or several. The
     /// flows of all parts are those of one run. Parts wait in the folder DATASET.parts for --join
@@ -614,6 +649,19 @@ pub enum Format {
     Arrow,
     /// Apache Parquet file format
     Parquet,
+}
+
+/// Parses a time with a unit, `90s`, `15m` or `1h`, and returns nanoseconds.
+fn duration_ns(text: &str) -> Result<i64, String> {
+    let units = [("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let seconds = units.into_iter().find_map(|(unit, seconds)| {
+        let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
+        Some(number * seconds)
+    });
+    match seconds {
+        Some(seconds) if seconds > 0.0 && seconds <= 1e9 => Ok((seconds * 1e9) as i64),
+        _ => Err("expected a time above 0 with its unit: 30s, 10m, 1h".to_owned()),
+    }
 }
 
 /// Parses a number of packets.

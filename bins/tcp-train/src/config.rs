@@ -1,10 +1,12 @@
 //! config.json: the architecture of a model, the settings of its training run and its tokens.
 
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 use linformer::ModelConfig;
 use serde::{Deserialize, Serialize};
 use tokenizer::field;
 
+use crate::level::Level;
 use crate::ports::SeenServerPorts;
 use crate::settings::Settings;
 
@@ -37,9 +39,10 @@ impl Config {
     /// Returns the configuration of a model that a run with these settings trains.
     #[must_use]
     pub fn new(settings: &Settings, server_ports: SeenServerPorts) -> Config {
+        let (name, version) = settings.level().unwrap_or(Level::Flow).code();
         Config {
-            token_code: field::NAME.to_owned(),
-            token_version: field::VERSION,
+            token_code: name.to_owned(),
+            token_version: version,
             tool: concat!("tcp-train ", env!("CARGO_PKG_VERSION")).to_owned(),
             model: settings.model.clone(),
             settings: settings.clone(),
@@ -62,12 +65,12 @@ impl Config {
     /// size than this program's.
     pub fn from_text(text: &str) -> anyhow::Result<Config> {
         let config: Config = serde_json::from_str(text)?;
-        if (config.token_code.as_str(), config.token_version) != (field::NAME, field::VERSION) {
+        let Some(level) = config.code_level() else {
             let found = format!("{} version {}", config.token_code, config.token_version);
             bail!("expected tokens {} version {}, found {found}", field::NAME, field::VERSION);
-        }
-        if config.model.vocab_size != field::VOCAB_SIZE {
-            let (expected, found) = (field::VOCAB_SIZE, config.model.vocab_size);
+        };
+        if config.model.vocab_size != level.vocab_size() {
+            let (expected, found) = (level.vocab_size(), config.model.vocab_size);
             bail!(
                 "model.vocab_size: expected {expected}, as many tokens as the code has, found \
                  {found}"
@@ -75,5 +78,16 @@ impl Config {
         }
         config.model.check()?;
         Ok(config)
+    }
+
+    /// Returns the level of the model.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.code_level().unwrap_or(Level::Flow)
+    }
+
+    fn code_level(&self) -> Option<Level> {
+        let code = (self.token_code.as_str(), self.token_version);
+        Level::value_variants().iter().copied().find(|level| level.code() == code)
     }
 }

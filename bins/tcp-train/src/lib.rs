@@ -16,6 +16,8 @@ pub mod fields;
 #[doc(hidden)]
 pub mod fuzzing;
 #[doc(hidden)]
+pub mod level;
+#[doc(hidden)]
 pub mod ports;
 #[doc(hidden)]
 pub mod schedule;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokenizer::field;
 
 use crate::args::{Changes, Preset};
+use crate::level::Level;
 use crate::schedule::Schedule;
 
 /// Names of settings that differ from the key they are written under, as `(name, key)`. Both are
@@ -74,8 +75,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Returns the settings of a preset, for the vocabulary of the `field` token code.
-    fn preset(preset: Preset) -> Settings {
+    /// Returns the settings of a preset, for the vocabulary of a level's code.
+    fn preset(preset: Preset, level: Level) -> Settings {
         let tiny = Settings {
             seed: 1,
             epochs: 30,
@@ -125,7 +126,7 @@ impl Settings {
                 ..long
             },
         };
-        settings.model.vocab_size = field::VOCAB_SIZE;
+        settings.model.vocab_size = level.vocab_size();
         settings
     }
 
@@ -134,7 +135,29 @@ impl Settings {
     /// # Errors
     /// As [`Settings::changed`].
     pub fn fresh(preset: Preset, changes: &Changes) -> anyhow::Result<Settings> {
-        Settings::preset(preset).changed(changes)
+        Settings::fresh_at(Level::Flow, preset, changes)
+    }
+
+    /// Returns the settings of a fresh run of a level.
+    ///
+    /// # Errors
+    /// As [`Settings::changed`].
+    pub fn fresh_at(level: Level, preset: Preset, changes: &Changes) -> anyhow::Result<Settings> {
+        let settings = Settings::preset(preset, level).changed(changes)?;
+        match settings.level() {
+            Some(found) if found == level => Ok(settings),
+            _ => bail!(
+                "settings: model.vocab_size: expected {}, the token ids of the code, found {}",
+                level.vocab_size(),
+                settings.model.vocab_size
+            ),
+        }
+    }
+
+    /// Returns the level of the model that a run with these settings trains.
+    #[must_use]
+    pub fn level(&self) -> Option<Level> {
+        Level::of_vocab_size(self.model.vocab_size)
     }
 
     /// Returns these settings with the changes of the `--config` file, then of `--set`, then of the
@@ -234,7 +257,7 @@ impl Settings {
         if let Some((key, expected, _)) = rules.iter().find(|(_, _, is_met)| !is_met) {
             bail!("settings: {key}: expected {expected}");
         }
-        if self.model.vocab_size != field::VOCAB_SIZE {
+        if self.level().is_none() {
             let found = self.model.vocab_size;
             bail!(
                 "settings: model.vocab_size: expected {}, the token ids of the code, found {found}",

@@ -12,9 +12,25 @@ use dataset::{
 use linformer::Batch;
 use tokenizer::{FlowIdentity, field};
 
+use super::trace;
 use crate::args::{Reading, TokenCode};
+use crate::level::Level;
 use crate::ports::SeenServerPorts;
 use crate::settings::Settings;
+
+/// Sequences to train on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sequences<'a> {
+    /// Flows of a dataset.
+    Flows(&'a Path),
+    /// Hosts of a dataset by its hosts table.
+    Hosts {
+        /// Path of the dataset.
+        dataset: &'a Path,
+        /// Path of the hosts table.
+        hosts: &'a Path,
+    },
+}
 
 /// Distinct flows of a dataset, split into training, validation and test flows. Flows are known by
 /// their index among the distinct ones.
@@ -43,7 +59,7 @@ impl SplitDataset {
     /// # Errors
     /// If the dataset cannot be read, is of another token code, or holds no flows.
     pub(crate) fn load(
-        path: &Path,
+        sequences: &Sequences<'_>,
         reading: Reading,
         output: &Path,
         settings: &Settings,
@@ -51,11 +67,16 @@ impl SplitDataset {
     ) -> anyhow::Result<SplitDataset> {
         let scratch = existing_ancestor(output);
         let most = u32::try_from(settings.max_repeats).unwrap_or(u32::MAX);
+        let (path, level) = match *sequences {
+            Sequences::Flows(path) => (path, Level::Flow),
+            Sequences::Hosts { dataset, .. } => (dataset, Level::Trace),
+        };
+        let is_flows = level == Level::Flow;
         let near_duplicates =
-            (most > 0).then_some(NearDuplicates { max: most, signature: without_time });
-        let check = TokenCheck::Flows;
-        let options =
-            CorpusOptions { vocab_size: field::VOCAB_SIZE, scratch, near_duplicates, check };
+            (most > 0 && is_flows).then_some(NearDuplicates { max: most, signature: without_time });
+        let check = if is_flows { TokenCheck::Flows } else { TokenCheck::Ids };
+        let vocab_size = level.vocab_size();
+        let options = CorpusOptions { vocab_size, scratch, near_duplicates, check };
         let read = ReadOptions {
             accepted: &[RowCodec::Field.id()],
             token_code: reading.token_code.map(|TokenCode::Field| RowCodec::Field.id()),
@@ -63,19 +84,21 @@ impl SplitDataset {
         };
         let progress = console.progress("reading flows", None, Unit::Items);
         let stream = is_dash(path).then(|| spool_stdin(&options.scratch)).transpose()?;
-        let corpus = Corpus::open(
-            stream.as_ref().map_or(path, |file| file.path()),
-            &read,
-            &options,
-            |_| progress.inc(1),
-        )?;
+        let flows = stream.as_ref().map_or(path, |file| file.path());
+        let corpus = match *sequences {
+            Sequences::Flows(_) => Corpus::open(flows, &read, &options, |_| progress.inc(1))?,
+            Sequences::Hosts { hosts, .. } => {
+                let file = trace::skeleton_file(flows, hosts, &read, &options.scratch)?;
+                let read = ReadOptions::accepting(&[trace::SKELETON]);
+                Corpus::open(file.path(), &read, &options, |_| progress.inc(1))?
+            }
+        };
         progress.finish();
         let found = corpus.meta().vocab_size as usize;
-        if found != field::VOCAB_SIZE {
+        if found != vocab_size {
             bail!(
-                "{}: vocab_size: expected {}, the token ids of the code, found {found}",
+                "{}: vocab_size: expected {vocab_size}, the token ids of the code, found {found}",
                 path.display(),
-                field::VOCAB_SIZE
             );
         }
         if corpus.is_empty() {

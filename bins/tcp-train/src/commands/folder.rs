@@ -9,6 +9,7 @@ use atomic_output::{AtomicFile, FolderLock};
 use linformer::{Device, Model, ModelError, Trainer};
 
 use crate::config::Config;
+use crate::level::Level;
 
 /// Weights with the lowest validation loss so far.
 pub(crate) const MODEL: &str = "model.safetensors";
@@ -131,14 +132,26 @@ pub(crate) fn weights_at(path: &Path) -> PathBuf {
     }
 }
 
-/// Reads a model from a file of weights or a training state, or from a model folder.
+/// Reads a model of flows from a file of weights or a training state, or from a model folder.
 pub(crate) fn read_model(path: &Path, device: Device) -> anyhow::Result<Model> {
+    read_model_of(path, Level::Flow, device)
+}
+
+/// Like [`read_model`], for a model of a level.
+///
+/// # Errors
+/// Also if the model is of another level.
+pub(crate) fn read_model_of(path: &Path, level: Level, device: Device) -> anyhow::Result<Model> {
     let file = weights_at(path);
     if !file.exists() {
         bail!("{}: expected a model folder, or a model or checkpoint in one", path.display());
     }
     let config_path = file.with_file_name(CONFIG);
     let config = Config::read(&config_path)?;
+    if config.level() != level {
+        let (expected, found) = (level.model_name(), config.level().model_name());
+        bail!("{}: expected {expected}, found {found}", path.display());
+    }
     if linformer::is_training_state(&file)
         .map_err(|error| with_fallback_hint(error, &file, CHECKPOINT))?
     {

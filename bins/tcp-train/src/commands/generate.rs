@@ -19,6 +19,7 @@ use super::folder;
 use super::memory::peak_memory;
 use super::parts;
 use super::summary::GenerateSummary;
+use super::trace;
 use crate::args::{Constrain, Ends, Format, Generate};
 use crate::config::Config;
 
@@ -52,6 +53,9 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
     }
     if !is_dash(&args.output_dir) {
         Destination::at(&args.output_dir, asked_format(args)).ensure_free(args.force)?;
+    }
+    if args.trace.is_some() {
+        return trace::generate(args, console);
     }
     let device = linformer::device(&args.machine.device)?;
     let model = folder::read_model(&args.checkpoint_path, linformer::Device::Cpu)?;
@@ -107,7 +111,10 @@ pub(crate) fn generate(args: &Generate, console: &Console) -> anyhow::Result<()>
 }
 
 /// Returns the generator of a device; a program without CUDA's kernels generates on the CPU.
-fn generator(device: linformer::Device, decoder: linformer::Decoder) -> anyhow::Result<Generator> {
+pub(super) fn generator(
+    device: linformer::Device,
+    decoder: linformer::Decoder,
+) -> anyhow::Result<Generator> {
     if let Some(generator) = Generator::on(device, decoder.clone())? {
         return Ok(generator);
     }
@@ -191,12 +198,12 @@ fn report_missing(args: &Generate, summary: &GenerateSummary, console: &Console)
 }
 
 /// Returns how tokens are drawn from the distribution of the model.
-fn sampling(args: &Generate) -> Sampling {
+pub(super) fn sampling(args: &Generate) -> Sampling {
     Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p }
 }
 
 /// Returns the job that the generator runs.
-fn job(args: &Generate, generator: &Generator, prompts: Vec<Prompt>) -> Job {
+pub(super) fn job(args: &Generate, generator: &Generator, prompts: Vec<Prompt>) -> Job {
     let max_tokens = args.max_packets_per_flow.saturating_add(16).saturating_mul(TOKENS_PER_PACKET);
     Job {
         sequences: sequences(args),
@@ -256,14 +263,14 @@ fn write_flow(
 }
 
 /// Output dataset, and the decoder that its rows are summarized with.
-struct Output {
+pub(super) struct Output {
     decoder: RowDecoder,
-    sink: Sink<'static>,
+    pub(super) sink: Sink<'static>,
 }
 
 impl Output {
     /// Creates the output that `--output-dir`, `--format` and `--force` describe.
-    fn create(
+    pub(super) fn create(
         args: &Generate,
         part: Option<&PartRun>,
         console: &Console,
@@ -327,6 +334,8 @@ fn meta(args: &Generate) -> DatasetMeta {
         ("top-p", args.top_p.to_string()),
         ("min-packets-per-flow", args.min_packets_per_flow.to_string()),
         ("max-packets-per-flow", args.max_packets_per_flow.to_string()),
+        ("hosts", args.hosts.map_or(String::new(), |n| n.to_string())),
+        ("duration-ns", args.duration.map_or(String::new(), |ns| ns.to_string())),
     ];
     let options = options
         .into_iter()
@@ -337,7 +346,7 @@ fn meta(args: &Generate) -> DatasetMeta {
 }
 
 /// Returns the constraint as `--constrain` spells it.
-fn name_of(constrain: Constrain) -> &'static str {
+pub(super) fn name_of(constrain: Constrain) -> &'static str {
     match constrain {
         Constrain::Session => "session",
         Constrain::Syntax => "syntax",

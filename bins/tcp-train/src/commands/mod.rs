@@ -21,6 +21,7 @@ mod report;
 mod run;
 mod score;
 mod summary;
+mod trace;
 mod train;
 mod workers;
 

@@ -11,7 +11,7 @@ use dataset::{Part, epoch_order};
 use linformer::{CarriedStates, Model};
 use serde::Serialize;
 
-use super::data::SplitDataset;
+use super::data::{Sequences, SplitDataset};
 use super::workers::Workers;
 use crate::args::Score;
 use crate::config::Config;
@@ -45,7 +45,13 @@ pub(crate) fn score(args: &Score, console: &Console) -> anyhow::Result<()> {
     settings.batch = args.batch as usize;
     settings.max_sequence_piece = settings.batch;
     let scratch = if is_dash(&args.input_dir) { Path::new(".") } else { &args.input_dir };
-    let data = SplitDataset::load(&args.input_dir, args.reading, scratch, &settings, console)?;
+    let data = SplitDataset::load(
+        &Sequences::Flows(&args.input_dir),
+        args.reading,
+        scratch,
+        &settings,
+        console,
+    )?;
     let mut flows = sample(data.all(), args.flows, settings.seed);
     if let Some(part) = args.part {
         let tokens: Vec<u64> = flows.iter().map(|&(flow, _)| data.size(flow).0 as u64).collect();

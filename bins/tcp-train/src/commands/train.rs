@@ -8,11 +8,12 @@ use clikit::Console;
 use clikit::text::count;
 use linformer::{Device, Model, Trainer};
 
-use super::data::SplitDataset;
+use super::data::{Sequences, SplitDataset};
 use super::folder::{self, CHECKPOINT, FolderUse, METRICS, MODEL, PREVIOUS, RotationPolicy};
 use super::processes::{Processes, Torchrun};
 use super::run::Run;
 use crate::args::{Resume, Train};
+use crate::level::Level;
 use crate::settings::Settings;
 use crate::training_state::TrainingState;
 
@@ -26,7 +27,7 @@ pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
     {
         return resume(&args.resumed(), console);
     }
-    let settings = Settings::fresh(args.preset, &args.changes)?;
+    let settings = Settings::fresh_at(args.level, args.preset, &args.changes)?;
     clikit::warn_if_named_like_a_file(&args.output_dir, "a model is a folder");
     // The first processes of a run may end before their first checkpoint, with a configuration and
     // empty metrics in the folder.
@@ -42,8 +43,13 @@ pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
     if is_writer {
         folder::ensure_usable(&args.output_dir, folder_use)?;
     }
-    let data =
-        SplitDataset::load(&args.input_dir, args.reading, &args.output_dir, &settings, console)?;
+    let data = SplitDataset::load(
+        &of_data(&args.input_dir, args.traces.as_deref(), &settings)?,
+        args.reading,
+        &args.output_dir,
+        &settings,
+        console,
+    )?;
     if is_writer && !data.is_by_capture() {
         tracing::warn!(
             "{}: no flow names its capture (column source): flows of one capture may be on both \
@@ -63,6 +69,25 @@ pub(crate) fn train(args: &Train, console: &Console) -> anyhow::Result<()> {
     let mut state = TrainingState::new(settings, data.fingerprint());
     state.torchrun = torchrun.map(|run| run.id);
     Run::new(&data, trainer, state, &args.output_dir, processes, console)?.train()
+}
+
+/// Returns the sequences that a run with these settings trains on.
+///
+/// # Errors
+/// If a hosts table is there for a model of flows, or none for a model of traces.
+fn of_data<'a>(
+    dataset: &'a Path,
+    traces: Option<&'a Path>,
+    settings: &Settings,
+) -> anyhow::Result<Sequences<'a>> {
+    match (settings.level(), traces) {
+        (Some(Level::Trace), Some(hosts)) => Ok(Sequences::Hosts { dataset, hosts }),
+        (Some(Level::Trace), None) => bail!("expected --traces HOSTS for a model of traces"),
+        (_, Some(hosts)) => {
+            bail!("{}: expected --level trace with a hosts table", hosts.display())
+        }
+        (_, None) => Ok(Sequences::Flows(dataset)),
+    }
 }
 
 /// Returns whether the checkpoint in a folder was written by an earlier start of this run.
@@ -95,7 +120,7 @@ pub(crate) fn resume(args: &Resume, console: &Console) -> anyhow::Result<()> {
         folder::ensure_usable(&args.output_dir, FolderUse::Resume)?;
     }
     let data = SplitDataset::load(
-        &args.input_dir,
+        &of_data(&args.input_dir, args.traces.as_deref(), &state.settings)?,
         args.reading,
         &args.output_dir,
         &state.settings,

@@ -7,4 +7,5 @@ mod resume;
 mod score;
 mod support;
 mod team;
+mod trace;
 mod train;
