@@ -1,11 +1,15 @@
 //! Models of hosts, and traces generated with them.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use arrowio::{FlowRow, HostRow, WriteOptions, read_hosts, write_hosts};
+use arrowio::{FlowRow, HostRow, Tokens, WriteOptions, read_hosts, write_hosts};
 use dataset::{Outcome, RowDecoder, summarize};
+use flowtrack::Direction;
 use testkit::datasets;
+use tokenizer::field::{self, vocab};
 use tokenizer::host::HostRole;
+use tokenizer::skeleton::syn_of;
 
 use crate::support::{Workdir, session, stderr};
 
@@ -137,4 +141,41 @@ fn what_does_not_fit_is_one_line() {
         "hosts.arrow: expected --level trace with a hosts table",
     );
     assert!(!workdir.path("x").exists() && !workdir.path("x.arrow").exists());
+}
+
+/// Returns the first packet of a flow's server up to the bucket of its time.
+fn answer(row: &FlowRow) -> Vec<u16> {
+    let Tokens::U16(tokens) = &row.tokens else { panic!("field tokens are u16") };
+    let mut spans = field::packet_spans(tokens);
+    let span = spans.find(|span| span.direction == Direction::Reverse).unwrap();
+    let packet = &tokens[span.start..span.end];
+    let times = vocab::TIME.first..vocab::DIGIT.first;
+    let time = packet.iter().position(|token| times.contains(token)).unwrap();
+    packet[..=time].to_vec()
+}
+
+#[test]
+fn a_server_answers_as_the_last_time() {
+    let workdir = trained();
+    workdir.succeed(&format!("{TRACE} --flows 600 --output-dir out --traces out.arrow"));
+    let flows = datasets::read(&workdir.path("out"));
+    let (mut same, mut all) = (0, 0);
+    for server in read_hosts(&workdir.path("out.arrow")).unwrap() {
+        if server.role != HostRole::Server {
+            continue;
+        }
+        // What a server answers depends on the SYN.
+        let mut answers: BTreeMap<Vec<u16>, Vec<Vec<u16>>> = BTreeMap::new();
+        for row in &server.flows {
+            let row = &flows[*row as usize];
+            let Tokens::U16(tokens) = &row.tokens else { panic!("field tokens are u16") };
+            answers.entry(syn_of(tokens).unwrap().tokens).or_default().push(answer(row));
+        }
+        for answers in answers.values().filter(|answers| answers.len() > 1) {
+            all += 1;
+            same += usize::from(answers.iter().all(|answer| *answer == answers[0]));
+        }
+    }
+    // A model that has learnt nothing asks for SYNs that no session has: their flows go other ways.
+    assert!(same > 0, "{same} of {all}");
 }

@@ -185,6 +185,11 @@ impl TokenFilter for ScriptedFilter<'_> {
         self.mask.extend_from_slice(self.inner.allowed());
         if self.place != Place::Free {
             self.restrict();
+            // A whole session may need what the script lacks, such as an option's value.
+            if self.mask.iter().all(|word| *word == 0) {
+                self.place = Place::Free;
+                self.mask.copy_from_slice(self.inner.allowed());
+            }
         }
         &self.mask
     }

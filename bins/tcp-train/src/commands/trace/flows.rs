@@ -9,7 +9,7 @@ use dataset::{Outcome, RowDecoder, summarize};
 use linformer::{Generated, Generator, Job, Prompt, StopReason};
 use tokenizer::field::{self, CloseKind};
 use tokenizer::host::HostSystem;
-use tokenizer::skeleton::Anchor;
+use tokenizer::skeleton::{Anchor, Syn};
 use tokenizer::{FlowIdentity, field::BOS};
 
 use super::filter::{Script, ScriptedFilter, syn_ack_of};
@@ -39,8 +39,8 @@ pub(super) struct Flows<'f> {
     pub(super) job: Job,
     pub(super) filter: &'f (dyn Fn() -> FlowFilter + Sync),
     pub(super) decoder: RowDecoder,
-    /// SYN-ACK of each server's last flow, by number and IP version.
-    syn_acks: HashMap<(u32, bool), Arc<[u16]>>,
+    /// SYN-ACK of each server to each SYN: what it answers depends on what is offered.
+    syn_acks: HashMap<(u32, Syn), Arc<[u16]>>,
     /// Number of jobs so far: each has random numbers of its own.
     jobs: u64,
     /// Number of flows that were generated, candidates that were not taken included.
@@ -87,8 +87,8 @@ impl<'f> Flows<'f> {
         let mut begun = std::collections::HashSet::new();
         for (h, host) in hosts.iter().enumerate() {
             for (f, head) in host.heads.iter().enumerate() {
-                let server = (head.server, head.syn.is_v6);
-                let is_first = !self.syn_acks.contains_key(&server) && begun.insert(server);
+                let asked = (head.server, head.syn.clone());
+                let is_first = !self.syn_acks.contains_key(&asked) && begun.insert(asked);
                 if is_first { first.push((h, f)) } else { later.push((h, f)) }
             }
         }
@@ -130,9 +130,9 @@ impl<'f> Flows<'f> {
                 let Some(Tokens::U16(tokens)) = flow.as_ref().map(|flow| &flow.row.tokens) else {
                     continue;
                 };
-                let server = (head.server, head.syn.is_v6);
+                let asked = (head.server, head.syn.clone());
                 if let Some(syn_ack) = syn_ack_of(tokens) {
-                    self.syn_acks.entry(server).or_insert_with(|| syn_ack.into());
+                    self.syn_acks.entry(asked).or_insert_with(|| syn_ack.into());
                 }
             }
         }
@@ -141,7 +141,7 @@ impl<'f> Flows<'f> {
 
     fn script(&self, hosts: &[PlannedHost], (h, f): Slot) -> Script {
         let (unit, head) = (hosts[h].unit, &hosts[h].heads[f]);
-        let known = self.syn_acks.get(&(head.server, head.syn.is_v6));
+        let known = self.syn_acks.get(&(head.server, head.syn.clone()));
         Script {
             header: head.prompt(unit)[1..].to_vec(),
             syn: head.syn.tokens.clone(),
