@@ -12,7 +12,7 @@ SEED := "1"
 default:
     @"{{just_executable()}}" --list
 
-# captures to generated captures: just pipeline DATA=capture-or-folder [OUT=folder] [PRESET=tiny] [FLOWS=1000] [SEED=1] [MINUTES=n]
+# captures to generated captures: just pipeline DATA=capture-or-folder [OUT=folder] [PRESET=tiny] [FLOWS=1000] [SEED=1] [MINUTES=n] [TRACE=1]
 [no-cd]
 pipeline *ARGS:
     @"{{justfile_directory()}}/scripts/pipeline" DATA={{quote(DATA)}} OUT={{quote(OUT)}} PRESET={{quote(PRESET)}} FLOWS={{quote(FLOWS)}} SEED={{quote(SEED)}} "$@"
