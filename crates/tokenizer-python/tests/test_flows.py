@@ -51,6 +51,11 @@ def test_packets_give_the_flows_of_their_capture(table, testdata, tmp_path):
     assert summary["flows_kept"] == table.num_rows
 
 
+def test_nothing_is_not_standard_input():
+    with pytest.raises(TypeError, match="expected captures or packets, found None"):
+        tcp_flows.encode(None)
+
+
 def test_an_exception_between_packets_is_raised(testdata):
     def broken():
         yield from frames_of(testdata / "quick.pcap")[:20]

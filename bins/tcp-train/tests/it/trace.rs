@@ -131,6 +131,10 @@ fn what_does_not_fit_is_one_line() {
         "x/hosts.arrow: expected HOSTS beside the dataset, found it in its folder",
     );
     check(&format!("{TRACE} {out} --packets 9"), "--trace: expected neither --part nor --packets");
+    check(
+        &format!("{TRACE} --flows 5 --output-dir - --traces -"),
+        "-: expected one output on stdout, found --output-dir and --traces",
+    );
     let train = "train --config settings.toml --max-steps 1 --output-dir y";
     check(
         &format!("{train} --input-dir dataset --level trace --traces hosts.arrow"),

@@ -50,6 +50,8 @@ def encode(packets: Path | list[Path] | Iterable[tuple], output: Path | None = N
     Without output, returns a pyarrow.Table with the columns of docs/dataset.md, whose memory is that of the encoder. With
     output, writes the dataset and returns tcp-encode's summary as a dict.
     """
+    if packets is None:
+        raise TypeError("expected captures or packets, found None")
     paths, packets = ([packets], None) if _is_path(packets) else ([], packets)
     if isinstance(packets, (list, tuple)) and packets and all(map(_is_path, packets)):
         paths, packets = list(packets), None

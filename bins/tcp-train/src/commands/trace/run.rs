@@ -25,6 +25,10 @@ use crate::level::Level;
 /// First start of a trace: 2026-01-01, in nanoseconds since 1970.
 const FIRST_START_NS: i64 = 1_767_225_600_000_000_000;
 
+/// Upper bound on the duration of a trace: 50 years of 365 days, since the seconds of pcap end in
+/// 2106.
+const LONGEST_NS: i64 = 50 * 365 * 86_400 * 1_000_000_000;
+
 /// Hosts tables, which `--traces` may replace.
 const HOSTS: FileKind = FileKind { name: "a hosts table", is_at: arrowio::is_hosts };
 
@@ -102,6 +106,9 @@ fn check(args: &Generate, hosts: &Path) -> anyhow::Result<()> {
         &[("--checkpoint-path", &args.checkpoint_path)],
         &[("--output-dir", &args.output_dir), ("--traces", hosts)],
     )?;
+    if is_dash(hosts) && is_dash(&args.output_dir) {
+        bail!("-: expected one output on stdout, found --output-dir and --traces");
+    }
     if !is_dash(hosts) && hosts.starts_with(&args.output_dir) {
         bail!("{}: expected HOSTS beside the dataset, found it in its folder", hosts.display());
     }
@@ -114,7 +121,7 @@ fn limits(args: &Generate) -> TraceLimits {
     TraceLimits {
         hosts: args.hosts.unwrap_or(if is_limited { u64::MAX } else { 100 }),
         flows: args.flows.unwrap_or(u64::MAX),
-        duration_ns: args.duration.unwrap_or(i64::MAX - FIRST_START_NS),
+        duration_ns: args.duration.unwrap_or(LONGEST_NS).min(LONGEST_NS),
     }
 }
 
