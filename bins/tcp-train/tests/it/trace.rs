@@ -33,7 +33,7 @@ fn trained() -> Workdir {
     trained_for(3)
 }
 
-/// Like [`trained`], with so many steps.
+/// Does as [`trained`], with `steps` of training for each model.
 fn trained_for(steps: u32) -> Workdir {
     let workdir = Workdir::new();
     let rows: Vec<FlowRow> = (0..60).map(row).collect();
