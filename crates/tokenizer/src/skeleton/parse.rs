@@ -2,7 +2,6 @@
 
 use super::error::SkeletonError;
 use super::host::{Anchor, FlowHead, Syn, is_syn};
-use super::mask::Mask;
 use super::state::{Destination, HostState};
 use super::{time, vocab};
 use crate::TokenId;
@@ -10,8 +9,17 @@ use crate::field::bucket::digits_for;
 use crate::field::digits::Digits;
 use crate::field::vocab::TokenRange;
 use crate::field::{
-    CloseKind, Constraint, Grammar, Limits, SessionClass, TimeUnit, vocab as field,
+    CloseKind, Constraint, Grammar, Limits, Mask, SessionClass, TimeUnit, VOCAB_SIZE,
+    vocab as field,
 };
+
+// The mask has room for the ids of both codes.
+const _: () = assert!(vocab::VOCAB_SIZE <= VOCAB_SIZE);
+
+/// Adds every token of a range of the flow code.
+fn set_field(range: TokenRange, mask: &mut Mask) {
+    (0..range.count()).filter_map(|i| vocab::from_field(range.at(i))).for_each(|id| mask.set(id));
+}
 
 /// Result of a token.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -207,19 +215,19 @@ impl Parser {
             }
             State::Destination => self.allowed_destinations(&mut mask),
             State::Port => {
-                mask.set_field(field::PORT);
-                mask.set_field(field::PORT_RAW);
+                set_field(field::PORT, &mut mask);
+                set_field(field::PORT_RAW, &mut mask);
             }
             State::SynOrClass => {
-                mask.set_field(field::CLASS);
+                set_field(field::CLASS, &mut mask);
                 // The first flow of a host has the SYN that the host begins with.
                 if self.anchor != Anchor::First {
                     mask.set_first(vocab::SYN, self.host.syns());
                     mask.set(vocab::SYN_NEW.first);
                 }
             }
-            State::Class => mask.set_field(field::CLASS),
-            State::Length => mask.set_field(field::LENGTH),
+            State::Class => set_field(field::CLASS, &mut mask),
+            State::Length => set_field(field::LENGTH, &mut mask),
             State::Done => {}
         }
         mask

@@ -60,7 +60,7 @@ impl Mask {
     }
 
     /// Inserts one token into the set.
-    pub(super) fn set(&mut self, token: TokenId) {
+    pub(crate) fn set(&mut self, token: TokenId) {
         self.0[usize::from(token) / 64] |= 1 << (token % 64);
     }
 
@@ -81,7 +81,7 @@ impl Mask {
     }
 
     /// Inserts the first `count` tokens of `range`, or all of them if it has fewer.
-    pub(super) fn set_first(&mut self, range: TokenRange, count: usize) {
+    pub(crate) fn set_first(&mut self, range: TokenRange, count: usize) {
         self.set_run(range.first, count.min(range.count()));
     }
 
